@@ -1,0 +1,3 @@
+module github.com/maravilla-realtime/realtime
+
+go 1.26
