@@ -35,25 +35,30 @@ type Log interface {
 	// An entry with an ID stored within the last two minutes is not stored
 	// again: Append returns the position of the first one and no error.
 	//
+	// A driver may bound how many ids it remembers, and documents it.
+	//
 	// An error that matches [ErrUnknown] means that the entry is perhaps stored;
 	// the caller may append it again with the same ID. Any other error means
-	// that it is not. The driver must not keep or change e.Event.Data.
+	// that it is not. Nobody changes e.Event.Data after the call.
 	Append(ctx context.Context, e Entry) (Position, error)
 
 	// Follow hands every record behind after to sink: all of them, in log order,
 	// without gaps, those already stored first. It calls sink serially, with one
-	// record or more, and returns only when ctx ends, the log is closed, or the
-	// promise can no longer be kept: then with a [*LostError], whose Next is the
-	// position to follow from.
+	// record or more, and returns only when ctx ends (then with its error), the
+	// log is closed, or the promise can no longer be kept: then with a
+	// [*LostError], whose Next is the position to follow from. A position from
+	// the future, of another epoch, or before what was evicted is one of those.
 	//
-	// Records are shared: neither side changes them after the call. sink does not
-	// block for long; a driver that has no room left to wait for it reports
-	// [*LostError] or makes Append wait, but never skips a record.
+	// Records and the slice are shared: neither side changes them after the call.
+	// sink does not block for long and does not append; a driver that has no room
+	// left to wait for it reports [*LostError] or makes Append wait, but never
+	// skips a record.
 	Follow(ctx context.Context, after Position, sink func([]*Record)) error
 
 	// Read returns the newest records behind after, at most limit of them, so
 	// that a node can fill its history before it follows. It never waits for
-	// records to come.
+	// records to come, and does not tell what was evicted: the first record's
+	// position does.
 	Read(ctx context.Context, after Position, limit int) (Page, error)
 }
 
@@ -62,6 +67,9 @@ type Log interface {
 // state and the event it calls for are one step: a driver appends
 // [JoinEvent], [UpdateEvent] or [LeaveEvent] to its log such that, per member,
 // joins and leaves alternate strictly in log order.
+//
+// Where Join, Leave or Touch fails, the change is perhaps made; calling it again
+// is safe.
 type Presence interface {
 	// Join adds the session, or renews it if it is there: it has s.TTL to live
 	// from now (0: as long as its node's lease), and a Leave that was scheduled
@@ -78,7 +86,12 @@ type Presence interface {
 	// no error; a scheduled end is never postponed by a later Leave.
 	Leave(ctx context.Context, key SessionKey, why Reason, in time.Duration) error
 
-	// Members lists the members of a channel, ordered by user.
+	// Touch moves the LastSeen of a member to now; a driver may do so once in 30 s
+	// only. Of one who is not there it does nothing.
+	Touch(ctx context.Context, channel, user string) error
+
+	// Members lists the members of a channel, ordered by user. The caller does not
+	// change their Metadata.
 	Members(ctx context.Context, channel string) ([]Member, error)
 
 	// PresentChannels lists the channels that have members, ordered.
@@ -89,7 +102,8 @@ type Presence interface {
 	// [ReasonTimeout] when its TTL ran out, or with [ReasonNode] when its node's
 	// lease did. However many nodes sweep, each leave is appended once. It
 	// returns how long to wait before the next sweep can find anything that is
-	// known today, at most ttl/3.
+	// known today, at most ttl/3. A node sweeps before it joins anybody: one that
+	// never has, has no lease that could run out.
 	Sweep(ctx context.Context, node string, ttl time.Duration) (next time.Duration, err error)
 }
 
@@ -141,7 +155,7 @@ type Record struct {
 // Page is what [Log.Read] found.
 type Page struct {
 	Records []*Record // oldest first, without gaps
-	Head    Position  // of the newest record in the log, whether in Records or not
+	Head    Position  // of the newest record in the log, or before the first one to come
 }
 
 // SessionKey names a session: what keeps one user in one channel.

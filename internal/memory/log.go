@@ -1,0 +1,342 @@
+package memory
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+	"unsafe"
+
+	"github.com/maravilla-realtime/realtime/backend"
+)
+
+// maxBatch bounds what a follower takes at once, and so how long it holds the
+// lock.
+const maxBatch = 256
+
+// errFull: a follower is too far behind to append now.
+var errFull = errors.New("memory: a follower is behind")
+
+// eventLog implements [backend.Log].
+type eventLog struct {
+	limits Limits
+	epoch  uint64
+	start  time.Time // ages are durations since, a third of the size of a time
+
+	mu        sync.Mutex
+	closed    bool
+	kept      queue[kept]
+	last      mark // of the newest record
+	floor     mark // of the newest record that is no longer kept
+	ids       recentIDs
+	followers []*follower   // one a node, so walking them is cheap
+	room      chan struct{} // closed when appends that wait may try again; nil if none waits
+}
+
+// A mark is a place in the log: how many records, and bytes of records, were
+// appended up to it since the log began.
+type mark struct {
+	seq   uint64
+	bytes int64
+}
+
+type kept struct {
+	record *backend.Record
+	bytes  int64 // as in the record's mark
+	at     time.Duration
+}
+
+type follower struct {
+	at     mark // of the last record taken
+	parked bool // waits for wake
+	wake   chan struct{}
+}
+
+func newEventLog(limits Limits) *eventLog {
+	now := time.Now()
+	return &eventLog{
+		limits: limits,
+		epoch:  uint64(now.UnixMicro()),
+		start:  now,
+		ids:    newRecentIDs(rememberMax),
+	}
+}
+
+// Append implements [backend.Log]. It keeps e.Event.Data, which nobody changes.
+//
+// It waits while a follower is more than half of what is retained behind, so
+// that no follower is ever overrun. Ids are remembered for two minutes, but
+// never more than 262,144 of them: then the oldest are forgotten first.
+func (l *eventLog) Append(ctx context.Context, e backend.Entry) (backend.Position, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return backend.Position{}, err
+		}
+		pos, err := l.tryAppend(e)
+		if err != errFull {
+			return pos, err
+		}
+		if err := l.waitForRoom(ctx); err != nil {
+			return backend.Position{}, err
+		}
+	}
+}
+
+// tryAppend appends without waiting, or returns errFull.
+func (l *eventLog) tryAppend(e backend.Entry) (backend.Position, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return backend.Position{}, backend.ErrClosed
+	}
+	now := time.Since(l.start)
+	if e.ID != "" {
+		if seq, ok := l.ids.find(e.ID, now); ok {
+			return l.position(seq), nil
+		}
+	}
+	slowest := l.slowest()
+	if l.full(slowest) {
+		return backend.Position{}, errFull
+	}
+	l.store(e, now)
+	l.evict(now, slowest)
+	l.wake()
+	return l.position(l.last.seq), nil
+}
+
+func (l *eventLog) store(e backend.Entry, now time.Duration) {
+	l.last.seq++
+	l.last.bytes += size(&e)
+	record := &backend.Record{Entry: e, Pos: l.position(l.last.seq)}
+	l.kept.push(kept{record, l.last.bytes, now})
+	if e.ID != "" {
+		l.ids.add(e.ID, l.last.seq, now)
+	}
+}
+
+// size is about what a record of e costs.
+func size(e *backend.Entry) int64 {
+	v := &e.Event
+	n := int(unsafe.Sizeof(backend.Record{})+unsafe.Sizeof(kept{})) + len(e.ID) +
+		len(v.Type) + len(v.Resource) + len(v.Key) + len(v.Version) + len(v.Source) +
+		len(v.Namespace) + len(v.Channel) + len(v.Data) + len(v.User)
+	return int64(n)
+}
+
+// evict forgets what is beyond the limits, but nothing that a follower, the
+// slowest at the given mark, has still to take.
+func (l *eventLog) evict(now time.Duration, slowest mark) {
+	for l.floor.seq < slowest.seq {
+		oldest := l.kept.at(0)
+		if !l.overLimits() && now-oldest.at <= l.limits.Age {
+			return
+		}
+		l.floor = mark{oldest.record.Pos.Seq, oldest.bytes}
+		l.kept.pop()
+	}
+}
+
+// overLimits allows the newest record any size.
+func (l *eventLog) overLimits() bool {
+	return l.kept.len() > l.limits.Records ||
+		l.last.bytes-l.floor.bytes > l.limits.Bytes && l.kept.len() > 1
+}
+
+// slowest returns how far every follower has come.
+func (l *eventLog) slowest() mark {
+	slowest := l.last
+	for _, f := range l.followers {
+		if f.at.seq < slowest.seq {
+			slowest = f.at
+		}
+	}
+	return slowest
+}
+
+// full says whether the slowest follower is more than half of what is retained
+// behind.
+func (l *eventLog) full(slowest mark) bool {
+	return l.last.seq-slowest.seq > uint64(l.limits.Records/2) ||
+		l.last.bytes-slowest.bytes > l.limits.Bytes/2
+}
+
+func (l *eventLog) wake() {
+	for _, f := range l.followers {
+		if f.parked {
+			f.parked = false
+			f.wake <- struct{}{} // has room for the one wake that parked asks for
+		}
+	}
+}
+
+// waitForRoom returns when appending is worth another try. It holds no lock
+// while it waits, so whoever waits here stops nobody.
+func (l *eventLog) waitForRoom(ctx context.Context) error {
+	l.mu.Lock()
+	if l.closed || !l.full(l.slowest()) {
+		l.mu.Unlock()
+		return nil
+	}
+	if l.room == nil {
+		l.room = make(chan struct{})
+	}
+	room := l.room
+	l.mu.Unlock()
+	select {
+	case <-room:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// makeRoom lets waiting appends go on if there is room for them.
+func (l *eventLog) makeRoom() {
+	if l.room != nil && (l.closed || !l.full(l.slowest())) {
+		close(l.room)
+		l.room = nil
+	}
+}
+
+// Follow implements [backend.Log]. sink may call any method of the backend; an
+// Append there can wait for room that this follower itself has to make, as long
+// as its context allows.
+func (l *eventLog) Follow(ctx context.Context, after backend.Position, sink func([]*backend.Record)) error {
+	f, err := l.enter(after)
+	if err != nil {
+		return err
+	}
+	defer l.leave(f)
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		batch, err := l.take(f)
+		if err != nil {
+			return err
+		}
+		if len(batch) > 0 {
+			sink(batch)
+			continue
+		}
+		select {
+		case <-f.wake:
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (l *eventLog) enter(after backend.Position) (*follower, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil, backend.ErrClosed
+	}
+	l.evict(time.Since(l.start), l.slowest())
+	if after == (backend.Position{}) {
+		after.Epoch = l.epoch
+	}
+	if after.Epoch != l.epoch || after.Seq < l.floor.seq || after.Seq > l.last.seq {
+		return nil, &backend.LostError{Next: l.position(l.last.seq)}
+	}
+	f := &follower{at: l.mark(after.Seq), wake: make(chan struct{}, 1)}
+	l.followers = append(l.followers, f)
+	return f, nil
+}
+
+func (l *eventLog) leave(f *follower) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i := slices.Index(l.followers, f)
+	l.followers = slices.Delete(l.followers, i, i+1)
+	l.makeRoom()
+}
+
+// take returns the next records for f, in a slice of their own. If there are
+// none, it parks f.
+func (l *eventLog) take(f *follower) ([]*backend.Record, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil, backend.ErrClosed
+	}
+	batch := l.between(f.at.seq, min(l.last.seq, f.at.seq+maxBatch))
+	f.parked = len(batch) == 0
+	f.at = l.mark(f.at.seq + uint64(len(batch)))
+	l.makeRoom()
+	return batch, nil
+}
+
+// Read implements [backend.Log]. Of an after in an earlier epoch, or evicted,
+// it returns what is left behind it.
+func (l *eventLog) Read(ctx context.Context, after backend.Position, limit int) (backend.Page, error) {
+	if err := ctx.Err(); err != nil {
+		return backend.Page{}, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return backend.Page{}, backend.ErrClosed
+	}
+	l.evict(time.Since(l.start), l.slowest())
+	head := l.position(l.last.seq)
+	from := l.floor.seq
+	switch {
+	case after.Compare(head) >= 0:
+		from = l.last.seq
+	case after.Epoch == l.epoch:
+		from = max(from, after.Seq)
+	}
+	if newest := uint64(max(limit, 0)); l.last.seq-from > newest {
+		from = l.last.seq - newest
+	}
+	return backend.Page{Records: l.between(from, l.last.seq), Head: head}, nil
+}
+
+// between returns the records behind from, up to and with to, all of them kept.
+func (l *eventLog) between(from, to uint64) []*backend.Record {
+	if from == to {
+		return nil
+	}
+	records := make([]*backend.Record, to-from)
+	skip := int(from - l.floor.seq)
+	for i := range records {
+		records[i] = l.kept.at(skip + i).record
+	}
+	return records
+}
+
+// mark returns the mark of a record that is kept, or the floor.
+func (l *eventLog) mark(seq uint64) mark {
+	if seq == l.floor.seq {
+		return l.floor
+	}
+	return mark{seq, l.kept.at(int(seq-l.floor.seq) - 1).bytes}
+}
+
+func (l *eventLog) position(seq uint64) backend.Position {
+	return backend.Position{Epoch: l.epoch, Seq: seq}
+}
+
+// alive returns why the log cannot be used now, if so.
+func (l *eventLog) alive(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return backend.ErrClosed
+	}
+	return nil
+}
+
+func (l *eventLog) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	l.wake()
+	l.makeRoom()
+}
