@@ -1,0 +1,78 @@
+package ring
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/maravilla-realtime/realtime/backend"
+)
+
+// Form numbers the wire forms an event can be encoded in.
+type Form int
+
+// The wire forms.
+const (
+	FormREN     Form = iota // SSE frame
+	FormRENBare             // SSE frame of an event whose data is not granted
+	FormChannel             // WebSocket object
+	forms
+)
+
+// Entry is a record in the ring with the encodings it has so far, which all
+// connections share.
+type Entry struct {
+	*backend.Record
+
+	encoding sync.Mutex // held by the one that encodes
+	encoded  [forms]atomic.Pointer[[]byte]
+	size     atomic.Int64  // what the entry takes of the ring's bytes
+	ring     *atomic.Int64 // the ring's bytes
+}
+
+// Encoded returns the entry in the given form, which encode makes if nobody
+// has needed it before. The bytes are shared: the caller does not change them.
+func (e *Entry) Encoded(form Form, encode func(*backend.Record) []byte) []byte {
+	if b := e.encoded[form].Load(); b != nil {
+		return *b
+	}
+	e.encoding.Lock()
+	defer e.encoding.Unlock()
+	if b := e.encoded[form].Load(); b != nil {
+		return *b
+	}
+	b := encode(e.Record)
+	e.encoded[form].Store(&b)
+	e.grow(int64(len(b)))
+	return b
+}
+
+// grow charges n more bytes to the entry, and to its ring while the entry is in
+// it: leave takes the whole size off, and marks it with a negative one.
+func (e *Entry) grow(n int64) {
+	for {
+		size := e.size.Load()
+		if size < 0 {
+			return
+		}
+		if e.size.CompareAndSwap(size, size+n) {
+			e.ring.Add(n)
+			return
+		}
+	}
+}
+
+func (e *Entry) leave() {
+	e.ring.Add(-e.size.Swap(-1))
+}
+
+// overhead is about what an entry takes beside its strings and data: the record,
+// the entry itself, and its places in the ring and two topics.
+const overhead = 384
+
+func newEntry(rec *backend.Record, bytes *atomic.Int64) *Entry {
+	e := &Entry{Record: rec, ring: bytes}
+	ev := &rec.Event
+	e.grow(int64(overhead + len(rec.ID) + len(ev.Type) + len(ev.Resource) + len(ev.Key) + len(ev.Version) +
+		len(ev.Source) + len(ev.Namespace) + len(ev.Channel) + len(ev.Data) + len(ev.User)))
+	return e
+}

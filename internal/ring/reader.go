@@ -1,0 +1,238 @@
+package ring
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/maravilla-realtime/realtime/backend"
+)
+
+// Reader is one connection's set of subscriptions. Its methods are for one
+// goroutine, the connection's owner.
+type Reader struct {
+	ring *Ring
+	wake func()
+	subs []*subscription
+
+	mu    sync.Mutex
+	dirty []*subscription // have something to read; guarded by mu
+}
+
+type subscription struct {
+	reader *Reader
+	topic  *topic
+	after  uint64 // everything up to here has been handed out
+	lost   Reason // a reset is due
+	dirty  bool   // is in reader.dirty; guarded by reader.mu
+	gone   bool
+}
+
+// mark says that there is something to read, and wakes the reader if it did
+// not know.
+func (s *subscription) mark() {
+	rd := s.reader
+	rd.mu.Lock()
+	first := len(rd.dirty) == 0
+	if !s.dirty {
+		s.dirty = true
+		rd.dirty = append(rd.dirty, s)
+	}
+	rd.mu.Unlock()
+	if first {
+		rd.wake()
+	}
+}
+
+// NewReader returns a reader without subscriptions. wake is called when there is
+// something to read after there was nothing; it must not block.
+func (r *Ring) NewReader(wake func()) *Reader {
+	return &Reader{ring: r, wake: wake}
+}
+
+// State says how a subscription begins.
+type State string
+
+// The states.
+const (
+	Fresh   State = "fresh"   // from now on
+	Resumed State = "resumed" // behind the cursor, nothing is missing
+	Reset   State = "reset"   // from now on; what followed the cursor is unknown
+)
+
+// Start is how a subscription begins, and where.
+type Start struct {
+	State  State
+	Reason Reason // of a reset
+	Pos    backend.Position
+}
+
+// Subscribe adds subscriptions to topics the reader does not follow yet. They
+// begin behind since, if nothing of any of them is missing there; else, or where
+// since is nil, behind the newest entry.
+func (rd *Reader) Subscribe(since *backend.Position, topics ...Topic) Start {
+	r := rd.ring
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	start := Start{State: Fresh, Pos: r.pos(r.head)}
+	if since != nil {
+		start.State, start.Reason = Resumed, r.missing(*since, topics)
+		if start.Reason != "" {
+			start.State = Reset
+		} else {
+			start.Pos = *since
+		}
+	}
+	for _, name := range topics {
+		t := r.topic(name)
+		s := &subscription{reader: rd, topic: t, after: start.Pos.Seq}
+		if t.subs == nil {
+			t.subs = make(map[*subscription]struct{})
+		}
+		t.subs[s] = struct{}{}
+		rd.subs = append(rd.subs, s)
+		if d := r.list(t); behind(d, s.after) < d.len() {
+			s.mark()
+		}
+	}
+	return start
+}
+
+// missing says why topics cannot be read from pos, or "" if they can.
+func (r *Ring) missing(pos backend.Position, topics []Topic) Reason {
+	switch {
+	case pos.Epoch > r.epoch, pos.Epoch == r.epoch && pos.Seq > r.head:
+		return Unknown
+	case pos.Epoch < r.epoch:
+		return Epoch
+	}
+	for _, name := range topics {
+		evicted := r.floor
+		if t := r.topics[name]; t != nil {
+			evicted = t.evicted
+		}
+		if pos.Seq < evicted {
+			return Evicted
+		}
+	}
+	return ""
+}
+
+// Unsubscribe ends the subscription to a topic, if there is one.
+func (rd *Reader) Unsubscribe(name Topic) {
+	i := slices.IndexFunc(rd.subs, func(s *subscription) bool { return s.topic.Topic == name })
+	if i < 0 {
+		return
+	}
+	s := rd.subs[i]
+	rd.subs = slices.Delete(rd.subs, i, i+1)
+	rd.ring.mu.Lock()
+	defer rd.ring.mu.Unlock()
+	s.end()
+}
+
+// end needs the ring's lock.
+func (s *subscription) end() {
+	s.gone = true
+	delete(s.topic.subs, s)
+	s.reader.ring.forget(s.topic)
+}
+
+// Close ends all subscriptions.
+func (rd *Reader) Close() {
+	rd.ring.mu.Lock()
+	defer rd.ring.mu.Unlock()
+	for _, s := range rd.subs {
+		s.end()
+	}
+	rd.subs = nil
+}
+
+// Item is one thing a reader has to tell: an entry, or, where Entry is nil, that
+// something of the topic was missed before Pos.
+type Item struct {
+	Topic  Topic
+	Entry  *Entry
+	Reason Reason
+	Pos    backend.Position
+}
+
+// Next appends to items what follows the reader's cursors, in log order and
+// resets first, and moves the cursors: at most limit entries a subscription.
+// more says that there is more to read at once; otherwise the reader will be
+// woken. In both cases it is complete up to pos.
+func (rd *Reader) Next(items []Item, limit int) (_ []Item, pos backend.Position, more bool) {
+	r := rd.ring
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	rd.mu.Lock()
+	defer rd.mu.Unlock()
+
+	// All subscriptions are read up to the same place, the earliest at which the
+	// limit stops one of them, so that the reader as a whole is complete up to it.
+	upto := r.head
+	for _, s := range rd.dirty {
+		if !s.gone && !s.outrun() {
+			if d, i := s.unread(); i+limit < d.len() {
+				upto = min(upto, d.at(i+limit-1).Pos.Seq)
+			}
+		}
+	}
+	// A reset comes before whatever has a cursor behind the place it tells of.
+	for _, s := range rd.dirty {
+		if !s.gone {
+			items = s.reset(items, upto)
+		}
+	}
+	first := len(items)
+	left := rd.dirty[:0]
+	for _, s := range rd.dirty {
+		s.dirty = false
+		if s.gone {
+			continue
+		}
+		d, i := s.unread()
+		for ; i < d.len() && d.at(i).Pos.Seq <= upto; i++ {
+			items = append(items, Item{Topic: s.topic.Topic, Entry: d.at(i), Pos: d.at(i).Pos})
+		}
+		s.after = max(s.after, upto)
+		if i < d.len() {
+			s.dirty = true
+			left = append(left, s)
+		}
+	}
+	if len(rd.dirty) > 1 {
+		slices.SortFunc(items[first:], func(a, b Item) int { return a.Pos.Compare(b.Pos) })
+	}
+	clear(rd.dirty[len(left):])
+	rd.dirty = left
+	return items, r.pos(upto), len(left) > 0
+}
+
+// unread returns the entries of the topic and the index of the first behind the
+// cursor.
+func (s *subscription) unread() (*deque[*Entry], int) {
+	d := s.reader.ring.list(s.topic)
+	return d, behind(d, s.after)
+}
+
+// outrun reports whether the reader was so slow that what follows its cursor was
+// evicted.
+func (s *subscription) outrun() bool { return s.after < s.topic.evicted }
+
+// reset appends the reset that is due, if one is. A reader that was outrun skips
+// what the reader as a whole is about to read, since so far behind it would soon
+// be outrun again.
+func (s *subscription) reset(items []Item, upto uint64) []Item {
+	why := s.lost
+	if s.outrun() {
+		s.after = max(upto, s.topic.evicted)
+		if why == "" {
+			why = Evicted
+		}
+	}
+	s.lost = ""
+	if why == "" {
+		return items
+	}
+	return append(items, Item{Topic: s.topic.Topic, Reason: why, Pos: s.reader.ring.pos(s.after)})
+}

@@ -1,0 +1,262 @@
+// Package ring holds the recent history of a node, in log order, and the
+// subscriptions that read it.
+//
+// A subscription is a cursor on a topic: everything, one resource domain, or one
+// channel. Replay, live delivery and catching up after being slow are one
+// question, asked by [Reader.Next]: what follows my cursors? So there is no
+// backlog per connection and no seam between replay and live.
+package ring
+
+import (
+	"sort"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/backend"
+)
+
+// Limits bound the history. The oldest entries go first.
+type Limits struct {
+	Records int
+	Bytes   int64
+	Age     time.Duration
+}
+
+// Topic names what a subscription follows. The zero Topic is everything.
+type Topic struct {
+	kind kind
+	Name string
+}
+
+type kind uint8
+
+const (
+	everything kind = iota
+	domain
+	channel
+)
+
+// Domain is the topic of all events of one resource domain.
+func Domain(name string) Topic { return Topic{domain, name} }
+
+// Channel is the topic of the messages and presence events of one channel.
+func Channel(name string) Topic { return Topic{channel, name} }
+
+// Reason says why a subscription missed something.
+type Reason string
+
+// The reasons of a reset.
+const (
+	Evicted Reason = "evicted" // what followed the cursor is no longer in the history
+	Epoch   Reason = "epoch"   // the cursor is of a log that has ended
+	Unknown Reason = "unknown" // the cursor is of no place in this log
+	Lost    Reason = "backend" // the engine lost records
+)
+
+// Ring is the history of one node. Its methods may be called concurrently, Put
+// and Reset by one goroutine only.
+type Ring struct {
+	limits Limits
+	bytes  atomic.Int64
+
+	mu      sync.RWMutex
+	epoch   uint64
+	head    uint64 // seq of the newest entry, or of the one before the first to come
+	entries deque[*Entry]
+	topics  map[Topic]*topic
+	// graves lists the entries evicted last, so that a topic can remember its
+	// newest evicted seq after its last entry and subscriber are gone. What is
+	// not known of a topic any more is assumed: evicted up to floor.
+	graves deque[grave]
+	floor  uint64
+}
+
+type topic struct {
+	Topic
+	entries deque[*Entry]
+	evicted uint64 // seq of the newest entry that is not in the ring any more
+	used    int64  // when the newest entry happened, in milliseconds since the Unix epoch
+	subs    map[*subscription]struct{}
+}
+
+type grave struct {
+	seq             uint64
+	domain, channel *topic // channel may be nil
+}
+
+// New returns a ring that continues the log from pos.
+func New(limits Limits, pos backend.Position) *Ring {
+	r := &Ring{limits: limits}
+	r.restart(pos)
+	return r
+}
+
+func (r *Ring) restart(pos backend.Position) {
+	for r.entries.len() > 0 {
+		r.entries.pop().leave()
+	}
+	r.epoch, r.head, r.floor = pos.Epoch, pos.Seq, pos.Seq
+	r.graves = deque[grave]{}
+	old := r.topics
+	r.topics = map[Topic]*topic{{}: {evicted: pos.Seq}}
+	for name, t := range old {
+		if len(t.subs) > 0 || t.kind == everything {
+			t.entries, t.evicted = deque[*Entry]{}, pos.Seq
+			r.topics[name] = t
+		}
+	}
+}
+
+// Head returns the position of the newest entry.
+func (r *Ring) Head() backend.Position {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.pos(r.head)
+}
+
+func (r *Ring) pos(seq uint64) backend.Position { return backend.Position{Epoch: r.epoch, Seq: seq} }
+
+// Put adds records and wakes the subscriptions they concern, and only those.
+// Records already in the ring or of an ended epoch are dropped. A gap, or a new
+// epoch, resets all subscriptions, since nobody knows what was in it.
+func (r *Ring) Put(recs []*backend.Record) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, rec := range recs {
+		switch {
+		case rec.Pos.Compare(r.pos(r.head)) <= 0:
+			continue
+		case rec.Pos.Epoch != r.epoch:
+			r.reset(backend.Position{Epoch: rec.Pos.Epoch, Seq: rec.Pos.Seq - 1}, Epoch)
+		case rec.Pos.Seq != r.head+1:
+			r.reset(r.pos(rec.Pos.Seq-1), Lost)
+		}
+		r.head = rec.Pos.Seq
+		e := newEntry(rec, &r.bytes)
+		r.entries.push(e)
+		r.topics[Topic{}].wake()
+		r.add(e, Domain(rec.Event.Resource))
+		if rec.Event.Channel != "" {
+			r.add(e, Channel(rec.Event.Channel))
+		}
+	}
+	r.evict(time.Now())
+}
+
+func (r *Ring) add(e *Entry, name Topic) {
+	t := r.topic(name)
+	t.entries.push(e)
+	t.used = e.Event.UnixMilli
+	t.wake()
+}
+
+func (r *Ring) topic(name Topic) *topic {
+	t := r.topics[name]
+	if t == nil {
+		t = &topic{Topic: name, evicted: r.floor}
+		r.topics[name] = t
+	}
+	return t
+}
+
+// wake marks the topic's subscriptions. It runs under the ring's lock, like
+// Put's changes, so that a reader that holds the lock finds marked whatever
+// follows its cursors.
+func (t *topic) wake() {
+	for s := range t.subs {
+		s.mark()
+	}
+}
+
+// Reset says that the log goes on behind pos and that what the ring holds, or
+// what came between, is lost.
+func (r *Ring) Reset(pos backend.Position) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	why := Lost
+	if pos.Epoch != r.epoch {
+		why = Epoch
+	}
+	r.reset(pos, why)
+}
+
+func (r *Ring) reset(pos backend.Position, why Reason) {
+	r.restart(pos)
+	for _, t := range r.topics {
+		for s := range t.subs {
+			s.after, s.lost = pos.Seq, why
+			s.mark()
+		}
+	}
+}
+
+func (r *Ring) evict(now time.Time) {
+	oldest := now.Add(-r.limits.Age).UnixMilli()
+	for r.entries.len() > 0 {
+		e := r.entries.at(0)
+		if r.entries.len() <= r.limits.Records && r.bytes.Load() <= r.limits.Bytes && e.Event.UnixMilli >= oldest {
+			return
+		}
+		r.bury(r.entries.pop())
+	}
+}
+
+func (r *Ring) bury(e *Entry) {
+	e.leave()
+	seq := e.Pos.Seq
+	r.topics[Topic{}].evicted = seq
+	g := grave{seq: seq, domain: r.topics[Domain(e.Event.Resource)], channel: r.topics[Channel(e.Event.Channel)]}
+	for _, t := range []*topic{g.domain, g.channel} {
+		if t != nil {
+			t.entries.pop()
+			t.evicted = seq
+		}
+	}
+	r.graves.push(g)
+	if r.graves.len() > r.limits.Records {
+		g = r.graves.pop()
+		r.floor = g.seq
+		r.forget(g.domain)
+		r.forget(g.channel)
+	}
+}
+
+// forget drops what is known of a topic that nobody needs: no entries, no
+// subscribers, and evicted no later than what is assumed of any topic.
+func (r *Ring) forget(t *topic) {
+	if t != nil && t.kind != everything && t.entries.len() == 0 && len(t.subs) == 0 && t.evicted <= r.floor &&
+		r.topics[t.Topic] == t {
+		delete(r.topics, t.Topic)
+	}
+}
+
+// list returns the entries that a topic's subscriptions read.
+func (r *Ring) list(t *topic) *deque[*Entry] {
+	if t.kind == everything {
+		return &r.entries
+	}
+	return &t.entries
+}
+
+// behind returns the index of the first entry behind seq.
+func behind(d *deque[*Entry], seq uint64) int {
+	if d.len() == 0 || d.at(d.len()-1).Pos.Seq <= seq {
+		return d.len()
+	}
+	return sort.Search(d.len(), func(i int) bool { return d.at(i).Pos.Seq > seq })
+}
+
+// Channels lists the channels that somebody subscribes to, or that were
+// published to since.
+func (r *Ring) Channels(since time.Time) []string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	var names []string
+	for name, t := range r.topics {
+		if name.kind == channel && (len(t.subs) > 0 || t.used >= since.UnixMilli()) {
+			names = append(names, name.Name)
+		}
+	}
+	return names
+}

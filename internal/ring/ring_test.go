@@ -1,0 +1,405 @@
+package ring
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/maravilla-realtime/realtime/backend"
+)
+
+const epoch = 1000
+
+var roomy = Limits{Records: 1 << 20, Bytes: 1 << 40, Age: time.Hour}
+
+func record(seq uint64, resource, channel string) *backend.Record {
+	return &backend.Record{
+		Pos:   backend.Position{Epoch: epoch, Seq: seq},
+		Entry: backend.Entry{Event: backend.Event{Resource: resource, Channel: channel, UnixMilli: time.Now().UnixMilli()}},
+	}
+}
+
+func at(seq uint64) *backend.Position { return &backend.Position{Epoch: epoch, Seq: seq} }
+
+func newRing(limits Limits) *Ring { return New(limits, *at(0)) }
+
+// drain reads until there is no more and returns what was told: seqs, and
+// "reason@seq" for resets.
+func drain(rd *Reader, limit int) (got []string) {
+	for more := true; more; {
+		var items []Item
+		items, _, more = rd.Next(nil, limit)
+		for _, it := range items {
+			if it.Entry == nil {
+				got = append(got, fmt.Sprintf("%s@%d", it.Reason, it.Pos.Seq))
+			} else {
+				got = append(got, fmt.Sprint(it.Entry.Pos.Seq))
+			}
+		}
+	}
+	return got
+}
+
+func (r *Ring) fill(recs ...*backend.Record) { r.Put(recs) }
+
+func expect(t *testing.T, what string, got, want any) {
+	t.Helper()
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", what, diff)
+	}
+}
+
+func TestOnlyTheTopicsOfAnEventAreWoken(t *testing.T) {
+	r := newRing(roomy)
+	woken := map[string]int{}
+	for name, topic := range map[string]Topic{"all": {}, "kv": Domain("kv"), "realtime": Domain("realtime"), "a": Channel("a"), "b": Channel("b")} {
+		r.NewReader(func() { woken[name]++ }).Subscribe(nil, topic)
+	}
+	r.fill(record(1, "realtime", "a"))
+	expect(t, "woken", woken, map[string]int{"all": 1, "realtime": 1, "a": 1})
+	r.fill(record(2, "realtime", "a"))
+	expect(t, "woken again before they read", woken, map[string]int{"all": 1, "realtime": 1, "a": 1})
+}
+
+func TestAReaderOfSeveralTopicsReadsInLogOrder(t *testing.T) {
+	for limit := 1; limit < 10; limit++ {
+		r := newRing(roomy)
+		rd := r.NewReader(func() {})
+		rd.Subscribe(nil, Domain("kv"), Domain("db"))
+		for seq, resource := range []string{"kv", "kv", "kv", "db", "other", "kv", "db", "db", "db", "kv"} {
+			r.fill(record(uint64(seq+1), resource, ""))
+		}
+		expect(t, fmt.Sprint("limit ", limit), drain(rd, limit), []string{"1", "2", "3", "4", "6", "7", "8", "9", "10"})
+	}
+}
+
+// A position handed out must not be ahead of what was handed out before it,
+// however the reader is interrupted.
+func TestPositionIsComplete(t *testing.T) {
+	r := newRing(roomy)
+	rd := r.NewReader(func() {})
+	rd.Subscribe(nil, Channel("a"), Channel("b"))
+	for seq := range uint64(20) {
+		r.fill(record(seq+1, "realtime", []string{"a", "b", "b", "b"}[seq%4]))
+	}
+	seen := uint64(0)
+	for more := true; more; {
+		var items []Item
+		var pos backend.Position
+		items, pos, more = rd.Next(nil, 3)
+		for _, it := range items {
+			if it.Entry.Pos.Seq != seen+1 {
+				t.Fatalf("got %d after %d", it.Entry.Pos.Seq, seen)
+			}
+			seen++
+		}
+		if pos.Seq != seen {
+			t.Fatalf("complete up to %d after %d", pos.Seq, seen)
+		}
+	}
+	r.fill(record(21, "kv", ""))
+	if _, pos, _ := rd.Next(nil, 3); pos.Seq != 21 {
+		t.Errorf("a quiet reader is complete up to %d, want 21", pos.Seq)
+	}
+}
+
+func TestStart(t *testing.T) {
+	limits := roomy
+	limits.Records = 4
+	r := newRing(limits)
+	for seq := range uint64(10) {
+		r.fill(record(seq+1, "realtime", map[bool]string{true: "quiet", false: "busy"}[seq == 2]))
+	}
+	for _, test := range []struct {
+		name   string
+		since  *backend.Position
+		topics []Topic
+		want   Start
+	}{
+		{"no cursor", nil, []Topic{{}}, Start{State: Fresh, Pos: *at(10)}},
+		{"head", at(10), []Topic{{}}, Start{State: Resumed, Pos: *at(10)}},
+		{"oldest still there", at(6), []Topic{{}}, Start{State: Resumed, Pos: *at(6)}},
+		{"one older", at(5), []Topic{{}}, Start{State: Reset, Reason: Evicted, Pos: *at(10)}},
+		{"busy channel", at(5), []Topic{Channel("busy")}, Start{State: Reset, Reason: Evicted, Pos: *at(10)}},
+		{"quiet channel, nothing of it evicted since", at(3), []Topic{Channel("quiet")}, Start{State: Resumed, Pos: *at(3)}},
+		{"quiet channel, its event evicted", at(2), []Topic{Channel("quiet")}, Start{State: Reset, Reason: Evicted, Pos: *at(10)}},
+		{"domain that never was", at(0), []Topic{Domain("kv")}, Start{State: Reset, Reason: Evicted, Pos: *at(10)}},
+		{"domain that never was, as far as is known", at(2), []Topic{Domain("kv")}, Start{State: Resumed, Pos: *at(2)}},
+		{"one of two evicted", at(3), []Topic{Channel("quiet"), Channel("busy")}, Start{State: Reset, Reason: Evicted, Pos: *at(10)}},
+		{"future", at(11), []Topic{{}}, Start{State: Reset, Reason: Unknown, Pos: *at(10)}},
+		{"older epoch", &backend.Position{Epoch: epoch - 1, Seq: 9}, []Topic{{}}, Start{State: Reset, Reason: Epoch, Pos: *at(10)}},
+		{"newer epoch", &backend.Position{Epoch: epoch + 1, Seq: 9}, []Topic{{}}, Start{State: Reset, Reason: Unknown, Pos: *at(10)}},
+		{"zero", &backend.Position{}, []Topic{{}}, Start{State: Reset, Reason: Epoch, Pos: *at(10)}},
+	} {
+		rd := r.NewReader(func() {})
+		expect(t, test.name, rd.Subscribe(test.since, test.topics...), test.want)
+		rd.Close()
+	}
+}
+
+func TestBounds(t *testing.T) {
+	for name, limits := range map[string]Limits{
+		"records": {Records: 3, Bytes: 1 << 40, Age: time.Hour},
+		"bytes":   {Records: 1 << 20, Bytes: 3*overhead + 3*int64(len("kv")), Age: time.Hour},
+	} {
+		r := newRing(limits)
+		for seq := range uint64(10) {
+			r.fill(record(seq+1, "kv", ""))
+		}
+		if n := r.entries.len(); n != 3 {
+			t.Errorf("%s: %d entries", name, n)
+		}
+	}
+	r := newRing(Limits{Records: 1 << 20, Bytes: 1 << 40, Age: time.Minute})
+	old := record(1, "kv", "")
+	old.Event.UnixMilli -= time.Hour.Milliseconds()
+	r.fill(old, record(2, "kv", ""))
+	if n := r.entries.len(); n != 1 {
+		t.Errorf("age: %d entries", n)
+	}
+}
+
+func TestEncodedOnceAndCharged(t *testing.T) {
+	r := newRing(Limits{Records: 2, Bytes: 1 << 40, Age: time.Hour})
+	r.fill(record(1, "kv", ""))
+	e := r.entries.at(0)
+	before, times := r.bytes.Load(), 0
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			e.Encoded(FormREN, func(*backend.Record) []byte { times++; return make([]byte, 1000) })
+		})
+	}
+	wg.Wait()
+	if times != 1 || r.bytes.Load() != before+1000 {
+		t.Errorf("encoded %d times, charged %d bytes", times, r.bytes.Load()-before)
+	}
+	r.fill(record(2, "kv", ""), record(3, "kv", ""))
+	e.Encoded(FormChannel, func(*backend.Record) []byte { return make([]byte, 1000) })
+	r.restart(*at(3))
+	if n := r.bytes.Load(); n != 0 {
+		t.Errorf("an empty ring holds %d bytes", n)
+	}
+}
+
+// What a ring remembers of channels that come and go is bounded.
+func TestForgetsChannels(t *testing.T) {
+	const keep = 100
+	r := newRing(Limits{Records: keep, Bytes: 1 << 40, Age: time.Hour})
+	for seq := range uint64(50 * keep) {
+		name := fmt.Sprint("room:", seq)
+		r.fill(record(seq+1, "realtime", name))
+		rd := r.NewReader(func() {})
+		rd.Subscribe(nil, Channel(name), Channel(name+":never"))
+		rd.Close()
+	}
+	if n := len(r.topics); n > 2*keep+10 {
+		t.Errorf("%d topics are remembered, of %d entries", n, keep)
+	}
+	if names := r.Channels(time.Now().Add(-time.Minute)); len(names) > 2*keep {
+		t.Errorf("%d channels are listed", len(names))
+	}
+}
+
+func TestReset(t *testing.T) {
+	next := func(e, seq uint64) backend.Position { return backend.Position{Epoch: e, Seq: seq} }
+	for _, test := range []struct {
+		name string
+		do   func(*Ring)
+		want []string
+	}{
+		{"lost by the backend", func(r *Ring) { r.Reset(next(epoch, 7)); r.fill(record(8, "kv", "")) }, []string{"backend@7", "8"}},
+		{"new epoch", func(r *Ring) { r.Reset(next(epoch+1, 0)) }, []string{"epoch@0"}},
+		{"twice before it is read", func(r *Ring) { r.Reset(next(epoch, 7)); r.Reset(next(epoch+1, 3)) }, []string{"epoch@3"}},
+		{"gap", func(r *Ring) { r.fill(record(5, "kv", ""), record(6, "kv", "")) }, []string{"backend@4", "5", "6"}},
+		{"repeated", func(r *Ring) { r.fill(record(1, "kv", ""), record(2, "kv", ""), record(3, "kv", "")) }, []string{"2", "3"}},
+		{"older epoch", func(r *Ring) {
+			old := record(9, "kv", "")
+			old.Pos.Epoch--
+			r.fill(old, record(3, "kv", ""))
+		}, []string{"2", "3"}},
+		{"record of a new epoch", func(r *Ring) {
+			rec := record(1, "kv", "")
+			rec.Pos.Epoch++
+			r.fill(rec)
+		}, []string{"epoch@0", "1"}},
+	} {
+		r := newRing(roomy)
+		rd := r.NewReader(func() {})
+		r.fill(record(1, "kv", ""))
+		rd.Subscribe(nil, Domain("kv"))
+		r.fill(record(2, "kv", ""))
+		test.do(r)
+		expect(t, test.name, drain(rd, 10), test.want)
+	}
+}
+
+func TestASlowReaderIsToldOnceAndGoesOn(t *testing.T) {
+	r := newRing(Limits{Records: 5, Bytes: 1 << 40, Age: time.Hour})
+	rd := r.NewReader(func() {})
+	rd.Subscribe(nil, Channel("a"))
+	for seq := range uint64(20) {
+		r.fill(record(seq+1, "realtime", "a"))
+	}
+	expect(t, "after being slow", drain(rd, 2), []string{"evicted@20"})
+	r.fill(record(21, "realtime", "a"))
+	expect(t, "then", drain(rd, 2), []string{"21"})
+}
+
+func TestUnsubscribe(t *testing.T) {
+	r := newRing(roomy)
+	rd := r.NewReader(func() {})
+	rd.Subscribe(nil, Channel("a"), Channel("b"))
+	r.fill(record(1, "realtime", "a"), record(2, "realtime", "b"))
+	rd.Unsubscribe(Channel("a"))
+	rd.Unsubscribe(Channel("never"))
+	expect(t, "read", drain(rd, 10), []string{"2"})
+	rd.Subscribe(at(0), Channel("a"))
+	expect(t, "read after subscribing again", drain(rd, 10), []string{"1"})
+}
+
+// TestAgainstModel lets readers come, read by halves, go and come back with
+// their cursor, while records are put, and compares what each is told with a
+// plain list of all records: everything of its topics behind its cursor, in
+// order, once, or a reset.
+func TestAgainstModel(t *testing.T) {
+	for seed := range uint64(300) {
+		m := newModel(seed)
+		for range 400 {
+			m.step(t)
+		}
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+	}
+}
+
+type model struct {
+	rnd     *rand.Rand
+	ring    *Ring
+	keep    int
+	log     []*backend.Record // all there ever was
+	readers []*modelReader
+	away    []*modelReader // with a cursor, to come back
+}
+
+type modelReader struct {
+	reader *Reader
+	topics []Topic
+	cursor uint64
+}
+
+var modelTopics = []Topic{{}, Domain("kv"), Domain("realtime"), Domain("presence"), Channel("a"), Channel("b"), Channel("c")}
+
+func newModel(seed uint64) *model {
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	keep := 1 + rnd.IntN(30)
+	return &model{rnd: rnd, keep: keep, ring: newRing(Limits{Records: keep, Bytes: 1 << 40, Age: time.Hour})}
+}
+
+func (m *model) step(t *testing.T) {
+	switch k := m.rnd.IntN(10); {
+	case k < 5:
+		m.put()
+	case k < 6 && len(m.readers) < 5:
+		m.come(t)
+	case k < 9 && len(m.readers) > 0:
+		m.read(t, m.readers[m.rnd.IntN(len(m.readers))], 1+m.rnd.IntN(5))
+	case len(m.readers) > 0:
+		i := m.rnd.IntN(len(m.readers))
+		m.readers[i].reader.Close()
+		m.away = append(m.away, m.readers[i])
+		m.readers = slices.Delete(m.readers, i, i+1)
+	}
+}
+
+func (m *model) put() {
+	var recs []*backend.Record
+	for range 1 + m.rnd.IntN(4) {
+		seq := uint64(len(m.log) + 1)
+		rec := []*backend.Record{
+			record(seq, "kv", ""), record(seq, "realtime", "a"), record(seq, "realtime", "b"), record(seq, "presence", "a"), record(seq, "presence", "c"),
+		}[m.rnd.IntN(5)]
+		m.log = append(m.log, rec)
+		recs = append(recs, rec)
+	}
+	m.ring.Put(recs)
+}
+
+func (m *model) come(t *testing.T) {
+	r := &modelReader{reader: m.ring.NewReader(func() {})}
+	var since *backend.Position
+	if len(m.away) > 0 && m.rnd.IntN(3) > 0 {
+		i := m.rnd.IntN(len(m.away))
+		r.topics, since = m.away[i].topics, at(m.away[i].cursor)
+		m.away = slices.Delete(m.away, i, i+1)
+	} else {
+		for range 1 + m.rnd.IntN(2) {
+			if topic := modelTopics[m.rnd.IntN(len(modelTopics))]; !slices.Contains(r.topics, topic) && !r.overlaps(topic) {
+				r.topics = append(r.topics, topic)
+			}
+		}
+	}
+	start := r.reader.Subscribe(since, r.topics...)
+	r.cursor = start.Pos.Seq
+	if since != nil && start.State == Reset {
+		missed := m.behind(r.topics, since.Seq)
+		remembered := int(since.Seq) >= len(m.log)-2*m.keep
+		if remembered && (len(missed) == 0 || missed[0] > uint64(len(m.log)-m.keep)) {
+			t.Errorf("%v: reset from %d, though %v is all there is", r.topics, since.Seq, missed)
+		}
+	}
+	m.readers = append(m.readers, r)
+}
+
+// overlaps reports whether an event could be of topic and of one of r's.
+func (r *modelReader) overlaps(topic Topic) bool {
+	return slices.ContainsFunc(r.topics, func(had Topic) bool { return had.kind != topic.kind })
+}
+
+func (m *model) behind(topics []Topic, seq uint64) (seqs []uint64) {
+	for _, rec := range m.log[seq:] {
+		for _, topic := range topics {
+			if topic == (Topic{}) || topic == Domain(rec.Event.Resource) || topic == Channel(rec.Event.Channel) {
+				seqs = append(seqs, rec.Pos.Seq)
+			}
+		}
+	}
+	return seqs
+}
+
+func (m *model) read(t *testing.T, r *modelReader, limit int) {
+	items, pos, more := r.reader.Next(nil, limit)
+	var lost []Topic
+	for len(items) > 0 && items[0].Entry == nil {
+		lost = append(lost, items[0].Topic)
+		items = items[1:]
+	}
+	if len(lost) > 0 {
+		missed := m.behind(lost, r.cursor)
+		if len(missed) == 0 || missed[0] > uint64(len(m.log)-m.keep) {
+			t.Errorf("%v at %d: %v reset, though %v is all there is", r.topics, r.cursor, lost, missed)
+		}
+	}
+	kept := slices.DeleteFunc(slices.Clone(r.topics), func(topic Topic) bool { return slices.Contains(lost, topic) })
+	var want, got []uint64
+	for _, seq := range m.behind(kept, r.cursor) {
+		if seq <= pos.Seq {
+			want = append(want, seq)
+		}
+	}
+	for _, it := range items {
+		got = append(got, it.Pos.Seq)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%v at %d, complete up to %d, %v reset: got %v, want %v", r.topics, r.cursor, pos.Seq, lost, got, want)
+	}
+	if !more && pos.Seq != uint64(len(m.log)) {
+		t.Errorf("%v: no more to read at %d of %d", r.topics, pos.Seq, len(m.log))
+	}
+	r.cursor = pos.Seq
+}

@@ -1,0 +1,155 @@
+// Package sse writes and reads event streams: WHATWG HTML, section 9.2,
+// "Server-sent events".
+package sse
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// AppendEvent appends one event to dst. Neither name nor id may hold CR, LF or
+// NUL. An empty name makes a "message" event; an empty id leaves the stream's
+// last event id as it is.
+func AppendEvent(dst []byte, name, id string, data []byte) []byte {
+	if dst == nil {
+		dst = make([]byte, 0, len("event: \nid: \ndata: \n\n")+len(name)+len(id)+len(data))
+	}
+	if name != "" {
+		dst = append(append(append(dst, "event: "...), name...), '\n')
+	}
+	if id != "" {
+		dst = append(append(append(dst, "id: "...), id...), '\n')
+	}
+	for {
+		// Each of CR, LF and CRLF ends a line, so data goes out line by line.
+		i := bytes.IndexAny(data, "\r\n")
+		if i < 0 {
+			break
+		}
+		dst = append(append(append(dst, "data: "...), data[:i]...), '\n')
+		if data[i] == '\r' && i+1 < len(data) && data[i+1] == '\n' {
+			i++
+		}
+		data = data[i+1:]
+	}
+	dst = append(append(append(dst, "data: "...), data...), '\n')
+	return append(dst, '\n')
+}
+
+// AppendRetry appends the field that tells a client how long to wait before it
+// connects again.
+func AppendRetry(dst []byte, wait time.Duration) []byte {
+	dst = append(dst, "retry: "...)
+	dst = strconv.AppendInt(dst, wait.Milliseconds(), 10)
+	return append(dst, '\n', '\n')
+}
+
+// Event is one event of a stream.
+type Event struct {
+	Name string // "message" where the stream names none
+	ID   string // the last event id, of this or an earlier event
+	Data string
+}
+
+// ErrTooLong is returned for an event that is longer than the reader allows.
+var ErrTooLong = errors.New("sse: event too long")
+
+// Reader reads events from a stream.
+type Reader struct {
+	Retry time.Duration // the last reconnection time the stream gave, else 0
+
+	src   *bufio.Reader
+	limit int
+	begun bool
+	cr    bool // the last line ended with CR: an LF that follows belongs to it
+	id    string
+}
+
+// NewReader returns a reader of src. An event of more than limit bytes is an
+// error, so that a hostile stream cannot fill the memory.
+func NewReader(src io.Reader, limit int) *Reader {
+	return &Reader{src: bufio.NewReader(src), limit: limit}
+}
+
+// Next returns the next event. An event the stream ends in the middle of is
+// dropped, as the standard says; then the error is that of the source, io.EOF at
+// its end.
+func (r *Reader) Next() (Event, error) {
+	ev := Event{Name: "message"}
+	var data strings.Builder
+	hasData, size := false, 0
+	for {
+		line, err := r.line(r.limit - size)
+		if err != nil {
+			return Event{}, err
+		}
+		size += len(line)
+		if line == "" {
+			if !hasData {
+				ev.Name, size = "message", 0
+				continue
+			}
+			ev.ID, ev.Data = r.id, strings.TrimSuffix(data.String(), "\n")
+			return ev, nil
+		}
+		field, value, _ := strings.Cut(line, ":")
+		value = strings.TrimPrefix(value, " ")
+		switch field {
+		case "data":
+			data.WriteString(value)
+			data.WriteByte('\n')
+			hasData = true
+		case "event":
+			if ev.Name = value; value == "" {
+				ev.Name = "message"
+			}
+		case "id":
+			if !strings.Contains(value, "\x00") {
+				r.id = value
+			}
+		case "retry":
+			r.setRetry(value)
+		}
+	}
+}
+
+func (r *Reader) setRetry(value string) {
+	// digits only: no sign, unlike strconv
+	if n, err := strconv.ParseUint(value, 10, 40); err == nil {
+		r.Retry = time.Duration(n) * time.Millisecond
+	}
+}
+
+// line reads up to CR, LF or CRLF. After a CR it does not wait for the LF that
+// may follow, since an event may end there.
+func (r *Reader) line(limit int) (string, error) {
+	var line []byte
+	for {
+		c, err := r.src.ReadByte()
+		if err != nil {
+			return "", err
+		}
+		afterCR := r.cr
+		r.cr = c == '\r'
+		if c == '\n' && afterCR {
+			continue
+		}
+		if c == '\n' || c == '\r' {
+			break
+		}
+		if len(line) >= limit {
+			return "", ErrTooLong
+		}
+		line = append(line, c)
+	}
+	if !r.begun {
+		r.begun = true
+		line = bytes.TrimPrefix(line, []byte("\ufeff"))
+	}
+	return string(bytes.ToValidUTF8(line, []byte("\ufffd"))), nil
+}

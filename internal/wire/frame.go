@@ -1,0 +1,46 @@
+package wire
+
+import "encoding/json"
+
+// Frame is what a server sends on a WebSocket beside events: control frames and
+// answers. Which members each has is in docs/protocol.md.
+type Frame struct {
+	Event   string  `json:"event"`
+	Ref     *int64  `json:"ref,omitempty"`
+	Channel string  `json:"channel,omitempty"`
+	State   string  `json:"state,omitempty"`
+	Reason  string  `json:"reason,omitempty"`
+	Src     string  `json:"src,omitempty"`
+	UserID  string  `json:"userId,omitempty"`
+	Members any     `json:"members,omitempty"`
+	Code    string  `json:"code,omitempty"`
+	Message string  `json:"message,omitempty"`
+	Retry   *bool   `json:"retry,omitempty"`
+	RetryMs *int64  `json:"retryMs,omitempty"`
+	Cursor  string  `json:"cursor,omitempty"`
+	TS      int64   `json:"ts,omitempty"`
+	Limits  *Limits `json:"limits,omitempty"`
+}
+
+// Limits is what a client learns of its limits.
+type Limits struct {
+	Message  int `json:"message"`  // bytes
+	Channels int `json:"channels"` // of one connection
+	Metadata int `json:"metadata"` // bytes
+	Rate     int `json:"rate"`     // operations a second
+	Burst    int `json:"burst"`    // operations at once
+}
+
+// ErrorFrame is the answer to an operation that is refused.
+func ErrorFrame(ref *int64, err *Error) Frame {
+	return Frame{Event: "error", Ref: ref, Code: err.Code, Message: err.Message, Retry: &err.Retry}
+}
+
+// Append appends the frame to dst.
+func (f Frame) Append(dst []byte) []byte {
+	b, err := json.Marshal(f)
+	if err != nil {
+		panic(err) // strings, numbers, and members that come from JSON
+	}
+	return append(dst, b...)
+}

@@ -1,0 +1,177 @@
+// Package wire encodes and decodes what travels between servers and clients, as
+// docs/protocol.md describes it.
+package wire
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/sse"
+)
+
+// Subprotocol is the WebSocket subprotocol.
+const Subprotocol = "maravilla.realtime.v1"
+
+// Cursor returns the cursor of a position.
+func Cursor(pos backend.Position) string {
+	return string(appendCursor(make([]byte, 0, 26), pos))
+}
+
+func appendCursor(dst []byte, pos backend.Position) []byte {
+	dst = strconv.AppendUint(dst, pos.Epoch, 36)
+	dst = append(dst, '.')
+	return strconv.AppendUint(dst, pos.Seq, 36)
+}
+
+// ParseCursor is the inverse of [Cursor]. It accepts nothing else.
+func ParseCursor(s string) (pos backend.Position, ok bool) {
+	if len(s) > 27 { // two numbers of 13 digits and the point
+		return pos, false
+	}
+	epoch, seq, _ := strings.Cut(s, ".")
+	var err1, err2 error
+	pos.Epoch, err1 = strconv.ParseUint(epoch, 36, 64)
+	pos.Seq, err2 = strconv.ParseUint(seq, 36, 64)
+	if err1 != nil || err2 != nil || Cursor(pos) != s {
+		return backend.Position{}, false
+	}
+	return pos, true
+}
+
+// ValidClientID reports whether s has the form of a client id.
+func ValidClientID(s string) bool {
+	return len(s) >= 16 && len(s) <= 64 && isWord(s)
+}
+
+// ValidDomain reports whether s has the form of a resource domain.
+func ValidDomain(s string) bool {
+	return len(s) >= 1 && len(s) <= 64 && isWord(s)
+}
+
+func isWord(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '.', c == '_', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// Tag returns what others see of a client id. It cannot be turned back, and is
+// "" for "".
+func Tag(clientID string) string {
+	if clientID == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte("maravilla.realtime.src:" + clientID))
+	return base64.RawURLEncoding.EncodeToString(sum[:12])
+}
+
+// REN encodes a record as a frame of the REN stream.
+func REN(rec *backend.Record) []byte { return ren(rec, rec.Event.Data) }
+
+// RENBare is [REN] for those who may know of the event, not its data.
+func RENBare(rec *backend.Record) []byte { return ren(rec, nil) }
+
+func ren(rec *backend.Record, data json.RawMessage) []byte {
+	ev := &rec.Event
+	b := object{buf: make([]byte, 0, 160+len(data)+len(ev.Key)+len(ev.Channel))}
+	b.text("t", ev.Type)
+	b.text("r", ev.Resource)
+	b.optional("k", ev.Key)
+	b.optional("v", ev.Version)
+	b.number("ts", ev.UnixMilli)
+	b.optional("src", ev.Source)
+	b.optional("ns", ev.Namespace)
+	b.optional("ch", ev.Channel)
+	b.raw("data", data)
+	b.optional("uid", ev.User)
+	return sse.AppendEvent(nil, "", Cursor(rec.Pos), b.end())
+}
+
+// Channel encodes a record, a message or a presence event, as an object of the
+// WebSocket.
+func Channel(rec *backend.Record) []byte {
+	ev := &rec.Event
+	b := object{buf: make([]byte, 0, 160+len(ev.Data)+len(ev.Channel))}
+	if ev.Resource == "presence" {
+		var data struct {
+			Metadata json.RawMessage `json:"metadata"`
+			Reason   string          `json:"reason"`
+		}
+		_ = json.Unmarshal(ev.Data, &data) // written by backend.JoinEvent and its like
+		b.text("event", ev.Type)
+		b.text("channel", ev.Channel)
+		b.text("userId", ev.User)
+		b.raw("metadata", data.Metadata)
+		b.optional("reason", data.Reason)
+		b.optional("from", ev.Source)
+	} else {
+		b.text("event", "message")
+		b.text("channel", ev.Channel)
+		b.raw("data", ev.Data)
+		b.optional("from", ev.Source)
+		b.optional("userId", ev.User)
+	}
+	b.number("ts", ev.UnixMilli)
+	b.text("id", Cursor(rec.Pos))
+	return b.end()
+}
+
+// object writes the members of a JSON object, in the order they come.
+type object struct{ buf []byte }
+
+func (o *object) name(name string) {
+	if len(o.buf) == 0 {
+		o.buf = append(o.buf, '{')
+	} else {
+		o.buf = append(o.buf, ',')
+	}
+	o.buf = append(o.buf, '"')
+	o.buf = append(o.buf, name...)
+	o.buf = append(o.buf, '"', ':')
+}
+
+func (o *object) text(name, value string) {
+	o.name(name)
+	o.buf = appendString(o.buf, value)
+}
+
+func (o *object) optional(name, value string) {
+	if value != "" {
+		o.text(name, value)
+	}
+}
+
+func (o *object) number(name string, value int64) {
+	o.name(name)
+	o.buf = strconv.AppendInt(o.buf, value, 10)
+}
+
+func (o *object) raw(name string, value json.RawMessage) {
+	if len(value) > 0 {
+		o.name(name)
+		o.buf = append(o.buf, value...)
+	}
+}
+
+func (o *object) end() []byte { return append(o.buf, '}') }
+
+func appendString(dst []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+			quoted, _ := json.Marshal(s) // a string always encodes
+			return append(dst, quoted...)
+		}
+	}
+	dst = append(dst, '"')
+	dst = append(dst, s...)
+	return append(dst, '"')
+}
