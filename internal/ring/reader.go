@@ -208,6 +208,19 @@ func (rd *Reader) Next(items []Item, limit int) (_ []Item, pos backend.Position,
 	return items, r.pos(upto), len(left) > 0
 }
 
+// Skip moves the cursors behind the newest entry without reading.
+func (rd *Reader) Skip() {
+	rd.ring.mu.RLock()
+	defer rd.ring.mu.RUnlock()
+	rd.mu.Lock()
+	defer rd.mu.Unlock()
+	for _, s := range rd.dirty {
+		s.dirty, s.lost, s.after = false, "", rd.ring.head
+	}
+	clear(rd.dirty)
+	rd.dirty = rd.dirty[:0]
+}
+
 // unread returns the entries of the topic and the index of the first behind the
 // cursor.
 func (s *subscription) unread() (*deque[*Entry], int) {

@@ -1,0 +1,36 @@
+import { RealtimeError } from './errors.js';
+/** What a server answers to one operation. */
+export interface Answer {
+    event: string;
+    ref?: number;
+    state?: string;
+    reason?: string;
+    cursor?: string;
+}
+/** How fast and how large a server lets a client speak; see the hello in docs/protocol.md. */
+export interface Limits {
+    message: number;
+    rate: number;
+    burst: number;
+}
+/** Called once, with the answer or the refusal. */
+export type Done = (error: RealtimeError | undefined, answer?: Answer) => void;
+/**
+ * The operations that have no answer yet, in order. Kept ones outlive the connection and are sent again on the next; the
+ * others are about the connection itself. It speaks no faster than the server has said, so that what is sent is not refused.
+ */
+export declare class Outbox {
+    #private;
+    /** How many kept operations wait for an answer. */
+    get kept(): number;
+    /** Adds an operation. A kept one is refused as `unavailable` after two minutes without an answer. */
+    add(op: object, keep: boolean, done: Done): void;
+    /** A connection is open. What `first` adds goes before what is left of the connection before it. */
+    open(send: (text: string) => void, limits: Partial<Limits> | undefined, first: () => void): void;
+    /** The connection is gone. */
+    cut(): void;
+    /** Takes an answer; false where nobody waits for it. */
+    answer(answer: Answer): boolean;
+    /** Refuses all that waits. */
+    fail(error: RealtimeError): void;
+}

@@ -1,0 +1,56 @@
+const browserKey = 'ren.browser';
+const tabKey = 'ren.tab';
+
+let clientId: string | undefined;
+
+/**
+ * The client id of this tab: a part the tabs of a browser share (localStorage), a dot, and a part of the tab's own, which
+ * survives a reload (sessionStorage) but is not copied when the tab is duplicated. 49 characters of `[a-f0-9.]`, random.
+ * Where storage is missing or forbidden, it lasts as long as the page.
+ */
+export function getOrCreateClientId(): string {
+  return (clientId ??= create());
+}
+
+function create(): string {
+  const browser = load('localStorage', browserKey) ?? random();
+  store('localStorage', browserKey, browser);
+  const tab = load('sessionStorage', tabKey) ?? random();
+  // A duplicated tab begins with a copy of sessionStorage, so the part stands there only while the page does not live.
+  const take = (): void => store('sessionStorage', tabKey);
+  take();
+  globalThis.addEventListener?.('pagehide', () => store('sessionStorage', tabKey, tab));
+  globalThis.addEventListener?.('pageshow', take);
+  return browser + '.' + tab;
+}
+
+/** 24 random characters, 96 bits. */
+export function random(): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(12)), (b) => b.toString(16).padStart(2, '0')).join('');
+}
+
+type Area = 'localStorage' | 'sessionStorage';
+
+/** What is stored, if it can be part of a client id. */
+function load(area: Area, key: string): string | undefined {
+  const value = read(area, key);
+  return value && /^[\w-]{8,31}$/.test(value) ? value : undefined;
+}
+
+/** What is stored; undefined where nothing is, or nothing may be read. */
+export function read(area: Area, key: string): string | undefined {
+  try {
+    return globalThis[area].getItem(key) ?? undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function store(area: Area, key: string, value?: string): void {
+  try {
+    if (value) globalThis[area].setItem(key, value);
+    else globalThis[area].removeItem(key);
+  } catch {
+    // memory has it
+  }
+}

@@ -1,0 +1,23 @@
+/** Called with each value; what it throws is reported and harms nobody else. */
+export type Listener<T> = (value: T) => void;
+
+/** Adds a listener, even one that is there already, and returns how to remove it. */
+export function listen<T>(set: Set<Listener<T>>, cb: Listener<T>): () => void {
+  const own: Listener<T> = (value) => cb(value);
+  set.add(own);
+  return () => void set.delete(own);
+}
+
+/** Calls everyone who listened before the call and still does. */
+export function tell<T>(set: Set<Listener<T>>, value: T): void {
+  for (const cb of [...set]) if (set.has(cb)) call(cb, value);
+}
+
+/** Calls one listener; what it throws goes to the page's error handler. */
+export function call<T>(cb: Listener<T>, value: T): void {
+  try {
+    cb(value);
+  } catch (e) {
+    (globalThis.reportError ?? console.error)(e);
+  }
+}

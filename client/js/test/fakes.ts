@@ -1,0 +1,243 @@
+// A page, a network and a clock for tests: nothing here waits, and nothing leaves the process.
+import { mock } from 'node:test';
+
+/** Lets promises and streams get on; timers do not move. */
+export async function settle(): Promise<void> {
+  for (let i = 0; i < 8; i++) await new Promise((done) => setImmediate(done));
+}
+
+/** Moves the clock, in steps small enough for timers set by timers. */
+export async function pass(ms: number): Promise<void> {
+  await settle();
+  for (let left = ms; left > 0; left -= 250) {
+    clock.tick(Math.min(left, 250));
+    await settle();
+  }
+}
+
+/**
+ * Stands in for setTimeout and Date.now. That of node:test does not do: in Node 20, clearing a timer that has fired
+ * removes another one.
+ */
+class FakeClock {
+  now = 0;
+  #timers = new Map<number, { at: number; cb: () => void }>();
+  #id = 0;
+
+  install(now: number): void {
+    this.now = now;
+    this.#timers.clear();
+    globals['setTimeout'] = (cb: () => void, ms: number): number => {
+      this.#timers.set(++this.#id, { at: this.now + ms, cb });
+      return this.#id;
+    };
+    globals['clearTimeout'] = (id: number): void => void this.#timers.delete(id);
+    Date.now = () => this.now;
+  }
+
+  tick(ms: number): void {
+    const end = this.now + ms;
+    for (;;) {
+      const [next] = [...this.#timers].filter(([, { at }]) => at <= end).sort(([, a], [, b]) => a.at - b.at);
+      if (!next) break;
+      this.now = next[1].at;
+      this.#timers.delete(next[0]);
+      next[1].cb();
+    }
+    this.now = end;
+  }
+
+  /** Time passes, and no timer notices: the machine sleeps. */
+  sleep(ms: number): void {
+    this.now += ms;
+  }
+}
+
+const globals = globalThis as unknown as Record<string, unknown>;
+
+export const clock = new FakeClock();
+
+export class FakeStorage {
+  items = new Map<string, string>();
+  getItem = (key: string): string | null => this.items.get(key) ?? null;
+  setItem = (key: string, value: string): void => void this.items.set(key, value);
+  removeItem = (key: string): void => void this.items.delete(key);
+}
+
+/** The events a page gets from its browser. */
+export class FakePage {
+  window: EventTarget = new EventTarget();
+  document: EventTarget & { visibilityState: string } = Object.assign(new EventTarget(), { visibilityState: 'visible' });
+
+  install(): void {
+    globals['addEventListener'] = this.window.addEventListener.bind(this.window);
+    globals['document'] = this.document;
+    globals['location'] = new URL('https://app.example/page');
+    globals['localStorage'] = new FakeStorage();
+    globals['sessionStorage'] = new FakeStorage();
+  }
+
+  fire(type: 'online' | 'pagehide' | 'pageshow'): void {
+    this.window.dispatchEvent(new Event(type));
+  }
+
+  look(visibilityState: 'visible' | 'hidden'): void {
+    this.document.visibilityState = visibilityState;
+    this.document.dispatchEvent(new Event('visibilitychange'));
+  }
+}
+
+/** One request that a client made, to be answered by the test. */
+export class FakeRequest {
+  url: URL;
+  headers: Headers;
+  answered: Promise<Response>;
+  #answer!: (answer: Response) => void;
+  #fail!: (error: unknown) => void;
+  #body: ReadableStreamDefaultController<Uint8Array> | undefined;
+
+  constructor(input: RequestInfo | URL, public init: RequestInit = {}) {
+    this.url = new URL(input instanceof Request ? input.url : String(input), 'https://app.example/page');
+    this.headers = new Headers(init.headers);
+    this.answered = new Promise((done, fail) => ([this.#answer, this.#fail] = [done, fail]));
+    init.signal?.addEventListener('abort', () => {
+      this.#fail(init.signal?.reason);
+      try {
+        this.#body?.error(init.signal?.reason);
+      } catch {
+        // ended before
+      }
+    });
+  }
+
+  get aborted(): boolean {
+    return this.init.signal?.aborted ?? false;
+  }
+
+  async answer(status: number, headers: Record<string, string> = {}, body: string | null = null): Promise<void> {
+    this.#answer(new Response(body, { status, headers }));
+    await settle();
+  }
+
+  async fail(): Promise<void> {
+    this.#fail(new TypeError('fetch failed'));
+    await settle();
+  }
+
+  /** Answers with an event stream. */
+  async stream(text = ''): Promise<void> {
+    const body = new ReadableStream<Uint8Array>({ start: (controller) => void (this.#body = controller) });
+    this.#answer(new Response(body, { headers: { 'Content-Type': 'text/event-stream' } }));
+    await this.send(text);
+  }
+
+  async send(text: string): Promise<void> {
+    this.#body!.enqueue(new TextEncoder().encode(text));
+    await settle();
+  }
+
+  async end(): Promise<void> {
+    this.#body!.close();
+    await settle();
+  }
+
+  async cut(): Promise<void> {
+    this.#body!.error(new TypeError('network error'));
+    await settle();
+  }
+}
+
+/** Every request since the test began. */
+export const requests: FakeRequest[] = [];
+
+export function installFetch(): void {
+  requests.length = 0;
+  globalThis.fetch = (input, init) => {
+    const request = new FakeRequest(input as RequestInfo, init);
+    requests.push(request);
+    return request.answered;
+  };
+}
+
+/** Frames as a client sends them. */
+export type Op = { op: string; ref?: number; channel?: string; id?: string; since?: string } & Record<string, unknown>;
+
+/** The far end of one WebSocket. */
+export class FakeSocket {
+  static all: FakeSocket[] = [];
+  url: string;
+  sent: Op[] = [];
+  closed: number | undefined;
+  onopen: (() => void) | undefined;
+  onmessage: ((event: { data: unknown }) => void) | undefined;
+  onclose: ((event: { code: number }) => void) | undefined;
+
+  constructor(url: string | URL, public protocol: string) {
+    this.url = String(url);
+    FakeSocket.all.push(this);
+  }
+
+  static install(): void {
+    FakeSocket.all = [];
+    globals['WebSocket'] = FakeSocket;
+  }
+
+  static get last(): FakeSocket {
+    return FakeSocket.all.at(-1)!;
+  }
+
+  send(text: string): void {
+    if (this.closed === undefined) this.sent.push(JSON.parse(text) as Op);
+  }
+
+  close(code: number): void {
+    if (this.closed !== undefined) return;
+    this.closed = code;
+    queueMicrotask(() => this.onclose?.({ code }));
+  }
+
+  /** The server says something: several objects make one frame. */
+  say(...frames: object[]): void {
+    this.onmessage?.({ data: frames.map((frame) => JSON.stringify(frame)).join('\n') });
+  }
+
+  /** Opens, hears the hello, and greets. */
+  async greet(more: object = {}): Promise<void> {
+    await settle();
+    this.onopen?.();
+    this.say({ event: 'hello', src: 'MYTAG', cursor: 'c0', ...more });
+    await settle();
+  }
+
+  /** The connection ends from outside. */
+  async drop(code = 1006): Promise<void> {
+    this.closed = code;
+    this.onclose?.({ code });
+    await settle();
+  }
+
+  ops(op: string): Op[] {
+    return this.sent.filter((frame) => frame.op === op);
+  }
+
+  /** Answers what was asked last with this op. */
+  answer(op: string, frame: object = { event: 'ok' }): void {
+    const { ref, channel } = this.ops(op).at(-1)!;
+    this.say({ ...(op === 'subscribe' ? { channel } : {}), ref, ...frame });
+  }
+}
+
+/** A fresh page, network and clock. */
+export function begin(): FakePage {
+  clock.install(1_795_465_200_000);
+  installFetch();
+  FakeSocket.install();
+  const page = new FakePage();
+  page.install();
+  return page;
+}
+
+/** Runs `body` with a Math.random that gives `value`. */
+export function dice(value: number): void {
+  mock.method(Math, 'random', () => value);
+}

@@ -1,0 +1,116 @@
+import assert from 'node:assert/strict';
+import { beforeEach, test } from 'node:test';
+import { storageDelete, storageUpload } from '../src/http.js';
+import { begin, requests } from './fakes.js';
+
+/** The far end of one upload. */
+class FakeXHR {
+  static last: FakeXHR;
+  upload: { onprogress?: (event: { loaded: number; total: number }) => void } = {};
+  headers: Record<string, string> = {};
+  status = 0;
+  responseText = '';
+  method = '';
+  url = '';
+  onload?: () => void;
+  onerror?: () => void;
+  onabort?: () => void;
+  onloadend?: () => void;
+
+  constructor() {
+    FakeXHR.last = this;
+  }
+
+  open(method: string, url: string): void {
+    [this.method, this.url] = [method, url];
+  }
+
+  setRequestHeader(name: string, value: string): void {
+    this.headers[name] = value;
+  }
+
+  send(): void {}
+
+  abort(): void {
+    this.onabort?.();
+    this.onloadend?.();
+  }
+
+  answer(status: number, text: string): void {
+    [this.status, this.responseText] = [status, text];
+    this.onload?.();
+    this.onloadend?.();
+  }
+}
+
+const globals = globalThis as unknown as Record<string, unknown>;
+const file = new Blob(['hello'], { type: 'image/png' });
+
+beforeEach(() => {
+  begin();
+  globals['XMLHttpRequest'] = FakeXHR;
+});
+
+test('an upload is a POST of the file', async () => {
+  const done = storageUpload('photos/ü &.png', file);
+  const [request] = requests;
+  assert.equal(request!.url.pathname, '/api/storage/upload');
+  assert.equal(request!.url.searchParams.get('path'), 'photos/ü &.png');
+  assert.deepEqual([request!.init.method, request!.init.body], ['POST', file]);
+  assert.equal(request!.headers.get('Content-Type'), 'image/png');
+  assert.ok(request!.headers.get('X-Ren-Client'));
+  await request!.answer(201, {}, '{"size":5}');
+  assert.deepEqual(await done, { size: 5 });
+});
+
+test('a delete, elsewhere', async () => {
+  const done = storageDelete('a/b', { endpoint: '/files' });
+  assert.equal(requests[0]!.url.pathname + requests[0]!.url.search, '/files/delete?path=a%2Fb');
+  assert.equal(requests[0]!.init.method, 'DELETE');
+  await requests[0]!.answer(204);
+  assert.equal(await done, undefined);
+});
+
+test('a refusal says why', async () => {
+  const refused = assert.rejects(storageUpload('../x', file), { name: 'RealtimeError', code: 'bad_name', message: 'no', retry: false });
+  await requests[0]!.answer(400, {}, '{"code":"bad_name","message":"no","retry":false}');
+  await refused;
+  const proxy = assert.rejects(storageDelete('x'), { name: 'RealtimeError', code: 'unavailable', retry: true });
+  await requests[1]!.answer(502, {}, '<p>Bad gateway');
+  await proxy;
+});
+
+test('an upload with progress', async () => {
+  const seen: unknown[] = [];
+  const done = storageUpload('a', file, { onProgress: (progress) => void seen.push(progress) });
+  const xhr = FakeXHR.last;
+  assert.deepEqual([xhr.method, xhr.url, xhr.headers['Content-Type']], ['POST', '/api/storage/upload?path=a', 'image/png']);
+  assert.match(xhr.headers['X-Ren-Client']!, /^[A-Za-z0-9._-]{16,64}$/);
+  xhr.upload.onprogress!({ loaded: 2, total: 5 });
+  xhr.answer(200, '');
+  assert.equal(await done, undefined);
+  assert.deepEqual(seen, [{ loaded: 2, total: 5 }]);
+});
+
+test('an upload with progress is refused, breaks, or is aborted', async () => {
+  const upload = (signal?: AbortSignal): Promise<unknown> =>
+    storageUpload('a', file, { onProgress: () => {}, ...(signal ? { signal } : {}) });
+  const refused = assert.rejects(upload(), { code: 'too_large' });
+  FakeXHR.last.answer(413, '');
+  await refused;
+  const broken = assert.rejects(upload(), TypeError);
+  FakeXHR.last.onerror!();
+  await broken;
+  const abort = new AbortController();
+  const aborted = assert.rejects(upload(abort.signal), { name: 'AbortError' });
+  abort.abort();
+  await aborted;
+  await assert.rejects(upload(abort.signal), { name: 'AbortError' });
+});
+
+test('a foreign storage does not learn the client id', () => {
+  void storageDelete('a', { endpoint: 'https://other.example/s' });
+  assert.equal(requests[0]!.headers.get('X-Ren-Client'), null);
+  void storageUpload('a', file, { endpoint: 'https://other.example/s', onProgress: () => {} });
+  assert.equal(FakeXHR.last.headers['X-Ren-Client'], undefined);
+});

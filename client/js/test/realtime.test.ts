@@ -1,0 +1,575 @@
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, mock, test } from 'node:test';
+import type { RealtimeEvent } from '../src/channel.js';
+import { RealtimeClient, type RealtimeClientOptions, type RealtimeReset } from '../src/realtime.js';
+import { begin, dice, FakeSocket, pass, settle, type FakePage } from './fakes.js';
+
+const clientId = 'browserbrowser.tab1';
+let page: FakePage;
+let rt: RealtimeClient;
+let states: string[], errors: string[], resets: RealtimeReset[], unhandled: unknown[], reported: unknown[];
+const noteUnhandled = (reason: unknown): void => void unhandled.push(reason);
+
+beforeEach(() => {
+  page = begin();
+  dice(0.5);
+  [states, errors, resets, unhandled, reported] = [[], [], [], [], []];
+  mock.method(console, 'error', (e: unknown) => void reported.push(e));
+  process.on('unhandledRejection', noteUnhandled);
+});
+
+afterEach(async () => {
+  rt.disconnect();
+  await settle();
+  process.off('unhandledRejection', noteUnhandled);
+  assert.deepEqual([unhandled, reported], [[], []]);
+  mock.restoreAll();
+});
+
+function make(options: RealtimeClientOptions = {}): void {
+  rt = new RealtimeClient({ clientId, ...options });
+  rt.onState((state) => void states.push(state));
+  rt.onError((error) => void errors.push((error as { code?: string } & Error).code ?? error.name));
+  rt.onReset((reset) => void resets.push(reset));
+}
+
+/** A connected client. */
+async function connect(options: RealtimeClientOptions = {}, hello: object = {}): Promise<FakeSocket> {
+  make(options);
+  rt.connect();
+  await settle();
+  await FakeSocket.last.greet(hello);
+  return FakeSocket.last;
+}
+
+/** The connection breaks, and the next one is greeted. */
+async function again(): Promise<FakeSocket> {
+  await FakeSocket.last.drop();
+  await pass(15_000);
+  await FakeSocket.last.greet();
+  return FakeSocket.last;
+}
+
+const message = (channel: string, id: string, more: object = {}): object => ({ event: 'message', channel, data: id, ts: 1, id, ...more });
+const presence = (change: string, userId: string, metadata?: unknown): object => ({ event: 'presence.' + change, channel: 'room', userId, metadata, ts: 5, id: 'p' + userId });
+const state = (...members: object[]): object => ({ event: 'presence.state', channel: 'room', members, cursor: 'cs' });
+const member = (userId: string, metadata?: unknown): object => ({ userId, metadata, lastSeen: 1 });
+const list = (socket: FakeSocket): unknown[] => socket.sent.map(({ op, ref, channel }) => [op, ref, channel]);
+
+/** How a promise ended: 'ok', a code, or '' while it has not. */
+function outcome(promise: Promise<void>): { is: string } {
+  const end = { is: '' };
+  promise.then(() => (end.is = 'ok'), (error: { code: string }) => (end.is = error.code));
+  return end;
+}
+
+test('the hello', async () => {
+  const socket = await connect({ getToken: async () => 'T' });
+  assert.equal(socket.url, 'wss://app.example/api/maravilla/realtime?auth=hello');
+  assert.equal(socket.protocol, 'maravilla.realtime.v1');
+  assert.deepEqual(socket.sent, [{ op: 'hello', cid: clientId, token: 'T' }]);
+  assert.deepEqual([rt.isConnected(), states], [true, ['connecting', 'open']]);
+  assert.equal(rt.getClientId(), clientId);
+});
+
+test('an absolute endpoint with a query', async () => {
+  make({ wsEndpoint: 'http://other.example/ws?x=1' });
+  rt.connect();
+  await settle();
+  assert.equal(FakeSocket.last.url, 'ws://other.example/ws?x=1&auth=hello');
+});
+
+test('subscriptions made before the connection wait for the hello', async () => {
+  make();
+  rt.subscribe('a', () => {});
+  rt.connect();
+  await settle();
+  FakeSocket.last.onopen!();
+  assert.deepEqual(list(FakeSocket.last), [['hello', undefined, undefined]]);
+  FakeSocket.last.say({ event: 'hello', src: 'MYTAG', cursor: 'c0' });
+  assert.deepEqual(FakeSocket.last.sent[1], { ref: 1, op: 'subscribe', channel: 'a' });
+});
+
+test('several subscribers share one subscription, which ends with the last', async () => {
+  const socket = await connect();
+  const heard: string[] = [];
+  const offs = ['1', '2'].map((name) => rt.subscribe('a', ({ data }) => void heard.push(name + String(data))));
+  socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c1' });
+  socket.say(message('a', 'x'));
+  offs[0]!();
+  offs[0]!();
+  socket.say(message('a', 'y'));
+  assert.equal(socket.ops('unsubscribe').length, 0);
+  offs[1]!();
+  socket.say(message('a', 'z'));
+  assert.deepEqual(heard, ['1x', '2x', '2y']);
+  assert.deepEqual(list(socket).slice(1), [['subscribe', 1, 'a'], ['unsubscribe', 2, 'a']]);
+});
+
+test('a subscription made anew gets nothing of the one before', async () => {
+  const socket = await connect();
+  rt.subscribe('a', () => assert.fail())();
+  const heard: unknown[] = [];
+  rt.subscribe('a', ({ data }) => void heard.push(data));
+  socket.say({ event: 'subscribed', ref: 1, channel: 'a', state: 'fresh', cursor: 'c1' }, message('a', 'old'));
+  socket.say({ event: 'ok', ref: 2 }, { event: 'subscribed', ref: 3, channel: 'a', state: 'fresh', cursor: 'c2' }, message('a', 'new'));
+  assert.deepEqual(heard, ['new']);
+});
+
+test('messages carry the own id where they are the own, and reach onAny', async () => {
+  const socket = await connect();
+  const [mine, any]: RealtimeEvent[][] = [[], []];
+  rt.subscribe('a', (event) => void mine!.push(event));
+  const off = rt.onAny((event) => void any!.push(event));
+  // what is behind `subscribed` in the same frame belongs to the subscription
+  socket.say({ event: 'subscribed', ref: 1, channel: 'a', state: 'fresh', cursor: 'c1' }, message('a', 'x', { from: 'MYTAG', userId: 'u' }), message('a', 'y', { from: 'T2' }));
+  off();
+  socket.say(message('a', 'z'));
+  assert.deepEqual(mine!.map(({ from }) => from), [clientId, 'T2', undefined]);
+  assert.deepEqual(mine![0], { event: 'message', channel: 'a', data: 'x', ts: 1, id: 'x', from: clientId, userId: 'u' });
+  assert.equal(any!.length, 2);
+});
+
+test('each channel goes on behind the newest cursor known of it', async () => {
+  let socket = await connect();
+  for (const name of ['event', 'subscribed', 'reset']) {
+    rt.subscribe(name, () => {});
+    socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 's-' + name });
+  }
+  socket.say(message('event', 'e1'), { event: 'reset', channel: 'reset', reason: 'backend', cursor: 'r1' });
+  const since = (): unknown[] => socket.ops('subscribe').map((op) => [op.channel, op.since]);
+  socket = await again();
+  assert.deepEqual(since(), [['event', 'e1'], ['subscribed', 's-subscribed'], ['reset', 'r1']]);
+  assert.deepEqual(resets, [{ channel: 'reset', reason: 'backend' }]);
+  // A ping moves the channels that are subscribed to, not those that wait for it.
+  socket.say({ event: 'subscribed', ref: 1, channel: 'event', state: 'resumed', cursor: 'e1' }, { event: 'ping', cursor: 'p1', ts: 1 });
+  socket = await again();
+  assert.deepEqual(since(), [['event', 'p1'], ['subscribed', 's-subscribed'], ['reset', 'r1']]);
+});
+
+test('a reset at the return is told', async () => {
+  const given: RealtimeReset[] = [];
+  await connect({ onReset: (reset) => void given.push(reset) });
+  rt.subscribe('a', () => {});
+  FakeSocket.last.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c1' });
+  const socket = await again();
+  socket.answer('subscribe', { event: 'subscribed', state: 'reset', reason: 'evicted', cursor: 'c9' });
+  assert.deepEqual(resets, [{ channel: 'a', reason: 'evicted' }]);
+  assert.deepEqual(given, resets);
+  assert.equal((await again()).ops('subscribe')[0]!.since, 'c9');
+});
+
+test('publish ends with its answer', async () => {
+  const socket = await connect();
+  const [good, bad] = [outcome(rt.publish('a', { x: 1 })), outcome(rt.publish('a', undefined))];
+  const [first, second] = socket.ops('publish');
+  assert.deepEqual([first!.channel, first!['data'], second!['data']], ['a', { x: 1 }, null]);
+  assert.notEqual(first!.id, second!.id);
+  socket.say({ event: 'ok', ref: first!.ref }, { event: 'error', ref: second!.ref, code: 'forbidden', message: 'no', retry: false });
+  await settle();
+  assert.deepEqual([good.is, bad.is], ['ok', 'forbidden']);
+  assert.deepEqual(errors, []);
+  void rt.publish('a', 1); // ignored
+  socket.answer('publish', { event: 'error', code: 'forbidden', message: 'no', retry: false });
+  const loop: Record<string, unknown> = {};
+  loop['loop'] = loop;
+  await assert.rejects(rt.publish('a', loop), TypeError);
+});
+
+test('a publish without an answer is sent again with its id, in order, and ends once', async () => {
+  await connect();
+  const ends = [1, 2, 3].map((n) => outcome(rt.publish('a', n)));
+  const before = FakeSocket.last.ops('publish');
+  FakeSocket.last.say({ event: 'ok', ref: before[0]!.ref });
+  const socket = await again();
+  assert.deepEqual(socket.ops('publish').map(({ id }) => id), [before[1]!.id, before[2]!.id]);
+  for (const { ref } of socket.ops('publish')) socket.say({ event: 'ok', ref });
+  await settle();
+  assert.deepEqual(ends.map(({ is }) => is), ['ok', 'ok', 'ok']);
+  assert.equal((await again()).ops('publish').length, 0);
+});
+
+test('a publish sees the data as it was', async () => {
+  make();
+  const data = { n: 1 };
+  void rt.publish('a', data);
+  data.n = 2;
+  rt.connect();
+  await settle();
+  await FakeSocket.last.greet();
+  assert.deepEqual(FakeSocket.last.ops('publish')[0]!['data'], { n: 1 });
+});
+
+test('a hundred messages wait, and no more', async () => {
+  make();
+  const ends = Array.from({ length: 101 }, (_, n) => outcome(rt.publish('a', n)));
+  await settle();
+  assert.deepEqual([ends[99]!.is, ends[100]!.is], ['', 'too_many']);
+});
+
+test('nobody waits longer than two minutes', async () => {
+  make();
+  const early = outcome(rt.publish('a', 1));
+  await pass(60_000);
+  const late = outcome(rt.publish('a', 2));
+  await pass(59_999);
+  assert.equal(early.is, '');
+  await pass(1);
+  assert.deepEqual([early.is, late.is], ['unavailable', '']);
+  rt.connect();
+  await settle();
+  await FakeSocket.last.greet();
+  assert.deepEqual(FakeSocket.last.ops('publish').map((op) => op['data']), [2]);
+});
+
+test('rate_limited messages are sent again after a pause, in order', async () => {
+  const socket = await connect();
+  const ends = [1, 2, 3].map((n) => outcome(rt.publish('a', n)));
+  for (const { ref } of socket.ops('publish')) socket.say({ event: 'error', ref, code: 'rate_limited', message: 'slow', retry: true });
+  await pass(900);
+  assert.equal(socket.ops('publish').length, 3);
+  await pass(2000);
+  const sent = socket.ops('publish');
+  assert.deepEqual(sent.map((op) => op['data']), [1, 2, 3, 1, 2, 3]);
+  assert.equal(sent[3]!.id, sent[0]!.id);
+  for (const { ref } of sent.slice(3)) socket.say({ event: 'ok', ref });
+  await settle();
+  assert.deepEqual(ends.map(({ is }) => is), ['ok', 'ok', 'ok']);
+});
+
+test('the client keeps below the rate and the size the server allows', async () => {
+  const socket = await connect({}, { limits: { message: 1000, channels: 9, metadata: 9, rate: 10, burst: 10 } });
+  const large = outcome(rt.publish('a', 'ü'.repeat(500)));
+  await settle();
+  assert.equal(large.is, 'too_large');
+  for (let n = 0; n < 30; n++) void rt.publish('a', n);
+  assert.equal(socket.ops('publish').length, 8);
+  await pass(1000);
+  assert.ok(socket.ops('publish').length <= 17);
+  await pass(3000);
+  assert.deepEqual(socket.ops('publish').map((op) => op['data']), Array.from({ length: 30 }, (_, n) => n));
+});
+
+test('a refused subscription is reported; one that can succeed later is tried again', async () => {
+  const socket = await connect();
+  rt.subscribe('a', () => {});
+  socket.answer('subscribe', { event: 'error', channel: undefined, code: 'unavailable', message: 'later', retry: true });
+  await pass(3000);
+  assert.equal(socket.ops('subscribe').length, 2);
+  socket.answer('subscribe', { event: 'error', channel: undefined, code: 'forbidden', message: 'no', retry: false });
+  assert.deepEqual(errors, ['forbidden']);
+});
+
+test('a roster is what onJoin, onLeave and onUpdate tell', async () => {
+  const socket = await connect();
+  const told: unknown[] = [];
+  const handle = rt.presence('room');
+  const offs = (['Join', 'Leave', 'Update'] as const).map((name) => handle[`on${name}`]((m) => void told.push([name, m.userId, m.metadata])));
+  await settle();
+  assert.deepEqual(list(socket).slice(1), [['subscribe', 1, 'room']]);
+  assert.equal(socket.sent[1]!['presence'], true);
+  const take = (): unknown[] => told.splice(0);
+  socket.say({ event: 'subscribed', ref: 1, channel: 'room', state: 'fresh', cursor: 'c1' }, state(member('a', 1), member('b')));
+  assert.deepEqual(take(), [['Join', 'a', 1], ['Join', 'b', undefined]]);
+  socket.say(presence('join', 'a', 1), presence('leave', 'z'), presence('update', 'b'));
+  assert.deepEqual(take(), []);
+  socket.say(presence('join', 'a', 2), presence('update', 'b', { n: 1 }), presence('join', 'c'), presence('leave', 'c'));
+  assert.deepEqual(take(), [['Update', 'a', 2], ['Update', 'b', { n: 1 }], ['Join', 'c', undefined], ['Leave', 'c', undefined]]);
+  socket.say(state(member('b', { n: 2 }), member('d')));
+  assert.deepEqual(take(), [['Leave', 'a', 2], ['Update', 'b', { n: 2 }], ['Join', 'd', undefined]]);
+  assert.deepEqual(handle.members().map(({ userId }) => userId), ['b', 'd']);
+  for (const off of offs) off();
+  assert.equal(socket.ops('unsubscribe').length, 1);
+  assert.deepEqual(handle.members(), []);
+});
+
+test('a later listener hears who is there, once, and not when it is gone again', async () => {
+  const socket = await connect();
+  const [early, late]: string[][] = [[], []];
+  rt.presence('room').onJoin(({ userId }) => void early!.push(userId));
+  await settle();
+  socket.say({ event: 'subscribed', ref: 1, channel: 'room', state: 'fresh', cursor: 'c1' }, state(member('a'), member('b')));
+  rt.presence('room').onJoin(({ userId }) => void late!.push(userId));
+  rt.presence('room').onJoin(() => assert.fail())();
+  socket.say(presence('join', 'c'), presence('leave', 'a'));
+  assert.deepEqual(late, []);
+  await settle();
+  assert.deepEqual([early, late], [['a', 'b', 'c'], ['b', 'c']]);
+  assert.equal(socket.ops('subscribe').length, 1);
+});
+
+test('subscribe and presence share one subscription', async () => {
+  const socket = await connect();
+  const off = rt.subscribe('room', () => {});
+  socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c1' });
+  const offJoin = rt.presence('room').onJoin(() => {});
+  socket.answer('subscribe', { event: 'subscribed', state: 'resumed', cursor: 'c9' });
+  offJoin();
+  off();
+  assert.deepEqual(socket.sent.slice(1).map(({ op, since, presence: p }) => [op, since, p]), [
+    ['subscribe', undefined, undefined],
+    ['subscribe', undefined, true],
+    ['subscribe', undefined, false],
+    ['unsubscribe', undefined, undefined],
+  ]);
+});
+
+test('asking for presence as well does not move a subscription', async () => {
+  const socket = await connect();
+  rt.subscribe('room', () => {});
+  socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c1' });
+  rt.presence('room').onJoin(() => {});
+  socket.answer('subscribe', { event: 'subscribed', state: 'resumed', cursor: 'c9' });
+  assert.equal((await again()).ops('subscribe')[0]!.since, 'c1');
+});
+
+test('onAny hears presence, as the roster sees it', async () => {
+  const socket = await connect();
+  const any: unknown[] = [];
+  rt.onAny(({ event, userId, from }) => void any.push([event, userId, from]));
+  rt.presence('room').onLeave(() => {});
+  socket.say({ event: 'subscribed', ref: 1, channel: 'room', state: 'fresh', cursor: 'c1' }, state(member('a')));
+  socket.say({ ...presence('join', 'b'), from: 'MYTAG' }, presence('join', 'b'), presence('leave', 'a'));
+  assert.deepEqual(any, [['presence.join', 'a', undefined], ['presence.join', 'b', clientId], ['presence.leave', 'a', undefined]]);
+});
+
+test('join, update, leave', async () => {
+  const socket = await connect();
+  const handle = rt.presence('room');
+  assert.equal(socket.sent.length, 1, 'a handle costs nothing');
+  await assert.rejects(handle.update(1), { code: 'not_joined' });
+  await handle.leave();
+  const ends = [outcome(handle.join('ada', { n: 1 })), outcome(handle.update({ n: 2 })), outcome(handle.leave())];
+  assert.deepEqual(socket.sent.slice(1), [
+    { ref: 1, op: 'subscribe', channel: 'room', presence: true },
+    { ref: 2, op: 'join', channel: 'room', userId: 'ada', metadata: { n: 1 } },
+    { ref: 3, op: 'update', channel: 'room', userId: 'ada', metadata: { n: 2 } },
+    { ref: 4, op: 'leave', channel: 'room', userId: 'ada' },
+    { ref: 5, op: 'unsubscribe', channel: 'room' },
+  ]);
+  socket.say({ event: 'ok', ref: 2 }, { event: 'ok', ref: 3 }, { event: 'error', ref: 4, code: 'not_joined', message: '', retry: false });
+  await settle();
+  assert.deepEqual(ends.map(({ is }) => is), ['ok', 'ok', 'ok']);
+  assert.deepEqual((await again()).sent.slice(1), []);
+});
+
+test('who has joined is joined again, with what was said last; who was refused is not', async () => {
+  const first = await connect();
+  const handle = rt.presence('room');
+  void handle.join('ada', 1);
+  first.answer('join');
+  void handle.update(2);
+  first.answer('update');
+  void rt.presence('other').join('eve');
+  first.answer('join', { event: 'error', code: 'user_mismatch', message: '', retry: false });
+  const second = await again();
+  assert.deepEqual(second.sent.slice(1).map(({ op, channel, metadata }) => [op, channel, metadata]), [['subscribe', 'room', undefined], ['join', 'room', 2]]);
+  second.answer('join');
+  const third = await again();
+  assert.equal(third.ops('join').length, 1, 'and again');
+});
+
+test('a join without an answer is sent once by the next connection', async () => {
+  await connect();
+  const end = outcome(rt.presence('room').join('ada', 1));
+  const socket = await again();
+  assert.deepEqual(list(socket).slice(1), [['subscribe', 1, 'room'], ['join', 2, 'room']]);
+  socket.answer('join');
+  await settle();
+  assert.equal(end.is, 'ok');
+});
+
+test('a roster survives the return: missed events come, or a state that is compared', async () => {
+  const told: string[] = [];
+  const first = await connect();
+  rt.presence('room').onJoin(({ userId }) => void told.push('+' + userId));
+  rt.presence('room').onLeave(({ userId }) => void told.push('-' + userId));
+  await settle();
+  first.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c1' });
+  first.say(state(member('a'), member('b')));
+  const second = await again();
+  assert.deepEqual(second.ops('subscribe').map(({ since, presence: p }) => [since, p]), [['c1', true]]);
+  second.answer('subscribe', { event: 'subscribed', state: 'resumed', cursor: 'c1' });
+  second.say(presence('leave', 'a'));
+  const third = await again();
+  third.answer('subscribe', { event: 'subscribed', state: 'reset', reason: 'epoch', cursor: 'd1' });
+  third.say(state(member('b'), member('c')));
+  assert.deepEqual(told, ['+a', '+b', '-a', '+c']);
+});
+
+test('a roster that was never told is asked for behind the resumed subscription', async () => {
+  const first = await connect();
+  rt.subscribe('room', () => {});
+  first.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c1' });
+  rt.presence('room').onJoin(() => {});
+  const second = await again(); // before the state came
+  assert.deepEqual(second.ops('subscribe').map(({ since, presence: p }) => [since, p]), [['c1', undefined], [undefined, true]]);
+});
+
+test('a listener that throws harms nobody', async () => {
+  const socket = await connect();
+  const heard: unknown[] = [];
+  rt.subscribe('a', () => {
+    throw new Error('mine');
+  });
+  rt.subscribe('a', ({ data }) => void heard.push(data));
+  socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c1' });
+  socket.say(message('a', 'x'), message('a', 'y'));
+  assert.deepEqual(heard, ['x', 'y']);
+  assert.equal(reported.splice(0).length, 2);
+});
+
+test('a listener may disconnect between two objects of a frame', async () => {
+  const socket = await connect();
+  const heard: unknown[] = [];
+  rt.subscribe('a', ({ data }) => {
+    heard.push(data);
+    rt.disconnect();
+  });
+  socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c1' });
+  socket.say(message('a', 'x'), message('a', 'y'));
+  assert.deepEqual([heard, socket.closed, rt.state], [['x'], 1000, 'closed']);
+});
+
+test('disconnect refuses what waits, and connect subscribes again', async () => {
+  const socket = await connect();
+  rt.subscribe('a', () => {});
+  const end = outcome(rt.publish('a', 1));
+  const left = outcome(rt.presence('a').join('ada').then(() => assert.fail(), () => rt.presence('a').leave()));
+  rt.disconnect();
+  await settle();
+  assert.deepEqual([end.is, left.is, socket.closed, rt.isConnected()], ['closing', 'ok', 1000, false]);
+  await pass(60_000);
+  assert.equal(FakeSocket.all.length, 1);
+  rt.connect();
+  await settle();
+  await FakeSocket.last.greet();
+  assert.equal(FakeSocket.last.ops('subscribe').length, 1);
+});
+
+test('nothing of a connection counts when it is over', async () => {
+  const socket = await connect();
+  socket.say({ event: 'bye', reason: 'revoked', retryMs: 0, cursor: 'c' }, { event: 'hello', src: 'T', cursor: 'c' });
+  socket.say({ event: 'hello', src: 'T', cursor: 'c' });
+  assert.deepEqual([rt.state, errors], ['closed', ['forbidden']]);
+});
+
+for (const code of [1000, 1002, 1003, 1006, 1007, 1008, 1009, 1011, 1012, 4408, 4503]) {
+  test(`after ${code} the client comes back`, async () => {
+    await connect();
+    await FakeSocket.last.drop(code);
+    assert.equal(rt.state, 'connecting');
+    await pass(1000);
+    assert.equal(FakeSocket.all.length, 2);
+    assert.deepEqual(errors, []);
+  });
+}
+
+test('the waits double up to the bound', async () => {
+  dice(1);
+  make();
+  rt.connect();
+  await settle();
+  for (const wait of [1000, 2000, 4000, 8000, 15_000, 15_000]) {
+    const n = FakeSocket.all.length;
+    await FakeSocket.last.drop();
+    await pass(wait - 1);
+    assert.equal(FakeSocket.all.length, n);
+    await pass(1);
+    assert.equal(FakeSocket.all.length, n + 1);
+  }
+});
+
+test('after a bye the client comes back when told to, behind its cursor', async () => {
+  const socket = await connect();
+  rt.subscribe('a', () => {});
+  socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c1' });
+  socket.say({ event: 'bye', reason: 'closing', retryMs: 4000, cursor: 'c8' });
+  await socket.drop(1012);
+  await pass(3999);
+  assert.equal(FakeSocket.all.length, 1);
+  await pass(1);
+  await FakeSocket.last.greet();
+  assert.equal(FakeSocket.last.ops('subscribe')[0]!.since, 'c8');
+});
+
+test('who is forbidden does not come back', async () => {
+  await connect();
+  const end = outcome(rt.publish('a', 1));
+  await FakeSocket.last.drop(4403);
+  await pass(60_000);
+  assert.deepEqual([FakeSocket.all.length, rt.state, errors, end.is], [1, 'closed', ['forbidden'], 'forbidden']);
+});
+
+for (const getToken of [undefined, () => 'T']) {
+  test(`who is not known comes back once ${getToken ? 'with a new token' : 'as it is'}`, async () => {
+    make(getToken ? { getToken } : {});
+    rt.connect();
+    for (let i = 0; i < 2; i++) {
+      await settle();
+      FakeSocket.last.onopen!();
+      FakeSocket.last.say({ event: 'error', code: 'unauthorized', message: 'who?', retry: false });
+      await FakeSocket.last.drop(4401);
+      await pass(2000);
+    }
+    await pass(60_000);
+    assert.deepEqual([FakeSocket.all.length, rt.state, errors], [2, 'closed', ['unauthorized']]);
+  });
+}
+
+test('after ten healthy seconds an expiry is the first again', async () => {
+  await connect({ getToken: () => 'T' });
+  for (let i = 0; i < 3; i++) {
+    await pass(10_000);
+    FakeSocket.last.say({ event: 'bye', reason: 'expired', retryMs: 0, cursor: 'c' });
+    await pass(16_000);
+    await FakeSocket.last.greet();
+  }
+  assert.deepEqual([rt.state, FakeSocket.all.length], ['open', 4]);
+});
+
+test('sixty silent seconds end a connection', async () => {
+  const socket = await connect();
+  await pass(40_000);
+  socket.say({ event: 'ping', cursor: 'c', ts: 1 });
+  await pass(59_000);
+  assert.equal(socket.closed, undefined);
+  await pass(2000);
+  assert.equal(socket.closed, 1000);
+  assert.equal(FakeSocket.all.length, 2);
+});
+
+test('a page that goes into the cache has no connection, and one when it is back', async () => {
+  const socket = await connect();
+  rt.subscribe('a', () => {});
+  socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c1' });
+  const end = outcome(rt.publish('a', 1));
+  page.fire('pagehide');
+  assert.equal(socket.closed, 1000);
+  page.fire('online');
+  await pass(30_000);
+  assert.equal(FakeSocket.all.length, 1);
+  page.fire('pageshow');
+  await settle();
+  await FakeSocket.last.greet();
+  assert.equal(FakeSocket.last.ops('subscribe')[0]!.since, 'c1');
+  FakeSocket.last.answer('publish');
+  await settle();
+  assert.equal(end.is, 'ok');
+});
+
+test('waking ends a wait', async () => {
+  await connect();
+  await FakeSocket.last.drop();
+  page.fire('online');
+  await settle();
+  assert.equal(FakeSocket.all.length, 2);
+});
+
+test('an error without a question and a frame that is no JSON are reported', async () => {
+  const socket = await connect();
+  socket.say({ event: 'error', code: 'unavailable', message: '', retry: true });
+  socket.onmessage!({ data: '{oops' });
+  socket.say({ event: 'news', channel: 'a' });
+  assert.deepEqual([errors, rt.state], [['unavailable', 'bad_json'], 'open']);
+});

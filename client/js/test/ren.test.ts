@@ -1,0 +1,389 @@
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, mock, test } from 'node:test';
+import { renFetch } from '../src/http.js';
+import { RenClient, type RenClientOptions, type RenEvent, type RenReset } from '../src/ren.js';
+import { begin, clock, dice, pass, requests, settle, type FakePage, type FakeRequest } from './fakes.js';
+
+const clientId = 'browserbrowser.tab1';
+let page: FakePage;
+let ren: RenClient;
+let events: RenEvent[], resets: RenReset[], states: string[], errors: Error[];
+let reported: unknown[]; // what listeners have thrown
+
+beforeEach(() => {
+  page = begin();
+  dice(0.5);
+  [events, resets, states, errors, reported] = [[], [], [], [], []];
+  mock.method(console, 'error', (e: unknown) => void reported.push(e));
+});
+
+afterEach(() => {
+  ren?.close();
+  mock.restoreAll();
+  assert.deepEqual(reported, []);
+});
+
+async function open(options: RenClientOptions = {}): Promise<FakeRequest> {
+  ren = new RenClient({ clientId, ...options });
+  ren.on((event) => void events.push(event));
+  ren.onReset((reset) => void resets.push(reset));
+  ren.onState((state) => void states.push(state));
+  ren.onError((error) => void errors.push(error));
+  await settle();
+  return last();
+}
+
+const last = (): FakeRequest => requests.at(-1)!;
+const frame = (event: string, cursor: string, more: object = {}): string =>
+  `event: ${event}\nid: ${cursor}\ndata: ${JSON.stringify({ cursor, ...more })}\n\n`;
+const hello = (more: object = {}, cursor = 'c0'): string => frame('ren.hello', cursor, { state: 'fresh', src: 'MYTAG', ...more });
+const data = (event: object, cursor = 'c1'): string => `id: ${cursor}\ndata: ${JSON.stringify({ t: 'kv.put', r: 'kv', ...event })}\n\n`;
+
+test('the first request', async () => {
+  const request = await open();
+  assert.equal(request.url.href, 'https://app.example/api/maravilla/ren');
+  assert.equal(request.headers.get('X-Ren-Client'), clientId);
+  assert.equal(request.headers.get('Last-Event-ID'), null);
+  assert.equal(request.headers.get('Authorization'), null);
+  assert.equal(request.init.credentials, 'same-origin');
+  assert.equal(ren.state, 'connecting');
+  assert.equal(ren.getClientId(), clientId);
+});
+
+test('domains, token and a foreign origin', async () => {
+  const request = await open({ endpoint: 'https://other.example/ren', subscriptions: ['kv', 'db'], getToken: async () => 'T' });
+  assert.equal(request.url.searchParams.get('s'), 'kv,db');
+  assert.equal(request.headers.get('Authorization'), 'Bearer T');
+  assert.equal(request.init.credentials, 'include');
+});
+
+test('events come, the own ones marked with the own id', async () => {
+  const request = await open();
+  await request.stream(hello() + data({ k: 'a', src: 'MYTAG' }) + data({ k: 'b', src: 'OTHER' }) + data({ k: 'c' }));
+  assert.deepEqual(events.map(({ k, src }) => [k, src]), [['a', clientId], ['b', 'OTHER'], ['c', undefined]]);
+  assert.deepEqual([states, resets, errors], [['open'], [], []]);
+});
+
+test('a listener that is gone hears nothing', async () => {
+  const request = await open();
+  const heard: RenEvent[] = [];
+  const off = ren.on((event) => void heard.push(event));
+  await request.stream(hello() + data({}));
+  off();
+  await request.send(data({}));
+  assert.equal(heard.length, 1);
+  assert.equal(events.length, 2);
+});
+
+test('a cut stream goes on behind the last id, of whatever event', async () => {
+  await (await open()).stream(hello() + data({}, 'c7'));
+  await last().cut();
+  assert.equal(ren.state, 'connecting');
+  await pass(1000);
+  assert.equal(requests.length, 2);
+  assert.equal(last().headers.get('Last-Event-ID'), 'c7');
+  await last().stream(hello({ state: 'resumed' }, 'c7') + frame('ren.ping', 'c9', { ts: 1 }));
+  await last().end();
+  await pass(2000);
+  assert.equal(last().headers.get('Last-Event-ID'), 'c9');
+  assert.deepEqual(states, ['open', 'connecting', 'open', 'connecting']);
+  assert.deepEqual(resets, []);
+});
+
+test('resets are told, at the hello and in between', async () => {
+  const given: RenReset[] = [];
+  const request = await open({ onReset: (reset) => void given.push(reset) });
+  await request.stream(hello({ state: 'reset', reason: 'evicted' }) + frame('ren.reset', 'c2', { reason: 'backend' }));
+  assert.deepEqual(resets, [{ reason: 'evicted' }, { reason: 'backend' }]);
+  assert.deepEqual(given, resets);
+  assert.deepEqual(events, []);
+});
+
+for (const [name, refuse] of [
+  ['204', (r: FakeRequest) => r.answer(204)],
+  ['200 with HTML', (r: FakeRequest) => r.answer(200, { 'Content-Type': 'text/html' }, '<p>Welcome')],
+  ['404', (r: FakeRequest) => r.answer(404)],
+  ['429', (r: FakeRequest) => r.answer(429)],
+  ['500', (r: FakeRequest) => r.answer(500)],
+  ['502', (r: FakeRequest) => r.answer(502, { 'Content-Type': 'text/html' }, '<p>Bad gateway')],
+  ['503', (r: FakeRequest) => r.answer(503)],
+  ['no network', (r: FakeRequest) => r.fail()],
+] as const) {
+  test(name + ' is survived', async () => {
+    await refuse(await open());
+    assert.equal(ren.state, 'connecting');
+    await pass(1000);
+    assert.equal(requests.length, 2);
+    await last().stream(hello());
+    assert.equal(ren.state, 'open');
+    assert.deepEqual(errors, []);
+  });
+}
+
+for (const status of [400, 401, 403, 405]) {
+  test(status + ' ends the client', async () => {
+    const body = JSON.stringify({ code: 'forbidden', message: 'no', retry: false });
+    await (await open()).answer(status, {}, body);
+    await pass(60_000);
+    assert.equal(requests.length, 1);
+    assert.equal(ren.state, 'closed');
+    assert.deepEqual(errors.map((e) => [e.name, (e as never)['code'], e.message]), [['RealtimeError', 'forbidden', 'no']]);
+  });
+}
+
+test('401 with a token is tried again with a new one, three times in a row at most', async () => {
+  let n = 0;
+  await open({ getToken: () => 'T' + ++n });
+  for (const want of ['T1', 'T2']) {
+    assert.equal(last().headers.get('Authorization'), 'Bearer ' + want);
+    await last().answer(401);
+    await pass(2000);
+  }
+  await last().stream(hello()); // T3 is taken, so the count begins again
+  await last().cut();
+  await pass(5000);
+  for (let i = 0; i < 3; i++) {
+    assert.equal(ren.state, 'connecting');
+    await last().answer(401);
+    await pass(16_000);
+  }
+  assert.equal(requests.length, 6);
+  assert.equal(ren.state, 'closed');
+  assert.equal((errors[0] as never)['code'], 'unauthorized');
+});
+
+test('the waits are random, and bounded by a bound that doubles', async () => {
+  for (const [roll, want] of [[0, [500, 500, 500, 500, 500, 500]], [1, [1000, 2000, 4000, 8000, 15_000, 15_000]]] as const) {
+    begin();
+    dice(roll);
+    await open();
+    for (const wait of want) {
+      const n = requests.length;
+      await last().fail();
+      await pass(wait - 1);
+      assert.equal(requests.length, n, `before ${wait}`);
+      await pass(1);
+      assert.equal(requests.length, n + 1, `at ${wait}`);
+    }
+    ren.close();
+    mock.restoreAll();
+  }
+});
+
+test('maxBackoffMs bounds the wait', async () => {
+  dice(1);
+  await open({ maxBackoffMs: 1500 });
+  await last().fail();
+  await pass(1000);
+  await last().fail();
+  await pass(1500);
+  assert.equal(requests.length, 3);
+});
+
+test('only ten healthy seconds make the waits short again', async () => {
+  dice(1);
+  await open();
+  await last().fail(); // 1 s
+  await pass(1000);
+  await last().stream(hello());
+  await pass(9000);
+  await last().cut(); // 2 s
+  await pass(1999);
+  assert.equal(requests.length, 2);
+  await pass(1);
+  await last().stream(hello());
+  await pass(10_000);
+  await last().cut(); // 1 s
+  await pass(1000);
+  assert.equal(requests.length, 4);
+});
+
+test('retry bounds the next wait, once', async () => {
+  dice(1);
+  await (await open()).stream('retry: 7000\n\n' + hello());
+  await last().cut();
+  await pass(6999);
+  assert.equal(requests.length, 1);
+  await pass(1);
+  assert.equal(requests.length, 2);
+  await last().fail(); // the second loss in a row: 2 s
+  await pass(2000);
+  assert.equal(requests.length, 3);
+});
+
+test('Retry-After comes on top of the wait', async () => {
+  dice(0);
+  await (await open()).answer(503, { 'Retry-After': '20' });
+  await pass(20_499);
+  assert.equal(requests.length, 1);
+  await pass(1);
+  assert.equal(requests.length, 2);
+});
+
+test('after a bye the client comes back when told to', async () => {
+  await (await open()).stream(hello() + frame('ren.bye', 'c5', { reason: 'rotate', retryMs: 3000 }));
+  assert.ok(last().aborted);
+  await pass(2999);
+  assert.equal(requests.length, 1);
+  await pass(1);
+  assert.equal(last().headers.get('Last-Event-ID'), 'c5');
+});
+
+test('after revocation it does not', async () => {
+  await (await open()).stream(hello() + frame('ren.bye', 'c5', { reason: 'revoked', retryMs: 1 }) + data({}));
+  await pass(60_000);
+  assert.deepEqual([requests.length, ren.state, errors.length, events.length], [1, 'closed', 1, 0]);
+});
+
+test('after expiry it comes back once with the cookies there are', async () => {
+  const bye = frame('ren.bye', 'c5', { reason: 'expired', retryMs: 0 });
+  await (await open()).stream(hello() + bye);
+  await pass(1000);
+  assert.equal(requests.length, 2);
+  await last().stream(hello() + bye);
+  await pass(60_000);
+  assert.deepEqual([requests.length, ren.state], [2, 'closed']);
+});
+
+test('after expiry it comes back with a token as often as need be, but not at once', async () => {
+  await open({ getToken: () => 'T' });
+  const bye = frame('ren.bye', 'c5', { reason: 'expired', retryMs: 0 });
+  for (let i = 1; i <= 4; i++) {
+    await last().stream(hello() + bye);
+    await pass(499);
+    assert.equal(requests.length, i);
+    await pass(16_000);
+    assert.equal(requests.length, i + 1);
+  }
+  assert.equal(ren.state, 'connecting');
+});
+
+test('sixty silent seconds end a stream', async () => {
+  await (await open()).stream(hello());
+  await pass(40_000);
+  await last().send(': beat\n\n');
+  await pass(59_000);
+  assert.equal(requests.length, 1);
+  await pass(2000);
+  assert.ok(requests[0]!.aborted);
+  assert.equal(requests.length, 2);
+});
+
+test('a request without an answer is given up, too', async () => {
+  await open();
+  await pass(62_000);
+  assert.ok(requests[0]!.aborted);
+  assert.equal(requests.length, 2);
+});
+
+test('a silent stream is found when the page wakes', async () => {
+  await (await open()).stream(hello());
+  page.look('hidden');
+  clock.sleep(61_000);
+  page.look('visible');
+  await settle();
+  assert.ok(requests[0]!.aborted);
+  assert.equal(requests.length, 2);
+});
+
+test('waking ends a wait, and leaves a live stream alone', async () => {
+  await (await open()).fail();
+  page.fire('online');
+  await settle();
+  assert.equal(requests.length, 2);
+  await last().stream(hello());
+  page.fire('online');
+  page.look('hidden');
+  page.look('visible');
+  await pass(20_000);
+  assert.equal(requests.length, 2);
+});
+
+test('a page that goes into the cache has no stream, and one with its cursor when it is back', async () => {
+  await (await open()).stream(hello() + data({}, 'c3'));
+  page.fire('pagehide');
+  assert.ok(last().aborted);
+  page.look('visible');
+  page.fire('online');
+  await pass(120_000);
+  page.fire('online');
+  await settle();
+  assert.equal(requests.length, 1);
+  page.fire('pageshow');
+  await settle();
+  assert.equal(last().headers.get('Last-Event-ID'), 'c3');
+  page.fire('pageshow');
+  await settle();
+  assert.equal(requests.length, 2);
+});
+
+test('close ends it for good, from within a listener too', async () => {
+  const request = await open();
+  const off = ren.on(() => ren.close());
+  await request.stream(hello() + data({}) + data({}));
+  off();
+  assert.equal(events.length, 1);
+  page.fire('online');
+  page.fire('pageshow');
+  await pass(60_000);
+  assert.deepEqual([requests.length, ren.state, request.aborted], [1, 'closed', true]);
+});
+
+test('without autoReconnect a lost stream is the end', async () => {
+  await (await open({ autoReconnect: false })).stream(hello());
+  await last().cut();
+  await pass(60_000);
+  assert.deepEqual([requests.length, ren.state], [1, 'closed']);
+});
+
+test('a listener that throws harms nobody', async () => {
+  ren = new RenClient({ clientId });
+  ren.on(() => {
+    throw new Error('mine');
+  });
+  ren.on((event) => void events.push(event));
+  await settle();
+  await last().stream(hello() + data({}) + data({}));
+  assert.equal(events.length, 2);
+  assert.equal(reported.splice(0).length, 2);
+  assert.equal(ren.state, 'open');
+});
+
+test('an event that is no JSON is reported, and the next one comes', async () => {
+  await (await open()).stream(hello() + 'data: {oops\n\n' + data({}));
+  assert.equal((errors[0] as never)['code'], 'bad_json');
+  assert.equal(events.length, 1);
+});
+
+test('unknown events and members are ignored', async () => {
+  await (await open()).stream(hello() + frame('ren.news', 'c1', {}) + data({ z: 1 }));
+  assert.deepEqual([errors, events.length], [[], 1]);
+});
+
+test('a stream begins behind the oldest cursor of what was fetched before it', async () => {
+  const fetched = [renFetch('/a'), renFetch('/b'), renFetch('https://other.example/c'), renFetch('/d')];
+  assert.ok(requests[0]!.headers.get('X-Ren-Client'));
+  assert.equal(requests[2]!.headers.get('X-Ren-Client'), null);
+  await requests[2]!.answer(200, { 'X-Ren-Cursor': 'foreign' });
+  await requests[1]!.answer(200, { 'X-Ren-Cursor': 'later' });
+  await requests[0]!.answer(200, { 'X-Ren-Cursor': 'older' }); // slow, but asked first
+  await requests[3]!.answer(200, { 'X-Ren-Cursor': 'latest' });
+  await Promise.all(fetched);
+  const request = await open();
+  assert.equal(request.headers.get('Last-Event-ID'), 'older');
+  await request.answer(503);
+  await pass(1000);
+  assert.equal(last().headers.get('Last-Event-ID'), 'older', 'kept until a hello');
+  await last().stream(hello({ state: 'resumed' }));
+  ren.close();
+  assert.equal((await open()).headers.get('Last-Event-ID'), null);
+});
+
+test('renFetch keeps what the caller asked for', async () => {
+  void renFetch(new Request('https://app.example/x', { method: 'PUT', headers: { A: '1' } }));
+  void renFetch('/y', { method: 'POST', headers: { B: '2' }, body: 'b' });
+  assert.equal(requests[0]!.headers.get('A'), '1');
+  assert.equal(requests[1]!.headers.get('B'), '2');
+  assert.equal(requests[1]!.init.method, 'POST');
+  for (const request of requests) assert.match(request.headers.get('X-Ren-Client')!, /^[A-Za-z0-9._-]{16,64}$/);
+});

@@ -1,0 +1,167 @@
+// Buildjs bundles the browser SDK: client/js/src becomes client/js/dist/realtime.js.
+// With -test it bundles the SDK's tests instead, for node --test. It runs from
+// any directory of the repository.
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/evanw/esbuild/pkg/api"
+)
+
+const banner = "/*! Maravilla Realtime, browser client. MIT License. */"
+
+func main() {
+	tests := flag.String("test", "", "bundle the tests into this `directory`")
+	flag.Parse()
+	if err := run(*tests); err != nil {
+		fmt.Fprintln(os.Stderr, "buildjs:", err)
+		os.Exit(1)
+	}
+}
+
+func run(tests string) error {
+	root, err := findRoot()
+	if err != nil {
+		return err
+	}
+	if tests != "" {
+		return bundleTests(root, tests)
+	}
+	js, err := bundle(root, `export * from "./index.ts"`)
+	if err != nil {
+		return err
+	}
+	dist := filepath.Join(root, "dist")
+	if err := os.MkdirAll(dist, 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dist, "realtime.js"), js, 0o644); err != nil {
+		return err
+	}
+	return printSizes(root)
+}
+
+// findRoot returns the directory client/js of the repository that the working
+// directory is in.
+func findRoot() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		root := filepath.Join(dir, "client", "js")
+		switch _, err := os.Stat(filepath.Join(root, "src", "index.ts")); {
+		case err == nil:
+			return root, nil
+		case !errors.Is(err, fs.ErrNotExist):
+			return "", err
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return "", errors.New("no client/js/src/index.ts here or above")
+		}
+		dir = parent
+	}
+}
+
+// bundle returns the minified module that an entry, resolved in src, makes.
+func bundle(root, entry string) ([]byte, error) {
+	opts := options(root)
+	opts.Stdin = &api.StdinOptions{Contents: entry, ResolveDir: filepath.Join(root, "src"), Loader: api.LoaderTS}
+	opts.Platform = api.PlatformBrowser
+	opts.MinifyWhitespace, opts.MinifyIdentifiers, opts.MinifySyntax = true, true, true
+	opts.LegalComments = api.LegalCommentsNone
+	opts.Banner = map[string]string{"js": banner}
+	files, err := build(opts)
+	if err != nil {
+		return nil, err
+	}
+	return files[0].Contents, nil
+}
+
+// bundleTests writes one module for each test file to dir.
+func bundleTests(root, dir string) error {
+	entries, err := filepath.Glob(filepath.Join(root, "test", "*.test.ts"))
+	if err != nil {
+		return err
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return err
+	}
+	// The bundles of tests that are gone would still run.
+	old, err := filepath.Glob(filepath.Join(dir, "*.test.mjs"))
+	if err != nil {
+		return err
+	}
+	for _, name := range old {
+		if err := os.Remove(name); err != nil {
+			return err
+		}
+	}
+	opts := options(root)
+	opts.EntryPoints = entries
+	opts.Outdir = dir
+	opts.OutExtension = map[string]string{".js": ".mjs"}
+	opts.Platform = api.PlatformNode
+	opts.Write = true
+	_, err = build(opts)
+	return err
+}
+
+func options(root string) api.BuildOptions {
+	return api.BuildOptions{
+		AbsWorkingDir: root, Bundle: true, Format: api.FormatESModule, Target: api.ES2022, Charset: api.CharsetUTF8,
+	}
+}
+
+func build(opts api.BuildOptions) ([]api.OutputFile, error) {
+	result := api.Build(opts)
+	if len(result.Errors) > 0 {
+		lines := api.FormatMessages(result.Errors, api.FormatMessagesOptions{})
+		return nil, errors.New(lines[0])
+	}
+	return result.OutputFiles, nil
+}
+
+func printSizes(root string) error {
+	for _, part := range []struct{ name, entry string }{
+		{"RenClient", `export { RenClient } from "./index.ts"`},
+		{"RealtimeClient", `export { RealtimeClient } from "./index.ts"`},
+		{"both", `export { RenClient, RealtimeClient } from "./index.ts"`},
+		{"everything", `export * from "./index.ts"`},
+	} {
+		js, err := bundle(root, part.entry)
+		if err != nil {
+			return err
+		}
+		packed, err := gzipped(js)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%-15s %6d bytes minified, %5d gzipped\n", part.name, len(js), packed)
+	}
+	return nil
+}
+
+func gzipped(data []byte) (int, error) {
+	var buf bytes.Buffer
+	w, err := gzip.NewWriterLevel(&buf, gzip.BestCompression)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := w.Write(data); err != nil {
+		return 0, err
+	}
+	if err := w.Close(); err != nil {
+		return 0, err
+	}
+	return buf.Len(), nil
+}
