@@ -1,0 +1,180 @@
+package realtime_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/backendtest"
+)
+
+// follower is one reader of all events, and what it was told: the keys of
+// events, and the reasons of resets.
+type follower struct {
+	next func() (realtime.RenEvent, error, bool)
+	got  []string
+}
+
+func (f *follower) read(t *testing.T, n int) {
+	t.Helper()
+	for range n {
+		ev, err, _ := f.next()
+		var reset *realtime.ResetError
+		switch {
+		case errors.As(err, &reset):
+			f.got = append(f.got, reset.Reason)
+		case err != nil:
+			t.Fatal(err)
+		default:
+			f.got = append(f.got, ev.Key)
+		}
+	}
+}
+
+// TestFaultyBackend puts a log that lags, lies and loses below a Realtime: its
+// readers are told everything once and in order, or are told that they missed
+// something.
+func TestFaultyBackend(t *testing.T) {
+	type world struct {
+		*testing.T
+		*backendtest.Faulty
+		rt *realtime.Realtime
+		f  *follower
+	}
+	put := func(w world, keys ...string) {
+		w.Helper()
+		for _, key := range keys {
+			if err := w.rt.Emit(w.Context(), realtime.KVPut("demo", key)); err != nil {
+				w.Fatal(err)
+			}
+		}
+		synctest.Wait()
+	}
+	for _, test := range []struct {
+		name string
+		do   func(world)
+		want []string
+	}{
+		{"no fault", func(w world) { put(w, "a", "b"); w.f.read(w.T, 2) }, []string{"a", "b"}},
+		{"lags", func(w world) {
+			w.Hold()
+			put(w, "a", "b")
+			w.Release()
+			w.f.read(w.T, 2)
+		}, []string{"a", "b"}},
+		{"repeats", func(w world) {
+			put(w, "a", "b", "c")
+			w.Repeat(3)
+			put(w, "d")
+			w.f.read(w.T, 4)
+		}, []string{"a", "b", "c", "d"}},
+		{"skips", func(w world) {
+			put(w, "a")
+			w.f.read(w.T, 1)
+			w.Skip(1)
+			put(w, "b", "c")
+			w.f.read(w.T, 2)
+		}, []string{"a", "backend", "c"}},
+		{"loses its tail", func(w world) {
+			put(w, "a", "b", "c")
+			w.f.read(w.T, 3)
+			w.LoseTail(2)
+			synctest.Wait() // for the node to notice
+			put(w, "d")
+			w.f.read(w.T, 2)
+		}, []string{"a", "b", "c", "epoch", "d"}},
+		{"changes epoch without a word", func(w world) {
+			put(w, "a")
+			w.f.read(w.T, 1)
+			w.NewEpoch()
+			put(w, "b")
+			w.f.read(w.T, 2)
+		}, []string{"a", "epoch", "b"}},
+		{"breaks while following", func(w world) {
+			put(w, "a")
+			w.FailFollow(3, errors.New("connection lost"))
+			put(w, "b")
+			w.f.read(w.T, 2)
+		}, []string{"a", "b"}},
+		{"refuses to store", func(w world) {
+			full := errors.New("disk full")
+			w.FailAppend(1, full)
+			if err := w.rt.Emit(w.Context(), realtime.KVPut("demo", "a")); !errors.Is(err, full) {
+				w.Errorf("Emit returned %v", err)
+			}
+			put(w, "b")
+			w.f.read(w.T, 1)
+		}, []string{"b"}},
+		{"stores and does not say so", func(w world) {
+			w.FailAfterStore(1)
+			err := w.rt.Emit(w.Context(), realtime.KVPut("demo", "a"), realtime.WithID("once"))
+			if !errors.Is(err, realtime.ErrUnknown) {
+				w.Errorf("Emit returned %v", err)
+			}
+			if err := w.rt.Emit(w.Context(), realtime.KVPut("demo", "a"), realtime.WithID("once")); err != nil {
+				w.Errorf("Emit again returned %v", err)
+			}
+			put(w, "b")
+			w.f.read(w.T, 2)
+		}, []string{"a", "b"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := backendtest.NewFaulty(realtime.NewMemory())
+				rt, err := realtime.New(realtime.Policy{}, &realtime.Options{Backend: b, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer rt.Close(context.Background())
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				next, stop := iter.Pull2(rt.Events(ctx, realtime.EventMatch{}, rt.Cursor()))
+				defer stop()
+				f := &follower{next: func() (realtime.RenEvent, error, bool) { return next() }}
+				test.do(world{t, b, rt, f})
+				if diff := cmp.Diff(test.want, f.got); diff != "" {
+					t.Errorf("told (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+// A node that starts later has the history of the log, so clients can resume on
+// it.
+func TestANodeStartsWithTheHistoryOfTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		shared := realtime.NewMemory()
+		a, b := newNode(t, shared), (*realtime.Realtime)(nil)
+		cursor := a.Cursor()
+		for i := range 5 {
+			if err := a.Emit(t.Context(), realtime.KVPut("demo", fmt.Sprint(i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b = newNode(t, shared)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		ev, err := b.WaitFor(ctx, realtime.EventMatch{Key: "3"}, cursor)
+		if err != nil || ev.Key != "3" {
+			t.Errorf("got %v, %v", ev, err)
+		}
+	})
+}
+
+func newNode(t *testing.T, b backend.Backend) *realtime.Realtime {
+	rt, err := realtime.New(realtime.Policy{}, &realtime.Options{Backend: b})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { rt.Close(context.Background()) })
+	return rt
+}

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Tests every module with the race detector. Browser tests have their own step.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+while read -r module; do
+	(cd "$module" && GOWORK=off go build ./...) # as users build it
+	case $module in */browsertest) continue ;; esac
+	(cd "$module" && go test -race ./...)
+done < <(ci/modules.sh)
+
+# Users of the library must not inherit what only its tests and tools need.
+allowed='^(github.com/(coder/websocket|gobwas/glob|google/go-cmp)|golang.org/x/(sync|time))$'
+extra=$(GOWORK=off go list -m -f '{{if not .Main}}{{.Path}}{{end}}' all | grep -Ev "$allowed|^$" || true)
+if [ -n "$extra" ]; then
+	printf 'the core module depends on more than it should:\n%s\n' "$extra"
+	exit 1
+fi

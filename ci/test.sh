@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Runs every check there is: ./ci/test.sh
+#
+# Installs what it needs where it can (npm packages; as root on Debian also
+# Chromium), and says what it skips where it cannot. With CI=true a skip is a
+# failure.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+skipped=()
+skip() {
+	echo "SKIPPED: $1"
+	skipped+=("$1")
+}
+
+step() {
+	echo
+	echo "=== $1"
+	shift
+	"$@"
+}
+
+step "Go: format, vet, staticcheck" ci/lint.sh
+step "Go: tests, every module" ci/go.sh
+
+if command -v npm >/dev/null; then
+	step "TypeScript: types, tests, build" ci/js.sh
+else
+	skip "TypeScript: needs Node.js with npm"
+fi
+
+if ci/chromium.sh; then
+	step "Browser tests" ci/browser.sh
+else
+	skip "browser tests: need Chromium (apt-get install chromium), or REALTIME_BROWSER=/path/to/it"
+fi
+
+echo
+if [ ${#skipped[@]} -gt 0 ]; then
+	printf 'skipped: %s\n' "${skipped[@]}"
+	if [ "${CI:-}" = true ]; then
+		echo "FAILED: nothing may be skipped in CI"
+		exit 1
+	fi
+fi
+echo "All checks that ran have passed."

@@ -1,0 +1,69 @@
+package realtime
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"github.com/maravilla-realtime/realtime/internal/wire"
+)
+
+// Errors that functions of this package return, all possibly wrapped.
+var (
+	// ErrClosed: the Realtime was closed.
+	ErrClosed = errors.New("realtime: closed")
+	// ErrUnknown: the backend did not say whether it stored the event. It is
+	// perhaps delivered; publishing again is safe with the same [WithID].
+	ErrUnknown = errors.New("realtime: outcome unknown")
+	// ErrBadChannel: a channel is empty, longer than 255 bytes, not UTF-8, has
+	// control characters, or begins with '$', which is reserved.
+	ErrBadChannel = errors.New("realtime: bad channel")
+	// ErrBadEvent: an event has no or a reserved type or resource, a field that is
+	// too long or not UTF-8, or data that is not JSON.
+	ErrBadEvent = errors.New("realtime: bad event")
+	// ErrBadUser: a user id is empty, longer than 255 bytes, not UTF-8 or has
+	// control characters.
+	ErrBadUser = errors.New("realtime: bad user id")
+	// ErrBadClientID: a client id is not 16 to 64 characters of [A-Za-z0-9._-].
+	ErrBadClientID = errors.New("realtime: bad client id")
+	// ErrBadPattern: a pattern cannot be compiled or may take too long to match.
+	ErrBadPattern = errors.New("realtime: bad pattern")
+	// ErrTooLarge: data or metadata exceeds its limit.
+	ErrTooLarge = errors.New("realtime: too large")
+
+	// ErrTemporary is for a [Policy] to wrap: it could not decide now. The client
+	// is told to come back (503) instead of being refused for good.
+	ErrTemporary = errors.New("realtime: temporarily unavailable")
+	// ErrExpired is for [Policy.Authenticate] to wrap: the credentials were good
+	// once. The client is told to get new ones.
+	ErrExpired = errors.New("realtime: credentials expired")
+)
+
+// refusal is an error on its way to a client: the HTTP status it has before a
+// stream begins, and what is said.
+type refusal struct {
+	status int
+	*wire.Error
+}
+
+func refuse(status int, code, format string, args ...any) *refusal {
+	return &refusal{status, wire.Errorf(code, format, args...)}
+}
+
+func (f *refusal) retry() *refusal {
+	f.Retry = true
+	return f
+}
+
+func (f *refusal) write(w http.ResponseWriter) {
+	body, _ := json.Marshal(f.Error) // strings and a bool
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	if f.Retry {
+		h.Set("Retry-After", "5")
+	}
+	w.WriteHeader(f.status)
+	_, _ = w.Write(append(body, '\n')) // the client is gone, or has it
+}

@@ -1,0 +1,93 @@
+package realtime
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/gobwas/glob"
+	"github.com/maravilla-realtime/realtime/internal/wire"
+)
+
+// A pattern matches names: '*' any run of characters, ':' included, '?' one
+// character, [a-z] one of a class, {a,b} one of several, '\' escapes. As in
+// Redis, there are no separators.
+//
+// Time to match grows with a power of the wildcards (with gobwas/glob v1.1.0 six
+// of them take seconds against 128 bytes), and names come from clients, so what a
+// pattern may hold is bounded.
+const (
+	maxPattern   = 128 // bytes
+	maxWildcards = 3   // runs of '*', and alternatives
+)
+
+// matcher is the one method of the glob library's that is used. Its own types
+// changed between versions, and a host may need another one than we do.
+type matcher interface{ Match(string) bool }
+
+type anything struct{}
+
+func (anything) Match(string) bool { return true }
+
+type exactly string
+
+func (m exactly) Match(s string) bool { return s == string(m) }
+
+type prefix string
+
+func (m prefix) Match(s string) bool { return strings.HasPrefix(s, string(m)) }
+
+// compile returns a matcher of a pattern; "" matches everything.
+func compile(pattern string) (matcher, error) {
+	if pattern == "" || pattern == "*" {
+		return anything{}, nil
+	}
+	if i := strings.IndexAny(pattern, `*?[]{}\`); i < 0 {
+		return exactly(pattern), nil
+	} else if i == len(pattern)-1 && pattern[i] == '*' {
+		return prefix(pattern[:i]), nil
+	}
+	if err := bounded(pattern); err != nil {
+		return nil, err
+	}
+	m, err := glob.Compile(pattern)
+	if err != nil {
+		return nil, fmt.Errorf("%w %s: %w", ErrBadPattern, wire.Quote(pattern), err)
+	}
+	return m, nil
+}
+
+// bounded refuses patterns that could take long to match.
+func bounded(pattern string) error {
+	wildcards, depth := 0, 0
+	for i := 0; i < len(pattern); i++ {
+		switch pattern[i] {
+		case '\\':
+			i++
+		case '*':
+			if i == 0 || pattern[i-1] != '*' {
+				wildcards++
+			}
+			if depth > 0 {
+				return fmt.Errorf("%w %s: '*' within {}", ErrBadPattern, wire.Quote(pattern))
+			}
+		case '{':
+			wildcards++
+			depth++
+		case '}':
+			depth--
+		}
+		if depth > 1 {
+			return fmt.Errorf("%w %s: {} within {}", ErrBadPattern, wire.Quote(pattern))
+		}
+	}
+	if len(pattern) > maxPattern || wildcards > maxWildcards {
+		return fmt.Errorf("%w %s: more than %d bytes or %d wildcards", ErrBadPattern, wire.Quote(pattern), maxPattern, maxWildcards)
+	}
+	return nil
+}
+
+// literal returns the one string that m matches, if it is that simple.
+func literal(m matcher) (string, bool) {
+	s, ok := m.(exactly)
+	return string(s), ok
+}

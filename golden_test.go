@@ -1,0 +1,204 @@
+package realtime
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/ring"
+	"github.com/maravilla-realtime/realtime/internal/sse"
+	"github.com/maravilla-realtime/realtime/internal/wire"
+)
+
+var update = flag.Bool("update", false, "rewrite testdata/wire.json")
+
+// golden is testdata/wire.json, which the tests of the browser SDK read too.
+type golden struct {
+	REN    []goldenREN   `json:"ren"`
+	Server []goldenFrame `json:"server"`
+	Client []goldenFrame `json:"client"`
+}
+
+type goldenREN struct {
+	Name   string        `json:"name"`
+	Frame  string        `json:"frame"`
+	Parsed []goldenEvent `json:"parsed"`
+}
+
+type goldenEvent struct {
+	Event string          `json:"event"`
+	ID    string          `json:"id"`
+	Data  json.RawMessage `json:"data"`
+}
+
+type goldenFrame struct {
+	Name  string `json:"name"`
+	Frame string `json:"frame"`
+}
+
+func TestGoldenFrames(t *testing.T) {
+	var got golden
+	got.ren(t)
+	got.server()
+	got.client(t)
+
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(got); err != nil {
+		t.Fatal(err)
+	}
+	const file = "testdata/wire.json"
+	if *update {
+		if err := os.WriteFile(file, b.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), b.String()); diff != "" {
+		t.Errorf("frames differ from %s (-want +got):\n%s", file, diff)
+	}
+}
+
+const (
+	goldenClient  = "Zm9vYmFyYmF6cXV4.dGFi"
+	goldenEpoch   = 1795465200000000
+	goldenInstant = 1795465200123
+)
+
+var now = time.UnixMilli(goldenInstant)
+
+func goldenRecords() map[string]*backend.Record {
+	src := wire.Tag(goldenClient)
+	member := backend.Session{
+		SessionKey: backend.SessionKey{Channel: "room:42", User: "ada"}, Source: src,
+		Metadata: json.RawMessage(`{"name":"Ada","avatar":"/a.png"}`),
+	}
+	events := map[string]backend.Event{
+		"kv.put":           backend.Event(KVPut("demo", "todolist:42:item:1").WithVersion("7")),
+		"document.created": backend.Event(DocumentCreated("todos", "65f1")),
+		"object.deleted":   backend.Event(ObjectDeleted("photos/ünïcode \"1\".png")),
+		"custom":           {Type: "priority:high", Resource: "custom", Namespace: "jobs", Data: json.RawMessage(`{"id":1}`)},
+		"message":          {Type: "realtime.message", Resource: "realtime", Channel: "room:42", User: "ada", Data: json.RawMessage(`{"type":"message","text":"line\nline\u2028 <b>&"}`)},
+		"message.server":   {Type: "realtime.message", Resource: "realtime", Channel: "room:42", Data: json.RawMessage(`null`)},
+		"join":             backend.JoinEvent(member, now),
+		"update":           backend.UpdateEvent(member, now),
+		"leave":            backend.LeaveEvent(member, backend.ReasonClosed, now),
+		"leave.bare":       backend.LeaveEvent(backend.Session{SessionKey: member.SessionKey}, backend.ReasonNode, now),
+	}
+	records := make(map[string]*backend.Record)
+	for i, name := range goldenNames {
+		ev := events[name]
+		ev.UnixMilli = goldenInstant
+		if !strings.HasSuffix(name, ".server") && name != "leave.bare" {
+			ev.Source = src
+		}
+		records[name] = &backend.Record{Entry: backend.Entry{Event: ev}, Pos: backend.Position{Epoch: goldenEpoch, Seq: uint64(35 + i)}}
+	}
+	return records
+}
+
+var goldenNames = []string{"kv.put", "document.created", "object.deleted", "custom", "message", "message.server", "join", "update", "leave", "leave.bare"}
+
+func (g *golden) ren(t *testing.T) {
+	records := goldenRecords()
+	add := func(name string, frame []byte) {
+		entry := goldenREN{Name: name, Frame: string(frame)}
+		for r := sse.NewReader(bytes.NewReader(frame), 1<<20); ; {
+			ev, err := r.Next()
+			if err != nil {
+				break
+			}
+			entry.Parsed = append(entry.Parsed, goldenEvent{ev.Name, ev.ID, json.RawMessage(ev.Data)})
+		}
+		if len(entry.Parsed) == 0 {
+			t.Errorf("%s: frame %q holds no event", name, frame)
+		}
+		g.REN = append(g.REN, entry)
+	}
+	for _, name := range goldenNames {
+		add(name, wire.REN(records[name]))
+	}
+	add("message without data", wire.RENBare(records["message"]))
+
+	control := func(name string, members map[string]any) []byte {
+		s := stream{pos: backend.Position{Epoch: goldenEpoch, Seq: 99}}
+		s.control(name, members)
+		return s.out
+	}
+	add("hello fresh", append(sse.AppendRetry(nil, 3127e6),
+		control("ren.hello", map[string]any{"state": ring.Fresh, "domains": []string{"*"}, "src": wire.Tag(goldenClient), "userId": "ada"})...))
+	add("hello resumed", control("ren.hello", map[string]any{"state": ring.Resumed, "domains": []string{"db", "kv"}}))
+	add("hello reset", control("ren.hello", map[string]any{"state": ring.Reset, "reason": ring.Evicted, "domains": []string{"kv"}}))
+	add("reset", control("ren.reset", map[string]any{"reason": ring.Lost}))
+	add("ping", control("ren.ping", map[string]any{"ts": goldenInstant}))
+	add("bye", append(sse.AppendRetry(nil, 1500e6), control("ren.bye", map[string]any{"reason": "closing", "retryMs": 1500})...))
+}
+
+func (g *golden) server() {
+	records := goldenRecords()
+	for _, name := range []string{"message", "message.server", "join", "update", "leave", "leave.bare"} {
+		g.Server = append(g.Server, goldenFrame{name, string(wire.Channel(records[name]))})
+	}
+	ref, retry := int64(7), int64(1500)
+	cursor := wire.Cursor(backend.Position{Epoch: goldenEpoch, Seq: 99})
+	refused := wire.Errorf("forbidden", "not allowed to subscribe to %s", wire.Quote("room:42"))
+	for _, f := range []struct {
+		name  string
+		frame wire.Frame
+	}{
+		{"hello", wire.Frame{Event: "hello", Src: wire.Tag(goldenClient), UserID: "ada", Cursor: cursor, Limits: &wire.Limits{Message: 65536, Channels: 128, Metadata: 1024, Rate: 30, Burst: 60}}},
+		{"subscribed fresh", wire.Frame{Event: "subscribed", Ref: &ref, Channel: "room:42", State: "fresh", Cursor: cursor}},
+		{"subscribed resumed", wire.Frame{Event: "subscribed", Ref: &ref, Channel: "room:42", State: "resumed", Cursor: cursor}},
+		{"subscribed reset", wire.Frame{Event: "subscribed", Ref: &ref, Channel: "room:42", State: "reset", Reason: "epoch", Cursor: cursor}},
+		{"ok", wire.Frame{Event: "ok", Ref: &ref}},
+		{"error", wire.ErrorFrame(&ref, refused)},
+		{"error without ref", wire.ErrorFrame(nil, refused)},
+		{"presence.state", wire.Frame{Event: "presence.state", Channel: "room:42", Cursor: cursor, Members: []Member{{UserID: "ada", Metadata: json.RawMessage(`{"name":"Ada"}`), LastSeen: now}, {UserID: "bob", LastSeen: now}}}},
+		{"presence.state empty", wire.Frame{Event: "presence.state", Channel: "room:42", Cursor: cursor, Members: []Member{}}},
+		{"ping", wire.Frame{Event: "ping", Cursor: cursor, TS: goldenInstant}},
+		{"reset", wire.Frame{Event: "reset", Channel: "room:42", Reason: "evicted", Cursor: cursor}},
+		{"bye", wire.Frame{Event: "bye", Reason: "closing", RetryMs: &retry, Cursor: cursor}},
+	} {
+		g.Server = append(g.Server, goldenFrame{f.name, string(f.frame.Append(nil))})
+	}
+}
+
+// client lists what the SDK sends, and that it is understood as meant.
+func (g *golden) client(t *testing.T) {
+	ref := func(n int64) *int64 { return &n }
+	for _, c := range []struct {
+		name, frame string
+		want        wire.Op
+	}{
+		{"hello", `{"op":"hello","cid":"Zm9vYmFyYmF6cXV4.dGFi"}`, wire.Op{Op: "hello", CID: goldenClient}},
+		{"hello with token", `{"op":"hello","cid":"Zm9vYmFyYmF6cXV4.dGFi","token":"secret"}`, wire.Op{Op: "hello", CID: goldenClient, Token: "secret"}},
+		{"subscribe", `{"op":"subscribe","ref":1,"channel":"room:42"}`, wire.Op{Op: "subscribe", Ref: ref(1), Channel: "room:42"}},
+		{"subscribe with since and presence", `{"op":"subscribe","ref":2,"channel":"room:42","since":"hog38gu134.2r","presence":true}`,
+			wire.Op{Op: "subscribe", Ref: ref(2), Channel: "room:42", Since: "hog38gu134.2r", Presence: true}},
+		{"unsubscribe", `{"op":"unsubscribe","ref":3,"channel":"room:42"}`, wire.Op{Op: "unsubscribe", Ref: ref(3), Channel: "room:42"}},
+		{"publish", `{"op":"publish","ref":4,"channel":"room:42","data":{"type":"message","text":"hello"},"id":"p1"}`,
+			wire.Op{Op: "publish", Ref: ref(4), Channel: "room:42", Data: json.RawMessage(`{"type":"message","text":"hello"}`), ID: "p1"}},
+		{"join", `{"op":"join","ref":5,"channel":"room:42","userId":"ada","metadata":{"name":"Ada"}}`,
+			wire.Op{Op: "join", Ref: ref(5), Channel: "room:42", UserID: "ada", Metadata: json.RawMessage(`{"name":"Ada"}`)}},
+		{"update", `{"op":"update","ref":6,"channel":"room:42","userId":"ada","metadata":{"name":"Countess"}}`,
+			wire.Op{Op: "update", Ref: ref(6), Channel: "room:42", UserID: "ada", Metadata: json.RawMessage(`{"name":"Countess"}`)}},
+		{"leave", `{"op":"leave","ref":7,"channel":"room:42","userId":"ada"}`, wire.Op{Op: "leave", Ref: ref(7), Channel: "room:42", UserID: "ada"}},
+	} {
+		op, err := wire.DecodeOp([]byte(c.frame))
+		if diff := cmp.Diff(c.want, op); err != nil || diff != "" {
+			t.Errorf("%s: %v (-want +got):\n%s", c.name, err, diff)
+		}
+		g.Client = append(g.Client, goldenFrame{c.name, c.frame})
+	}
+}

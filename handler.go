@@ -1,0 +1,94 @@
+package realtime
+
+import (
+	"bytes"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"path"
+	"time"
+)
+
+//go:embed client/js/dist/realtime.js
+var script []byte
+
+var scriptETag = func() string {
+	sum := sha256.Sum256(script)
+	return `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
+}()
+
+// Handler serves everything browsers need, by the last element of the path, so
+// that it works below any prefix:
+//
+//	…/ren          the REN stream (SSE), as [Realtime.RenHandler]
+//	…/realtime     channels (WebSocket), as [Realtime.WebSocketHandler]
+//	…/realtime.js  the browser SDK, an ES module
+//
+// The SDK expects it at /api/maravilla/ unless told otherwise.
+func (rt *Realtime) Handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch path.Base(r.URL.Path) {
+		case "ren":
+			rt.serveREN(w, r)
+		case "realtime":
+			rt.serveWebSocket(w, r)
+		case "realtime.js":
+			serveScript(w, r)
+		default:
+			refuse(http.StatusNotFound, "not_found", "there are only ren, realtime and realtime.js here").write(w)
+		}
+	})
+}
+
+// RenHandler serves the REN stream at whatever path it is mounted.
+func (rt *Realtime) RenHandler() http.Handler { return http.HandlerFunc(rt.serveREN) }
+
+// WebSocketHandler serves channels at whatever path it is mounted.
+func (rt *Realtime) WebSocketHandler() http.Handler { return http.HandlerFunc(rt.serveWebSocket) }
+
+func serveScript(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Content-Type", "text/javascript; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-cache") // kept, and asked for with the ETag
+	h.Set("ETag", scriptETag)
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(script))
+}
+
+// supports reports whether w, or a writer it wraps, has an ability; last is where
+// the search ended.
+func supports(w http.ResponseWriter, able func(http.ResponseWriter) bool) (ok bool, last http.ResponseWriter) {
+	for {
+		if able(w) {
+			return true, w
+		}
+		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return false, w
+		}
+		w = u.Unwrap()
+	}
+}
+
+func canFlush(w http.ResponseWriter) bool {
+	switch w.(type) {
+	case http.Flusher, interface{ FlushError() error }:
+		return true
+	}
+	return false
+}
+
+func canHijack(w http.ResponseWriter) bool {
+	_, ok := w.(http.Hijacker)
+	return ok
+}
+
+// unsupported answers where a middleware's ResponseWriter hides what streams
+// need, and logs which.
+func (rt *Realtime) unsupported(w, last http.ResponseWriter, need string) {
+	rt.log.Error("realtime: a ResponseWriter hides "+need+"; the middleware that wraps it needs an Unwrap method, "+
+		"or must not wrap this route", "type", fmt.Sprintf("%T", last))
+	refuse(http.StatusInternalServerError, "streaming_unsupported", "a middleware of the server does not support streaming").write(w)
+}

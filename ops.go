@@ -1,0 +1,250 @@
+package realtime
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/wire"
+	"github.com/maravilla-realtime/realtime/internal/wsconn"
+)
+
+// read is the reader: it takes one operation after the other, decides it, and
+// has it answered.
+func (s *socket) read(ctx context.Context, hello *time.Timer) error {
+	for {
+		msg, err := s.ws.Read(ctx)
+		if err != nil {
+			return err
+		}
+		op, refused := wire.DecodeOp(msg)
+		switch {
+		case refused != nil:
+		case !s.greeted:
+			if refused = s.hello(op); s.greeted {
+				hello.Stop()
+			}
+		case !s.pace.Allow():
+			refused = wire.Errorf("rate_limited", "more than %d operations a second", s.rt.opts.Limits.Rate)
+			refused.Retry = true
+			s.answer(wire.ErrorFrame(op.Ref, refused)) // does not count as one of too many errors: it is no fault
+			continue
+		default:
+			refused = s.handle(op)
+		}
+		if s.ctx.Err() != nil {
+			return nil
+		}
+		if refused != nil {
+			s.answer(wire.ErrorFrame(op.Ref, refused))
+			if !s.errors.Allow() {
+				return &wsconn.CloseError{Code: 1008, Reason: "too many errors"}
+			}
+		}
+	}
+}
+
+// handle decides and does one operation. What it refuses changes nothing.
+func (s *socket) handle(op wire.Op) *wire.Error {
+	if op.CID == "" {
+		op.CID = s.client
+	}
+	switch op.Op {
+	case "ping":
+		s.answer(wire.Frame{Event: "ok", Ref: op.Ref})
+		return nil
+	case "hello":
+		return wire.Errorf("bad_request", "hello came before")
+	case "subscribe", "unsubscribe", "publish", "join", "update", "leave":
+	default:
+		return wire.Errorf("unknown_op", "%s is no operation", wire.Quote(op.Op))
+	}
+	if badChannel(op.Channel) {
+		return wire.Errorf("bad_channel", "%s is no channel", wire.Quote(op.Channel))
+	}
+	if !wire.ValidClientID(op.CID) {
+		return wire.Errorf("bad_request", "%s is no client id", wire.Quote(op.CID))
+	}
+	switch op.Op {
+	case "subscribe":
+		if err := s.allow(Subscribe, op); err != nil {
+			return err
+		}
+		s.do(func() { s.subscribe(op) })
+		return nil
+	case "unsubscribe":
+		s.do(func() { s.unsubscribe(op) })
+		return nil
+	case "publish":
+		return s.finish(op, s.publish(op))
+	default:
+		return s.finish(op, s.member(op))
+	}
+}
+
+func (s *socket) finish(op wire.Op, err *wire.Error) *wire.Error {
+	if err == nil {
+		s.answer(wire.Frame{Event: "ok", Ref: op.Ref})
+	}
+	return err
+}
+
+func (s *socket) allow(verb Verb, op wire.Op) *wire.Error {
+	if f := s.rt.policy.allow(s.ctx, s.rt.log, s.id, Action{verb, op.Channel}); f != nil {
+		return f.Error
+	}
+	return nil
+}
+
+// hello greets the client, or refuses it and ends the connection where it is not
+// let in.
+func (s *socket) hello(op wire.Op) *wire.Error {
+	if op.Op != "hello" {
+		return wire.Errorf("hello_required", "the first operation is hello")
+	}
+	if !wire.ValidClientID(op.CID) {
+		return wire.Errorf("bad_request", "%s is no client id", wire.Quote(op.CID))
+	}
+	if s.late || op.Token != "" {
+		seen := s.rt.conns.seen()
+		r := s.request.Clone(s.ctx)
+		if op.Token != "" {
+			r.Header.Set("Authorization", "Bearer "+op.Token)
+		}
+		id, f := s.rt.policy.authenticate(r)
+		if f == nil {
+			f = s.rt.conns.identify(&s.conn, id.User, seen)
+		}
+		if f != nil {
+			s.answer(wire.ErrorFrame(op.Ref, f.Error))
+			s.turnAway(f)
+			return nil
+		}
+		s.id = id
+	}
+	s.greeted, s.client = true, op.CID
+	s.stopExpiry = s.conn.expire(s.id)
+	limits := s.rt.opts.Limits
+	frame := wire.Frame{
+		Event: "hello", Src: wire.Tag(op.CID), UserID: s.id.User, Cursor: string(s.rt.Cursor()),
+		Limits: &wire.Limits{
+			Message: limits.Message, Channels: limits.Channels, Metadata: limits.Metadata, Rate: limits.Rate, Burst: limits.Burst,
+		},
+	}
+	id := s.id
+	s.do(func() {
+		s.view.id = id
+		s.append(frame)
+	})
+	return nil
+}
+
+// turnAway ends the connection of a client that is not let in. The bye behind
+// the error tells it when to come back.
+func (s *socket) turnAway(f *refusal) {
+	end := &ending{reason: f.Code, code: 4401}
+	if f.Retry {
+		end.code, end.retry = 4503, retryAfter()
+	}
+	s.do(func() { s.conn.cancel(end) })
+}
+
+// publish sends a message. A client's id for it is its own: it cannot take
+// another client's message for a repetition.
+func (s *socket) publish(op wire.Op) *wire.Error {
+	if len(op.Data) == 0 {
+		return wire.Errorf("bad_request", "data is missing")
+	}
+	if len(op.ID) > 64 {
+		return wire.Errorf("too_large", "id is longer than 64 bytes")
+	}
+	if err := s.allow(Publish, op); err != nil {
+		return err
+	}
+	a := attribution{user: s.id.User, client: op.CID}
+	if op.ID != "" {
+		a.id = wire.Tag(op.CID) + "." + s.id.User + "." + op.ID
+	}
+	if len(a.id) > 200 {
+		a.id = wire.Tag(a.id)
+	}
+	if err := s.rt.append(s.ctx, message(op.Channel, op.Data), a); err != nil {
+		return s.failed("publish", err)
+	}
+	s.touch(op)
+	return nil
+}
+
+// failed turns an error of the backend into what clients are told.
+func (s *socket) failed(what string, err error) *wire.Error {
+	if errors.Is(err, ErrClosed) {
+		e := wire.Errorf("closing", "the server is going away")
+		e.Retry = true
+		return e
+	}
+	s.rt.log.Error("realtime: "+what, "error", err)
+	return unavailable().Error
+}
+
+// member joins, updates or leaves.
+func (s *socket) member(op wire.Op) *wire.Error {
+	user := op.UserID
+	if user == "" {
+		user = s.id.User
+	}
+	switch {
+	case user == "":
+		return wire.Errorf("bad_request", "userId is missing")
+	case badName(user):
+		return wire.Errorf("bad_request", "%s is no user id", wire.Quote(user))
+	case user != s.id.User && !s.id.AnyUser:
+		return wire.Errorf("user_mismatch", "%s is not who you are", wire.Quote(user))
+	case len(op.Metadata) > s.rt.opts.Limits.Metadata:
+		return wire.Errorf("too_large", "metadata is larger than %d bytes", s.rt.opts.Limits.Metadata)
+	}
+	tag := wire.Tag(op.CID)
+	session := backend.Session{
+		SessionKey: backend.SessionKey{Channel: op.Channel, User: user, ID: "socket." + s.name + "." + tag},
+		Node:       s.rt.node, Metadata: op.Metadata, Source: tag,
+	}
+	_, joined := s.sessions[session.SessionKey]
+	if op.Op == "leave" {
+		return s.leave(session.SessionKey, joined)
+	}
+	switch {
+	case op.Op == "update" && !joined:
+		return wire.Errorf("not_joined", "join comes before update")
+	case !joined && len(s.sessions) >= s.rt.opts.Limits.Channels:
+		return wire.Errorf("channel_limit", "present more than %d times", s.rt.opts.Limits.Channels)
+	}
+	if err := s.allow(Join, op); err != nil {
+		return err
+	}
+	if err := s.rt.presence.join(s.ctx, session); err != nil {
+		return s.failed("join", err)
+	}
+	s.sessions[session.SessionKey] = session
+	return nil
+}
+
+func (s *socket) leave(key backend.SessionKey, joined bool) *wire.Error {
+	if !joined {
+		return nil
+	}
+	if err := s.rt.presence.leave(s.ctx, key, backend.ReasonLeft, 0); err != nil {
+		return s.failed("leave", err)
+	}
+	delete(s.sessions, key)
+	return nil
+}
+
+// touch moves the lastSeen of the members that are this client.
+func (s *socket) touch(op wire.Op) {
+	tag := wire.Tag(op.CID)
+	for key, session := range s.sessions {
+		if key.Channel == op.Channel && session.Source == tag {
+			s.rt.presence.touch(s.ctx, key.Channel, key.User)
+		}
+	}
+}

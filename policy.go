@@ -1,0 +1,287 @@
+package realtime
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/wire"
+)
+
+// Policy decides who may do what from a browser. What it does not allow is
+// refused: with the zero Policy the Go API works and every browser is turned
+// away. Its functions may be called concurrently.
+//
+// All ways in and out ask the policy in one place each, so that REN streams,
+// WebSockets and uploads, live and replayed events, cannot differ.
+type Policy struct {
+	// Authenticate tells who sends a request; it is called once per connection.
+	// It may block, as long as the request's context. An error refuses the
+	// request with 401; one that wraps [ErrExpired] says so, and one that wraps
+	// [ErrTemporary] asks the client to come back. For a WebSocket whose client
+	// sends a token in its hello, the request is the one that opened it, with the
+	// token as a bearer token. Nil: everyone is refused.
+	Authenticate func(*http.Request) (Identity, error)
+
+	// Allow decides about one action of a client on a channel or object. An error
+	// refuses it with 403 (see ErrTemporary); its text is logged, not shown. It
+	// may block; only this client waits. Nil: nothing is allowed.
+	Allow func(context.Context, Identity, Action) error
+
+	// Grants lists what of REN an identity may see. It is called when a stream
+	// begins, never per event. Nil, or no grants: no stream.
+	Grants func(context.Context, Identity) ([]Grant, error)
+
+	// See has a last look at every single event before a client gets it, on
+	// streams and channels alike, and may hide it. A roster shows the members
+	// whose presence.join it shows. It must be fast and must not
+	// block, since it is called for each event and receiver. Nil: all that was
+	// granted.
+	See func(Identity, RenEvent) bool
+
+	// Origins lists, exactly, the web origins ("https://app.example.com") beside
+	// the server's own whose pages may connect with their user's cookies. Pages
+	// of all other sites are refused.
+	Origins []string
+
+	allowAll bool
+}
+
+// Identity is who a client is.
+type Identity struct {
+	// User is the user id, as others see it; "" for anonymous.
+	User string
+	// AnyUser permits presence under any user id, as servers and demos need it.
+	AnyUser bool
+	// Expires ends the connection, which then needs new credentials. Zero: never.
+	Expires time.Time
+	// Claims is the host's own, for Allow, Grants and See.
+	Claims any
+}
+
+// Verb is what a client wants to do.
+type Verb string
+
+// The verbs.
+const (
+	Subscribe Verb = "subscribe" // to a channel: its messages, and its presence where asked for
+	Publish   Verb = "publish"   // to a channel
+	Join      Verb = "join"      // be present in a channel; also updates and leaves
+	Upload    Verb = "upload"    // an object
+	Delete    Verb = "delete"    // an object
+)
+
+// Action is one thing a client wants to do.
+type Action struct {
+	Verb Verb
+	Name string // of the channel, or path of the object
+}
+
+// Grant lets a REN stream carry the events of a resource domain.
+type Grant struct {
+	// Resource is the domain: "kv", "realtime", …; "*" for all.
+	Resource string
+	// Namespace narrows it to one KV namespace or DB collection. "": all.
+	Namespace string
+	// Prefix narrows it to keys (channels, for realtime and presence) that equal
+	// it or go on behind it with a whole segment: "acme" grants "acme" and
+	// "acme:1", not "acme2". Segments end at ':', of storage paths at '/'. "": all.
+	Prefix string
+	// Data lets the data of messages and the metadata of members through.
+	// Without it a stream says only that something happened.
+	Data bool
+}
+
+// AllowAll lets everybody do and see everything, under any user id they like.
+// It is for demos; [New] warns of it.
+func AllowAll() Policy {
+	return Policy{
+		Authenticate: func(*http.Request) (Identity, error) { return Identity{AnyUser: true}, nil },
+		Allow:        func(context.Context, Identity, Action) error { return nil },
+		Grants: func(context.Context, Identity) ([]Grant, error) {
+			return []Grant{{Resource: "*", Data: true}}, nil
+		},
+		allowAll: true,
+	}
+}
+
+// authenticate tells who sends r.
+func (p *Policy) authenticate(r *http.Request) (Identity, *refusal) {
+	if p.Authenticate == nil {
+		return Identity{}, refuse(http.StatusUnauthorized, "unauthorized", "no policy lets browsers in")
+	}
+	id, err := p.Authenticate(r)
+	switch {
+	case errors.Is(err, ErrTemporary):
+		return Identity{}, unavailable()
+	case errors.Is(err, ErrExpired), err == nil && expired(id):
+		return Identity{}, refuse(http.StatusUnauthorized, "expired", "credentials have expired")
+	case err != nil:
+		return Identity{}, refuse(http.StatusUnauthorized, "unauthorized", "not authenticated")
+	case id.User != "" && badName(id.User):
+		return Identity{}, refuse(http.StatusInternalServerError, "internal", "the server's policy returned a bad user id")
+	}
+	return id, nil
+}
+
+func unavailable() *refusal {
+	return refuse(http.StatusServiceUnavailable, "unavailable", "try again later").retry()
+}
+
+func expired(id Identity) bool {
+	return !id.Expires.IsZero() && !id.Expires.After(time.Now())
+}
+
+// allow decides about one action.
+func (p *Policy) allow(ctx context.Context, log *slog.Logger, id Identity, a Action) *refusal {
+	if p.Allow == nil {
+		return refuse(http.StatusForbidden, "forbidden", "not allowed to %s %s", a.Verb, wire.Quote(a.Name))
+	}
+	switch err := p.Allow(ctx, id, a); {
+	case err == nil:
+		return nil
+	case errors.Is(err, ErrTemporary), ctx.Err() != nil:
+		return unavailable()
+	default:
+		log.DebugContext(ctx, "refused", "user", id.User, "verb", a.Verb, "name", a.Name, "reason", err)
+		return refuse(http.StatusForbidden, "forbidden", "not allowed to %s %s", a.Verb, wire.Quote(a.Name))
+	}
+}
+
+// grants lists what of REN id may see.
+func (p *Policy) grants(ctx context.Context, id Identity) ([]Grant, *refusal) {
+	denied := refuse(http.StatusForbidden, "forbidden", "nothing is granted")
+	if p.Grants == nil {
+		return nil, denied
+	}
+	grants, err := p.Grants(ctx, id)
+	switch {
+	case errors.Is(err, ErrTemporary), ctx.Err() != nil:
+		return nil, unavailable()
+	case err != nil, len(grants) == 0:
+		return nil, denied
+	}
+	return grants, nil
+}
+
+// view is what a connection may see of an event. It is asked for every event
+// that leaves to a client, live or replayed.
+type view struct {
+	policy *Policy
+	id     Identity
+	grants []Grant // of a REN stream; channels are decided when subscribed
+}
+
+// channel reports whether a subscriber of the event's channel gets it.
+func (v *view) channel(ev *backend.Event) bool {
+	return v.policy.See == nil || v.policy.See(v.id, RenEvent(*ev))
+}
+
+// member reports whether a subscriber's roster shows a member: if it would have
+// shown the join.
+func (v *view) member(channel string, m Member) bool {
+	if v.policy.See == nil {
+		return true
+	}
+	join := backend.JoinEvent(backend.Session{
+		SessionKey: backend.SessionKey{Channel: channel, User: m.UserID}, Metadata: m.Metadata,
+	}, m.LastSeen)
+	return v.channel(&join)
+}
+
+// ren reports whether a REN stream gets the event, and with its data or not.
+func (v *view) ren(ev *backend.Event) (seen, data bool) {
+	for i := range v.grants {
+		if g := &v.grants[i]; g.covers(ev) {
+			seen = true
+			if data = g.Data; data {
+				break
+			}
+		}
+	}
+	return seen && (v.policy.See == nil || v.policy.See(v.id, RenEvent(*ev))), data
+}
+
+func (g *Grant) covers(ev *backend.Event) bool {
+	if g.Resource != "*" && g.Resource != ev.Resource || g.Namespace != "" && g.Namespace != ev.Namespace {
+		return false
+	}
+	name, sep := ev.Key, byte(':')
+	switch ev.Resource {
+	case "realtime", "presence":
+		name = ev.Channel
+	case "storage":
+		sep = '/'
+	}
+	rest, ok := strings.CutPrefix(name, g.Prefix)
+	return ok && (g.Prefix == "" || rest == "" || rest[0] == sep || g.Prefix[len(g.Prefix)-1] == sep)
+}
+
+// domains returns those of the asked domains that grants can yield anything of;
+// asked nil means all, and so does a nil result.
+func domains(grants []Grant, asked []string) []string {
+	all := slices.ContainsFunc(grants, func(g Grant) bool { return g.Resource == "*" })
+	if asked == nil && all {
+		return nil
+	}
+	found := []string{}
+	if all {
+		found = append(found, asked...)
+	} else {
+		for _, g := range grants {
+			if asked == nil || slices.Contains(asked, g.Resource) {
+				found = append(found, g.Resource)
+			}
+		}
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
+}
+
+// checkOrigin refuses requests that a browser sends for a page of another site.
+// Browsers say where a request comes from in Sec-Fetch-Site, which a proxy that
+// changes Host does not break; older ones in Origin. Other programs send neither,
+// and have no user's cookies to abuse. The rule is that of
+// [http.CrossOriginProtection], for reads as well.
+func (p *Policy) checkOrigin(r *http.Request) *refusal {
+	origin := r.Header.Get("Origin")
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "same-origin", "none":
+		return nil
+	case "":
+		if u, err := url.Parse(origin); origin == "" || err == nil && strings.EqualFold(u.Host, r.Host) {
+			return nil
+		}
+	}
+	if p.listed(origin) {
+		return nil
+	}
+	return refuse(http.StatusForbidden, "origin", "cross-origin requests are refused")
+}
+
+func (p *Policy) listed(origin string) bool {
+	return origin != "" && slices.Contains(p.Origins, origin)
+}
+
+// allowCrossOrigin answers for a listed origin what CORS asks for.
+func (p *Policy) allowCrossOrigin(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Add("Vary", "Origin")
+	origin := r.Header.Get("Origin")
+	if !p.listed(origin) {
+		return
+	}
+	h.Set("Access-Control-Allow-Origin", origin)
+	h.Set("Access-Control-Allow-Credentials", "true")
+	if r.Method == http.MethodOptions {
+		h.Set("Access-Control-Allow-Methods", "GET")
+		h.Set("Access-Control-Allow-Headers", "Authorization, Last-Event-ID, X-Ren-Client")
+		h.Set("Access-Control-Max-Age", "7200")
+	}
+}

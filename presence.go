@@ -1,0 +1,178 @@
+package realtime
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/wire"
+)
+
+// Presence is who is where. A member of a channel is a user, however many tabs,
+// devices and servers keep it there: presence.join is sent for the first of
+// them, presence.leave for the last. It is a live roster, nothing durable.
+type Presence interface {
+	// Join makes a user present in a channel, with metadata that encodes as JSON
+	// of at most [Limits].Metadata bytes and is opaque here; metadata that differs
+	// from what the member has is sent as presence.update. It lasts for
+	// [Options].Lease; joining again renews it. It counts as one session of the
+	// client that ctx or [FromClient] names, else of this server, and ends only
+	// with that session's Leave.
+	Join(ctx context.Context, channel, userID string, metadata any, opts ...EventOption) error
+
+	// Leave ends, at once, what Join began for the same user and client. The
+	// member stays while other sessions keep it there.
+	Leave(ctx context.Context, channel, userID string, opts ...EventOption) error
+
+	// Members lists the members of a channel, ordered by user id.
+	Members(ctx context.Context, channel string) ([]Member, error)
+}
+
+// Member is a user in a channel.
+type Member struct {
+	UserID   string
+	Metadata json.RawMessage // nil if there is none
+	LastSeen time.Time       // when it last did something in the channel; coarse (30 s) across nodes
+}
+
+type member struct {
+	UserID   string          `json:"userId"`
+	Metadata json.RawMessage `json:"metadata,omitempty"`
+	LastSeen int64           `json:"lastSeen"` // milliseconds since the Unix epoch
+}
+
+// MarshalJSON encodes a member as clients see it, with lastSeen in milliseconds
+// since the Unix epoch.
+func (m Member) MarshalJSON() ([]byte, error) {
+	return json.Marshal(member{m.UserID, m.Metadata, m.LastSeen.UnixMilli()})
+}
+
+// UnmarshalJSON is the inverse of [Member.MarshalJSON].
+func (m *Member) UnmarshalJSON(data []byte) error {
+	var w member
+	if err := json.Unmarshal(data, &w); err != nil {
+		return err
+	}
+	*m = Member{w.UserID, w.Metadata, time.UnixMilli(w.LastSeen)}
+	return nil
+}
+
+// Presence returns the presence of this Realtime.
+func (rt *Realtime) Presence() Presence { return &rt.presence }
+
+// presence implements Presence over the backend.
+type presence struct {
+	rt   *Realtime
+	kick chan struct{} // wakes sweep: something may end sooner than it knows
+}
+
+func (p *presence) init(rt *Realtime) {
+	p.rt, p.kick = rt, make(chan struct{}, 1)
+}
+
+func (p *presence) Join(ctx context.Context, channel, userID string, metadata any, opts ...EventOption) error {
+	s, err := p.lease(ctx, channel, userID, opts)
+	if err != nil {
+		return err
+	}
+	if metadata != nil {
+		if s.Metadata, err = encode(metadata, p.rt.opts.Limits.Metadata); err != nil {
+			return fmt.Errorf("realtime: join: %w", err)
+		}
+	}
+	s.TTL = p.rt.opts.Lease
+	return p.join(ctx, s)
+}
+
+func (p *presence) Leave(ctx context.Context, channel, userID string, opts ...EventOption) error {
+	s, err := p.lease(ctx, channel, userID, opts)
+	if err != nil {
+		return err
+	}
+	return p.leave(ctx, s.SessionKey, backend.ReasonLeft, 0)
+}
+
+func (p *presence) Members(ctx context.Context, channel string) ([]Member, error) {
+	if badChannel(channel) {
+		return nil, ErrBadChannel
+	}
+	found, err := p.rt.backend.Members(ctx, channel)
+	if err != nil {
+		return nil, publicError(err)
+	}
+	members := make([]Member, len(found))
+	for i, m := range found {
+		members[i] = Member{m.User, m.Metadata, m.LastSeen}
+	}
+	return members, nil
+}
+
+// lease returns the session that a server-side join is.
+func (p *presence) lease(ctx context.Context, channel, userID string, opts []EventOption) (s backend.Session, err error) {
+	if badChannel(channel) {
+		return s, ErrBadChannel
+	}
+	if badName(userID) {
+		return s, ErrBadUser
+	}
+	a, err := attribute(ctx, opts)
+	if err != nil {
+		return s, err
+	}
+	s.Channel, s.User, s.Node, s.Source = channel, userID, p.rt.node, wire.Tag(a.client)
+	if s.ID = "client." + s.Source; a.client == "" {
+		s.ID = "node." + p.rt.node
+	}
+	return s, nil
+}
+
+func (p *presence) join(ctx context.Context, s backend.Session) error {
+	err := p.rt.backend.Join(ctx, s)
+	if s.TTL > 0 {
+		p.wake()
+	}
+	return publicError(err)
+}
+
+func (p *presence) leave(ctx context.Context, key backend.SessionKey, why backend.Reason, in time.Duration) error {
+	err := p.rt.backend.Leave(ctx, key, why, in)
+	if in > 0 {
+		p.wake()
+	}
+	return publicError(err)
+}
+
+func (p *presence) touch(ctx context.Context, channel, user string) {
+	if err := p.rt.backend.Touch(ctx, channel, user); err != nil && ctx.Err() == nil {
+		p.rt.log.Error("realtime: touch", "channel", channel, "error", err)
+	}
+}
+
+func (p *presence) wake() {
+	select {
+	case p.kick <- struct{}{}:
+	default:
+	}
+}
+
+// nodeLease is how long the members of a node that died stay.
+const nodeLease = 30 * time.Second
+
+// sweep keeps this node's lease, and ends sessions whose time is over.
+func (p *presence) sweep(ctx context.Context) {
+	for {
+		next, err := p.rt.backend.Sweep(ctx, p.rt.node, nodeLease)
+		if err != nil && ctx.Err() == nil {
+			p.rt.log.Error("realtime: presence cannot be swept; trying again", "error", err)
+			next = time.Second
+		}
+		select {
+		case <-time.After(next):
+		case <-p.kick:
+		case <-ctx.Done():
+			return
+		}
+	}
+}

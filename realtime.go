@@ -1,0 +1,441 @@
+package realtime
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/memory"
+	"github.com/maravilla-realtime/realtime/internal/ring"
+	"github.com/maravilla-realtime/realtime/internal/wire"
+)
+
+// Realtime is the library in one value: hosts publish through it and mount its
+// handlers. All its methods may be called concurrently.
+type Realtime struct {
+	policy  Policy
+	opts    Options
+	log     *slog.Logger
+	backend backend.Backend
+	ring    *ring.Ring
+	node    string // this process, in session keys and leases
+
+	presence presence
+	conns    conns
+	accepted mark // of what was appended here
+
+	done       <-chan struct{} // closed when the background goroutines are to end
+	stop       context.CancelFunc
+	background sync.WaitGroup
+	closing    sync.Once
+	closeErr   error
+}
+
+// Publisher is the part of a [Realtime] that sends, for hosts that want to test
+// their code against something smaller.
+type Publisher interface {
+	Publish(ctx context.Context, channel string, data any, opts ...EventOption) error
+	Emit(ctx context.Context, ev RenEvent, opts ...EventOption) error
+}
+
+var _ Publisher = (*Realtime)(nil)
+
+// Options are all optional: the zero value of each field means its default, and
+// a nil *Options means all defaults.
+type Options struct {
+	// Backend is the engine behind the log and presence. Default: in memory,
+	// which is lost with the process and serves this process only. Close closes it.
+	Backend backend.Backend
+
+	// Logger gets warnings, and errors that no caller can be told of. Default:
+	// [slog.Default].
+	Logger *slog.Logger
+
+	// History bounds what a client that was away can catch up with, and the
+	// memory it takes. Default: 65,536 events, 64 MiB, 5 minutes.
+	History History
+
+	// Limits bound what clients and publishers may send.
+	Limits Limits
+
+	// Heartbeat is how often a stream that is open says so. Default 25 s. Clients
+	// give a silent stream up after 60 s.
+	Heartbeat time.Duration
+
+	// StreamLife is how long a REN stream lives, give or take 20 %, before its
+	// client is asked to come back, which it does unnoticed. It bounds how long a
+	// dead client can seem alive. Default 10 min.
+	StreamLife time.Duration
+
+	// WriteTimeout ends a connection whose client reads nothing for so long. It
+	// resumes where it was. Default 10 s.
+	WriteTimeout time.Duration
+
+	// CloseGrace and DropGrace are how long a user whose last connection closed
+	// in an orderly way, or broke, stays present. Long enough for a page to
+	// reload, and for a phone to find its network. Defaults 3 s and 15 s.
+	CloseGrace, DropGrace time.Duration
+
+	// Lease is how long a user whom the server joined stays present unless
+	// joined again. Default 90 s: browsers slow the timers of hidden pages to one
+	// a minute.
+	Lease time.Duration
+}
+
+// History bounds the events a node keeps; whichever bound is reached first
+// counts. See [Options].
+type History struct {
+	Events int
+	Bytes  int64
+	Age    time.Duration
+}
+
+// Limits bound what others send. Zero fields mean the defaults.
+type Limits struct {
+	Message  int // bytes of a message from a browser, as JSON frame; default 64 KiB
+	Publish  int // bytes of data that the server publishes, as JSON; default 1 MiB
+	Metadata int // bytes of a member's metadata, as JSON; default 1 KiB
+	Channels int // channels of one WebSocket; default 128
+	Rate     int // operations a second of one WebSocket; default 30
+	Burst    int // operations at once of one WebSocket; default 60
+}
+
+const (
+	maxName    = 255 // bytes of a channel, key, user id, …
+	maxDomains = 32  // of one REN stream
+	retainIdle = 5 * time.Minute
+)
+
+func (o *Options) withDefaults() Options {
+	var opts Options
+	if o != nil {
+		opts = *o
+	}
+	set(&opts.Logger, slog.Default())
+	set(&opts.History.Events, 1<<16)
+	set(&opts.History.Bytes, 64<<20)
+	set(&opts.History.Age, 5*time.Minute)
+	set(&opts.Limits.Message, 64<<10)
+	set(&opts.Limits.Publish, 1<<20)
+	set(&opts.Limits.Metadata, 1<<10)
+	set(&opts.Limits.Channels, 128)
+	set(&opts.Limits.Rate, 30)
+	set(&opts.Limits.Burst, 60)
+	set(&opts.Heartbeat, 25*time.Second)
+	set(&opts.StreamLife, 10*time.Minute)
+	set(&opts.WriteTimeout, 10*time.Second)
+	set(&opts.CloseGrace, 3*time.Second)
+	set(&opts.DropGrace, 15*time.Second)
+	set(&opts.Lease, 90*time.Second)
+	return opts
+}
+
+func set[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// New returns a running Realtime; its owner calls [Realtime.Close]. It reads the
+// history the backend has, and fails if it cannot.
+func New(policy Policy, opts *Options) (*Realtime, error) {
+	o := opts.withDefaults()
+	if policy.allowAll {
+		o.Logger.Warn("realtime: AllowAll lets everybody read and write everything; it is for demos only")
+	}
+	limits := ring.Limits{Records: o.History.Events, Bytes: o.History.Bytes, Age: o.History.Age}
+	if o.Backend == nil {
+		o.Backend = memory.New(memory.Limits(limits))
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	rt := &Realtime{policy: policy, opts: o, log: o.Logger, backend: o.Backend, node: rand.Text(), done: ctx.Done(), stop: stop}
+	page, err := rt.backend.Read(ctx, backend.Position{}, o.History.Events)
+	if err == nil {
+		_, err = rt.backend.Sweep(ctx, rt.node, nodeLease) // a lease, before anybody joins here
+	}
+	if err != nil {
+		stop()
+		return nil, fmt.Errorf("realtime: start: %w", err)
+	}
+	start := page.Head
+	if len(page.Records) > 0 {
+		start = page.Records[0].Pos
+		start.Seq--
+	}
+	rt.ring = ring.New(limits, start)
+	rt.ring.Put(page.Records)
+	rt.presence.init(rt)
+	rt.background.Go(func() { rt.follow(ctx) })
+	rt.background.Go(func() { rt.presence.sweep(ctx) })
+	return rt, nil
+}
+
+// follow feeds the ring from the log, whatever happens to the log.
+func (rt *Realtime) follow(ctx context.Context) {
+	const least, most = 50 * time.Millisecond, 5 * time.Second
+	for wait := least; ; wait = min(2*wait, most) {
+		head := rt.ring.Head()
+		err := rt.backend.Follow(ctx, head, rt.ring.Put)
+		var lost *backend.LostError
+		switch {
+		case ctx.Err() != nil:
+			return
+		case errors.As(err, &lost):
+			rt.log.Warn("realtime: the backend lost events; clients are told", "error", err)
+			rt.ring.Reset(lost.Next)
+		default:
+			rt.log.Error("realtime: following the backend failed; trying again", "error", err)
+		}
+		if rt.ring.Head() != head {
+			wait = least
+		}
+		select {
+		case <-time.After(jitter(wait)):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// jitter returns a random duration between half of d and d.
+func jitter(d time.Duration) time.Duration {
+	return d/2 + mathrand.N(d/2+1)
+}
+
+// EventOption says more about an event than its content.
+type EventOption func(*attribution)
+
+type attribution struct {
+	user, client, id string
+}
+
+// AsUser says which user publishes; subscribers get it as userId.
+func AsUser(userID string) EventOption { return func(a *attribution) { a.user = userID } }
+
+// FromClient says which client caused the event, so that it recognises the
+// event as its own. Requests that came through [Realtime.Attribute] carry it in
+// their context.
+func FromClient(clientID string) EventOption { return func(a *attribution) { a.client = clientID } }
+
+// WithID makes an event idempotent: of those with the same id within two
+// minutes, the first is delivered. At most 128 bytes.
+func WithID(id string) EventOption { return func(a *attribution) { a.id = id } }
+
+func attribute(ctx context.Context, opts []EventOption) (attribution, error) {
+	a := attribution{client: clientID(ctx)}
+	for _, opt := range opts {
+		opt(&a)
+	}
+	switch {
+	case a.client != "" && !wire.ValidClientID(a.client):
+		return a, ErrBadClientID
+	case a.user != "" && badName(a.user):
+		return a, ErrBadUser
+	case len(a.id) > 128:
+		return a, fmt.Errorf("%w: id longer than 128 bytes", ErrBadEvent)
+	}
+	return a, nil
+}
+
+// Publish sends data, which must encode as JSON of at most [Limits].Publish
+// bytes, to all who follow the channel. It returns nil once the backend has the
+// message. Errors: [ErrBadChannel], [ErrTooLarge], [ErrBadUser],
+// [ErrBadClientID], those of [json.Marshal], and from the backend [ErrClosed],
+// [ErrUnknown] and those of ctx.
+func (rt *Realtime) Publish(ctx context.Context, channel string, data any, opts ...EventOption) error {
+	if badChannel(channel) {
+		return ErrBadChannel
+	}
+	raw, err := encode(data, rt.opts.Limits.Publish)
+	if err != nil {
+		return fmt.Errorf("realtime: publish: %w", err)
+	}
+	a, err := attribute(ctx, opts)
+	if err != nil {
+		return err
+	}
+	return rt.append(ctx, message(channel, raw), a)
+}
+
+func message(channel string, data json.RawMessage) backend.Event {
+	return backend.Event{Type: "realtime.message", Resource: "realtime", Channel: channel, Data: data}
+}
+
+// Emit announces an event, most often a write that happened: see [KVPut] and its
+// like, or make a RenEvent with a resource and type of your own. UnixMilli and
+// Source are set here. Messages and presence have their own methods. Emit
+// returns nil once the backend has the event. Errors: [ErrBadEvent] and those of
+// [Realtime.Publish].
+func (rt *Realtime) Emit(ctx context.Context, ev RenEvent, opts ...EventOption) error {
+	if err := ev.check(); err != nil {
+		return err
+	}
+	if ev.Data != nil {
+		raw, err := encode(ev.Data, rt.opts.Limits.Publish)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrBadEvent, err)
+		}
+		ev.Data = raw
+	}
+	a, err := attribute(ctx, opts)
+	if err != nil {
+		return err
+	}
+	set(&a.user, ev.User)
+	return rt.append(ctx, backend.Event(ev), a)
+}
+
+// append is the one way of events into the log, but for those of presence,
+// which the backend appends itself.
+func (rt *Realtime) append(ctx context.Context, ev backend.Event, a attribution) error {
+	ev.User, ev.Source, ev.UnixMilli = a.user, wire.Tag(a.client), time.Now().UnixMilli()
+	pos, err := rt.backend.Append(ctx, backend.Entry{ID: a.id, Event: ev})
+	if err != nil {
+		return publicError(err)
+	}
+	rt.accepted.raise(pos)
+	return nil
+}
+
+// mark is the greatest position seen.
+type mark struct {
+	mu  sync.Mutex
+	pos backend.Position
+}
+
+func (m *mark) raise(pos backend.Position) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if pos.Compare(m.pos) > 0 {
+		m.pos = pos
+	}
+}
+
+func (m *mark) get() backend.Position {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.pos
+}
+
+// publicError turns the backend's errors into those of this package.
+func publicError(err error) error {
+	switch {
+	case errors.Is(err, backend.ErrClosed):
+		return ErrClosed
+	case errors.Is(err, backend.ErrUnknown):
+		return fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+	return err
+}
+
+// encode returns data as compact JSON of at most limit bytes.
+func encode(data any, limit int) (json.RawMessage, error) {
+	raw, ok := data.(json.RawMessage)
+	if !ok {
+		b, err := json.Marshal(data)
+		if err != nil {
+			return nil, err
+		}
+		raw = b
+	}
+	if len(raw) > limit {
+		return nil, fmt.Errorf("%w: %d bytes of at most %d", ErrTooLarge, len(raw), limit)
+	}
+	if ok {
+		return wire.Compact(raw) // in memory of its own, which the caller cannot change
+	}
+	if !utf8.Valid(raw) { // from a Marshaler, which json.Marshal trusts
+		return nil, errors.New("invalid UTF-8")
+	}
+	return raw, nil
+}
+
+// Channels lists, in order, the channels that somebody follows, that have
+// members, or that were published to in the last five minutes.
+func (rt *Realtime) Channels(ctx context.Context) ([]string, error) {
+	names, err := rt.backend.PresentChannels(ctx)
+	if err != nil {
+		return nil, publicError(err)
+	}
+	names = append(names, rt.ring.Channels(time.Now().Add(-retainIdle))...)
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+// Cursor is an opaque place in the log. See [Realtime.Cursor].
+type Cursor string
+
+// Cursor returns the place up to which this node has read the log. A reader that
+// starts there, with [Realtime.WaitFor] or as a client, misses nothing that
+// happens after the call.
+func (rt *Realtime) Cursor() Cursor { return Cursor(wire.Cursor(rt.ring.Head())) }
+
+// Close ends all connections, telling clients to come back after a random delay
+// within the time that ctx leaves (5 s if it has no deadline), then the
+// background work and the backend. When it returns, no goroutine of the library
+// is left; where ctx ended first, connections were dropped and its error is
+// returned. Calls after the first wait for it and return the same.
+func (rt *Realtime) Close(ctx context.Context) error {
+	rt.closing.Do(func() { rt.closeErr = rt.shutDown(ctx) })
+	return rt.closeErr
+}
+
+func (rt *Realtime) shutDown(ctx context.Context) error {
+	rt.conns.shut()
+	rt.settle(ctx)
+	err := rt.conns.drain(ctx)
+	rt.stop()
+	rt.background.Wait()
+	return errors.Join(err, rt.backend.Close(ctx))
+}
+
+// settle waits until what was accepted here has come back through the log, so
+// that it can be delivered.
+func (rt *Realtime) settle(ctx context.Context) {
+	wake := make(chan struct{}, 1)
+	reader := rt.ring.NewReader(func() {
+		select {
+		case wake <- struct{}{}:
+		default:
+		}
+	})
+	defer reader.Close()
+	reader.Subscribe(nil, ring.Topic{})
+	for last := rt.accepted.get(); rt.ring.Head().Compare(last) < 0; {
+		select {
+		case <-wake:
+			reader.Skip()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func badChannel(name string) bool { return badName(name) || name[0] == '$' }
+
+// badName reports whether name is no good as the name of anything: see
+// [ErrBadChannel].
+func badName(name string) bool { return name == "" || badText(name) }
+
+func badText(s string) bool {
+	if len(s) > maxName || !utf8.ValidString(s) {
+		return true
+	}
+	for _, r := range s {
+		if unicode.IsControl(r) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,113 @@
+package realtime
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/maravilla-realtime/realtime/internal/wire"
+)
+
+// RenEvent is one thing that happened, as browsers and handlers see it.
+type RenEvent struct {
+	// Type is what happened: "kv.put", "db.document.created", …, or of your own.
+	Type string `json:"t"`
+	// Resource is the domain it happened in: "kv", "db", "storage", "realtime",
+	// "presence", or of your own: 1 to 64 characters of [A-Za-z0-9._-].
+	Resource string `json:"r"`
+	// Key names what changed: KV key, document id, object path.
+	Key string `json:"k,omitempty"`
+	// Version is an opaque version (an etag, a revision) of what changed, never
+	// its value.
+	Version string `json:"v,omitempty"`
+	// UnixMilli is when it happened, in milliseconds since the Unix epoch.
+	UnixMilli int64 `json:"ts,omitempty"`
+	// Source tells clients whether they caused it themselves: the tag of the
+	// client id, which cannot be turned back into it.
+	Source string `json:"src,omitempty"`
+	// Namespace is the KV namespace or DB collection.
+	Namespace string `json:"ns,omitempty"`
+	// Channel is that of a message or presence event.
+	Channel string `json:"ch,omitempty"`
+	// Data is the payload of a message, {"metadata":…,"reason":…} of a presence
+	// event, or what you give your own events.
+	Data json.RawMessage `json:"data,omitempty"`
+	// User is the publisher of a message, or the member of a presence event.
+	User string `json:"uid,omitempty"`
+}
+
+// check reports what is wrong with an event that a host emits.
+func (ev *RenEvent) check() error {
+	switch {
+	case !wire.ValidDomain(ev.Resource):
+		return fmt.Errorf("%w: resource %s", ErrBadEvent, wire.Quote(ev.Resource))
+	case badChannel(ev.Type):
+		return fmt.Errorf("%w: type %s", ErrBadEvent, wire.Quote(ev.Type))
+	case ev.Resource == "realtime", ev.Resource == "presence":
+		return fmt.Errorf("%w: %s events come from Publish and Presence", ErrBadEvent, ev.Resource)
+	case ev.Channel != "":
+		return fmt.Errorf("%w: only messages and presence have a channel", ErrBadEvent)
+	case badText(ev.Key), badText(ev.Version), badText(ev.Namespace), badText(ev.User):
+		return fmt.Errorf("%w: a field is too long, not UTF-8, or has control characters", ErrBadEvent)
+	}
+	return nil
+}
+
+// Decode decodes the event's data.
+func Decode[T any](ev RenEvent) (T, error) {
+	var v T
+	if err := json.Unmarshal(ev.Data, &v); err != nil {
+		return v, fmt.Errorf("realtime: decode %s: %w", ev.Type, err)
+	}
+	return v, nil
+}
+
+// KVPut says that a key was written.
+func KVPut(namespace, key string) RenEvent { return kvEvent("kv.put", namespace, key) }
+
+// KVDelete says that a key was deleted.
+func KVDelete(namespace, key string) RenEvent { return kvEvent("kv.delete", namespace, key) }
+
+// KVExpired says that a key's time was over.
+func KVExpired(namespace, key string) RenEvent { return kvEvent("kv.expired", namespace, key) }
+
+func kvEvent(typ, namespace, key string) RenEvent {
+	return RenEvent{Type: typ, Resource: "kv", Namespace: namespace, Key: key}
+}
+
+// DocumentCreated says that a document was added to a collection.
+func DocumentCreated(collection, id string) RenEvent {
+	return documentEvent("db.document.created", collection, id)
+}
+
+// DocumentUpdated says that a document of a collection was changed.
+func DocumentUpdated(collection, id string) RenEvent {
+	return documentEvent("db.document.updated", collection, id)
+}
+
+// DocumentDeleted says that a document of a collection was removed.
+func DocumentDeleted(collection, id string) RenEvent {
+	return documentEvent("db.document.deleted", collection, id)
+}
+
+func documentEvent(typ, collection, id string) RenEvent {
+	return RenEvent{Type: typ, Resource: "db", Namespace: collection, Key: id}
+}
+
+// ObjectCreated says that an object was stored at a new path.
+func ObjectCreated(path string) RenEvent { return objectEvent("storage.object.created", path) }
+
+// ObjectUpdated says that the object at a path was replaced.
+func ObjectUpdated(path string) RenEvent { return objectEvent("storage.object.updated", path) }
+
+// ObjectDeleted says that the object at a path was removed.
+func ObjectDeleted(path string) RenEvent { return objectEvent("storage.object.deleted", path) }
+
+func objectEvent(typ, path string) RenEvent {
+	return RenEvent{Type: typ, Resource: "storage", Key: path}
+}
+
+// WithVersion returns the event with a version.
+func (ev RenEvent) WithVersion(version string) RenEvent {
+	ev.Version = version
+	return ev
+}

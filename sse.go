@@ -1,0 +1,332 @@
+package realtime
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	mathrand "math/rand/v2"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/ring"
+	"github.com/maravilla-realtime/realtime/internal/sse"
+	"github.com/maravilla-realtime/realtime/internal/wire"
+)
+
+// serveREN checks a request for the REN stream and runs it. The handler's
+// goroutine is the stream's only one.
+func (rt *Realtime) serveREN(w http.ResponseWriter, r *http.Request) {
+	rt.policy.allowCrossOrigin(w, r)
+	if f := rt.policy.checkOrigin(r); f != nil {
+		f.write(w)
+		return
+	}
+	switch r.Method {
+	case http.MethodGet:
+	case http.MethodOptions:
+		w.WriteHeader(http.StatusNoContent)
+		return
+	default:
+		w.Header().Set("Allow", "GET, OPTIONS")
+		refuse(http.StatusMethodNotAllowed, "method", "only GET is served here").write(w)
+		return
+	}
+	seen := rt.conns.seen()
+	s, f := rt.newStream(r)
+	if f != nil {
+		f.write(w)
+		return
+	}
+	if ok, last := supports(w, canFlush); !ok {
+		rt.unsupported(w, last, "http.Flusher")
+		return
+	}
+	s.w, s.rc = w, http.NewResponseController(w)
+	s.conn.onAbort(func() { _ = s.rc.SetWriteDeadline(time.Now()) }) // where it fails, no write is stuck
+	if f := rt.conns.add(&s.conn, s.view.id.User, seen); f != nil {
+		f.write(w)
+		return
+	}
+	defer rt.conns.remove(&s.conn)
+	s.run()
+}
+
+// stream is one REN stream.
+type stream struct {
+	rt   *Realtime
+	ctx  context.Context
+	conn conn
+	view view
+	ask  renRequest
+
+	w      http.ResponseWriter
+	rc     *http.ResponseController
+	reader *ring.Reader
+	wake   chan struct{}
+	out    []byte
+	items  []ring.Item
+	pos    backend.Position // complete up to here
+}
+
+// renRequest is what a client asks for.
+type renRequest struct {
+	domains []string // nil: all
+	cursor  string
+	client  string
+}
+
+func (rt *Realtime) newStream(r *http.Request) (*stream, *refusal) {
+	ask, f := parseREN(r)
+	if f != nil {
+		return nil, f
+	}
+	id, f := rt.policy.authenticate(r)
+	if f != nil {
+		return nil, f
+	}
+	grants, f := rt.policy.grants(r.Context(), id)
+	if f != nil {
+		return nil, f
+	}
+	ask.domains = domains(grants, ask.domains)
+	s := &stream{rt: rt, ask: ask, view: view{policy: &rt.policy, id: id, grants: grants}, wake: make(chan struct{}, 1)}
+	s.ctx, s.conn.cancel = context.WithCancelCause(r.Context())
+	return s, nil
+}
+
+func parseREN(r *http.Request) (ask renRequest, f *refusal) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return ask, refuse(http.StatusBadRequest, "bad_request", "malformed query")
+	}
+	for _, name := range []string{"s", "lastEventId", "cid"} {
+		if len(query[name]) > 1 {
+			return ask, refuse(http.StatusBadRequest, "bad_request", "parameter %q stands twice", name)
+		}
+	}
+	if list := query.Get("s"); list != "" && list != "*" {
+		ask.domains = strings.Split(list, ",")
+	}
+	if len(ask.domains) > maxDomains {
+		return ask, refuse(http.StatusBadRequest, "too_many", "more than %d domains", maxDomains)
+	}
+	for _, name := range ask.domains {
+		if !wire.ValidDomain(name) {
+			return ask, refuse(http.StatusBadRequest, "bad_request", "%s is no resource domain", wire.Quote(name))
+		}
+	}
+	ask.cursor, ask.client = query.Get("lastEventId"), query.Get("cid")
+	if v := r.Header.Get("Last-Event-ID"); v != "" {
+		ask.cursor = v
+	}
+	if v := r.Header.Get(clientHeader); v != "" {
+		ask.client = v
+	}
+	if ask.client != "" && !wire.ValidClientID(ask.client) {
+		return ask, refuse(http.StatusBadRequest, "bad_request", "%s is no client id", wire.Quote(ask.client))
+	}
+	return ask, nil
+}
+
+// run is the stream: what is ready goes out at once and in one piece, then it
+// waits for more.
+func (s *stream) run() {
+	defer s.conn.cancel(nil)
+	s.reader = s.rt.ring.NewReader(func() {
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+	})
+	defer s.reader.Close()
+	h := s.w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-store, no-transform")
+	h.Set("X-Accel-Buffering", "no") // nginx
+	h.Set("X-Content-Type-Options", "nosniff")
+	s.w.WriteHeader(http.StatusOK)
+	_ = s.rc.SetReadDeadline(time.Time{}) // a server's ReadTimeout is for requests, and would end the stream
+	s.hello()
+
+	ping := time.NewTicker(s.rt.opts.Heartbeat)
+	defer ping.Stop()
+	life := s.rt.opts.StreamLife
+	rotate := time.AfterFunc(life*4/5+mathrand.N(life*2/5), func() { s.conn.cancel(rotated) })
+	defer rotate.Stop()
+	defer s.conn.expire(s.view.id)()
+	for {
+		if err := s.deliver(); err != nil {
+			return
+		}
+		select {
+		case <-s.wake:
+		case <-ping.C:
+			s.control("ren.ping", map[string]any{"ts": time.Now().UnixMilli()})
+		case <-s.ctx.Done():
+			s.bye()
+			return
+		}
+	}
+}
+
+// hello subscribes and says how the stream begins.
+func (s *stream) hello() {
+	// A server that crashes says no goodbye, so every stream gets its own pace of
+	// coming back beforehand.
+	s.out = sse.AppendRetry(s.out, time.Second+mathrand.N(4*time.Second))
+	start := s.reader.Subscribe(parseSince(s.ask.cursor), topics(s.ask.domains)...)
+	s.pos = start.Pos
+	hello := map[string]any{"state": start.State, "domains": s.ask.domains}
+	if s.ask.domains == nil {
+		hello["domains"] = []string{"*"}
+	}
+	if start.Reason != "" {
+		hello["reason"] = start.Reason
+	}
+	if s.ask.client != "" {
+		hello["src"] = wire.Tag(s.ask.client)
+	}
+	if s.view.id.User != "" {
+		hello["userId"] = s.view.id.User
+	}
+	s.control("ren.hello", hello)
+}
+
+// parseSince returns the position of a cursor: nil for none, and a place no log
+// has for a string that is not a cursor, so that it is answered with a reset.
+func parseSince(cursor string) *backend.Position {
+	if cursor == "" {
+		return nil
+	}
+	pos, ok := wire.ParseCursor(cursor)
+	if !ok {
+		pos = nowhere
+	}
+	return &pos
+}
+
+var nowhere = backend.Position{Epoch: 1<<64 - 1, Seq: 1<<64 - 1}
+
+func topics(domains []string) []ring.Topic {
+	if domains == nil {
+		return []ring.Topic{{}}
+	}
+	list := make([]ring.Topic, len(domains))
+	for i, name := range domains {
+		list[i] = ring.Domain(name)
+	}
+	return list
+}
+
+// control appends a control event. The cursor in it is that up to which the
+// stream is complete.
+func (s *stream) control(name string, members map[string]any) {
+	cursor := wire.Cursor(s.pos)
+	members["cursor"] = cursor
+	data, _ := json.Marshal(members) // strings and numbers
+	s.out = sse.AppendEvent(s.out, name, cursor, data)
+}
+
+const (
+	batch = 256      // events taken from the ring at once
+	burst = 64 << 10 // bytes collected before they are written
+)
+
+// deliver writes all there is to say, batch by batch, and returns when the
+// stream is complete.
+func (s *stream) deliver() error {
+	for more := true; more && !over(s.ctx); {
+		s.items, s.pos, more = s.reader.Next(s.items[:0], batch)
+		events := s.resets()
+		for _, it := range events {
+			s.event(it.Entry)
+			if len(s.out) >= burst {
+				if err := s.flush(); err != nil {
+					return err
+				}
+			}
+		}
+		clear(s.items)
+		if err := s.flush(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// resets tells of the resets in items, which come first, and returns the events
+// behind them. Domains are reset one by one, but a client has one cursor for all:
+// it is told once, with a cursor that leaves out none of the events.
+func (s *stream) resets() []ring.Item {
+	n := 0
+	for n < len(s.items) && s.items[n].Entry == nil {
+		n++
+	}
+	if n > 0 {
+		complete := s.pos
+		if n < len(s.items) {
+			s.pos = s.items[n].Pos
+			s.pos.Seq--
+		}
+		s.control("ren.reset", map[string]any{"reason": s.items[0].Reason})
+		s.pos = complete
+	}
+	return s.items[n:]
+}
+
+func (s *stream) event(e *ring.Entry) {
+	switch seen, data := s.view.ren(&e.Event); {
+	case !seen:
+	case data || e.Event.Data == nil:
+		s.out = append(s.out, e.Encoded(ring.FormREN, wire.REN)...)
+	default:
+		s.out = append(s.out, e.Encoded(ring.FormRENBare, wire.RENBare)...)
+	}
+}
+
+// chunk is what a client must be able to take in one WriteTimeout.
+const chunk = 16 << 10
+
+// flush writes what is in out, giving the client time as long as it makes
+// progress.
+func (s *stream) flush() error {
+	for out := s.out; len(out) > 0; {
+		n := min(len(out), chunk)
+		err := s.rc.SetWriteDeadline(time.Now().Add(s.rt.opts.WriteTimeout))
+		if err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return err
+		}
+		if s.conn.dropped.Load() { // perhaps before the deadline was put off
+			return context.Cause(s.ctx)
+		}
+		if _, err := s.w.Write(out[:n]); err != nil {
+			return err
+		}
+		if err := s.rc.Flush(); err != nil {
+			return err
+		}
+		out = out[n:]
+	}
+	// HTTP/2 resets a stream whose deadline passes, in use or not.
+	_ = s.rc.SetWriteDeadline(time.Time{})
+	if s.out = s.out[:0]; cap(s.out) > chunk {
+		s.out = nil // a burst must not be paid for by an idle stream
+	}
+	return nil
+}
+
+// bye says why the server ends the stream, where it is the server.
+func (s *stream) bye() {
+	var end *ending
+	if !errors.As(context.Cause(s.ctx), &end) || s.deliver() != nil {
+		return
+	}
+	if end.retry > 0 {
+		s.out = sse.AppendRetry(s.out, end.retry)
+	}
+	s.control("ren.bye", map[string]any{"reason": end.reason, "retryMs": end.retry.Milliseconds()})
+	_ = s.flush() // the client is gone, or is told
+}

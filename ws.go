@@ -1,0 +1,420 @@
+package realtime
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	mathrand "math/rand/v2"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/ring"
+	"github.com/maravilla-realtime/realtime/internal/wire"
+	"github.com/maravilla-realtime/realtime/internal/wsconn"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
+)
+
+const (
+	messageTime = 10 * time.Second // for a message, and for the hello, to be complete
+	pongTime    = 10 * time.Second // for a peer to answer a ping
+	maxErrors   = 20               // a minute
+)
+
+// serveWebSocket checks a request for a WebSocket and runs it.
+func (rt *Realtime) serveWebSocket(w http.ResponseWriter, r *http.Request) {
+	f := rt.policy.checkOrigin(r)
+	if f == nil {
+		f = checkHandshake(w, r)
+	}
+	if f != nil {
+		f.write(w)
+		return
+	}
+	if ok, last := supports(w, canHijack); !ok {
+		rt.unsupported(w, last, "http.Hijacker")
+		return
+	}
+	s := &socket{
+		rt: rt, request: r, name: rand.Text(), late: r.URL.Query().Get("auth") == "hello",
+		wake: make(chan struct{}, 1), todo: make(chan func(), 16), stopExpiry: func() bool { return false }, presence: make(map[string]bool),
+		sessions: make(map[backend.SessionKey]backend.Session),
+		pace:     rate.NewLimiter(rate.Limit(rt.opts.Limits.Rate), rt.opts.Limits.Burst),
+		errors:   rate.NewLimiter(rate.Every(time.Minute/maxErrors), maxErrors),
+		view:     view{policy: &rt.policy},
+	}
+	seen := rt.conns.seen()
+	if !s.late {
+		id, f := rt.policy.authenticate(r)
+		if f != nil {
+			f.write(w)
+			return
+		}
+		s.id = id
+	}
+	s.ctx, s.conn.cancel = context.WithCancelCause(context.WithoutCancel(r.Context()))
+	defer s.conn.cancel(nil)
+	if f := rt.conns.add(&s.conn, s.id.User, seen); f != nil {
+		f.write(w)
+		return
+	}
+	defer rt.conns.remove(&s.conn)
+	ws, err := wsconn.Accept(w, r, wsconn.Options{
+		Subprotocol: wire.Subprotocol, ReadLimit: int64(rt.opts.Limits.Message),
+		MessageTime: messageTime, WriteTime: rt.opts.WriteTimeout,
+	})
+	if err != nil {
+		return // answered
+	}
+	s.ws = ws
+	s.run()
+}
+
+// checkHandshake checks what the WebSocket library would refuse in its own words:
+// RFC 6455, section 4.2.1.
+func checkHandshake(w http.ResponseWriter, r *http.Request) *refusal {
+	h := r.Header
+	key, err := base64.StdEncoding.DecodeString(h.Get("Sec-WebSocket-Key"))
+	switch {
+	case r.Method != http.MethodGet:
+		w.Header().Set("Allow", "GET")
+		return refuse(http.StatusMethodNotAllowed, "method", "only GET is served here")
+	case !lists(h, "Connection", "upgrade"), !lists(h, "Upgrade", "websocket"):
+		w.Header().Set("Upgrade", "websocket")
+		return refuse(http.StatusUpgradeRequired, "bad_request", "this is a WebSocket")
+	case h.Get("Sec-WebSocket-Version") != "13":
+		w.Header().Set("Sec-WebSocket-Version", "13")
+		return refuse(http.StatusBadRequest, "bad_request", "the WebSocket version is 13")
+	case err != nil || len(key) != 16 || len(h.Values("Sec-WebSocket-Key")) != 1:
+		return refuse(http.StatusBadRequest, "bad_request", "bad Sec-WebSocket-Key")
+	case h.Get("Sec-WebSocket-Protocol") != "" && !lists(h, "Sec-WebSocket-Protocol", wire.Subprotocol):
+		return refuse(http.StatusBadRequest, "bad_request", "the subprotocol is %s", wire.Subprotocol)
+	}
+	return nil
+}
+
+// lists reports whether one of the values of a header, separated by commas, is
+// the given one.
+func lists(h http.Header, name, value string) bool {
+	for _, line := range h.Values(name) {
+		for v := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(strings.TrimSpace(v), value) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// socket is one WebSocket. The handler's goroutine reads and decides, another
+// one writes. Whatever changes what is written, subscriptions as well as
+// answers, goes to the writer through todo, and so keeps its place among the
+// events.
+type socket struct {
+	rt      *Realtime
+	request *http.Request
+	ctx     context.Context // ends with an *ending, *wsconn.CloseError or other error
+	conn    conn
+	ws      *wsconn.Conn
+	name    string // in session keys
+	group   errgroup.Group
+	todo    chan func()
+	wake    chan struct{}
+
+	// the reader's
+	id         Identity
+	late       bool // authenticated with the hello
+	greeted    bool
+	stopExpiry func() bool
+	client     string
+	pace       *rate.Limiter
+	errors     *rate.Limiter
+	sessions   map[backend.SessionKey]backend.Session
+
+	// the writer's
+	view     view // its identity is set with the hello
+	reader   *ring.Reader
+	presence map[string]bool // the subscribed channels, and whether with presence
+	out      []byte
+	items    []ring.Item
+	pos      backend.Position // all channels are complete up to here
+}
+
+func (s *socket) run() {
+	readCtx, stopReading := context.WithCancel(context.Background())
+	defer stopReading()
+	// The reader has to go on until the closing handshake is over, so it does not
+	// end with s.ctx, but with the connection.
+	s.conn.onAbort(s.ws.Drop)
+	s.reader = s.rt.ring.NewReader(func() {
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+	})
+	defer s.reader.Close()
+	s.group.Go(func() error {
+		defer stopReading()
+		s.guard(s.write)
+		s.close()
+		return nil
+	})
+	hello := time.AfterFunc(messageTime, func() {
+		s.conn.cancel(notPolite)
+	})
+	defer hello.Stop()
+	s.guard(func() error { return s.read(readCtx, hello) })
+	_ = s.group.Wait() // the errors are in the context
+	s.stopExpiry()
+	s.leaveAll()
+}
+
+// guard runs f, whose error ends the connection. So does a panic, which is a
+// fault in the host's policy or in this library.
+func (s *socket) guard(f func() error) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.rt.log.Error("realtime: panic; the connection is dropped", "panic", v, "stack", string(debug.Stack()))
+			s.conn.cancel(&wsconn.CloseError{Code: 1011, Reason: "internal error"})
+		}
+	}()
+	s.conn.cancel(f())
+}
+
+// do hands f to the writer. It waits while the writer is behind, which makes a
+// client that does not read its answers wait with its questions.
+func (s *socket) do(f func()) {
+	select {
+	case s.todo <- f:
+	case <-s.ctx.Done():
+	}
+}
+
+func (s *socket) answer(f wire.Frame) { s.do(func() { s.append(f) }) }
+
+// write is the writer.
+func (s *socket) write() error {
+	ping := time.NewTicker(s.rt.opts.Heartbeat)
+	defer ping.Stop()
+	for s.ctx.Err() == nil {
+		more, err := s.deliver()
+		if err != nil {
+			return err
+		}
+		if more {
+			continue
+		}
+		select {
+		case f := <-s.todo:
+			f()
+		case <-s.wake:
+		case <-ping.C:
+			s.ping()
+		case <-s.ctx.Done():
+		}
+	}
+	return nil
+}
+
+// deliver writes what there is to say: answers, and a batch of events.
+func (s *socket) deliver() (more bool, err error) {
+	s.answers()
+	s.items, s.pos, more = s.reader.Next(s.items[:0], batch)
+	for _, it := range s.items {
+		if it.Entry == nil {
+			s.reset(it)
+		} else {
+			s.event(it.Entry)
+		}
+		if len(s.out) >= burst {
+			if err := s.flush(); err != nil {
+				return false, err
+			}
+		}
+	}
+	clear(s.items)
+	return more, s.flush()
+}
+
+// answers does what the reader has handed over so far.
+func (s *socket) answers() {
+	for range cap(s.todo) {
+		select {
+		case f := <-s.todo:
+			f()
+		default:
+			return
+		}
+	}
+}
+
+func (s *socket) event(e *ring.Entry) {
+	if e.Event.Resource == "presence" && !s.presence[e.Event.Channel] || !s.view.channel(&e.Event) {
+		return
+	}
+	s.separate()
+	s.out = append(s.out, e.Encoded(ring.FormChannel, wire.Channel)...)
+}
+
+func (s *socket) reset(it ring.Item) {
+	channel := it.Topic.Name
+	s.append(wire.Frame{Event: "reset", Channel: channel, Reason: string(it.Reason), Cursor: wire.Cursor(it.Pos)})
+	if !s.presence[channel] {
+		return
+	}
+	state, err := s.state(channel)
+	if err != nil { // the client would keep a roster that is wrong
+		s.conn.cancel(&ending{reason: err.Code, retry: retryAfter(), code: 4503})
+		return
+	}
+	s.append(state)
+}
+
+func (s *socket) append(f wire.Frame) {
+	s.separate()
+	s.out = f.Append(s.out)
+}
+
+func (s *socket) separate() {
+	if len(s.out) > 0 {
+		s.out = append(s.out, '\n')
+	}
+}
+
+func (s *socket) flush() error {
+	if len(s.out) == 0 {
+		return nil
+	}
+	err := s.ws.Write(context.Background(), s.out) // ends by WriteTimeout or Drop
+	if s.out = s.out[:0]; cap(s.out) > chunk {
+		s.out = nil // as in stream.flush
+	}
+	return err
+}
+
+// ping tells the client's script that the connection lives, and asks the
+// client's WebSocket whether it does.
+func (s *socket) ping() {
+	s.append(wire.Frame{Event: "ping", Cursor: wire.Cursor(s.pos), TS: time.Now().UnixMilli()})
+	s.group.Go(func() error {
+		ctx, cancel := context.WithTimeout(s.ctx, pongTime)
+		defer cancel()
+		if err := s.ws.Ping(ctx); err != nil {
+			s.conn.cancel(err)
+			if errors.Is(err, context.DeadlineExceeded) {
+				s.ws.Drop() // nobody is there to say goodbye to
+			}
+		}
+		return nil
+	})
+}
+
+// close ends the connection the way its context ended.
+func (s *socket) close() {
+	var end *ending
+	var told *wsconn.CloseError
+	switch cause := context.Cause(s.ctx); {
+	case errors.As(cause, &end):
+		for more, err := end.rest, error(nil); more && err == nil; {
+			more, err = s.deliver()
+		}
+		retry := end.retry.Milliseconds()
+		s.append(wire.Frame{Event: "bye", Reason: end.reason, RetryMs: &retry, Cursor: wire.Cursor(s.pos)})
+		_ = s.flush() // the client is gone, or is told
+		s.ws.Close(end.code, end.reason)
+	case errors.As(cause, &told):
+		s.answers() // the error that leads to it among them
+		_ = s.flush()
+		s.ws.Close(told.Code, told.Reason)
+	default:
+		s.ws.Drop()
+	}
+}
+
+// state returns the roster of a channel.
+func (s *socket) state(channel string) (wire.Frame, *wire.Error) {
+	ctx, cancel := context.WithTimeout(s.ctx, 5*time.Second)
+	defer cancel()
+	members, err := s.rt.presence.Members(ctx, channel)
+	if err != nil {
+		return wire.Frame{}, s.failed("members", err)
+	}
+	members = slices.DeleteFunc(members, func(m Member) bool { return !s.view.member(channel, m) })
+	return wire.Frame{Event: "presence.state", Channel: channel, Members: members, Cursor: wire.Cursor(s.pos)}, nil
+}
+
+// subscribe is what the writer does for an allowed subscribe.
+func (s *socket) subscribe(op wire.Op) {
+	frame := wire.Frame{Event: "subscribed", Ref: op.Ref, Channel: op.Channel, State: string(ring.Resumed)}
+	had, again := s.presence[op.Channel]
+	switch {
+	case again: // without a cursor: a replay may be under way
+	case len(s.presence) >= s.rt.opts.Limits.Channels:
+		s.append(wire.ErrorFrame(op.Ref, wire.Errorf("channel_limit", "more than %d channels", s.rt.opts.Limits.Channels)))
+		return
+	default:
+		start := s.reader.Subscribe(parseSince(op.Since), ring.Channel(op.Channel))
+		frame.State, frame.Reason, frame.Cursor = string(start.State), string(start.Reason), wire.Cursor(start.Pos)
+	}
+	if !op.Presence || frame.State == string(ring.Resumed) && (had || !again) {
+		s.presence[op.Channel] = op.Presence
+		s.append(frame)
+		return
+	}
+	// The roster is read behind the place where the events begin, so that no
+	// change escapes both.
+	state, err := s.state(op.Channel)
+	if err != nil {
+		if !again {
+			s.reader.Unsubscribe(ring.Channel(op.Channel))
+		}
+		s.append(wire.ErrorFrame(op.Ref, err))
+		return
+	}
+	s.presence[op.Channel] = true
+	s.append(frame)
+	s.append(state)
+}
+
+func (s *socket) unsubscribe(op wire.Op) {
+	if _, ok := s.presence[op.Channel]; ok {
+		delete(s.presence, op.Channel)
+		s.reader.Unsubscribe(ring.Channel(op.Channel))
+	}
+	s.append(wire.Frame{Event: "ok", Ref: op.Ref})
+}
+
+// leaveAll ends, after a grace, the sessions that lived with the connection.
+func (s *socket) leaveAll() {
+	why, grace := backend.ReasonTimeout, s.rt.opts.DropGrace
+	var end *ending
+	var closed *wsconn.CloseError
+	switch cause := context.Cause(s.ctx); {
+	case errors.As(cause, &end):
+		why = backend.ReasonClosed
+		switch end {
+		case revoked:
+			grace = 0
+		case outdated:
+			grace = s.rt.opts.CloseGrace // it comes back at once, or has to log in
+		}
+	case errors.As(cause, &closed) && slices.Contains([]int{1000, 1001, 1005}, closed.Code):
+		why, grace = backend.ReasonClosed, s.rt.opts.CloseGrace
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), 5*time.Second)
+	defer cancel()
+	for key := range s.sessions {
+		if err := s.rt.presence.leave(ctx, key, why, grace); err != nil {
+			// the lease of this node ends it later
+			s.rt.log.Error("realtime: leave", "channel", key.Channel, "error", err)
+		}
+	}
+}
+
+// retryAfter spreads the return of clients that are sent away for a moment.
+func retryAfter() time.Duration { return time.Second + mathrand.N(4*time.Second) }
