@@ -1,0 +1,138 @@
+package main
+
+import (
+	"embed"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"mime"
+	"net/http"
+	"sync"
+	"unicode/utf8"
+
+	"github.com/maravilla-realtime/realtime"
+)
+
+//go:embed page
+var page embed.FS
+
+// chat is the app. Its database is a map, so that there is something to write.
+type chat struct {
+	rt     *realtime.Realtime
+	mu     sync.Mutex
+	topics map[string]string // of rooms
+}
+
+func handler(rt *realtime.Realtime) http.Handler {
+	c := &chat{rt: rt, topics: make(map[string]string)}
+	mux := http.NewServeMux()
+	mux.Handle("/api/maravilla/", rt.Handler()) // streams and the browser SDK
+	mux.HandleFunc("POST /api/say", c.say)
+	mux.HandleFunc("GET /api/topic", c.topic)
+	mux.HandleFunc("POST /api/topic", c.setTopic)
+	mux.Handle("/", servePage())
+	// Attribute lets a tab recognise what its own requests caused. The protection
+	// keeps the pages of other sites from posting here.
+	return http.NewCrossOriginProtection().Handler(rt.Attribute(mux))
+}
+
+func servePage() http.Handler {
+	files, _ := fs.Sub(page, "page") // embedded, so it is there
+	serve := http.FileServerFS(files)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		serve.ServeHTTP(w, r)
+	})
+}
+
+// message is what travels in a room; browsers publish the same.
+type message struct {
+	User string `json:"user"`
+	Name string `json:"name"`
+	Text string `json:"text"`
+	Via  string `json:"via"` // "server" or "websocket", to tell them apart in the page
+}
+
+// say publishes a message for a browser.
+func (c *chat) say(w http.ResponseWriter, r *http.Request) {
+	var in struct {
+		Room string `json:"room"`
+		message
+	}
+	if !read(w, r, &in) {
+		return
+	}
+	if !fits(in.Room, 1, 64) || !fits(in.Name, 1, 64) || !fits(in.User, 1, 64) || !fits(in.Text, 1, 2000) {
+		http.Error(w, "room, name, user or text is missing or too long", http.StatusBadRequest)
+		return
+	}
+	in.Via = "server"
+	// The request's context names the tab that asked, and so does the event.
+	done(w, c.rt.Publish(r.Context(), "room:"+in.Room, in.message))
+}
+
+// topic tells the topic of a room.
+func (c *chat) topic(w http.ResponseWriter, r *http.Request) {
+	c.mu.Lock()
+	topic := c.topics[r.FormValue("room")]
+	c.mu.Unlock()
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	_ = json.NewEncoder(w).Encode(map[string]string{"topic": topic}) // fails only where nobody reads it
+}
+
+// setTopic writes to the database, and says so: whoever shows the topic reads it
+// again.
+func (c *chat) setTopic(w http.ResponseWriter, r *http.Request) {
+	var in struct {
+		Room  string `json:"room"`
+		Topic string `json:"topic"`
+	}
+	if !read(w, r, &in) {
+		return
+	}
+	if !fits(in.Room, 1, 64) || !fits(in.Topic, 0, 120) {
+		http.Error(w, "room is missing, or room or topic is too long", http.StatusBadRequest)
+		return
+	}
+	c.mu.Lock()
+	c.topics[in.Room] = in.Topic
+	c.mu.Unlock()
+	done(w, c.rt.Emit(r.Context(), realtime.KVPut("chat", "topic:"+in.Room)))
+}
+
+// read decodes a JSON request of at most 16 KiB, or answers what is wrong.
+func read(w http.ResponseWriter, r *http.Request, into any) bool {
+	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != "application/json" {
+		http.Error(w, "send application/json", http.StatusUnsupportedMediaType)
+		return false
+	}
+	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 16<<10)).Decode(into)
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		http.Error(w, "too large", http.StatusRequestEntityTooLarge)
+	case err != nil:
+		http.Error(w, "not the JSON expected", http.StatusBadRequest)
+	}
+	return err == nil
+}
+
+// fits reports whether s has between least and most characters.
+func fits(s string, least, most int) bool {
+	n := utf8.RuneCountInString(s)
+	return least <= n && n <= most
+}
+
+// done answers a request whose event is in the log, or is not.
+func done(w http.ResponseWriter, err error) {
+	switch {
+	case err == nil:
+		w.WriteHeader(http.StatusNoContent)
+	case errors.Is(err, realtime.ErrBadChannel), errors.Is(err, realtime.ErrBadEvent):
+		http.Error(w, "no such room", http.StatusBadRequest)
+	default:
+		http.Error(w, "try again", http.StatusServiceUnavailable)
+	}
+}

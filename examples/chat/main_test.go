@@ -1,0 +1,87 @@
+package main
+
+import (
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/maravilla-realtime/realtime"
+)
+
+func newChat(t *testing.T) http.Handler {
+	t.Helper()
+	rt, err := realtime.New(realtime.AllowAll(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := rt.Close(t.Context()); err != nil && t.Context().Err() == nil {
+			t.Error(err)
+		}
+	})
+	return handler(rt)
+}
+
+func TestPage(t *testing.T) {
+	chat := newChat(t)
+	for path, want := range map[string]string{
+		"/":                          "text/html; charset=utf-8",
+		"/app.js":                    "text/javascript; charset=utf-8",
+		"/style.css":                 "text/css; charset=utf-8",
+		"/icon.svg":                  "image/svg+xml",
+		"/api/maravilla/realtime.js": "text/javascript; charset=utf-8",
+		"/api/topic?room=lobby":      "application/json",
+	} {
+		w := httptest.NewRecorder()
+		chat.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		if got := w.Header().Get("Content-Type"); w.Code != http.StatusOK || got != want {
+			t.Errorf("GET %s: %d, %s; want 200, %s", path, w.Code, got, want)
+		}
+	}
+}
+
+func TestPost(t *testing.T) {
+	chat := newChat(t)
+	const ok = `{"room":"lobby","user":"u1","name":"Ada","text":"hello"}`
+	for _, c := range []struct {
+		name, path, kind, site, body string
+		want                         int
+	}{
+		{"message", "/api/say", "application/json; charset=utf-8", "same-origin", ok, 204},
+		{"topic", "/api/topic", "application/json", "", `{"room":"lobby","topic":"new"}`, 204},
+		{"no topic", "/api/topic", "application/json", "", `{"room":"lobby"}`, 204},
+		{"form", "/api/say", "application/x-www-form-urlencoded", "", "room=lobby", 415},
+		{"text", "/api/say", "text/plain", "", ok, 415},
+		{"another site", "/api/say", "application/json", "cross-site", ok, 403},
+		{"not JSON", "/api/say", "application/json", "", `{"room":`, 400},
+		{"no room", "/api/say", "application/json", "", `{"user":"u1","name":"Ada","text":"hello"}`, 400},
+		{"room with control characters", "/api/say", "application/json", "", `{"room":"\u0007","user":"u1","name":"Ada","text":"hello"}`, 400},
+		{"long text", "/api/say", "application/json", "", strings.Replace(ok, "hello", strings.Repeat("ä", 2001), 1), 400},
+		{"large body", "/api/say", "application/json", "", strings.Replace(ok, "hello", strings.Repeat("a", 17<<10), 1), 413},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := httptest.NewRequest(http.MethodPost, c.path, strings.NewReader(c.body))
+			r.Header.Set("Content-Type", c.kind)
+			r.Header.Set("Sec-Fetch-Site", c.site)
+			w := httptest.NewRecorder()
+			if chat.ServeHTTP(w, r); w.Code != c.want {
+				t.Errorf("%d %s; want %d", w.Code, w.Body, c.want)
+			}
+		})
+	}
+}
+
+func TestPageURL(t *testing.T) {
+	at := &net.TCPAddr{IP: net.IPv6loopback, Port: 4711}
+	for addr, want := range map[string]string{
+		"localhost:8080": "http://localhost:4711/",
+		":0":             "http://localhost:4711/",
+		"[::1]:0":        "http://[::1]:4711/",
+	} {
+		if got := pageURL(addr, at); got != want {
+			t.Errorf("%s: %s, want %s", addr, got, want)
+		}
+	}
+}

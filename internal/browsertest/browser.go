@@ -1,0 +1,301 @@
+package browsertest
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+)
+
+const missing = "no browser: apt-get install chromium, or set REALTIME_BROWSER"
+
+// Require returns the path of a browser. Without one it skips the test, or fails
+// it where REALTIME_REQUIRE_BROWSER=1 says that there has to be one.
+func Require(t testing.TB) string {
+	t.Helper()
+	for _, name := range []string{os.Getenv("REALTIME_BROWSER"), "chromium", "chromium-browser", "google-chrome"} {
+		if name == "" {
+			continue
+		}
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	if os.Getenv("REALTIME_REQUIRE_BROWSER") == "1" {
+		t.Fatal(missing)
+	}
+	t.Skip(missing)
+	return ""
+}
+
+// shared is the one browser of the test binary, started by the first test that
+// needs it.
+var shared struct {
+	once sync.Once
+	ctx  context.Context
+	err  error
+}
+
+func browser(t testing.TB) context.Context {
+	t.Helper()
+	path := Require(t)
+	shared.once.Do(func() {
+		ctx, _ := chromedp.NewExecAllocator(context.Background(), flags(path)...)
+		shared.ctx, _ = chromedp.NewContext(ctx) // ends with closeBrowser
+		shared.err = chromedp.Do(shared.ctx)
+	})
+	if shared.err != nil {
+		t.Fatalf("start %s: %v", path, shared.err)
+	}
+	return shared.ctx
+}
+
+// flags make a browser that runs anywhere, keeps quiet, and treats the pages in
+// front and those behind alike. The profile is a temporary directory.
+func flags(path string) []chromedp.ExecAllocatorOption {
+	return append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(path),
+		chromedp.NoSandbox, // containers have no user namespaces
+		chromedp.DisableGPU,
+		chromedp.Flag("disable-quic", true),
+		chromedp.Flag("disable-component-update", true),
+		chromedp.WindowSize(1200, 750),
+	)
+}
+
+// closeBrowser ends the browser, if one was started.
+func closeBrowser() error {
+	if shared.ctx == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(shared.ctx, 10*time.Second)
+	defer cancel()
+	return chromedp.Cancel(ctx)
+}
+
+// User is an isolated browser context: own cookies, own storage, as if it were
+// another person's browser.
+type User struct {
+	t   testing.TB
+	ctx context.Context
+}
+
+// NewUser returns another person's browser, which ends with the test.
+func NewUser(t testing.TB) *User {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(browser(t), chromedp.WithNewBrowserContext())
+	t.Cleanup(cancel)
+	if err := chromedp.Do(ctx); err != nil {
+		t.Fatalf("new browser context: %v", err)
+	}
+	return &User{t, ctx}
+}
+
+// Page is a tab. What goes wrong in it, uncaught errors and console.error, fails
+// the test.
+type Page struct {
+	t       testing.TB
+	ctx     context.Context
+	cancel  context.CancelFunc
+	console console
+}
+
+// Open opens a tab.
+func (u *User) Open(url string) *Page {
+	u.t.Helper()
+	p := u.blank(false)
+	p.Go(url)
+	return p
+}
+
+// OpenFaulty opens a tab whose network is going to fail: what the browser itself
+// then says in the console is expected, what the page says is not.
+func (u *User) OpenFaulty(url string) *Page {
+	u.t.Helper()
+	p := u.blank(true)
+	p.Go(url)
+	return p
+}
+
+func (u *User) blank(faulty bool) *Page {
+	u.t.Helper()
+	ctx, cancel := chromedp.NewContext(u.ctx)
+	p := &Page{t: u.t, ctx: ctx, cancel: cancel}
+	p.Do(chromedp.EmulateViewport(1200, 750))
+	p.console.watch(ctx)
+	u.t.Cleanup(func() {
+		p.Close()
+		for _, m := range p.console.faults(faulty) {
+			u.t.Errorf("console: %s (%s)", m, m.URL)
+		}
+	})
+	return p
+}
+
+// Close closes the tab the way a user does.
+func (p *Page) Close() {
+	if p.ctx.Err() != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(p.ctx, 10*time.Second)
+	defer cancel()
+	if err := chromedp.Cancel(ctx); err != nil {
+		p.t.Errorf("close a tab: %v", err)
+	}
+	p.cancel()
+	p.console.reading.Wait()
+}
+
+// Go loads an address.
+func (p *Page) Go(url string) {
+	p.t.Helper()
+	p.Do(chromedp.Navigate(url))
+}
+
+// Do runs actions; none of them may take longer than 30 s.
+func (p *Page) Do(actions ...chromedp.Action[chromedp.Void]) {
+	p.t.Helper()
+	run(p, chromedp.Steps(actions...))
+}
+
+func run[T any](p *Page, action chromedp.Action[T]) T {
+	p.t.Helper()
+	v, err := try(p, action)
+	if err != nil {
+		p.t.Fatalf("browser: %v", err)
+	}
+	return v
+}
+
+func try[T any](p *Page, action chromedp.Action[T]) (v T, err error) {
+	// The first run of a context opens the tab, which lives as long as the context of
+	// that run.
+	if chromedp.FromContext(p.ctx).Target == nil {
+		if err := chromedp.Do(p.ctx); err != nil {
+			return v, err
+		}
+	}
+	ctx, cancel := context.WithTimeout(p.ctx, 30*time.Second)
+	defer cancel()
+	return chromedp.Run(ctx, action)
+}
+
+// Eval evaluates JavaScript, awaits it, and decodes what it gives.
+func Eval[T any](p *Page, js string) T {
+	p.t.Helper()
+	return run(p, chromedp.Evaluate[T](js, chromedp.EvalAwaitPromise))
+}
+
+// Until polls JavaScript in the page until it gives want.
+func Until[T comparable](p *Page, js string, want T) {
+	p.t.Helper()
+	UntilIn(p, 20*time.Second, js, want)
+}
+
+// UntilIn is Until with a time limit of its own.
+func UntilIn[T comparable](p *Page, limit time.Duration, js string, want T) {
+	p.t.Helper()
+	var got T
+	var err error
+	if !poll(limit, func() bool {
+		// It fails while the page is on its way to another.
+		got, err = try(p, chromedp.Evaluate[T](js, chromedp.EvalAwaitPromise))
+		return err == nil && got == want
+	}) {
+		p.t.Fatalf("%s: got %v (error %v), want %v, for %v", js, got, err, want, limit)
+	}
+}
+
+// poll asks until the answer is yes or time is over.
+func poll(limit time.Duration, ask func() bool) bool {
+	deadline := time.After(limit)
+	tick := time.NewTicker(40 * time.Millisecond)
+	defer tick.Stop()
+	for !ask() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			return ask()
+		}
+	}
+	return true
+}
+
+// dark shows a page to a user who prefers dark colours.
+func dark(p *Page) {
+	p.t.Helper()
+	p.Do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}},
+		})
+		return err
+	}))
+}
+
+// console collects what a tab writes to its console.
+type console struct {
+	reading  sync.WaitGroup
+	mu       sync.Mutex
+	messages []chromedp.ConsoleMessage
+}
+
+func (c *console) watch(ctx context.Context) {
+	messages := chromedp.Console(ctx)
+	c.reading.Go(func() {
+		for m, err := range messages {
+			if err != nil {
+				return // the tab is closed
+			}
+			c.mu.Lock()
+			c.messages = append(c.messages, m)
+			c.mu.Unlock()
+		}
+	})
+}
+
+// faults lists what must not be there.
+func (c *console) faults(network bool) (found []chromedp.ConsoleMessage) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, m := range c.messages {
+		// Browsers ask for an icon where a document names none.
+		if strings.HasSuffix(m.URL, "/favicon.ico") || network && ofNetwork(m) {
+			continue
+		}
+		if m.IsException() || m.Type == chromedp.ConsoleError {
+			found = append(found, m)
+		}
+	}
+	return found
+}
+
+// ofNetwork reports whether the browser, not the page, complains of the network.
+func ofNetwork(m chromedp.ConsoleMessage) bool {
+	return m.Source == "network" || m.Source != "" && strings.HasPrefix(m.Text, "WebSocket connection to ")
+}
+
+// saw tells whether the browser complained of a request to a path with an error.
+func (c *console) saw(failure, path string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.ContainsFunc(c.messages, func(m chromedp.ConsoleMessage) bool {
+		return strings.Contains(m.Text, failure) && (strings.Contains(m.URL, path) || strings.Contains(m.Text, path))
+	})
+}
+
+// dump logs a console, for tests that failed.
+func (c *console) dump(t testing.TB) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, m := range c.messages {
+		t.Logf("console: [%s] %s %s", m.Source, m, m.URL)
+	}
+}

@@ -1,0 +1,211 @@
+package browsertest
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+// Two people write to each other in all ways there are; each sees everything
+// once, in the same order, and knows what is their own.
+func TestTwoUsers(t *testing.T) {
+	t.Parallel()
+	Require(t)
+	chat := StartChat(t)
+	ada := NewUser(t).Open(chat.URL + "#two")
+	typeIn(ada, "#name", "Ada\r") // as a person does, once
+	ready(ada, "Ada")
+	grace := join(NewUser(t).Open(chat.URL+"#two"), "Grace")
+	has(ada, notes, "Grace joined")
+
+	html := `<img src=x onerror="console.error('run')"><b>not bold</b>`
+	lines := []string{"hello from Ada", "hello from Grace", "Ada by the server", "Grace by the server", html}
+	typeIn(ada, "#text", lines[0]+"\r")
+	has(grace, texts, lines[0])
+	say(grace, lines[1], "websocket")
+	has(ada, texts, lines[1])
+	say(ada, lines[2], "server")
+	has(grace, texts, lines[2])
+	say(grace, lines[3], "server")
+	has(ada, texts, lines[3])
+	say(ada, lines[4], "websocket")
+	for p, own := range map[*Page][]string{ada: {lines[0], lines[2], html}, grace: {lines[1], lines[3]}} {
+		has(p, texts, html)
+		has(p, renTexts, html)
+		equal(t, "messages", Eval[[]string](p, texts), lines)
+		equal(t, "messages in REN", Eval[[]string](p, renTexts), lines)
+		equal(t, "own messages", Eval[[]string](p, ownTexts(p)), own)
+		equal(t, "own messages in REN", Eval[[]string](p, ownEvents), own)
+		equal(t, "messages marked as own", Eval[[]string](p, `[...document.querySelectorAll('.mine .text')].map((e) => e.textContent)`), own)
+	}
+	if n := Eval[int](grace, `document.querySelectorAll('#messages b:not(.by b), #messages img').length`); n != 0 {
+		t.Errorf("%d elements were made of a user's text", n)
+	}
+}
+
+// ownEvents are the messages whose REN events the page took for its own.
+const ownEvents = `[...document.querySelectorAll('#events [data-type="realtime.message"][data-own="true"] code')].map((e) => JSON.parse(e.textContent).data.text)`
+
+// ownTexts are the messages that came over the WebSocket as the page's own.
+func ownTexts(p *Page) string {
+	p.t.Helper()
+	return fmt.Sprintf(`[...document.querySelectorAll('#messages [data-from=%s] .text')].map((e) => e.textContent)`,
+		quote(Eval[string](p, clientID)))
+}
+
+func typeIn(p *Page, selector, text string) {
+	p.t.Helper()
+	p.Do(chromedp.SendKeys(chromedp.CSS(selector), text))
+}
+
+// A write to the data on the server reaches all who show it, as an event that
+// says what was written, and to its author that it is the own one.
+func TestDataWrite(t *testing.T) {
+	t.Parallel()
+	Require(t)
+	chat := StartChat(t)
+	ada := join(NewUser(t).Open(chat.URL+"#data"), "Ada")
+	grace := join(NewUser(t).Open(chat.URL+"#data"), "Grace")
+	setTopic(ada, "What we talk about")
+	Until(grace, `document.getElementById('topic').value`, "What we talk about")
+	const event = `document.querySelector('#events [data-type="kv.put"]')`
+	Until(ada, event+`?.dataset.own`, "true")
+	Until(grace, event+`?.dataset.own`, "false")
+	Until(grace, event+`.querySelector('code').textContent`, `{"k":"topic:data","ns":"chat"}`)
+
+	late := join(NewUser(t).Open(chat.URL+"#data"), "Linus")
+	Until(late, `document.getElementById('topic').value`, "What we talk about")
+}
+
+// A room is entered by its address, and left for another.
+func TestRooms(t *testing.T) {
+	t.Parallel()
+	Require(t)
+	chat := StartChat(t)
+	ada := join(NewUser(t).Open(chat.URL), "Ada")
+	grace := join(NewUser(t).Open(chat.URL+"#lobby"), "Grace")
+	Until(ada, names, "Ada,Grace")
+	Eval[any](grace, `void (location.hash = 'a%20b')`)
+	Until(ada, names, "Ada")
+	Until(grace, names, "Grace")
+	chat.Say("lobby", "in the lobby")
+	chat.Say("a b", "elsewhere")
+	has(grace, texts, "elsewhere")
+	has(ada, texts, "in the lobby")
+	equal(t, "Grace reads", Eval[[]string](grace, texts), []string{"elsewhere"})
+	equal(t, "Ada reads", Eval[[]string](ada, texts), []string{"in the lobby"})
+}
+
+// The roster is of people, not of tabs: a second tab and a reload are nothing to
+// others, the end of the last tab is.
+func TestRoster(t *testing.T) {
+	t.Parallel()
+	Require(t)
+	chat := StartChat(t)
+	user := NewUser(t)
+	ada := join(user.Open(chat.URL), "Ada")
+	grace := join(NewUser(t).Open(chat.URL), "Grace")
+	Until(ada, names, "Ada,Grace")
+	Until(grace, names, "Ada,Grace")
+
+	second := user.Open(chat.URL)
+	ready(second, "Ada") // it is not asked for a name again
+	Until(second, names, "Ada,Grace")
+	second.Close()
+	ada.Do(chromedp.Reload())
+	ready(ada, "Ada")
+	Until(ada, `performance.now() > 4000`, true) // longer than the grace of an orderly close
+	Until(grace, names, "Ada,Grace")
+	equal(t, "before the last tab closed, Grace was told", Eval[[]string](grace, notes), nil)
+
+	ada.Close()
+	Until(grace, names, "Grace")
+	equal(t, "Grace was told", Eval[[]string](grace, notes), []string{"Ada left"})
+	Until(grace, reasons, "closed")
+}
+
+// reasons tells why members left, as REN has it.
+const reasons = `[...document.querySelectorAll('#events [data-type="presence.leave"] code')].map((e) => JSON.parse(e.textContent).data.reason).join()`
+
+// A user whose connection breaks and does not come back leaves, and joins when
+// it does.
+func TestRosterDrop(t *testing.T) {
+	t.Parallel()
+	Require(t)
+	chat := StartChat(t)
+	grace := join(NewUser(t).Open(chat.URL), "Grace")
+	proxy := NewProxy(t, chat.Addr)
+	ada := join(NewUser(t).OpenFaulty(proxy.URL), "Ada")
+	Until(grace, names, "Ada,Grace")
+	proxy.Refuse()
+	proxy.Cut(true)
+	UntilIn(grace, 30*time.Second, names, "Grace") // 15 s
+	Until(grace, reasons, "timeout")
+	proxy.Listen()
+	// The SDK waits up to 15 s by now, unless it hears that the network is back.
+	Eval[any](ada, `void dispatchEvent(new Event('online'))`)
+	Until(grace, names, "Ada,Grace")
+	Until(ada, names, "Ada,Grace")
+	equal(t, "Grace was told", Eval[[]string](grace, notes), []string{"Ada joined", "Ada left", "Ada joined"})
+}
+
+// The picture of the README. It is made by each run, so that a page that looks
+// wrong can be seen in what CI keeps; -update renews the one in docs.
+func TestScreenshot(t *testing.T) {
+	t.Parallel()
+	Require(t)
+	chat := StartChat(t)
+	ada := join(NewUser(t).Open(chat.URL+"#launch"), "Ada Lovelace")
+	grace := join(NewUser(t).Open(chat.URL+"#launch"), "Grace Hopper")
+	for i, line := range []struct {
+		by        *Page
+		text, via string
+	}{
+		{grace, "Morning! The release notes are up for review.", "websocket"},
+		{ada, "Reading them now. Did the soak test finish?", "websocket"},
+		{grace, "It did, an hour ago, and all is green.", "websocket"},
+		{grace, "I even pulled the plug a few times. You would not have noticed.", "websocket"},
+		{ada, "Then let's ship it!", "server"},
+	} {
+		if i == 3 {
+			setTopic(grace, "Release day: 14:00 UTC")
+			Until(ada, `document.getElementById('topic').value`, "Release day: 14:00 UTC")
+		}
+		say(line.by, line.text, line.via)
+		has(ada, texts, line.text)
+		has(ada, renTexts, line.text)
+	}
+	Until(ada, names, "Ada Lovelace,Grace Hopper")
+	out := picture(ada, "chat.png")
+	if *update {
+		write(t, filepath.Join("..", "..", "docs", "chat.png"), out)
+	}
+	Until(ada, `[...document.querySelectorAll('#messages, #events')].every((e) => e.scrollTop + e.clientHeight >= e.scrollHeight - 1)`, true)
+	dark(ada)
+	picture(ada, "chat-dark.png")
+	ada.Do(chromedp.EmulateViewport(390, 844))
+	Until(ada, `document.documentElement.scrollWidth <= innerWidth`, true)
+	picture(ada, "chat-phone.png")
+}
+
+// picture saves what a page looks like.
+func picture(p *Page, name string) []byte {
+	p.t.Helper()
+	png := run(p, chromedp.CaptureScreenshot())
+	if err := os.MkdirAll("out", 0o755); err != nil {
+		p.t.Fatal(err)
+	}
+	write(p.t, filepath.Join("out", name), png)
+	return png
+}
+
+func write(t testing.TB, path string, data []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
