@@ -69,7 +69,7 @@ func closing(retry time.Duration) *ending {
 }
 
 var (
-	rotated   = &ending{reason: "rotate", rest: true}
+	rotated   = &ending{reason: "rotate", rest: true, retry: 100 * time.Millisecond}
 	outdated  = &ending{reason: "expired", code: 4401}
 	revoked   = &ending{reason: "revoked", code: 4403}
 	notPolite = &ending{reason: "hello_required", code: 4408}

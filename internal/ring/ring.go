@@ -147,7 +147,9 @@ func (r *Ring) Put(recs []*backend.Record) {
 func (r *Ring) add(e *Entry, name Topic) {
 	t := r.topic(name)
 	t.entries.push(e)
-	t.used = e.Event.UnixMilli
+	if e.Event.Resource != "presence" {
+		t.used = e.Event.UnixMilli
+	}
 	t.wake()
 }
 
@@ -248,7 +250,7 @@ func behind(d *deque[*Entry], seq uint64) int {
 }
 
 // Channels lists the channels that somebody subscribes to, or that were
-// published to since.
+// published to since; that somebody comes or goes there is no publishing.
 func (r *Ring) Channels(since time.Time) []string {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
