@@ -74,7 +74,7 @@ func bounded(pattern string) error {
 			wildcards++
 			depth++
 		case '}':
-			depth--
+			depth = max(depth-1, 0) // one that closes nothing is a character
 		}
 		if depth > 1 {
 			return fmt.Errorf("%w %s: {} within {}", ErrBadPattern, wire.Quote(pattern))

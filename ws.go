@@ -351,7 +351,7 @@ func (s *socket) state(channel string) (wire.Frame, *wire.Error) {
 // subscribe is what the writer does for an allowed subscribe.
 func (s *socket) subscribe(op wire.Op) {
 	frame := wire.Frame{Event: "subscribed", Ref: op.Ref, Channel: op.Channel, State: string(ring.Resumed)}
-	had, again := s.presence[op.Channel]
+	_, again := s.presence[op.Channel]
 	switch {
 	case again: // without a cursor: a replay may be under way
 	case len(s.presence) >= s.rt.opts.Limits.Channels:
@@ -361,7 +361,7 @@ func (s *socket) subscribe(op wire.Op) {
 		start := s.reader.Subscribe(parseSince(op.Since), ring.Channel(op.Channel))
 		frame.State, frame.Reason, frame.Cursor = string(start.State), string(start.Reason), wire.Cursor(start.Pos)
 	}
-	if !op.Presence || frame.State == string(ring.Resumed) && (had || !again) {
+	if !op.Presence || frame.State == string(ring.Resumed) && !again {
 		s.presence[op.Channel] = op.Presence
 		s.append(frame)
 		return
