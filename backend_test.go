@@ -170,8 +170,32 @@ func TestANodeStartsWithTheHistoryOfTheLog(t *testing.T) {
 	})
 }
 
+// An event that was accepted and never comes back cannot hold Close up for ever.
+func TestCloseWithABackendThatIsGone(t *testing.T) {
+	for name, gone := range map[string]func(*backendtest.Faulty){
+		"silent": (*backendtest.Faulty).Hold,
+		"closed": func(b *backendtest.Faulty) { b.Close(context.Background()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := backendtest.NewFaulty(realtime.NewMemory())
+				rt := newNode(t, b)
+				b.Hold()
+				if err := rt.Emit(t.Context(), realtime.KVPut("demo", "a")); err != nil {
+					t.Fatal(err)
+				}
+				gone(b)
+				began := time.Now()
+				if err := rt.Close(context.Background()); err != nil || time.Since(began) > 5*time.Second {
+					t.Errorf("Close returned %v after %v", err, time.Since(began))
+				}
+			})
+		})
+	}
+}
+
 func newNode(t *testing.T, b backend.Backend) *realtime.Realtime {
-	rt, err := realtime.New(realtime.Policy{}, &realtime.Options{Backend: b})
+	rt, err := realtime.New(realtime.Policy{}, &realtime.Options{Backend: b, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

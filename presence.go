@@ -3,6 +3,7 @@ package realtime
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -164,6 +165,9 @@ const nodeLease = 30 * time.Second
 func (p *presence) sweep(ctx context.Context) {
 	for {
 		next, err := p.rt.backend.Sweep(ctx, p.rt.node, nodeLease)
+		if errors.Is(err, backend.ErrClosed) {
+			return // follow has said so
+		}
 		if err != nil && ctx.Err() == nil {
 			p.rt.log.Error("realtime: presence cannot be swept; trying again", "error", err)
 			next = time.Second

@@ -191,6 +191,9 @@ func (rt *Realtime) follow(ctx context.Context) {
 		switch {
 		case ctx.Err() != nil:
 			return
+		case errors.Is(err, backend.ErrClosed):
+			rt.log.Error("realtime: somebody closed the backend; nothing is delivered any more")
+			return
 		case errors.As(err, &lost):
 			rt.log.Warn("realtime: the backend lost events; clients are told", "error", err)
 			rt.ring.Reset(lost.Next)
@@ -400,9 +403,14 @@ func (rt *Realtime) shutDown(ctx context.Context) error {
 	return errors.Join(err, rt.backend.Close(ctx))
 }
 
+// settleTime is how long Close waits for what is on its way through the log.
+const settleTime = 2 * time.Second
+
 // settle waits until what was accepted here has come back through the log, so
 // that it can be delivered.
 func (rt *Realtime) settle(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
 	wake := make(chan struct{}, 1)
 	reader := rt.ring.NewReader(func() {
 		select {

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 while read -r module; do
 	(cd "$module" && GOWORK=off go build ./...) # as users build it
 	case $module in */browsertest) continue ;; esac
-	(cd "$module" && go test -race ./...)
+	(cd "$module" && go test -race -timeout 2m ./...)
 done < <(ci/modules.sh)
 
 # Users of the library must not inherit what only its tests and tools need.

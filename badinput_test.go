@@ -1,0 +1,540 @@
+package realtime_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/maravilla-realtime/realtime"
+)
+
+// long is input of which an error may not show more than 64 bytes.
+var long = strings.Repeat("0123456789", 100)
+
+// brief fails if a message shows too much of its input, or of the server.
+func brief(t *testing.T, name, message string) {
+	t.Helper()
+	if strings.Contains(message, long[:65]) {
+		t.Errorf("%s: the message shows more than 64 bytes of input: %s", name, message)
+	}
+	if len(message) > 512 || strings.ContainsAny(message, "\r\n\x00") {
+		t.Errorf("%s: bad message %q", name, message)
+	}
+	for _, inside := range []string{".go:", "goroutine", "secret", "json:"} {
+		if strings.Contains(message, inside) {
+			t.Errorf("%s: the message shows internals: %s", name, message)
+		}
+	}
+}
+
+func many(n int) string {
+	names := make([]string, n)
+	for i := range names {
+		names[i] = fmt.Sprint("d", i)
+	}
+	return strings.Join(names, ",")
+}
+
+func TestBadRequests(t *testing.T) {
+	var nobody realtime.Policy
+	denied := open()
+	denied.Grants = nil
+	empty := withGrants()
+	failing := open()
+	failing.Grants = func(context.Context, realtime.Identity) ([]realtime.Grant, error) { return nil, errors.New("a secret") }
+	busy := open()
+	busy.Grants = func(context.Context, realtime.Identity) ([]realtime.Grant, error) { return nil, realtime.ErrTemporary }
+	stale := open()
+	stale.Authenticate = func(*http.Request) (realtime.Identity, error) {
+		return realtime.Identity{Expires: time.Now()}, nil
+	}
+	badUser := open()
+	badUser.Authenticate = func(*http.Request) (realtime.Identity, error) { return realtime.Identity{User: "a\nb"}, nil }
+	ws := func(path string, header ...string) request { return get(path, append(header, upgrade...)...) }
+	method := func(m, path string) request { r := get(path); r.method = m; return r }
+
+	for _, c := range []struct {
+		name   string
+		policy realtime.Policy
+		ask    request
+		status int
+		code   string
+		retry  bool
+	}{
+		{"REN, empty domain", open(), get("/ren?s=kv,,db"), 400, "bad_request", false},
+		{"REN, space", open(), get("/ren?s=kv,+db"), 400, "bad_request", false},
+		{"REN, NUL", open(), get("/ren?s=kv%00"), 400, "bad_request", false},
+		{"REN, not ASCII", open(), get("/ren?s=%C3%BC"), 400, "bad_request", false},
+		{"REN, invalid UTF-8", open(), get("/ren?s=%FF"), 400, "bad_request", false},
+		{"REN, reserved", open(), get("/ren?s=$x"), 400, "bad_request", false},
+		{"REN, * and more", open(), get("/ren?s=*,kv"), 400, "bad_request", false},
+		{"REN, long domain", open(), get("/ren?s=" + long), 400, "bad_request", false},
+		{"REN, domain of 65", open(), get("/ren?s=" + long[:65]), 400, "bad_request", false},
+		{"REN, 33 domains", open(), get("/ren?s=" + many(33)), 400, "too_many", false},
+		{"REN, s twice", open(), get("/ren?s=kv&s=db"), 400, "bad_request", false},
+		{"REN, lastEventId twice", open(), get("/ren?lastEventId=a&lastEventId=a"), 400, "bad_request", false},
+		{"REN, cid twice", open(), get("/ren?cid=" + tab1 + "&cid=" + tab2), 400, "bad_request", false},
+		{"REN, cid too short", open(), get("/ren?cid=short"), 400, "bad_request", false},
+		{"REN, cid too long", open(), get("/ren?cid=" + long), 400, "bad_request", false},
+		{"REN, bad client header", open(), get("/ren", "X-Ren-Client", "no client id, this"), 400, "bad_request", false},
+		{"REN, malformed query", open(), get("/ren?s=%zz"), 400, "bad_request", false},
+		{"REN, semicolon", open(), get("/ren?s=kv;lastEventId=x"), 400, "bad_request", false},
+		{"REN, POST", open(), method("POST", "/ren"), 405, "method", false},
+		{"REN, DELETE", open(), method("DELETE", "/ren"), 405, "method", false},
+		{"REN, foreign origin", open(), get("/ren", "Origin", "https://evil.test"), 403, "origin", false},
+		{"REN, nobody", nobody, get("/ren"), 401, "unauthorized", false},
+		{"REN, not authenticated", open(), get("/ren", "Authorization", "Bearer bad"), 401, "unauthorized", false},
+		{"REN, expired", open(), get("/ren", "Authorization", "Bearer expired"), 401, "expired", false},
+		{"REN, expires now", stale, get("/ren"), 401, "expired", false},
+		{"REN, temporary", open(), get("/ren", "Authorization", "Bearer later"), 503, "unavailable", true},
+		{"REN, no grants func", denied, get("/ren"), 403, "forbidden", false},
+		{"REN, no grants", empty, get("/ren"), 403, "forbidden", false},
+		{"REN, grants fail", failing, get("/ren"), 403, "forbidden", false},
+		{"REN, grants temporary", busy, get("/ren"), 503, "unavailable", true},
+		{"REN, bad user of the policy", badUser, get("/ren"), 500, "internal", false},
+		{"WS, foreign origin", open(), ws("/realtime", "Origin", "https://evil.test"), 403, "origin", false},
+		{"WS, nobody", nobody, ws("/realtime"), 401, "unauthorized", false},
+		{"WS, not authenticated", open(), ws("/realtime", "Authorization", "Bearer bad"), 401, "unauthorized", false},
+		{"WS, expired", open(), ws("/realtime", "Authorization", "Bearer expired"), 401, "expired", false},
+		{"WS, expires now", stale, ws("/realtime"), 401, "expired", false},
+		{"WS, temporary", open(), ws("/realtime", "Authorization", "Bearer later"), 503, "unavailable", true},
+		{"WS, foreign subprotocol", open(), ws("/realtime", "Sec-WebSocket-Protocol", "graphql-ws"), 400, "bad_request", false},
+		{"WS, no upgrade", open(), get("/realtime"), 426, "bad_request", false},
+		{"WS, old version", open(), get("/realtime", "Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "8", "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="), 400, "bad_request", false},
+		{"WS, no key", open(), get("/realtime", "Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13"), 400, "bad_request", false},
+		{"WS, POST", open(), method("POST", "/realtime"), 405, "method", false},
+		{"elsewhere", open(), get("/api/maravilla/nothing"), 404, "not_found", false},
+		{"above", open(), get("/"), 404, "not_found", false},
+	} {
+		bubble(t, c.name, func(t *testing.T) {
+			h := start(t, c.policy, nil)
+			status, f := h.refused(c.ask)
+			if status != c.status || f.Code != c.code || f.Retry == nil || *f.Retry != c.retry {
+				t.Errorf("%d %+v, want %d %s", status, f, c.status, c.code)
+			}
+			brief(t, c.name, f.Message)
+		})
+	}
+}
+
+// A refusal says when to come back, and how to ask.
+func TestRefusalHeaders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, open(), nil)
+		r := get("/ren")
+		r.method = "PUT"
+		for _, c := range []struct {
+			ask         request
+			name, value string
+		}{
+			{get("/ren", "Authorization", "Bearer later"), "Retry-After", "5"},
+			{get("/ren", "Authorization", "Bearer later"), "Cache-Control", "no-store"},
+			{get("/ren", "Authorization", "Bearer bad"), "Retry-After", ""},
+			{r, "Allow", "GET, OPTIONS"},
+		} {
+			resp := h.do(t.Context(), c.ask)
+			resp.Body.Close()
+			if got := resp.Header.Get(c.name); got != c.value {
+				t.Errorf("%s: %q, want %q", c.name, got, c.value)
+			}
+		}
+	})
+}
+
+// What a client sends wrong is answered, and the connection stays.
+func TestBadOperations(t *testing.T) {
+	deep := func(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", n) }
+	for _, c := range []struct{ name, frame, code string }{
+		{"not JSON", `nonsense`, "bad_json"},
+		{"empty", ``, "bad_json"},
+		{"NUL", "\x00", "bad_json"},
+		{"array", `[]`, "bad_json"},
+		{"string", `"ping"`, "bad_json"},
+		{"null", `null`, "bad_json"},
+		{"cut off", `{"op":"ping"`, "bad_json"},
+		{"two objects", `{"op":"ping"}{"op":"ping"}`, "bad_json"},
+		{"two lines", "{\"op\":\"ping\"}\n{\"op\":\"ping\"}", "bad_json"},
+		{"garbage behind", `{"op":"ping"}x`, "bad_json"},
+		{"trailing comma", `{"op":"ping",}`, "bad_json"},
+		{"name without quotes", `{op:"ping"}`, "bad_json"},
+		{"NaN", `{"op":"publish","channel":"room","data":NaN}`, "bad_json"},
+		{"depth 65", `{"op":"publish","channel":"room","data":` + deep(64) + `}`, "bad_json"},
+		{"depth 30,000", strings.Repeat(`[`, 30_000), "bad_json"},
+		{"depth 10,000", `{"op":"publish","channel":"room","data":` + deep(10_000) + `}`, "bad_json"},
+		{"no op", `{}`, "unknown_op"},
+		{"op null", `{"op":null}`, "unknown_op"},
+		{"op number", `{"op":1}`, "bad_request"},
+		{"op object", `{"op":{}}`, "bad_request"},
+		{"ref string", `{"op":"ping","ref":"1"}`, "bad_request"},
+		{"ref fraction", `{"op":"ping","ref":1.5}`, "bad_request"},
+		{"ref beyond", `{"op":"ping","ref":1e99}`, "bad_request"},
+		{"channel number", `{"op":"subscribe","channel":1}`, "bad_request"},
+		{"channel array", `{"op":"subscribe","channel":["a"]}`, "bad_request"},
+		{"presence string", `{"op":"subscribe","channel":"room","presence":"yes"}`, "bad_request"},
+		{"since number", `{"op":"subscribe","channel":"room","since":1}`, "bad_request"},
+		{"duplicate op", `{"op":"ping","op":"ping"}`, "bad_request"},
+		{"duplicate channel", `{"op":"subscribe","channel":"room","channel":"secret:room"}`, "bad_request"},
+		{"escaped duplicate", `{"op":"subscribe","channel":"room","\u0063hannel":"other"}`, "bad_request"},
+		{"duplicate unknown", `{"op":"ping","x":1,"x":2}`, "bad_request"},
+		{"other case", `{"op":"subscribe","Channel":"room"}`, "bad_request"},
+		{"other case beside", `{"op":"subscribe","channel":"room","CHANNEL":"other"}`, "bad_request"},
+		{"folded case", `{"op":"ping","tokeN":"x"}`, "bad_request"},
+		{"Kelvin sign", `{"op":"ping","to\u212aen":"x"}`, "bad_request"},
+		{"long s", `{"op":"subscribe","channel":"room","\u017fince":"x"}`, "bad_request"},
+		{"unknown op", `{"op":"dance"}`, "unknown_op"},
+		{"long op", `{"op":"` + long + `"}`, "unknown_op"},
+		{"op in capitals", `{"op":"PING"}`, "unknown_op"},
+		{"no channel", `{"op":"subscribe"}`, "bad_channel"},
+		{"empty channel", `{"op":"subscribe","channel":""}`, "bad_channel"},
+		{"reserved channel", `{"op":"subscribe","channel":"$sys"}`, "bad_channel"},
+		{"control characters", `{"op":"subscribe","channel":"a\nb"}`, "bad_channel"},
+		{"NUL in a channel", `{"op":"subscribe","channel":"a\u0000"}`, "bad_channel"},
+		{"C1 in a channel", `{"op":"subscribe","channel":"a\u0085"}`, "bad_channel"},
+		{"long channel", `{"op":"subscribe","channel":"` + long[:256] + `"}`, "bad_channel"},
+		{"very long channel", `{"op":"publish","channel":"` + long + `","data":1}`, "bad_channel"},
+		{"unsubscribe, bad channel", `{"op":"unsubscribe","channel":""}`, "bad_channel"},
+		{"join, bad channel", `{"op":"join","channel":"$x"}`, "bad_channel"},
+		{"leave, bad channel", `{"op":"leave","channel":"$x"}`, "bad_channel"},
+		{"bad cid", `{"op":"publish","channel":"room","data":1,"cid":"short"}`, "bad_request"},
+		{"long cid", `{"op":"publish","channel":"room","data":1,"cid":"` + long + `"}`, "bad_request"},
+		{"no data", `{"op":"publish","channel":"room"}`, "bad_request"},
+		{"long id", `{"op":"publish","channel":"room","data":1,"id":"` + long + `"}`, "too_large"},
+		{"someone else", `{"op":"join","channel":"room","userId":"bob"}`, "user_mismatch"},
+		{"someone else, long", `{"op":"join","channel":"room","userId":"` + long[:200] + `"}`, "user_mismatch"},
+		{"update of someone else", `{"op":"update","channel":"room","userId":"bob","metadata":1}`, "user_mismatch"},
+		{"leave of someone else", `{"op":"leave","channel":"room","userId":"bob"}`, "user_mismatch"},
+		{"long user id", `{"op":"join","channel":"room","userId":"` + long + `"}`, "bad_request"},
+		{"user id with a line break", `{"op":"join","channel":"room","userId":"a\nb"}`, "bad_request"},
+		{"update without join", `{"op":"update","channel":"room","metadata":1}`, "not_joined"},
+		{"large metadata", `{"op":"join","channel":"room","metadata":"` + strings.Repeat("x", 1023) + `"}`, "too_large"},
+	} {
+		bubble(t, c.name, func(t *testing.T) {
+			h := start(t, open(), nil)
+			s := h.socket(get("/realtime", "Authorization", "Bearer ada"))
+			s.send(c.frame)
+			o := s.next()
+			if f := parseRefusal(t, withoutEvent(t, o.raw)); o.Event != "error" || f.Code != c.code || *f.Retry {
+				t.Errorf("%s, want %s", o.raw, c.code)
+			}
+			brief(t, c.name, o.Message)
+			s.nothing()
+			s.ok(`"op":"ping"`, subscribe("room"))
+			if channels, err := h.Channels(t.Context()); err != nil || len(channels) != 1 {
+				t.Errorf("channels: %q %v", channels, err)
+			}
+		})
+	}
+}
+
+// withoutEvent removes what an error frame has beside an error body.
+func withoutEvent(t *testing.T, raw string) []byte {
+	t.Helper()
+	var members map[string]any
+	if err := json.Unmarshal([]byte(raw), &members); err != nil {
+		t.Fatal(err)
+	}
+	delete(members, "event")
+	delete(members, "ref")
+	b, _ := json.Marshal(members)
+	return b
+}
+
+// What looks odd, and is allowed.
+func TestOddOperations(t *testing.T) {
+	for _, c := range []struct{ name, op string }{
+		{"channel of 255", `{"ref":1,"op":"subscribe","channel":"` + long[:255] + `"}`},
+		{"channel in other scripts", `{"ref":1,"op":"subscribe","channel":"räume:💬"}`},
+		{"channel of a space", `{"ref":1,"op":"subscribe","channel":" "}`},
+		{"unknown members", `{"ref":1,"op":"ping","later":{"a":[1]}}`},
+		{"white space", " \n {\"ref\" : 1 , \"op\" : \"ping\"}\r\n "},
+		{"escapes", `{"\u0072ef":1,"\u006fp":"p\u0069ng"}`},
+		{"negative ref", `{"ref":-1,"op":"ping"}`},
+		{"null members", `{"ref":1,"op":"subscribe","channel":"room","since":null,"presence":null,"cid":null}`},
+		{"depth 64", `{"ref":1,"op":"publish","channel":"room","data":` + strings.Repeat("[", 63) + strings.Repeat("]", 63) + `}`},
+		{"brackets in strings", `{"ref":1,"op":"publish","channel":"room","data":"` + strings.Repeat(`[{\"`, 100) + `"}`},
+		{"half a surrogate pair", `{"ref":1,"op":"publish","channel":"room","data":"\ud800"}`},
+		{"metadata at its limit", `{"ref":1,"op":"join","channel":"room","metadata":"` + strings.Repeat("x", 1022) + `"}`},
+		{"own user id", `{"ref":1,"op":"join","channel":"room","userId":"ada"}`},
+	} {
+		bubble(t, c.name, func(t *testing.T) {
+			h := start(t, open(), nil)
+			s := h.socket(get("/realtime", "Authorization", "Bearer ada"))
+			s.send(c.op)
+			if o := s.next(); o.Ref == nil || o.Event == "error" {
+				t.Errorf("%s", o.raw)
+			}
+		})
+	}
+	bubble(t, "anonymous", func(t *testing.T) {
+		h := start(t, open(), nil)
+		s := h.socket(get("/realtime"))
+		if o := s.call(`"op":"join","channel":"room"`); o.Code != "bad_request" {
+			t.Errorf("%s", o.raw)
+		}
+		if o := s.call(`"op":"join","channel":"room","userId":"ada"`); o.Code != "user_mismatch" {
+			t.Errorf("%s", o.raw)
+		}
+	})
+}
+
+// Requests that no client library sends.
+func TestRawRequests(t *testing.T) {
+	for _, c := range []struct{ name, request, status string }{
+		{"NUL in Last-Event-ID", "GET /ren HTTP/1.1\r\nHost: h\r\nLast-Event-ID: a\x00b\r\n\r\n", "HTTP/1.1 400"},
+		{"two Last-Event-IDs", "GET /ren HTTP/1.1\r\nHost: h\r\nLast-Event-ID: a\r\nLast-Event-ID: b\r\n\r\n", "HTTP/1.1 200"},
+		{"UTF-8 in Last-Event-ID", "GET /ren HTTP/1.1\r\nHost: h\r\nLast-Event-ID: \xc3\xbc\xff\r\n\r\n", "HTTP/1.1 200"},
+		{"HTTP/1.0", "GET /ren HTTP/1.0\r\n\r\n", "HTTP/1.0 200"},
+		{"body with GET", "GET /ren HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello", "HTTP/1.1 200"},
+	} {
+		bubble(t, c.name, func(t *testing.T) {
+			h := start(t, open(), nil)
+			conn, err := h.listener.Dial(t.Context(), "", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			go conn.Write([]byte(c.request))
+			status := make([]byte, 12)
+			if _, err := io.ReadFull(conn, status); err != nil || string(status) != c.status {
+				t.Errorf("%q %v, want %s", status, err, c.status)
+			}
+		})
+	}
+}
+
+func TestBadGoCalls(t *testing.T) {
+	invalid := json.RawMessage("\"\xff\"")
+	cyclic := map[string]any{}
+	cyclic["self"] = cyclic
+	cancelled, cancel := context.WithCancel(context.Background())
+	cancel()
+	background := context.Background()
+	type call = func(rt *realtime.Realtime) error
+	pub := func(ctx context.Context, channel string, data any, opts ...realtime.EventOption) call {
+		return func(rt *realtime.Realtime) error { return rt.Publish(ctx, channel, data, opts...) }
+	}
+	emit := func(ev realtime.RenEvent, opts ...realtime.EventOption) call {
+		return func(rt *realtime.Realtime) error { return rt.Emit(background, ev, opts...) }
+	}
+	custom := func(change func(*realtime.RenEvent)) call {
+		ev := realtime.RenEvent{Type: "x", Resource: "custom", Key: "k"}
+		change(&ev)
+		return emit(ev)
+	}
+	join := func(channel, user string, metadata any, opts ...realtime.EventOption) call {
+		return func(rt *realtime.Realtime) error {
+			return rt.Presence().Join(background, channel, user, metadata, opts...)
+		}
+	}
+	wait := func(m realtime.EventMatch) call {
+		return func(rt *realtime.Realtime) error { _, err := rt.WaitFor(background, m); return err }
+	}
+	var unsupported *json.UnsupportedTypeError
+	var unsupportedValue *json.UnsupportedValueError
+	var syntax *json.SyntaxError
+
+	for _, c := range []struct {
+		name string
+		call call
+		want any // an error, or where errors.As is to find one; nil: any error
+	}{
+		{"empty channel", pub(background, "", 1), realtime.ErrBadChannel},
+		{"reserved channel", pub(background, "$x", 1), realtime.ErrBadChannel},
+		{"long channel", pub(background, long[:256], 1), realtime.ErrBadChannel},
+		{"channel with a line break", pub(background, "a\nb", 1), realtime.ErrBadChannel},
+		{"channel not UTF-8", pub(background, "a\xff", 1), realtime.ErrBadChannel},
+		{"data: func", pub(background, "room", func() {}), &unsupported},
+		{"data: channel", pub(background, "room", make(chan int)), &unsupported},
+		{"data: NaN", pub(background, "room", math.NaN()), &unsupportedValue},
+		{"data: cyclic", pub(background, "room", cyclic), &unsupportedValue},
+		{"data: not JSON", pub(background, "room", json.RawMessage("{")), &syntax},
+		{"data: two values", pub(background, "room", json.RawMessage("1 2")), &syntax},
+		{"data: empty", pub(background, "room", json.RawMessage("")), nil},
+		{"data: not UTF-8", pub(background, "room", invalid), nil},
+		{"data: not UTF-8 within", pub(background, "room", map[string]any{"a": invalid}), nil},
+		{"data: not UTF-8 from a Marshaler", pub(background, "room", marshaler("\"\xff\"")), nil},
+		{"data: too large", pub(background, "room", strings.Repeat("x", 1<<20)), realtime.ErrTooLarge},
+		{"cancelled", pub(cancelled, "room", 1), context.Canceled},
+		{"bad user", pub(background, "room", 1, realtime.AsUser("a\x00")), realtime.ErrBadUser},
+		{"long user", pub(background, "room", 1, realtime.AsUser(long)), realtime.ErrBadUser},
+		{"bad client", pub(background, "room", 1, realtime.FromClient("short")), realtime.ErrBadClientID},
+		{"long id", pub(background, "room", 1, realtime.WithID(long)), realtime.ErrBadEvent},
+
+		{"no event", emit(realtime.RenEvent{}), realtime.ErrBadEvent},
+		{"no type", emit(realtime.RenEvent{Resource: "x"}), realtime.ErrBadEvent},
+		{"no resource", emit(realtime.RenEvent{Type: "x"}), realtime.ErrBadEvent},
+		{"reserved type", custom(func(ev *realtime.RenEvent) { ev.Type = "$x" }), realtime.ErrBadEvent},
+		{"reserved resource", custom(func(ev *realtime.RenEvent) { ev.Resource = "$x" }), realtime.ErrBadEvent},
+		{"any resource", custom(func(ev *realtime.RenEvent) { ev.Resource = "*" }), realtime.ErrBadEvent},
+		{"long resource", custom(func(ev *realtime.RenEvent) { ev.Resource = long[:65] }), realtime.ErrBadEvent},
+		{"message", emit(realtime.RenEvent{Type: "realtime.message", Resource: "realtime", Channel: "room"}), realtime.ErrBadEvent},
+		{"presence", emit(realtime.RenEvent{Type: "presence.leave", Resource: "presence", Channel: "room"}), realtime.ErrBadEvent},
+		{"channel", custom(func(ev *realtime.RenEvent) { ev.Channel = "room" }), realtime.ErrBadEvent},
+		{"key with a line break", custom(func(ev *realtime.RenEvent) { ev.Key = "a\rb" }), realtime.ErrBadEvent},
+		{"key not UTF-8", custom(func(ev *realtime.RenEvent) { ev.Key = "\xff" }), realtime.ErrBadEvent},
+		{"long key", custom(func(ev *realtime.RenEvent) { ev.Key = long }), realtime.ErrBadEvent},
+		{"long namespace", custom(func(ev *realtime.RenEvent) { ev.Namespace = long }), realtime.ErrBadEvent},
+		{"long version", custom(func(ev *realtime.RenEvent) { ev.Version = long }), realtime.ErrBadEvent},
+		{"event's user not UTF-8", custom(func(ev *realtime.RenEvent) { ev.User = "\xff" }), nil},
+		{"event's user long", custom(func(ev *realtime.RenEvent) { ev.User = long }), nil},
+		{"event's data not JSON", custom(func(ev *realtime.RenEvent) { ev.Data = []byte("{") }), realtime.ErrBadEvent},
+		{"event's data empty", custom(func(ev *realtime.RenEvent) { ev.Data = []byte("") }), realtime.ErrBadEvent},
+		{"event's data not UTF-8", custom(func(ev *realtime.RenEvent) { ev.Data = invalid }), realtime.ErrBadEvent},
+		{"event's data too large", custom(func(ev *realtime.RenEvent) { ev.Data = make([]byte, 1<<20+1) }), realtime.ErrTooLarge},
+		{"event from a bad client", emit(realtime.KVPut("n", "k"), realtime.FromClient(long)), realtime.ErrBadClientID},
+
+		{"join: bad channel", join("", "ada", nil), realtime.ErrBadChannel},
+		{"join: no user", join("room", "", nil), realtime.ErrBadUser},
+		{"join: bad user", join("room", "a\nb", nil), realtime.ErrBadUser},
+		{"join: long user", join("room", long, nil), realtime.ErrBadUser},
+		{"join: bad client", join("room", "ada", nil, realtime.FromClient("short")), realtime.ErrBadClientID},
+		{"join: metadata too large", join("room", "ada", long+long), realtime.ErrTooLarge},
+		{"join: metadata not JSON", join("room", "ada", json.RawMessage("{")), &syntax},
+		{"join: metadata not UTF-8", join("room", "ada", invalid), nil},
+		{"join: metadata not UTF-8 within", join("room", "ada", []any{invalid}), nil},
+		{"leave: bad channel", func(rt *realtime.Realtime) error { return rt.Presence().Leave(background, "$x", "ada") }, realtime.ErrBadChannel},
+		{"leave: bad user", func(rt *realtime.Realtime) error { return rt.Presence().Leave(background, "room", "") }, realtime.ErrBadUser},
+		{"members: bad channel", func(rt *realtime.Realtime) error { _, err := rt.Presence().Members(background, ""); return err }, realtime.ErrBadChannel},
+
+		{"pattern: class", wait(realtime.EventMatch{Channel: "room:[a"}), realtime.ErrBadPattern},
+		{"pattern: brace", wait(realtime.EventMatch{Key: "{a,b"}), realtime.ErrBadPattern},
+		{"pattern: wildcards", wait(realtime.EventMatch{Key: "*a*b*c*"}), realtime.ErrBadPattern},
+		{"pattern: long", wait(realtime.EventMatch{Key: "?" + long}), realtime.ErrBadPattern},
+	} {
+		bubble(t, c.name, func(t *testing.T) {
+			rt, err := realtime.New(open(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer rt.Close(background)
+			before := rt.Cursor()
+			err = c.call(rt)
+			switch want := c.want.(type) {
+			case nil:
+				if err == nil {
+					t.Error("no error")
+				}
+			case error:
+				if !errors.Is(err, want) {
+					t.Errorf("%v, want %v", err, want)
+				}
+			default:
+				if !errors.As(err, want) {
+					t.Errorf("%v, want a %T", err, want)
+				}
+			}
+			if err != nil {
+				brief(t, c.name, strings.ReplaceAll(err.Error(), "json:", ""))
+			}
+			synctest.Wait()
+			if rt.Cursor() != before {
+				t.Error("what was refused has happened")
+			}
+		})
+	}
+}
+
+type marshaler string
+
+func (m marshaler) MarshalJSON() ([]byte, error) { return []byte(m), nil }
+
+func TestAfterClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := t.Context()
+		rt, err := realtime.New(open(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		waiting := make(chan error, 1)
+		go func() {
+			_, err := rt.WaitFor(ctx, realtime.EventMatch{})
+			waiting <- err
+		}()
+		synctest.Wait()
+		for range 2 {
+			if err := rt.Close(ctx); err != nil {
+				t.Errorf("Close: %v", err)
+			}
+		}
+		if err := <-waiting; !errors.Is(err, realtime.ErrClosed) {
+			t.Errorf("WaitFor that waited: %v", err)
+		}
+		for name, call := range map[string]func() error{
+			"Publish":  func() error { return rt.Publish(ctx, "room", 1) },
+			"Emit":     func() error { return rt.Emit(ctx, realtime.KVPut("n", "k")) },
+			"Join":     func() error { return rt.Presence().Join(ctx, "room", "ada", nil) },
+			"Leave":    func() error { return rt.Presence().Leave(ctx, "room", "ada") },
+			"Members":  func() error { _, err := rt.Presence().Members(ctx, "room"); return err },
+			"Channels": func() error { _, err := rt.Channels(ctx); return err },
+			"WaitFor":  func() error { _, err := rt.WaitFor(ctx, realtime.EventMatch{}); return err },
+			"Events": func() error {
+				for _, err := range rt.Events(ctx, realtime.EventMatch{}) {
+					return err
+				}
+				return nil
+			},
+		} {
+			if err := call(); !errors.Is(err, realtime.ErrClosed) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if rt.Cursor() == "" {
+			t.Error("no cursor")
+		}
+		if err := rt.Revoke(ctx, "ada"); err != nil {
+			t.Errorf("Revoke: %v", err)
+		}
+	})
+}
+
+// A policy that panics costs one connection.
+func TestPanickingPolicy(t *testing.T) {
+	for _, where := range []string{"Allow", "See"} {
+		bubble(t, where, func(t *testing.T) {
+			p := open()
+			switch where {
+			case "Allow":
+				p.Allow = func(_ context.Context, id realtime.Identity, _ realtime.Action) error {
+					if id.User == "ada" {
+						panic("a secret of Allow")
+					}
+					return nil
+				}
+			case "See":
+				p.See = func(id realtime.Identity, _ realtime.RenEvent) bool {
+					if id.User == "ada" {
+						panic("a secret of See")
+					}
+					return true
+				}
+			}
+			h := start(t, p, nil)
+			bob, ada := h.socket(get("/realtime", "Authorization", "Bearer bob")), h.socket(get("/realtime", "Authorization", "Bearer ada"))
+			bob.ok(subscribe("room"))
+			ada.ask(subscribe("room"))
+			stream, other := h.ren(get("/ren", "Authorization", "Bearer ada")), h.ren(get("/ren"))
+			synctest.Wait()
+			h.publish("room", 1)
+			if code, last := ada.closed(); code != 1011 || strings.Contains(fmt.Sprint(last), "secret") {
+				t.Errorf("closed with %d, last %+v", code, last)
+			}
+			if where == "See" {
+				stream.ended()
+			}
+			if got := bob.data(1) + other.keys(1); got != "11" {
+				t.Error(got)
+			}
+			if log := h.logs.String(); strings.Count(log, "a secret of "+where) == 0 || !strings.Contains(log, "goroutine") {
+				t.Errorf("the log does not tell of the panic: %s", log)
+			}
+		})
+	}
+}

@@ -1,0 +1,170 @@
+package sse
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// read returns all events of a stream, and the last retry.
+func read(r io.Reader) (events []Event, retry time.Duration, err error) {
+	for rd := NewReader(r, 1<<20); ; {
+		ev, err := rd.Next()
+		if err != nil {
+			return events, rd.Retry, err
+		}
+		events = append(events, ev)
+	}
+}
+
+func TestReader(t *testing.T) {
+	for _, c := range []struct {
+		name, stream string
+		want         []Event
+		retry        time.Duration
+	}{
+		{"empty", "", nil, 0},
+		{"message", "data: a\n\n", []Event{{"message", "", "a"}}, 0},
+		{"lines", "data: a\ndata\ndata:b\n\n", []Event{{"message", "", "a\n\nb"}}, 0},
+		{"CRLF", "data: a\r\n\r\ndata: b\r\n\r\n", []Event{{"message", "", "a"}, {"message", "", "b"}}, 0},
+		{"CR", "data: a\r\rdata: b\r\r", []Event{{"message", "", "a"}, {"message", "", "b"}}, 0},
+		{"mixed line ends", "data: a\r\n\ndata: b\n\r\n", []Event{{"message", "", "a"}, {"message", "", "b"}}, 0},
+		{"named", "event: x\ndata: a\n\ndata: b\n\n", []Event{{"x", "", "a"}, {"message", "", "b"}}, 0},
+		{"name without data", "event: x\n\ndata: a\n\n", []Event{{"message", "", "a"}}, 0},
+		{"empty name", "event: x\nevent:\ndata: a\n\n", []Event{{"message", "", "a"}}, 0},
+		{"id stays", "id: 1\ndata: a\n\ndata: b\n\n", []Event{{"message", "1", "a"}, {"message", "1", "b"}}, 0},
+		{"id without data", "id: 1\n\ndata: b\n\n", []Event{{"message", "1", "b"}}, 0},
+		{"id is emptied", "id: 1\ndata: a\n\nid\ndata: b\n\n", []Event{{"message", "1", "a"}, {"message", "", "b"}}, 0},
+		{"NUL in an id", "id: 1\nid: 2\x00\ndata: a\n\n", []Event{{"message", "1", "a"}}, 0},
+		{"only one space goes", "data:  a \n\n", []Event{{"message", "", " a "}}, 0},
+		{"colons", "data: a:b\ndata::c\n\n", []Event{{"message", "", "a:b\n:c"}}, 0},
+		{"comments", ": x\n:\ndata: a\n:data: b\n\n", []Event{{"message", "", "a"}}, 0},
+		{"unknown fields", "x: y\nDATA: n\ndata : n\ndata: a\n\n", []Event{{"message", "", "a"}}, 0},
+		{"cut off", "data: a\n\ndata: b\n", []Event{{"message", "", "a"}}, 0},
+		{"cut off in a line", "data: a\n\ndata: b", []Event{{"message", "", "a"}}, 0},
+		{"retry", "retry: 1500\n\ndata: a\n\n", []Event{{"message", "", "a"}}, 1500 * time.Millisecond},
+		{"bad retries", "retry: 7\nretry: -1\nretry: +8\nretry: 1.5\nretry: x\nretry\nretry: 99999999999999999999\n\n", nil, 7 * time.Millisecond},
+		{"BOM", "\ufeffdata: a\n\n\ufeffdata: b\n\n", []Event{{"message", "", "a"}}, 0},
+		{"invalid UTF-8", "data: \xff\n\n", []Event{{"message", "", "\ufffd"}}, 0},
+		{"separators of other kinds", "data: a\u2028\u0085\vb\n\n", []Event{{"message", "", "a\u2028\u0085\vb"}}, 0},
+	} {
+		for way, r := range map[string]io.Reader{"whole": strings.NewReader(c.stream), "byte by byte": iotest.OneByteReader(strings.NewReader(c.stream))} {
+			got, retry, err := read(r)
+			if diff := cmp.Diff(c.want, got); diff != "" || retry != c.retry || err != io.EOF {
+				t.Errorf("%s, %s: retry %v, %v (-want +got):\n%s", c.name, way, retry, err, diff)
+			}
+		}
+	}
+}
+
+// An event is handed out with its last line end, not when the next byte comes.
+func TestReaderDoesNotWait(t *testing.T) {
+	for _, end := range []string{"\n\n", "\r\r", "\r\n\r\n"} {
+		cut := errors.New("cut")
+		r := NewReader(io.MultiReader(strings.NewReader("data: a"+end), iotest.ErrReader(cut)), 100)
+		if ev, err := r.Next(); err != nil || ev.Data != "a" {
+			t.Errorf("%q: %v %v", end, ev, err)
+		}
+		if _, err := r.Next(); err != cut {
+			t.Errorf("%q: the error is %v, not that of the source", end, err)
+		}
+	}
+}
+
+func TestReaderLimit(t *testing.T) {
+	for name, stream := range map[string]string{
+		"line":  "data: " + strings.Repeat("x", 100),
+		"lines": strings.Repeat("data: xxx\n", 100),
+		"other": strings.Repeat("x: yyyyyyy\n", 100),
+	} {
+		if _, err := NewReader(strings.NewReader(stream), 100).Next(); err != ErrTooLong {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	r := NewReader(strings.NewReader(strings.Repeat("data: xxxxxxxxxx\n\n: comment\n\n", 100)), 20)
+	for range 100 {
+		if _, err := r.Next(); err != nil {
+			t.Fatalf("short events: %v", err)
+		}
+	}
+}
+
+func TestAppend(t *testing.T) {
+	for _, c := range []struct{ name, id, data, want string }{
+		{"", "", "", "data: \n\n"},
+		{"x", "1", "a", "event: x\nid: 1\ndata: a\n\n"},
+		{"", "1", "a\nb\r\nc\rd\n", "id: 1\ndata: a\ndata: b\ndata: c\ndata: d\ndata: \n\n"},
+		{"", "", "\n\r", "data: \ndata: \ndata: \n\n"},
+	} {
+		if got := AppendEvent(nil, c.name, c.id, []byte(c.data)); string(got) != c.want {
+			t.Errorf("%q: %q, want %q", c.data, got, c.want)
+		}
+	}
+	if got := AppendRetry([]byte("x"), 1500*time.Millisecond); string(got) != "xretry: 1500\n\n" {
+		t.Errorf("%q", got)
+	}
+}
+
+// Any data comes back as it was, but for CR and CRLF, which become LF.
+func FuzzRoundTrip(f *testing.F) {
+	for _, seed := range []string{"", "a", "a\nb", "\r", "\r\n", "\n\r", "\r\r\n\n", " a", ":", "\ufeffa", "\u2028", "\x00", "\xff\xfe", "data: x", "\n\n"} {
+		f.Add([]byte(seed), byte(3))
+	}
+	f.Fuzz(func(t *testing.T, data []byte, split byte) {
+		stream := AppendEvent(nil, "x", "1", data)
+		stream = AppendRetry(stream, 7*time.Millisecond)
+		stream = AppendEvent(stream, "", "", []byte("behind"))
+		want := strings.ReplaceAll(strings.ReplaceAll(string(data), "\r\n", "\n"), "\r", "\n")
+		lines := strings.Split(want, "\n")
+		for i := range lines {
+			lines[i] = strings.ToValidUTF8(lines[i], "\ufffd")
+		}
+		got, retry, err := read(io.MultiReader(bytes.NewReader(stream[:int(split)%len(stream)]), bytes.NewReader(stream[int(split)%len(stream):])))
+		if diff := cmp.Diff([]Event{{"x", "1", strings.Join(lines, "\n")}, {"message", "1", "behind"}}, got); diff != "" || retry != 7*time.Millisecond || err != io.EOF {
+			t.Errorf("%q: %v %v (-want +got):\n%s", data, retry, err, diff)
+		}
+	})
+}
+
+// pieces hands a stream out in pieces whose lengths another string gives.
+type pieces struct{ stream, lengths []byte }
+
+func (p *pieces) Read(b []byte) (int, error) {
+	if len(p.stream) == 0 {
+		return 0, io.EOF
+	}
+	n := 1
+	if len(p.lengths) > 0 {
+		n, p.lengths = int(p.lengths[0]%16)+1, p.lengths[1:]
+	}
+	n = copy(b, p.stream[:min(n, len(p.stream))])
+	p.stream = p.stream[n:]
+	return n, nil
+}
+
+// No stream makes the reader panic, and how it is split does not matter.
+func FuzzReader(f *testing.F) {
+	for _, seed := range []string{
+		"", "data: a\n\n", "data: a\r\n\r\n", "id: 1\nevent: x\ndata\ndata\r\r", "\ufeffdata: a\n\n", "retry: 10\n\n", ": c\n\n\n", "data: \xe2\x82", "id: \x00\ndata\n\n",
+	} {
+		f.Add([]byte(seed), []byte{1, 2, 3})
+	}
+	f.Fuzz(func(t *testing.T, stream, lengths []byte) {
+		want, retry, err := read(bytes.NewReader(stream))
+		got, retry2, err2 := read(&pieces{stream, lengths})
+		if diff := cmp.Diff(want, got); diff != "" || retry != retry2 || err != err2 {
+			t.Errorf("split, it is read differently: %v %v, %v %v\n%s", retry, retry2, err, err2, diff)
+		}
+		for _, ev := range got {
+			if ev.Name == "" || strings.ContainsAny(ev.ID+ev.Name, "\r\n") || strings.Contains(ev.ID, "\x00") || strings.Contains(ev.Data, "\r") {
+				t.Errorf("%+v", ev)
+			}
+		}
+	})
+}
