@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -22,6 +23,17 @@ import (
 )
 
 // noLimits lets a test send as fast as it likes.
+// -full runs what proves a promise with the figures it is made with, which takes
+// minutes.
+var full = flag.Bool("full", false, "prove promises with their full figures")
+
+func figure(short, promised int) int {
+	if *full {
+		return promised
+	}
+	return short
+}
+
 var noLimits = &realtime.Options{Limits: realtime.Limits{Rate: 1 << 30, Burst: 1 << 30}}
 
 func subscribe(channel string) string { return `"op":"subscribe","channel":"` + channel + `"` }
@@ -930,8 +942,11 @@ func TestRevokeStalledClients(t *testing.T) {
 // Promise 3: one order for all.
 func TestOneOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const publishers, each = 64, 20
-		h := start(t, open(), noLimits)
+		const publishers = 64
+		each := figure(20, 10_000)
+		opts := *noLimits
+		opts.History = realtime.History{Events: 1 << 20, Bytes: 1 << 32} // nobody is outrun
+		h := start(t, open(), &opts)
 		streams := []*ren{h.ren(get("/ren")), h.ren(get("/ren?s=realtime"))}
 		sockets := []*socket{h.socket(get("/realtime")), h.socket(get("/realtime"))}
 		for _, s := range sockets {
@@ -1021,7 +1036,7 @@ func TestNoHoleAtSubscribe(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			h := start(t, open(), noLimits)
 			s := h.socket(get("/realtime"))
-			for i := range 600 {
+			for i := range figure(600, 100_000) {
 				channel := fmt.Sprint("room:", i)
 				race(t, h, channel, func() func() []int {
 					s.ok(subscribe(channel))
@@ -1040,7 +1055,7 @@ func TestNoHoleAtSubscribe(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			h := start(t, open(), nil)
-			for range 100 {
+			for range figure(100, 20_000) {
 				race(t, h, "room", func() func() []int {
 					s := h.ren(get("/ren?s=realtime"))
 					return func() (list []int) {
