@@ -5,18 +5,18 @@ import (
 	"errors"
 	mathrand "math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
 // conns are the open connections, so that they can be ended.
 type conns struct {
-	mu          sync.Mutex
-	closing     bool
-	revocations int // so far
-	open        map[*conn]struct{}
-	all         sync.WaitGroup
+	mu       sync.Mutex
+	closing  bool
+	open     map[*conn]struct{}
+	arriving map[*arrival]struct{}
+	all      sync.WaitGroup // of open
 }
 
 // conn is an open connection.
@@ -25,32 +25,51 @@ type conn struct {
 	cancel context.CancelCauseFunc // with an *ending, to end it in an orderly way
 	done   chan struct{}           // closed when nothing is written any more
 
-	dropped atomic.Bool
-	drop    atomic.Pointer[func()] // frees whoever writes to a client that does not read
+	mu      sync.Mutex
+	drop    func() // frees whoever writes to a client that does not read; nil when it must not be called
+	aborted bool
 }
 
 // abort ends the connection at once, whatever it is doing.
 func (c *conn) abort() {
-	c.dropped.Store(true)
-	if drop := c.drop.Load(); drop != nil {
-		(*drop)()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.aborted = true
+	if c.drop != nil {
+		c.drop()
 	}
 }
 
-// onAbort sets what abort calls.
+// onAbort sets what abort calls until the connection is removed.
 func (c *conn) onAbort(drop func()) {
-	c.drop.Store(&drop)
-	if c.dropped.Load() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.drop = drop; c.aborted {
 		drop()
 	}
 }
+
+func (c *conn) isAborted() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.aborted
+}
+
+// end ends the connection, and a client that takes long to hear of it as well.
+func (c *conn) end(why *ending) {
+	c.cancel(why)
+	time.AfterFunc(farewell, c.abort)
+}
+
+// farewell is how long a client whose rights have ended may take to hear of it.
+const farewell = 500 * time.Millisecond
 
 // expire ends the connection when its identity expires, unless stop is called.
 func (c *conn) expire(id Identity) (stop func() bool) {
 	if id.Expires.IsZero() {
 		return func() bool { return false }
 	}
-	return time.AfterFunc(time.Until(id.Expires), func() { c.cancel(outdated) }).Stop
+	return time.AfterFunc(time.Until(id.Expires), func() { c.end(outdated) }).Stop
 }
 
 // ending is why, and how, the server ends a connection.
@@ -69,7 +88,7 @@ func closing(retry time.Duration) *ending {
 }
 
 var (
-	rotated   = &ending{reason: "rotate", rest: true, retry: 100 * time.Millisecond}
+	rotated   = &ending{reason: "rotate", retry: 100 * time.Millisecond}
 	outdated  = &ending{reason: "expired", code: 4401}
 	revoked   = &ending{reason: "revoked", code: 4403}
 	notPolite = &ending{reason: "hello_required", code: 4408}
@@ -82,29 +101,57 @@ func over(ctx context.Context) bool {
 	return ctx.Err() != nil && !(errors.As(context.Cause(ctx), &end) && end.rest)
 }
 
-// seen returns a count for [conns.add] and [conns.identify], to be taken before
-// the client is authenticated.
-func (cs *conns) seen() int {
+// arrival is a client that is being authenticated. Who is revoked meanwhile may
+// be this user, just after the policy was asked.
+type arrival struct {
+	conns   *conns
+	revoked []string
+}
+
+// arrive is called before a client is authenticated; its end is gone.
+func (cs *conns) arrive() *arrival {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	return cs.revocations
+	if cs.arriving == nil {
+		cs.arriving, cs.open = make(map[*arrival]struct{}), make(map[*conn]struct{})
+	}
+	a := &arrival{conns: cs}
+	cs.arriving[a] = struct{}{}
+	return a
+}
+
+func (a *arrival) gone() {
+	a.conns.mu.Lock()
+	defer a.conns.mu.Unlock()
+	delete(a.conns.arriving, a)
+}
+
+// identify says who a connection turned out to be.
+func (a *arrival) identify(c *conn, user string) *refusal {
+	a.conns.mu.Lock()
+	defer a.conns.mu.Unlock()
+	return a.identifyLocked(c, user)
+}
+
+func (a *arrival) identifyLocked(c *conn, user string) *refusal {
+	if slices.Contains(a.revoked, user) {
+		return unavailable() // it is authenticated anew when it comes back
+	}
+	c.user = user
+	return nil
 }
 
 // add registers a connection; its owner calls remove. It fails once the
-// connections are being drained, and if somebody was revoked since seen: perhaps
-// this user, just after the policy was asked.
-func (cs *conns) add(c *conn, user string, seen int) *refusal {
+// connections are being drained.
+func (a *arrival) add(c *conn, user string) *refusal {
+	cs := a.conns
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	switch {
-	case cs.closing:
+	if cs.closing {
 		return refuse(http.StatusServiceUnavailable, "closing", "the server is going away").retry()
-	case cs.revocations != seen:
-		return unavailable()
 	}
-	c.user = user
-	if cs.open == nil {
-		cs.open = make(map[*conn]struct{})
+	if f := a.identifyLocked(c, user); f != nil {
+		return f
 	}
 	c.done = make(chan struct{})
 	cs.open[c] = struct{}{}
@@ -112,18 +159,9 @@ func (cs *conns) add(c *conn, user string, seen int) *refusal {
 	return nil
 }
 
-// identify says who a connection turned out to be.
-func (cs *conns) identify(c *conn, user string, seen int) *refusal {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	if cs.revocations != seen {
-		return unavailable()
-	}
-	c.user = user
-	return nil
-}
-
+// remove is the last that happens to a connection.
 func (cs *conns) remove(c *conn) {
+	c.onAbort(func() {}) // what drop works on is the server's again when the handler returns
 	cs.mu.Lock()
 	delete(cs.open, c)
 	cs.mu.Unlock()
@@ -151,12 +189,10 @@ func (cs *conns) shut() {
 	cs.closing = true
 }
 
-// drain ends all connections.
+// drain ends all connections before ctx does, which has a deadline.
 func (cs *conns) drain(ctx context.Context) error {
-	spread := 5 * time.Second
-	if deadline, ok := ctx.Deadline(); ok {
-		spread = max(time.Until(deadline), time.Second)
-	}
+	deadline, _ := ctx.Deadline()
+	spread := max(time.Until(deadline), time.Second)
 	every := func(*conn) bool { return true }
 	for _, c := range cs.matching(every) {
 		c.cancel(closing(mathrand.N(spread)))
@@ -173,27 +209,21 @@ func (cs *conns) drain(ctx context.Context) error {
 	return nil
 }
 
-// revokeTime is how long a client may take to hear that it was revoked.
-const revokeTime = 500 * time.Millisecond
-
 // Revoke ends the connections of a user, who is told not to come back. When it
 // returns nil, nothing more is delivered to them. It does not keep the user out:
 // from now on the [Policy] has to. It covers the connections of this node; an
 // error means that ctx ended before all of them had.
 func (rt *Realtime) Revoke(ctx context.Context, userID string) error {
-	rt.conns.mu.Lock()
-	rt.conns.revocations++
-	rt.conns.mu.Unlock()
-	theirs := rt.conns.matching(func(c *conn) bool { return c.user == userID })
-	for _, c := range theirs {
-		c.cancel(revoked)
+	cs := &rt.conns
+	cs.mu.Lock()
+	for a := range cs.arriving {
+		a.revoked = append(a.revoked, userID)
 	}
-	drop := time.AfterFunc(revokeTime, func() {
-		for _, c := range theirs {
-			c.abort()
-		}
-	})
-	defer drop.Stop()
+	cs.mu.Unlock()
+	theirs := cs.matching(func(c *conn) bool { return c.user == userID })
+	for _, c := range theirs {
+		c.end(revoked)
+	}
 	for _, c := range theirs {
 		select {
 		case <-c.done:

@@ -4,7 +4,7 @@
 //
 //	rt, err := realtime.New(realtime.Policy{
 //		Authenticate: whoIsIt, // from the request's session cookie or token
-//		Allow:        mayDo,   // subscribe, publish, join, upload, delete
+//		Allow:        mayDo,   // subscribe, publish, join
 //		Grants:       maySee,  // of the REN stream
 //	}, nil)
 //	…

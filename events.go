@@ -82,53 +82,69 @@ func (rt *Realtime) Events(ctx context.Context, match EventMatch, after ...Curso
 			yield(RenEvent{}, err)
 			return
 		}
-		wake := make(chan struct{}, 1)
-		reader := rt.ring.NewReader(func() {
-			select {
-			case wake <- struct{}{}:
-			default:
-			}
-		})
+		reader := rt.ring.NewReader()
 		defer reader.Close()
 		if start := reader.Subscribe(parseSince(since), sel.topic()); start.State == ring.Reset {
 			if !yield(RenEvent{}, &ResetError{string(start.Reason)}) {
 				return
 			}
 		}
-		var items []ring.Item
-		for more := false; ; {
-			if items, _, more = reader.Next(items[:0], batch); !sel.yield(items, yield) {
+		rt.drain(ctx, reader, sel.to(yield), yield)
+	}
+}
+
+// drain hands on what reader reads until tell wants no more, or ctx or the
+// Realtime ends, which fail is told.
+func (rt *Realtime) drain(ctx context.Context, reader *ring.Reader, tell func(ring.Item) bool, fail func(RenEvent, error) bool) {
+	var items []ring.Item
+	for more := false; ; {
+		items, _, more = reader.Next(items[:0], batch)
+		for _, it := range items {
+			if err := rt.ended(ctx); err != nil { // a loop that is behind ends as well
+				fail(RenEvent{}, err)
 				return
 			}
-			if more {
-				continue
-			}
-			select {
-			case <-wake:
-			case <-ctx.Done():
-				yield(RenEvent{}, ctx.Err())
-				return
-			case <-rt.done:
-				yield(RenEvent{}, ErrClosed)
+			if !tell(it) {
 				return
 			}
+		}
+		clear(items) // what the ring lets go of is not held here
+		if more {
+			continue
+		}
+		select {
+		case <-reader.Wake():
+		case <-ctx.Done():
+		case <-rt.done:
+		}
+		if err := rt.ended(ctx); err != nil {
+			fail(RenEvent{}, err)
+			return
 		}
 	}
 }
 
-func (s *selector) yield(items []ring.Item, yield func(RenEvent, error) bool) bool {
-	for _, it := range items {
-		if it.Entry == nil {
-			if !yield(RenEvent{}, &ResetError{string(it.Reason)}) {
-				return false
-			}
-			continue
-		}
-		if ev := RenEvent(it.Entry.Event); s.matches(&ev) && !yield(ev, nil) {
-			return false
-		}
+// ended returns why a loop has to end, or nil.
+func (rt *Realtime) ended(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-rt.done:
+		return ErrClosed
+	default:
+		return nil
 	}
-	return true
+}
+
+// to returns a function that yields the items that match.
+func (s *selector) to(yield func(RenEvent, error) bool) func(ring.Item) bool {
+	return func(it ring.Item) bool {
+		if it.Entry == nil {
+			return yield(RenEvent{}, &ResetError{string(it.Reason)})
+		}
+		ev := RenEvent(it.Entry.Event)
+		return !s.matches(&ev) || yield(ev, nil)
+	}
 }
 
 // WaitFor returns the next event that matches, or the first behind the cursor

@@ -3,6 +3,8 @@ package realtime
 import (
 	"context"
 	"errors"
+	"net/http"
+	"strings"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
@@ -18,6 +20,9 @@ func (s *socket) read(ctx context.Context, hello *time.Timer) error {
 		if err != nil {
 			return err
 		}
+		if !s.flood.Allow() {
+			return &wsconn.CloseError{Code: 1008, Reason: "too many messages"}
+		}
 		op, refused := wire.DecodeOp(msg)
 		switch {
 		case refused != nil:
@@ -28,8 +33,6 @@ func (s *socket) read(ctx context.Context, hello *time.Timer) error {
 		case !s.pace.Allow():
 			refused = wire.Errorf("rate_limited", "more than %d operations a second", s.rt.opts.Limits.Rate)
 			refused.Retry = true
-			s.answer(wire.ErrorFrame(op.Ref, refused)) // does not count as one of too many errors: it is no fault
-			continue
 		default:
 			refused = s.handle(op)
 		}
@@ -38,7 +41,7 @@ func (s *socket) read(ctx context.Context, hello *time.Timer) error {
 		}
 		if refused != nil {
 			s.answer(wire.ErrorFrame(op.Ref, refused))
-			if !s.errors.Allow() {
+			if !refused.Retry && !s.errors.Allow() { // what can succeed later is no fault of the client
 				return &wsconn.CloseError{Code: 1008, Reason: "too many errors"}
 			}
 		}
@@ -90,8 +93,14 @@ func (s *socket) finish(op wire.Op, err *wire.Error) *wire.Error {
 	return err
 }
 
+// decideTime is how long a policy may think about a client of a WebSocket, which
+// reads nothing meanwhile, pongs included.
+const decideTime = 5 * time.Second
+
 func (s *socket) allow(verb Verb, op wire.Op) *wire.Error {
-	if f := s.rt.policy.allow(s.ctx, s.rt.log, s.id, Action{verb, op.Channel}); f != nil {
+	ctx, cancel := context.WithTimeout(s.ctx, decideTime)
+	defer cancel()
+	if f := s.rt.policy.allow(ctx, s.rt.log, s.id, Action{verb, op.Channel}); f != nil {
 		return f.Error
 	}
 	return nil
@@ -107,14 +116,17 @@ func (s *socket) hello(op wire.Op) *wire.Error {
 		return wire.Errorf("bad_request", "%s is no client id", wire.Quote(op.CID))
 	}
 	if s.late || op.Token != "" {
-		seen := s.rt.conns.seen()
-		r := s.request.Clone(s.ctx)
+		arriving := s.rt.conns.arrive()
+		defer arriving.gone()
+		ctx, cancel := context.WithTimeout(s.ctx, decideTime)
+		defer cancel()
+		r := s.request.Clone(ctx)
 		if op.Token != "" {
 			r.Header.Set("Authorization", "Bearer "+op.Token)
 		}
-		id, f := s.rt.policy.authenticate(r)
+		id, f := s.rt.policy.authenticate(r, s.rt.log)
 		if f == nil {
-			f = s.rt.conns.identify(&s.conn, id.User, seen)
+			f = arriving.identify(&s.conn, id.User)
 		}
 		if f != nil {
 			s.answer(wire.ErrorFrame(op.Ref, f.Error))
@@ -124,6 +136,7 @@ func (s *socket) hello(op wire.Op) *wire.Error {
 		s.id = id
 	}
 	s.greeted, s.client = true, op.CID
+	s.request = nil // with its credentials
 	s.stopExpiry = s.conn.expire(s.id)
 	limits := s.rt.opts.Limits
 	frame := wire.Frame{
@@ -144,8 +157,11 @@ func (s *socket) hello(op wire.Op) *wire.Error {
 // the error tells it when to come back.
 func (s *socket) turnAway(f *refusal) {
 	end := &ending{reason: f.Code, code: 4401}
-	if f.Retry {
+	switch {
+	case f.Retry:
 		end.code, end.retry = 4503, retryAfter()
+	case f.status == http.StatusInternalServerError:
+		end.code, end.retry = 1011, retryAfter()
 	}
 	s.do(func() { s.conn.cancel(end) })
 }
@@ -164,10 +180,7 @@ func (s *socket) publish(op wire.Op) *wire.Error {
 	}
 	a := attribution{user: s.id.User, client: op.CID}
 	if op.ID != "" {
-		a.id = wire.Tag(op.CID) + "." + s.id.User + "." + op.ID
-	}
-	if len(a.id) > 200 {
-		a.id = wire.Tag(a.id)
+		a.id = wire.Tag(strings.Join([]string{op.CID, s.id.User, op.Channel, op.ID}, "\n"))
 	}
 	if err := s.rt.append(s.ctx, message(op.Channel, op.Data), a); err != nil {
 		return s.failed("publish", err)
@@ -221,10 +234,10 @@ func (s *socket) member(op wire.Op) *wire.Error {
 	if err := s.allow(Join, op); err != nil {
 		return err
 	}
+	s.sessions[session.SessionKey] = session // also where join fails: it has perhaps joined
 	if err := s.rt.presence.join(s.ctx, session); err != nil {
 		return s.failed("join", err)
 	}
-	s.sessions[session.SessionKey] = session
 	return nil
 }
 

@@ -18,20 +18,22 @@ import (
 // refused: with the zero Policy the Go API works and every browser is turned
 // away. Its functions may be called concurrently.
 //
-// All ways in and out ask the policy in one place each, so that REN streams,
-// WebSockets and uploads, live and replayed events, cannot differ.
+// All ways in and out ask the policy in one place each, so that REN streams and
+// WebSockets, live and replayed events, cannot differ.
 type Policy struct {
 	// Authenticate tells who sends a request; it is called once per connection.
-	// It may block, as long as the request's context. An error refuses the
+	// It may block, as long as the request's context (5 s where the credentials
+	// come in a hello). An error refuses the
 	// request with 401; one that wraps [ErrExpired] says so, and one that wraps
 	// [ErrTemporary] asks the client to come back. For a WebSocket whose client
 	// sends a token in its hello, the request is the one that opened it, with the
 	// token as a bearer token. Nil: everyone is refused.
 	Authenticate func(*http.Request) (Identity, error)
 
-	// Allow decides about one action of a client on a channel or object. An error
-	// refuses it with 403 (see ErrTemporary); its text is logged, not shown. It
-	// may block; only this client waits. Nil: nothing is allowed.
+	// Allow decides about one action of a client. An error refuses it as forbidden
+	// (see ErrTemporary); its text is logged at debug level, not shown. It may
+	// block until its context ends after 5 s; only this client waits. Nil: nothing
+	// is allowed.
 	Allow func(context.Context, Identity, Action) error
 
 	// Grants lists what of REN an identity may see. It is called when a stream
@@ -72,15 +74,13 @@ type Verb string
 const (
 	Subscribe Verb = "subscribe" // to a channel: its messages, and its presence where asked for
 	Publish   Verb = "publish"   // to a channel
-	Join      Verb = "join"      // be present in a channel; also updates and leaves
-	Upload    Verb = "upload"    // an object
-	Delete    Verb = "delete"    // an object
+	Join      Verb = "join"      // be present in a channel, and update how
 )
 
 // Action is one thing a client wants to do.
 type Action struct {
 	Verb Verb
-	Name string // of the channel, or path of the object
+	Name string // of the channel
 }
 
 // Grant lets a REN stream carry the events of a resource domain.
@@ -112,7 +112,7 @@ func AllowAll() Policy {
 }
 
 // authenticate tells who sends r.
-func (p *Policy) authenticate(r *http.Request) (Identity, *refusal) {
+func (p *Policy) authenticate(r *http.Request, log *slog.Logger) (Identity, *refusal) {
 	if p.Authenticate == nil {
 		return Identity{}, refuse(http.StatusUnauthorized, "unauthorized", "no policy lets browsers in")
 	}
@@ -123,6 +123,7 @@ func (p *Policy) authenticate(r *http.Request) (Identity, *refusal) {
 	case errors.Is(err, ErrExpired), err == nil && expired(id):
 		return Identity{}, refuse(http.StatusUnauthorized, "expired", "credentials have expired")
 	case err != nil:
+		log.DebugContext(r.Context(), "realtime: not authenticated", "reason", err)
 		return Identity{}, refuse(http.StatusUnauthorized, "unauthorized", "not authenticated")
 	case id.User != "" && badName(id.User):
 		return Identity{}, refuse(http.StatusInternalServerError, "internal", "the server's policy returned a bad user id")
@@ -149,13 +150,13 @@ func (p *Policy) allow(ctx context.Context, log *slog.Logger, id Identity, a Act
 	case errors.Is(err, ErrTemporary), ctx.Err() != nil:
 		return unavailable()
 	default:
-		log.DebugContext(ctx, "refused", "user", id.User, "verb", a.Verb, "name", a.Name, "reason", err)
+		log.DebugContext(ctx, "realtime: refused", "user", id.User, "verb", a.Verb, "name", a.Name, "reason", err)
 		return refuse(http.StatusForbidden, "forbidden", "not allowed to %s %s", a.Verb, wire.Quote(a.Name))
 	}
 }
 
 // grants lists what of REN id may see.
-func (p *Policy) grants(ctx context.Context, id Identity) ([]Grant, *refusal) {
+func (p *Policy) grants(ctx context.Context, log *slog.Logger, id Identity) ([]Grant, *refusal) {
 	denied := refuse(http.StatusForbidden, "forbidden", "nothing is granted")
 	if p.Grants == nil {
 		return nil, denied
@@ -164,7 +165,11 @@ func (p *Policy) grants(ctx context.Context, id Identity) ([]Grant, *refusal) {
 	switch {
 	case errors.Is(err, ErrTemporary), ctx.Err() != nil:
 		return nil, unavailable()
-	case err != nil, len(grants) == 0:
+	case err != nil:
+		// A policy that grants nothing returns nothing: this looks like a fault.
+		log.WarnContext(ctx, "realtime: grants", "user", id.User, "error", err)
+		return nil, denied
+	case len(grants) == 0:
 		return nil, denied
 	}
 	return grants, nil

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
@@ -14,6 +15,11 @@ import (
 // Presence is who is where. A member of a channel is a user, however many tabs,
 // devices and servers keep it there: presence.join is sent for the first of
 // them, presence.leave for the last. It is a live roster, nothing durable.
+//
+// Its methods may be called concurrently. Beside those of the backend and of ctx
+// their errors are [ErrBadChannel], [ErrBadUser], [ErrBadClientID], [ErrTooLarge]
+// and [ErrClosed]. A Join or Leave that failed has perhaps happened; calling it
+// again is safe.
 type Presence interface {
 	// Join makes a user present in a channel, with metadata that encodes as JSON
 	// of at most [Limits].Metadata bytes and is opaque here; metadata that differs
@@ -67,6 +73,14 @@ func (rt *Realtime) Presence() Presence { return &rt.presence }
 type presence struct {
 	rt   *Realtime
 	kick chan struct{} // wakes sweep: something may end sooner than it knows
+
+	mu   sync.Mutex
+	owed []departure // that the backend did not take
+}
+
+type departure struct {
+	backend.SessionKey
+	why backend.Reason
 }
 
 func (p *presence) init(rt *Realtime) {
@@ -145,6 +159,30 @@ func (p *presence) leave(ctx context.Context, key backend.SessionKey, why backen
 	return publicError(err)
 }
 
+// leaveSurely is leave for sessions that nobody will ask about again: what fails
+// is tried again with each sweep.
+func (p *presence) leaveSurely(ctx context.Context, key backend.SessionKey, why backend.Reason, in time.Duration) {
+	err := p.leave(ctx, key, why, in)
+	if err == nil || errors.Is(err, ErrClosed) {
+		return
+	}
+	p.rt.log.Error("realtime: leave failed; trying again", "channel", key.Channel, "error", err)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.owed = append(p.owed, departure{key, why})
+}
+
+// settle tries again what is owed.
+func (p *presence) settle(ctx context.Context) {
+	p.mu.Lock()
+	owed := p.owed
+	p.owed = nil
+	p.mu.Unlock()
+	for _, d := range owed {
+		p.leaveSurely(ctx, d.SessionKey, d.why, 0)
+	}
+}
+
 func (p *presence) touch(ctx context.Context, channel, user string) {
 	if err := p.rt.backend.Touch(ctx, channel, user); err != nil && ctx.Err() == nil {
 		p.rt.log.Error("realtime: touch", "channel", channel, "error", err)
@@ -164,6 +202,7 @@ const nodeLease = 30 * time.Second
 // sweep keeps this node's lease, and ends sessions whose time is over.
 func (p *presence) sweep(ctx context.Context) {
 	for {
+		p.settle(ctx)
 		next, err := p.rt.backend.Sweep(ctx, p.rt.node, nodeLease)
 		if errors.Is(err, backend.ErrClosed) {
 			return // follow has said so

@@ -140,6 +140,16 @@ func (o *Options) withDefaults() Options {
 	return opts
 }
 
+func (o *Options) check() error {
+	least := min(o.Heartbeat, o.WriteTimeout, o.CloseGrace, o.DropGrace, o.Lease, o.History.Age, o.StreamLife-time.Second)
+	counts := min(int64(o.History.Events), o.History.Bytes, int64(o.Limits.Message), int64(o.Limits.Publish),
+		int64(o.Limits.Metadata), int64(o.Limits.Channels), int64(o.Limits.Rate), int64(o.Limits.Burst))
+	if least < 0 || counts < 0 {
+		return errors.New("realtime: an option is negative, or StreamLife is less than a second")
+	}
+	return nil
+}
+
 func set[T comparable](field *T, value T) {
 	var zero T
 	if *field == zero {
@@ -151,6 +161,9 @@ func set[T comparable](field *T, value T) {
 // history the backend has, and fails if it cannot.
 func New(policy Policy, opts *Options) (*Realtime, error) {
 	o := opts.withDefaults()
+	if err := o.check(); err != nil {
+		return nil, err
+	}
 	if policy.allowAll {
 		o.Logger.Warn("realtime: AllowAll lets everybody read and write everything; it is for demos only")
 	}
@@ -364,8 +377,9 @@ func encode(data any, limit int) (json.RawMessage, error) {
 	return raw, nil
 }
 
-// Channels lists, in order, the channels that somebody follows, that have
-// members, or that were published to in the last five minutes.
+// Channels lists, in order, the channels that somebody follows here, that have
+// members, or that were published to in the last five minutes, as far as the
+// history reaches.
 func (rt *Realtime) Channels(ctx context.Context) ([]string, error) {
 	names, err := rt.backend.PresentChannels(ctx)
 	if err != nil {
@@ -385,16 +399,23 @@ type Cursor string
 func (rt *Realtime) Cursor() Cursor { return Cursor(wire.Cursor(rt.ring.Head())) }
 
 // Close ends all connections, telling clients to come back after a random delay
-// within the time that ctx leaves (5 s if it has no deadline), then the
-// background work and the backend. When it returns, no goroutine of the library
-// is left; where ctx ended first, connections were dropped and its error is
-// returned. Calls after the first wait for it and return the same.
+// within the time that ctx leaves, then the background work and the backend. It
+// takes 5 s at most if ctx has no deadline. When it returns, no goroutine of the
+// library is left; where time ran out, connections were dropped and the error of
+// the context is returned. Calls after the first wait for it and return the same.
 func (rt *Realtime) Close(ctx context.Context) error {
 	rt.closing.Do(func() { rt.closeErr = rt.shutDown(ctx) })
 	return rt.closeErr
 }
 
+const closeTime = 5 * time.Second
+
 func (rt *Realtime) shutDown(ctx context.Context) error {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, closeTime)
+		defer cancel()
+	}
 	rt.conns.shut()
 	rt.settle(ctx)
 	err := rt.conns.drain(ctx)
@@ -411,18 +432,12 @@ const settleTime = 2 * time.Second
 func (rt *Realtime) settle(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
-	wake := make(chan struct{}, 1)
-	reader := rt.ring.NewReader(func() {
-		select {
-		case wake <- struct{}{}:
-		default:
-		}
-	})
+	reader := rt.ring.NewReader()
 	defer reader.Close()
 	reader.Subscribe(nil, ring.Topic{})
 	for last := rt.accepted.get(); rt.ring.Head().Compare(last) < 0; {
 		select {
-		case <-wake:
+		case <-reader.Wake():
 			reader.Skip()
 		case <-ctx.Done():
 			return

@@ -34,7 +34,8 @@ func (rt *Realtime) serveREN(w http.ResponseWriter, r *http.Request) {
 		refuse(http.StatusMethodNotAllowed, "method", "only GET is served here").write(w)
 		return
 	}
-	seen := rt.conns.seen()
+	arriving := rt.conns.arrive()
+	defer arriving.gone()
 	s, f := rt.newStream(r)
 	if f != nil {
 		f.write(w)
@@ -45,11 +46,11 @@ func (rt *Realtime) serveREN(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.w, s.rc = w, http.NewResponseController(w)
-	s.conn.onAbort(func() { _ = s.rc.SetWriteDeadline(time.Now()) }) // where it fails, no write is stuck
-	if f := rt.conns.add(&s.conn, s.view.id.User, seen); f != nil {
+	if f := arriving.add(&s.conn, s.view.id.User); f != nil {
 		f.write(w)
 		return
 	}
+	arriving.gone()
 	defer rt.conns.remove(&s.conn)
 	s.run()
 }
@@ -65,7 +66,6 @@ type stream struct {
 	w      http.ResponseWriter
 	rc     *http.ResponseController
 	reader *ring.Reader
-	wake   chan struct{}
 	out    []byte
 	items  []ring.Item
 	pos    backend.Position // complete up to here
@@ -83,16 +83,16 @@ func (rt *Realtime) newStream(r *http.Request) (*stream, *refusal) {
 	if f != nil {
 		return nil, f
 	}
-	id, f := rt.policy.authenticate(r)
+	id, f := rt.policy.authenticate(r, rt.log)
 	if f != nil {
 		return nil, f
 	}
-	grants, f := rt.policy.grants(r.Context(), id)
+	grants, f := rt.policy.grants(r.Context(), rt.log, id)
 	if f != nil {
 		return nil, f
 	}
 	ask.domains = domains(grants, ask.domains)
-	s := &stream{rt: rt, ask: ask, view: view{policy: &rt.policy, id: id, grants: grants}, wake: make(chan struct{}, 1)}
+	s := &stream{rt: rt, ask: ask, view: view{policy: &rt.policy, id: id, grants: grants}}
 	s.ctx, s.conn.cancel = context.WithCancelCause(r.Context())
 	return s, nil
 }
@@ -135,12 +135,8 @@ func parseREN(r *http.Request) (ask renRequest, f *refusal) {
 // waits for more.
 func (s *stream) run() {
 	defer s.conn.cancel(nil)
-	s.reader = s.rt.ring.NewReader(func() {
-		select {
-		case s.wake <- struct{}{}:
-		default:
-		}
-	})
+	s.conn.onAbort(func() { _ = s.rc.SetWriteDeadline(time.Now()) }) // where it fails, no write is stuck
+	s.reader = s.rt.ring.NewReader()
 	defer s.reader.Close()
 	h := s.w.Header()
 	h.Set("Content-Type", "text/event-stream")
@@ -162,7 +158,7 @@ func (s *stream) run() {
 			return
 		}
 		select {
-		case <-s.wake:
+		case <-s.reader.Wake():
 		case <-ping.C:
 			s.control("ren.ping", map[string]any{"ts": time.Now().UnixMilli()})
 		case <-s.ctx.Done():
@@ -230,10 +226,11 @@ func (s *stream) control(name string, members map[string]any) {
 	s.out = sse.AppendEvent(s.out, name, cursor, data)
 }
 
-const (
-	batch = 256      // events taken from the ring at once
-	burst = 64 << 10 // bytes collected before they are written
-)
+// batch is what is taken from the ring at once.
+var batch = ring.Budget{Entries: 256, Bytes: 256 << 10}
+
+// burst is how many bytes are collected before they are written.
+const burst = 64 << 10
 
 // deliver writes all there is to say, batch by batch, and returns when the
 // stream is complete.
@@ -299,7 +296,7 @@ func (s *stream) flush() error {
 		if err != nil && !errors.Is(err, http.ErrNotSupported) {
 			return err
 		}
-		if s.conn.dropped.Load() { // perhaps before the deadline was put off
+		if s.conn.isAborted() { // perhaps before the deadline was put off
 			return context.Cause(s.ctx)
 		}
 		if _, err := s.w.Write(out[:n]); err != nil {

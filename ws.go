@@ -23,7 +23,8 @@ import (
 const (
 	messageTime = 10 * time.Second // for a message, and for the hello, to be complete
 	pongTime    = 10 * time.Second // for a peer to answer a ping
-	maxErrors   = 20               // a minute
+	maxErrors   = 20               // a minute: the last of them ends the connection
+	floodFactor = 4                // times the allowed rate, refusing costs too much
 )
 
 // serveWebSocket checks a request for a WebSocket and runs it.
@@ -42,15 +43,17 @@ func (rt *Realtime) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	s := &socket{
 		rt: rt, request: r, name: rand.Text(), late: r.URL.Query().Get("auth") == "hello",
-		wake: make(chan struct{}, 1), todo: make(chan func(), 16), stopExpiry: func() bool { return false }, presence: make(map[string]bool),
+		todo: make(chan func(), 16), stopExpiry: func() bool { return false }, presence: make(map[string]bool),
 		sessions: make(map[backend.SessionKey]backend.Session),
 		pace:     rate.NewLimiter(rate.Limit(rt.opts.Limits.Rate), rt.opts.Limits.Burst),
-		errors:   rate.NewLimiter(rate.Every(time.Minute/maxErrors), maxErrors),
+		flood:    rate.NewLimiter(rate.Limit(floodFactor*rt.opts.Limits.Rate), floodFactor*rt.opts.Limits.Burst),
+		errors:   rate.NewLimiter(rate.Every(time.Minute/maxErrors), maxErrors-1),
 		view:     view{policy: &rt.policy},
 	}
-	seen := rt.conns.seen()
+	arriving := rt.conns.arrive()
+	defer arriving.gone()
 	if !s.late {
-		id, f := rt.policy.authenticate(r)
+		id, f := rt.policy.authenticate(r, rt.log)
 		if f != nil {
 			f.write(w)
 			return
@@ -59,10 +62,11 @@ func (rt *Realtime) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	s.ctx, s.conn.cancel = context.WithCancelCause(context.WithoutCancel(r.Context()))
 	defer s.conn.cancel(nil)
-	if f := rt.conns.add(&s.conn, s.id.User, seen); f != nil {
+	if f := arriving.add(&s.conn, s.id.User); f != nil {
 		f.write(w)
 		return
 	}
+	arriving.gone()
 	defer rt.conns.remove(&s.conn)
 	ws, err := wsconn.Accept(w, r, wsconn.Options{
 		Subprotocol: wire.Subprotocol, ReadLimit: int64(rt.opts.Limits.Message),
@@ -124,7 +128,6 @@ type socket struct {
 	name    string // in session keys
 	group   errgroup.Group
 	todo    chan func()
-	wake    chan struct{}
 
 	// the reader's
 	id         Identity
@@ -132,7 +135,8 @@ type socket struct {
 	greeted    bool
 	stopExpiry func() bool
 	client     string
-	pace       *rate.Limiter
+	pace       *rate.Limiter // beyond it operations are refused
+	flood      *rate.Limiter // beyond it the connection is closed
 	errors     *rate.Limiter
 	sessions   map[backend.SessionKey]backend.Session
 
@@ -151,17 +155,13 @@ func (s *socket) run() {
 	// The reader has to go on until the closing handshake is over, so it does not
 	// end with s.ctx, but with the connection.
 	s.conn.onAbort(s.ws.Drop)
-	s.reader = s.rt.ring.NewReader(func() {
-		select {
-		case s.wake <- struct{}{}:
-		default:
-		}
-	})
+	s.reader = s.rt.ring.NewReader()
 	defer s.reader.Close()
 	s.group.Go(func() error {
 		defer stopReading()
 		s.guard(s.write)
-		s.close()
+		s.guard(s.close)
+		s.ws.Drop() // where nothing has closed it
 		return nil
 	})
 	hello := time.AfterFunc(messageTime, func() {
@@ -212,7 +212,7 @@ func (s *socket) write() error {
 		select {
 		case f := <-s.todo:
 			f()
-		case <-s.wake:
+		case <-s.reader.Wake():
 		case <-ping.C:
 			s.ping()
 		case <-s.ctx.Done():
@@ -223,7 +223,9 @@ func (s *socket) write() error {
 
 // deliver writes what there is to say: answers, and a batch of events.
 func (s *socket) deliver() (more bool, err error) {
-	s.answers()
+	if err := s.answers(); err != nil {
+		return false, err
+	}
 	s.items, s.pos, more = s.reader.Next(s.items[:0], batch)
 	for _, it := range s.items {
 		if it.Entry == nil {
@@ -242,15 +244,21 @@ func (s *socket) deliver() (more bool, err error) {
 }
 
 // answers does what the reader has handed over so far.
-func (s *socket) answers() {
+func (s *socket) answers() error {
 	for range cap(s.todo) {
 		select {
 		case f := <-s.todo:
 			f()
 		default:
-			return
+			return nil
+		}
+		if len(s.out) >= burst { // rosters are large
+			if err := s.flush(); err != nil {
+				return err
+			}
 		}
 	}
+	return nil
 }
 
 func (s *socket) event(e *ring.Entry) {
@@ -315,7 +323,7 @@ func (s *socket) ping() {
 }
 
 // close ends the connection the way its context ended.
-func (s *socket) close() {
+func (s *socket) close() error {
 	var end *ending
 	var told *wsconn.CloseError
 	switch cause := context.Cause(s.ctx); {
@@ -328,12 +336,12 @@ func (s *socket) close() {
 		_ = s.flush() // the client is gone, or is told
 		s.ws.Close(end.code, end.reason)
 	case errors.As(cause, &told):
-		s.answers() // the error that leads to it among them
-		_ = s.flush()
+		if s.answers() == nil { // the error that leads to it among them
+			_ = s.flush()
+		}
 		s.ws.Close(told.Code, told.Reason)
-	default:
-		s.ws.Drop()
 	}
+	return nil
 }
 
 // state returns the roster of a channel.
@@ -360,6 +368,9 @@ func (s *socket) subscribe(op wire.Op) {
 	default:
 		start := s.reader.Subscribe(parseSince(op.Since), ring.Channel(op.Channel))
 		frame.State, frame.Reason, frame.Cursor = string(start.State), string(start.Reason), wire.Cursor(start.Pos)
+		if start.Pos.Compare(s.pos) < 0 {
+			s.pos = start.Pos // what is between has to be read again, for this channel
+		}
 	}
 	if !op.Presence || frame.State == string(ring.Resumed) && !again {
 		s.presence[op.Channel] = op.Presence
@@ -409,10 +420,7 @@ func (s *socket) leaveAll() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), 5*time.Second)
 	defer cancel()
 	for key := range s.sessions {
-		if err := s.rt.presence.leave(ctx, key, why, grace); err != nil {
-			// the lease of this node ends it later
-			s.rt.log.Error("realtime: leave", "channel", key.Channel, "error", err)
-		}
+		s.rt.presence.leaveSurely(ctx, key, why, grace)
 	}
 }
 

@@ -1,6 +1,10 @@
 package memory
 
-import "time"
+import (
+	"time"
+
+	"github.com/maravilla-realtime/realtime/internal/queue"
+)
 
 const (
 	// rememberFor is the promise of [backend.Log.Append].
@@ -14,7 +18,7 @@ const (
 type recentIDs struct {
 	max   int
 	seqs  map[string]uint64
-	order queue[storedID]
+	order queue.Queue[storedID]
 }
 
 type storedID struct {
@@ -28,7 +32,7 @@ func newRecentIDs(max int) recentIDs {
 
 // find returns the sequence number of id, if it is remembered at now.
 func (r *recentIDs) find(id string, now time.Duration) (uint64, bool) {
-	for r.order.len() > 0 && now-r.order.at(0).at > rememberFor {
+	for r.order.Len() > 0 && now-r.order.At(0).at > rememberFor {
 		r.forgetOldest()
 	}
 	seq, ok := r.seqs[id]
@@ -37,13 +41,13 @@ func (r *recentIDs) find(id string, now time.Duration) (uint64, bool) {
 
 // add remembers id, which is not remembered yet.
 func (r *recentIDs) add(id string, seq uint64, now time.Duration) {
-	if r.order.len() == r.max {
+	if r.order.Len() == r.max {
 		r.forgetOldest()
 	}
 	r.seqs[id] = seq
-	r.order.push(storedID{id, now})
+	r.order.Push(storedID{id, now})
 }
 
 func (r *recentIDs) forgetOldest() {
-	delete(r.seqs, r.order.pop().id)
+	delete(r.seqs, r.order.Pop().id)
 }

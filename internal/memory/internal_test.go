@@ -5,26 +5,6 @@ import (
 	"testing"
 )
 
-func TestQueue(t *testing.T) {
-	var q queue[int]
-	pushed, popped := 0, 0
-	for round := range 50 {
-		for range round {
-			q.push(pushed)
-			pushed++
-		}
-		for range round / 2 {
-			if got := q.pop(); got != popped {
-				t.Fatalf("popped %d, want %d", got, popped)
-			}
-			popped++
-		}
-		if q.len() != pushed-popped || q.len() > 0 && *q.at(q.len() - 1) != pushed-1 {
-			t.Fatalf("the length is %d after %d pushes and %d pops", q.len(), pushed, popped)
-		}
-	}
-}
-
 func TestOldestIDsAreForgottenFirst(t *testing.T) {
 	r := newRecentIDs(3)
 	for i := range 5 {

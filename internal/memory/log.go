@@ -9,6 +9,7 @@ import (
 	"unsafe"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/queue"
 )
 
 // maxBatch bounds what a follower takes at once, and so how long it holds the
@@ -26,7 +27,7 @@ type eventLog struct {
 
 	mu        sync.Mutex
 	closed    bool
-	kept      queue[kept]
+	kept      queue.Queue[kept]
 	last      mark // of the newest record
 	floor     mark // of the newest record that is no longer kept
 	ids       recentIDs
@@ -110,7 +111,7 @@ func (l *eventLog) store(e backend.Entry, now time.Duration) {
 	l.last.seq++
 	l.last.bytes += size(&e)
 	record := &backend.Record{Entry: e, Pos: l.position(l.last.seq)}
-	l.kept.push(kept{record, l.last.bytes, now})
+	l.kept.Push(kept{record, l.last.bytes, now})
 	if e.ID != "" {
 		l.ids.add(e.ID, l.last.seq, now)
 	}
@@ -129,19 +130,19 @@ func size(e *backend.Entry) int64 {
 // slowest at the given mark, has still to take.
 func (l *eventLog) evict(now time.Duration, slowest mark) {
 	for l.floor.seq < slowest.seq {
-		oldest := l.kept.at(0)
+		oldest := l.kept.At(0)
 		if !l.overLimits() && now-oldest.at <= l.limits.Age {
 			return
 		}
 		l.floor = mark{oldest.record.Pos.Seq, oldest.bytes}
-		l.kept.pop()
+		l.kept.Pop()
 	}
 }
 
 // overLimits allows the newest record any size.
 func (l *eventLog) overLimits() bool {
-	return l.kept.len() > l.limits.Records ||
-		l.last.bytes-l.floor.bytes > l.limits.Bytes && l.kept.len() > 1
+	return l.kept.Len() > l.limits.Records ||
+		l.last.bytes-l.floor.bytes > l.limits.Bytes && l.kept.Len() > 1
 }
 
 // slowest returns how far every follower has come.
@@ -303,7 +304,7 @@ func (l *eventLog) between(from, to uint64) []*backend.Record {
 	records := make([]*backend.Record, to-from)
 	skip := int(from - l.floor.seq)
 	for i := range records {
-		records[i] = l.kept.at(skip + i).record
+		records[i] = l.kept.At(skip + i).record
 	}
 	return records
 }
@@ -313,7 +314,7 @@ func (l *eventLog) mark(seq uint64) mark {
 	if seq == l.floor.seq {
 		return l.floor
 	}
-	return mark{seq, l.kept.at(int(seq-l.floor.seq) - 1).bytes}
+	return mark{seq, l.kept.At(int(seq-l.floor.seq) - 1).bytes}
 }
 
 func (l *eventLog) position(seq uint64) backend.Position {

@@ -3,15 +3,17 @@ package ring
 import (
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/queue"
 )
 
 // Reader is one connection's set of subscriptions. Its methods are for one
 // goroutine, the connection's owner.
 type Reader struct {
 	ring *Ring
-	wake func()
+	wake chan struct{} // holds one
 	subs []*subscription
 
 	mu    sync.Mutex
@@ -39,15 +41,21 @@ func (s *subscription) mark() {
 	}
 	rd.mu.Unlock()
 	if first {
-		rd.wake()
+		select {
+		case rd.wake <- struct{}{}:
+		default: // it will find this as well
+		}
 	}
 }
 
-// NewReader returns a reader without subscriptions. wake is called when there is
-// something to read after there was nothing; it must not block.
-func (r *Ring) NewReader(wake func()) *Reader {
-	return &Reader{ring: r, wake: wake}
+// NewReader returns a reader without subscriptions.
+func (r *Ring) NewReader() *Reader {
+	return &Reader{ring: r, wake: make(chan struct{}, 1)}
 }
+
+// Wake returns a channel that receives when there is something to read after
+// there was nothing.
+func (rd *Reader) Wake() <-chan struct{} { return rd.wake }
 
 // State says how a subscription begins.
 type State string
@@ -73,6 +81,7 @@ func (rd *Reader) Subscribe(since *backend.Position, topics ...Topic) Start {
 	r := rd.ring
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.evict(time.Now()) // where nothing is put, nothing else enforces the age
 	start := Start{State: Fresh, Pos: r.pos(r.head)}
 	if since != nil {
 		start.State, start.Reason = Resumed, r.missing(*since, topics)
@@ -90,7 +99,7 @@ func (rd *Reader) Subscribe(since *backend.Position, topics ...Topic) Start {
 		}
 		t.subs[s] = struct{}{}
 		rd.subs = append(rd.subs, s)
-		if d := r.list(t); behind(d, s.after) < d.len() {
+		if d := r.list(t); behind(d, s.after) < d.Len() {
 			s.mark()
 		}
 	}
@@ -156,11 +165,18 @@ type Item struct {
 	Pos    backend.Position
 }
 
+// Budget bounds what one call of [Reader.Next] returns, so that a reader that
+// stalls with it holds little that the ring has let go of.
+type Budget struct {
+	Entries int
+	Bytes   int64
+}
+
 // Next appends to items what follows the reader's cursors, in log order and
-// resets first, and moves the cursors: at most limit entries a subscription.
-// more says that there is more to read at once; otherwise the reader will be
-// woken. In both cases it is complete up to pos.
-func (rd *Reader) Next(items []Item, limit int) (_ []Item, pos backend.Position, more bool) {
+// resets first, and moves the cursors. The budget may be exceeded by one entry
+// for each subscription. more says that there is more to read at once; otherwise
+// the reader will be woken. In both cases it is complete up to pos.
+func (rd *Reader) Next(items []Item, budget Budget) (_ []Item, pos backend.Position, more bool) {
 	r := rd.ring
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -168,13 +184,14 @@ func (rd *Reader) Next(items []Item, limit int) (_ []Item, pos backend.Position,
 	defer rd.mu.Unlock()
 
 	// All subscriptions are read up to the same place, the earliest at which the
-	// limit stops one of them, so that the reader as a whole is complete up to it.
+	// budget stops one of them, so that the reader as a whole is complete up to it.
 	upto := r.head
+	if n := len(rd.dirty); n > 1 {
+		budget = Budget{budget.Entries / n, budget.Bytes / int64(n)}
+	}
 	for _, s := range rd.dirty {
 		if !s.gone && !s.outrun() {
-			if d, i := s.unread(); i+limit < d.len() {
-				upto = min(upto, d.at(i+limit-1).Pos.Seq)
-			}
+			upto = min(upto, s.stop(budget, upto))
 		}
 	}
 	// A reset comes before whatever has a cursor behind the place it tells of.
@@ -191,11 +208,11 @@ func (rd *Reader) Next(items []Item, limit int) (_ []Item, pos backend.Position,
 			continue
 		}
 		d, i := s.unread()
-		for ; i < d.len() && d.at(i).Pos.Seq <= upto; i++ {
-			items = append(items, Item{Topic: s.topic.Topic, Entry: d.at(i), Pos: d.at(i).Pos})
+		for ; i < d.Len() && d.At(i).Pos.Seq <= upto; i++ {
+			items = append(items, Item{Topic: s.topic.Topic, Entry: d.At(i), Pos: d.At(i).Pos})
 		}
 		s.after = max(s.after, upto)
-		if i < d.len() {
+		if i < d.Len() {
 			s.dirty = true
 			left = append(left, s)
 		}
@@ -223,9 +240,22 @@ func (rd *Reader) Skip() {
 
 // unread returns the entries of the topic and the index of the first behind the
 // cursor.
-func (s *subscription) unread() (*deque[*Entry], int) {
+func (s *subscription) unread() (*queue.Queue[*Entry], int) {
 	d := s.reader.ring.list(s.topic)
 	return d, behind(d, s.after)
+}
+
+// stop returns the place where the budget stops the subscription, at the latest
+// upto.
+func (s *subscription) stop(budget Budget, upto uint64) uint64 {
+	for d, i := s.unread(); i < d.Len() && d.At(i).Pos.Seq < upto; i++ {
+		budget.Entries--
+		budget.Bytes -= d.At(i).size.Load()
+		if (budget.Entries <= 0 || budget.Bytes <= 0) && i+1 < d.Len() {
+			return d.At(i).Pos.Seq
+		}
+	}
+	return upto
 }
 
 // outrun reports whether the reader was so slow that what follows its cursor was

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/queue"
 )
 
 // Limits bound the history. The oldest entries go first.
@@ -63,18 +64,18 @@ type Ring struct {
 	mu      sync.RWMutex
 	epoch   uint64
 	head    uint64 // seq of the newest entry, or of the one before the first to come
-	entries deque[*Entry]
+	entries queue.Queue[*Entry]
 	topics  map[Topic]*topic
 	// graves lists the entries evicted last, so that a topic can remember its
 	// newest evicted seq after its last entry and subscriber are gone. What is
 	// not known of a topic any more is assumed: evicted up to floor.
-	graves deque[grave]
+	graves queue.Queue[grave]
 	floor  uint64
 }
 
 type topic struct {
 	Topic
-	entries deque[*Entry]
+	entries queue.Queue[*Entry]
 	evicted uint64 // seq of the newest entry that is not in the ring any more
 	used    int64  // when the newest entry happened, in milliseconds since the Unix epoch
 	subs    map[*subscription]struct{}
@@ -93,16 +94,16 @@ func New(limits Limits, pos backend.Position) *Ring {
 }
 
 func (r *Ring) restart(pos backend.Position) {
-	for r.entries.len() > 0 {
-		r.entries.pop().leave()
+	for r.entries.Len() > 0 {
+		r.entries.Pop().leave()
 	}
 	r.epoch, r.head, r.floor = pos.Epoch, pos.Seq, pos.Seq
-	r.graves = deque[grave]{}
+	r.graves = queue.Queue[grave]{}
 	old := r.topics
 	r.topics = map[Topic]*topic{{}: {evicted: pos.Seq}}
 	for name, t := range old {
 		if len(t.subs) > 0 || t.kind == everything {
-			t.entries, t.evicted = deque[*Entry]{}, pos.Seq
+			t.entries, t.evicted = queue.Queue[*Entry]{}, pos.Seq
 			r.topics[name] = t
 		}
 	}
@@ -134,7 +135,7 @@ func (r *Ring) Put(recs []*backend.Record) {
 		}
 		r.head = rec.Pos.Seq
 		e := newEntry(rec, &r.bytes)
-		r.entries.push(e)
+		r.entries.Push(e)
 		r.topics[Topic{}].wake()
 		r.add(e, Domain(rec.Event.Resource))
 		if rec.Event.Channel != "" {
@@ -146,7 +147,7 @@ func (r *Ring) Put(recs []*backend.Record) {
 
 func (r *Ring) add(e *Entry, name Topic) {
 	t := r.topic(name)
-	t.entries.push(e)
+	t.entries.Push(e)
 	if e.Event.Resource != "presence" {
 		t.used = e.Event.UnixMilli
 	}
@@ -195,12 +196,12 @@ func (r *Ring) reset(pos backend.Position, why Reason) {
 
 func (r *Ring) evict(now time.Time) {
 	oldest := now.Add(-r.limits.Age).UnixMilli()
-	for r.entries.len() > 0 {
-		e := r.entries.at(0)
-		if r.entries.len() <= r.limits.Records && r.bytes.Load() <= r.limits.Bytes && e.Event.UnixMilli >= oldest {
+	for r.entries.Len() > 0 {
+		e := r.entries.At(0)
+		if r.entries.Len() <= r.limits.Records && r.bytes.Load() <= r.limits.Bytes && e.Event.UnixMilli >= oldest {
 			return
 		}
-		r.bury(r.entries.pop())
+		r.bury(r.entries.Pop())
 	}
 }
 
@@ -211,13 +212,13 @@ func (r *Ring) bury(e *Entry) {
 	g := grave{seq: seq, domain: r.topics[Domain(e.Event.Resource)], channel: r.topics[Channel(e.Event.Channel)]}
 	for _, t := range []*topic{g.domain, g.channel} {
 		if t != nil {
-			t.entries.pop()
+			t.entries.Pop()
 			t.evicted = seq
 		}
 	}
-	r.graves.push(g)
-	if r.graves.len() > r.limits.Records {
-		g = r.graves.pop()
+	r.graves.Push(g)
+	if r.graves.Len() > r.limits.Records {
+		g = r.graves.Pop()
 		r.floor = g.seq
 		r.forget(g.domain)
 		r.forget(g.channel)
@@ -227,14 +228,14 @@ func (r *Ring) bury(e *Entry) {
 // forget drops what is known of a topic that nobody needs: no entries, no
 // subscribers, and evicted no later than what is assumed of any topic.
 func (r *Ring) forget(t *topic) {
-	if t != nil && t.kind != everything && t.entries.len() == 0 && len(t.subs) == 0 && t.evicted <= r.floor &&
+	if t != nil && t.kind != everything && t.entries.Len() == 0 && len(t.subs) == 0 && t.evicted <= r.floor &&
 		r.topics[t.Topic] == t {
 		delete(r.topics, t.Topic)
 	}
 }
 
 // list returns the entries that a topic's subscriptions read.
-func (r *Ring) list(t *topic) *deque[*Entry] {
+func (r *Ring) list(t *topic) *queue.Queue[*Entry] {
 	if t.kind == everything {
 		return &r.entries
 	}
@@ -242,11 +243,11 @@ func (r *Ring) list(t *topic) *deque[*Entry] {
 }
 
 // behind returns the index of the first entry behind seq.
-func behind(d *deque[*Entry], seq uint64) int {
-	if d.len() == 0 || d.at(d.len()-1).Pos.Seq <= seq {
-		return d.len()
+func behind(d *queue.Queue[*Entry], seq uint64) int {
+	if d.Len() == 0 || d.At(d.Len()-1).Pos.Seq <= seq {
+		return d.Len()
 	}
-	return sort.Search(d.len(), func(i int) bool { return d.at(i).Pos.Seq > seq })
+	return sort.Search(d.Len(), func(i int) bool { return d.At(i).Pos.Seq > seq })
 }
 
 // Channels lists the channels that somebody subscribes to, or that were

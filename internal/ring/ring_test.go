@@ -32,7 +32,7 @@ func newRing(limits Limits) *Ring { return New(limits, *at(0)) }
 func drain(rd *Reader, limit int) (got []string) {
 	for more := true; more; {
 		var items []Item
-		items, _, more = rd.Next(nil, limit)
+		items, _, more = rd.Next(nil, Budget{limit, 1 << 40})
 		for _, it := range items {
 			if it.Entry == nil {
 				got = append(got, fmt.Sprintf("%s@%d", it.Reason, it.Pos.Seq))
@@ -55,20 +55,51 @@ func expect(t *testing.T, what string, got, want any) {
 
 func TestOnlyTheTopicsOfAnEventAreWoken(t *testing.T) {
 	r := newRing(roomy)
-	woken := map[string]int{}
+	readers := map[string]*Reader{}
 	for name, topic := range map[string]Topic{"all": {}, "kv": Domain("kv"), "realtime": Domain("realtime"), "a": Channel("a"), "b": Channel("b")} {
-		r.NewReader(func() { woken[name]++ }).Subscribe(nil, topic)
+		readers[name] = r.NewReader()
+		readers[name].Subscribe(nil, topic)
+	}
+	woken := func() (names []string) {
+		for name, rd := range readers {
+			select {
+			case <-rd.Wake():
+				names = append(names, name)
+			default:
+			}
+		}
+		slices.Sort(names)
+		return names
 	}
 	r.fill(record(1, "realtime", "a"))
-	expect(t, "woken", woken, map[string]int{"all": 1, "realtime": 1, "a": 1})
+	expect(t, "woken", woken(), []string{"a", "all", "realtime"})
 	r.fill(record(2, "realtime", "a"))
-	expect(t, "woken again before they read", woken, map[string]int{"all": 1, "realtime": 1, "a": 1})
+	expect(t, "woken again before they read", woken(), []string(nil))
+	readers["a"].Next(nil, Budget{9, 1 << 20})
+	r.fill(record(3, "realtime", "a"))
+	expect(t, "woken again after one has read", woken(), []string{"a"})
+}
+
+// What a stalled reader holds is bounded in bytes as well.
+func TestBudget(t *testing.T) {
+	r := newRing(roomy)
+	rd := r.NewReader()
+	rd.Subscribe(nil, Channel("a"), Channel("b"))
+	for seq := range uint64(20) {
+		rec := record(seq+1, "realtime", []string{"a", "b"}[seq%2])
+		rec.Event.Data = make([]byte, 1000)
+		r.fill(rec)
+	}
+	items, pos, more := rd.Next(nil, Budget{100, 5000})
+	if len(items) != 3 || pos.Seq != 3 || !more { // "a" stops at its second
+		t.Errorf("%d items up to %d, more: %v", len(items), pos.Seq, more)
+	}
 }
 
 func TestAReaderOfSeveralTopicsReadsInLogOrder(t *testing.T) {
 	for limit := 1; limit < 10; limit++ {
 		r := newRing(roomy)
-		rd := r.NewReader(func() {})
+		rd := r.NewReader()
 		rd.Subscribe(nil, Domain("kv"), Domain("db"))
 		for seq, resource := range []string{"kv", "kv", "kv", "db", "other", "kv", "db", "db", "db", "kv"} {
 			r.fill(record(uint64(seq+1), resource, ""))
@@ -81,7 +112,7 @@ func TestAReaderOfSeveralTopicsReadsInLogOrder(t *testing.T) {
 // however the reader is interrupted.
 func TestPositionIsComplete(t *testing.T) {
 	r := newRing(roomy)
-	rd := r.NewReader(func() {})
+	rd := r.NewReader()
 	rd.Subscribe(nil, Channel("a"), Channel("b"))
 	for seq := range uint64(20) {
 		r.fill(record(seq+1, "realtime", []string{"a", "b", "b", "b"}[seq%4]))
@@ -90,7 +121,7 @@ func TestPositionIsComplete(t *testing.T) {
 	for more := true; more; {
 		var items []Item
 		var pos backend.Position
-		items, pos, more = rd.Next(nil, 3)
+		items, pos, more = rd.Next(nil, Budget{3, 1 << 40})
 		for _, it := range items {
 			if it.Entry.Pos.Seq != seen+1 {
 				t.Fatalf("got %d after %d", it.Entry.Pos.Seq, seen)
@@ -102,7 +133,7 @@ func TestPositionIsComplete(t *testing.T) {
 		}
 	}
 	r.fill(record(21, "kv", ""))
-	if _, pos, _ := rd.Next(nil, 3); pos.Seq != 21 {
+	if _, pos, _ := rd.Next(nil, Budget{3, 1 << 40}); pos.Seq != 21 {
 		t.Errorf("a quiet reader is complete up to %d, want 21", pos.Seq)
 	}
 }
@@ -135,7 +166,7 @@ func TestStart(t *testing.T) {
 		{"newer epoch", &backend.Position{Epoch: epoch + 1, Seq: 9}, []Topic{{}}, Start{State: Reset, Reason: Unknown, Pos: *at(10)}},
 		{"zero", &backend.Position{}, []Topic{{}}, Start{State: Reset, Reason: Epoch, Pos: *at(10)}},
 	} {
-		rd := r.NewReader(func() {})
+		rd := r.NewReader()
 		expect(t, test.name, rd.Subscribe(test.since, test.topics...), test.want)
 		rd.Close()
 	}
@@ -150,7 +181,7 @@ func TestBounds(t *testing.T) {
 		for seq := range uint64(10) {
 			r.fill(record(seq+1, "kv", ""))
 		}
-		if n := r.entries.len(); n != 3 {
+		if n := r.entries.Len(); n != 3 {
 			t.Errorf("%s: %d entries", name, n)
 		}
 	}
@@ -158,7 +189,7 @@ func TestBounds(t *testing.T) {
 	old := record(1, "kv", "")
 	old.Event.UnixMilli -= time.Hour.Milliseconds()
 	r.fill(old, record(2, "kv", ""))
-	if n := r.entries.len(); n != 1 {
+	if n := r.entries.Len(); n != 1 {
 		t.Errorf("age: %d entries", n)
 	}
 }
@@ -166,7 +197,7 @@ func TestBounds(t *testing.T) {
 func TestEncodedOnceAndCharged(t *testing.T) {
 	r := newRing(Limits{Records: 2, Bytes: 1 << 40, Age: time.Hour})
 	r.fill(record(1, "kv", ""))
-	e := r.entries.at(0)
+	e := r.entries.At(0)
 	before, times := r.bytes.Load(), 0
 	var wg sync.WaitGroup
 	for range 16 {
@@ -186,6 +217,16 @@ func TestEncodedOnceAndCharged(t *testing.T) {
 	}
 }
 
+func TestAgeIsEnforcedWhereNothingHappens(t *testing.T) {
+	r := newRing(Limits{Records: 1 << 20, Bytes: 1 << 40, Age: time.Minute})
+	rec := record(1, "kv", "")
+	r.fill(rec)
+	rec.Event.UnixMilli -= time.Hour.Milliseconds() // as if it had been there for so long
+	if start := r.NewReader().Subscribe(at(0), Domain("kv")); start.State != Reset {
+		t.Errorf("what is too old is replayed: %+v", start)
+	}
+}
+
 // What a ring remembers of channels that come and go is bounded.
 func TestForgetsChannels(t *testing.T) {
 	const keep = 100
@@ -193,7 +234,7 @@ func TestForgetsChannels(t *testing.T) {
 	for seq := range uint64(50 * keep) {
 		name := fmt.Sprint("room:", seq)
 		r.fill(record(seq+1, "realtime", name))
-		rd := r.NewReader(func() {})
+		rd := r.NewReader()
 		rd.Subscribe(nil, Channel(name), Channel(name+":never"))
 		rd.Close()
 	}
@@ -229,7 +270,7 @@ func TestReset(t *testing.T) {
 		}, []string{"epoch@0", "1"}},
 	} {
 		r := newRing(roomy)
-		rd := r.NewReader(func() {})
+		rd := r.NewReader()
 		r.fill(record(1, "kv", ""))
 		rd.Subscribe(nil, Domain("kv"))
 		r.fill(record(2, "kv", ""))
@@ -240,7 +281,7 @@ func TestReset(t *testing.T) {
 
 func TestASlowReaderIsToldOnceAndGoesOn(t *testing.T) {
 	r := newRing(Limits{Records: 5, Bytes: 1 << 40, Age: time.Hour})
-	rd := r.NewReader(func() {})
+	rd := r.NewReader()
 	rd.Subscribe(nil, Channel("a"))
 	for seq := range uint64(20) {
 		r.fill(record(seq+1, "realtime", "a"))
@@ -252,7 +293,7 @@ func TestASlowReaderIsToldOnceAndGoesOn(t *testing.T) {
 
 func TestUnsubscribe(t *testing.T) {
 	r := newRing(roomy)
-	rd := r.NewReader(func() {})
+	rd := r.NewReader()
 	rd.Subscribe(nil, Channel("a"), Channel("b"))
 	r.fill(record(1, "realtime", "a"), record(2, "realtime", "b"))
 	rd.Unsubscribe(Channel("a"))
@@ -331,7 +372,7 @@ func (m *model) put() {
 }
 
 func (m *model) come(t *testing.T) {
-	r := &modelReader{reader: m.ring.NewReader(func() {})}
+	r := &modelReader{reader: m.ring.NewReader()}
 	var since *backend.Position
 	if len(m.away) > 0 && m.rnd.IntN(3) > 0 {
 		i := m.rnd.IntN(len(m.away))
@@ -373,7 +414,7 @@ func (m *model) behind(topics []Topic, seq uint64) (seqs []uint64) {
 }
 
 func (m *model) read(t *testing.T, r *modelReader, limit int) {
-	items, pos, more := r.reader.Next(nil, limit)
+	items, pos, more := r.reader.Next(nil, Budget{limit, 1 << 40})
 	var lost []Topic
 	for len(items) > 0 && items[0].Entry == nil {
 		lost = append(lost, items[0].Topic)

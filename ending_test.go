@@ -1,0 +1,279 @@
+package realtime_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/backend"
+)
+
+// A host's fault while connections are closing must not take the process with
+// it, which a panic in a goroutine of the library's own would.
+func TestPanicInSeeWhileClosing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := open()
+		p.See = func(_ realtime.Identity, ev realtime.RenEvent) bool {
+			if string(ev.Data) == `"fault"` {
+				panic("host's fault")
+			}
+			return true
+		}
+		h := start(t, p, nil)
+		s := h.dialStalled(get("/realtime"))
+		s.send(`{"op":"hello","cid":"` + tab1 + `"}`)
+		s.send(`{` + since("room", string(h.Cursor())) + `}`)
+		synctest.Wait() // the server is stuck in writing its hello
+		h.publish("room", "fault")
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		time.AfterFunc(time.Second, func() { _, _ = io.Copy(io.Discard, s.net) }) // when Close is under way
+		_ = h.Close(ctx)
+		if !strings.Contains(h.logs.String(), "host's fault") {
+			t.Error("the fault is not in the log")
+		}
+	})
+}
+
+// A loop that is behind ends as well.
+func TestEventsEndsWhileBehind(t *testing.T) {
+	for name, end := range map[string]func(*host, context.CancelFunc){
+		"context": func(_ *host, cancel context.CancelFunc) { cancel() },
+		"Close":   func(h *host, _ context.CancelFunc) { go h.Close(context.Background()) },
+	} {
+		bubble(t, name, func(t *testing.T) {
+			h := start(t, open(), nil)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			after := h.Cursor()
+			for range 1000 {
+				h.emit(realtime.KVPut("n", "k"))
+			}
+			var last error
+			n := 0
+			for _, err := range h.Events(ctx, realtime.EventMatch{}, after) {
+				if last = err; n == 10 {
+					end(h, cancel)
+				}
+				n++
+				time.Sleep(time.Second)
+			}
+			if n > 20 || !errors.Is(last, context.Canceled) && !errors.Is(last, realtime.ErrClosed) {
+				t.Errorf("ended with %v after %d events", last, n)
+			}
+		})
+	}
+}
+
+// Close ends in time though a client with a large backlog reads slowly and the
+// caller gave no deadline.
+func TestCloseWithoutDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, open(), nil)
+		s := h.renStalled(get("/ren"))
+		for range 4000 {
+			h.publish("room", strings.Repeat("x", 1500))
+		}
+		stop := make(chan struct{})
+		var reading sync.WaitGroup
+		reading.Go(func() {
+			for buf := make([]byte, 16<<10); ; time.Sleep(4 * time.Second) {
+				if _, err := io.ReadFull(s.resp.Body, buf); err != nil {
+					return
+				}
+			}
+		})
+		began := time.Now()
+		err := h.Close(context.Background())
+		if took := time.Since(began); took > 6*time.Second || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Close returned %v after %v", err, took)
+		}
+		close(stop)
+		reading.Wait()
+	})
+}
+
+// A stream's life is bounded however slowly it is read, since its grants are as
+// old as it is.
+func TestASlowStreamIsRotated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, open(), &realtime.Options{StreamLife: 10 * time.Second})
+		s := h.renStalled(get("/ren"))
+		for range 4000 {
+			h.publish("room", strings.Repeat("x", 1500))
+		}
+		began := time.Now()
+		for buf := make([]byte, 16<<10); ; time.Sleep(time.Second) {
+			if _, err := io.ReadFull(s.resp.Body, buf); err != nil {
+				break
+			}
+		}
+		if life := time.Since(began); life > 40*time.Second { // it had 256 KiB on the way
+			t.Errorf("the stream lived %v", life)
+		}
+	})
+}
+
+// When a handler has returned, its writer belongs to the server again.
+func TestRevokeTouchesNoStreamThatHasEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := prepare(t, open(), nil)
+		inner := h.handler
+		var ended, touched atomic.Bool
+		h.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/ren" {
+				inner.ServeHTTP(w, r)
+				return
+			}
+			inner.ServeHTTP(&deadlines{ResponseWriter: w, set: func() { touched.Store(touched.Load() || ended.Load()) }}, r)
+			ended.Store(true)
+		})
+		h.serve()
+		stream := h.ren(get("/ren", "Authorization", "Bearer ada"))
+		h.dialStalled(get("/realtime", "Authorization", "Bearer ada")).send(`{"op":"hello","cid":"` + tab1 + `"}`)
+		synctest.Wait()
+		if err := h.Revoke(t.Context(), "ada"); err != nil {
+			t.Error(err)
+		}
+		stream.rest()
+		time.Sleep(time.Minute)
+		if !ended.Load() || touched.Load() {
+			t.Errorf("the stream has ended: %v; its writer was touched behind it: %v", ended.Load(), touched.Load())
+		}
+	})
+}
+
+type deadlines struct {
+	http.ResponseWriter
+	set func()
+}
+
+func (d *deadlines) Unwrap() http.ResponseWriter { return d.ResponseWriter }
+
+func (d *deadlines) SetWriteDeadline(at time.Time) error {
+	d.set()
+	return http.NewResponseController(d.ResponseWriter).SetWriteDeadline(at)
+}
+
+// Who is revoked while being authenticated does not get in on the old answer, and
+// nobody else is turned away for it.
+func TestRevokeWhileArriving(t *testing.T) {
+	for revoked, want := range map[string]int{"ada": http.StatusServiceUnavailable, "bob": http.StatusOK} {
+		bubble(t, revoked, func(t *testing.T) {
+			p := open()
+			inner := p.Authenticate
+			p.Authenticate = func(r *http.Request) (realtime.Identity, error) {
+				id, err := inner(r)
+				time.Sleep(time.Second)
+				return id, err
+			}
+			h := start(t, p, nil)
+			time.AfterFunc(time.Second/2, func() { _ = h.Revoke(context.Background(), revoked) })
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			resp := h.do(ctx, get("/ren", "Authorization", "Bearer ada"))
+			if resp.StatusCode != want {
+				t.Errorf("%s, want %d", resp.Status, want)
+			}
+		})
+	}
+}
+
+// shaky is a backend whose presence fails as an engine across a network may: it
+// does what it is asked and cannot say so, or does nothing for a while.
+type shaky struct {
+	backend.Backend
+	joins, leaves atomic.Bool
+}
+
+func (b *shaky) Join(ctx context.Context, s backend.Session) error {
+	err := b.Backend.Join(ctx, s)
+	if b.joins.Load() {
+		return backend.ErrUnknown
+	}
+	return err
+}
+
+func (b *shaky) Leave(ctx context.Context, key backend.SessionKey, why backend.Reason, in time.Duration) error {
+	if b.leaves.Load() {
+		return errors.New("connection lost")
+	}
+	return b.Backend.Leave(ctx, key, why, in)
+}
+
+// However the backend fails, nobody stays present for ever.
+func TestNoGhostsOfAFailingBackend(t *testing.T) {
+	for _, fault := range []string{"join", "leave"} {
+		bubble(t, fault, func(t *testing.T) {
+			b := &shaky{Backend: realtime.NewMemory()}
+			h := start(t, open(), &realtime.Options{Backend: b})
+			b.joins.Store(fault == "join")
+			s := h.socket(get("/realtime", "Authorization", "Bearer ada"))
+			s.call(`"op":"join","channel":"room"`)
+			if members, _ := h.Presence().Members(t.Context(), "room"); len(members) != 1 {
+				t.Fatalf("members: %v", members)
+			}
+			b.leaves.Store(fault == "leave")
+			s.drop()
+			time.Sleep(time.Minute)
+			b.leaves.Store(false)
+			time.Sleep(time.Minute)
+			if members, _ := h.Presence().Members(t.Context(), "room"); len(members) != 0 {
+				t.Errorf("still there: %v", members)
+			}
+		})
+	}
+}
+
+// A client is not turned away for the faults of the backend.
+func TestBackendFailuresAreNoErrorsOfTheClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &shaky{Backend: realtime.NewMemory()}
+		b.joins.Store(true)
+		h := start(t, open(), &realtime.Options{Backend: b})
+		s := h.socket(get("/realtime", "Authorization", "Bearer ada"))
+		for range 50 {
+			if o := s.call(`"op":"join","channel":"room"`); o.Code != "unavailable" || o.Retry == nil || !*o.Retry {
+				t.Fatalf("%s", o.raw)
+			}
+		}
+		s.ok(`"op":"ping"`)
+	})
+}
+
+// A flood ends the connection: refusing message after message costs as much as
+// serving them.
+func TestFlood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, open(), nil)
+		s := h.socket(get("/realtime"))
+		go func() {
+			for s.ws.Write(t.Context(), websocket.MessageText, []byte(`{"op":"ping"}`)) == nil {
+			}
+		}()
+		if code, _ := s.closed(); code != 1008 {
+			t.Errorf("closed with %d", code)
+		}
+	})
+}
+
+func TestBadOptions(t *testing.T) {
+	for _, o := range []realtime.Options{
+		{Heartbeat: -1}, {StreamLife: 1}, {WriteTimeout: -1}, {CloseGrace: -1}, {DropGrace: -1}, {Lease: -1},
+		{History: realtime.History{Age: -1}}, {History: realtime.History{Events: -1}}, {Limits: realtime.Limits{Burst: -1}},
+	} {
+		if rt, err := realtime.New(realtime.Policy{}, &o); err == nil {
+			t.Errorf("%+v is accepted", o)
+			rt.Close(t.Context())
+		}
+	}
+}
