@@ -403,6 +403,9 @@ func (rt *Realtime) Cursor() Cursor { return Cursor(wire.Cursor(rt.ring.Head()))
 // takes 5 s at most if ctx has no deadline. When it returns, no goroutine of the
 // library is left; where time ran out, connections were dropped and the error of
 // the context is returned. Calls after the first wait for it and return the same.
+//
+// A server closes the Realtime before [http.Server.Shutdown], which would wait
+// for the streams.
 func (rt *Realtime) Close(ctx context.Context) error {
 	rt.closing.Do(func() { rt.closeErr = rt.shutDown(ctx) })
 	return rt.closeErr
