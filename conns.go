@@ -88,10 +88,10 @@ func closing(retry time.Duration) *ending {
 }
 
 var (
-	rotated   = &ending{reason: "rotate", retry: 100 * time.Millisecond}
-	outdated  = &ending{reason: "expired", code: 4401}
-	revoked   = &ending{reason: "revoked", code: 4403}
-	notPolite = &ending{reason: "hello_required", code: 4408}
+	rotated  = &ending{reason: "rotate", retry: 100 * time.Millisecond}
+	outdated = &ending{reason: "expired", code: 4401}
+	revoked  = &ending{reason: "revoked", code: 4403}
+	noHello  = &ending{reason: "hello_required", code: 4408}
 )
 
 // over reports whether a connection whose context is ctx has nothing more to

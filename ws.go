@@ -165,7 +165,7 @@ func (s *socket) run() {
 		return nil
 	})
 	hello := time.AfterFunc(messageTime, func() {
-		s.conn.cancel(notPolite)
+		s.conn.cancel(noHello)
 	})
 	defer hello.Stop()
 	s.guard(func() error { return s.read(readCtx, hello) })
