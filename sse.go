@@ -144,7 +144,6 @@ func (s *stream) run() {
 	h.Set("X-Accel-Buffering", "no") // nginx
 	h.Set("X-Content-Type-Options", "nosniff")
 	s.w.WriteHeader(http.StatusOK)
-	_ = s.rc.SetReadDeadline(time.Time{}) // a server's ReadTimeout is for requests, and would end the stream
 	s.hello()
 
 	ping := time.NewTicker(s.rt.opts.Heartbeat)
