@@ -158,3 +158,11 @@ func (rt *Realtime) WaitFor(ctx context.Context, match EventMatch, after ...Curs
 	}
 	return RenEvent{}, ErrClosed // not reached: Events ends with an error
 }
+
+// Match reports whether an event matches. The error is [ErrBadPattern]. It
+// compiles the patterns each time: loops that see every event want
+// [Realtime.Events].
+func (m EventMatch) Match(ev RenEvent) (bool, error) {
+	sel, err := m.compile()
+	return err == nil && sel.matches(&ev), err
+}
