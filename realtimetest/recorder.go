@@ -1,6 +1,7 @@
 package realtimetest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,7 +12,8 @@ import (
 	"github.com/maravilla-realtime/realtime"
 )
 
-// Recorder keeps the events that match, in log order, until its server ends.
+// Recorder keeps the events that match, in log order and all of them, until its
+// server ends.
 // Next, Wait, Expect and None read on from where the last of them stopped; they
 // belong to the goroutine of the test.
 //
@@ -37,7 +39,7 @@ func (s *Server) Record(match realtime.EventMatch) *Recorder {
 	r := &Recorder{t: s.t, timeout: s.timeout, came: make(chan struct{}, 1)}
 	start := s.Realtime.Cursor()
 	s.running.Go(func() {
-		for ev, err := range s.Realtime.Events(s.life, match, start) {
+		for ev, err := range s.Realtime.Events(context.Background(), match, start) { // until Close
 			r.put(ev, err)
 		}
 	})

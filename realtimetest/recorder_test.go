@@ -98,6 +98,16 @@ func TestRecorder(t *testing.T) {
 			t.Errorf("nothing expected, and got %v", got)
 		}
 	})
+	bubble(t, "has all at once", func(t *testing.T) {
+		srv := realtimetest.New(t, realtime.Policy{}, nil)
+		rec := srv.Record(key("*"))
+		for i := range 100 {
+			put(t, srv, fmt.Sprint(i))
+		}
+		if n := len(rec.All()); n != 100 {
+			t.Errorf("%d events are recorded", n)
+		}
+	})
 	bubble(t, "waits", func(t *testing.T) {
 		srv := realtimetest.New(t, realtime.Policy{}, nil)
 		rec := srv.Record(key("*"))

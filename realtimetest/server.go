@@ -85,8 +85,6 @@ type Server struct {
 	t       TB
 	timeout time.Duration
 	logs    logs
-	life    context.Context // of recorders
-	stop    context.CancelFunc
 	running sync.WaitGroup // Serve, connections, requests and recorders
 }
 
@@ -107,7 +105,6 @@ func NewUnstarted(t TB, policy realtime.Policy, opts *Options) *Server {
 		o = *opts
 	}
 	s := &Server{t: t, timeout: o.Timeout, URL: "http://realtime.test", Net: &Network{memnet.Listen()}}
-	s.life, s.stop = context.WithCancel(context.Background())
 	if s.timeout == 0 {
 		if s.timeout = 10 * time.Second; settle() {
 			s.timeout = 10 * time.Minute
@@ -155,7 +152,7 @@ func (s *Server) Start() {
 		defer s.running.Done()
 		serve.ServeHTTP(w, r)
 	})
-	s.running.Go(func() { _ = s.Config.Serve(s.Net.listener) }) // returns when end closes it
+	s.running.Go(func() { _ = s.Config.Serve(s.Net.listener) }) // until end closes it
 }
 
 // closeTime is how long clients may take to hear that the server ends.
@@ -164,11 +161,9 @@ const closeTime = time.Second
 func (s *Server) end() {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
-	_ = s.Realtime.Close(ctx) // whoever did not read in time was cut off
-	s.stop()
-	_ = s.Config.Close()
+	_ = s.Realtime.Close(ctx) // who did not read in time was dropped
 	_ = s.Net.listener.Close()
-	s.Net.Cut() // frees who waits, also where a test leaves the network stalled
+	s.Net.Cut() // ends what is left, also where a test leaves the network stalled
 	s.running.Wait()
 	if log := s.Logs(); log != "" && s.t.Failed() {
 		s.t.Logf("the server's log:\n%s", log)
@@ -180,9 +175,7 @@ func (s *Server) end() {
 // Every library that takes an [*http.Client] can use it, those for WebSockets
 // among them.
 func (s *Server) HTTPClient() *http.Client {
-	transport := &http.Transport{DialContext: s.Net.Dial}
-	s.t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport}
+	return &http.Client{Transport: &http.Transport{DialContext: s.Net.Dial}}
 }
 
 // Logs returns what was logged so far, in the form of [slog.TextHandler]; nothing

@@ -298,6 +298,10 @@ func TestServer(t *testing.T) {
 			t.Errorf("states are %s", got)
 		}
 	})
+	bubble(t, "ends without ever having started", func(t *testing.T) {
+		srv := realtimetest.NewUnstarted(t, realtime.Policy{}, nil)
+		go srv.HTTPClient().Get(srv.URL)
+	})
 	bubble(t, "keeps the log", func(t *testing.T) {
 		srv := realtimetest.New(t, realtime.AllowAll(), nil)
 		if log := srv.Logs(); !strings.Contains(log, "level=WARN") || !strings.Contains(log, "AllowAll") {
@@ -363,6 +367,26 @@ func TestEnd(t *testing.T) {
 			open(t, srv, "/ren")
 			srv.Net.Stall()
 		}},
+		{"a client that reads from a stalled network", func(t *testing.T, srv *realtimetest.Server) {
+			resp, err := srv.HTTPClient().Get(srv.URL + "/ren")
+			must(t, err)
+			go io.Copy(io.Discard, resp.Body)
+			srv.Net.Stall()
+		}},
+		{"an idle connection", func(t *testing.T, srv *realtimetest.Server) {
+			resp, err := srv.HTTPClient().Get(srv.URL + "/realtime.js")
+			must(t, err)
+			_, err = io.Copy(io.Discard, resp.Body)
+			must(t, errors.Join(err, resp.Body.Close()))
+		}},
+		{"a handler that took its connection over", func(t *testing.T, srv *realtimetest.Server) {
+			conn, err := srv.Net.Dial(t.Context(), "", "")
+			must(t, err)
+			_, err = conn.Write([]byte("GET /hijack HTTP/1.1\r\nHost: realtime.test\r\n\r\n"))
+			must(t, err)
+			_, err = conn.Read(make([]byte, 1))
+			must(t, err)
+		}},
 		{"a held log", func(t *testing.T, srv *realtimetest.Server) { srv.Log.Hold(); put(t, srv, "a") }},
 		{"a Realtime that is closed", func(t *testing.T, srv *realtimetest.Server) { must(t, srv.Realtime.Close(t.Context())) }},
 	} {
@@ -380,7 +404,18 @@ func TestEnd(t *testing.T) {
 					mux.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
 						w.(http.Flusher).Flush()
 						<-r.Context().Done()
-						runtime.Gosched()
+						linger()
+					})
+					mux.HandleFunc("/hijack", func(w http.ResponseWriter, _ *http.Request) {
+						conn, _, err := w.(http.Hijacker).Hijack()
+						if err != nil {
+							t.Error(err)
+							return
+						}
+						defer conn.Close()
+						conn.Write([]byte("."))
+						conn.Read(make([]byte, 1))
+						linger()
 					})
 					return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 						handlers.Add(1)
@@ -392,7 +427,7 @@ func TestEnd(t *testing.T) {
 			c.do(t, srv)
 		}
 		bubble(t, c.name, leave)
-		if c.name != "a held log" && c.name != "a stalled network" { // these wait for a second
+		if c.name != "a held log" && !strings.Contains(c.name, "stalled") { // these wait for a second
 			t.Run(c.name+", outside", leave)
 		}
 	}
@@ -404,6 +439,13 @@ func TestEnd(t *testing.T) {
 			t.Fatalf("goroutines are left:\n%s", stacks[:runtime.Stack(stacks, true)])
 		default:
 		}
+	}
+}
+
+// linger gives those who do not wait for a handler the time to show it.
+func linger() {
+	for range 100 {
+		runtime.Gosched()
 	}
 }
 

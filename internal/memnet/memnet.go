@@ -15,11 +15,11 @@ import (
 type Listener struct {
 	dialed chan net.Conn
 	closed chan struct{}
-	once   sync.Once
 
-	mu      sync.Mutex
-	conns   []*Conn       // the open ones, as they were dialed
-	stalled chan struct{} // closed by Resume; nil while nothing is stalled
+	mu       sync.Mutex
+	isClosed bool
+	conns    []*Conn       // the open ones, as they were dialed
+	stalled  chan struct{} // closed by Resume; nil while nothing is stalled
 }
 
 // Listen returns a new Listener.
@@ -30,11 +30,17 @@ func Listen() *Listener {
 // Dial connects to the listener. It has the signature that http.Transport wants.
 func (l *Listener) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	c := newConn(l)
-	for stalled := l.add(c); stalled != nil; stalled = l.add(c) {
+	for {
+		stalled, err := l.add(c)
+		if err != nil {
+			return nil, err
+		}
+		if stalled == nil {
+			break
+		}
 		select {
 		case <-stalled:
 		case <-l.closed:
-			return nil, net.ErrClosed
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
@@ -52,13 +58,16 @@ func (l *Listener) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
 }
 
 // add adds c, or returns what to wait for while the network is stalled.
-func (l *Listener) add(c *Conn) (stalled <-chan struct{}) {
+func (l *Listener) add(c *Conn) (stalled <-chan struct{}, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.stalled == nil {
+	switch {
+	case l.isClosed:
+		return nil, net.ErrClosed
+	case l.stalled == nil:
 		l.conns = append(l.conns, c)
 	}
-	return l.stalled
+	return l.stalled, nil
 }
 
 func (l *Listener) remove(c *Conn) {
@@ -77,9 +86,15 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close implements [net.Listener]. Connections stay open.
+// Close implements [net.Listener]. Connections stay open; none is added that a
+// later Cut would miss.
 func (l *Listener) Close() error {
-	l.once.Do(func() { close(l.closed) })
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.isClosed {
+		close(l.closed)
+	}
+	l.isClosed = true
 	return nil
 }
 

@@ -273,6 +273,20 @@ func TestListener(t *testing.T) {
 			t.Errorf("Accept returned %v", err)
 		}
 	})
+	bubble(t, "closed, with a connection on its way", func(t *testing.T, l *Listener) {
+		go l.Dial(t.Context(), "", "")
+		synctest.Wait()
+		l.Close()
+		l.Close() // changes nothing
+		l.Cut()
+		if c, err := l.Accept(); err == nil { // it may still come
+			ends(t, "read", read(c), 0, syscall.ECONNRESET)
+		}
+		go l.Accept()
+		if _, err := l.Dial(t.Context(), "", ""); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("Dial returned %v", err)
+		}
+	})
 	bubble(t, "closed while stalled", func(t *testing.T, l *Listener) {
 		l.Stall()
 		time.AfterFunc(time.Second, func() { l.Close() })
