@@ -12,8 +12,7 @@ import (
 	"github.com/maravilla-realtime/realtime"
 )
 
-// Recorder keeps the events that match, in log order and all of them, until its
-// server ends.
+// Recorder keeps all events that match, in log order, until its server ends.
 // Next, Wait, Expect and None read on from where the last of them stopped; they
 // belong to the goroutine of the test.
 //

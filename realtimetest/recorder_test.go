@@ -152,6 +152,14 @@ func TestRecorderFailures(t *testing.T) {
 +   3  Resource=kv Type=kv.put Namespace=demo Key=c
 -   4  Key=d
 `},
+		{"another event, and one on its way", func(t *testing.T, srv *realtimetest.Server, rec *realtimetest.Recorder) {
+			go func() { put(t, srv, "x"); linger(); put(t, srv, "y") }()
+			rec.Expect(key("a"))
+		}, `Fatalf Expect: event 1 of 1 is another one (-want +got):
+-   1  Key=a
++   1  Resource=kv Type=kv.put Namespace=demo Key=x
++   2  Resource=kv Type=kv.put Namespace=demo Key=y
+`},
 		{"too few", func(t *testing.T, srv *realtimetest.Server, rec *realtimetest.Recorder) {
 			put(t, srv, "a")
 			rec.Expect(key("a"), realtime.EventMatch{})

@@ -13,14 +13,13 @@
 //	}
 //
 // Everything works inside bubbles of [testing/synctest] and outside. Inside, no
-// test ever waits: heartbeats, leases, grace and retries take no time, and what
-// a goroutine leaves behind fails the test.
+// test ever waits: heartbeats, leases, grace and retries take no time, and a
+// goroutine that is left behind fails the test.
 package realtimetest
 
 import (
 	"bytes"
 	"context"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -89,7 +88,8 @@ type Server struct {
 }
 
 // New returns a server that runs until the test ends. Then the Realtime is
-// closed, connections are cut, and no goroutine of the server is left.
+// closed, connections are cut, and the goroutines of the server are waited for:
+// a handler that goes on when the context of its request has ended holds it up.
 func New(t TB, policy realtime.Policy, opts *Options) *Server {
 	t.Helper()
 	s := NewUnstarted(t, policy, opts)
@@ -187,8 +187,6 @@ type logs struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
 }
-
-var _ io.Writer = (*logs)(nil)
 
 func (l *logs) Write(p []byte) (int, error) {
 	l.mu.Lock()
