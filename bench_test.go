@@ -270,3 +270,49 @@ func inUse() uint64 {
 	runtime.ReadMemStats(&m)
 	return m.HeapInuse + m.StackInuse
 }
+
+// BenchmarkHandlers measures what a handled event costs beside many registered
+// patterns, from publish to the end of its handler.
+func BenchmarkHandlers(b *testing.B) {
+	for _, patterns := range []int{1, 100, 10_000} {
+		b.Run(fmt.Sprintf("patterns=%d", patterns), func(b *testing.B) {
+			rt, err := realtime.New(realtime.Policy{}, nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer rt.Close(b.Context())
+			handled := make(chan struct{}, 1)
+			for i := range patterns {
+				// A third each: exact, prefix, and glob.
+				key := fmt.Sprintf("list:%d", i)
+				key += []string{"", ":*", ":item:*:done"}[i%3]
+				err := rt.OnKVChange(realtime.KVMatch{Namespace: "demo", Key: key}, func(context.Context, realtime.RenEvent) error {
+					handled <- struct{}{}
+					return nil
+				})
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := rt.Emit(b.Context(), realtime.KVPut("demo", "list:0")); err != nil {
+					b.Fatal(err)
+				}
+				<-handled
+			}
+		})
+		b.Run(fmt.Sprintf("unmatched/patterns=%d", patterns), func(b *testing.B) {
+			rules, err := realtime.NewIndex(patterns)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if rules.Find(realtime.KVPut("demo", "list:77777:item:1")) != 0 {
+					b.Fatal("found")
+				}
+			}
+		})
+	}
+}

@@ -203,11 +203,11 @@ func (b *shaky) Join(ctx context.Context, s backend.Session) error {
 	return err
 }
 
-func (b *shaky) Leave(ctx context.Context, key backend.SessionKey, why backend.Reason, in time.Duration) error {
+func (b *shaky) Leave(ctx context.Context, key backend.SessionKey, d backend.Departure) error {
 	if b.leaves.Load() {
 		return errors.New("connection lost")
 	}
-	return b.Backend.Leave(ctx, key, why, in)
+	return b.Backend.Leave(ctx, key, d)
 }
 
 // However the backend fails, nobody stays present for ever.

@@ -28,9 +28,18 @@ var (
 	ErrBadClientID = errors.New("realtime: bad client id")
 	// ErrBadPattern: a pattern cannot be compiled or may take too long to match.
 	ErrBadPattern = errors.New("realtime: bad pattern")
+	// ErrBadGroup: the name of a group of handlers is missing, taken, empty,
+	// longer than 255 bytes, not UTF-8, has control characters, or begins with '$'.
+	ErrBadGroup = errors.New("realtime: bad group")
+	// ErrLoop: what a handler publishes, emits or joins has a chain of more than 8
+	// handlers behind it, each of which reacted to what the one before it did.
+	ErrLoop = errors.New("realtime: handlers cause each other")
 	// ErrTooLarge: data or metadata exceeds its limit.
 	ErrTooLarge = errors.New("realtime: too large")
 
+	// ErrPermanent is for a [Handler] to wrap: to try again would not help. The
+	// event goes to [GroupOptions].DeadLetter at once.
+	ErrPermanent = errors.New("realtime: permanent failure")
 	// ErrTemporary is for a [Policy] to wrap: it could not decide now. The client
 	// is told to come back (503) instead of being refused for good.
 	ErrTemporary = errors.New("realtime: temporarily unavailable")

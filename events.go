@@ -2,10 +2,11 @@ package realtime
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
-	"iter"
+	"slices"
 
-	"github.com/maravilla-realtime/realtime/internal/ring"
+	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
 // EventMatch selects events. Each field is a pattern, in which '*' stands for
@@ -46,123 +47,181 @@ func (s *selector) matches(ev *RenEvent) bool {
 		s.key.Match(ev.Key) && s.channel.Match(ev.Channel)
 }
 
-// topic returns the narrowest topic that holds all matching events.
-func (s *selector) topic() ring.Topic {
-	if name, ok := literal(s.channel); ok {
-		return ring.Channel(name)
-	}
-	if name, ok := literal(s.resource); ok {
-		return ring.Domain(name)
-	}
-	return ring.Topic{}
-}
-
-// ResetError says that events were missed: the reader was too slow, came with
-// too old a cursor, or the backend lost them. What they would have told has to
-// be read anew from where it is kept.
-type ResetError struct {
-	Reason string // "evicted", "epoch", "unknown" or "backend", as in docs/protocol.md
-}
-
-func (e *ResetError) Error() string { return "realtime: events were missed: " + e.Reason }
-
-// Events yields the events that match, in log order, each once, until ctx ends
-// (its error comes last), or forever. It begins with what comes next, or behind
-// the cursor given. Where events were missed it yields a [*ResetError] and goes
-// on. The loop may be slow: it has no queue that could overflow, only the
-// history that could be outrun. Other errors: [ErrBadPattern], [ErrClosed].
-func (rt *Realtime) Events(ctx context.Context, match EventMatch, after ...Cursor) iter.Seq2[RenEvent, error] {
-	since := ""
-	if len(after) > 0 {
-		since = string(after[0])
-	}
-	sel, err := match.compile()
-	return func(yield func(RenEvent, error) bool) {
-		if err != nil {
-			yield(RenEvent{}, err)
-			return
-		}
-		reader := rt.ring.NewReader()
-		defer reader.Close()
-		if start := reader.Subscribe(parseSince(since), sel.topic()); start.State == ring.Reset {
-			if !yield(RenEvent{}, &ResetError{string(start.Reason)}) {
-				return
-			}
-		}
-		rt.drain(ctx, reader, sel.to(yield), yield)
-	}
-}
-
-// drain hands on what reader reads until tell wants no more, or ctx or the
-// Realtime ends, which fail is told.
-func (rt *Realtime) drain(ctx context.Context, reader *ring.Reader, tell func(ring.Item) bool, fail func(RenEvent, error) bool) {
-	var items []ring.Item
-	for more := false; ; {
-		items, _, more = reader.Next(items[:0], batch)
-		for _, it := range items {
-			if err := rt.ended(ctx); err != nil { // a loop that is behind ends as well
-				fail(RenEvent{}, err)
-				return
-			}
-			if !tell(it) {
-				return
-			}
-		}
-		clear(items) // what the ring lets go of is not held here
-		if more {
-			continue
-		}
-		select {
-		case <-reader.Wake():
-		case <-ctx.Done():
-		case <-rt.done:
-		}
-		if err := rt.ended(ctx); err != nil {
-			fail(RenEvent{}, err)
-			return
-		}
-	}
-}
-
-// ended returns why a loop has to end, or nil.
-func (rt *Realtime) ended(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-rt.done:
-		return ErrClosed
-	default:
-		return nil
-	}
-}
-
-// to returns a function that yields the items that match.
-func (s *selector) to(yield func(RenEvent, error) bool) func(ring.Item) bool {
-	return func(it ring.Item) bool {
-		if it.Entry == nil {
-			return yield(RenEvent{}, &ResetError{string(it.Reason)})
-		}
-		ev := RenEvent(it.Entry.Event)
-		return !s.matches(&ev) || yield(ev, nil)
-	}
-}
-
-// WaitFor returns the next event that matches, or the first behind the cursor
-// given. To wait for what a call causes, take [Realtime.Cursor] before the call
-// and wait behind it. Where events were missed, among them perhaps the one
-// waited for, the error is a [*ResetError]; otherwise errors are those of
-// [Realtime.Events].
-func (rt *Realtime) WaitFor(ctx context.Context, match EventMatch, after ...Cursor) (RenEvent, error) {
-	for ev, err := range rt.Events(ctx, match, after...) {
-		return ev, err
-	}
-	return RenEvent{}, ErrClosed // not reached: Events ends with an error
-}
-
 // Match reports whether an event matches. The error is [ErrBadPattern]. It
 // compiles the patterns each time: loops that see every event want
 // [Realtime.Events].
 func (m EventMatch) Match(ev RenEvent) (bool, error) {
 	sel, err := m.compile()
 	return err == nil && sel.matches(&ev), err
+}
+
+// ChannelMatch selects messages by their channel, a pattern, and by the "type"
+// that the published data, a JSON object, has at its top. Type is a pattern as
+// well; "" matches all messages, also those without a type. The type "presence"
+// selects the channel's presence.join, presence.update and presence.leave as well.
+type ChannelMatch struct {
+	Channel string
+	Type    string
+}
+
+// KVMatch selects writes of keys. Namespace and Key are patterns.
+type KVMatch struct {
+	Namespace string
+	Key       string
+	Op        string // "put", "delete" or "expired"; "": all
+}
+
+// DBMatch selects writes of documents. Collection and Key are patterns.
+type DBMatch struct {
+	Collection string
+	Key        string // the document's id
+	Op         string // "created", "updated" or "deleted"; "": all
+}
+
+// StorageMatch selects writes of objects. Key, the path, is a pattern.
+type StorageMatch struct {
+	Key string
+	Op  string // "created", "updated" or "deleted"; "": all
+}
+
+// Handler reacts to one event. An error, or a panic, has it called again: see
+// [GroupOptions]. It returns soon after ctx has ended. What it publishes, emits
+// and joins with ctx carries no client's mark, and counts against loops: see
+// [ErrLoop].
+type Handler func(ctx context.Context, ev RenEvent) error
+
+// Typed returns a Handler that gets the event's data decoded. Data that cannot be
+// decoded is an [ErrPermanent].
+func Typed[T any](f func(ctx context.Context, ev RenEvent, data T) error) Handler {
+	return func(ctx context.Context, ev RenEvent) error {
+		data, err := Decode[T](ev)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrPermanent, err)
+		}
+		return f(ctx, ev, data)
+	}
+}
+
+// OnChannel has h called for messages. See [Realtime.DefineEvent].
+func (rt *Realtime) OnChannel(match ChannelMatch, h Handler) error {
+	return rt.local(func(g *Group) error { return g.OnChannel(match, h) })
+}
+
+// OnKVChange has h called for writes of keys. See [Realtime.DefineEvent].
+func (rt *Realtime) OnKVChange(match KVMatch, h Handler) error {
+	return rt.local(func(g *Group) error { return g.OnKVChange(match, h) })
+}
+
+// OnDBChange has h called for writes of documents. See [Realtime.DefineEvent].
+func (rt *Realtime) OnDBChange(match DBMatch, h Handler) error {
+	return rt.local(func(g *Group) error { return g.OnDBChange(match, h) })
+}
+
+// OnStorage has h called for writes of objects. See [Realtime.DefineEvent].
+func (rt *Realtime) OnStorage(match StorageMatch, h Handler) error {
+	return rt.local(func(g *Group) error { return g.OnStorage(match, h) })
+}
+
+// DefineEvent has h called for each event that matches, from now on until
+// Close. Events of one channel, or of one key in its namespace, are handled one
+// after another in the order of the log, those of others meanwhile.
+//
+// Handlers registered on a Realtime are a group of this process, with
+// [Options].Handlers, which is what they can be on a backend of one process. On
+// one of many, where each event is to be handled once, not once by each process,
+// the group needs a name: see [Realtime.Group].
+//
+// Errors: [ErrBadPattern], also for an Op that there is not, [ErrBadGroup] where a
+// name is needed, [ErrClosed].
+func (rt *Realtime) DefineEvent(match EventMatch, h Handler) error {
+	return rt.local(func(g *Group) error { return g.DefineEvent(match, h) })
+}
+
+// OnChannel is [Realtime.OnChannel] in this group.
+func (g *Group) OnChannel(match ChannelMatch, h Handler) error {
+	r := rule{handle: h, presence: match.Type == "presence"}
+	var err error
+	r.selector, err = EventMatch{Resource: "realtime", Type: "realtime.message", Channel: match.Channel}.compile()
+	if err == nil && match.Type != "" {
+		if r.dataType, err = compile(match.Type); err != nil {
+			err = fmt.Errorf("type of data: %w", err)
+		}
+	}
+	return g.add(&r, err)
+}
+
+// OnKVChange is [Realtime.OnKVChange] in this group.
+func (g *Group) OnKVChange(match KVMatch, h Handler) error {
+	return g.on("kv.", match.Op, []string{"put", "delete", "expired"},
+		EventMatch{Resource: "kv", Namespace: match.Namespace, Key: match.Key}, h)
+}
+
+// OnDBChange is [Realtime.OnDBChange] in this group.
+func (g *Group) OnDBChange(match DBMatch, h Handler) error {
+	return g.on("db.document.", match.Op, []string{"created", "updated", "deleted"},
+		EventMatch{Resource: "db", Namespace: match.Collection, Key: match.Key}, h)
+}
+
+// OnStorage is [Realtime.OnStorage] in this group.
+func (g *Group) OnStorage(match StorageMatch, h Handler) error {
+	return g.on("storage.object.", match.Op, []string{"created", "updated", "deleted"},
+		EventMatch{Resource: "storage", Key: match.Key}, h)
+}
+
+// DefineEvent is [Realtime.DefineEvent] in this group.
+func (g *Group) DefineEvent(match EventMatch, h Handler) error {
+	sel, err := match.compile()
+	return g.add(&rule{selector: sel, handle: h}, err)
+}
+
+// on registers h for one of the known operations, or all of them.
+func (g *Group) on(family, op string, known []string, match EventMatch, h Handler) error {
+	if match.Type = family + "*"; op != "" {
+		match.Type = family + op
+		if !slices.Contains(known, op) {
+			return fmt.Errorf("%w: Op %s is none of %q", ErrBadPattern, wire.Quote(op), known)
+		}
+	}
+	return g.DefineEvent(match, h)
+}
+
+// rule is a handler and what it is for.
+type rule struct {
+	selector
+	dataType matcher // of the data of messages; nil: any
+	presence bool    // of the channel, too
+	order    int     // of registration
+	handle   Handler
+}
+
+func (r *rule) matches(s *subject) bool {
+	if r.presence && s.Resource == "presence" {
+		return r.channel.Match(s.Channel)
+	}
+	return r.selector.matches(s.RenEvent) && (r.dataType == nil || r.dataType.Match(s.dataType()))
+}
+
+// subject is an event that rules are asked about. The type of its data is read
+// once, if any of them wants to know.
+type subject struct {
+	*RenEvent
+	typ  string
+	read bool
+}
+
+func (s *subject) dataType() string {
+	if !s.read {
+		s.typ, s.read = typeOf(s.Data), true
+	}
+	return s.typ
+}
+
+// typeOf returns the string that data, a JSON object, has as its "type", exactly
+// spelled; of several the last one, as JSON.parse does. Else it returns "".
+func typeOf(data json.RawMessage) (typ string) {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(data, &members) == nil && json.Unmarshal(members["type"], &typ) == nil {
+		return typ
+	}
+	return ""
 }

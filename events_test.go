@@ -2,398 +2,811 @@ package realtime_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
+	"math/rand/v2"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/maravilla-realtime/realtime"
-	"github.com/maravilla-realtime/realtime/internal/wire"
+	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/backendtest"
 )
 
-// bare returns a Realtime without a server.
-func bare(t *testing.T, opts *realtime.Options) *realtime.Realtime {
+// calls is what handlers were called with.
+type calls struct {
+	mu   sync.Mutex
+	list []string
+}
+
+func (c *calls) add(s string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.list = append(c.list, s)
+}
+
+// take waits, in a bubble, until nothing moves, and returns what has been added
+// since it was last called.
+func (c *calls) take() []string {
+	synctest.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	list := c.list
+	c.list = nil
+	return list
+}
+
+func (c *calls) want(t *testing.T, want ...string) {
 	t.Helper()
-	rt, err := realtime.New(realtime.Policy{}, opts)
-	if err != nil {
+	if diff := cmp.Diff(want, c.take()); diff != "" {
+		t.Errorf("calls (-want +got):\n%s", diff)
+	}
+}
+
+func (c *calls) wantSorted(t *testing.T, want ...string) {
+	t.Helper()
+	got := c.take()
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("calls (-want +got):\n%s", diff)
+	}
+}
+
+// handler notes the name and what the event is about.
+func (c *calls) handler(name string) realtime.Handler {
+	return func(_ context.Context, ev realtime.RenEvent) error {
+		c.add(strings.TrimSpace(fmt.Sprint(name, " ", ev.Type, " ", ev.Channel, ev.Key)))
+		return nil
+	}
+}
+
+func noError(t testing.TB, errs ...error) {
+	t.Helper()
+	if err := errors.Join(errs...); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := rt.Close(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
-	return rt
 }
 
-func TestEventsMatch(t *testing.T) {
-	happen := []realtime.RenEvent{
-		realtime.KVPut("demo", "todolist:42:item:1"),
-		realtime.KVDelete("demo", "todolist:42:item:1"),
-		realtime.KVExpired("other", "todolist:42"),
-		realtime.DocumentCreated("todos", "1"),
-		realtime.DocumentUpdated("todos", "2"),
-		realtime.DocumentDeleted("users", "3"),
-		realtime.ObjectCreated("photos/1.png"),
-		realtime.ObjectUpdated("photos/a/2.png"),
-		realtime.ObjectDeleted("docs/3.pdf"),
-		{Type: "priority:high", Resource: "custom", Namespace: "jobs", Key: "9"},
-	}
-	for _, c := range []struct {
-		match realtime.EventMatch
-		want  string // indexes of what happens, m for the message, j for the join
-	}{
-		{realtime.EventMatch{}, "0123456789mj"},
-		{realtime.EventMatch{Resource: "*", Type: "*", Namespace: "*", Key: "*", Channel: "*"}, "0123456789mj"},
-		{realtime.EventMatch{Resource: "kv"}, "012"},
-		{realtime.EventMatch{Resource: "k?"}, "012"},
-		{realtime.EventMatch{Resource: "nothing"}, ""},
-		{realtime.EventMatch{Type: "*.deleted"}, "58"},
-		{realtime.EventMatch{Type: "db.document.*"}, "345"},
-		{realtime.EventMatch{Namespace: "demo"}, "01"},
-		{realtime.EventMatch{Namespace: "{demo,todos}"}, "0134"},
-		{realtime.EventMatch{Key: "todolist:*:item:*"}, "01"},
-		{realtime.EventMatch{Key: "todolist:*"}, "012"},
-		{realtime.EventMatch{Key: "photos/*"}, "67"},
-		{realtime.EventMatch{Key: "*[1-2].png"}, "67"},
-		{realtime.EventMatch{Resource: "db", Key: "2"}, "4"},
-		{realtime.EventMatch{Resource: "custom", Namespace: "jobs", Type: "priority:high"}, "9"},
-		{realtime.EventMatch{Channel: "room:42"}, "mj"},
-		{realtime.EventMatch{Channel: "room:*", Resource: "realtime"}, "m"},
-		{realtime.EventMatch{Channel: "room:42", Type: "presence.*"}, "j"},
-		{realtime.EventMatch{Channel: "room:42", Resource: "kv"}, ""},
-		{realtime.EventMatch{Channel: "room"}, ""},
-	} {
-		bubble(t, strings.ReplaceAll(fmt.Sprintf("%+v", c.match), "/", "|"), func(t *testing.T) {
-			rt := bare(t, nil)
-			after := rt.Cursor()
-			var want []realtime.RenEvent
-			ts := time.Now().UnixMilli()
-			for i, ev := range happen {
-				if err := rt.Emit(t.Context(), ev); err != nil {
+func message(typ string) map[string]string { return map[string]string{"type": typ} }
+
+func TestHandlersMatch(t *testing.T) {
+	bubble(t, "channels", func(t *testing.T) {
+		h, c := start(t, open(), nil), &calls{}
+		noError(t,
+			h.OnChannel(realtime.ChannelMatch{Channel: "huddle:*", Type: "presence"}, c.handler("glob,type")),
+			h.OnChannel(realtime.ChannelMatch{Channel: "huddle:1"}, c.handler("exact")),
+			h.OnChannel(realtime.ChannelMatch{Type: "p*"}, c.handler("type")),
+			h.OnChannel(realtime.ChannelMatch{}, c.handler("all")))
+		h.publish("huddle:1", message("presence"))
+		c.want(t, "glob,type realtime.message huddle:1", "exact realtime.message huddle:1", "type realtime.message huddle:1", "all realtime.message huddle:1")
+		h.publish("huddle:2", message("typing"))
+		c.want(t, "all realtime.message huddle:2")
+		h.publish("room", message("poke"))
+		c.want(t, "type realtime.message room", "all realtime.message room")
+		h.join("huddle:1", "ada", nil)
+		c.want(t, "glob,type presence.join huddle:1")
+		h.emit(realtime.KVPut("huddle:1", "huddle:1"))
+		c.want(t)
+	})
+	bubble(t, "the type of data", func(t *testing.T) {
+		h, c := start(t, open(), nil), &calls{}
+		noError(t, h.OnChannel(realtime.ChannelMatch{Type: "x"}, c.handler("x")))
+		for data, matches := range map[string]bool{
+			`{"type":"x"}`: true, `{"a":{"type":"y"},"type":"x"}`: true, `{"type":"y","type":"x"}`: true, `{"\u0074ype":"x"}`: true,
+			`{"type":"x","type":"y"}`: false, `{"Type":"x"}`: false, `{"a":{"type":"x"}}`: false, `{"type":["x"]}`: false,
+			`["type","x"]`: false, `"x"`: false, `null`: false, `{}`: false, `{"type":null}`: false, `{"type":"x "}`: false,
+		} {
+			h.publish("room", json.RawMessage(data))
+			if got := c.take(); len(got) == 1 != matches {
+				t.Errorf("%s: %v", data, got)
+			}
+		}
+	})
+	bubble(t, "data", func(t *testing.T) {
+		h, c := start(t, open(), nil), &calls{}
+		noError(t,
+			h.OnKVChange(realtime.KVMatch{Namespace: "demo", Key: "todolist:*:item:*"}, c.handler("kv")),
+			h.OnKVChange(realtime.KVMatch{Op: "expired"}, c.handler("expired")),
+			h.OnDBChange(realtime.DBMatch{Collection: "users"}, c.handler("db")),
+			h.OnDBChange(realtime.DBMatch{Key: "a*", Op: "created"}, c.handler("created")),
+			h.OnStorage(realtime.StorageMatch{Key: "photos/*"}, c.handler("storage")),
+			h.OnStorage(realtime.StorageMatch{Op: "deleted"}, c.handler("deleted")),
+			h.DefineEvent(realtime.EventMatch{Resource: "custom", Namespace: "jobs", Type: "priority:high"}, c.handler("custom")))
+		for _, step := range []struct {
+			ev   realtime.RenEvent
+			want []string
+		}{
+			{realtime.KVPut("demo", "todolist:1:item:2"), []string{"kv kv.put todolist:1:item:2"}},
+			{realtime.KVDelete("demo", "todolist:1:item:2"), []string{"kv kv.delete todolist:1:item:2"}},
+			{realtime.KVExpired("demo", "todolist:1:item:2"), []string{"kv kv.expired todolist:1:item:2", "expired kv.expired todolist:1:item:2"}},
+			{realtime.KVPut("other", "todolist:1:item:2"), nil},
+			{realtime.KVPut("demo", "todolist:1"), nil},
+			{realtime.DocumentCreated("users", "ada"), []string{"db db.document.created ada", "created db.document.created ada"}},
+			{realtime.DocumentUpdated("posts", "a1"), nil},
+			{realtime.DocumentDeleted("users", "bob"), []string{"db db.document.deleted bob"}},
+			{realtime.ObjectCreated("photos/1.png"), []string{"storage storage.object.created photos/1.png"}},
+			{realtime.ObjectDeleted("docs/1"), []string{"deleted storage.object.deleted docs/1"}},
+			{realtime.RenEvent{Resource: "custom", Namespace: "jobs", Type: "priority:high"}, []string{"custom priority:high"}},
+			{realtime.RenEvent{Resource: "custom", Namespace: "jobs", Type: "priority:low"}, nil},
+			{realtime.RenEvent{Resource: "other", Namespace: "jobs", Type: "priority:high"}, nil},
+		} {
+			h.emit(step.ev)
+			c.want(t, step.want...)
+		}
+	})
+}
+
+// TestIndexAgreesWithAsking finds by index what asking every rule finds.
+func TestIndexAgreesWithAsking(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, c := start(t, open(), nil), &calls{}
+		rnd := rand.New(rand.NewPCG(1, 2))
+		pick := func(list ...string) string { return list[rnd.IntN(len(list))] }
+		var matches []realtime.EventMatch
+		pattern := func() string {
+			return pick("", "", "*", "a", "ab", "a*", "ab*", "abc*", "*b", "?b", "{a,b}*", "[a-b]", `\a*`)
+		}
+		for i := range 400 {
+			m := realtime.EventMatch{Resource: pick("", "a", "a*"), Type: pattern(), Namespace: pattern(), Key: pattern()}
+			matches = append(matches, m)
+			noError(t, h.DefineEvent(m, func(context.Context, realtime.RenEvent) error { c.add(fmt.Sprint(i)); return nil }))
+		}
+		name := func() string { return pick("a", "b", "ab", "abc", "abcd", "xb", "x") }
+		for range 200 {
+			ev := realtime.RenEvent{Resource: name(), Type: name(), Namespace: name(), Key: name()}
+			h.emit(ev)
+			var want []string
+			for i, m := range matches {
+				if ok, err := realtime.Matches(m, ev); err != nil {
 					t.Fatal(err)
-				}
-				if strings.Contains(c.want, fmt.Sprint(i)) {
-					ev.UnixMilli = ts
-					want = append(want, ev)
+				} else if ok {
+					want = append(want, fmt.Sprint(i))
 				}
 			}
-			if err := rt.Publish(t.Context(), "room:42", "hi", realtime.AsUser("bob")); err != nil {
-				t.Fatal(err)
+			if diff := cmp.Diff(want, c.take()); diff != "" {
+				t.Fatalf("%+v (-asked +index):\n%s", ev, diff)
 			}
-			if err := rt.Presence().Join(t.Context(), "room:42", "ada", 1); err != nil {
-				t.Fatal(err)
-			}
-			if strings.Contains(c.want, "m") {
-				want = append(want, realtime.RenEvent{Type: "realtime.message", Resource: "realtime", Channel: "room:42", Data: []byte(`"hi"`), User: "bob", UnixMilli: ts})
-			}
-			if strings.Contains(c.want, "j") {
-				want = append(want, realtime.RenEvent{Type: "presence.join", Resource: "presence", Channel: "room:42", Data: []byte(`{"metadata":1}`), User: "ada", UnixMilli: ts})
-			}
-			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			defer cancel()
-			var got []realtime.RenEvent
-			var last error
-			for ev, err := range rt.Events(ctx, c.match, after) {
-				if last = err; err == nil {
-					got = append(got, ev)
-				}
-			}
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
-			if !errors.Is(last, context.DeadlineExceeded) {
-				t.Errorf("the last error is %v, not that of the context", last)
-			}
-		})
+		}
+	})
+}
+
+func TestHandlersAreRefused(t *testing.T) {
+	h := start(t, open(), nil)
+	nothing := func(context.Context, realtime.RenEvent) error { return nil }
+	group := func(name string, opts *realtime.GroupOptions) error {
+		return h.Group(name, opts, func(*realtime.Group) error { return nil })
 	}
-}
-
-// A loop that was outrun is told so, once, and goes on.
-func TestEventsReset(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		rt := bare(t, &realtime.Options{History: realtime.History{Events: 10}})
-		emit := func(i int) {
-			if err := rt.Emit(t.Context(), realtime.KVPut("n", fmt.Sprint(i))); err != nil {
-				t.Error(err)
-			}
-			synctest.Wait()
-		}
-		after := rt.Cursor()
-		for i := range 20 {
-			emit(i)
-		}
-		n, resets := 20, 0
-		var got []string
-		for ev, err := range rt.Events(t.Context(), realtime.EventMatch{Resource: "kv"}, after) {
-			var reset *realtime.ResetError
-			switch {
-			case errors.As(err, &reset):
-				if resets++; reset.Reason != "evicted" {
-					t.Errorf("reset: %v", reset)
-				}
-				emit(n) // what comes next is not lost
-				n++
-			case err != nil:
-				t.Fatal(err)
-			default:
-				got = append(got, ev.Key)
-				if len(got) == 1 { // a slow loop: it is outrun
-					for range 30 {
-						emit(n)
-						n++
-					}
-				}
-			}
-			if len(got) == 2 {
-				break
-			}
-		}
-		if resets != 2 || strings.Join(got, " ") != "20 51" {
-			t.Errorf("%d resets, events %v", resets, got)
-		}
-		if _, err := rt.WaitFor(t.Context(), realtime.EventMatch{}, "garbage"); !errors.As(err, new(*realtime.ResetError)) {
-			t.Errorf("WaitFor behind garbage: %v", err)
-		}
-	})
-}
-
-func TestWaitFor(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		rt := bare(t, nil)
-		after := rt.Cursor()
-		if err := rt.Publish(t.Context(), "room", map[string]int{"n": 1}); err != nil {
-			t.Fatal(err)
-		}
-		synctest.Wait()
-		ev, err := rt.WaitFor(t.Context(), realtime.EventMatch{Channel: "room"}, after)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if msg, err := realtime.Decode[struct{ N int }](ev); err != nil || msg.N != 1 {
-			t.Errorf("%+v %v", msg, err)
-		}
-		if _, err := realtime.Decode[string](ev); err == nil {
-			t.Error("an object was decoded as a string")
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if ev, err := rt.WaitFor(ctx, realtime.EventMatch{Channel: "room"}); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("without a cursor, the past came: %+v %v", ev, err)
-		}
-		ended, cancel := context.WithCancel(t.Context())
-		cancel()
-		if _, err := rt.WaitFor(ended, realtime.EventMatch{}); !errors.Is(err, context.Canceled) {
-			t.Errorf("%v", err)
-		}
-	})
-}
-
-// Whoever publishes inside a loop over events does not wait for himself.
-func TestPublishWithinEvents(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		rt := bare(t, &realtime.Options{History: realtime.History{Events: 8}})
-		after := rt.Cursor()
-		if err := rt.Publish(t.Context(), "room", 0); err != nil {
-			t.Fatal(err)
-		}
-		n := 0
-		for ev, err := range rt.Events(t.Context(), realtime.EventMatch{Channel: "room"}, after) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			if n++; n == 500 {
-				break
-			}
-			if err := rt.Publish(t.Context(), "room", n); err != nil {
-				t.Fatal(err)
-			}
-			if err := rt.Presence().Join(t.Context(), "other", "ada", n); err != nil {
-				t.Fatal(err)
-			}
-			if ev.Channel != "room" {
-				t.Errorf("%+v", ev)
-			}
-		}
-	})
-}
-
-// What a caller does with its slice afterwards is its own affair.
-func TestPublishedDataIsACopy(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		rt := bare(t, nil)
-		after := rt.Cursor()
-		data := []byte(`{ "a" : 1 }`)
-		if err := rt.Emit(t.Context(), realtime.RenEvent{Type: "x", Resource: "custom", Data: data}); err != nil {
-			t.Fatal(err)
-		}
-		copy(data, "xxxxxxxxxxx")
-		ev, err := rt.WaitFor(t.Context(), realtime.EventMatch{}, after)
-		if err != nil || string(ev.Data) != `{"a":1}` {
-			t.Errorf("%s %v", ev.Data, err)
-		}
-	})
-}
-
-func TestWithID(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := start(t, open(), nil)
-		s := h.ren(get("/ren"))
-		h.publish("room", 1, realtime.WithID("a"))
-		h.publish("room", 2, realtime.WithID("a"))
-		h.emit(realtime.KVPut("n", "k"), realtime.WithID("a"))
-		h.publish("room", 3, realtime.WithID("b"))
-		time.Sleep(2*time.Minute + 1)
-		h.publish("room", 4, realtime.WithID("a"))
-		if got := s.keys(3); got != "1 3 4" {
-			t.Error(got)
-		}
-		s.nothing()
-	})
-}
-
-func TestChannels(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := start(t, open(), nil)
-		list := func() string {
-			t.Helper()
-			names, err := h.Channels(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			return strings.Join(names, " ")
-		}
-		if got := list(); got != "" {
-			t.Errorf("at first: %s", got)
-		}
-		s := h.socket(get("/realtime"))
-		s.ok(subscribe("followed"), subscribe("all"))
-		h.publish("published", 1)
-		h.publish("all", 1)
-		h.join("members", "ada", nil)
-		h.join("all", "ada", nil)
-		h.emit(realtime.KVPut("n", "no channel"))
-		synctest.Wait()
-		if got := list(); got != "all followed members published" {
-			t.Errorf("now: %s", got)
-		}
-		for range 4 {
-			time.Sleep(80 * time.Second)
-			h.join("members", "ada", nil)
-			h.join("all", "ada", nil)
-		}
-		if got := list(); got != "all followed members" {
-			t.Errorf("5 min later: %s", got)
-		}
-		s.answer(s.ask(`"op":"unsubscribe","channel":"followed"`))
-		time.Sleep(8 * time.Minute)
-		if got := list(); got != "all" {
-			t.Errorf("in the end: %s", got)
-		}
-	})
-}
-
-// library is host code that can be tested against anything smaller.
-type library struct {
-	realtime.Publisher
-	realtime.Presence
-}
-
-func TestInterfaces(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		rt := bare(t, nil)
-		after := rt.Cursor()
-		lib := library{rt, rt.Presence()}
-		if err := lib.Publish(t.Context(), "room", 1); err != nil {
-			t.Error(err)
-		}
-		if err := lib.Join(t.Context(), "room", "ada", nil); err != nil {
-			t.Error(err)
-		}
-		if m, err := lib.Members(t.Context(), "room"); err != nil || len(m) != 1 || m[0].Metadata != nil {
-			t.Errorf("%+v %v", m, err)
-		}
-		if err := lib.Leave(t.Context(), "room", "ada"); err != nil {
-			t.Error(err)
-		}
-		if _, err := rt.WaitFor(t.Context(), realtime.EventMatch{Type: "presence.leave"}, after); err != nil {
-			t.Error(err)
-		}
-	})
-}
-
-// Attribute labels by the header, and what comes between a fetch and the stream
-// that is opened behind it is not missed.
-func TestAttribute(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := prepare(t, open(), nil)
-		streams := h.handler
-		mux := http.NewServeMux()
-		mux.Handle("/ren", streams)
-		mux.HandleFunc("/data", func(w http.ResponseWriter, r *http.Request) {
-			// another one writes just after this one has read
-			h.emit(realtime.KVPut("n", "in between"))
-			fmt.Fprint(w, "old data")
-		})
-		mux.HandleFunc("/act", func(w http.ResponseWriter, r *http.Request) {
-			if err := errors.Join(h.Publish(r.Context(), "room", 1), h.Presence().Join(r.Context(), "room", "ada", nil),
-				h.Emit(r.Context(), realtime.KVPut("n", "k")), h.Emit(r.Context(), realtime.KVPut("n", "k"), realtime.FromClient(tab2))); err != nil {
-				t.Error(err)
-			}
-		})
-		h.handler = h.Attribute(mux)
-		h.serve()
-		resp := h.do(t.Context(), get("/data"))
-		resp.Body.Close()
-		s := h.ren(get("/ren?lastEventId=" + resp.Header.Get("X-Ren-Cursor")))
-		if got := s.keys(1); s.hello.State != "resumed" || got != "in between" {
-			t.Errorf("%s, then %s", s.hello.Raw, got)
-		}
-		resp = h.do(t.Context(), get("/act", "X-Ren-Client", tab1))
-		resp.Body.Close()
-		for i, want := range []string{tab1, tab1, tab1, tab2} {
-			if ev := s.next(); ev.Source != wire.Tag(want) {
-				t.Errorf("event %d: %s", i, ev.Raw)
-			}
-		}
-		s.nothing()
-	})
-}
-
-// Attribute hides nothing of the ResponseWriter.
-func TestAttributeKeepsTheWriter(t *testing.T) {
-	rt := bare(t, nil)
-	rec := httptest.NewRecorder()
-	rt.Attribute(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		if w != http.ResponseWriter(rec) {
-			t.Errorf("the writer is wrapped in a %T", w)
-		}
-	})).ServeHTTP(rec, httptest.NewRequest("GET", "/", nil))
-}
-
-func TestEventMatch(t *testing.T) {
-	ev := realtime.KVPut("demo", "todo:1")
-	for _, c := range []struct {
-		match realtime.EventMatch
-		want  bool
-		err   error
+	noError(t, group("taken", nil))
+	other := errors.New("other")
+	for name, test := range map[string]struct {
+		err  error
+		want error
 	}{
-		{realtime.EventMatch{}, true, nil},
-		{realtime.EventMatch{Resource: "kv", Type: "kv.*", Namespace: "demo", Key: "todo:*"}, true, nil},
-		{realtime.EventMatch{Resource: "db"}, false, nil},
-		{realtime.EventMatch{Type: "kv.delete"}, false, nil},
-		{realtime.EventMatch{Namespace: "other"}, false, nil},
-		{realtime.EventMatch{Key: "todo:2"}, false, nil},
-		{realtime.EventMatch{Channel: "room"}, false, nil},
-		{realtime.EventMatch{Key: "[a"}, false, realtime.ErrBadPattern},
+		"channel pattern":  {h.OnChannel(realtime.ChannelMatch{Channel: "[a"}, nothing), realtime.ErrBadPattern},
+		"type pattern":     {h.OnChannel(realtime.ChannelMatch{Type: "****a*b*c*d"}, nothing), realtime.ErrBadPattern},
+		"key pattern":      {h.OnKVChange(realtime.KVMatch{Key: "{a"}, nothing), realtime.ErrBadPattern},
+		"kv op":            {h.OnKVChange(realtime.KVMatch{Op: "created"}, nothing), realtime.ErrBadPattern},
+		"db op":            {h.OnDBChange(realtime.DBMatch{Op: "put"}, nothing), realtime.ErrBadPattern},
+		"storage op":       {h.OnStorage(realtime.StorageMatch{Op: "*"}, nothing), realtime.ErrBadPattern},
+		"event pattern":    {h.DefineEvent(realtime.EventMatch{Type: "a*b*c*d*e"}, nothing), realtime.ErrBadPattern},
+		"no name":          {group("", nil), realtime.ErrBadGroup},
+		"reserved name":    {group("$process", nil), realtime.ErrBadGroup},
+		"name in use":      {group("taken", nil), realtime.ErrBadGroup},
+		"register's error": {h.Group("new", nil, func(*realtime.Group) error { return other }), other},
 	} {
-		if got, err := c.match.Match(ev); got != c.want || !errors.Is(err, c.err) {
-			t.Errorf("%+v: %v, %v; want %v, %v", c.match, got, err, c.want, c.err)
+		if !errors.Is(test.err, test.want) {
+			t.Errorf("%s: %v, want %v", name, test.err, test.want)
 		}
 	}
+	if err := group("negative", &realtime.GroupOptions{Attempts: -1}); err == nil {
+		t.Error("a negative option was taken")
+	}
+	if _, err := realtime.New(open(), &realtime.Options{Handlers: realtime.GroupOptions{Timeout: -1}}); err == nil {
+		t.Error("a negative option was taken by New")
+	}
+	noError(t, h.Close(t.Context()))
+	if err := h.OnChannel(realtime.ChannelMatch{}, nothing); !errors.Is(err, realtime.ErrClosed) {
+		t.Errorf("first handler after Close: %v", err)
+	}
+	if err := group("late", nil); !errors.Is(err, realtime.ErrClosed) {
+		t.Errorf("group after Close: %v", err)
+	}
+}
+
+// failing fails the first n times that it is asked about an event.
+type failing struct {
+	mu    sync.Mutex
+	n     int
+	tries map[string]int
+}
+
+func (f *failing) fail(key string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.tries == nil {
+		f.tries = map[string]int{}
+	}
+	if f.tries[key]++; f.tries[key] <= f.n {
+		return fmt.Errorf("failure %d", f.tries[key])
+	}
+	return nil
+}
+
+func TestRetry(t *testing.T) {
+	bubble(t, "with backoff, holding up its own key only", func(t *testing.T) {
+		h, c, f := start(t, open(), nil), &calls{}, &failing{n: 3}
+		began := time.Now()
+		var waits []time.Duration
+		noError(t, h.OnKVChange(realtime.KVMatch{}, func(ctx context.Context, ev realtime.RenEvent) error {
+			d, _ := realtime.DeliveryOf(ctx)
+			c.add(fmt.Sprint(ev.Key, " ", ev.Version, " ", d.Attempt))
+			if ev.Key == "slow" && ev.Version == "1" {
+				waits = append(waits, time.Since(began))
+				return f.fail(ev.Version)
+			}
+			return nil
+		}))
+		h.emit(realtime.KVPut("demo", "slow").WithVersion("1"))
+		h.emit(realtime.KVPut("demo", "slow").WithVersion("2"))
+		h.emit(realtime.KVPut("demo", "fast").WithVersion("1"))
+		c.wantSorted(t, "fast 1 1", "slow 1 1")
+		h.emit(realtime.KVPut("demo", "fast").WithVersion("2"))
+		c.want(t, "fast 2 1")
+		time.Sleep(time.Minute)
+		c.want(t, "slow 1 2", "slow 1 3", "slow 1 4", "slow 2 1")
+		want := []time.Duration{0, 200 * time.Millisecond, 600 * time.Millisecond, 1400 * time.Millisecond}
+		for i, at := range waits {
+			if at > want[i] || at < want[i]/2 {
+				t.Errorf("attempt %d came after %v, want at most %v and at least half of it", i+1, at, want[i])
+			}
+		}
+	})
+	bubble(t, "then the dead letter", func(t *testing.T) {
+		c, f := &calls{}, &failing{n: 100}
+		h := start(t, open(), &realtime.Options{Handlers: realtime.GroupOptions{
+			Attempts: 4,
+			DeadLetter: func(ctx context.Context, d realtime.DeadLetter) {
+				c.add(fmt.Sprint("dead ", d.Event.Key, " ", d.Delivery.Attempt, " ", d.Err))
+			},
+		}})
+		noError(t,
+			h.OnKVChange(realtime.KVMatch{}, func(_ context.Context, ev realtime.RenEvent) error { return f.fail(ev.Key) }),
+			h.OnKVChange(realtime.KVMatch{}, c.handler("second")))
+		h.emit(realtime.KVPut("demo", "a"))
+		c.want(t)
+		time.Sleep(time.Minute)
+		c.want(t, "dead a 4 failure 4", "second kv.put a")
+	})
+	bubble(t, "not of what succeeded", func(t *testing.T) {
+		h, c, f := start(t, open(), nil), &calls{}, &failing{n: 2}
+		noError(t,
+			h.OnKVChange(realtime.KVMatch{}, c.handler("first")),
+			h.OnKVChange(realtime.KVMatch{}, func(_ context.Context, ev realtime.RenEvent) error {
+				c.add("second")
+				return f.fail(ev.Key)
+			}),
+			h.OnKVChange(realtime.KVMatch{}, c.handler("third")))
+		h.emit(realtime.KVPut("demo", "a"))
+		time.Sleep(time.Minute)
+		c.want(t, "first kv.put a", "second", "second", "second", "third kv.put a")
+	})
+	bubble(t, "not of what is permanent", func(t *testing.T) {
+		c := &calls{}
+		h := start(t, open(), &realtime.Options{Handlers: realtime.GroupOptions{
+			DeadLetter: func(_ context.Context, d realtime.DeadLetter) {
+				c.add(fmt.Sprint("dead ", d.Event.Channel, " ", d.Delivery.Attempt, " ", errors.Is(d.Err, realtime.ErrPermanent)))
+			},
+		}})
+		noError(t, h.OnChannel(realtime.ChannelMatch{}, realtime.Typed(func(_ context.Context, ev realtime.RenEvent, data struct{ N int }) error {
+			c.add(fmt.Sprint(ev.Channel, " ", data.N))
+			return nil
+		})))
+		h.publish("good", map[string]int{"n": 7})
+		h.publish("bad", map[string]string{"n": "seven"})
+		time.Sleep(time.Hour)
+		c.wantSorted(t, "dead bad 1 true", "good 7")
+	})
+	bubble(t, "of a panic, which is logged once each", func(t *testing.T) {
+		h, c, f := start(t, open(), nil), &calls{}, &failing{n: 2}
+		noError(t, h.OnKVChange(realtime.KVMatch{}, func(_ context.Context, ev realtime.RenEvent) error {
+			if err := f.fail(ev.Key); err != nil {
+				panic(err)
+			}
+			c.add("handled")
+			return nil
+		}))
+		h.emit(realtime.KVPut("demo", "a"))
+		time.Sleep(time.Minute)
+		c.want(t, "handled")
+		if log := h.logs.String(); strings.Count(log, "panic in a handler") != 2 || !strings.Contains(log, "events_test.go") {
+			t.Errorf("log: %s", log)
+		}
+	})
+	bubble(t, "of one that takes too long", func(t *testing.T) {
+		c := &calls{}
+		h := start(t, open(), &realtime.Options{Handlers: realtime.GroupOptions{Timeout: time.Second}})
+		noError(t, h.OnKVChange(realtime.KVMatch{}, func(ctx context.Context, _ realtime.RenEvent) error {
+			if d, _ := realtime.DeliveryOf(ctx); d.Attempt < 3 {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			c.add("handled")
+			return nil
+		}))
+		h.emit(realtime.KVPut("demo", "a"))
+		time.Sleep(3 * time.Second)
+		c.want(t, "handled")
+	})
+	bubble(t, "what nobody looks at is logged", func(t *testing.T) {
+		h := start(t, open(), nil)
+		noError(t, h.OnKVChange(realtime.KVMatch{}, func(context.Context, realtime.RenEvent) error { return errors.New("broken for good") }))
+		h.emit(realtime.KVPut("demo", "a"))
+		time.Sleep(5 * time.Minute)
+		if log := h.logs.String(); strings.Count(log, "an event was not handled") != 1 || !strings.Contains(log, "broken for good") {
+			t.Errorf("log: %s", log)
+		}
+	})
+	bubble(t, "a dead letter that panics", func(t *testing.T) {
+		c := &calls{}
+		h := start(t, open(), &realtime.Options{Handlers: realtime.GroupOptions{
+			DeadLetter: func(context.Context, realtime.DeadLetter) { panic("dead") },
+		}})
+		noError(t,
+			h.OnKVChange(realtime.KVMatch{}, func(context.Context, realtime.RenEvent) error { return realtime.ErrPermanent }),
+			h.OnKVChange(realtime.KVMatch{}, c.handler("second")))
+		h.emit(realtime.KVPut("demo", "a"))
+		c.want(t, "second kv.put a")
+	})
+}
+
+func TestHandlersRunInOrderAndParallel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, open(), &realtime.Options{Handlers: realtime.GroupOptions{Concurrency: 4}})
+		var mu sync.Mutex
+		seen := map[string][]string{}
+		var running, most atomic.Int32
+		noError(t, h.OnKVChange(realtime.KVMatch{}, func(_ context.Context, ev realtime.RenEvent) error {
+			most.Store(max(most.Load(), running.Add(1)))
+			defer running.Add(-1)
+			time.Sleep(time.Duration(rand.IntN(5)) * time.Millisecond)
+			if rand.IntN(10) == 0 {
+				return errors.New("again")
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			seen[ev.Key] = append(seen[ev.Key], ev.Version)
+			return nil
+		}))
+		var want []string
+		for n := range 50 {
+			want = append(want, fmt.Sprint(n))
+			for k := range 10 {
+				h.emit(realtime.KVPut("demo", fmt.Sprint(k)).WithVersion(fmt.Sprint(n)))
+			}
+		}
+		time.Sleep(10 * time.Minute)
+		mu.Lock()
+		defer mu.Unlock()
+		for k := range 10 {
+			if diff := cmp.Diff(want, seen[fmt.Sprint(k)]); diff != "" {
+				t.Errorf("key %d (-want +got):\n%s", k, diff)
+			}
+		}
+		if most.Load() != 4 {
+			t.Errorf("at most %d handlers ran at once", most.Load())
+		}
+	})
+}
+
+func TestHandlersCauseEvents(t *testing.T) {
+	bubble(t, "a loop stops", func(t *testing.T) {
+		c, n := &calls{}, 0
+		h := start(t, open(), &realtime.Options{Handlers: realtime.GroupOptions{
+			DeadLetter: func(_ context.Context, d realtime.DeadLetter) {
+				c.add(fmt.Sprint("dead ", errors.Is(d.Err, realtime.ErrLoop)))
+			},
+		}})
+		noError(t, h.OnChannel(realtime.ChannelMatch{Channel: "ping"}, func(ctx context.Context, _ realtime.RenEvent) error {
+			n++
+			return h.Publish(ctx, "ping", n)
+		}))
+		h.publish("ping", 0)
+		time.Sleep(time.Hour)
+		c.want(t, "dead true")
+		if n != 9 { // the first, and the 8 that it led to
+			t.Errorf("the handler ran %d times", n)
+		}
+	})
+	bubble(t, "a loop through presence and data stops", func(t *testing.T) {
+		c := &calls{}
+		h := start(t, open(), &realtime.Options{Handlers: realtime.GroupOptions{
+			DeadLetter: func(_ context.Context, d realtime.DeadLetter) {
+				c.add(fmt.Sprint("dead ", errors.Is(d.Err, realtime.ErrLoop)))
+			},
+		}})
+		noError(t,
+			h.OnChannel(realtime.ChannelMatch{Channel: "room", Type: "presence"}, func(ctx context.Context, ev realtime.RenEvent) error {
+				if ev.Type == "presence.join" {
+					return h.Presence().Leave(ctx, "room", ev.User)
+				}
+				return h.Emit(ctx, realtime.KVPut("demo", ev.User))
+			}),
+			h.OnKVChange(realtime.KVMatch{}, func(ctx context.Context, ev realtime.RenEvent) error {
+				return h.Presence().Join(ctx, "room", ev.Key, nil)
+			}))
+		h.emit(realtime.KVPut("demo", "ada"))
+		time.Sleep(time.Hour)
+		c.want(t, "dead true")
+	})
+	bubble(t, "without the mark of a client", func(t *testing.T) {
+		h, c := start(t, open(), nil), &calls{}
+		noError(t,
+			h.OnChannel(realtime.ChannelMatch{Channel: "in"}, func(ctx context.Context, ev realtime.RenEvent) error {
+				if ev.Source == "" {
+					t.Error("the handler does not see who caused its event")
+				}
+				return h.Publish(ctx, "out", 1)
+			}),
+			h.OnChannel(realtime.ChannelMatch{Channel: "out"}, func(_ context.Context, ev realtime.RenEvent) error {
+				c.add("src " + ev.Source)
+				return nil
+			}))
+		h.publish("in", 1, realtime.FromClient(tab1))
+		c.want(t, "src ")
+	})
+	bubble(t, "a delivery has a name", func(t *testing.T) {
+		h, c := start(t, open(), nil), &calls{}
+		if _, ok := realtime.DeliveryOf(t.Context()); ok {
+			t.Error("a context of nobody's has a delivery")
+		}
+		var cursors []realtime.Cursor
+		noError(t, h.Group("audit", nil, func(g *realtime.Group) error {
+			return g.OnChannel(realtime.ChannelMatch{}, func(ctx context.Context, _ realtime.RenEvent) error {
+				d, _ := realtime.DeliveryOf(ctx)
+				cursors = append(cursors, d.Cursor)
+				c.add(fmt.Sprint(d.Group, " ", d.Attempt))
+				if d.Attempt == 1 {
+					return errors.New("again")
+				}
+				return nil
+			})
+		}))
+		h.publish("room", 1)
+		synctest.Wait()
+		head := h.Cursor()
+		time.Sleep(time.Second)
+		c.want(t, "audit 1", "audit 2")
+		if cursors[0] != head || cursors[1] != head {
+			t.Errorf("cursors %v, want %v", cursors, head)
+		}
+	})
+}
+
+func TestCloseDrainsHandlers(t *testing.T) {
+	bubble(t, "all that was accepted is handled", func(t *testing.T) {
+		h, c := start(t, open(), nil), &calls{}
+		noError(t, h.OnChannel(realtime.ChannelMatch{Channel: "a*"}, func(ctx context.Context, ev realtime.RenEvent) error {
+			time.Sleep(100 * time.Millisecond)
+			if d, _ := realtime.DeliveryOf(ctx); d.Attempt < 3 {
+				return errors.New("again")
+			}
+			c.add("handled " + ev.Channel)
+			if ev.Channel == "aaa" {
+				return nil
+			}
+			return h.Publish(ctx, ev.Channel+"a", 1)
+		}))
+		h.publish("a", 1)
+		if err := h.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		c.want(t, "handled a", "handled aa", "handled aaa")
+	})
+	bubble(t, "as far as time allows", func(t *testing.T) {
+		h, c := start(t, open(), nil), &calls{}
+		noError(t, h.OnChannel(realtime.ChannelMatch{}, func(ctx context.Context, ev realtime.RenEvent) error {
+			<-ctx.Done()
+			c.add("ended " + ev.Channel)
+			return ctx.Err()
+		}))
+		h.publish("a", 1)
+		h.publish("b", 1)
+		synctest.Wait()
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+		defer cancel()
+		err := h.Close(ctx)
+		if d := time.Since(began); d != 2*time.Second || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Close returned %v after %v", err, d)
+		}
+		c.wantSorted(t, "ended a", "ended b")
+	})
+}
+
+// cluster is a backend that several nodes share, each through a connection of its
+// own that can be cut.
+type cluster struct{ backend.Backend }
+
+type nodeLink struct {
+	backend.Backend
+	cut atomic.Bool
+	end context.CancelFunc
+	ctx context.Context
+}
+
+var errCut = errors.New("connection cut")
+
+func newCluster() *cluster { return &cluster{realtime.NewMemory()} }
+
+func (c *cluster) link() *nodeLink {
+	l := &nodeLink{Backend: c.Backend}
+	l.ctx, l.end = context.WithCancel(context.Background())
+	return l
+}
+
+func (l *nodeLink) kill() {
+	l.cut.Store(true)
+	l.end()
+}
+
+func (l *nodeLink) Close(context.Context) error { l.end(); return nil }
+
+func (l *nodeLink) Append(ctx context.Context, e backend.Entry) (backend.Position, error) {
+	if l.cut.Load() {
+		return backend.Position{}, errCut
+	}
+	return l.Backend.Append(ctx, e)
+}
+
+func (l *nodeLink) Follow(ctx context.Context, after backend.Position, sink func([]*backend.Record)) error {
+	if l.cut.Load() {
+		return errCut
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(l.ctx, cancel)()
+	return l.Backend.Follow(ctx, after, sink)
+}
+
+func (l *nodeLink) ClaimGroup(ctx context.Context, group, node string, ttl time.Duration) (backend.Progress, error) {
+	if l.cut.Load() {
+		return backend.Progress{}, errCut
+	}
+	return l.Backend.ClaimGroup(ctx, group, node, ttl)
+}
+
+func (l *nodeLink) CommitGroup(ctx context.Context, group, node string, p backend.Progress) error {
+	if l.cut.Load() {
+		return errCut
+	}
+	return l.Backend.CommitGroup(ctx, group, node, p)
+}
+
+func (l *nodeLink) ReleaseGroup(ctx context.Context, group, node string) error {
+	if l.cut.Load() {
+		return errCut
+	}
+	return l.Backend.ReleaseGroup(ctx, group, node)
+}
+
+func TestGroups(t *testing.T) {
+	type world struct {
+		*testing.T
+		*calls
+		*cluster
+	}
+	worker := func(w world, name string, f realtime.Handler) (*host, *nodeLink) {
+		w.Helper()
+		link := w.link()
+		h := start(w.T, open(), &realtime.Options{Backend: link})
+		noError(w.T, h.Group("work", nil, func(g *realtime.Group) error {
+			return g.OnKVChange(realtime.KVMatch{}, func(ctx context.Context, ev realtime.RenEvent) error {
+				w.add(name + " " + ev.Key)
+				if f != nil {
+					return f(ctx, ev)
+				}
+				return nil
+			})
+		}))
+		synctest.Wait()
+		return h, link
+	}
+	cases := map[string]func(w world){
+		"a group needs a name": func(w world) {
+			h := start(w.T, open(), &realtime.Options{Backend: w.link()})
+			err := h.OnKVChange(realtime.KVMatch{}, nil)
+			if !errors.Is(err, realtime.ErrBadGroup) {
+				w.Error(err)
+			}
+		},
+		"one node handles all": func(w world) {
+			a, _ := worker(w, "a", nil)
+			b, _ := worker(w, "b", nil)
+			for i := range 5 {
+				a.emit(realtime.KVPut("demo", fmt.Sprint("a", i)))
+				b.emit(realtime.KVPut("demo", fmt.Sprint("b", i)))
+			}
+			w.wantSorted(w.T, "a a0", "a a1", "a a2", "a a3", "a a4", "a b0", "a b1", "a b2", "a b3", "a b4")
+		},
+		"another one goes on where it was": func(w world) {
+			a, _ := worker(w, "a", nil)
+			b, _ := worker(w, "b", nil)
+			a.emit(realtime.KVPut("demo", "1"))
+			w.want(w.T, "a 1")
+			if err := a.Close(w.Context()); err != nil {
+				w.Error(err)
+			}
+			b.emit(realtime.KVPut("demo", "2"))
+			time.Sleep(4 * time.Second)
+			w.want(w.T, "b 2")
+		},
+		"a dead node's work is done again, what it finished is not": func(w world) {
+			_, link := worker(w, "a", func(ctx context.Context, ev realtime.RenEvent) error {
+				if ev.Key == "2" {
+					<-ctx.Done()
+					return ctx.Err()
+				}
+				return nil
+			})
+			b, _ := worker(w, "b", nil)
+			for _, key := range []string{"1", "2", "3"} {
+				b.emit(realtime.KVPut("demo", key))
+			}
+			w.wantSorted(w.T, "a 1", "a 2", "a 3")
+			link.kill()
+			synctest.Wait()
+			b.emit(realtime.KVPut("demo", "4"))
+			time.Sleep(15 * time.Second)
+			w.wantSorted(w.T, "b 2", "b 4")
+		},
+		"attempts go on counting": func(w world) {
+			attempts := func(ctx context.Context, _ realtime.RenEvent) error {
+				d, _ := realtime.DeliveryOf(ctx)
+				w.add(fmt.Sprint("attempt ", d.Attempt))
+				return errors.New("again")
+			}
+			a, _ := worker(w, "a", attempts)
+			a.emit(realtime.KVPut("demo", "1"))
+			w.want(w.T, "a 1", "attempt 1")
+			ctx, cancel := context.WithTimeout(w.Context(), time.Nanosecond)
+			defer cancel()
+			_ = a.Close(ctx) // while it waits for the second one
+			worker(w, "b", attempts)
+			w.want(w.T, "b 1", "attempt 2")
+		},
+		"a new group begins now, an old one where it was": func(w world) {
+			a, _ := worker(w, "a", nil)
+			a.emit(realtime.KVPut("demo", "1"))
+			w.want(w.T, "a 1")
+			noError(w.T, a.Close(w.Context()))
+			between := start(w.T, open(), &realtime.Options{Backend: w.link()})
+			between.emit(realtime.KVPut("demo", "2"))
+			synctest.Wait()
+			noError(w.T, between.Group("new", nil, func(g *realtime.Group) error { return g.OnKVChange(realtime.KVMatch{}, w.handler("new")) }))
+			worker(w, "b", nil)
+			between.emit(realtime.KVPut("demo", "3"))
+			w.wantSorted(w.T, "b 2", "b 3", "new kv.put 3")
+		},
+	}
+	for name, f := range cases {
+		bubble(t, name, func(t *testing.T) {
+			w := world{t, &calls{}, newCluster()}
+			f(w)
+		})
+	}
+}
+
+// A backend that does not take commits for a while costs nothing but that.
+func TestProgressIsCommittedLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, cl := &calls{}, newCluster()
+		link := &noCommits{Backend: cl.Backend}
+		link.refuse.Store(true)
+		register := func(h *host) {
+			noError(t, h.Group("work", nil, func(g *realtime.Group) error { return g.OnKVChange(realtime.KVMatch{}, c.handler("h")) }))
+		}
+		a := start(t, open(), &realtime.Options{Backend: link})
+		register(a)
+		for _, key := range []string{"1", "2"} {
+			a.emit(realtime.KVPut("demo", key))
+		}
+		c.wantSorted(t, "h kv.put 1", "h kv.put 2")
+		link.refuse.Store(false)
+		time.Sleep(4 * time.Second)
+		noError(t, a.Close(t.Context()))
+		b := start(t, open(), &realtime.Options{Backend: &noCommits{Backend: cl.Backend}})
+		register(b)
+		b.emit(realtime.KVPut("demo", "3"))
+		c.want(t, "h kv.put 3")
+		if !strings.Contains(a.logs.String(), "cannot be committed") {
+			t.Error("the failures were not logged")
+		}
+	})
+}
+
+type noCommits struct {
+	backend.Backend
+	refuse atomic.Bool
+}
+
+func (b *noCommits) CommitGroup(ctx context.Context, group, node string, p backend.Progress) error {
+	if b.refuse.Load() {
+		return errors.New("no commits now")
+	}
+	return b.Backend.CommitGroup(ctx, group, node, p)
+}
+
+func (b *noCommits) Close(context.Context) error { return nil }
+
+func TestHandlersMiss(t *testing.T) {
+	bubble(t, "what was evicted before they came to it", func(t *testing.T) {
+		c, release := &calls{}, make(chan struct{})
+		h := start(t, open(), &realtime.Options{
+			History:  realtime.History{Events: 10},
+			Handlers: realtime.GroupOptions{Missed: func(e *realtime.ResetError) { c.add("missed " + e.Reason) }},
+		})
+		noError(t, h.OnKVChange(realtime.KVMatch{}, func(_ context.Context, ev realtime.RenEvent) error {
+			if ev.Key == "0" {
+				<-release
+			}
+			c.add("handled " + ev.Key)
+			return nil
+		}))
+		h.emit(realtime.KVPut("demo", "0"))
+		synctest.Wait()
+		for range 30 {
+			h.emit(realtime.KVPut("demo", "0"))
+		}
+		synctest.Wait()
+		close(release)
+		got := c.take()
+		slices.Sort(got)
+		handled, _ := slices.BinarySearch(got, "missed")
+		missed := len(got) - handled                     // once for each time that more was lost
+		if handled != 1+10 || missed < 1 || missed > 3 { // the first event, and what is still there
+			t.Errorf("calls: %v", got)
+		}
+		h.emit(realtime.KVPut("demo", "1"))
+		c.want(t, "handled 1")
+	})
+	for reason, lose := range map[string]func(*backendtest.Faulty){
+		"backend": func(f *backendtest.Faulty) { f.Skip(1) },
+		"epoch":   func(f *backendtest.Faulty) { f.NewEpoch() },
+	} {
+		bubble(t, reason, func(t *testing.T) {
+			c, f := &calls{}, backendtest.NewFaulty(realtime.NewMemory())
+			h := start(t, open(), &realtime.Options{Backend: f, Handlers: realtime.GroupOptions{
+				Missed: func(e *realtime.ResetError) { c.add("missed " + e.Reason) },
+			}})
+			noError(t, h.OnKVChange(realtime.KVMatch{}, c.handler("h")))
+			h.emit(realtime.KVPut("demo", "1"))
+			c.want(t, "h kv.put 1")
+			lose(f)
+			h.emit(realtime.KVPut("demo", "2"))
+			h.emit(realtime.KVPut("demo", "3"))
+			got := c.take()
+			if len(got) == 0 || got[0] != "missed "+reason || !slices.Contains(got, "h kv.put 3") {
+				t.Errorf("calls: %v", got)
+			}
+		})
+	}
+	bubble(t, "and the log tells where nobody else is told", func(t *testing.T) {
+		f := backendtest.NewFaulty(realtime.NewMemory())
+		h := start(t, open(), &realtime.Options{Backend: f})
+		noError(t, h.OnKVChange(realtime.KVMatch{}, func(context.Context, realtime.RenEvent) error { return nil }))
+		synctest.Wait()
+		f.LoseTail(1)
+		h.emit(realtime.KVPut("demo", "1"))
+		time.Sleep(time.Second)
+		if !strings.Contains(h.logs.String(), "handlers missed events") {
+			t.Error(h.logs.String())
+		}
+	})
 }

@@ -1,9 +1,37 @@
 package realtime
 
 import (
+	"fmt"
+
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/memory"
 )
 
 // NewMemory returns the default backend.
 func NewMemory() backend.Backend { return memory.New(memory.Limits{}) }
+
+// Matches asks a match about an event, without any index.
+func Matches(match EventMatch, ev RenEvent) (bool, error) {
+	sel, err := match.compile()
+	return err == nil && sel.matches(&ev), err
+}
+
+// Index is an index of handlers.
+type Index struct{ index }
+
+// NewIndex returns an index of n patterns: a third exact ones, prefixes and globs.
+func NewIndex(n int) (*Index, error) {
+	var x Index
+	for i := range n {
+		key := fmt.Sprintf("list:%d", i) + []string{"", ":*", ":item:*:done"}[i%3]
+		sel, err := EventMatch{Resource: "kv", Type: "kv.*", Namespace: "demo", Key: key}.compile()
+		if err != nil {
+			return nil, err
+		}
+		x.add(&rule{selector: sel})
+	}
+	return &x, nil
+}
+
+// Find returns how many patterns match.
+func (x *Index) Find(ev RenEvent) int { return len(x.find(&ev)) }

@@ -36,12 +36,22 @@ type prefix string
 
 func (m prefix) Match(s string) bool { return strings.HasPrefix(s, string(m)) }
 
+// globbed is a pattern for the library, and the characters before what is
+// special in it.
+type globbed struct {
+	matcher
+	head string
+}
+
+// special are the characters that can mean something else than themselves.
+const special = `*?[]{}\`
+
 // compile returns a matcher of a pattern; "" matches everything.
 func compile(pattern string) (matcher, error) {
 	if pattern == "" || pattern == "*" {
 		return anything{}, nil
 	}
-	if i := strings.IndexAny(pattern, `*?[]{}\`); i < 0 {
+	if i := strings.IndexAny(pattern, special); i < 0 {
 		return exactly(pattern), nil
 	} else if i == len(pattern)-1 && pattern[i] == '*' {
 		return prefix(pattern[:i]), nil
@@ -53,7 +63,7 @@ func compile(pattern string) (matcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w %s: %w", ErrBadPattern, wire.Quote(pattern), err)
 	}
-	return m, nil
+	return globbed{m, pattern[:strings.IndexAny(pattern, special)]}, nil
 }
 
 // bounded refuses patterns that could take long to match.
@@ -90,4 +100,18 @@ func bounded(pattern string) error {
 func literal(m matcher) (string, bool) {
 	s, ok := m.(exactly)
 	return string(s), ok
+}
+
+// head returns what all strings that m matches begin with, as far as that is
+// easily told.
+func head(m matcher) string {
+	switch m := m.(type) {
+	case exactly:
+		return string(m)
+	case prefix:
+		return string(m)
+	case globbed:
+		return m.head
+	}
+	return ""
 }

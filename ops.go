@@ -245,7 +245,7 @@ func (s *socket) leave(key backend.SessionKey, joined bool) *wire.Error {
 	if !joined {
 		return nil
 	}
-	if err := s.rt.presence.leave(s.ctx, key, backend.ReasonLeft, 0); err != nil {
+	if err := s.rt.presence.leave(s.ctx, key, backend.Departure{Why: backend.ReasonLeft}); err != nil {
 		return s.failed("leave", err)
 	}
 	delete(s.sessions, key)

@@ -106,7 +106,7 @@ func (p *presence) Leave(ctx context.Context, channel, userID string, opts ...Ev
 	if err != nil {
 		return err
 	}
-	return p.leave(ctx, s.SessionKey, backend.ReasonLeft, 0)
+	return p.leave(ctx, s.SessionKey, backend.Departure{Why: backend.ReasonLeft, Depth: s.Depth})
 }
 
 func (p *presence) Members(ctx context.Context, channel string) ([]Member, error) {
@@ -136,7 +136,7 @@ func (p *presence) lease(ctx context.Context, channel, userID string, opts []Eve
 	if err != nil {
 		return s, err
 	}
-	s.Channel, s.User, s.Node, s.Source = channel, userID, p.rt.node, wire.Tag(a.client)
+	s.Channel, s.User, s.Node, s.Source, s.Depth = channel, userID, p.rt.node, wire.Tag(a.client), a.depth
 	if s.ID = "client." + s.Source; a.client == "" {
 		s.ID = "node." + p.rt.node
 	}
@@ -151,9 +151,9 @@ func (p *presence) join(ctx context.Context, s backend.Session) error {
 	return publicError(err)
 }
 
-func (p *presence) leave(ctx context.Context, key backend.SessionKey, why backend.Reason, in time.Duration) error {
-	err := p.rt.backend.Leave(ctx, key, why, in)
-	if in > 0 {
+func (p *presence) leave(ctx context.Context, key backend.SessionKey, d backend.Departure) error {
+	err := p.rt.backend.Leave(ctx, key, d)
+	if d.In > 0 {
 		p.wake()
 	}
 	return publicError(err)
@@ -162,7 +162,7 @@ func (p *presence) leave(ctx context.Context, key backend.SessionKey, why backen
 // leaveSurely is leave for sessions that nobody will ask about again: what fails
 // is tried again with each sweep.
 func (p *presence) leaveSurely(ctx context.Context, key backend.SessionKey, why backend.Reason, in time.Duration) {
-	err := p.leave(ctx, key, why, in)
+	err := p.leave(ctx, key, backend.Departure{Why: why, In: in})
 	if err == nil || errors.Is(err, ErrClosed) {
 		return
 	}

@@ -31,10 +31,11 @@ type Realtime struct {
 	node    string // this process, in session keys and leases
 
 	presence presence
+	groups   groups
 	conns    conns
 	accepted mark // of what was appended here
 
-	done       <-chan struct{} // closed when the background goroutines are to end
+	running    context.Context // ends when the background goroutines are to end
 	stop       context.CancelFunc
 	background sync.WaitGroup
 	closing    sync.Once
@@ -90,6 +91,10 @@ type Options struct {
 	// joined again. Default 90 s: browsers slow the timers of hidden pages to one
 	// a minute.
 	Lease time.Duration
+
+	// Handlers are the options of the handlers that are registered on the Realtime
+	// itself, and the defaults of its groups.
+	Handlers GroupOptions
 }
 
 // History bounds the events a node keeps; whichever bound is reached first
@@ -137,6 +142,7 @@ func (o *Options) withDefaults() Options {
 	set(&opts.CloseGrace, 3*time.Second)
 	set(&opts.DropGrace, 15*time.Second)
 	set(&opts.Lease, 90*time.Second)
+	opts.Handlers = opts.Handlers.or(defaultGroup)
 	return opts
 }
 
@@ -147,7 +153,7 @@ func (o *Options) check() error {
 	if least < 0 || counts < 0 {
 		return errors.New("realtime: an option is negative, or StreamLife is less than a second")
 	}
-	return nil
+	return o.Handlers.check()
 }
 
 func set[T comparable](field *T, value T) {
@@ -172,7 +178,7 @@ func New(policy Policy, opts *Options) (*Realtime, error) {
 		o.Backend = memory.New(memory.Limits(limits))
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	rt := &Realtime{policy: policy, opts: o, log: o.Logger, backend: o.Backend, node: rand.Text(), done: ctx.Done(), stop: stop}
+	rt := &Realtime{policy: policy, opts: o, log: o.Logger, backend: o.Backend, node: rand.Text(), running: ctx, stop: stop}
 	page, err := rt.backend.Read(ctx, backend.Position{}, o.History.Events)
 	if err == nil {
 		_, err = rt.backend.Sweep(ctx, rt.node, nodeLease) // a lease, before anybody joins here
@@ -189,6 +195,7 @@ func New(policy Policy, opts *Options) (*Realtime, error) {
 	rt.ring = ring.New(limits, start)
 	rt.ring.Put(page.Records)
 	rt.presence.init(rt)
+	rt.groups.init(rt)
 	rt.background.Go(func() { rt.follow(ctx) })
 	rt.background.Go(func() { rt.presence.sweep(ctx) })
 	return rt, nil
@@ -234,6 +241,7 @@ type EventOption func(*attribution)
 
 type attribution struct {
 	user, client, id string
+	depth            int // how many handlers in a row led to the event
 }
 
 // AsUser says which user publishes; subscribers get it as userId.
@@ -249,7 +257,7 @@ func FromClient(clientID string) EventOption { return func(a *attribution) { a.c
 func WithID(id string) EventOption { return func(a *attribution) { a.id = id } }
 
 func attribute(ctx context.Context, opts []EventOption) (attribution, error) {
-	a := attribution{client: clientID(ctx)}
+	a := attribution{client: clientID(ctx), depth: depth(ctx)}
 	for _, opt := range opts {
 		opt(&a)
 	}
@@ -260,6 +268,8 @@ func attribute(ctx context.Context, opts []EventOption) (attribution, error) {
 		return a, ErrBadUser
 	case len(a.id) > 128:
 		return a, fmt.Errorf("%w: id longer than 128 bytes", ErrBadEvent)
+	case a.depth > maxDepth:
+		return a, ErrLoop
 	}
 	return a, nil
 }
@@ -316,7 +326,7 @@ func (rt *Realtime) Emit(ctx context.Context, ev RenEvent, opts ...EventOption) 
 // which the backend appends itself.
 func (rt *Realtime) append(ctx context.Context, ev backend.Event, a attribution) error {
 	ev.User, ev.Source, ev.UnixMilli = a.user, wire.Tag(a.client), time.Now().UnixMilli()
-	pos, err := rt.backend.Append(ctx, backend.Entry{ID: a.id, Event: ev})
+	pos, err := rt.backend.Append(ctx, backend.Entry{ID: a.id, Event: ev, Depth: a.depth})
 	if err != nil {
 		return publicError(err)
 	}
@@ -398,11 +408,13 @@ type Cursor string
 // happens after the call.
 func (rt *Realtime) Cursor() Cursor { return Cursor(wire.Cursor(rt.ring.Head())) }
 
-// Close ends all connections, telling clients to come back after a random delay
-// within the time that ctx leaves, then the background work and the backend. It
+// Close lets handlers finish with what was accepted so far, within half of the
+// time that ctx leaves, ends all connections, telling clients to come back after
+// a random delay within the rest, then the background work and the backend. It
 // takes 5 s at most if ctx has no deadline. When it returns, no goroutine of the
-// library is left; where time ran out, connections were dropped and the error of
-// the context is returned. Calls after the first wait for it and return the same.
+// library is left; where time ran out, the contexts of handlers were cancelled,
+// connections were dropped and the error of the context is returned. Calls after
+// the first wait for it and return the same.
 //
 // A server closes the Realtime before [http.Server.Shutdown], which would wait
 // for the streams.
@@ -421,10 +433,11 @@ func (rt *Realtime) shutDown(ctx context.Context) error {
 	}
 	rt.conns.shut()
 	rt.settle(ctx)
-	err := rt.conns.drain(ctx)
+	handled := rt.groups.drain(ctx)
+	drained := rt.conns.drain(ctx)
 	rt.stop()
 	rt.background.Wait()
-	return errors.Join(err, rt.backend.Close(ctx))
+	return errors.Join(handled, drained, rt.backend.Close(ctx))
 }
 
 // settleTime is how long Close waits for what is on its way through the log.
@@ -435,17 +448,24 @@ const settleTime = 2 * time.Second
 func (rt *Realtime) settle(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
+	_ = rt.caughtUp(ctx, rt.accepted.get()) // what has not come by then may still come
+}
+
+// caughtUp waits until this node has read the log up to pos, or ctx ends: then it
+// returns its error.
+func (rt *Realtime) caughtUp(ctx context.Context, pos backend.Position) error {
 	reader := rt.ring.NewReader()
 	defer reader.Close()
 	reader.Subscribe(nil, ring.Topic{})
-	for last := rt.accepted.get(); rt.ring.Head().Compare(last) < 0; {
+	for rt.ring.Head().Compare(pos) < 0 {
 		select {
 		case <-reader.Wake():
 			reader.Skip()
 		case <-ctx.Done():
-			return
+			return ctx.Err()
 		}
 	}
+	return nil
 }
 
 func badChannel(name string) bool { return badName(name) || name[0] == '$' }

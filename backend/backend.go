@@ -21,6 +21,7 @@ import (
 type Backend interface {
 	Log
 	Presence
+	Groups
 
 	// Close releases the engine. Running calls of Follow return [ErrClosed].
 	Close(ctx context.Context) error
@@ -68,6 +69,9 @@ type Log interface {
 // [JoinEvent], [UpdateEvent] or [LeaveEvent] to its log such that, per member,
 // joins and leaves alternate strictly in log order.
 //
+// The [Entry] of such an event has the Depth of what caused it, a [Session] or a
+// [Departure]; that of a session whose time is over has none.
+//
 // Where Join, Leave or Touch fails, the change is perhaps made; calling it again
 // is safe.
 type Presence interface {
@@ -80,11 +84,11 @@ type Presence interface {
 	// presence.update if the metadata changed, else nothing.
 	Join(ctx context.Context, s Session) error
 
-	// Leave ends the session once in has passed (0: at once), unless it is joined
-	// again before. The member's last session to end takes the member with it and
-	// appends presence.leave with the reason given here. An unknown session is
-	// no error; a scheduled end is never postponed by a later Leave.
-	Leave(ctx context.Context, key SessionKey, why Reason, in time.Duration) error
+	// Leave ends the session once d.In has passed (0: at once), unless it is
+	// joined again before. The member's last session to end takes the member with
+	// it and appends presence.leave with d.Why. An unknown session is no error; a
+	// scheduled end is never postponed by a later Leave.
+	Leave(ctx context.Context, key SessionKey, d Departure) error
 
 	// Touch moves the LastSeen of a member to now; a driver may do so once in 30 s
 	// only. Of one who is not there it does nothing.
@@ -144,6 +148,7 @@ type Event struct {
 type Entry struct {
 	ID    string // idempotency key of at most 200 bytes; empty: every append is new
 	Event Event
+	Depth int // how many handlers in a row led to it; stored, never shown to clients
 }
 
 // Record is a stored entry.
@@ -170,7 +175,15 @@ type Session struct {
 	Node     string          // where it lives; it ends with the lease of this node
 	Metadata json.RawMessage // compact JSON, or nil
 	Source   string          // of the events it causes
+	Depth    int             // of the entries that joining causes
 	TTL      time.Duration   // 0: no lease of its own
+}
+
+// Departure is how a session ends.
+type Departure struct {
+	Why   Reason
+	In    time.Duration // from now; 0: at once
+	Depth int           // of the entry it causes
 }
 
 // Member is a user in a channel.
@@ -197,6 +210,8 @@ var (
 	ErrClosed = errors.New("backend: closed")
 	// ErrUnknown: the outcome is unknown; the entry is perhaps stored.
 	ErrUnknown = errors.New("backend: outcome unknown")
+	// ErrHeld: another node holds the group.
+	ErrHeld = errors.New("backend: the group is held by another node")
 )
 
 // LostError says that records behind the position asked for are gone: evicted,

@@ -59,6 +59,16 @@ var rules = []rule{
 	{"Touch moves nothing but LastSeen", touchMovesNothingElse},
 	{"PresentChannels lists the channels with members", presentChannels},
 	{"joins and leaves alternate under concurrency", joinsAndLeavesAlternate},
+	{"presence has the depth of its cause", presenceHasDepth},
+
+	{"a group begins with nothing done", groupBegins},
+	{"one node at a time holds a group", oneNodeHolds},
+	{"a hold lasts as long as it is renewed", holdRunsOut},
+	{"ReleaseGroup frees a group at once", releaseFrees},
+	{"CommitGroup adds to the progress", commitAddsUp},
+	{"only the holder commits", onlyHolderCommits},
+	{"the floor never goes back", floorNeverGoesBack},
+	{"groups are independent", groupsAreApart},
 }
 
 // Rules returns the names of all rules.

@@ -52,11 +52,14 @@ type broken struct {
 	follow   func(context.Context, backend.Position, func([]*backend.Record)) error
 	read     func(context.Context, backend.Position, int) (backend.Page, error)
 	join     func(context.Context, backend.Session) error
-	leave    func(context.Context, backend.SessionKey, backend.Reason, time.Duration) error
+	leave    func(context.Context, backend.SessionKey, backend.Departure) error
 	members  func(context.Context, string) ([]backend.Member, error)
 	channels func(context.Context) ([]string, error)
 	sweep    func(context.Context, string, time.Duration) (time.Duration, error)
 	touch    func(context.Context, string, string) error
+	hold     func(context.Context, string, string, time.Duration) (backend.Progress, error)
+	commit   func(context.Context, string, string, backend.Progress) error
+	free     func(context.Context, string, string) error
 }
 
 func (b broken) Append(ctx context.Context, e backend.Entry) (backend.Position, error) {
@@ -87,11 +90,11 @@ func (b broken) Join(ctx context.Context, s backend.Session) error {
 	return b.Backend.Join(ctx, s)
 }
 
-func (b broken) Leave(ctx context.Context, key backend.SessionKey, why backend.Reason, in time.Duration) error {
+func (b broken) Leave(ctx context.Context, key backend.SessionKey, d backend.Departure) error {
 	if b.leave != nil {
-		return b.leave(ctx, key, why, in)
+		return b.leave(ctx, key, d)
 	}
-	return b.Backend.Leave(ctx, key, why, in)
+	return b.Backend.Leave(ctx, key, d)
 }
 
 func (b broken) Touch(ctx context.Context, channel, user string) error {
@@ -120,6 +123,27 @@ func (b broken) Sweep(ctx context.Context, node string, ttl time.Duration) (time
 		return b.sweep(ctx, node, ttl)
 	}
 	return b.Backend.Sweep(ctx, node, ttl)
+}
+
+func (b broken) ClaimGroup(ctx context.Context, group, node string, ttl time.Duration) (backend.Progress, error) {
+	if b.hold != nil {
+		return b.hold(ctx, group, node, ttl)
+	}
+	return b.Backend.ClaimGroup(ctx, group, node, ttl)
+}
+
+func (b broken) CommitGroup(ctx context.Context, group, node string, p backend.Progress) error {
+	if b.commit != nil {
+		return b.commit(ctx, group, node, p)
+	}
+	return b.Backend.CommitGroup(ctx, group, node, p)
+}
+
+func (b broken) ReleaseGroup(ctx context.Context, group, node string) error {
+	if b.free != nil {
+		return b.free(ctx, group, node)
+	}
+	return b.Backend.ReleaseGroup(ctx, group, node)
 }
 
 func forgetful(b backend.Backend) backend.Backend {
@@ -254,9 +278,9 @@ func uncounted(b backend.Backend) backend.Backend {
 			s.ID = ""
 			return b.Join(ctx, s)
 		},
-		leave: func(ctx context.Context, key backend.SessionKey, why backend.Reason, in time.Duration) error {
+		leave: func(ctx context.Context, key backend.SessionKey, d backend.Departure) error {
 			key.ID = ""
-			return b.Leave(ctx, key, why, in)
+			return b.Leave(ctx, key, d)
 		},
 	}
 }
@@ -281,16 +305,17 @@ func chatty(b backend.Backend) backend.Backend {
 
 // twice announces every leave, whether or not there is a session to end.
 func twice(b backend.Backend) backend.Backend {
-	return broken{Backend: b, leave: func(ctx context.Context, key backend.SessionKey, why backend.Reason, in time.Duration) error {
-		_, err := b.Append(ctx, backend.Entry{Event: backend.LeaveEvent(backend.Session{SessionKey: key}, why, time.Now())})
-		return errors.Join(err, b.Leave(ctx, key, why, in))
+	return broken{Backend: b, leave: func(ctx context.Context, key backend.SessionKey, d backend.Departure) error {
+		_, err := b.Append(ctx, backend.Entry{Event: backend.LeaveEvent(backend.Session{SessionKey: key}, d.Why, time.Now())})
+		return errors.Join(err, b.Leave(ctx, key, d))
 	}}
 }
 
 // impatient makes all leaves immediate.
 func impatient(b backend.Backend) backend.Backend {
-	return broken{Backend: b, leave: func(ctx context.Context, key backend.SessionKey, why backend.Reason, _ time.Duration) error {
-		return b.Leave(ctx, key, why, 0)
+	return broken{Backend: b, leave: func(ctx context.Context, key backend.SessionKey, d backend.Departure) error {
+		d.In = 0
+		return b.Leave(ctx, key, d)
 	}}
 }
 
@@ -303,8 +328,8 @@ func postponing(b backend.Backend) backend.Backend {
 			sessions[s.SessionKey] = s
 			return b.Join(ctx, s)
 		},
-		leave: func(ctx context.Context, key backend.SessionKey, why backend.Reason, in time.Duration) error {
-			return errors.Join(b.Join(ctx, sessions[key]), b.Leave(ctx, key, why, in))
+		leave: func(ctx context.Context, key backend.SessionKey, d backend.Departure) error {
+			return errors.Join(b.Join(ctx, sessions[key]), b.Leave(ctx, key, d))
 		},
 	}
 }
@@ -320,11 +345,11 @@ func stubborn(b backend.Backend) backend.Backend {
 			}
 			return b.Join(ctx, s)
 		},
-		leave: func(ctx context.Context, key backend.SessionKey, why backend.Reason, in time.Duration) error {
-			if in > 0 {
-				scheduled[key] = time.Now().Add(in)
+		leave: func(ctx context.Context, key backend.SessionKey, d backend.Departure) error {
+			if d.In > 0 {
+				scheduled[key] = time.Now().Add(d.In)
 			}
-			return b.Leave(ctx, key, why, in)
+			return b.Leave(ctx, key, d)
 		},
 	}
 }
@@ -410,6 +435,15 @@ func TestEveryRuleCanFail(t *testing.T) {
 		"Touch moves nothing but LastSeen":                {inviting},
 		"PresentChannels lists the channels with members": {backwards},
 		"joins and leaves alternate under concurrency":    {chatty, twice},
+		"presence has the depth of its cause":             {flat},
+		"a group begins with nothing done":                {kibitzing},
+		"one node at a time holds a group":                {everyone, grabbing},
+		"a hold lasts as long as it is renewed":           {everyone, eternalHold},
+		"ReleaseGroup frees a group at once":              {eternalHold, freeing},
+		"CommitGroup adds to the progress":                {replacing, unpruned},
+		"only the holder commits":                         {anyoneCommits},
+		"the floor never goes back":                       {falling},
+		"groups are independent":                          {oneGroup},
 	}
 	for _, rule := range Rules() {
 		if len(breaks[rule]) == 0 {

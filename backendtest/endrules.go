@@ -35,7 +35,7 @@ var calls = []call{
 		return b.Join(ctx, endSession)
 	}},
 	{"Leave", func(ctx context.Context, b backend.Backend) error {
-		return b.Leave(ctx, endSession.SessionKey, backend.ReasonLeft, 0)
+		return b.Leave(ctx, endSession.SessionKey, backend.Departure{Why: backend.ReasonLeft})
 	}},
 	{"Members", func(ctx context.Context, b backend.Backend) error {
 		_, err := b.Members(ctx, endSession.Channel)
@@ -44,6 +44,16 @@ var calls = []call{
 	{"PresentChannels", func(ctx context.Context, b backend.Backend) error {
 		_, err := b.PresentChannels(ctx)
 		return err
+	}},
+	{"ClaimGroup", func(ctx context.Context, b backend.Backend) error {
+		_, err := b.ClaimGroup(ctx, "backendtest-end", "node", lease)
+		return err
+	}},
+	{"CommitGroup", func(ctx context.Context, b backend.Backend) error {
+		return b.CommitGroup(ctx, "backendtest-end", "node", backend.Progress{})
+	}},
+	{"ReleaseGroup", func(ctx context.Context, b backend.Backend) error {
+		return b.ReleaseGroup(ctx, "backendtest-end", "node")
 	}},
 	{"Sweep", func(ctx context.Context, b backend.Backend) error {
 		_, err := b.Sweep(ctx, "node", lease)

@@ -164,3 +164,9 @@ func (f *Faulty) Close(ctx context.Context) error {
 }
 
 func (f *Faulty) era() era { return f.eras[len(f.eras)-1] }
+
+// SingleProcess implements [backend.SingleProcess] as the wrapped backend does.
+func (f *Faulty) SingleProcess() bool {
+	single, ok := f.Backend.(backend.SingleProcess)
+	return ok && single.SingleProcess()
+}

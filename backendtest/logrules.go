@@ -183,6 +183,7 @@ func oddEntry(i int, data string) backend.Entry {
 			Data:      json.RawMessage(data),
 			User:      odd("user"),
 		},
+		Depth: 3,
 	}
 }
 

@@ -368,9 +368,40 @@ func (s *scene) randomStep(random *rand.Rand, users []string) error {
 	case 0, 1:
 		return s.b.Join(s.ctx, with(s.session(user, id), fmt.Sprint(random.IntN(2))))
 	case 2, 3:
-		return s.b.Leave(s.ctx, s.key(user, id), backend.ReasonLeft, time.Duration(random.IntN(2)))
+		return s.b.Leave(s.ctx, s.key(user, id), backend.Departure{Why: backend.ReasonLeft, In: time.Duration(random.IntN(2))})
 	default:
 		_, err := s.b.Sweep(s.ctx, "backendtest-sweeper", 60*lease)
 		return err
 	}
+}
+
+func presenceHasDepth(ctx context.Context, b backend.Backend) error {
+	s := newScene(ctx, b, "depth")
+	deep := func(session backend.Session, depth int) backend.Session {
+		session.Depth = depth
+		return session
+	}
+	ann, bob := s.session("ann", "1"), s.session("bob", "1")
+	s.join(deep(ann, 1), deep(with(ann, `{}`), 2), bob)
+	s.try(func() error {
+		return errors.Join(
+			b.Leave(ctx, bob.SessionKey, backend.Departure{Why: backend.ReasonLeft, In: lease, Depth: 4}),
+			b.Leave(ctx, ann.SessionKey, backend.Departure{Why: backend.ReasonLeft, Depth: 3}))
+	})
+	s.pass(lease)
+	s.sweep()
+	var depths []int
+	s.try(func() error {
+		records, err := s.tail.settled(ctx)
+		for _, r := range records {
+			if r.Event.Channel == s.channel {
+				depths = append(depths, r.Depth)
+			}
+		}
+		return err
+	})
+	if !slices.Equal(depths, []int{1, 2, 0, 3, 4}) {
+		s.fail("the depths are %v", depths)
+	}
+	return s.end()
 }

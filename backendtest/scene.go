@@ -60,7 +60,7 @@ func (s *scene) join(sessions ...backend.Session) {
 }
 
 func (s *scene) leave(user, id string, why backend.Reason, in time.Duration) {
-	s.try(func() error { return s.b.Leave(s.ctx, s.key(user, id), why, in) })
+	s.try(func() error { return s.b.Leave(s.ctx, s.key(user, id), backend.Departure{Why: why, In: in}) })
 }
 
 // sweep sweeps as a node that lives on, and returns when to sweep next.
@@ -74,16 +74,18 @@ func (s *scene) sweep() (next time.Duration) {
 
 // pass lets time pass.
 func (s *scene) pass(d time.Duration) {
-	s.try(func() error {
-		t := time.NewTimer(d)
-		defer t.Stop()
-		select {
-		case <-t.C:
-			return nil
-		case <-s.ctx.Done():
-			return s.ctx.Err()
-		}
-	})
+	s.try(func() error { return pass(s.ctx, d) })
+}
+
+func pass(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // events returns what was stored for the channel since the last call.

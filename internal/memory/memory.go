@@ -1,5 +1,6 @@
-// Package memory is the backend of one process: an ordered log and the
-// presence of its channels, kept in memory and gone with the process.
+// Package memory is the backend of one process: an ordered log, the presence
+// of its channels and the progress of its handlers, kept in memory and gone with
+// the process.
 //
 // It starts no goroutine and no timer. A follower runs in the goroutine that
 // called Follow; what is too old is forgotten when somebody next looks at it;
@@ -37,16 +38,23 @@ func (l Limits) withDefaults() Limits {
 type Backend struct {
 	*eventLog
 	*presence
+	*groups
 }
 
-var _ backend.Backend = (*Backend)(nil)
+var (
+	_ backend.Backend       = (*Backend)(nil)
+	_ backend.SingleProcess = (*Backend)(nil)
+)
 
 // New returns an empty backend. Its epoch is the time in microseconds, so that
 // positions grow from one process to the next.
 func New(limits Limits) *Backend {
 	l := newEventLog(limits.withDefaults())
-	return &Backend{l, newPresence(l)}
+	return &Backend{l, newPresence(l), newGroups(l)}
 }
+
+// SingleProcess implements [backend.SingleProcess].
+func (b *Backend) SingleProcess() bool { return true }
 
 // Close ends every running Follow and fails every later call. It does not wait
 // for sinks to return. Closing again does nothing.

@@ -171,7 +171,7 @@ func (c *comparison) step() {
 	case 3, 4:
 		in := c.seconds(3)
 		why := backend.Reason(c.pick("left", "closed"))
-		c.compare(fmt.Sprintf("leave %v %s in %v", key, why, in), c.model.leave(key, why, in, time.Now()), c.b.Leave(c.Context(), key, why, in))
+		c.compare(fmt.Sprintf("leave %v %s in %v", key, why, in), c.model.leave(key, why, in, time.Now()), c.b.Leave(c.Context(), key, backend.Departure{Why: why, In: in}))
 	case 5, 6:
 		time.Sleep(c.seconds(2))
 	default:
@@ -247,7 +247,7 @@ func (c *comparison) compareMembers(step string) {
 
 func (c *comparison) everybodyLeaves() {
 	for key := range c.model.sessions {
-		c.compare("the end", c.model.leave(key, backend.ReasonLeft, 0, time.Now()), c.b.Leave(c.Context(), key, backend.ReasonLeft, 0))
+		c.compare("the end", c.model.leave(key, backend.ReasonLeft, 0, time.Now()), c.b.Leave(c.Context(), key, backend.Departure{Why: backend.ReasonLeft}))
 	}
 	wantEmpty(c.T, c.b)
 }

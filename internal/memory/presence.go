@@ -45,9 +45,9 @@ type session struct {
 	end   time.Time // the earlier of the two below; zero: none
 	index int       // in deadlines, or -1
 
-	expires time.Time // zero: not by itself
-	leaves  time.Time // zero: no leave is scheduled
-	why     backend.Reason
+	expires   time.Time // zero: not by itself
+	leaves    time.Time // zero: no leave is scheduled
+	scheduled backend.Departure
 }
 
 // A node that has never swept has no lease, and its sessions do not end for
@@ -110,16 +110,16 @@ func (p *presence) Join(ctx context.Context, s backend.Session) error {
 func (p *presence) announce(m *member, s backend.Session, now time.Time) error {
 	switch {
 	case m == nil:
-		return p.append(backend.JoinEvent(s, now))
+		return p.append(backend.JoinEvent(s, now), s.Depth)
 	case !bytes.Equal(m.metadata, s.Metadata):
-		return p.append(backend.UpdateEvent(s, now))
+		return p.append(backend.UpdateEvent(s, now), s.Depth)
 	}
 	return nil
 }
 
 // append gives the event no id: nothing that fails here is stored.
-func (p *presence) append(e backend.Event) error {
-	_, err := p.log.tryAppend(backend.Entry{Event: e})
+func (p *presence) append(e backend.Event, depth int) error {
+	_, err := p.log.tryAppend(backend.Entry{Event: e, Depth: depth})
 	return err
 }
 
@@ -164,17 +164,17 @@ func (p *presence) node(name string) *node {
 }
 
 // Leave implements [backend.Presence].
-func (p *presence) Leave(ctx context.Context, key backend.SessionKey, why backend.Reason, in time.Duration) error {
+func (p *presence) Leave(ctx context.Context, key backend.SessionKey, d backend.Departure) error {
 	return p.step(ctx, func(now time.Time) error {
 		s := p.sessions[key]
 		if s == nil {
 			return nil
 		}
-		if in <= 0 {
-			return p.endSession(s, why, now)
+		if d.In <= 0 {
+			return p.endSession(s, d, now)
 		}
-		if at := now.Add(in); s.leaves.IsZero() || at.Before(s.leaves) {
-			s.leaves, s.why = at, why
+		if at := now.Add(d.In); s.leaves.IsZero() || at.Before(s.leaves) {
+			s.leaves, s.scheduled = at, d
 			p.ends.set(s, earlier(s.expires, at))
 		}
 		return nil
@@ -190,10 +190,10 @@ func earlier(a, b time.Time) time.Time {
 }
 
 // endSession takes s away, and with it the member whose last one it is.
-func (p *presence) endSession(s *session, why backend.Reason, now time.Time) error {
+func (p *presence) endSession(s *session, d backend.Departure, now time.Time) error {
 	if s.member.sessions == 1 {
 		last := backend.Session{SessionKey: s.key, Metadata: s.member.metadata, Source: s.source}
-		if err := p.append(backend.LeaveEvent(last, why, now)); err != nil {
+		if err := p.append(backend.LeaveEvent(last, d.Why, now), d.Depth); err != nil {
 			return err
 		}
 		p.removeMember(s.key.Channel, s.key.User)

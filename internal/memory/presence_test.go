@@ -59,7 +59,7 @@ func TestFirstEndCounts(t *testing.T) {
 				}
 				errs = append(errs, b.Join(t.Context(), ann))
 				if c.leave > 0 {
-					errs = append(errs, b.Leave(t.Context(), ann.SessionKey, backend.ReasonClosed, c.leave))
+					errs = append(errs, b.Leave(t.Context(), ann.SessionKey, backend.Departure{Why: backend.ReasonClosed, In: c.leave}))
 				}
 				_, head := events(t, b, backend.Position{})
 				time.Sleep(10 * s)
@@ -133,7 +133,7 @@ var stepsOfPresence = map[string]func(ctx context.Context, b *memory.Backend) er
 		return b.Join(ctx, s)
 	},
 	"leave": func(ctx context.Context, b *memory.Backend) error {
-		return b.Leave(ctx, session("ann", "1", "node").SessionKey, backend.ReasonLeft, 0)
+		return b.Leave(ctx, session("ann", "1", "node").SessionKey, backend.Departure{Why: backend.ReasonLeft})
 	},
 	"sweep": func(ctx context.Context, b *memory.Backend) error {
 		_, err := b.Sweep(ctx, "other", time.Minute)
@@ -251,7 +251,7 @@ func BenchmarkJoinLeave(b *testing.B) {
 		if err := m.Join(b.Context(), s); err != nil {
 			b.Fatal(err)
 		}
-		if err := m.Leave(b.Context(), s.SessionKey, backend.ReasonLeft, 0); err != nil {
+		if err := m.Leave(b.Context(), s.SessionKey, backend.Departure{Why: backend.ReasonLeft}); err != nil {
 			b.Fatal(err)
 		}
 	}

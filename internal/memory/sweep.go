@@ -19,9 +19,9 @@ func (p *presence) Sweep(ctx context.Context, name string, ttl time.Duration) (t
 	next, found := ttl/3, true
 	for found && err == nil {
 		err = p.step(ctx, func(now time.Time) error {
-			s, end, why := p.nextToEnd()
+			s, end, how := p.nextToEnd()
 			if found = s != nil && !end.After(now); found {
-				return p.endSession(s, why, now)
+				return p.endSession(s, how, now)
 			}
 			if s != nil {
 				next = min(next, end.Sub(now))
@@ -33,30 +33,30 @@ func (p *presence) Sweep(ctx context.Context, name string, ttl time.Duration) (t
 }
 
 // nextToEnd returns a session that ends before all others, or with them: when,
-// and why. There is none if no session has an end.
-func (p *presence) nextToEnd() (next *session, end time.Time, why backend.Reason) {
+// and how. There is none if no session has an end.
+func (p *presence) nextToEnd() (next *session, end time.Time, how backend.Departure) {
 	if len(p.ends) > 0 {
 		next = p.ends[0]
-		end, why = next.end, next.reason()
+		end, how = next.end, next.departure()
 	}
 	for _, n := range p.nodes {
 		if n.lease.IsZero() || next != nil && !n.lease.Before(end) {
 			continue
 		}
 		for s := range n.sessions {
-			next, end, why = s, n.lease, backend.ReasonNode
+			next, end, how = s, n.lease, backend.Departure{Why: backend.ReasonNode}
 			break
 		}
 	}
-	return next, end, why
+	return next, end, how
 }
 
-// reason says why s ends at s.end.
-func (s *session) reason() backend.Reason {
+// departure says how s ends at s.end.
+func (s *session) departure() backend.Departure {
 	if s.end.Equal(s.leaves) {
-		return s.why
+		return s.scheduled
 	}
-	return backend.ReasonTimeout
+	return backend.Departure{Why: backend.ReasonTimeout}
 }
 
 // deadlines is a heap of the sessions that end at some time by themselves, the

@@ -116,6 +116,18 @@ func (r *Ring) Head() backend.Position {
 	return r.pos(r.head)
 }
 
+// At returns the entry at pos, or nil if it is not in the ring (any more).
+// Everything up to gone has been evicted.
+func (r *Ring) At(pos backend.Position) (e *Entry, gone backend.Position) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	gone = r.pos(r.head - uint64(r.entries.Len()))
+	if pos.Epoch == r.epoch && pos.Seq > gone.Seq && pos.Seq <= r.head {
+		e = r.entries.At(int(pos.Seq - gone.Seq - 1))
+	}
+	return e, gone
+}
+
 func (r *Ring) pos(seq uint64) backend.Position { return backend.Position{Epoch: r.epoch, Seq: seq} }
 
 // Put adds records and wakes the subscriptions they concern, and only those.

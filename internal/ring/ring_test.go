@@ -444,3 +444,22 @@ func (m *model) read(t *testing.T, r *modelReader, limit int) {
 	}
 	r.cursor = pos.Seq
 }
+
+func TestAt(t *testing.T) {
+	r := newRing(Limits{Records: 3, Bytes: 1 << 20, Age: time.Hour})
+	for seq := uint64(1); seq <= 5; seq++ {
+		r.Put([]*backend.Record{record(seq, "kv", "")})
+	}
+	for seq := range uint64(8) {
+		e, gone := r.At(*at(seq))
+		if gone != *at(2) {
+			t.Errorf("evicted up to %v", gone)
+		}
+		if there := seq >= 3 && seq <= 5; there != (e != nil) || there && e.Pos != *at(seq) {
+			t.Errorf("at %d: %+v", seq, e)
+		}
+	}
+	if e, _ := r.At(backend.Position{Epoch: at(4).Epoch + 1, Seq: 4}); e != nil {
+		t.Error("an entry of another epoch")
+	}
+}

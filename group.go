@@ -1,0 +1,308 @@
+package realtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/wire"
+)
+
+// Group is a set of handlers that share their progress: an event is handled once
+// by each handler of a group, however many processes have the group. One of them
+// at a time does the work; when it dies another one goes on where it was, within
+// seconds, and handles again what was under way.
+//
+// At least once is the promise, within the history that nodes keep: a handler
+// that failed half-way, or whose process died, sees its event again. See
+// [DeliveryOf] for a name by which it can recognise one.
+type Group struct {
+	rt    *Realtime
+	name  string
+	opts  GroupOptions
+	start backend.Position // where a group begins that has no progress yet
+
+	mu    sync.RWMutex
+	index index
+	shift *shift        // while this node holds the group
+	tried chan struct{} // closed when this node has tried to hold it for the first time
+}
+
+// GroupOptions are all optional: zero fields mean the defaults, or, for a named
+// group, [Options].Handlers.
+type GroupOptions struct {
+	// Concurrency is how many handlers run at once. Default 16.
+	Concurrency int
+
+	// Attempts is how often a handler is called for one event until it succeeds.
+	// Default 8.
+	Attempts int
+
+	// Backoff is how long after the first failure a handler is called again; the
+	// wait doubles each time up to MaxBackoff, and is shortened at random by up to
+	// a half. It holds up the events of the same channel or key, no others.
+	// Defaults 200 ms and 30 s.
+	Backoff, MaxBackoff time.Duration
+
+	// Timeout ends the context of one call. Default 30 s.
+	Timeout time.Duration
+
+	// DeadLetter is called for an event that a handler has failed with for good.
+	// Default: the error is logged.
+	DeadLetter func(context.Context, DeadLetter)
+
+	// Missed is called when events were lost before the group got to them: it was
+	// further behind than the history reaches, or the backend lost them. It must
+	// not block. Default: a warning is logged.
+	Missed func(*ResetError)
+}
+
+// DeadLetter is an event that was not handled.
+type DeadLetter struct {
+	Event    RenEvent
+	Delivery Delivery
+	Err      error // of the last attempt
+}
+
+// Delivery is which call of a handler this is.
+type Delivery struct {
+	Group   string // "" for the handlers registered on the Realtime
+	Cursor  Cursor // names the event: the same in every attempt, and of no other event
+	Attempt int    // 1, 2, …
+}
+
+var defaultGroup = GroupOptions{
+	Concurrency: 16, Attempts: 8, Backoff: 200 * time.Millisecond, MaxBackoff: 30 * time.Second, Timeout: 30 * time.Second,
+}
+
+// or returns o with the fields of defaults where it has none.
+func (o GroupOptions) or(defaults GroupOptions) GroupOptions {
+	set(&o.Concurrency, defaults.Concurrency)
+	set(&o.Attempts, defaults.Attempts)
+	set(&o.Backoff, defaults.Backoff)
+	set(&o.MaxBackoff, defaults.MaxBackoff)
+	set(&o.Timeout, defaults.Timeout)
+	if o.DeadLetter == nil {
+		o.DeadLetter = defaults.DeadLetter
+	}
+	if o.Missed == nil {
+		o.Missed = defaults.Missed
+	}
+	return o
+}
+
+func (o *GroupOptions) check() error {
+	if min(o.Concurrency, o.Attempts) < 0 || min(o.Backoff, o.MaxBackoff, o.Timeout) < 0 {
+		return errors.New("realtime: an option of a group is negative")
+	}
+	return nil
+}
+
+// groups are the groups of handlers of a Realtime.
+type groups struct {
+	rt *Realtime
+
+	mu     sync.Mutex
+	closed bool
+	named  map[string]*Group
+}
+
+// processGroup is what the group of a process is called here: no name of a host's.
+const processGroup = "$process"
+
+func (gs *groups) init(rt *Realtime) { gs.rt, gs.named = rt, make(map[string]*Group) }
+
+// Group adds a named group of handlers, which register registers. Where the
+// backend serves several processes, all of them that register the same group
+// share its work. The group begins with what happens from the first time on that
+// any of them has registered it.
+//
+// Handlers that are registered once register has returned see what is still to
+// come by then, not what the group was behind with. opts may be nil.
+//
+// Errors: those of register, in which case there is no group, [ErrBadGroup] and
+// [ErrClosed].
+func (rt *Realtime) Group(name string, opts *GroupOptions, register func(*Group) error) error {
+	if badChannel(name) {
+		return fmt.Errorf("%w: name %s", ErrBadGroup, wire.Quote(name))
+	}
+	var o GroupOptions
+	if opts != nil {
+		o = *opts
+	}
+	if err := o.check(); err != nil {
+		return err
+	}
+	g := newGroup(rt, name, o.or(rt.opts.Handlers))
+	if err := register(g); err != nil {
+		return err
+	}
+	rt.groups.mu.Lock()
+	defer rt.groups.mu.Unlock()
+	if rt.groups.named[name] != nil {
+		return fmt.Errorf("%w: %s is taken", ErrBadGroup, wire.Quote(name))
+	}
+	return rt.groups.launch(name, g)
+}
+
+// local registers handlers in the group of this process.
+func (rt *Realtime) local(register func(*Group) error) error {
+	single, ok := rt.backend.(backend.SingleProcess)
+	if !ok || !single.SingleProcess() {
+		return fmt.Errorf("%w: on a backend of several processes it needs a name; use Group", ErrBadGroup)
+	}
+	rt.groups.mu.Lock()
+	defer rt.groups.mu.Unlock()
+	if g := rt.groups.named[processGroup]; g != nil {
+		return register(g)
+	}
+	g := newGroup(rt, processGroup+":"+rt.node, rt.opts.Handlers)
+	if err := register(g); err != nil {
+		return err
+	}
+	return rt.groups.launch(processGroup, g)
+}
+
+func newGroup(rt *Realtime, name string, opts GroupOptions) *Group {
+	return &Group{rt: rt, name: name, opts: opts, start: rt.ring.Head(), tried: make(chan struct{})}
+}
+
+// launch needs the lock.
+func (gs *groups) launch(name string, g *Group) error {
+	if gs.closed {
+		return ErrClosed
+	}
+	gs.named[name] = g
+	ctx := gs.rt.running
+	gs.rt.background.Go(func() { g.run(ctx) })
+	return nil
+}
+
+// drain lets no new groups in, and waits until those this node holds have
+// handled what is in the ring, what handlers cause on the way included. It takes
+// half of the time that ctx leaves.
+func (gs *groups) drain(ctx context.Context) error {
+	gs.mu.Lock()
+	gs.closed = true
+	var all []*Group
+	for _, g := range gs.named {
+		all = append(all, g)
+	}
+	gs.mu.Unlock()
+
+	deadline, _ := ctx.Deadline()
+	ctx, cancel := context.WithTimeout(ctx, time.Until(deadline)/2)
+	defer cancel()
+	for range maxDepth + 1 {
+		head := gs.rt.ring.Head()
+		for _, g := range all {
+			if err := g.until(ctx, head); err != nil {
+				return fmt.Errorf("realtime: group %q did not finish: %w", g.publicName(), err)
+			}
+		}
+		gs.rt.settle(ctx)
+		if gs.rt.ring.Head() == head {
+			break
+		}
+	}
+	return nil
+}
+
+// until waits until the group has handled what there is up to pos, if this node
+// is to do it.
+func (g *Group) until(ctx context.Context, pos backend.Position) error {
+	select {
+	case <-g.tried:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	g.mu.RLock()
+	s := g.shift
+	g.mu.RUnlock()
+	if s == nil {
+		return nil
+	}
+	return s.tracker.Until(ctx, pos)
+}
+
+func (g *Group) publicName() string {
+	if g.name[0] == '$' {
+		return ""
+	}
+	return g.name
+}
+
+func (g *Group) add(r *rule, err error) error {
+	if err != nil {
+		return err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.index.add(r)
+	return nil
+}
+
+func (g *Group) find(ev *RenEvent) []*rule {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.index.find(ev)
+}
+
+func (g *Group) missed(reason string) {
+	lost := &ResetError{reason}
+	if g.opts.Missed == nil {
+		g.rt.log.Warn("realtime: handlers missed events", "group", g.publicName(), "reason", reason)
+		return
+	}
+	g.guard("Missed", func() { g.opts.Missed(lost) })
+}
+
+func (g *Group) deadLetter(ctx context.Context, d DeadLetter) {
+	if g.opts.DeadLetter == nil {
+		g.rt.log.Error("realtime: an event was not handled", "group", g.publicName(), "type", d.Event.Type,
+			"cursor", d.Delivery.Cursor, "attempts", d.Delivery.Attempt, "error", d.Err)
+		return
+	}
+	g.guard("DeadLetter", func() { g.opts.DeadLetter(ctx, d) })
+}
+
+// lease is how long a group stays without its handlers when the node that holds
+// it dies.
+const groupLease = 10 * time.Second
+
+// run handles the group's events whenever this node holds the group.
+func (g *Group) run(ctx context.Context) {
+	var first sync.Once
+	tried := func() { first.Do(func() { close(g.tried) }) }
+	defer tried()
+	for ctx.Err() == nil {
+		began := time.Now()
+		p, err := g.rt.backend.ClaimGroup(ctx, g.name, g.rt.node, groupLease)
+		switch {
+		case err == nil:
+			s := newShift(ctx, g, p, began.Add(groupLease))
+			g.setShift(s)
+			tried()
+			s.run()
+			g.setShift(nil)
+		case errors.Is(err, backend.ErrClosed):
+			return
+		case !errors.Is(err, backend.ErrHeld) && ctx.Err() == nil:
+			g.rt.log.Error("realtime: a group of handlers cannot be claimed; trying again", "group", g.publicName(), "error", err)
+		}
+		tried()
+		select {
+		case <-time.After(jitter(groupLease / 3)):
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (g *Group) setShift(s *shift) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.shift = s
+}

@@ -1,0 +1,118 @@
+// Package lanes runs tasks in order where order matters, and in parallel where
+// it does not.
+package lanes
+
+import (
+	"sync"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/internal/queue"
+)
+
+// Lanes runs tasks. Those of one key run one after another, in the order they
+// were added; those of different keys run in parallel, at most a number of them
+// at once. A lane exists while it has tasks, and a goroutine while there is work
+// for it.
+type Lanes[T any] struct {
+	run     func(T) time.Duration
+	workers int
+
+	mu      sync.Mutex
+	lanes   map[string]*lane[T]
+	ready   queue.Queue[*lane[T]] // have a task to run now
+	running int                   // workers
+	closed  bool
+	all     sync.WaitGroup // of workers and timers
+}
+
+// lane is what is to be done for one key. It is in ready, with a worker, or
+// waiting for its timer.
+type lane[T any] struct {
+	key   string
+	tasks queue.Queue[T]
+	timer *time.Timer // set while it waits
+}
+
+// New returns lanes that call run with each task, up to workers times at once.
+// Where run returns more than zero the task is run again after that time, and
+// its lane, no other one, waits for it. run does not panic.
+func New[T any](workers int, run func(T) time.Duration) *Lanes[T] {
+	return &Lanes[T]{run: run, workers: workers, lanes: make(map[string]*lane[T])}
+}
+
+// Add adds a task to the lane of key. It never waits; after Close it does
+// nothing.
+func (l *Lanes[T]) Add(key string, task T) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return
+	}
+	if at := l.lanes[key]; at != nil {
+		at.tasks.Push(task)
+		return
+	}
+	at := &lane[T]{key: key}
+	at.tasks.Push(task)
+	l.lanes[key] = at
+	l.makeReady(at)
+}
+
+// Close drops the tasks that are not running, and waits for those that are.
+func (l *Lanes[T]) Close() {
+	l.mu.Lock()
+	l.closed = true
+	for _, at := range l.lanes {
+		if at.timer != nil && at.timer.Stop() {
+			l.all.Done()
+		}
+	}
+	l.mu.Unlock()
+	l.all.Wait()
+}
+
+func (l *Lanes[T]) makeReady(at *lane[T]) {
+	l.ready.Push(at)
+	if l.running < l.workers {
+		l.running++
+		l.all.Go(l.work)
+	}
+}
+
+func (l *Lanes[T]) work() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for l.ready.Len() > 0 && !l.closed {
+		at := l.ready.Pop()
+		task := at.tasks.At(0)
+		l.mu.Unlock()
+		again := l.run(task)
+		l.mu.Lock()
+		switch {
+		case l.closed:
+		case again > 0:
+			l.wait(at, again)
+		default:
+			at.tasks.Pop()
+			if at.tasks.Len() > 0 {
+				l.ready.Push(at) // behind the others, so that no lane starves them
+			} else {
+				delete(l.lanes, at.key)
+			}
+		}
+	}
+	l.running--
+}
+
+func (l *Lanes[T]) wait(at *lane[T], d time.Duration) {
+	l.all.Add(1)
+	at.timer = time.AfterFunc(d, func() {
+		defer l.all.Done()
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		at.timer = nil
+		if !l.closed {
+			l.makeReady(at)
+		}
+	})
+}

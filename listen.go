@@ -1,0 +1,121 @@
+package realtime
+
+import (
+	"context"
+	"iter"
+
+	"github.com/maravilla-realtime/realtime/internal/ring"
+)
+
+// topic returns the narrowest topic that holds all matching events.
+func (s *selector) topic() ring.Topic {
+	if name, ok := literal(s.channel); ok {
+		return ring.Channel(name)
+	}
+	if name, ok := literal(s.resource); ok {
+		return ring.Domain(name)
+	}
+	return ring.Topic{}
+}
+
+// ResetError says that events were missed: the reader was too slow, came with
+// too old a cursor, or the backend lost them. What they would have told has to
+// be read anew from where it is kept.
+type ResetError struct {
+	Reason string // "evicted", "epoch", "unknown" or "backend", as in docs/protocol.md
+}
+
+func (e *ResetError) Error() string { return "realtime: events were missed: " + e.Reason }
+
+// Events yields the events that match, in log order, each once, until ctx ends
+// (its error comes last), or forever. It begins with what comes next, or behind
+// the cursor given. Where events were missed it yields a [*ResetError] and goes
+// on. The loop may be slow: it has no queue that could overflow, only the
+// history that could be outrun. Other errors: [ErrBadPattern], [ErrClosed].
+func (rt *Realtime) Events(ctx context.Context, match EventMatch, after ...Cursor) iter.Seq2[RenEvent, error] {
+	since := ""
+	if len(after) > 0 {
+		since = string(after[0])
+	}
+	sel, err := match.compile()
+	return func(yield func(RenEvent, error) bool) {
+		if err != nil {
+			yield(RenEvent{}, err)
+			return
+		}
+		reader := rt.ring.NewReader()
+		defer reader.Close()
+		if start := reader.Subscribe(parseSince(since), sel.topic()); start.State == ring.Reset {
+			if !yield(RenEvent{}, &ResetError{string(start.Reason)}) {
+				return
+			}
+		}
+		rt.drain(ctx, reader, sel.to(yield), yield)
+	}
+}
+
+// drain hands on what reader reads until tell wants no more, or ctx or the
+// Realtime ends, which fail is told.
+func (rt *Realtime) drain(ctx context.Context, reader *ring.Reader, tell func(ring.Item) bool, fail func(RenEvent, error) bool) {
+	var items []ring.Item
+	for more := false; ; {
+		items, _, more = reader.Next(items[:0], batch)
+		for _, it := range items {
+			if err := rt.ended(ctx); err != nil { // a loop that is behind ends as well
+				fail(RenEvent{}, err)
+				return
+			}
+			if !tell(it) {
+				return
+			}
+		}
+		clear(items) // what the ring lets go of is not held here
+		if more {
+			continue
+		}
+		select {
+		case <-reader.Wake():
+		case <-ctx.Done():
+		case <-rt.running.Done():
+		}
+		if err := rt.ended(ctx); err != nil {
+			fail(RenEvent{}, err)
+			return
+		}
+	}
+}
+
+// ended returns why a loop has to end, or nil.
+func (rt *Realtime) ended(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-rt.running.Done():
+		return ErrClosed
+	default:
+		return nil
+	}
+}
+
+// to returns a function that yields the items that match.
+func (s *selector) to(yield func(RenEvent, error) bool) func(ring.Item) bool {
+	return func(it ring.Item) bool {
+		if it.Entry == nil {
+			return yield(RenEvent{}, &ResetError{string(it.Reason)})
+		}
+		ev := RenEvent(it.Entry.Event)
+		return !s.matches(&ev) || yield(ev, nil)
+	}
+}
+
+// WaitFor returns the next event that matches, or the first behind the cursor
+// given. To wait for what a call causes, take [Realtime.Cursor] before the call
+// and wait behind it. Where events were missed, among them perhaps the one
+// waited for, the error is a [*ResetError]; otherwise errors are those of
+// [Realtime.Events].
+func (rt *Realtime) WaitFor(ctx context.Context, match EventMatch, after ...Cursor) (RenEvent, error) {
+	for ev, err := range rt.Events(ctx, match, after...) {
+		return ev, err
+	}
+	return RenEvent{}, ErrClosed // not reached: Events ends with an error
+}
