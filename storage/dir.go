@@ -230,6 +230,9 @@ type lister struct {
 
 func (l *lister) walk(folder string) error {
 	names, err := l.names(folder)
+	if err != nil {
+		return err
+	}
 	for _, name := range names {
 		if err := l.ctx.Err(); err != nil {
 			return err
@@ -247,7 +250,7 @@ func (l *lister) walk(folder string) error {
 			return err
 		}
 	}
-	return err
+	return nil
 }
 
 func (l *lister) add(name string) error {

@@ -131,27 +131,32 @@ func TestClientGone(t *testing.T) {
 // What the deadlines of one request are does not concern the next one on its
 // connection.
 func TestConnectionIsKept(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var conns int
-		s := serve(t, open(), nil)
-		transport := s.client.Transport.(*http.Transport)
-		dial := transport.DialContext
-		transport.DialContext = func(ctx context.Context, network, addr string) (c net.Conn, err error) {
-			conns++
-			return dial(ctx, network, addr)
-		}
-		for i := range 3 {
-			s.upload("a.txt", strings.Repeat("x", 100_000*i))
-			time.Sleep(time.Minute)
-			if r := s.do("GET", "download?path=a.txt", nil); len(r.body) != 100_000*i {
-				t.Errorf("downloaded %d bytes", len(r.body))
+	for name, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
+		bubble(t, name, func(t *testing.T) {
+			var conns int
+			s := serve(t, open(), nil)
+			transport := s.client.Transport.(*http.Transport)
+			transport.Protocols = new(http.Protocols)
+			transport.Protocols.SetHTTP1(!http2)
+			transport.Protocols.SetUnencryptedHTTP2(http2)
+			dial := transport.DialContext
+			transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+				conns++
+				return dial(ctx, network, addr)
 			}
-			time.Sleep(time.Minute)
-		}
-		if conns != 1 {
-			t.Errorf("%d connections", conns)
-		}
-	})
+			for i := range 3 {
+				s.upload("a.txt", strings.Repeat("x", 100_000*i))
+				time.Sleep(time.Minute)
+				if r := s.do("GET", "download?path=a.txt", nil); len(r.body) != 100_000*i || r.Proto[:6] != name[:6] {
+					t.Errorf("%s: downloaded %d bytes", r.Proto, len(r.body))
+				}
+				time.Sleep(time.Minute)
+			}
+			if conns != 1 {
+				t.Errorf("%d connections", conns)
+			}
+		})
+	}
 }
 
 // A client that takes nothing is given up, and one that is slow is not.

@@ -146,6 +146,8 @@ func (h *handler) admit(w http.ResponseWriter, r *http.Request, verb realtime.Ve
 	return name, err
 }
 
+const maxType = 127 // bytes of a media type
+
 func (h *handler) upload(w http.ResponseWriter, r *http.Request) error {
 	body := &upload{
 		from: http.MaxBytesReader(w, r.Body, h.opts.MaxSize), max: h.opts.MaxSize,
@@ -161,9 +163,12 @@ func (h *handler) upload(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	typ := r.Header.Get("Content-Type")
-	switch media, _, _ := mime.ParseMediaType(typ); {
-	case strings.HasPrefix(media, "multipart/"):
+	typ, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || len(typ) > maxType {
+		typ = "" // what it is, Objects has to know
+	}
+	switch {
+	case strings.HasPrefix(typ, "multipart/"):
 		return refuse(http.StatusUnsupportedMediaType, "unsupported_type", "send the file itself as the body, not a form")
 	case r.Header.Get("Content-Encoding") != "":
 		return refuse(http.StatusUnsupportedMediaType, "unsupported_type", "send the file as it is, without Content-Encoding")

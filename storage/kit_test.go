@@ -80,6 +80,9 @@ func serve(t testing.TB, policy realtime.Policy, opts *storage.Options, wrap ...
 		handler.ServeHTTP(w, r)
 	})
 	server := &http.Server{Handler: rt.Attribute(served), ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelError)}
+	server.Protocols = new(http.Protocols)
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetUnencryptedHTTP2(true)
 	var conns sync.WaitGroup // which linger after a refusal
 	server.ConnState = func(_ net.Conn, state http.ConnState) {
 		switch state {

@@ -43,8 +43,8 @@ type Info struct {
 	// Type is the media type. It is a claim, of the uploader or of the path's
 	// extension: [Handler] shows what is harmless to show, whatever it says.
 	Type string `json:"type"`
-	// Version is opaque, at most 128 bytes of letters, digits and "._-", and
-	// another one each time the object is written.
+	// Version is opaque, at most 128 bytes of letters, digits and "._-", and another
+	// one whenever the content is.
 	Version string `json:"version"`
 }
 
@@ -66,8 +66,9 @@ type Objects interface {
 	// Delete removes an object. Errors: ErrNotFound.
 	Delete(ctx context.Context, path string) error
 
-	// Open returns an object to read, whose content stays what it was if the object
-	// is replaced or deleted meanwhile. The caller closes it. Errors: ErrNotFound.
+	// Open returns an object to read. If the object is replaced or deleted meanwhile,
+	// its content stays what it was, or reading fails. The caller closes it. Errors:
+	// ErrNotFound.
 	Open(ctx context.Context, path string) (io.ReadSeekCloser, Info, error)
 
 	// List returns at most limit objects, which is positive, whose paths begin with
