@@ -276,9 +276,7 @@ func (u *upload) Read(p []byte) (int, error) {
 	switch {
 	case err == nil && u.n >= pace:
 		u.err = u.wait()
-	case err == io.EOF:
-		// From here on the server watches for the end of the connection by reading.
-		_ = u.rc.SetReadDeadline(time.Time{})
+	case err == io.EOF: // the server takes the deadline back by itself
 		return n, io.EOF
 	case errors.As(err, &tooLarge):
 		u.err = u.tooLarge()
