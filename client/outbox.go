@@ -29,6 +29,7 @@ type outbox struct {
 	limiter *rate.Limiter
 	pause   time.Time // nothing is sent before
 	ref     int64
+	held    func(*call) bool // whether a call has to wait for others
 }
 
 // kept returns how many calls are there that outlive connections.
@@ -74,7 +75,7 @@ func (o *outbox) cut() {
 // one.
 func (o *outbox) next() (text []byte, wait time.Duration) {
 	for o.open {
-		i := slices.IndexFunc(o.calls, func(c *call) bool { return c.op.Ref == 0 })
+		i := slices.IndexFunc(o.calls, func(c *call) bool { return c.op.Ref == 0 && !o.held(c) })
 		if i < 0 {
 			return nil, 0
 		}

@@ -86,12 +86,7 @@ func (p *Presence) intend(ctx context.Context, replace func(intent) (intent, err
 		r.sync(m) // perhaps nobody needs it
 		return err
 	}
-	m.version++
-	w.version = m.version
-	m.wish = w
-	wait := waiter{w, make(chan error, 1)}
-	m.waiters = append(m.waiters, wait)
-	r.sync(m)
+	wait := r.propose(m, w)
 
 	r.mu.Unlock()
 	select {
@@ -106,7 +101,7 @@ func (p *Presence) intend(ctx context.Context, replace func(intent) (intent, err
 	if len(m.waiters) == n || r.ended != nil {
 		return <-wait.done
 	}
-	if w.present && m.wish.version == w.version {
+	if w.present && m.wish.version == wait.version {
 		// Perhaps it is on its way, so going back is news to the server.
 		m.version++
 		m.wish = m.good
@@ -114,6 +109,17 @@ func (p *Presence) intend(ctx context.Context, replace func(intent) (intent, err
 	}
 	r.sync(m)
 	return ctx.Err()
+}
+
+// propose makes an intent the newest of its channel.
+func (r *Realtime) propose(m *room, w intent) waiter {
+	m.version++
+	w.version = m.version
+	m.wish = w
+	wait := waiter{w, make(chan error, 1)}
+	m.waiters = append(m.waiters, wait)
+	r.sync(m)
+	return wait
 }
 
 // Members returns who is there, ordered by user id, as far as is known: only

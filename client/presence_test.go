@@ -291,7 +291,6 @@ func TestRoster(t *testing.T) {
 				time.AfterFunc(time.Minute, cancel)
 			}
 		}
-		t.Log(h.logs.String())
 		if s := strings.Join(got, " "); s != "join:ada join:bob join:cyd leave:ada/left" {
 			t.Errorf("the loop was told %s", s)
 		}

@@ -40,6 +40,7 @@ func NewRealtime(url string, opts *RealtimeOptions) *Realtime {
 		set: newSettings(url, opts), rooms: make(map[string]*room),
 		out: outbox{wake: make(chan struct{}, 1)}, prefix: rand.Text() + "-",
 	}
+	r.out.held = r.held
 	r.ended = r.set.err
 	r.ctx, r.stop = context.WithCancel(context.Background())
 	return r

@@ -164,6 +164,7 @@ func (r *Realtime) subscribe(m *room, want subscription) {
 	m.asking = true
 	r.out.add(&call{op: o, done: func(f frame, err error) {
 		m.asking = false
+		kick(r.out.wake) // what is held goes on
 		if err != nil {
 			r.set.log.Debug("client: subscription refused", "channel", m.name, "error", err)
 			m.refused = true
@@ -180,6 +181,13 @@ func (r *Realtime) subscribe(m *room, want subscription) {
 		m.stateDue = o.Presence && (!first || f.State != "resumed")
 		r.sync(m)
 	}})
+}
+
+// held reports whether a message has to wait until the subscription to its
+// channel has begun: a server does not begin it before it does what came behind.
+func (r *Realtime) held(c *call) bool {
+	m := r.rooms[c.op.Channel]
+	return c.op.Op == "publish" && m != nil && m.want() != unsubscribed && m.sub == unsubscribed && !m.refused
 }
 
 // begin takes the answer to the first subscribe of a connection.

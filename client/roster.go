@@ -28,13 +28,18 @@ type roster struct {
 
 // apply takes one change of the server's.
 func (r *roster) apply(typ string, m realtime.Member, reason string) {
-	if typ == "leave" {
-		delete(r.members, m.UserID)
-	} else {
+	old, was := r.members[m.UserID]
+	is := typ != "leave"
+	if is {
 		if r.members == nil {
 			r.members = make(map[string]realtime.Member)
 		}
 		r.members[m.UserID] = m
+	} else {
+		delete(r.members, m.UserID)
+	}
+	if is == was && (!is || bytes.Equal(old.Metadata, m.Metadata)) {
+		return // no news; or from before the server said who is there
 	}
 	for _, w := range r.watchers {
 		w.mark(m.UserID, reason)
