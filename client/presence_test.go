@@ -15,11 +15,13 @@ import (
 
 // presence records what the server's log says of a channel's members.
 func (h *host) presence(channel string) *tape {
-	return record(h.t, func(ctx context.Context) eventSeq {
+	log := record(h.t, func(ctx context.Context) eventSeq {
 		return h.Events(ctx, realtime.EventMatch{Resource: "presence", Channel: channel})
 	}, func(ev realtime.RenEvent) string {
 		return strings.TrimPrefix(ev.Type, "presence.") + ":" + ev.User + string(ev.Data)
 	})
+	log.want(h.t, "") // has begun
+	return log
 }
 
 func TestPresence(t *testing.T) {

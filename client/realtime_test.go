@@ -299,6 +299,7 @@ func TestPublish(t *testing.T) {
 		seen := record(t, func(ctx context.Context) eventSeq {
 			return h.Events(ctx, realtime.EventMatch{Channel: "room"})
 		}, func(ev realtime.RenEvent) string { return strings.Trim(string(ev.Data), `"`) })
+		seen.want(t, "") // has begun
 		for i := range 20 {
 			h.onAppend("room", h.listen.Cut) // the server has it, the client never hears so
 			must(t, rt.Publish(context.Background(), "room", fmt.Sprint(i)))

@@ -204,6 +204,7 @@ func TestOneAtATime(t *testing.T) {
 			time.Sleep(time.Duration(i%11) * 5 * time.Millisecond)
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		mu.Lock()
 		defer mu.Unlock()
 		if len(faults) > 0 || live["subscribed"] || live["joined"] {
@@ -233,6 +234,7 @@ func TestRateLimited(t *testing.T) {
 			synctest.Wait()
 		}
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		slices.Sort(got)
 		if s := strings.Join(got, " "); s != "0 1 2 3 4" {
 			t.Errorf("published %s", s)
