@@ -308,7 +308,7 @@ func TestPublish(t *testing.T) {
 		seen.want(t, strings.Join(want, " "))
 	})
 
-	bubble(t, "many at once keep to the rate, their order, and the bound", func(t *testing.T) {
+	bubble(t, "many at once keep their order, and the bound", func(t *testing.T) {
 		h := start(t, realtime.AllowAll(), nil)
 		rt := h.realtime(nil)
 		loop := messages(t, rt, "room")
@@ -336,9 +336,6 @@ func TestPublish(t *testing.T) {
 			t.Errorf("the 101st: %v", err)
 		}
 		time.Sleep(time.Minute)
-		if log := h.logs.String(); strings.Contains(log, "rate_limited") {
-			t.Error(log)
-		}
 	})
 
 	bubble(t, "never connected", func(t *testing.T) {

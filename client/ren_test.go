@@ -104,6 +104,26 @@ func TestRen(t *testing.T) {
 		}
 	})
 
+	bubble(t, "a slow loop is not silence", func(t *testing.T) {
+		h := start(t, realtime.AllowAll(), &realtime.Options{WriteTimeout: time.Hour})
+		r := client.NewRen(renURL, &client.RenOptions{HTTPClient: h.http, Logger: h.logs.logger(), Since: h.Cursor()})
+		h.emit("a", "b", "c")
+		n := 0
+		for ev, err := range r.Events(t.Context()) {
+			must(t, err)
+			time.Sleep(2 * time.Minute)
+			if n++; n == 3 {
+				h.emit("d")
+			}
+			if ev.Key == "d" {
+				break
+			}
+		}
+		if asked := len(h.asked()); n != 4 || asked != 1 {
+			t.Errorf("%d events from %d streams", n, asked)
+		}
+	})
+
 	bubble(t, "one loop at a time, and one after the other", func(t *testing.T) {
 		h := start(t, realtime.AllowAll(), nil)
 		r, loop := h.ren(nil)
@@ -239,6 +259,31 @@ func TestRenByes(t *testing.T) {
 			t.Errorf("%d tokens were asked for in 11 minutes", n)
 		}
 	})
+}
+
+// Whoever has no token to renew gets one chance: what the HTTP client adds may
+// have been renewed.
+func TestExpiredWithoutToken(t *testing.T) {
+	policy := realtime.AllowAll()
+	policy.Authenticate = func(*http.Request) (realtime.Identity, error) {
+		return realtime.Identity{AnyUser: true, Expires: time.Now().Add(time.Second)}, nil
+	}
+	for name, follow := range map[string]func(*host) *tape{
+		"REN": func(h *host) *tape {
+			_, loop := h.ren(nil)
+			return loop
+		},
+		"channels": func(h *host) *tape { return messages(h.t, h.realtime(nil), "room") },
+	} {
+		bubble(t, name, func(t *testing.T) {
+			h := start(t, policy, nil)
+			loop := follow(h)
+			time.Sleep(time.Minute)
+			if got := loop.take(); !strings.HasPrefix(got, "error:client: expired: ") || len(h.asked()) != 2 {
+				t.Errorf("after %d attempts the loop was told %q", len(h.asked()), got)
+			}
+		})
+	}
 }
 
 // answers serves one response after the other, and the last one for ever.

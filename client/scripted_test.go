@@ -135,6 +135,36 @@ func TestRealtimeGarbage(t *testing.T) {
 	})
 }
 
+// A server that can say no more than a code is understood as well.
+func TestCloseCodes(t *testing.T) {
+	for code, want := range map[websocket.StatusCode]struct {
+		err   string
+		tries int // 0: it goes on
+	}{
+		4403: {"error:client: forbidden: ", 1}, 4401: {"error:client: unauthorized: ", 2},
+		4503: {}, 4408: {}, 1012: {}, 1008: {}, 1011: {},
+	} {
+		bubble(t, fmt.Sprint(int(code)), func(t *testing.T) {
+			n := newNetwork(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"maravilla.realtime.v1"}})
+				if err != nil {
+					return
+				}
+				defer ws.CloseNow()
+				_, _, _ = ws.Read(context.Background())
+				ws.Close(code, "")
+			}))
+			loop := messages(t, n.realtime(nil), "room")
+			time.Sleep(time.Minute)
+			got, tries := loop.take(), len(n.asked())
+			if !strings.HasPrefix(got, want.err) || got != "" && want.err == "" || want.tries > 0 && tries != want.tries || tries > 60 ||
+				want.tries == 0 && tries < 4 {
+				t.Errorf("after %d attempts the loop was told %q", tries, got)
+			}
+		})
+	}
+}
+
 // Of each channel at most one operation of a kind is on its way.
 func TestOneAtATime(t *testing.T) {
 	bubble(t, "churn", func(t *testing.T) {
@@ -214,6 +244,31 @@ func TestOneAtATime(t *testing.T) {
 }
 
 func TestRateLimited(t *testing.T) {
+	bubble(t, "no faster than the server says", func(t *testing.T) {
+		var sent []time.Time
+		n := newNetwork(t, script(func(_ int, o operation) string {
+			sent = append(sent, time.Now())
+			return agree(o)
+		}))
+		rt := n.realtime(nil)
+		time.Sleep(30 * time.Second) // which saves nothing up
+		for range 100 {
+			go rt.Publish(context.Background(), "room", 1)
+		}
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		for i, first := range sent {
+			for j, last := range sent[i:] {
+				if most := 60 + 30*last.Sub(first).Seconds(); float64(j+1) > most {
+					t.Fatalf("%d operations in %v", j+1, last.Sub(first))
+				}
+			}
+		}
+		if len(sent) != 100 || sent[99].Sub(sent[0]) > 3*time.Second {
+			t.Errorf("%d operations in %v", len(sent), sent[len(sent)-1].Sub(sent[0]))
+		}
+	})
+
 	bubble(t, "sent again, after a pause", func(t *testing.T) {
 		var got []string
 		var refused time.Time
