@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
@@ -76,7 +78,8 @@ type settings struct {
 	state  State // told last; the owner's
 }
 
-func newSettings(address string, o *RealtimeOptions) settings {
+// newSettings takes the schemes an address may have.
+func newSettings(address string, o *RealtimeOptions, schemes ...string) settings {
 	if o == nil {
 		o = &RealtimeOptions{}
 	}
@@ -101,8 +104,8 @@ func newSettings(address string, o *RealtimeOptions) settings {
 	switch {
 	case err != nil:
 		s.err = fmt.Errorf("client: %w", err)
-	case u.Host == "":
-		s.err = fmt.Errorf("client: %q is no absolute URL", address)
+	case u.Host == "", !slices.Contains(schemes, u.Scheme):
+		s.err = fmt.Errorf("client: %q is no absolute URL of %s", address, strings.Join(schemes, ", "))
 	}
 	s.url = u
 	return s

@@ -75,40 +75,52 @@ func encode(metadata any) (json.RawMessage, error) {
 // agreed.
 func (p *Presence) intend(ctx context.Context, replace func(intent) (intent, error)) error {
 	r := p.client
+	m, wait, err := r.replaceIntent(p.channel, replace)
+	if err != nil {
+		return err
+	}
+	select {
+	case err := <-wait.done:
+		return err
+	case <-ctx.Done():
+		return r.withdraw(m, wait, ctx.Err())
+	}
+}
+
+func (r *Realtime) replaceIntent(channel string, replace func(intent) (intent, error)) (*room, waiter, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ended != nil {
-		return r.ended
+		return nil, waiter{}, r.ended
 	}
-	m := r.room(p.channel)
+	m := r.room(channel)
 	w, err := replace(m.wish)
 	if err != nil {
 		r.sync(m) // perhaps nobody needs it
-		return err
+		return nil, waiter{}, err
 	}
-	wait := r.propose(m, w)
+	return m, r.propose(m, w), nil
+}
 
-	r.mu.Unlock()
-	select {
-	case err = <-wait.done:
-		r.mu.Lock()
-		return err
-	case <-ctx.Done():
-	}
+// withdraw goes back to what was agreed before, and returns err, unless the
+// answer has come.
+func (r *Realtime) withdraw(m *room, wait waiter, err error) error {
 	r.mu.Lock()
-	n := len(m.waiters)
-	m.waiters = slices.DeleteFunc(m.waiters, func(other waiter) bool { return other.done == wait.done })
-	if len(m.waiters) == n || r.ended != nil {
-		return <-wait.done
+	defer r.mu.Unlock()
+	select {
+	case err := <-wait.done:
+		return err
+	default:
 	}
-	if w.present && m.wish.version == wait.version {
+	m.waiters = slices.DeleteFunc(m.waiters, func(w waiter) bool { return w.done == wait.done })
+	if wait.present && m.wish.version == wait.version {
 		// Perhaps it is on its way, so going back is news to the server.
 		m.version++
 		m.wish = m.good
 		m.wish.version = m.version
 	}
 	r.sync(m)
-	return ctx.Err()
+	return err
 }
 
 // propose makes an intent the newest of its channel.

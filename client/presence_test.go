@@ -42,7 +42,7 @@ func TestPresence(t *testing.T) {
 		must(t, b.Presence("room").Join(ctx, "bob", nil))
 		who.want(t, `update:ada{"name":"Countess"} join:bob`)
 		synctest.Wait()
-		if got := fmt.Sprintf("%s", names(room.Members())); got != "ada bob" {
+		if got := names(room.Members()); got != "ada bob" {
 			t.Errorf("members %s", got)
 		}
 		must(t, room.Leave(ctx))

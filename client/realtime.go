@@ -37,7 +37,7 @@ type Realtime struct {
 // …/realtime, with a scheme of http, https, ws or wss.
 func NewRealtime(url string, opts *RealtimeOptions) *Realtime {
 	r := &Realtime{
-		set: newSettings(url, opts), rooms: make(map[string]*room),
+		set: newSettings(url, opts, "http", "https", "ws", "wss"), rooms: make(map[string]*room),
 		out: outbox{wake: make(chan struct{}, 1)}, prefix: rand.Text() + "-",
 	}
 	r.out.held = r.held

@@ -48,7 +48,7 @@ func NewRen(url string, opts *RenOptions) *Ren {
 	if opts == nil {
 		opts = &RenOptions{}
 	}
-	r := &Ren{set: newSettings(url, opts.common()), cursor: string(opts.Since)}
+	r := &Ren{set: newSettings(url, opts.common(), "http", "https"), cursor: string(opts.Since)}
 	if s := opts.Subscriptions; r.set.url != nil && len(s) > 0 && !slices.Contains(s, "*") {
 		query := r.set.url.Query()
 		query.Set("s", strings.Join(s, ","))
@@ -187,8 +187,12 @@ func (r *Ren) request(ctx context.Context) (*http.Response, error) {
 	h.Set("Accept", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
 	h.Set(clientHeader, r.set.client)
-	if cursor := r.Cursor(); cursor != "" {
-		h.Set("Last-Event-ID", string(cursor))
+	switch cursor := string(r.Cursor()); {
+	case cursor == "":
+	case strings.ContainsFunc(cursor, func(c rune) bool { return c < ' ' || c > '~' }):
+		h.Set("Last-Event-ID", nowhere) // no header could carry it
+	default:
+		h.Set("Last-Event-ID", cursor)
 	}
 	return r.set.http.Do(req)
 }

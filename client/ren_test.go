@@ -399,6 +399,7 @@ func TestRenRefusals(t *testing.T) {
 	})
 
 	for name, r := range map[string]*client.Ren{
+		"bad scheme":    client.NewRen("ws://host.test/ren", nil),
 		"relative URL":  client.NewRen("/ren", nil),
 		"bad URL":       client.NewRen("http://[", nil),
 		"bad client id": client.NewRen(renURL, &client.RenOptions{ClientID: "short"}),
@@ -454,6 +455,14 @@ func TestRenGarbage(t *testing.T) {
 		}
 	})
 
+	bubble(t, "a cursor that no header can carry", func(t *testing.T) {
+		odd := answer(200, hello+"id: 1\x012\ndata: {\"t\":\"x\",\"k\":\"a\"}\n\n", "Content-Type", "text/event-stream")
+		n := newNetwork(t, answers(odd, stream(reset)))
+		_, loop := n.ren(nil)
+		time.Sleep(10 * time.Second)
+		loop.want(t, "a reset:unknown")
+	})
+
 	bubble(t, "half an event does not move the cursor", func(t *testing.T) {
 		cut := answer(200, hello+"id: 1.2\ndata: {\"t\":\"x\",\"k\":\"a\"}\n\nid: 1.3\ndata: {\"t\":\"x\"}\n", "Content-Type", "text/event-stream")
 		n := newNetwork(t, answers(cut, stream(hello)))
@@ -473,37 +482,5 @@ func TestRenGarbage(t *testing.T) {
 		if len(n.asked()) != 2 {
 			t.Error("not back after five minutes")
 		}
-	})
-}
-
-func TestTransport(t *testing.T) {
-	bubble(t, "own writes, and nothing between reading and listening", func(t *testing.T) {
-		h := start(t, realtime.AllowAll(), nil)
-		rt := h.Realtime
-		h.serve(rt.Attribute(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path == "/write" {
-				_ = rt.Emit(r.Context(), realtime.KVPut("demo", r.URL.RawQuery))
-				return
-			}
-			rt.Handler().ServeHTTP(w, r)
-		})))
-		transport := &client.Transport{Base: h.http.Transport, Origin: "http://host.test", ClientID: "some-program-0001"}
-		web := &http.Client{Transport: transport}
-		write := func(host, key string) {
-			resp, err := web.Get(host + "/write?" + key)
-			must(t, err)
-			resp.Body.Close()
-		}
-		write("http://host.test", "a")
-		write("http://other.test", "b")
-		write("http://host.test", "c")
-		r := client.NewRen(renURL, &client.RenOptions{
-			HTTPClient: h.http, ClientID: "some-program-0001", Since: transport.TakeCursor(),
-		})
-		if again := transport.TakeCursor(); again != "" {
-			t.Errorf("the cursor %q is handed out twice", again)
-		}
-		loop := record(t, r.Events, func(ev realtime.RenEvent) string { return fmt.Sprint(ev.Key, ev.Source == r.Tag()) })
-		loop.want(t, "atrue bfalse ctrue")
 	})
 }
