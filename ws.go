@@ -43,13 +43,14 @@ func (rt *Realtime) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	s := &socket{
 		rt: rt, request: r, name: rand.Text(), late: r.URL.Query().Get("auth") == "hello",
-		todo: make(chan func(), 16), stopExpiry: func() bool { return false }, presence: make(map[string]bool),
+		todo: make(chan func(), 16), deciding: make(chan struct{}, 1), stopExpiry: func() bool { return false }, presence: make(map[string]bool),
 		sessions: make(map[backend.SessionKey]backend.Session),
 		pace:     rate.NewLimiter(rate.Limit(rt.opts.Limits.Rate), rt.opts.Limits.Burst),
 		flood:    rate.NewLimiter(rate.Limit(floodFactor*rt.opts.Limits.Rate), floodFactor*rt.opts.Limits.Burst),
 		errors:   rate.NewLimiter(rate.Every(time.Minute/maxErrors), maxErrors-1),
 		view:     view{policy: &rt.policy},
 	}
+	s.conn.recheck = s.recheck
 	arriving := rt.conns.arrive()
 	defer arriving.gone()
 	if !s.late {
@@ -68,6 +69,7 @@ func (rt *Realtime) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	arriving.gone()
 	defer rt.conns.remove(&s.conn)
+	tune(r)
 	ws, err := wsconn.Accept(w, r, wsconn.Options{
 		Subprotocol: wire.Subprotocol, ReadLimit: int64(rt.opts.Limits.Message),
 		MessageTime: messageTime, WriteTime: rt.opts.WriteTimeout,
@@ -129,7 +131,9 @@ type socket struct {
 	group   errgroup.Group
 	todo    chan func()
 
-	// the reader's
+	deciding chan struct{} // holds one while an operation is decided, or all rights are
+
+	// the reader's, who holds deciding while it changes them
 	id         Identity
 	late       bool // authenticated with the hello
 	greeted    bool
@@ -272,9 +276,13 @@ func (s *socket) event(e *ring.Entry) {
 func (s *socket) reset(it ring.Item) {
 	channel := it.Topic.Name
 	s.append(wire.Frame{Event: "reset", Channel: channel, Reason: string(it.Reason), Cursor: wire.Cursor(it.Pos)})
-	if !s.presence[channel] {
-		return
+	if s.presence[channel] {
+		s.roster(channel)
 	}
+}
+
+// roster says anew who is in a channel.
+func (s *socket) roster(channel string) {
 	state, err := s.state(channel)
 	if err != nil { // the client would keep a roster that is wrong
 		s.conn.cancel(&ending{reason: err.Code, retry: retryAfter(), code: 4503})
@@ -348,12 +356,16 @@ func (s *socket) close() error {
 func (s *socket) state(channel string) (wire.Frame, *wire.Error) {
 	ctx, cancel := context.WithTimeout(s.ctx, 5*time.Second)
 	defer cancel()
-	members, err := s.rt.presence.Members(ctx, channel)
+	roster, err := s.rt.presence.roster(ctx, channel)
 	if err != nil {
 		return wire.Frame{}, s.failed("members", err)
 	}
-	members = slices.DeleteFunc(members, func(m Member) bool { return !s.view.member(channel, m) })
-	return wire.Frame{Event: "presence.state", Channel: channel, Members: members, Cursor: wire.Cursor(s.pos)}, nil
+	frame := wire.Frame{Event: "presence.state", Channel: channel, Members: roster.encoded, Cursor: wire.Cursor(s.pos)}
+	if roster.encoded == nil {
+		shown := slices.Clone(roster.members)
+		frame.Members = slices.DeleteFunc(shown, func(m Member) bool { return !s.view.member(channel, m) })
+	}
+	return frame, nil
 }
 
 // subscribe is what the writer does for an allowed subscribe.
@@ -419,9 +431,14 @@ func (s *socket) leaveAll() {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), 5*time.Second)
 	defer cancel()
-	for key := range s.sessions {
+	s.deciding <- struct{}{} // against a recheck
+	for key, session := range s.sessions {
+		if grace > 0 {
+			s.rt.presence.waiting.add(session, time.Now().Add(grace))
+		}
 		s.rt.presence.leaveSurely(ctx, key, why, grace)
 	}
+	<-s.deciding
 }
 
 // retryAfter spreads the return of clients that are sent away for a moment.
