@@ -152,7 +152,7 @@ func (s *socket) restrict(told []wire.Frame) {
 		if frame.Event == "unsubscribed" {
 			s.reader.Unsubscribe(ring.Channel(frame.Channel))
 			delete(s.presence, frame.Channel)
-			frame.Cursor = wire.Cursor(s.pos)
+			frame.Cursor = s.cursor()
 		}
 		s.append(frame)
 	}

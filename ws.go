@@ -151,6 +151,7 @@ type socket struct {
 	out      []byte
 	items    []ring.Item
 	pos      backend.Position // all channels are complete up to here
+	ahead    backend.Position // and some up to here, while another is replayed
 }
 
 func (s *socket) run() {
@@ -231,6 +232,9 @@ func (s *socket) deliver() (more bool, err error) {
 		return false, err
 	}
 	s.items, s.pos, more = s.reader.Next(s.items[:0], batch)
+	if s.pos.Compare(s.ahead) > 0 {
+		s.ahead = s.pos
+	}
 	for _, it := range s.items {
 		if it.Entry == nil {
 			s.reset(it)
@@ -313,10 +317,19 @@ func (s *socket) flush() error {
 	return err
 }
 
+// cursor is what the client may hand back for every channel: "" while that would
+// repeat events of some of them.
+func (s *socket) cursor() string {
+	if s.pos.Compare(s.ahead) < 0 {
+		return ""
+	}
+	return wire.Cursor(s.pos)
+}
+
 // ping tells the client's script that the connection lives, and asks the
 // client's WebSocket whether it does.
 func (s *socket) ping() {
-	s.append(wire.Frame{Event: "ping", Cursor: wire.Cursor(s.pos), TS: time.Now().UnixMilli()})
+	s.append(wire.Frame{Event: "ping", Cursor: s.cursor(), TS: time.Now().UnixMilli()})
 	s.group.Go(func() error {
 		ctx, cancel := context.WithTimeout(s.ctx, pongTime)
 		defer cancel()
@@ -340,7 +353,7 @@ func (s *socket) close() error {
 			more, err = s.deliver()
 		}
 		retry := end.retry.Milliseconds()
-		s.append(wire.Frame{Event: "bye", Reason: end.reason, RetryMs: &retry, Cursor: wire.Cursor(s.pos)})
+		s.append(wire.Frame{Event: "bye", Reason: end.reason, RetryMs: &retry, Cursor: s.cursor()})
 		_ = s.flush() // the client is gone, or is told
 		s.ws.Close(end.code, end.reason)
 	case errors.As(cause, &told):
