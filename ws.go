@@ -232,9 +232,7 @@ func (s *socket) deliver() (more bool, err error) {
 		return false, err
 	}
 	s.items, s.pos, more = s.reader.Next(s.items[:0], batch)
-	if s.pos.Compare(s.ahead) > 0 {
-		s.ahead = s.pos
-	}
+	s.ahead = later(s.ahead, s.pos)
 	for _, it := range s.items {
 		if it.Entry == nil {
 			s.reset(it)
@@ -326,6 +324,13 @@ func (s *socket) cursor() string {
 	return wire.Cursor(s.pos)
 }
 
+func later(p, q backend.Position) backend.Position {
+	if p.Compare(q) < 0 {
+		return q
+	}
+	return p
+}
+
 // ping tells the client's script that the connection lives, and asks the
 // client's WebSocket whether it does.
 func (s *socket) ping() {
@@ -393,6 +398,7 @@ func (s *socket) subscribe(op wire.Op) {
 	default:
 		start := s.reader.Subscribe(parseSince(op.Since), ring.Channel(op.Channel))
 		frame.State, frame.Reason, frame.Cursor = string(start.State), string(start.Reason), wire.Cursor(start.Pos)
+		s.ahead = later(s.ahead, start.Pos)
 		if start.Pos.Compare(s.pos) < 0 {
 			s.pos = start.Pos // what is between has to be read again, for this channel
 		}
