@@ -66,7 +66,7 @@ func TestShutdown(t *testing.T) {
 // this node before it ends, or by the one after it to a client that comes back.
 // Nobody who comes back has left meanwhile.
 func TestRollingRestart(t *testing.T) {
-	for round := range uint64(5) {
+	for round := range figure(2, 50) {
 		bubble(t, fmt.Sprint(round), func(t *testing.T) {
 			b := lasting{realtime.NewMemory()}
 			defer b.Backend.Close(context.Background())
@@ -197,7 +197,7 @@ func (r *reader) leave(t *testing.T) time.Duration {
 // Subscribing, publishing and connecting while Close runs: each gets an answer or
 // an end, and nothing is left.
 func TestCloseUnderLoad(t *testing.T) {
-	for range 10 {
+	for range figure(3, 100) {
 		synctest.Test(t, func(t *testing.T) {
 			h := start(t, open(), noLimits)
 			var busy sync.WaitGroup
