@@ -168,10 +168,17 @@ func (g *golden) server() {
 		{"presence.state empty", wire.Frame{Event: "presence.state", Channel: "room:42", Cursor: cursor, Members: []Member{}}},
 		{"ping", wire.Frame{Event: "ping", Cursor: cursor, TS: goldenInstant}},
 		{"reset", wire.Frame{Event: "reset", Channel: "room:42", Reason: "evicted", Cursor: cursor}},
+		{"unsubscribed", withCursor(taken("unsubscribed", "room:42", "", refused), cursor)},
+		{"left", taken("left", "room:42", "ada", refused)},
 		{"bye", wire.Frame{Event: "bye", Reason: "closing", RetryMs: &retry, Cursor: cursor}},
 	} {
 		g.Server = append(g.Server, goldenFrame{f.name, string(f.frame.Append(nil))})
 	}
+}
+
+func withCursor(f wire.Frame, cursor string) wire.Frame {
+	f.Cursor = cursor
+	return f
 }
 
 // client lists what the SDK sends, and that it is understood as meant.

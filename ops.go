@@ -225,7 +225,9 @@ func (s *socket) failed(what string, err error) *wire.Error {
 		e.Retry = true
 		return e
 	}
-	s.rt.log.Error("realtime: "+what, "error", err)
+	if s.ctx.Err() == nil { // else nobody waits for it any more
+		s.rt.log.Error("realtime: "+what, "error", err)
+	}
 	return unavailable().Error
 }
 

@@ -427,8 +427,11 @@ func (rt *Realtime) Cursor() Cursor { return Cursor(wire.Cursor(rt.ring.Head()))
 // connections were dropped and the error of the context is returned. Calls after
 // the first wait for it and return the same.
 //
-// A server closes the Realtime before [http.Server.Shutdown], which would wait
-// for the streams.
+// [http.Server.Shutdown] waits for streams, and does not wait for WebSockets. So a
+// server closes the Realtime when the one begins and after it has returned:
+//
+//	srv.RegisterOnShutdown(func() { _ = rt.Close(ctx) })
+//	err := errors.Join(srv.Shutdown(ctx), rt.Close(ctx))
 func (rt *Realtime) Close(ctx context.Context) error {
 	rt.closing.Do(func() { rt.closeErr = rt.shutDown(ctx) })
 	return rt.closeErr

@@ -23,8 +23,9 @@ import (
 // back.
 //
 // The [Identity] stays as Authenticate gave it: a policy that decides by what
-// may change looks it up. Recheck covers the connections of this node; an error
-// means that ctx ended before it was done with them all.
+// may change looks it up. Recheck covers the connections of this node, with an
+// empty userID those of all anonymous clients; an error means that ctx ended
+// before it was done with them all.
 func (rt *Realtime) Recheck(ctx context.Context, userID string) error {
 	theirs := rt.conns.distrust(userID)
 	var asking sync.WaitGroup

@@ -76,7 +76,7 @@ func (h *host) recheck(user string) {
 // the publisher goes on all the time.
 func TestRecheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		for range 5 {
+		for range figure(3, 100) {
 			var may rights
 			h := start(t, may.policy(), noLimits)
 			stream := h.ren(get("/ren", "Authorization", asAda))

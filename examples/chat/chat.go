@@ -7,7 +7,9 @@ import (
 	"io/fs"
 	"mime"
 	"net/http"
+	"os"
 	"sync"
+	"time"
 	"unicode/utf8"
 
 	"github.com/maravilla-realtime/realtime"
@@ -27,6 +29,7 @@ func handler(rt *realtime.Realtime) http.Handler {
 	c := &chat{rt: rt, topics: make(map[string]string)}
 	mux := http.NewServeMux()
 	mux.Handle("/api/maravilla/", rt.Handler()) // streams and the browser SDK
+	mux.HandleFunc("GET /healthz", c.health)
 	mux.HandleFunc("POST /api/say", c.say)
 	mux.HandleFunc("GET /api/topic", c.topic)
 	mux.HandleFunc("POST /api/topic", c.setTopic)
@@ -44,6 +47,15 @@ func servePage() http.Handler {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		serve.ServeHTTP(w, r)
 	})
+}
+
+// health tells a load balancer whether to send clients here.
+func (c *chat) health(w http.ResponseWriter, r *http.Request) {
+	if err := c.rt.Health(r.Context()); err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
 }
 
 // message is what travels in a room; browsers publish the same.
@@ -102,15 +114,21 @@ func (c *chat) setTopic(w http.ResponseWriter, r *http.Request) {
 	done(w, c.rt.Emit(r.Context(), realtime.KVPut("chat", "topic:"+in.Room)))
 }
 
+const readTime = 10 * time.Second
+
 // read decodes a JSON request of at most 16 KiB, or answers what is wrong.
 func read(w http.ResponseWriter, r *http.Request, into any) bool {
 	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != "application/json" {
 		http.Error(w, "send application/json", http.StatusUnsupportedMediaType)
 		return false
 	}
+	// A body that never ends would keep the request for ever.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTime)) // where it fails there is no connection
 	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 16<<10)).Decode(into)
 	var large *http.MaxBytesError
 	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		http.Error(w, "the body did not come in time", http.StatusRequestTimeout)
 	case errors.As(err, &large):
 		http.Error(w, "too large", http.StatusRequestEntityTooLarge)
 	case err != nil:

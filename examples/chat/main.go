@@ -44,7 +44,7 @@ func run(ctx context.Context, addr string) error {
 	if err != nil {
 		return errors.Join(err, rt.Close(ctx))
 	}
-	srv := &http.Server{Handler: handler(rt), ReadHeaderTimeout: 5 * time.Second}
+	srv := &http.Server{Handler: handler(rt), ReadHeaderTimeout: 5 * time.Second, ConnContext: realtime.ConnContext}
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(ln) }()
 	fmt.Println("Chat is ready:", pageURL(addr, ln.Addr()))
@@ -53,10 +53,12 @@ func run(ctx context.Context, addr string) error {
 	case err = <-failed:
 	case <-ctx.Done():
 	}
-	// Close first: it sends the streams home, which Shutdown would wait for.
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	return errors.Join(err, rt.Close(ctx), srv.Shutdown(ctx))
+	// No new connections, then the streams are sent home, for which Shutdown waits;
+	// the second Close waits for the WebSockets, for which it does not.
+	srv.RegisterOnShutdown(func() { _ = rt.Close(ctx) })
+	return errors.Join(err, srv.Shutdown(ctx), rt.Close(ctx))
 }
 
 // pageURL is where a browser finds a server that was told to listen on addr.

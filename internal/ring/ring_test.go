@@ -3,9 +3,11 @@ package ring
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -301,6 +303,40 @@ func TestUnsubscribe(t *testing.T) {
 	expect(t, "read", drain(rd, 10), []string{"2"})
 	rd.Subscribe(at(0), Channel("a"))
 	expect(t, "read after subscribing again", drain(rd, 10), []string{"1"})
+}
+
+// Whoever waits for a wake-up gets it, however put and read run into each other:
+// a lost one would leave the bubble deadlocked.
+func TestNoLostWakeUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRing(roomy)
+		const records = 5000
+		var all sync.WaitGroup
+		for i := range 8 {
+			rd := r.NewReader()
+			rd.Subscribe(nil, []Topic{{}, Domain("realtime"), Channel("a"), Channel("b")}[i%4])
+			all.Go(func() {
+				defer rd.Close()
+				want := records / 2
+				if i%4 < 2 {
+					want = records
+				}
+				for got := 0; got < want; {
+					items, _, more := rd.Next(nil, Budget{1 + i, 1 << 20})
+					if got += len(items); !more && got < want {
+						<-rd.Wake()
+					}
+				}
+			})
+		}
+		for seq := range uint64(records) {
+			r.Put([]*backend.Record{record(seq+1, "realtime", []string{"a", "b"}[seq%2])})
+			if seq%7 == 0 {
+				runtime.Gosched()
+			}
+		}
+		all.Wait()
+	})
 }
 
 // TestAgainstModel lets readers come, read by halves, go and come back with

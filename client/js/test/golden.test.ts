@@ -80,6 +80,8 @@ const effects: Record<string, string[]> = {
   'presence.state empty': [],
   reset: ['reset room:42 evicted'],
   ping: ['cursor hoftbqjitc.2r'],
+  unsubscribed: [],
+  left: [],
   bye: ['closed'],
   hello: ['open'],
   'subscribed fresh': ['data 1', 'message'],
