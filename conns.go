@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	mathrand "math/rand/v2"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/maravilla-realtime/realtime/backend"
+	"golang.org/x/time/rate"
 )
 
 // conns are the open connections, so that they can be ended.
@@ -15,18 +19,31 @@ type conns struct {
 	closing  bool
 	open     map[*conn]struct{}
 	arriving map[*arrival]struct{}
-	all      sync.WaitGroup // of open
+	users    map[string]*user // who has connections
+	all      sync.WaitGroup   // of open
+	limits   Limits
+}
+
+// user is somebody who has connections.
+type user struct {
+	conns int
+	pace  *rate.Limiter // of the operations of all of them
 }
 
 // conn is an open connection.
 type conn struct {
-	user   string                  // guarded by conns.mu
+	user   string                  // guarded by conns.mu, as pace when it is set
+	pace   *rate.Limiter           // of the user; nil for anonymous
 	cancel context.CancelCauseFunc // with an *ending, to end it in an orderly way
 	done   chan struct{}           // closed when nothing is written any more
+
+	// recheck asks the policy again about what the connection has.
+	recheck func(context.Context)
 
 	mu      sync.Mutex
 	drop    func() // frees whoever writes to a client that does not read; nil when it must not be called
 	aborted bool
+	ended   bool // end was called
 }
 
 // abort ends the connection at once, whatever it is doing.
@@ -56,8 +73,17 @@ func (c *conn) isAborted() bool {
 
 // end ends the connection, and a client that takes long to hear of it as well.
 func (c *conn) end(why *ending) {
+	c.mu.Lock()
+	c.ended = true
+	c.mu.Unlock()
 	c.cancel(why)
 	time.AfterFunc(farewell, c.abort)
+}
+
+func (c *conn) isEnding() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ended
 }
 
 // farewell is how long a client whose rights have ended may take to hear of it.
@@ -87,7 +113,7 @@ func closing(retry time.Duration) *ending {
 }
 
 var (
-	rotated  = &ending{reason: "rotate", retry: 100 * time.Millisecond}
+	rotated  = &ending{reason: "rotate", retry: 100 * time.Millisecond, code: 4503}
 	outdated = &ending{reason: "expired", code: 4401}
 	revoked  = &ending{reason: "revoked", code: 4403}
 	noHello  = &ending{reason: "hello_required", code: 4408}
@@ -100,11 +126,11 @@ func over(ctx context.Context) bool {
 	return ctx.Err() != nil && !(errors.As(context.Cause(ctx), &end) && end.rest)
 }
 
-// arrival is a client that is being authenticated. Who is revoked meanwhile may
-// be this user, just after the policy was asked.
+// arrival is a client that is being authenticated. Whose rights change meanwhile
+// may be this user, just after the policy was asked.
 type arrival struct {
 	conns   *conns
-	revoked []string
+	changed []string
 }
 
 // arrive is called before a client is authenticated; its end is gone.
@@ -112,7 +138,7 @@ func (cs *conns) arrive() *arrival {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	if cs.arriving == nil {
-		cs.arriving, cs.open = make(map[*arrival]struct{}), make(map[*conn]struct{})
+		cs.arriving, cs.open, cs.users = make(map[*arrival]struct{}), make(map[*conn]struct{}), make(map[string]*user)
 	}
 	a := &arrival{conns: cs}
 	cs.arriving[a] = struct{}{}
@@ -133,11 +159,42 @@ func (a *arrival) identify(c *conn, user string) *refusal {
 }
 
 func (a *arrival) identifyLocked(c *conn, user string) *refusal {
-	if slices.Contains(a.revoked, user) {
+	if slices.Contains(a.changed, user) {
 		return unavailable() // it is authenticated anew when it comes back
 	}
-	c.user = user
+	return a.conns.own(c, user)
+}
+
+// own makes c one of the connections of a user, and no longer of another.
+func (cs *conns) own(c *conn, name string) *refusal {
+	if name == c.user {
+		return nil
+	}
+	var u *user
+	if name != "" {
+		if u = cs.users[name]; u == nil {
+			u = &user{pace: rate.NewLimiter(rate.Limit(cs.limits.UserRate), cs.limits.UserBurst)}
+		}
+		if u.conns >= cs.limits.Connections {
+			return refuse(http.StatusTooManyRequests, "too_many", "more than %d connections of one user", cs.limits.Connections).retry()
+		}
+	}
+	cs.disown(c)
+	if u != nil {
+		u.conns++
+		cs.users[name] = u
+		c.user, c.pace = name, u.pace
+	}
 	return nil
+}
+
+func (cs *conns) disown(c *conn) {
+	if u := cs.users[c.user]; u != nil {
+		if u.conns--; u.conns == 0 {
+			delete(cs.users, c.user)
+		}
+	}
+	c.user, c.pace = "", nil
 }
 
 // add registers a connection; its owner calls remove. It fails once the
@@ -163,6 +220,7 @@ func (cs *conns) remove(c *conn) {
 	c.onAbort(func() {}) // what drop works on is the server's again when the handler returns
 	cs.mu.Lock()
 	delete(cs.open, c)
+	cs.disown(c)
 	cs.mu.Unlock()
 	close(c.done)
 	cs.all.Done()
@@ -188,6 +246,12 @@ func (cs *conns) shut() {
 	cs.closing = true
 }
 
+func (cs *conns) isShut() bool {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	return cs.closing
+}
+
 // drain ends all connections before ctx does, which has a deadline.
 func (cs *conns) drain(ctx context.Context) error {
 	deadline, _ := ctx.Deadline()
@@ -208,18 +272,24 @@ func (cs *conns) drain(ctx context.Context) error {
 	return nil
 }
 
-// Revoke ends the connections of a user, who is told not to come back. When it
-// returns nil, nothing more is delivered to them. It does not keep the user out:
-// from now on the [Policy] has to. It covers the connections of this node; an
-// error means that ctx ended before all of them had.
-func (rt *Realtime) Revoke(ctx context.Context, userID string) error {
-	cs := &rt.conns
+// distrust returns the open connections of a user, and keeps those out that are
+// being let in by rights that have changed.
+func (cs *conns) distrust(user string) []*conn {
 	cs.mu.Lock()
 	for a := range cs.arriving {
-		a.revoked = append(a.revoked, userID)
+		a.changed = append(a.changed, user)
 	}
 	cs.mu.Unlock()
-	theirs := cs.matching(func(c *conn) bool { return c.user == userID })
+	return cs.matching(func(c *conn) bool { return c.user == user })
+}
+
+// Revoke ends the connections of a user, who is told not to come back, and is
+// not present any more. When it returns nil, nothing more is delivered to them.
+// It does not keep the user out: from now on the [Policy] has to. It covers the
+// connections of this node; an error means that ctx ended before all of them had.
+// [Realtime.Recheck] takes away only some of what a user may do.
+func (rt *Realtime) Revoke(ctx context.Context, userID string) error {
+	theirs := rt.conns.distrust(userID)
 	for _, c := range theirs {
 		c.end(revoked)
 	}
@@ -230,5 +300,6 @@ func (rt *Realtime) Revoke(ctx context.Context, userID string) error {
 			return ctx.Err()
 		}
 	}
+	rt.presence.endAll(ctx, rt.presence.waiting.takeUser(userID), backend.ReasonClosed)
 	return nil
 }

@@ -24,17 +24,11 @@ func (s *socket) read(ctx context.Context, hello *time.Timer) error {
 			return &wsconn.CloseError{Code: 1008, Reason: "too many messages"}
 		}
 		op, refused := wire.DecodeOp(msg)
-		switch {
-		case refused != nil:
-		case !s.greeted:
-			if refused = s.hello(op); s.greeted {
-				hello.Stop()
-			}
-		case !s.pace.Allow():
-			refused = wire.Errorf("rate_limited", "more than %d operations a second", s.rt.opts.Limits.Rate)
-			refused.Retry = true
-		default:
-			refused = s.handle(op)
+		if refused == nil {
+			refused = s.decide(op)
+		}
+		if s.greeted {
+			hello.Stop()
 		}
 		if s.ctx.Err() != nil {
 			return nil
@@ -48,7 +42,31 @@ func (s *socket) read(ctx context.Context, hello *time.Timer) error {
 	}
 }
 
-// handle decides and does one operation. What it refuses changes nothing.
+// decide decides and does one operation, while nobody changes the rights of the
+// client.
+func (s *socket) decide(op wire.Op) *wire.Error {
+	s.deciding <- struct{}{}
+	defer func() { <-s.deciding }()
+	if !s.greeted {
+		return s.hello(op)
+	}
+	limits := s.rt.opts.Limits
+	switch {
+	case !s.pace.Allow():
+		return tooFast("more than %d operations a second", limits.Rate)
+	case s.conn.pace != nil && !s.conn.pace.Allow():
+		return tooFast("more than %d operations a second of one user", limits.UserRate)
+	}
+	return s.handle(op)
+}
+
+func tooFast(format string, limit int) *wire.Error {
+	err := wire.Errorf("rate_limited", format, limit)
+	err.Retry = true
+	return err
+}
+
+// handle does one operation, if it is allowed. What it refuses changes nothing.
 func (s *socket) handle(op wire.Op) *wire.Error {
 	if op.CID == "" {
 		op.CID = s.client
@@ -71,10 +89,15 @@ func (s *socket) handle(op wire.Op) *wire.Error {
 	}
 	switch op.Op {
 	case "subscribe":
-		if err := s.allow(Subscribe, op); err != nil {
+		if err := s.allow(s.ctx, Subscribe, op.Channel); err != nil {
 			return err
 		}
-		s.do(func() { s.subscribe(op) })
+		begun := make(chan struct{})
+		s.begun = begun
+		s.do(func() {
+			s.subscribe(op)
+			close(begun)
+		})
 		return nil
 	case "unsubscribe":
 		s.do(func() { s.unsubscribe(op) })
@@ -97,10 +120,10 @@ func (s *socket) finish(op wire.Op, err *wire.Error) *wire.Error {
 // reads nothing meanwhile, pongs included.
 const decideTime = 5 * time.Second
 
-func (s *socket) allow(verb Verb, op wire.Op) *wire.Error {
-	ctx, cancel := context.WithTimeout(s.ctx, decideTime)
+func (s *socket) allow(ctx context.Context, verb Verb, channel string) *wire.Error {
+	ctx, cancel := context.WithTimeout(ctx, decideTime)
 	defer cancel()
-	if f := s.rt.policy.allow(ctx, s.rt.log, s.id, Action{verb, op.Channel}); f != nil {
+	if f := s.rt.policy.allow(ctx, s.rt.log, s.id, Action{verb, channel}); f != nil {
 		return f.Error
 	}
 	return nil
@@ -175,8 +198,14 @@ func (s *socket) publish(op wire.Op) *wire.Error {
 	if len(op.ID) > 64 {
 		return wire.Errorf("too_large", "id is longer than 64 bytes")
 	}
-	if err := s.allow(Publish, op); err != nil {
+	if err := s.allow(s.ctx, Publish, op.Channel); err != nil {
 		return err
+	}
+	// A client that subscribes and then publishes gets its message.
+	select {
+	case <-s.begun:
+	case <-s.ctx.Done():
+		return s.failed("publish", ErrClosed)
 	}
 	a := attribution{user: s.id.User, client: op.CID}
 	if op.ID != "" {
@@ -223,7 +252,7 @@ func (s *socket) member(op wire.Op) *wire.Error {
 	}
 	_, joined := s.sessions[session.SessionKey]
 	if op.Op == "leave" {
-		return s.leave(session.SessionKey, joined)
+		return s.leave(session, joined)
 	}
 	switch {
 	case op.Op == "update" && !joined:
@@ -231,7 +260,7 @@ func (s *socket) member(op wire.Op) *wire.Error {
 	case !joined && len(s.sessions) >= s.rt.opts.Limits.Channels:
 		return wire.Errorf("channel_limit", "present more than %d times", s.rt.opts.Limits.Channels)
 	}
-	if err := s.allow(Join, op); err != nil {
+	if err := s.allow(s.ctx, Join, op.Channel); err != nil {
 		return err
 	}
 	s.sessions[session.SessionKey] = session // also where join fails: it has perhaps joined
@@ -241,14 +270,18 @@ func (s *socket) member(op wire.Op) *wire.Error {
 	return nil
 }
 
-func (s *socket) leave(key backend.SessionKey, joined bool) *wire.Error {
+// leave ends what the client has joined over this connection, and what is left of
+// its earlier ones.
+func (s *socket) leave(session backend.Session, joined bool) *wire.Error {
+	p := &s.rt.presence
+	p.endAll(s.ctx, p.waiting.take(clientOf(session)), backend.ReasonLeft)
 	if !joined {
 		return nil
 	}
-	if err := s.rt.presence.leave(s.ctx, key, backend.Departure{Why: backend.ReasonLeft}); err != nil {
+	if err := p.leave(s.ctx, session.SessionKey, backend.Departure{Why: backend.ReasonLeft}); err != nil {
 		return s.failed("leave", err)
 	}
-	delete(s.sessions, key)
+	delete(s.sessions, session.SessionKey)
 	return nil
 }
 

@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -42,9 +43,15 @@ type Policy struct {
 
 	// See has a last look at every single event before a client gets it, on
 	// streams and channels alike, and may hide it. A roster shows the members
-	// whose presence.join it shows. It must be fast and must not
-	// block, since it is called for each event and receiver. Nil: all that was
-	// granted.
+	// whose presence.join it shows, and so is their presence.leave, even where See
+	// hides that. It must be fast and must not block, since it is called for each
+	// event and receiver. Nil: all that was granted.
+	//
+	// A hidden event leaves no trace, and nobody remembers who was shown what. So
+	// a rule that hides a change of something it has shown leaves the client with
+	// what was before: decide by what stays (the user, the channel, the key), not
+	// by what an update changes, or call Recheck after the change, which sends
+	// rosters anew.
 	See func(Identity, RenEvent) bool
 
 	// Origins lists, exactly, the web origins ("https://app.example.com") beside
@@ -192,8 +199,22 @@ type view struct {
 }
 
 // channel reports whether a subscriber of the event's channel gets it.
-func (v *view) channel(ev *backend.Event) bool {
-	return v.policy.See == nil || v.policy.See(v.id, RenEvent(*ev))
+func (v *view) channel(ev *backend.Event) bool { return v.sees(ev) }
+
+// sees reports whether the policy shows the event.
+func (v *view) sees(ev *backend.Event) bool {
+	if v.policy.See == nil || v.policy.See(v.id, RenEvent(*ev)) {
+		return true
+	}
+	if ev.Type != "presence.leave" {
+		return false
+	}
+	// Whom it shows coming would stay for ever if it did not show it going.
+	var data struct {
+		Metadata json.RawMessage `json:"metadata"`
+	}
+	_ = json.Unmarshal(ev.Data, &data) // what LeaveEvent made
+	return v.member(ev.Channel, Member{UserID: ev.User, Metadata: data.Metadata, LastSeen: time.UnixMilli(ev.UnixMilli)})
 }
 
 // member reports whether a subscriber's roster shows a member: if it would have
@@ -205,7 +226,7 @@ func (v *view) member(channel string, m Member) bool {
 	join := backend.JoinEvent(backend.Session{
 		SessionKey: backend.SessionKey{Channel: channel, User: m.UserID}, Metadata: m.Metadata,
 	}, m.LastSeen)
-	return v.channel(&join)
+	return v.sees(&join)
 }
 
 // ren reports whether a REN stream gets the event, and with its data or not.
@@ -218,7 +239,7 @@ func (v *view) ren(ev *backend.Event) (seen, data bool) {
 			}
 		}
 	}
-	return seen && (v.policy.See == nil || v.policy.See(v.id, RenEvent(*ev))), data
+	return seen && v.sees(ev), data
 }
 
 func (g *Grant) covers(ev *backend.Event) bool {

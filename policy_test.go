@@ -223,6 +223,25 @@ func TestAuthorisation(t *testing.T) {
 				h.t.Error(err)
 			}
 		}},
+		{name: "rechecked", policy: func() realtime.Policy {
+			var may rights
+			p := may.policy()
+			inner := p.Authenticate
+			p.Authenticate = func(r *http.Request) (realtime.Identity, error) {
+				if r.URL.Query().Has("take") {
+					may.take("room", forbid)
+					may.take("lobby", forbid)
+				}
+				return inner(r)
+			}
+			p.Grants = func(context.Context, realtime.Identity) ([]realtime.Grant, error) {
+				return []realtime.Grant{{Resource: "*", Data: true}}, may.to("room")
+			}
+			return p
+		}, change: func(h *host) {
+			h.admitted(get("/ren?take"))
+			h.recheck("ada")
+		}},
 		{name: "expired", policy: func() realtime.Policy {
 			p := open()
 			end := time.Now().Add(time.Minute)

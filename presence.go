@@ -74,6 +74,9 @@ type presence struct {
 	rt   *Realtime
 	kick chan struct{} // wakes sweep: something may end sooner than it knows
 
+	waiting waiting
+	rosters rosters
+
 	mu   sync.Mutex
 	owed []departure // that the backend did not take
 }
@@ -172,6 +175,13 @@ func (p *presence) leaveSurely(ctx context.Context, key backend.SessionKey, why 
 	p.owed = append(p.owed, departure{key, why})
 }
 
+// endAll ends sessions that nobody will ask about again, at once.
+func (p *presence) endAll(ctx context.Context, keys []backend.SessionKey, why backend.Reason) {
+	for _, key := range keys {
+		p.leaveSurely(ctx, key, why, 0)
+	}
+}
+
 // settle tries again what is owed.
 func (p *presence) settle(ctx context.Context) {
 	p.mu.Lock()
@@ -203,6 +213,7 @@ const nodeLease = 30 * time.Second
 func (p *presence) sweep(ctx context.Context) {
 	for {
 		p.settle(ctx)
+		p.waiting.forget(time.Now())
 		next, err := p.rt.backend.Sweep(ctx, p.rt.node, nodeLease)
 		if errors.Is(err, backend.ErrClosed) {
 			return // follow has said so

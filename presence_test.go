@@ -3,10 +3,8 @@ package realtime_test
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -125,6 +123,47 @@ func TestPresenceStories(t *testing.T) {
 			told("ada join")
 			b.ok(`"op":"leave","channel":"room"`)
 			told("ada leave left")
+		}},
+		{"leave in the middle of a reload", func(h *host, told func(string)) {
+			h.tab("ada", "room").leave()
+			b := h.tab("ada", "room")
+			b.ok(`"op":"leave","channel":"room"`)
+			told("ada join, ada leave left")
+			time.Sleep(time.Minute)
+			told("")
+		}},
+		{"leave behind a drop, without joining again", func(h *host, told func(string)) {
+			h.tab("ada", "room").drop()
+			b := h.socket(get("/realtime", "Authorization", "Bearer ada"))
+			synctest.Wait()
+			b.ok(`"op":"leave","channel":"room"`)
+			told("ada join, ada leave left")
+		}},
+		{"leave of another tab leaves a broken one its grace", func(h *host, told func(string)) {
+			h.tab("ada", "room").drop()
+			b := h.tab("ada", "room", `,"cid":"`+tab2+`"`)
+			b.ok(`"op":"leave","channel":"room","cid":"` + tab2 + `"`)
+			told("ada join")
+			time.Sleep(15 * time.Second)
+			told("ada leave timeout")
+		}},
+		{"leave of one channel leaves another its grace", func(h *host, told func(string)) {
+			a := h.tab("ada", "room")
+			a.ok(`"op":"join","channel":"other"`)
+			a.drop()
+			h.tab("ada", "room").ok(`"op":"leave","channel":"room"`)
+			told("ada join, ada join, ada leave left")
+			time.Sleep(15 * time.Second)
+			told("ada leave timeout")
+		}},
+		{"a grace that is over ends nothing that came later", func(h *host, told func(string)) {
+			a := h.tab("ada", "room")
+			a.drop()
+			time.Sleep(10 * time.Second)
+			b := h.tab("ada", "room")
+			b.ok(`"op":"leave","channel":"room"`, `"op":"join","channel":"room"`)
+			time.Sleep(time.Minute)
+			told("ada join, ada leave left, ada join")
 		}},
 		{"revoked", func(h *host, told func(string)) {
 			h.tab("ada", "room")
@@ -333,123 +372,4 @@ func TestThousandReloads(t *testing.T) {
 			t.Errorf("told %q in the end", got)
 		}
 	})
-}
-
-// session is what the model knows of one tab, or of the server's session.
-type session struct {
-	user string
-	s    *socket   // nil: the server's
-	ends time.Time // zero: not by itself
-}
-
-// Users with tabs and leases, against a model: joins and leaves alternate, and
-// the roster is that of the model at any time.
-func TestPresenceModel(t *testing.T) {
-	for seed := range uint64(4) {
-		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) { presenceModel(t, rand.New(rand.NewPCG(seed, 7))) })
-		})
-	}
-}
-
-func presenceModel(t *testing.T, rnd *rand.Rand) {
-	h := start(t, open(), forever)
-	watch := h.presence()
-	users := []string{"ada", "bob", "eve"}
-	var sessions []*session
-	present := map[string]bool{}
-	for step := range 400 {
-		user := users[rnd.IntN(len(users))]
-		var mine []*session // tabs of the user that are open
-		var server *session
-		for _, s := range sessions {
-			if s.user == user && s.s == nil {
-				server = s
-			} else if s.user == user && s.ends.IsZero() {
-				mine = append(mine, s)
-			}
-		}
-		what := rnd.IntN(7)
-		if len(mine) == 0 && what >= 1 && what <= 3 {
-			what = 6
-		}
-		var tab *session
-		if len(mine) > 0 {
-			tab = mine[rnd.IntN(len(mine))]
-		}
-		switch what {
-		case 0:
-			sessions = append(sessions, &session{user: user, s: h.tab(user, "room")})
-		case 1:
-			tab.s.leave()
-			tab.ends = time.Now().Add(3 * time.Second)
-		case 2:
-			tab.s.drop()
-			tab.ends = time.Now().Add(15 * time.Second)
-		case 3:
-			tab.s.ok(`"op":"leave","channel":"room"`)
-			tab.ends = time.Now()
-			tab.s.drop()
-		case 4:
-			h.join("room", user, nil)
-			if server == nil {
-				server = &session{user: user}
-				sessions = append(sessions, server)
-			}
-			server.ends = time.Now().Add(90 * time.Second)
-		case 5:
-			if err := h.Presence().Leave(t.Context(), "room", user); err != nil {
-				t.Fatal(err)
-			}
-			if server != nil {
-				server.ends = time.Now()
-			}
-		default:
-			time.Sleep([]time.Duration{time.Second, 3 * time.Second, 7 * time.Second, 15 * time.Second, time.Minute}[rnd.IntN(5)])
-		}
-
-		var want, got []string
-		for _, s := range sessions {
-			if s.ends.IsZero() || s.ends.After(time.Now()) {
-				want = append(want, s.user)
-			}
-		}
-		slices.Sort(want)
-		want = slices.Compact(want)
-		for _, ev := range watch.rest() {
-			switch ev.Type {
-			case "presence.join":
-				if present[ev.User] {
-					t.Fatalf("step %d: %s joins twice", step, ev.User)
-				}
-				present[ev.User] = true
-			case "presence.leave":
-				if !present[ev.User] {
-					t.Fatalf("step %d: %s leaves twice", step, ev.User)
-				}
-				present[ev.User] = false
-			default:
-				t.Fatalf("step %d: %s %s", step, ev.Name, ev.Raw)
-			}
-		}
-		members, err := h.Presence().Members(t.Context(), "room")
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range members {
-			got = append(got, m.UserID)
-			if !present[m.UserID] {
-				t.Fatalf("step %d: %s is a member, but left", step, m.UserID)
-			}
-		}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Fatalf("step %d, %v: roster (-want +got):\n%s", step, time.Now(), diff)
-		}
-		for user, here := range present {
-			if here != slices.Contains(want, user) {
-				t.Fatalf("step %d: %s is present: %v", step, user, here)
-			}
-		}
-	}
 }

@@ -113,6 +113,12 @@ type Limits struct {
 	Channels int // channels of one WebSocket; default 128
 	Rate     int // operations a second of one WebSocket; default 30
 	Burst    int // operations at once of one WebSocket; default 60
+
+	// What all connections of one user to this node may have together. Anonymous
+	// clients are not one user.
+	Connections int // REN streams and WebSockets; default 256
+	UserRate    int // operations a second; default 10 times Rate
+	UserBurst   int // operations at once; default 10 times Burst
 }
 
 const (
@@ -136,6 +142,9 @@ func (o *Options) withDefaults() Options {
 	set(&opts.Limits.Channels, 128)
 	set(&opts.Limits.Rate, 30)
 	set(&opts.Limits.Burst, 60)
+	set(&opts.Limits.Connections, 256)
+	set(&opts.Limits.UserRate, 10*opts.Limits.Rate)
+	set(&opts.Limits.UserBurst, 10*opts.Limits.Burst)
 	set(&opts.Heartbeat, 25*time.Second)
 	set(&opts.StreamLife, 10*time.Minute)
 	set(&opts.WriteTimeout, 10*time.Second)
@@ -149,7 +158,8 @@ func (o *Options) withDefaults() Options {
 func (o *Options) check() error {
 	least := min(o.Heartbeat, o.WriteTimeout, o.CloseGrace, o.DropGrace, o.Lease, o.History.Age, o.StreamLife-time.Second)
 	counts := min(int64(o.History.Events), o.History.Bytes, int64(o.Limits.Message), int64(o.Limits.Publish),
-		int64(o.Limits.Metadata), int64(o.Limits.Channels), int64(o.Limits.Rate), int64(o.Limits.Burst))
+		int64(o.Limits.Metadata), int64(o.Limits.Channels), int64(o.Limits.Rate), int64(o.Limits.Burst),
+		int64(o.Limits.Connections), int64(o.Limits.UserRate), int64(o.Limits.UserBurst))
 	if least < 0 || counts < 0 {
 		return errors.New("realtime: an option is negative, or StreamLife is less than a second")
 	}
@@ -194,6 +204,7 @@ func New(policy Policy, opts *Options) (*Realtime, error) {
 	}
 	rt.ring = ring.New(limits, start)
 	rt.ring.Put(page.Records)
+	rt.conns.limits = o.Limits
 	rt.presence.init(rt)
 	rt.groups.init(rt)
 	rt.background.Go(func() { rt.follow(ctx) })
@@ -448,24 +459,7 @@ const settleTime = 2 * time.Second
 func (rt *Realtime) settle(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
-	_ = rt.caughtUp(ctx, rt.accepted.get()) // what has not come by then may still come
-}
-
-// caughtUp waits until this node has read the log up to pos, or ctx ends: then it
-// returns its error.
-func (rt *Realtime) caughtUp(ctx context.Context, pos backend.Position) error {
-	reader := rt.ring.NewReader()
-	defer reader.Close()
-	reader.Subscribe(nil, ring.Topic{})
-	for rt.ring.Head().Compare(pos) < 0 {
-		select {
-		case <-reader.Wake():
-			reader.Skip()
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return nil
+	_ = rt.reach(ctx, rt.accepted.get()) // a backend that is gone must not keep Close
 }
 
 func badChannel(name string) bool { return badName(name) || name[0] == '$' }

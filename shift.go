@@ -110,7 +110,7 @@ func (s *shift) read() {
 	reader := s.g.rt.ring.NewReader()
 	defer reader.Close()
 	// Another node, which was further in the log, may have held the group before.
-	if s.g.rt.caughtUp(s.ctx, s.from) != nil {
+	if s.g.rt.reach(s.ctx, s.from) != nil {
 		return
 	}
 	s.subscribe(reader, s.from)

@@ -38,7 +38,7 @@ func (rt *Realtime) serveREN(w http.ResponseWriter, r *http.Request) {
 	defer arriving.gone()
 	s, f := rt.newStream(r)
 	if f != nil {
-		f.write(w)
+		sendAway(w, r, f)
 		return
 	}
 	if ok, last := supports(w, canFlush); !ok {
@@ -47,12 +47,34 @@ func (rt *Realtime) serveREN(w http.ResponseWriter, r *http.Request) {
 	}
 	s.w, s.rc = w, http.NewResponseController(w)
 	if f := arriving.add(&s.conn, s.view.id.User); f != nil {
-		f.write(w)
+		sendAway(w, r, f)
 		return
 	}
 	arriving.gone()
 	defer rt.conns.remove(&s.conn)
+	tune(r)
 	s.run()
+}
+
+// sendAway refuses a stream. A bare EventSource gives up for good on any status
+// but 200 (WHATWG HTML, section 9.2.3), so where it may come back it gets a stream
+// that says so, and ends.
+func sendAway(w http.ResponseWriter, r *http.Request, f *refusal) {
+	if !f.Retry || r.Header.Get("Accept") != "text/event-stream" || r.Header.Get(clientHeader) != "" {
+		f.write(w)
+		return
+	}
+	wait := retryAfter()
+	data, _ := json.Marshal(map[string]any{"reason": f.Code, "retryMs": wait.Milliseconds()}) // a string and a number
+	streamHeaders(w.Header())
+	_, _ = w.Write(sse.AppendEvent(sse.AppendRetry(nil, wait), "ren.bye", "", data)) // the client is gone, or has it
+}
+
+func streamHeaders(h http.Header) {
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-store, no-transform")
+	h.Set("X-Accel-Buffering", "no") // nginx
+	h.Set("X-Content-Type-Options", "nosniff")
 }
 
 // stream is one REN stream.
@@ -62,6 +84,7 @@ type stream struct {
 	conn conn
 	view view
 	ask  renRequest
+	todo chan func() // to be done by the stream's goroutine, between two batches
 
 	w      http.ResponseWriter
 	rc     *http.ResponseController
@@ -91,9 +114,9 @@ func (rt *Realtime) newStream(r *http.Request) (*stream, *refusal) {
 	if f != nil {
 		return nil, f
 	}
-	ask.domains = domains(grants, ask.domains)
-	s := &stream{rt: rt, ask: ask, view: view{policy: &rt.policy, id: id, grants: grants}}
+	s := &stream{rt: rt, ask: ask, todo: make(chan func()), view: view{policy: &rt.policy, id: id, grants: grants}}
 	s.ctx, s.conn.cancel = context.WithCancelCause(r.Context())
+	s.conn.recheck = s.recheck
 	return s, nil
 }
 
@@ -137,14 +160,13 @@ func (s *stream) run() {
 	defer s.conn.cancel(nil)
 	s.conn.onAbort(func() { _ = s.rc.SetWriteDeadline(time.Now()) }) // where it fails, no write is stuck
 	s.reader = s.rt.ring.NewReader()
-	defer s.reader.Close()
-	h := s.w.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("Cache-Control", "no-store, no-transform")
-	h.Set("X-Accel-Buffering", "no") // nginx
-	h.Set("X-Content-Type-Options", "nosniff")
+	defer func() { s.reader.Close() }()
+	streamHeaders(s.w.Header())
 	s.w.WriteHeader(http.StatusOK)
-	s.hello()
+	// A server that crashes says no goodbye, so every stream gets its own pace of
+	// coming back beforehand.
+	s.out = sse.AppendRetry(s.out, time.Second+mathrand.N(4*time.Second))
+	s.hello(s.ask.cursor)
 
 	ping := time.NewTicker(s.rt.opts.Heartbeat)
 	defer ping.Stop()
@@ -158,6 +180,8 @@ func (s *stream) run() {
 		}
 		select {
 		case <-s.reader.Wake():
+		case f := <-s.todo:
+			f()
 		case <-ping.C:
 			s.control("ren.ping", map[string]any{"ts": time.Now().UnixMilli()})
 		case <-s.ctx.Done():
@@ -167,15 +191,14 @@ func (s *stream) run() {
 	}
 }
 
-// hello subscribes and says how the stream begins.
-func (s *stream) hello() {
-	// A server that crashes says no goodbye, so every stream gets its own pace of
-	// coming back beforehand.
-	s.out = sse.AppendRetry(s.out, time.Second+mathrand.N(4*time.Second))
-	start := s.reader.Subscribe(parseSince(s.ask.cursor), topics(s.ask.domains)...)
+// hello subscribes to what is granted and says how the stream begins behind the
+// cursor.
+func (s *stream) hello(cursor string) {
+	granted := domains(s.view.grants, s.ask.domains)
+	start := s.reader.Subscribe(parseSince(cursor), topics(granted)...)
 	s.pos = start.Pos
-	hello := map[string]any{"state": start.State, "domains": s.ask.domains}
-	if s.ask.domains == nil {
+	hello := map[string]any{"state": start.State, "domains": granted}
+	if granted == nil {
 		hello["domains"] = []string{"*"}
 	}
 	if start.Reason != "" {
@@ -235,6 +258,11 @@ const burst = 64 << 10
 // stream is complete.
 func (s *stream) deliver() error {
 	for more := true; more && !over(s.ctx); {
+		select {
+		case f := <-s.todo:
+			f()
+		default:
+		}
 		s.items, s.pos, more = s.reader.Next(s.items[:0], batch)
 		events := s.resets()
 		for _, it := range events {

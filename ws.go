@@ -43,13 +43,14 @@ func (rt *Realtime) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	s := &socket{
 		rt: rt, request: r, name: rand.Text(), late: r.URL.Query().Get("auth") == "hello",
-		todo: make(chan func(), 16), stopExpiry: func() bool { return false }, presence: make(map[string]bool),
-		sessions: make(map[backend.SessionKey]backend.Session),
-		pace:     rate.NewLimiter(rate.Limit(rt.opts.Limits.Rate), rt.opts.Limits.Burst),
-		flood:    rate.NewLimiter(rate.Limit(floodFactor*rt.opts.Limits.Rate), floodFactor*rt.opts.Limits.Burst),
-		errors:   rate.NewLimiter(rate.Every(time.Minute/maxErrors), maxErrors-1),
-		view:     view{policy: &rt.policy},
+		todo: make(chan func(), 16), deciding: make(chan struct{}, 1), stopExpiry: func() bool { return false }, presence: make(map[string]bool),
+		sessions: make(map[backend.SessionKey]backend.Session), begun: make(chan struct{}),
+		pace:   rate.NewLimiter(rate.Limit(rt.opts.Limits.Rate), rt.opts.Limits.Burst),
+		flood:  rate.NewLimiter(rate.Limit(floodFactor*rt.opts.Limits.Rate), floodFactor*rt.opts.Limits.Burst),
+		errors: rate.NewLimiter(rate.Every(time.Minute/maxErrors), maxErrors-1),
+		view:   view{policy: &rt.policy},
 	}
+	s.conn.recheck = s.recheck
 	arriving := rt.conns.arrive()
 	defer arriving.gone()
 	if !s.late {
@@ -68,6 +69,7 @@ func (rt *Realtime) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	arriving.gone()
 	defer rt.conns.remove(&s.conn)
+	tune(r)
 	ws, err := wsconn.Accept(w, r, wsconn.Options{
 		Subprotocol: wire.Subprotocol, ReadLimit: int64(rt.opts.Limits.Message),
 		MessageTime: messageTime, WriteTime: rt.opts.WriteTimeout,
@@ -76,6 +78,7 @@ func (rt *Realtime) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		return // answered
 	}
 	s.ws = ws
+	close(s.begun)
 	s.run()
 }
 
@@ -129,7 +132,9 @@ type socket struct {
 	group   errgroup.Group
 	todo    chan func()
 
-	// the reader's
+	deciding chan struct{} // holds one while an operation is decided, or all rights are
+
+	// the reader's, who holds deciding while it changes them
 	id         Identity
 	late       bool // authenticated with the hello
 	greeted    bool
@@ -139,6 +144,7 @@ type socket struct {
 	flood      *rate.Limiter // beyond it the connection is closed
 	errors     *rate.Limiter
 	sessions   map[backend.SessionKey]backend.Session
+	begun      chan struct{} // closed when the last subscription asked for has begun
 
 	// the writer's
 	view     view // its identity is set with the hello
@@ -147,6 +153,7 @@ type socket struct {
 	out      []byte
 	items    []ring.Item
 	pos      backend.Position // all channels are complete up to here
+	ahead    backend.Position // and some up to here, while another is replayed
 }
 
 func (s *socket) run() {
@@ -227,6 +234,7 @@ func (s *socket) deliver() (more bool, err error) {
 		return false, err
 	}
 	s.items, s.pos, more = s.reader.Next(s.items[:0], batch)
+	s.ahead = later(s.ahead, s.pos)
 	for _, it := range s.items {
 		if it.Entry == nil {
 			s.reset(it)
@@ -272,9 +280,13 @@ func (s *socket) event(e *ring.Entry) {
 func (s *socket) reset(it ring.Item) {
 	channel := it.Topic.Name
 	s.append(wire.Frame{Event: "reset", Channel: channel, Reason: string(it.Reason), Cursor: wire.Cursor(it.Pos)})
-	if !s.presence[channel] {
-		return
+	if s.presence[channel] {
+		s.roster(channel)
 	}
+}
+
+// roster says anew who is in a channel.
+func (s *socket) roster(channel string) {
 	state, err := s.state(channel)
 	if err != nil { // the client would keep a roster that is wrong
 		s.conn.cancel(&ending{reason: err.Code, retry: retryAfter(), code: 4503})
@@ -305,10 +317,26 @@ func (s *socket) flush() error {
 	return err
 }
 
+// cursor is what the client may hand back for every channel: "" while that would
+// repeat events of some of them.
+func (s *socket) cursor() string {
+	if s.pos.Compare(s.ahead) < 0 {
+		return ""
+	}
+	return wire.Cursor(s.pos)
+}
+
+func later(p, q backend.Position) backend.Position {
+	if p.Compare(q) < 0 {
+		return q
+	}
+	return p
+}
+
 // ping tells the client's script that the connection lives, and asks the
 // client's WebSocket whether it does.
 func (s *socket) ping() {
-	s.append(wire.Frame{Event: "ping", Cursor: wire.Cursor(s.pos), TS: time.Now().UnixMilli()})
+	s.append(wire.Frame{Event: "ping", Cursor: s.cursor(), TS: time.Now().UnixMilli()})
 	s.group.Go(func() error {
 		ctx, cancel := context.WithTimeout(s.ctx, pongTime)
 		defer cancel()
@@ -332,7 +360,7 @@ func (s *socket) close() error {
 			more, err = s.deliver()
 		}
 		retry := end.retry.Milliseconds()
-		s.append(wire.Frame{Event: "bye", Reason: end.reason, RetryMs: &retry, Cursor: wire.Cursor(s.pos)})
+		s.append(wire.Frame{Event: "bye", Reason: end.reason, RetryMs: &retry, Cursor: s.cursor()})
 		_ = s.flush() // the client is gone, or is told
 		s.ws.Close(end.code, end.reason)
 	case errors.As(cause, &told):
@@ -348,12 +376,16 @@ func (s *socket) close() error {
 func (s *socket) state(channel string) (wire.Frame, *wire.Error) {
 	ctx, cancel := context.WithTimeout(s.ctx, 5*time.Second)
 	defer cancel()
-	members, err := s.rt.presence.Members(ctx, channel)
+	roster, err := s.rt.presence.roster(ctx, channel)
 	if err != nil {
 		return wire.Frame{}, s.failed("members", err)
 	}
-	members = slices.DeleteFunc(members, func(m Member) bool { return !s.view.member(channel, m) })
-	return wire.Frame{Event: "presence.state", Channel: channel, Members: members, Cursor: wire.Cursor(s.pos)}, nil
+	frame := wire.Frame{Event: "presence.state", Channel: channel, Members: roster.encoded, Cursor: wire.Cursor(s.pos)}
+	if roster.encoded == nil {
+		shown := slices.Clone(roster.members)
+		frame.Members = slices.DeleteFunc(shown, func(m Member) bool { return !s.view.member(channel, m) })
+	}
+	return frame, nil
 }
 
 // subscribe is what the writer does for an allowed subscribe.
@@ -368,6 +400,7 @@ func (s *socket) subscribe(op wire.Op) {
 	default:
 		start := s.reader.Subscribe(parseSince(op.Since), ring.Channel(op.Channel))
 		frame.State, frame.Reason, frame.Cursor = string(start.State), string(start.Reason), wire.Cursor(start.Pos)
+		s.ahead = later(s.ahead, start.Pos)
 		if start.Pos.Compare(s.pos) < 0 {
 			s.pos = start.Pos // what is between has to be read again, for this channel
 		}
@@ -419,9 +452,14 @@ func (s *socket) leaveAll() {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), 5*time.Second)
 	defer cancel()
-	for key := range s.sessions {
+	s.deciding <- struct{}{} // against a recheck
+	for key, session := range s.sessions {
+		if grace > 0 {
+			s.rt.presence.waiting.add(session, time.Now().Add(grace))
+		}
 		s.rt.presence.leaveSurely(ctx, key, why, grace)
 	}
+	<-s.deciding
 }
 
 // retryAfter spreads the return of clients that are sent away for a moment.

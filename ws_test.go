@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -361,6 +362,40 @@ func TestWSOwnMessages(t *testing.T) {
 		}
 		if from["1"] != wire.Tag(tab1) || from["2"] != wire.Tag(tab2) {
 			t.Errorf("from: %v", from)
+		}
+	})
+}
+
+// A client need not wait for the answer to its subscribe before it publishes.
+func TestWSOwnMessagesFromTheFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		policy := open()
+		policy.See = func(_ realtime.Identity, ev realtime.RenEvent) bool {
+			if ev.Channel == "busy" {
+				time.Sleep(time.Millisecond) // the writer is behind the reader
+			}
+			return true
+		}
+		h := start(t, policy, nil)
+		s := h.socket(get("/realtime"))
+		s.ok(`"op":"subscribe","channel":"busy"`)
+		h.publish("busy", 1)
+		synctest.Wait()
+		subscribe := s.ask(`"op":"subscribe","channel":"room"`)
+		publish := s.ask(`"op":"publish","channel":"room","data":2`)
+		s.want("message")
+		if o := s.answer(subscribe); o.Event != "subscribed" {
+			t.Fatalf("answer to subscribe: %s", o.raw)
+		}
+		var got []string
+		for range 2 {
+			o := s.next()
+			if got = append(got, o.Event); o.Event == "ok" && *o.Ref != publish {
+				t.Errorf("unexpected %s", o.raw)
+			}
+		}
+		if slices.Sort(got); !slices.Equal(got, []string{"message", "ok"}) {
+			t.Errorf("got %v", got)
 		}
 	})
 }

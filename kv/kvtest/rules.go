@@ -144,13 +144,13 @@ func namesAreKeptApart(ctx context.Context, engine kv.Engine) error {
 }
 
 func slicesAreNotShared(ctx context.Context, engine kv.Engine) error {
-	value := []byte("value")
+	value := bytes.Repeat([]byte("value"), 10_000) // too large to be copied for other reasons
 	e := kv.Entry{Namespace: "demo", Key: "key", Value: value, Version: "1"}
 	if err := put(ctx, engine, e); err != nil {
 		return err
 	}
+	e.Value = bytes.Clone(value)
 	value[0] = 'X'
-	e.Value = []byte("value")
 	for range 2 {
 		got, err := engine.Get(ctx, "demo", "key")
 		if err == nil {
