@@ -4,7 +4,7 @@
 //
 //	rt, err := realtime.New(realtime.Policy{
 //		Authenticate: whoIsIt, // from the request's session cookie or token
-//		Allow:        mayDo,   // subscribe, publish, join
+//		Allow:        mayDo,   // subscribe, publish, join, upload
 //		Grants:       maySee,  // of the REN stream
 //	}, nil)
 //	…
@@ -24,11 +24,22 @@
 //	rt.Emit(ctx, realtime.KVPut("demo", "todo:1"))
 //	rt.Presence().Join(ctx, "room:42", user.ID, Profile{Name: user.Name})
 //
+// The stores announce their writes by themselves: package kv (keys that expire),
+// package storage (files, and uploads from pages), and package db, which announces
+// what transactions of the host's own database commit.
+//
 // # Listen
 //
 // Browsers follow with RenClient and RealtimeClient from the SDK, or a bare
-// EventSource. In Go, [Realtime.Events] is a loop over what happens, and
-// [Realtime.WaitFor] waits for one thing.
+// EventSource; Go programs with package client. In the process itself,
+// [Realtime.Events] is a loop over what happens, and [Realtime.WaitFor] waits for
+// one thing.
+//
+// Handlers react: [Realtime.OnChannel], [Realtime.OnKVChange],
+// [Realtime.OnDBChange], [Realtime.OnStorage], and [Realtime.DefineEvent] for
+// events of the host's own. Each gets an event at least once, in the order of its
+// channel or key, and again if it fails. [Realtime.Group] gives them a name, under
+// which several processes share the work.
 //
 // # One log
 //
@@ -39,12 +50,18 @@
 //
 // # Rights
 //
-// Nothing is allowed to a browser but what the [Policy] allows. The Go API is
-// the host's own and asks nobody.
+// Nothing is allowed to a browser but what the [Policy] allows, and
+// [Realtime.Authorize] asks it for routes of the host's own. [Realtime.Revoke] and
+// [Realtime.Recheck] end rights. The Go API is the host's own and asks nobody.
+//
+// # Test
+//
+// Package realtimetest runs a host on a network in memory, in virtual time, with
+// faults of network and log to switch on.
 //
 // # Outgrow one machine
 //
-// The log and presence are in memory unless [Options].Backend says otherwise.
-// Package backend is what an engine has to provide, and package backendtest
-// proves that it does.
+// The log, presence and the progress of groups are in memory unless
+// [Options].Backend says otherwise. Package backend is what an engine has to
+// provide, and package backendtest proves that it does.
 package realtime

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 
 	"github.com/maravilla-realtime/realtime"
@@ -105,4 +106,47 @@ func ExamplePresence() {
 	// Output:
 	// join ada {"name":"Ada"}
 	// join bob
+}
+
+// The events that a program's own requests cause are known by its tag, as those
+// of renFetch are in a browser.
+func ExampleTransport() {
+	ctx := context.Background()
+	rt, err := realtime.New(realtime.AllowAll(), &realtime.Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		log.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/api/maravilla/", rt.Handler())
+	mux.HandleFunc("PUT /todos/{id}", func(_ http.ResponseWriter, r *http.Request) {
+		_ = rt.Emit(r.Context(), realtime.KVPut("demo", "todo:"+r.PathValue("id")))
+	})
+	server := httptest.NewServer(rt.Attribute(mux))
+	defer server.Close()
+	defer rt.Close(ctx)
+
+	transport := &client.Transport{Origin: server.URL, ClientID: "my-program-00001"}
+	req, err := http.NewRequest("PUT", server.URL+"/todos/1", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	resp, err := (&http.Client{Transport: transport}).Do(req)
+	if err != nil {
+		log.Fatal(err)
+	}
+	resp.Body.Close()
+	_ = rt.Emit(ctx, realtime.KVPut("demo", "todo:2")) // by somebody else
+
+	ren := client.NewRen(server.URL+"/api/maravilla/ren", &client.RenOptions{ClientID: transport.ClientID, Since: transport.TakeCursor()})
+	for ev, err := range ren.Events(ctx) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		if ev.Source == ren.Tag() {
+			continue // my own: I know
+		}
+		fmt.Println(ev.Type, ev.Key)
+		break
+	}
+	// Output: kv.put todo:2
 }

@@ -4,12 +4,54 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"log"
 	"net/http"
 
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/db"
 )
+
+// What is committed is announced, in the order of the commits, and nothing else is.
+func Example() {
+	ctx := context.Background()
+	rt, err := realtime.New(realtime.Policy{}, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer rt.Close(ctx)
+	sqlDB := sql.OpenDB(&diary{}) // any database
+	defer sqlDB.Close()
+	todos := db.New(rt, sqlDB)
+
+	start := rt.Cursor()
+	add := func(id string, then error) error {
+		return todos.InTx(ctx, nil, func(tx *db.Tx) error {
+			if _, err := tx.ExecContext(ctx, "INSERT INTO todos …"); err != nil {
+				return err
+			}
+			if err := tx.Emit(realtime.DocumentCreated("todos", id)); err != nil {
+				return err
+			}
+			return then
+		})
+	}
+	fmt.Println(add("1", nil), add("2", errors.New("no money left")), add("3", nil))
+
+	for ev, err := range rt.Events(ctx, realtime.EventMatch{Resource: "db", Namespace: "todos"}, start) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(ev.Type, ev.Key)
+		if ev.Key == "3" {
+			break
+		}
+	}
+	// Output:
+	// <nil> no money left <nil>
+	// db.document.created 1
+	// db.document.created 3
+}
 
 // A handler of a host: the row and its event, or neither. Tabs other than the one
 // that sent the request see who did it.

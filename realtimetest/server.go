@@ -83,6 +83,7 @@ type Server struct {
 
 	t       TB
 	timeout time.Duration
+	logger  *slog.Logger
 	logs    logs
 	running sync.WaitGroup // Serve, connections, requests and recorders
 }
@@ -118,6 +119,7 @@ func NewUnstarted(t TB, policy realtime.Policy, opts *Options) *Server {
 		o.Realtime.Backend = backendtest.NewFaulty(memory.New(memory.Limits{Records: h.Events, Bytes: h.Bytes, Age: h.Age}))
 	}
 	s.Log, _ = o.Realtime.Backend.(*backendtest.Faulty)
+	s.logger = o.Realtime.Logger
 	rt, err := realtime.New(policy, &o.Realtime)
 	if err != nil {
 		t.Fatalf("realtimetest: %v", err)
