@@ -14,7 +14,7 @@ import (
 
 // A server that knows when it is well, tunes the connections of streams, and
 // sends its clients home when it ends.
-func ExampleRealtime_Close() {
+func Example_server() {
 	rt, err := realtime.New(realtime.Policy{}, nil)
 	if err != nil {
 		log.Fatal(err)

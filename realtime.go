@@ -402,6 +402,7 @@ func encode(data any, limit int) (json.RawMessage, error) {
 // members, or that were published to in the last five minutes, as far as the
 // history reaches.
 func (rt *Realtime) Channels(ctx context.Context) ([]string, error) {
+	rt.settle(ctx) // what this caller has just published counts
 	names, err := rt.backend.PresentChannels(ctx)
 	if err != nil {
 		return nil, publicError(err)
