@@ -35,7 +35,20 @@ type RenEvent struct {
 	User string `json:"uid,omitempty"`
 }
 
-// check reports what is wrong with an event that a host emits.
+// Validate reports why [Realtime.Emit] would refuse the event, as [ErrBadEvent],
+// but for the size of its data, which [Limits] bound. Who writes in a transaction
+// asks before the commit.
+func (ev RenEvent) Validate() error {
+	if err := ev.check(); err != nil || ev.Data == nil {
+		return err
+	}
+	if _, err := wire.Compact(ev.Data); err != nil {
+		return fmt.Errorf("%w: %w", ErrBadEvent, err)
+	}
+	return nil
+}
+
+// check is Validate without a look at the data.
 func (ev *RenEvent) check() error {
 	switch {
 	case !wire.ValidDomain(ev.Resource):

@@ -1,0 +1,149 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/announce"
+	"github.com/maravilla-realtime/realtime/internal/keylock"
+)
+
+// Errors of this package, all possibly wrapped.
+var (
+	// ErrUnannounced: the transaction was committed, but not all of its events are
+	// in the log. Such an error is an [*UnannouncedError].
+	ErrUnannounced = errors.New("db: committed, but not announced")
+	// ErrBusy: other transactions of the same documents took too long to commit and
+	// announce. This one was rolled back; it can be tried again.
+	ErrBusy = errors.New("db: documents are busy")
+	// ErrTooMany: a transaction has more than 10,000 events.
+	ErrTooMany = errors.New("db: too many events in a transaction")
+)
+
+// UnannouncedError says what was committed and not announced. It is an
+// [ErrUnannounced] and wraps the cause.
+type UnannouncedError struct {
+	// Events are those that are not in the log, in their order, for the host to emit
+	// again. The first one perhaps is, if the cause is [realtime.ErrUnknown].
+	Events []realtime.RenEvent
+	Err    error // why the first one is not
+}
+
+func (e *UnannouncedError) Error() string {
+	return fmt.Sprintf("%v: %d events: %v", ErrUnannounced, len(e.Events), e.Err)
+}
+
+// Unwrap makes errors.Is and errors.As see both.
+func (e *UnannouncedError) Unwrap() []error { return []error{ErrUnannounced, e.Err} }
+
+const (
+	maxEvents = 10_000           // of a transaction
+	maxWait   = 10 * time.Second // for the documents of a transaction
+)
+
+// DB runs transactions whose events are announced when they have committed. Its
+// methods may be called concurrently.
+type DB struct {
+	pub   realtime.Publisher
+	db    *sql.DB
+	locks keylock.Locks
+}
+
+// New returns a DB for transactions of db whose events go to pub, a
+// [*realtime.Realtime]. A process has one for each database, as the order of
+// events is kept among those of one DB. pub must not need connections of db that
+// are limited in number: transactions that wait for their turn hold theirs.
+func New(pub realtime.Publisher, db *sql.DB) *DB { return &DB{pub: pub, db: db} }
+
+// Tx is a transaction with events. It is for one goroutine at a time, and ends
+// with the function it was given to, which does not end it itself.
+type Tx struct {
+	*sql.Tx
+	events []realtime.RenEvent
+}
+
+// Emit announces ev once the transaction has committed. What Realtime.Emit would
+// refuse is refused now, as [realtime.ErrBadEvent], but for data above the limit of
+// the publisher; and [ErrTooMany]. Data is kept as it is until then: do not change
+// it.
+func (tx *Tx) Emit(ev realtime.RenEvent) error {
+	if err := ev.Validate(); err != nil {
+		return err
+	}
+	if len(tx.events) == maxEvents {
+		return ErrTooMany
+	}
+	tx.events = append(tx.events, ev)
+	return nil
+}
+
+// InTx runs f in a transaction, commits it, and announces its events, in their
+// order. If f returns an error or panics, the transaction is rolled back and
+// nothing is announced; the error is returned, the panic goes on. opts are those of
+// [sql.DB.BeginTx].
+//
+// Errors, beside those of f and the database: [ErrBusy] and the error of ctx, with
+// nothing committed; [ErrUnannounced], with everything committed. Once it is, ctx
+// no longer counts: events are announced even if nobody waits for it any more, for
+// 5 s each at most. If the commit itself fails, nothing is announced, though a
+// database whose connection breaks at that moment may have committed.
+func (d *DB) InTx(ctx context.Context, opts *sql.TxOptions, f func(tx *Tx) error) error {
+	sqlTx, err := d.db.BeginTx(ctx, opts)
+	if err != nil {
+		return fmt.Errorf("db: begin: %w", err)
+	}
+	tx := &Tx{Tx: sqlTx}
+	defer sqlTx.Rollback() // of a panic; it does nothing behind a commit or rollback
+	if err := f(tx); err != nil {
+		return rollback(sqlTx, err)
+	}
+	unlock, err := d.lock(ctx, tx.events)
+	if err != nil {
+		return rollback(sqlTx, err)
+	}
+	defer unlock()
+	if err := sqlTx.Commit(); err != nil {
+		return fmt.Errorf("db: commit: %w", err)
+	}
+	return d.announce(ctx, tx.events)
+}
+
+// rollback rolls back because of err.
+func rollback(tx *sql.Tx, err error) error {
+	if failed := tx.Rollback(); failed != nil && !errors.Is(failed, sql.ErrTxDone) {
+		return errors.Join(err, fmt.Errorf("db: rollback: %w", failed))
+	}
+	return err
+}
+
+// lock locks the documents of the events.
+func (d *DB) lock(ctx context.Context, events []realtime.RenEvent) (unlock func(), err error) {
+	keys := make([]string, len(events))
+	for i, ev := range events {
+		keys[i] = ev.Resource + "\x00" + ev.Namespace + "\x00" + ev.Key // none has control characters
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, maxWait, ErrBusy)
+	defer cancel()
+	if unlock, err = d.locks.Lock(ctx, keys...); err != nil {
+		if context.Cause(ctx) == ErrBusy {
+			err = ErrBusy
+		}
+		return nil, fmt.Errorf("db: wait for the documents: %w", err)
+	}
+	return unlock, nil
+}
+
+// announce emits the events of a transaction that has committed. The first that
+// cannot be emitted holds back those behind it, so that none overtakes.
+func (d *DB) announce(ctx context.Context, events []realtime.RenEvent) error {
+	for i, ev := range events {
+		if err := announce.Emit(ctx, d.pub, ev, ""); err != nil {
+			return &UnannouncedError{events[i:], err}
+		}
+	}
+	return nil
+}

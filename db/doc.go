@@ -1,0 +1,41 @@
+// Package db announces what database transactions commit: after the commit, and
+// only then.
+//
+//	todos := db.New(rt, sqlDB)
+//
+//	err := todos.InTx(ctx, nil, func(tx *db.Tx) error {
+//		if _, err := tx.ExecContext(ctx, `INSERT INTO todos (id, title) VALUES ($1, $2)`, id, title); err != nil {
+//			return err
+//		}
+//		return tx.Emit(realtime.DocumentCreated("todos", id))
+//	})
+//
+// An event that is bad is refused within the transaction, so that nothing is
+// committed that cannot be announced. After a rollback nothing is. Requests that
+// came through [realtime.Realtime.Attribute] attribute the events.
+//
+// # Order
+//
+// The events of a document come in the order in which its transactions committed,
+// among those that go through one [DB]: it commits and announces under a lock of
+// each document that the transaction has events of.
+//
+// These locks and those of the database do not wait for each other in a circle.
+// They are taken after the function has returned, when the transaction holds all
+// the row locks it will ever want, and given back after the commit, which waits
+// for no row. So who holds document locks waits for nobody who could be waiting for
+// them. The exceptions are constraints that are checked at the commit (DEFERRABLE
+// INITIALLY DEFERRED), which can wait for another transaction, and databases in
+// which a commit waits for readers (SQLite without WAL). There the wait for the
+// documents ends after 10 s, and the transaction is rolled back with [ErrBusy].
+//
+// # What can be lost
+//
+// A process that crashes between commit and event has written and not announced.
+// Where the log is in memory that makes no difference, since the restart resets all
+// clients. Where it does make one, write the event into a table within the same
+// transaction (an outbox), and have a worker emit what it finds there, in order of
+// the table, with the row's id as [realtime.WithID], and delete it then. Postgres
+// can save the table: its logical replication tells of commits in order, also of
+// those made by other programs, which no library in this process can see.
+package db

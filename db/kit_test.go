@@ -1,0 +1,128 @@
+package db_test
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/db"
+)
+
+var errDown = errors.New("the log is down")
+
+// diary is a database and a Publisher that write down, in order, what happens in
+// both, and fail on command. The database has no tables: a statement is its text.
+type diary struct {
+	realtime.Publisher
+
+	mu           sync.Mutex
+	lines        []string
+	failCommit   error
+	failRollback error
+	failEmit     map[string]error // by key
+	commits      chan struct{}    // a commit waits for a receive, if there is one
+}
+
+func (d *diary) write(line string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lines = append(d.lines, line)
+}
+
+// take returns what happened since the last call.
+func (d *diary) take() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	lines := strings.Join(d.lines, ", ")
+	d.lines = nil
+	return lines
+}
+
+func (d *diary) expect(t *testing.T, want string) {
+	t.Helper()
+	if got := d.take(); got != want {
+		t.Errorf("it happened that %q, want %q", got, want)
+	}
+}
+
+func (d *diary) Emit(ctx context.Context, ev realtime.RenEvent, _ ...realtime.EventOption) error {
+	d.mu.Lock()
+	err := d.failEmit[ev.Key]
+	d.mu.Unlock()
+	if err = errors.Join(ctx.Err(), err, ev.Validate()); err != nil {
+		return err
+	}
+	d.write("emit " + strings.TrimPrefix(ev.Type, "db.document.") + " " + ev.Key)
+	return nil
+}
+
+// The driver.
+
+func (d *diary) Connect(context.Context) (driver.Conn, error) { return (*conn)(d), nil }
+func (d *diary) Driver() driver.Driver                        { return nil }
+
+type conn diary
+
+func (c *conn) Prepare(query string) (driver.Stmt, error) { return &stmt{c, query}, nil }
+func (c *conn) Close() error                              { return nil }
+func (c *conn) Begin() (driver.Tx, error)                 { return c, nil }
+
+func (c *conn) Commit() error {
+	(*diary)(c).write("commit")
+	if c.commits != nil {
+		<-c.commits
+	}
+	return c.failCommit
+}
+
+func (c *conn) Rollback() error {
+	(*diary)(c).write("rollback")
+	return c.failRollback
+}
+
+type stmt struct {
+	*conn
+	query string
+}
+
+func (s *stmt) Close() error                               { return nil }
+func (s *stmt) NumInput() int                              { return 0 }
+func (s *stmt) Query([]driver.Value) (driver.Rows, error)  { return nil, errors.ErrUnsupported }
+func (s *stmt) Exec([]driver.Value) (driver.Result, error) { return s, s.exec() }
+func (s *stmt) LastInsertId() (int64, error)               { return 0, nil }
+func (s *stmt) RowsAffected() (int64, error)               { return 0, nil }
+
+func (s *stmt) exec() error {
+	(*diary)(s.conn).write(s.query)
+	return nil
+}
+
+// open returns a DB on a diary.
+func open(t *testing.T) (*db.DB, *diary) {
+	t.Helper()
+	d := &diary{failEmit: map[string]error{}}
+	sqlDB := sql.OpenDB(d)
+	t.Cleanup(func() { sqlDB.Close() })
+	return db.New(d, sqlDB), d
+}
+
+// emit returns a transaction that executes a statement and emits updates of
+// documents.
+func emit(ids ...string) func(*db.Tx) error {
+	return func(tx *db.Tx) error {
+		if _, err := tx.Exec("write"); err != nil {
+			return err
+		}
+		for _, id := range ids {
+			if err := tx.Emit(realtime.DocumentUpdated("todos", id)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}

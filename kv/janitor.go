@@ -1,0 +1,121 @@
+package kv
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/announce"
+)
+
+const (
+	// reapBatch bounds what the janitor holds in memory.
+	reapBatch = 100
+	// maxSleep is how long the janitor sleeps at most, for the sake of entries that
+	// another process stored in the same engine.
+	maxSleep = time.Minute
+	// firstRetry is the pause after a failure, doubled up to maxSleep.
+	firstRetry = time.Second
+)
+
+// janitor ends what expires, until ctx ends.
+func (s *Store) janitor(ctx context.Context) {
+	for retry := firstRetry; ctx.Err() == nil; {
+		s.plan(time.Time{}) // what is put while it looks wakes it
+		next, err := s.reap(ctx)
+		wait := maxSleep
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			s.log.Error("kv: ending what has expired failed; trying again", "error", err, "after", retry)
+			wait, retry = retry, min(2*retry, maxSleep)
+		case !next.IsZero():
+			wait, retry = min(time.Until(next), maxSleep), firstRetry
+		default:
+			retry = firstRetry
+		}
+		s.plan(time.Now().Add(wait))
+		s.sleep(ctx, wait)
+	}
+}
+
+func (s *Store) sleep(ctx context.Context, wait time.Duration) {
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-s.wake:
+	case <-ctx.Done():
+	}
+}
+
+func (s *Store) plan(visit time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.visit = visit
+}
+
+// expect has the janitor there at that time; zero is never.
+func (s *Store) expect(at time.Time) {
+	s.mu.Lock()
+	sooner := !at.IsZero() && (s.visit.IsZero() || at.Before(s.visit))
+	s.mu.Unlock()
+	if !sooner {
+		return
+	}
+	select {
+	case s.wake <- struct{}{}:
+	default: // it will look anyway
+	}
+}
+
+// reap ends a batch of what has expired. It returns when to come back, zero if
+// nothing expires, and the first error, which keeps it from nothing else.
+func (s *Store) reap(ctx context.Context) (next time.Time, first error) {
+	entries, err := s.engine.Expiring(ctx, reapBatch)
+	if err != nil {
+		return time.Time{}, err
+	}
+	for _, e := range entries {
+		if !e.expired(time.Now()) {
+			return e.Expires, first
+		}
+		if err := s.end(ctx, e.Namespace, e.Key); err != nil && first == nil {
+			first = err
+		}
+	}
+	if len(entries) == reapBatch {
+		next = time.Now()
+	}
+	return next, first
+}
+
+// end announces and deletes what the key holds, if it has expired and nobody was
+// faster.
+func (s *Store) end(ctx context.Context, namespace, key string) error {
+	unlock, err := s.lock(ctx, namespace, key)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	_, state, err := s.current(ctx, namespace, key)
+	if err != nil || state != expired {
+		return err
+	}
+	if err := s.engine.Delete(ctx, namespace, key); err != nil {
+		return fmt.Errorf("kv: delete what has expired: %w", err)
+	}
+	return nil
+}
+
+// announceExpiry emits the end of e. It is attributed to nobody. Its id makes it
+// one event, should the deletion fail, or another process do the same.
+func (s *Store) announceExpiry(e Entry) error {
+	sum := sha256.Sum256([]byte(e.Namespace + "\x00" + e.Key + "\x00" + e.Version))
+	ev := realtime.KVExpired(e.Namespace, e.Key).WithVersion(s.versions.next(e.Version))
+	return announce.Emit(context.Background(), s.pub, ev, "kv.expired:"+hex.EncodeToString(sum[:]))
+}

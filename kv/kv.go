@@ -1,0 +1,342 @@
+package kv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/announce"
+	"github.com/maravilla-realtime/realtime/internal/keylock"
+)
+
+// Errors that a [Store] returns, all possibly wrapped, beside those of its engine
+// and of the context.
+var (
+	// ErrNotFound: the key holds nothing, or nothing any more.
+	ErrNotFound = errors.New("kv: not found")
+	// ErrUnannounced: the write has happened, but its event is not, or perhaps not,
+	// in the log. The error wraps the cause.
+	ErrUnannounced = errors.New("kv: stored, but not announced")
+	// ErrBadKey: a namespace or key is empty; or one of them, a prefix or a cursor is
+	// longer than 255 bytes, not UTF-8, or has control characters.
+	ErrBadKey = errors.New("kv: bad namespace or key")
+	// ErrBadOption: a TTL is not positive, or a limit negative or above 1,000.
+	ErrBadOption = errors.New("kv: bad option")
+	// ErrTooLarge: a value exceeds the limit.
+	ErrTooLarge = errors.New("kv: value too large")
+	// ErrClosed: the Store was closed.
+	ErrClosed = errors.New("kv: closed")
+)
+
+const (
+	defaultLimit = 100
+	maxLimit     = 1000
+)
+
+// Options are all optional: the zero value of each field means its default, and
+// a nil *Options means all defaults.
+type Options struct {
+	// Engine keeps the entries. Its owner closes it, after the Store. Default: that
+	// of [NewMemory].
+	Engine Engine
+
+	// MaxValue is how many bytes a value may have. Default 1 MiB.
+	MaxValue int
+
+	// Logger gets the errors that no caller can be told of: those of expiry.
+	// Default: [slog.Default].
+	Logger *slog.Logger
+}
+
+// Store is a key-value store that announces its writes. All its methods may be
+// called concurrently.
+type Store struct {
+	pub      realtime.Publisher
+	engine   Engine
+	maxValue int
+	log      *slog.Logger
+	locks    keylock.Locks
+	versions versions
+	wake     chan struct{} // the janitor is needed sooner than it thought
+	stop     context.CancelFunc
+
+	mu      sync.Mutex
+	closed  bool
+	visit   time.Time      // when the janitor looks next; zero: it is about to
+	running sync.WaitGroup // calls, and the janitor
+}
+
+// New returns a Store that announces its writes through pub, a
+// [*realtime.Realtime]. Its owner calls Close, before that of pub. What expired
+// while nobody was there is announced now.
+func New(pub realtime.Publisher, opts *Options) *Store {
+	s := &Store{pub: pub, maxValue: 1 << 20, log: slog.Default(), wake: make(chan struct{}, 1)}
+	if opts != nil {
+		s.engine = opts.Engine
+		if opts.MaxValue > 0 {
+			s.maxValue = opts.MaxValue
+		}
+		if opts.Logger != nil {
+			s.log = opts.Logger
+		}
+	}
+	if s.engine == nil {
+		s.engine = NewMemory()
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	s.running.Go(func() { s.janitor(ctx) })
+	return s
+}
+
+// Close refuses further calls with [ErrClosed] and waits for those that are under
+// way, and for the goroutine that looks after expiry. It leaves the engine open.
+// Closing again waits as well, and does nothing else.
+func (s *Store) Close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.stop()
+	s.running.Wait()
+}
+
+// enter begins a call that Close waits for, and which ends with running.Done.
+func (s *Store) enter() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	s.running.Add(1)
+	return nil
+}
+
+// PutOption says more about a put than its value.
+type PutOption func(*put)
+
+type put struct {
+	ttl    time.Duration
+	hasTTL bool
+}
+
+// TTL makes the entry expire after d, which is rounded up to milliseconds.
+// Without it an entry stays.
+func TTL(d time.Duration) PutOption { return func(p *put) { p.ttl, p.hasTTL = d, true } }
+
+// Put stores value, announces it as "kv.put", and returns its version. It takes
+// the place of what the key held, whose time to expire is forgotten. The caller
+// keeps the slice. Errors: [ErrBadKey], [ErrBadOption], [ErrTooLarge],
+// [ErrUnannounced] (with a version). After any other error the value is perhaps
+// stored, and was not announced: put it again.
+func (s *Store) Put(ctx context.Context, namespace, key string, value []byte, opts ...PutOption) (version string, err error) {
+	var p put
+	for _, opt := range opts {
+		opt(&p)
+	}
+	if p.hasTTL && p.ttl <= 0 {
+		return "", fmt.Errorf("%w: a TTL of %v", ErrBadOption, p.ttl)
+	}
+	if len(value) > s.maxValue {
+		return "", fmt.Errorf("%w: %d bytes of at most %d", ErrTooLarge, len(value), s.maxValue)
+	}
+	done, err := s.begin(ctx, namespace, key)
+	if err != nil {
+		return "", err
+	}
+	defer done()
+	old, _, err := s.current(ctx, namespace, key)
+	if err != nil {
+		return "", err
+	}
+	e := Entry{Namespace: namespace, Key: key, Value: value, Version: s.versions.next(old.Version)}
+	if p.hasTTL {
+		e.Expires = expiry(time.Now(), p.ttl)
+	}
+	if err := s.engine.Put(ctx, e); err != nil {
+		return "", fmt.Errorf("kv: put: %w", err)
+	}
+	s.expect(e.Expires)
+	return e.Version, s.announce(ctx, realtime.KVPut(namespace, key).WithVersion(e.Version))
+}
+
+// expiry returns the first whole millisecond that is not before now+ttl.
+func expiry(now time.Time, ttl time.Duration) time.Time {
+	return time.UnixMilli(now.Add(ttl).Add(time.Millisecond - 1).UnixMilli())
+}
+
+// Get returns what the key holds. Errors: [ErrNotFound], [ErrBadKey].
+func (s *Store) Get(ctx context.Context, namespace, key string) (Entry, error) {
+	if err := checkKey(namespace, key); err != nil {
+		return Entry{}, err
+	}
+	if err := s.enter(); err != nil {
+		return Entry{}, err
+	}
+	defer s.running.Done()
+	e, err := s.engine.Get(ctx, namespace, key)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return Entry{}, ErrNotFound
+	case err != nil:
+		return Entry{}, fmt.Errorf("kv: get: %w", err)
+	case e.expired(time.Now()):
+		return Entry{}, ErrNotFound
+	}
+	return e, nil
+}
+
+// Delete removes what the key holds and announces it as "kv.delete". Where it
+// holds nothing, nothing happens. Errors: [ErrBadKey], [ErrUnannounced]. After any
+// other error it is perhaps deleted, and was not announced.
+func (s *Store) Delete(ctx context.Context, namespace, key string) error {
+	done, err := s.begin(ctx, namespace, key)
+	if err != nil {
+		return err
+	}
+	defer done()
+	old, state, err := s.current(ctx, namespace, key)
+	if err != nil || state == absent {
+		return err
+	}
+	if err := s.engine.Delete(ctx, namespace, key); err != nil {
+		return fmt.Errorf("kv: delete: %w", err)
+	}
+	if state == expired {
+		return nil
+	}
+	return s.announce(ctx, realtime.KVDelete(namespace, key).WithVersion(s.versions.next(old.Version)))
+}
+
+// begin begins a write: it returns with the key locked, until done is called.
+func (s *Store) begin(ctx context.Context, namespace, key string) (done func(), err error) {
+	if err := checkKey(namespace, key); err != nil {
+		return nil, err
+	}
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	unlock, err := s.lock(ctx, namespace, key)
+	if err != nil {
+		s.running.Done()
+		return nil, err
+	}
+	return func() {
+		unlock()
+		s.running.Done()
+	}, nil
+}
+
+func (s *Store) lock(ctx context.Context, namespace, key string) (unlock func(), err error) {
+	return s.locks.Lock(ctx, namespace+"\x00"+key) // no name has a control character
+}
+
+// state says what is to be seen of a key.
+type state int
+
+const (
+	absent  state = iota
+	expired       // it has been announced, but is still stored
+	alive
+)
+
+// current returns what the key, which is locked, holds before a write. What has
+// expired is announced before anything else happens to the key.
+func (s *Store) current(ctx context.Context, namespace, key string) (Entry, state, error) {
+	e, err := s.engine.Get(ctx, namespace, key)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return Entry{}, absent, nil
+	case err != nil:
+		return Entry{}, absent, fmt.Errorf("kv: get: %w", err)
+	case !e.expired(time.Now()):
+		return e, alive, nil
+	}
+	if err := s.announceExpiry(e); err != nil {
+		return Entry{}, absent, fmt.Errorf("kv: announce that the old value has expired: %w", err)
+	}
+	return e, expired, nil
+}
+
+// announce emits the event of a write that has happened.
+func (s *Store) announce(ctx context.Context, ev realtime.RenEvent) error {
+	if err := announce.Emit(ctx, s.pub, ev, ""); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnannounced, err)
+	}
+	return nil
+}
+
+// ListOptions select what [Store.List] returns.
+type ListOptions struct {
+	Prefix string // of the keys; "" is all
+	Limit  int    // of a page; default 100, at most 1,000
+	Cursor string // of the page before; "" is the first page
+}
+
+// Page is a part of a list.
+type Page struct {
+	Entries []Entry
+	Cursor  string // for the next page; "" if this is the last one
+}
+
+// List returns the entries of a namespace in the order of their keys, byte by
+// byte. A page holds values as well: ask for fewer where they are large. What
+// stays while pages are read is listed once; what comes and goes is perhaps
+// listed. Errors: [ErrBadKey], [ErrBadOption].
+func (s *Store) List(ctx context.Context, namespace string, opts ListOptions) (Page, error) {
+	limit := opts.Limit
+	if limit == 0 {
+		limit = defaultLimit
+	}
+	if limit < 0 || limit > maxLimit {
+		return Page{}, fmt.Errorf("%w: a limit of %d", ErrBadOption, limit)
+	}
+	if err := errors.Join(checkKey(namespace, "any"), checkText(opts.Prefix, opts.Cursor)); err != nil {
+		return Page{}, err
+	}
+	if err := s.enter(); err != nil {
+		return Page{}, err
+	}
+	defer s.running.Done()
+
+	var live []Entry // one more than the page, to know whether it is the last one
+	for after := opts.Cursor; ; {
+		found, err := s.engine.List(ctx, namespace, opts.Prefix, after, limit+1)
+		if err != nil {
+			return Page{}, fmt.Errorf("kv: list: %w", err)
+		}
+		now := time.Now()
+		for _, e := range found {
+			if !e.expired(now) {
+				live = append(live, e)
+			}
+		}
+		if len(live) > limit {
+			return Page{live[:limit:limit], live[limit-1].Key}, nil
+		}
+		if len(found) <= limit {
+			return Page{Entries: live}, nil
+		}
+		after = found[len(found)-1].Key
+	}
+}
+
+// checkKey reports names that an event could not carry.
+func checkKey(namespace, key string) error {
+	if namespace == "" || key == "" {
+		return fmt.Errorf("%w: empty", ErrBadKey)
+	}
+	return checkText(namespace, key)
+}
+
+func checkText(texts ...string) error {
+	for _, text := range texts {
+		if err := realtime.KVPut(text, "").Validate(); err != nil {
+			return fmt.Errorf("%w: %w", ErrBadKey, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,422 @@
+package kv_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/backendtest"
+	"github.com/maravilla-realtime/realtime/internal/memory"
+	"github.com/maravilla-realtime/realtime/kv"
+)
+
+func TestWritesAreEvents(t *testing.T) {
+	s, r := open(t, nil)
+	ctx := t.Context()
+	v1 := put(t, s, "a", "1")
+	v2 := put(t, s, "a", "2")
+	if e, err := s.Get(ctx, "demo", "a"); err != nil || string(e.Value) != "2" || e.Version != v2 || !e.Expires.IsZero() {
+		t.Errorf("got %+v, %v", e, err)
+	}
+	if err := s.Delete(ctx, "demo", "a"); err != nil {
+		t.Error(err)
+	}
+	if err := s.Delete(ctx, "demo", "a"); err != nil {
+		t.Error(err)
+	}
+	holds(t, s, "a", "")
+	v3 := put(t, s, "a", "3")
+
+	events := r.take()
+	if len(events) != 4 {
+		t.Fatalf("%d events", len(events))
+	}
+	for i, want := range []realtime.RenEvent{
+		realtime.KVPut("demo", "a").WithVersion(v1),
+		realtime.KVPut("demo", "a").WithVersion(v2),
+		realtime.KVDelete("demo", "a").WithVersion(events[2].Version),
+		realtime.KVPut("demo", "a").WithVersion(v3),
+	} {
+		if got := events[i]; got.Type != want.Type || got.Namespace != want.Namespace || got.Key != want.Key || got.Version != want.Version {
+			t.Errorf("event %d is %+v, want %+v", i, got, want)
+		}
+	}
+	ascending(t, events)
+}
+
+func TestValuesAreTheCallers(t *testing.T) {
+	s, _ := open(t, nil)
+	value := []byte("value")
+	if _, err := s.Put(t.Context(), "demo", "a", value); err != nil {
+		t.Fatal(err)
+	}
+	value[0] = 'X'
+	holds(t, s, "a", "value")
+	e, _ := s.Get(t.Context(), "demo", "a")
+	e.Value[0] = 'Y'
+	holds(t, s, "a", "value")
+}
+
+func TestList(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := &sick{Engine: kv.NewMemory()}
+		engine.failWith("Expiring", errDown) // so that what has expired stays
+		s, _ := open(t, engine)
+		var want []string
+		for i := range 250 {
+			key := fmt.Sprintf("item:%03d", i)
+			if i%5 == 0 {
+				put(t, s, key, "x", kv.TTL(time.Minute))
+				continue
+			}
+			put(t, s, key, "x")
+			want = append(want, key)
+		}
+		put(t, s, "other", "x")
+		time.Sleep(time.Minute)
+		for _, limit := range []int{1, 7, 100, 199, 200, 201, 1000, 0} {
+			var got []string
+			pages := 0
+			for page, cursor := (kv.Page{}), ""; ; cursor = page.Cursor {
+				var err error
+				page, err = s.List(t.Context(), "demo", kv.ListOptions{Prefix: "item:", Limit: limit, Cursor: cursor})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, e := range page.Entries {
+					got = append(got, e.Key)
+				}
+				if pages++; page.Cursor == "" {
+					break
+				}
+			}
+			full := limit
+			if full == 0 {
+				full = 100
+			}
+			if strings.Join(got, " ") != strings.Join(want, " ") || pages != (200+full-1)/full {
+				t.Errorf("limit %d: %d pages of %d keys", limit, pages, len(got))
+			}
+		}
+	})
+}
+
+func TestBadInput(t *testing.T) {
+	s, r := open(t, nil)
+	ctx := t.Context()
+	long := strings.Repeat("x", 256)
+	put := func(namespace, key string, size int, opts ...kv.PutOption) func() error {
+		return func() error { _, err := s.Put(ctx, namespace, key, make([]byte, size), opts...); return err }
+	}
+	get := func(namespace, key string) func() error {
+		return func() error { _, err := s.Get(ctx, namespace, key); return err }
+	}
+	del := func(namespace, key string) func() error {
+		return func() error { return s.Delete(ctx, namespace, key) }
+	}
+	list := func(namespace string, opts kv.ListOptions) func() error {
+		return func() error { _, err := s.List(ctx, namespace, opts); return err }
+	}
+	cancelled, cancel := context.WithCancel(ctx)
+	cancel()
+	for _, c := range []struct {
+		name string
+		call func() error
+		want error
+	}{
+		{"empty namespace", put("", "k", 1), kv.ErrBadKey},
+		{"empty key", put("n", "", 1), kv.ErrBadKey},
+		{"long namespace", put(long, "k", 1), kv.ErrBadKey},
+		{"long key", put("n", long, 1), kv.ErrBadKey},
+		{"key with NUL", put("n", "a\x00b", 1), kv.ErrBadKey},
+		{"key with a line break", put("n", "a\nb", 1), kv.ErrBadKey},
+		{"key not UTF-8", put("n", "\xff", 1), kv.ErrBadKey},
+		{"value too large", put("n", "k", 1<<20+1), kv.ErrTooLarge},
+		{"no TTL", put("n", "k", 1, kv.TTL(0)), kv.ErrBadOption},
+		{"negative TTL", put("n", "k", 1, kv.TTL(-time.Second)), kv.ErrBadOption},
+		{"put cancelled", func() error { _, err := s.Put(cancelled, "n", "k", nil); return err }, context.Canceled},
+		{"get: not there", get("n", "k"), kv.ErrNotFound},
+		{"get: empty namespace", get("", "k"), kv.ErrBadKey},
+		{"get: long key", get("n", long), kv.ErrBadKey},
+		{"get cancelled", func() error { _, err := s.Get(cancelled, "n", "k"); return err }, context.Canceled},
+		{"delete: empty key", del("n", ""), kv.ErrBadKey},
+		{"delete: not UTF-8", del("\xff", "k"), kv.ErrBadKey},
+		{"list: empty namespace", list("", kv.ListOptions{}), kv.ErrBadKey},
+		{"list: bad prefix", list("n", kv.ListOptions{Prefix: "a\x00"}), kv.ErrBadKey},
+		{"list: bad cursor", list("n", kv.ListOptions{Cursor: long}), kv.ErrBadKey},
+		{"list: negative limit", list("n", kv.ListOptions{Limit: -1}), kv.ErrBadOption},
+		{"list: large limit", list("n", kv.ListOptions{Limit: 1001}), kv.ErrBadOption},
+	} {
+		if err := c.call(); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", c.name, err, c.want)
+		}
+	}
+	r.expect(t, "")
+
+	for _, c := range []struct {
+		name string
+		call func() error
+	}{
+		{"names as long as may be", put(long[1:], long[1:], 1)},
+		{"value as large as may be", put("n", "large", 1<<20)},
+		{"no value", put("n", "none", 0)},
+		{"the longest TTL", put("n", "long", 0, kv.TTL(1<<63-1))},
+		{"it has not expired", get("n", "long")},
+		{"the shortest TTL", put("n", "short", 0, kv.TTL(1))},
+		{"any name", put("$n", "../*{}[]?%_'\" é", 0)},
+		{"delete: not there", del("n", "k")},
+		{"list: a page", list("n", kv.ListOptions{Limit: 1000})},
+	} {
+		if err := c.call(); err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+// TestOrder: 64 writers put, delete and let expire the same keys. The events of a
+// key come in the order of its versions, and tell how it ended.
+func TestOrder(t *testing.T) {
+	s, r := open(t, nil)
+	keys := []string{"a", "b", "c"}
+	var all sync.WaitGroup
+	for range 64 {
+		all.Go(func() {
+			for range 50 {
+				key := keys[rand.N(len(keys))]
+				var err error
+				switch rand.N(4) {
+				case 0:
+					err = s.Delete(t.Context(), "demo", key)
+				case 1:
+					_, err = s.Put(t.Context(), "demo", key, []byte("x"), kv.TTL(time.Duration(1+rand.N(3))*time.Millisecond))
+				default:
+					_, err = s.Put(t.Context(), "demo", key, []byte("x"))
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	for _, key := range keys { // so that nothing expires any more
+		put(t, s, key, "x")
+	}
+	events := r.take()
+	ascending(t, events)
+	alive, last := map[string]bool{}, map[string]realtime.RenEvent{}
+	for _, ev := range events {
+		if ev.Type != "kv.put" && !alive[ev.Key] {
+			t.Fatalf("%s of a key that was not there", ev.Type)
+		}
+		alive[ev.Key], last[ev.Key] = ev.Type == "kv.put", ev
+	}
+	for _, key := range keys {
+		if e, err := s.Get(t.Context(), "demo", key); err != nil || e.Version != last[key].Version {
+			t.Errorf("%s holds %+v (%v), its last event is %+v", key, e, err, last[key])
+		}
+	}
+}
+
+// TestOtherKeysDoNotWait: a key whose event is on its way does not hold others up.
+func TestOtherKeysDoNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, r := open(t, nil)
+		release := r.hold()
+		var first, second, waits sync.WaitGroup
+		first.Go(func() { put(t, s, "a", "1") })
+		synctest.Wait()
+		second.Go(func() { put(t, s, "a", "2") })
+		synctest.Wait()
+		holds(t, s, "a", "1") // it is stored; who reads does not wait
+		waits.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if _, err := s.Put(ctx, "demo", "a", nil); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("waiting for the key ended with %v", err)
+			}
+		})
+		waits.Wait()
+		r.mu.Lock()
+		r.gate = nil
+		r.mu.Unlock()
+		put(t, s, "b", "1")
+		r.expect(t, "put:b")
+		release()
+		first.Wait()
+		second.Wait()
+		r.expect(t, "put:a put:a")
+		holds(t, s, "a", "2")
+	})
+}
+
+func TestUnannounced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, r := open(t, nil)
+		r.failWith(errDown)
+		version, err := s.Put(t.Context(), "demo", "a", []byte("1"))
+		if !errors.Is(err, kv.ErrUnannounced) || !errors.Is(err, errDown) || version == "" {
+			t.Errorf("put: %q, %v", version, err)
+		}
+		holds(t, s, "a", "1")
+		if err := s.Delete(t.Context(), "demo", "a"); !errors.Is(err, kv.ErrUnannounced) || !errors.Is(err, errDown) {
+			t.Errorf("delete: %v", err)
+		}
+		holds(t, s, "a", "")
+
+		r.failWith(realtime.ErrUnknown)
+		if _, err := s.Put(t.Context(), "demo", "a", []byte("2")); !errors.Is(err, kv.ErrUnannounced) || !errors.Is(err, realtime.ErrUnknown) {
+			t.Errorf("put, outcome unknown: %v", err)
+		}
+		r.failWith(nil)
+		put(t, s, "a", "3")
+		r.expect(t, "put:a")
+	})
+}
+
+// TestUnknownOutcome: against a real log, what is perhaps stored is announced
+// once, to whoever wrote it, even if the writer has gone meanwhile.
+func TestUnknownOutcome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		faulty := backendtest.NewFaulty(memory.New(memory.Limits{}))
+		rt, err := realtime.New(realtime.Policy{}, &realtime.Options{Backend: faulty, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rt.Close(context.Background())
+		s := kv.New(rt, nil)
+		defer s.Close()
+		start := rt.Cursor()
+		for i := range 3 {
+			faulty.FailAfterStore(2)
+			put(t, s, "a", fmt.Sprint(i), kv.TTL(time.Duration(i+1)*time.Minute))
+		}
+		faulty.FailAfterStore(2)
+		time.Sleep(4 * time.Minute)
+		var got []string
+		for ev, err := range rt.Events(t.Context(), realtime.EventMatch{}, start) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got = append(got, ev.Type); ev.Type == "kv.expired" {
+				break
+			}
+		}
+		if strings.Join(got, " ") != "kv.put kv.put kv.put kv.expired" {
+			t.Errorf("the events are %q", got)
+		}
+	})
+}
+
+func TestEngineFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := &sick{Engine: kv.NewMemory()}
+		s, r := open(t, engine)
+		ctx := t.Context()
+		put(t, s, "a", "1")
+		r.expect(t, "put:a")
+		broken := errors.New("disk full")
+		for method, call := range map[string]func() error{
+			"Put":    func() error { _, err := s.Put(ctx, "demo", "a", nil); return err },
+			"Get":    func() error { _, err := s.Get(ctx, "demo", "a"); return err },
+			"Delete": func() error { return s.Delete(ctx, "demo", "a") },
+			"List":   func() error { _, err := s.List(ctx, "demo", kv.ListOptions{}); return err },
+		} {
+			engine.failWith(method, broken)
+			if err := call(); !errors.Is(err, broken) || errors.Is(err, kv.ErrUnannounced) {
+				t.Errorf("%s: %v", method, err)
+			}
+			engine.failWith(method, nil)
+		}
+		r.expect(t, "")
+		holds(t, s, "a", "1")
+		put(t, s, "a", "2") // no lock was left behind
+	})
+}
+
+func TestClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, r := open(t, nil)
+		put(t, s, "expires", "1", kv.TTL(time.Minute))
+		r.take()
+		release := r.hold()
+		var writing, closing sync.WaitGroup
+		writing.Go(func() { put(t, s, "a", "1") })
+		synctest.Wait()
+		closed := false
+		closing.Go(func() {
+			s.Close()
+			closed = true
+		})
+		synctest.Wait()
+		if closed {
+			t.Error("Close did not wait for a call")
+		}
+		_, putErr := s.Put(t.Context(), "demo", "b", nil)
+		_, getErr := s.Get(t.Context(), "demo", "a")
+		_, listErr := s.List(t.Context(), "demo", kv.ListOptions{})
+		for _, err := range []error{putErr, getErr, listErr, s.Delete(t.Context(), "demo", "a")} {
+			if !errors.Is(err, kv.ErrClosed) {
+				t.Errorf("after Close: %v", err)
+			}
+		}
+		release()
+		writing.Wait()
+		closing.Wait()
+		s.Close()
+		time.Sleep(time.Hour)
+		r.expect(t, "put:a") // and nothing expires
+	}) // which fails if a goroutine is left
+}
+
+func BenchmarkPut(b *testing.B) {
+	value := []byte(strings.Repeat("x", 128))
+	rt, err := realtime.New(realtime.Policy{}, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer rt.Close(context.Background())
+	for _, keys := range []int{1, 1000, 100_000} {
+		for name, opts := range map[string][]kv.PutOption{"plain": nil, "TTL": {kv.TTL(time.Hour)}} {
+			b.Run(fmt.Sprintf("keys=%d/%s", keys, name), func(b *testing.B) {
+				s := kv.New(rt, nil)
+				defer s.Close()
+				names := make([]string, keys)
+				for i := range names {
+					names[i] = fmt.Sprintf("todolist:%d:item", i)
+					put(b, s, names[i], "x", opts...)
+				}
+				b.ReportAllocs()
+				for i := 0; b.Loop(); i++ {
+					if _, err := s.Put(b.Context(), "demo", names[i%keys], value, opts...); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}
+
+func BenchmarkGet(b *testing.B) {
+	s, _ := open(b, nil)
+	const keys = 100_000
+	names := make([]string, keys)
+	for i := range names {
+		names[i] = fmt.Sprintf("todolist:%d:item", i)
+		put(b, s, names[i], "x")
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if _, err := s.Get(b.Context(), "demo", names[i%keys]); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
