@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	mathrand "math/rand/v2"
-	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -148,7 +147,7 @@ func (a *arrival) add(c *conn, user string) *refusal {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	if cs.closing {
-		return refuse(http.StatusServiceUnavailable, "closing", "the server is going away").retry()
+		return goingAway()
 	}
 	if f := a.identifyLocked(c, user); f != nil {
 		return f

@@ -75,12 +75,16 @@ const (
 	Subscribe Verb = "subscribe" // to a channel: its messages, and its presence where asked for
 	Publish   Verb = "publish"   // to a channel
 	Join      Verb = "join"      // be present in a channel, and update how
+
+	Upload   Verb = "upload"   // an object, new or in place of another
+	Delete   Verb = "delete"   // an object
+	Download Verb = "download" // an object
 )
 
 // Action is one thing a client wants to do.
 type Action struct {
 	Verb Verb
-	Name string // of the channel
+	Name string // of the channel, or path of the object
 }
 
 // Grant lets a REN stream carry the events of a resource domain.
@@ -133,6 +137,10 @@ func (p *Policy) authenticate(r *http.Request, log *slog.Logger) (Identity, *ref
 
 func unavailable() *refusal {
 	return refuse(http.StatusServiceUnavailable, "unavailable", "try again later").retry()
+}
+
+func goingAway() *refusal {
+	return refuse(http.StatusServiceUnavailable, "closing", "the server is going away").retry()
 }
 
 func expired(id Identity) bool {

@@ -1,0 +1,157 @@
+package realtime_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/maravilla-realtime/realtime"
+)
+
+// guarded serves a route of the host's own beside those of the library.
+func guarded(t *testing.T, policy realtime.Policy) *host {
+	h := prepare(t, policy, nil)
+	h.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		verb := map[string]realtime.Verb{"POST": realtime.Upload, "DELETE": realtime.Delete}[r.Method]
+		if verb == "" {
+			verb = realtime.Download
+		}
+		id, err := h.Authorize(r, realtime.Action{Verb: verb, Name: r.URL.Query().Get("path")})
+		if err != nil {
+			realtime.WriteError(w, err)
+			return
+		}
+		fmt.Fprint(w, "hello ", id.User)
+	})
+	h.serve()
+	return h
+}
+
+func TestAuthorize(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var asked []string
+		p := open()
+		p.Origins = []string{"https://app.example.com"}
+		p.Allow = func(ctx context.Context, id realtime.Identity, a realtime.Action) error {
+			asked = append(asked, id.User+" "+string(a.Verb)+" "+a.Name)
+			switch a.Name {
+			case "closed":
+				return errors.New("a secret")
+			case "busy":
+				return realtime.ErrTemporary
+			case "slow":
+				<-ctx.Done()
+				return errors.New("a secret")
+			}
+			return nil
+		}
+		h := guarded(t, p)
+		for _, c := range []struct {
+			method, path string
+			header       []string
+			status       int
+			code, asked  string
+		}{
+			{"POST", "a/b", nil, 200, "", "ada upload a/b"},
+			{"DELETE", "a/b", nil, 200, "", "ada delete a/b"},
+			{"GET", "a/b", nil, 200, "", "ada download a/b"},
+			{"POST", "closed", nil, 403, "forbidden", "ada upload closed"},
+			{"POST", "busy", nil, 503, "unavailable", "ada upload busy"},
+			{"POST", "slow", nil, 503, "unavailable", "ada upload slow"},
+			{"POST", "a", []string{"Authorization", "Bearer expired"}, 401, "expired", ""},
+			{"POST", "a", []string{"Authorization", "Bearer bad"}, 401, "unauthorized", ""},
+			{"POST", "a", []string{"Authorization", "Bearer later"}, 503, "unavailable", ""},
+			{"POST", "a", []string{"Sec-Fetch-Site", "cross-site"}, 403, "origin", ""},
+			{"DELETE", "a", []string{"Sec-Fetch-Site", "same-site"}, 403, "origin", ""},
+			{"PUT", "a", []string{"Origin", "https://evil.test"}, 403, "origin", ""},
+			{"POST", "a", []string{"Sec-Fetch-Site", "cross-site", "Origin", "https://app.example.com"}, 200, "", "ada upload a"},
+			{"GET", "a", []string{"Sec-Fetch-Site", "cross-site"}, 200, "", "ada download a"}, // a link from elsewhere
+		} {
+			asked = nil
+			ask := get("/?path="+c.path, append([]string{"Authorization", "Bearer ada"}, c.header...)...)
+			for i := 0; i < len(c.header); i += 2 {
+				ask.header.Set(c.header[i], c.header[i+1])
+			}
+			ask.method = c.method
+			status, code := http.StatusOK, ""
+			if c.status == http.StatusOK {
+				resp := h.do(context.Background(), ask)
+				status = resp.StatusCode
+				resp.Body.Close()
+			} else {
+				var f refusal
+				status, f = h.refused(ask)
+				code = f.Code
+				brief(t, c.path, f.Message)
+				if *f.Retry != (status == http.StatusServiceUnavailable) {
+					t.Errorf("%s %s: retry is %v", c.method, c.path, *f.Retry)
+				}
+				if strings.Contains(f.Message, "secret") {
+					t.Errorf("%s %s tells %q", c.method, c.path, f.Message)
+				}
+			}
+			if got := strings.Join(asked, ", "); status != c.status || code != c.code || got != c.asked {
+				t.Errorf("%s %s %q: %d %s, asked %q; want %d %s, %q", c.method, c.path, c.header, status, code, got, c.status, c.code, c.asked)
+			}
+		}
+	})
+}
+
+// No host's route is open because its policy has nothing to say, and no identity
+// outlives its end.
+func TestAuthorizeDeniesByDefault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		noAllow, past := open(), open()
+		noAllow.Allow = nil
+		past.Authenticate = func(*http.Request) (realtime.Identity, error) {
+			return realtime.Identity{User: "ada", Expires: time.Now()}, nil
+		}
+		for _, c := range []struct {
+			policy realtime.Policy
+			code   string
+		}{{realtime.Policy{}, "unauthorized"}, {noAllow, "forbidden"}, {past, "expired"}} {
+			h := prepare(t, c.policy, nil)
+			defer h.Close(context.Background())
+			id, err := h.Authorize(httptest.NewRequest("GET", "/", nil), realtime.Action{Verb: realtime.Download, Name: "a"})
+			var refused *realtime.RefusedError
+			if !errors.As(err, &refused) || refused.Code != c.code || id.User != "" {
+				t.Errorf("got %+v, %v, want %s", id, err, c.code)
+			}
+		}
+		h := prepare(t, realtime.AllowAll(), nil)
+		defer h.Close(context.Background())
+		if _, err := h.Authorize(httptest.NewRequest("POST", "/", nil), realtime.Action{Verb: realtime.Upload, Name: "a"}); err != nil {
+			t.Errorf("AllowAll: %v", err)
+		}
+	})
+}
+
+func TestWriteError(t *testing.T) {
+	for _, c := range []struct {
+		err    error
+		status int
+		code   string
+		retry  bool
+	}{
+		{errors.New("a secret"), 500, "internal", false},
+		{fmt.Errorf("a secret: %w", &realtime.RefusedError{Status: 404, Code: "not_found", Message: "gone"}), 404, "not_found", false},
+		{&realtime.RefusedError{Status: 408, Code: "timeout", Message: "late", Retry: true}, 408, "timeout", true},
+		{fmt.Errorf("a secret: %w", realtime.ErrTemporary), 503, "unavailable", true},
+		{fmt.Errorf("a secret: %w", realtime.ErrUnknown), 503, "unavailable", true},
+		{realtime.ErrClosed, 503, "closing", true},
+	} {
+		w := httptest.NewRecorder()
+		realtime.WriteError(w, c.err)
+		f := parseRefusal(t, w.Body.Bytes())
+		if w.Code != c.status || f.Code != c.code || *f.Retry != c.retry || strings.Contains(f.Message, "secret") ||
+			(w.Header().Get("Retry-After") != "") != c.retry || w.Header().Get("Content-Type") != "application/json" {
+			t.Errorf("%v: %d %s", c.err, w.Code, w.Body)
+		}
+	}
+}

@@ -1,0 +1,296 @@
+package storage
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Dir keeps objects as plain files in a directory of the local file system, which
+// other programs of the same user may read. An object's type is that of its extension (see
+// [Handler] for those it knows), whatever its sender claims, so give paths
+// extensions. Its version is made of the time it was written and its size.
+//
+// Files are written under ".tmp" in the directory, and moved when complete and on
+// disk. Objects cannot be reached through symbolic links, and nothing outside the
+// directory can, by whatever means ([os.Root]). Folders appear and vanish with
+// the objects in them.
+//
+// A directory has one Dir, of one process, at a time. Where its file system does
+// not distinguish case, "A" and "a" are one object: a [realtime.Policy] that
+// decides by path has to take that into account.
+type Dir struct {
+	root *os.Root
+
+	mu   sync.Mutex // of folders, and of what is in them: held briefly, not while bodies come
+	last time.Time  // of the latest object written
+}
+
+var _ Objects = (*Dir)(nil)
+
+const tempDir = ".tmp" // no valid path begins with a dot
+
+// OpenDir opens a directory, which it makes where there is none, and removes what
+// a crash left unfinished. The caller closes it.
+func OpenDir(name string) (*Dir, error) {
+	if err := os.MkdirAll(name, 0o700); err != nil {
+		return nil, fmt.Errorf("storage: %w", err)
+	}
+	root, err := os.OpenRoot(name)
+	if err != nil {
+		return nil, fmt.Errorf("storage: %w", err)
+	}
+	if err = root.RemoveAll(tempDir); err == nil {
+		err = root.Mkdir(tempDir, 0o700)
+	}
+	if err != nil {
+		root.Close()
+		return nil, fmt.Errorf("storage: %w", err)
+	}
+	return &Dir{root: root}, nil
+}
+
+// Close closes the directory. Calls after it fail.
+func (d *Dir) Close() error { return d.root.Close() }
+
+// Put implements [Objects].
+func (d *Dir) Put(_ context.Context, name, _ string, body io.Reader) (info Info, created bool, err error) {
+	if _, err := d.stat(name); err != nil && !errors.Is(err, ErrNotFound) {
+		return Info{}, false, err // before the body comes
+	}
+	temp := path.Join(tempDir, rand.Text())
+	defer func() {
+		if err != nil {
+			_ = d.root.Remove(temp) // where that fails, the next start does it
+		}
+	}()
+	if err := d.write(temp, body); err != nil {
+		return Info{}, false, err
+	}
+	return d.commit(temp, name)
+}
+
+// write stores body in a new file, safe from a crash.
+func (d *Dir) write(name string, body io.Reader) error {
+	f, err := d.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, body)
+	if err == nil {
+		err = f.Sync()
+	}
+	return cmp.Or(err, f.Close())
+}
+
+// commit moves a complete file to where it belongs.
+func (d *Dir) commit(temp, name string) (info Info, created bool, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch _, err := d.stat(name); {
+	case errors.Is(err, ErrNotFound):
+		created = true
+	case err != nil:
+		return Info{}, false, err
+	}
+	// Versions differ although the clock of files, or of the machine, stands still.
+	at := time.Now()
+	if !at.After(d.last) {
+		at = d.last.Add(1)
+	}
+	d.last = at
+	if err := d.root.Chtimes(temp, at, at); err != nil {
+		return Info{}, false, err
+	}
+	fi, err := d.root.Lstat(temp)
+	if err != nil {
+		return Info{}, false, err
+	}
+	if err := d.move(temp, name); err != nil {
+		d.prune(name)
+		return Info{}, false, err
+	}
+	return describe(name, fi), created, nil
+}
+
+func (d *Dir) move(temp, name string) error {
+	if folder := path.Dir(name); folder != "." {
+		if err := d.root.MkdirAll(folder, 0o700); err != nil {
+			return err
+		}
+	}
+	return d.root.Rename(temp, name)
+}
+
+// Delete implements [Objects].
+func (d *Dir) Delete(_ context.Context, name string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if _, err := d.stat(name); err != nil {
+		return err
+	}
+	if err := d.root.Remove(name); err != nil {
+		return err
+	}
+	d.prune(name)
+	return nil
+}
+
+// prune removes the folders of an object that are empty.
+func (d *Dir) prune(name string) {
+	for folder := path.Dir(name); folder != "."; folder = path.Dir(folder) {
+		if d.root.Remove(folder) != nil {
+			return // not empty
+		}
+	}
+}
+
+// Open implements [Objects].
+func (d *Dir) Open(_ context.Context, name string) (io.ReadSeekCloser, Info, error) {
+	if _, err := d.stat(name); err != nil {
+		return nil, Info{}, err
+	}
+	f, err := d.root.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, Info{}, ErrNotFound
+	}
+	if err != nil {
+		return nil, Info{}, err
+	}
+	fi, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, Info{}, err
+	}
+	return f, describe(name, fi), nil
+}
+
+// stat finds the file of an object. It is ErrNotFound where there could be one,
+// and ErrBadPath where there cannot: links, folders, devices and what lies
+// beneath a file are no objects.
+func (d *Dir) stat(name string) (fs.FileInfo, error) {
+	if !ValidPath(name) {
+		return nil, ErrBadPath
+	}
+	for i := 0; i <= len(name); i++ {
+		if i < len(name) && name[i] != '/' {
+			continue
+		}
+		fi, err := d.root.Lstat(name[:i])
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil, ErrNotFound
+		case err != nil:
+			return nil, err
+		case i == len(name) && fi.Mode().IsRegular():
+			return fi, nil
+		case i == len(name) || !fi.IsDir():
+			return nil, ErrBadPath
+		}
+	}
+	return nil, ErrNotFound // not reached: the last element returns
+}
+
+func describe(name string, fi fs.FileInfo) Info {
+	version := strconv.FormatInt(fi.ModTime().UnixNano(), 36) + "." + strconv.FormatInt(fi.Size(), 36)
+	return Info{Path: name, Size: fi.Size(), Type: typeOf(name), Version: version}
+}
+
+// List implements [Objects]. It reads the names of whole folders.
+func (d *Dir) List(ctx context.Context, prefix, cursor string, limit int) ([]Info, string, error) {
+	l := &lister{dir: d, ctx: ctx, prefix: prefix, after: cursor, limit: limit}
+	if err := l.walk("."); err != nil {
+		return nil, "", err
+	}
+	if len(l.found) <= limit {
+		return l.found, "", nil
+	}
+	l.found = l.found[:limit]
+	return l.found, l.found[limit-1].Path, nil
+}
+
+type lister struct {
+	dir           *Dir
+	ctx           context.Context
+	prefix, after string
+	limit         int
+	found         []Info // until there is one more than limit
+}
+
+func (l *lister) walk(folder string) error {
+	names, err := l.names(folder)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := l.ctx.Err(); err != nil {
+			return err
+		}
+		if len(l.found) > l.limit {
+			return nil
+		}
+		full := path.Join(folder, name)
+		if strings.HasSuffix(name, "/") {
+			err = l.walk(full)
+		} else {
+			err = l.add(full)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *lister) add(name string) error {
+	fi, err := l.dir.root.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // deleted meanwhile
+	}
+	if err == nil {
+		l.found = append(l.found, describe(name, fi))
+	}
+	return err
+}
+
+// names returns what is to be looked at in a folder, in the order of paths:
+// folders, whose names get a slash, sort as what is in them.
+func (l *lister) names(folder string) ([]string, error) {
+	f, err := l.dir.root.Open(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // pruned meanwhile
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	entries, err := f.ReadDir(-1)
+	var names []string
+	for _, e := range entries {
+		full := path.Join(folder, e.Name())
+		switch {
+		case !ValidPath(full):
+		case e.IsDir():
+			full += "/"
+			if (strings.HasPrefix(full, l.prefix) || strings.HasPrefix(l.prefix, full)) &&
+				(full > l.after || strings.HasPrefix(l.after, full)) {
+				names = append(names, e.Name()+"/")
+			}
+		case e.Type().IsRegular() && strings.HasPrefix(full, l.prefix) && full > l.after:
+			names = append(names, e.Name())
+		}
+	}
+	slices.Sort(names)
+	return names, err
+}

@@ -1,0 +1,324 @@
+package storage
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"net/url"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/wire"
+)
+
+// Options are all optional: the zero value of each field means its default, and
+// a nil *Options means all defaults.
+type Options struct {
+	// MaxSize is the most bytes of an upload. Default 32 MiB.
+	MaxSize int64
+
+	// Patience is how long a client may take for the next 16 KiB, sent or received.
+	// Default 10 s.
+	Patience time.Duration
+
+	// Logger gets the errors that clients only learn of as internal. Default:
+	// [slog.Default].
+	Logger *slog.Logger
+}
+
+// Handler serves browsers, by the last element of the path, so that it works
+// below any prefix; the SDK expects it at /api/storage/. The object is named by
+// the query, as in ?path=photos/1.png (see [ValidPath]).
+//
+//	POST   …/upload    stores the body: 201, or 200 if it replaced an object, with its Info as JSON
+//	DELETE …/delete    204
+//	GET    …/download  the object; ranges and If-None-Match work as usual
+//
+// The policy of rt is asked for each, for [realtime.Upload], [realtime.Delete]
+// and [realtime.Download] of the path. Mounted inside [realtime.Realtime.Attribute],
+// events carry the client that caused them.
+//
+// What was uploaded cannot run in the name of the site. Browsers get images (PNG,
+// JPEG, GIF, WebP, AVIF), audio, video (MP4, WebM) and plain text to show, and
+// everything else, HTML and SVG included, as an opaque file to save.
+//
+// Errors are answered as {"code","message","retry"}: 400 "bad_name" and
+// "bad_request", 401 and 403 as by [realtime.Realtime.Authorize], 404
+// "not_found", 405 "method", 408 "timeout", 413 "too_large", 415
+// "unsupported_type", 500 "internal", 503 "unavailable".
+func Handler(rt *realtime.Realtime, store *Store, opts *Options) http.Handler {
+	h := &handler{rt: rt, store: store}
+	if opts != nil {
+		h.opts = *opts
+	}
+	if h.opts.MaxSize <= 0 {
+		h.opts.MaxSize = 32 << 20
+	}
+	if h.opts.Patience <= 0 {
+		h.opts.Patience = 10 * time.Second
+	}
+	if h.opts.Logger == nil {
+		h.opts.Logger = slog.Default()
+	}
+	return h
+}
+
+type handler struct {
+	rt    *realtime.Realtime
+	store *Store
+	opts  Options
+}
+
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	var err error
+	switch path.Base(r.URL.Path) {
+	case "upload":
+		err = h.upload(w, r)
+	case "delete":
+		err = h.delete(w, r)
+	case "download":
+		err = h.download(w, r)
+	default:
+		err = refuse(http.StatusNotFound, "not_found", "there are only upload, delete and download here")
+	}
+	if err != nil {
+		realtime.WriteError(w, h.explain(r.Context(), err))
+	}
+}
+
+// explain turns errors of the store into what a client is told.
+func (h *handler) explain(ctx context.Context, err error) error {
+	var refused *realtime.RefusedError
+	switch {
+	case errors.As(err, &refused):
+		return refused
+	case errors.Is(err, ErrBadPath):
+		return refuse(http.StatusBadRequest, "bad_name", "nothing can be stored at this path")
+	case errors.Is(err, ErrNotFound):
+		return refuse(http.StatusNotFound, "not_found", "there is no object at this path")
+	case errors.Is(err, ErrUnannounced):
+		h.opts.Logger.ErrorContext(ctx, "storage: announcing", "error", err)
+		return later("done, but not announced: send it again")
+	case ctx.Err() != nil:
+		return later("try again later") // which nobody reads, unless it is a middleware that ended ctx
+	}
+	h.opts.Logger.ErrorContext(ctx, "storage: request", "error", err)
+	return err
+}
+
+func refuse(status int, code, format string, args ...any) error {
+	return &realtime.RefusedError{Status: status, Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+func later(message string) error {
+	return &realtime.RefusedError{Status: http.StatusServiceUnavailable, Code: "unavailable", Message: message, Retry: true}
+}
+
+// admit returns the path of the object a request is about, if its sender may do
+// that.
+func (h *handler) admit(w http.ResponseWriter, r *http.Request, verb realtime.Verb, methods ...string) (string, error) {
+	if !slices.Contains(methods, r.Method) {
+		allowed := strings.Join(methods, ", ")
+		w.Header().Set("Allow", allowed)
+		return "", refuse(http.StatusMethodNotAllowed, "method", "only %s is served here", allowed)
+	}
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return "", refuse(http.StatusBadRequest, "bad_request", "malformed query")
+	}
+	if len(query["path"]) != 1 {
+		return "", refuse(http.StatusBadRequest, "bad_request", "the query has to have one path")
+	}
+	name := query["path"][0]
+	if !ValidPath(name) {
+		return "", refuse(http.StatusBadRequest, "bad_name", "%s is no path of an object", wire.Quote(name))
+	}
+	_, err = h.rt.Authorize(r, realtime.Action{Verb: verb, Name: name})
+	return name, err
+}
+
+const maxType = 127 // bytes of a media type
+
+func (h *handler) upload(w http.ResponseWriter, r *http.Request) error {
+	body := &upload{
+		from: http.MaxBytesReader(w, r.Body, h.opts.MaxSize), max: h.opts.MaxSize,
+		rc: http.NewResponseController(w), patience: h.opts.Patience,
+	}
+	// From the start, since the server reads on to answer a refusal.
+	if err := body.wait(); err != nil {
+		h.opts.Logger.ErrorContext(r.Context(), "storage: a ResponseWriter hides SetReadDeadline; the middleware that wraps it "+
+			"needs an Unwrap method, or must not wrap this route", "type", fmt.Sprintf("%T", w), "error", err)
+		return refuse(http.StatusInternalServerError, "streaming_unsupported", "a middleware of the server does not support streaming")
+	}
+	name, err := h.admit(w, r, realtime.Upload, http.MethodPost)
+	if err != nil {
+		return err
+	}
+	typ, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || len(typ) > maxType {
+		typ = "" // what it is, Objects has to know
+	}
+	switch {
+	case strings.HasPrefix(typ, "multipart/"):
+		return refuse(http.StatusUnsupportedMediaType, "unsupported_type", "send the file itself as the body, not a form")
+	case r.Header.Get("Content-Encoding") != "":
+		return refuse(http.StatusUnsupportedMediaType, "unsupported_type", "send the file as it is, without Content-Encoding")
+	case r.ContentLength > h.opts.MaxSize:
+		return body.tooLarge()
+	}
+	info, created, err := h.store.Put(r.Context(), name, typ, body)
+	if body.err != nil {
+		return body.err // however the store says it
+	}
+	if err != nil {
+		return err
+	}
+	status := http.StatusOK
+	if created {
+		status = http.StatusCreated
+	}
+	return answer(w, status, info)
+}
+
+func answer(w http.ResponseWriter, status int, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(b, '\n')) // the client is gone, or has it
+	return nil
+}
+
+func (h *handler) delete(w http.ResponseWriter, r *http.Request) error {
+	name, err := h.admit(w, r, realtime.Delete, http.MethodDelete)
+	if err != nil {
+		return err
+	}
+	if err := h.store.Delete(r.Context(), name); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// policy of downloads: what a browser shows of them by themselves has no origin,
+// and loads nothing but itself.
+const sandbox = "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'"
+
+func (h *handler) download(w http.ResponseWriter, r *http.Request) error {
+	name, err := h.admit(w, r, realtime.Download, http.MethodGet, http.MethodHead)
+	if err != nil {
+		return err
+	}
+	content, info, err := h.store.Open(r.Context(), name)
+	if err != nil {
+		return err
+	}
+	defer content.Close()
+	typ, inline := shown(info.Type)
+	disposition := "attachment"
+	if inline {
+		disposition = "inline"
+	}
+	header := w.Header()
+	header.Set("Content-Type", typ)
+	header.Set("Content-Disposition", mime.FormatMediaType(disposition, map[string]string{"filename": path.Base(name)}))
+	header.Set("Content-Security-Policy", sandbox)
+	header.Set("Cross-Origin-Resource-Policy", "same-origin")
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Cache-Control", "private, no-cache") // kept, and asked for with the ETag: rights may change
+	header.Set("ETag", `"`+info.Version+`"`)
+	out := &paced{ResponseWriter: w, rc: http.NewResponseController(w), patience: h.opts.Patience}
+	defer out.end()
+	http.ServeContent(out, r, "", time.Time{}, content)
+	return nil
+}
+
+// pace is what a client must be able to send or take within Options.Patience.
+const pace = 16 << 10
+
+// upload is the body of a request, whose sender has to make progress and to stay
+// within the limit. It fails with what the sender is told.
+type upload struct {
+	from     io.Reader // a http.MaxBytesReader
+	max      int64
+	rc       *http.ResponseController
+	patience time.Duration
+	n        int64 // bytes since the deadline was set
+	err      error
+}
+
+// wait gives the sender time for the next bytes.
+func (u *upload) wait() error {
+	u.n = 0
+	return u.rc.SetReadDeadline(time.Now().Add(u.patience))
+}
+
+func (u *upload) Read(p []byte) (int, error) {
+	if u.err != nil {
+		return 0, u.err
+	}
+	n, err := u.from.Read(p)
+	u.n += int64(n)
+	var tooLarge *http.MaxBytesError
+	switch {
+	case err == nil && u.n >= pace:
+		u.err = u.wait()
+	case err == io.EOF:
+		// From here on the server watches for the end of the connection by reading.
+		_ = u.rc.SetReadDeadline(time.Time{})
+		return n, io.EOF
+	case errors.As(err, &tooLarge):
+		u.err = u.tooLarge()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		u.err = &realtime.RefusedError{
+			Status: http.StatusRequestTimeout, Code: "timeout", Message: "the file came too slowly, or not at all", Retry: true,
+		}
+	case err != nil:
+		u.err = refuse(http.StatusBadRequest, "bad_request", "the file did not come to its end")
+	}
+	return n, u.err
+}
+
+func (u *upload) tooLarge() error {
+	return refuse(http.StatusRequestEntityTooLarge, "too_large", "larger than %d bytes", u.max)
+}
+
+// paced is a ResponseWriter that gives a client up which takes nothing.
+type paced struct {
+	http.ResponseWriter
+	rc       *http.ResponseController
+	patience time.Duration
+}
+
+func (p *paced) Write(b []byte) (n int, err error) {
+	for len(b) > 0 && err == nil {
+		// Where it fails, the server's own deadline has to do.
+		_ = p.rc.SetWriteDeadline(time.Now().Add(p.patience))
+		var m int
+		m, err = p.ResponseWriter.Write(b[:min(len(b), pace)])
+		n, b = n+m, b[m:]
+	}
+	return n, err
+}
+
+// end takes the deadline back, which would outlast the request, after what is
+// left has been sent under it.
+func (p *paced) end() {
+	_ = p.rc.SetWriteDeadline(time.Now().Add(p.patience))
+	_ = p.rc.Flush()
+	_ = p.rc.SetWriteDeadline(time.Time{})
+}

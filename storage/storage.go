@@ -1,0 +1,188 @@
+// Package storage keeps files whose writes are events: who uploads, replaces or
+// deletes an object, from a browser or in Go, makes every page that shows it
+// know.
+//
+//	dir, err := storage.OpenDir("/var/lib/app/objects")
+//	…
+//	store := storage.New(rt, dir)
+//	mux.Handle("/api/storage/", storage.Handler(rt, store, nil))
+//
+// [Store] is what host code holds: each of its writes is announced, in the order
+// in which the object was written. Behind it stands [Objects], which is a local
+// directory ([Dir]) or whatever a host has. [Handler] serves browsers, as far as
+// the host's [realtime.Policy] allows.
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/announce"
+	"github.com/maravilla-realtime/realtime/internal/keylock"
+)
+
+// Errors that functions of this package return, all possibly wrapped.
+var (
+	// ErrNotFound: there is no object at the path.
+	ErrNotFound = errors.New("storage: not found")
+	// ErrBadPath: nothing can be stored at the path. See [ValidPath]; besides, an
+	// object and a folder cannot have one name, and [Dir] follows no links.
+	ErrBadPath = errors.New("storage: bad path")
+	// ErrUnannounced: the write is done, but whether those who watch were told is
+	// not known. Writing again announces again.
+	ErrUnannounced = errors.New("storage: stored, but not announced")
+)
+
+// Info describes an object.
+type Info struct {
+	Path string `json:"path"`
+	Size int64  `json:"size"` // bytes
+	// Type is the media type. It is a claim, of the uploader or of the path's
+	// extension: [Handler] shows what is harmless to show, whatever it says.
+	Type string `json:"type"`
+	// Version is opaque, at most 128 bytes of letters, digits and "._-", and another
+	// one whenever the content is.
+	Version string `json:"version"`
+}
+
+// Objects is where objects are kept. [Store] calls it with paths that are valid
+// (see [ValidPath]), and announces what it does. Its methods may be called
+// concurrently, also for the same path, may block until ctx ends, and return
+// errors of the file system or network as they are.
+type Objects interface {
+	// Put stores what body yields until [io.EOF], in place of the object at path if
+	// there is one; created says that there was none. Before body has returned
+	// io.EOF nothing of it can be seen, at once thereafter all of it: a reader gets
+	// the old object or the new one. If body returns another error, Put returns it,
+	// wrapped or not, and leaves nothing behind. The caller lets no two calls for
+	// one path be behind the end of their bodies at the same time. typ is the media
+	// type that the sender claims, "" for none. Put does not hold on to body.
+	// Errors: ErrBadPath, where the store cannot have an object of that name.
+	Put(ctx context.Context, path, typ string, body io.Reader) (info Info, created bool, err error)
+
+	// Delete removes an object. Errors: ErrNotFound.
+	Delete(ctx context.Context, path string) error
+
+	// Open returns an object to read. If the object is replaced or deleted meanwhile,
+	// its content stays what it was, or reading fails. The caller closes it. Errors:
+	// ErrNotFound.
+	Open(ctx context.Context, path string) (io.ReadSeekCloser, Info, error)
+
+	// List returns at most limit objects, which is positive, whose paths begin with
+	// prefix, ordered by path, as bytes. next is "" when there are no more, else an
+	// opaque cursor to go on from; cursor "" begins.
+	List(ctx context.Context, prefix, cursor string, limit int) (list []Info, next string, err error)
+}
+
+// Store announces what is written to [Objects]. Its methods may be called
+// concurrently. Writes that do not come through it are not announced.
+type Store struct {
+	events  realtime.Publisher
+	objects Objects
+	writing keylock.Locks
+}
+
+// New returns a store that announces through events, which is a
+// [realtime.Realtime] but in tests.
+func New(events realtime.Publisher, objects Objects) *Store {
+	return &Store{events: events, objects: objects}
+}
+
+// Put stores an object and announces it, as created where there was none at the
+// path, else as updated. It takes body to its end, which is not limited here.
+// Writers of one path do not wait for each other's bodies; the last to finish
+// wins. Errors: [ErrBadPath], [ErrUnannounced] with the Info, those of body, and
+// of [Objects].
+func (s *Store) Put(ctx context.Context, path, typ string, body io.Reader) (info Info, created bool, err error) {
+	if !ValidPath(path) {
+		return Info{}, false, ErrBadPath
+	}
+	end := &lockedEnd{body: body, lock: func() (func(), error) { return s.writing.Lock(ctx, path) }}
+	defer end.unlock()
+	info, created, err = s.objects.Put(ctx, path, typ, end)
+	if err != nil {
+		return Info{}, false, err
+	}
+	ev := realtime.ObjectUpdated(path)
+	if created {
+		ev = realtime.ObjectCreated(path)
+	}
+	return info, created, s.announce(ctx, ev.WithVersion(info.Version))
+}
+
+// Delete removes an object and announces that. Errors: [ErrBadPath],
+// [ErrNotFound], [ErrUnannounced], and those of [Objects].
+func (s *Store) Delete(ctx context.Context, path string) error {
+	if !ValidPath(path) {
+		return ErrBadPath
+	}
+	unlock, err := s.writing.Lock(ctx, path)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := s.objects.Delete(ctx, path); err != nil {
+		return err
+	}
+	return s.announce(ctx, realtime.ObjectDeleted(path))
+}
+
+// Open returns an object to read; see [Objects]. Errors also: [ErrBadPath].
+func (s *Store) Open(ctx context.Context, path string) (io.ReadSeekCloser, Info, error) {
+	if !ValidPath(path) {
+		return nil, Info{}, ErrBadPath
+	}
+	return s.objects.Open(ctx, path)
+}
+
+// maxList is the most objects of one call of List.
+const maxList = 1000
+
+// List returns objects whose paths begin with prefix; see [Objects]. It returns
+// 1,000 at most, also where limit is not positive.
+func (s *Store) List(ctx context.Context, prefix, cursor string, limit int) (list []Info, next string, err error) {
+	if limit <= 0 || limit > maxList {
+		limit = maxList
+	}
+	return s.objects.List(ctx, prefix, cursor, limit)
+}
+
+// announce emits the event of a write that is done.
+func (s *Store) announce(ctx context.Context, ev realtime.RenEvent) error {
+	if err := announce.Emit(ctx, s.events, ev, ""); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnannounced, err)
+	}
+	return nil
+}
+
+// lockedEnd is a body whose end can be reached by one writer of a path at a time.
+// What follows the end, in which the object becomes visible and is announced, is
+// thereby under the lock, and the body, which takes as long as its sender likes,
+// is not.
+type lockedEnd struct {
+	body   io.Reader
+	lock   func() (func(), error)
+	locked func()
+}
+
+func (e *lockedEnd) Read(p []byte) (int, error) {
+	n, err := e.body.Read(p)
+	if err != io.EOF || e.locked != nil {
+		return n, err
+	}
+	unlock, lockErr := e.lock()
+	if lockErr != nil {
+		return n, lockErr
+	}
+	e.locked = unlock
+	return n, io.EOF
+}
+
+func (e *lockedEnd) unlock() {
+	if e.locked != nil {
+		e.locked()
+	}
+}
