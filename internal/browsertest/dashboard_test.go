@@ -185,7 +185,7 @@ func TestDashboardScreenshot(t *testing.T) {
 // is seen by those who prefer dark colours, and on a phone.
 func pictures(p *Page, name string) {
 	p.t.Helper()
-	Until(p, `document.getAnimations().every((a) => a.playState === 'finished')`, true)
+	Until(p, `document.getAnimations().every((a) => a.playState === 'finished' || a.effect.getTiming().iterations === Infinity)`, true)
 	out := picture(p, name+".png")
 	if *update {
 		write(p.t, filepath.Join("..", "..", "docs", name+".png"), out)

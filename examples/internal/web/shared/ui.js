@@ -22,7 +22,7 @@ export async function send(method, path, body) {
 
 /**
  * Makes a function of one that reads data and shows it. Called while it reads, it reads once more, so that what is shown
- * in the end was read after the last call. `missed` tells whether the last one failed.
+ * in the end was read after the last call. `missed` tells whether the last one failed, `busy` whether one is under way.
  */
 export function rereading(read) {
   let asked = 0;
@@ -39,6 +39,7 @@ export function rereading(read) {
     return (running ??= run());
   };
   again.missed = false;
+  again.busy = () => !!running;
   return again;
 }
 
