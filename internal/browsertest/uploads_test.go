@@ -190,5 +190,4 @@ func TestUploadsScreenshot(t *testing.T) {
 	give(grace, paint("panorama.png", 90, 4<<20))
 	Until(ada, `document.querySelector('#under-way progress')?.value > 0.3`, true)
 	pictures(ada, "uploads")
-	Until(ada, pictureNames+`.includes('panorama.png')`, true)
 }
