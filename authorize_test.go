@@ -74,6 +74,7 @@ func TestAuthorize(t *testing.T) {
 			{"GET", "a", []string{"Sec-Fetch-Site", "cross-site"}, 200, "", "ada download a"}, // a link from elsewhere
 		} {
 			asked = nil
+			began := time.Now()
 			ask := get("/?path="+c.path, append([]string{"Authorization", "Bearer ada"}, c.header...)...)
 			for i := 0; i < len(c.header); i += 2 {
 				ask.header.Set(c.header[i], c.header[i+1])
@@ -95,6 +96,9 @@ func TestAuthorize(t *testing.T) {
 				if strings.Contains(f.Message, "secret") {
 					t.Errorf("%s %s tells %q", c.method, c.path, f.Message)
 				}
+			}
+			if took := time.Since(began); (took == 5*time.Second) != (c.path == "slow") {
+				t.Errorf("%s %s: answered after %v", c.method, c.path, took)
 			}
 			if got := strings.Join(asked, ", "); status != c.status || code != c.code || got != c.asked {
 				t.Errorf("%s %s %q: %d %s, asked %q; want %d %s, %q", c.method, c.path, c.header, status, code, got, c.status, c.code, c.asked)

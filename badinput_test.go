@@ -322,7 +322,13 @@ func TestBadGoCalls(t *testing.T) {
 		return func(rt *realtime.Realtime) error { return rt.Publish(ctx, channel, data, opts...) }
 	}
 	emit := func(ev realtime.RenEvent, opts ...realtime.EventOption) call {
-		return func(rt *realtime.Realtime) error { return rt.Emit(background, ev, opts...) }
+		return func(rt *realtime.Realtime) error {
+			err := rt.Emit(background, ev, opts...)
+			if bad := ev.Validate(); (bad != nil) != errors.Is(err, realtime.ErrBadEvent) && !errors.Is(err, realtime.ErrTooLarge) {
+				t.Errorf("%+v: Validate says %v, Emit says %v", ev, bad, err)
+			}
+			return err
+		}
 	}
 	custom := func(change func(*realtime.RenEvent)) call {
 		ev := realtime.RenEvent{Type: "x", Resource: "custom", Key: "k"}

@@ -47,6 +47,14 @@ func (s *selector) matches(ev *RenEvent) bool {
 		s.key.Match(ev.Key) && s.channel.Match(ev.Channel)
 }
 
+// Match reports whether an event matches. The error is [ErrBadPattern]. It
+// compiles the patterns each time: loops that see every event want
+// [Realtime.Events].
+func (m EventMatch) Match(ev RenEvent) (bool, error) {
+	sel, err := m.compile()
+	return err == nil && sel.matches(&ev), err
+}
+
 // ChannelMatch selects messages by their channel, a pattern, and by the "type"
 // that the published data, a JSON object, has at its top. Type is a pattern as
 // well; "" matches all messages, also those without a type. The type "presence"

@@ -284,6 +284,19 @@ func TestRetry(t *testing.T) {
 		time.Sleep(time.Minute)
 		c.want(t, "dead a 4 failure 4", "second kv.put a")
 	})
+	bubble(t, "of each handler anew", func(t *testing.T) {
+		c := &calls{}
+		h := start(t, open(), &realtime.Options{Handlers: realtime.GroupOptions{
+			Attempts:   3,
+			DeadLetter: func(_ context.Context, d realtime.DeadLetter) { c.add(fmt.Sprint(d.Err, " ", d.Delivery.Attempt)) },
+		}})
+		for _, name := range []string{"first", "second"} {
+			noError(t, h.OnKVChange(realtime.KVMatch{}, func(context.Context, realtime.RenEvent) error { return errors.New(name) }))
+		}
+		h.emit(realtime.KVPut("demo", "a"))
+		time.Sleep(time.Minute)
+		c.want(t, "first 3", "second 3")
+	})
 	bubble(t, "not of what succeeded", func(t *testing.T) {
 		h, c, f := start(t, open(), nil), &calls{}, &failing{n: 2}
 		noError(t,
@@ -536,6 +549,7 @@ type cluster struct{ backend.Backend }
 
 type nodeLink struct {
 	backend.Backend
+	lag chan struct{} // holds records up until it is closed; nil: none
 	cut atomic.Bool
 	end context.CancelFunc
 	ctx context.Context
@@ -572,7 +586,16 @@ func (l *nodeLink) Follow(ctx context.Context, after backend.Position, sink func
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(l.ctx, cancel)()
-	return l.Backend.Follow(ctx, after, sink)
+	return l.Backend.Follow(ctx, after, func(records []*backend.Record) {
+		if l.lag != nil {
+			select {
+			case <-l.lag:
+			case <-ctx.Done():
+				return
+			}
+		}
+		sink(records)
+	})
 }
 
 func (l *nodeLink) ClaimGroup(ctx context.Context, group, node string, ttl time.Duration) (backend.Progress, error) {
@@ -681,6 +704,39 @@ func TestGroups(t *testing.T) {
 			worker(w, "b", attempts)
 			w.want(w.T, "b 1", "attempt 2")
 		},
+		"an attempt that the end of its node interrupts does not count": func(w world) {
+			attempts := func(ctx context.Context, _ realtime.RenEvent) error {
+				d, _ := realtime.DeliveryOf(ctx)
+				w.add(fmt.Sprint("attempt ", d.Attempt))
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			a, _ := worker(w, "a", attempts)
+			a.emit(realtime.KVPut("demo", "1"))
+			w.want(w.T, "a 1", "attempt 1")
+			ctx, cancel := context.WithTimeout(w.Context(), time.Second)
+			defer cancel()
+			_ = a.Close(ctx)
+			worker(w, "b", attempts)
+			w.want(w.T, "b 1", "attempt 1")
+		},
+		"one that is behind in the log waits until it is not": func(w world) {
+			late := w.link()
+			late.lag = make(chan struct{})
+			b := start(w.T, open(), &realtime.Options{Backend: late, Handlers: realtime.GroupOptions{
+				Missed: func(e *realtime.ResetError) { w.add("missed " + e.Reason) },
+			}})
+			a, _ := worker(w, "a", nil)
+			a.emit(realtime.KVPut("demo", "1"))
+			w.want(w.T, "a 1")
+			noError(w.T, a.Close(w.Context()))
+			noError(w.T, b.Group("work", nil, func(g *realtime.Group) error { return g.OnKVChange(realtime.KVMatch{}, w.handler("b")) }))
+			b.emit(realtime.KVPut("demo", "2"))
+			time.Sleep(time.Minute)
+			w.want(w.T)
+			close(late.lag)
+			w.want(w.T, "b kv.put 2")
+		},
 		"a new group begins now, an old one where it was": func(w world) {
 			a, _ := worker(w, "a", nil)
 			a.emit(realtime.KVPut("demo", "1"))
@@ -709,22 +765,32 @@ func TestProgressIsCommittedLate(t *testing.T) {
 		c, cl := &calls{}, newCluster()
 		link := &noCommits{Backend: cl.Backend}
 		link.refuse.Store(true)
-		register := func(h *host) {
-			noError(t, h.Group("work", nil, func(g *realtime.Group) error { return g.OnKVChange(realtime.KVMatch{}, c.handler("h")) }))
+		register := func(h *host, stuck string) {
+			noError(t, h.Group("work", nil, func(g *realtime.Group) error {
+				return g.OnKVChange(realtime.KVMatch{}, func(ctx context.Context, ev realtime.RenEvent) error {
+					c.add(ev.Key)
+					if ev.Key == stuck {
+						<-ctx.Done()
+					}
+					return ctx.Err()
+				})
+			}))
 		}
 		a := start(t, open(), &realtime.Options{Backend: link})
-		register(a)
-		for _, key := range []string{"1", "2"} {
+		register(a, "0") // so that the floor stays before what is done
+		for _, key := range []string{"0", "1", "2"} {
 			a.emit(realtime.KVPut("demo", key))
 		}
-		c.wantSorted(t, "h kv.put 1", "h kv.put 2")
+		c.wantSorted(t, "0", "1", "2")
 		link.refuse.Store(false)
 		time.Sleep(4 * time.Second)
-		noError(t, a.Close(t.Context()))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_ = a.Close(ctx)
 		b := start(t, open(), &realtime.Options{Backend: &noCommits{Backend: cl.Backend}})
-		register(b)
+		register(b, "")
 		b.emit(realtime.KVPut("demo", "3"))
-		c.want(t, "h kv.put 3")
+		c.wantSorted(t, "0", "3")
 		if !strings.Contains(a.logs.String(), "cannot be committed") {
 			t.Error("the failures were not logged")
 		}
@@ -763,8 +829,11 @@ func TestHandlersMiss(t *testing.T) {
 		synctest.Wait()
 		for range 30 {
 			h.emit(realtime.KVPut("demo", "0"))
+			synctest.Wait()
 		}
-		synctest.Wait()
+		if n := realtime.Waiting(h.Realtime); n > 10 {
+			t.Errorf("%d events wait for their handlers", n)
+		}
 		close(release)
 		got := c.take()
 		slices.Sort(got)

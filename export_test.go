@@ -35,3 +35,11 @@ func NewIndex(n int) (*Index, error) {
 
 // Find returns how many patterns match.
 func (x *Index) Find(ev RenEvent) int { return len(x.find(&ev)) }
+
+// Waiting returns how many events wait for handlers of this process.
+func Waiting(rt *Realtime) int {
+	g := rt.groups.named[processGroup]
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.shift.tracker.Begun()
+}

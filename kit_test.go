@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"slices"
@@ -18,8 +17,8 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/maravilla-realtime/realtime"
-	"github.com/maravilla-realtime/realtime/internal/memnet"
 	"github.com/maravilla-realtime/realtime/internal/sse"
+	"github.com/maravilla-realtime/realtime/realtimetest"
 )
 
 const (
@@ -68,52 +67,35 @@ func withGrants(grants ...realtime.Grant) realtime.Policy {
 	return p
 }
 
-// logs is a log that tests can read.
-type logs struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
 // host is a server with a Realtime, reached over a network in memory.
 type host struct {
 	*realtime.Realtime
 	t        testing.TB
-	logs     *logs
-	handler  http.Handler
+	srv      *realtimetest.Server
+	logs     logs
+	handler  http.Handler // without Attribute
 	server   *http.Server
-	listener *memnet.Listener
+	listener *realtimetest.Network
 	http     *http.Client
 }
+
+// logs is what a host has logged.
+type logs struct{ srv *realtimetest.Server }
+
+func (l logs) String() string { return l.srv.Logs() }
 
 // prepare returns a host that does not serve yet.
 func prepare(t testing.TB, policy realtime.Policy, opts *realtime.Options) *host {
 	t.Helper()
-	var o realtime.Options
+	var o realtimetest.Options
 	if opts != nil {
-		o = *opts
+		o.Realtime = *opts
 	}
-	h := &host{t: t, logs: &logs{}, listener: memnet.Listen()}
-	o.Logger = slog.New(slog.NewTextHandler(h.logs, nil))
-	rt, err := realtime.New(policy, &o)
-	if err != nil {
-		t.Fatal(err)
+	srv := realtimetest.NewUnstarted(t, policy, &o)
+	return &host{
+		Realtime: srv.Realtime, t: t, srv: srv, logs: logs{srv}, handler: srv.Realtime.Handler(),
+		server: srv.Config, listener: srv.Net, http: srv.HTTPClient(),
 	}
-	h.Realtime, h.handler = rt, rt.Handler()
-	h.server = &http.Server{ErrorLog: slog.NewLogLogger(o.Logger.Handler(), slog.LevelError)}
-	h.http = &http.Client{Transport: &http.Transport{DialContext: h.listener.Dial, DisableCompression: true}}
-	return h
 }
 
 // start returns a host that serves until the test ends.
@@ -126,16 +108,7 @@ func start(t testing.TB, policy realtime.Policy, opts *realtime.Options) *host {
 
 func (h *host) serve() {
 	h.server.Handler = h.handler
-	var serving sync.WaitGroup
-	serving.Go(func() { _ = h.server.Serve(h.listener) })
-	h.t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		_ = h.Close(ctx) // its own test says how it ends
-		h.server.Close()
-		serving.Wait()
-		h.http.CloseIdleConnections()
-	})
+	h.srv.Start()
 }
 
 func (h *host) publish(channel string, data any, opts ...realtime.EventOption) {

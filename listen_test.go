@@ -375,3 +375,25 @@ func TestAttributeKeepsTheWriter(t *testing.T) {
 		}
 	})).ServeHTTP(rec, httptest.NewRequest("GET", "/", nil))
 }
+
+func TestEventMatch(t *testing.T) {
+	ev := realtime.KVPut("demo", "todo:1")
+	for _, c := range []struct {
+		match realtime.EventMatch
+		want  bool
+		err   error
+	}{
+		{realtime.EventMatch{}, true, nil},
+		{realtime.EventMatch{Resource: "kv", Type: "kv.*", Namespace: "demo", Key: "todo:*"}, true, nil},
+		{realtime.EventMatch{Resource: "db"}, false, nil},
+		{realtime.EventMatch{Type: "kv.delete"}, false, nil},
+		{realtime.EventMatch{Namespace: "other"}, false, nil},
+		{realtime.EventMatch{Key: "todo:2"}, false, nil},
+		{realtime.EventMatch{Channel: "room"}, false, nil},
+		{realtime.EventMatch{Key: "[a"}, false, realtime.ErrBadPattern},
+	} {
+		if got, err := c.match.Match(ev); got != c.want || !errors.Is(err, c.err) {
+			t.Errorf("%+v: %v, %v; want %v, %v", c.match, got, err, c.want, c.err)
+		}
+	}
+}

@@ -66,6 +66,7 @@ func newShift(ctx context.Context, g *Group, p backend.Progress, until time.Time
 	s := &shift{g: g, from: p.Floor, done: make(map[uint64]struct{}), failed: p.Failed}
 	if s.from == (backend.Position{}) {
 		s.from = g.start
+		s.unsent.Floor = s.from // where the group begins is progress, whoever goes on with it
 	}
 	for _, seq := range p.Done {
 		s.done[seq] = struct{}{}
@@ -286,13 +287,6 @@ func (s *shift) keep() {
 	renew := time.NewTicker(groupLease / 3)
 	defer renew.Stop()
 	for {
-		select {
-		case <-s.tracker.Worked():
-		case <-renew.C:
-			s.renew()
-		case <-s.ctx.Done():
-			return
-		}
 		ctx, cancel := context.WithTimeout(s.ctx, groupLease/3)
 		err := s.commit(ctx)
 		cancel()
@@ -303,6 +297,13 @@ func (s *shift) keep() {
 		default: // with the next renewal, if not before
 			s.g.rt.log.Error("realtime: the progress of a group of handlers cannot be committed; trying again",
 				"group", s.g.publicName(), "error", err)
+		}
+		select {
+		case <-s.tracker.Worked():
+		case <-renew.C:
+			s.renew()
+		case <-s.ctx.Done():
+			return
 		}
 	}
 }

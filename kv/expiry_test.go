@@ -53,6 +53,47 @@ func TestExpiry(t *testing.T) {
 		r.expect(t, "")
 	})
 
+	bubble(t, "no time is shorter than a millisecond", func(t *testing.T, s *kv.Store, r *recorder, _ *sick) {
+		put(t, s, "a", "1", kv.TTL(1))
+		holds(t, s, "a", "1")
+		pass(time.Millisecond)
+		r.expect(t, "put:a expired:a")
+	})
+
+	bubble(t, "what is put while the janitor looks expires in time", func(t *testing.T, s *kv.Store, r *recorder, engine *sick) {
+		put(t, s, "a", "1", kv.TTL(time.Second))
+		synctest.Wait() // the janitor knows, and looks when it is time
+		looking, looked := make(chan struct{}), make(chan struct{})
+		engine.afterExpiring(func() {
+			looking <- struct{}{}
+			<-looked
+		})
+		<-looking
+		put(t, s, "b", "1", kv.TTL(5*time.Second))
+		engine.afterExpiring(nil)
+		close(looked)
+		pass(5 * time.Second)
+		r.expect(t, "put:a put:b expired:a expired:b")
+	})
+
+	bubble(t, "what the janitor saw and is put anew does not expire", func(t *testing.T, s *kv.Store, r *recorder, engine *sick) {
+		put(t, s, "a", "1", kv.TTL(time.Second))
+		synctest.Wait() // the janitor knows, and looks when it is time
+		looking, looked := make(chan struct{}), make(chan struct{})
+		engine.afterExpiring(func() {
+			looking <- struct{}{}
+			<-looked
+		})
+		<-looking
+		put(t, s, "a", "2")
+		r.expect(t, "put:a expired:a put:a")
+		engine.afterExpiring(nil)
+		close(looked)
+		pass(time.Hour)
+		r.expect(t, "")
+		holds(t, s, "a", "2")
+	})
+
 	bubble(t, "many expire, in the order of time", func(t *testing.T, s *kv.Store, r *recorder, _ *sick) {
 		put(t, s, "stays", "x")
 		var want []string
@@ -202,5 +243,14 @@ func TestRestart(t *testing.T) {
 		}
 		pass(3 * time.Hour)
 		r.expect(t, "put:b")
+
+		// By a clock that was ahead of ours.
+		ahead := kv.Entry{Namespace: "demo", Key: "c", Version: "1zzzzzzzzzz"}
+		if err := engine.Put(t.Context(), ahead); err != nil {
+			t.Fatal(err)
+		}
+		if v := put(t, after, "c", "2"); v <= ahead.Version {
+			t.Errorf("version %q after %q", v, ahead.Version)
+		}
 	})
 }

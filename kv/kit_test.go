@@ -116,8 +116,15 @@ func holds(t testing.TB, s *kv.Store, key, want string) {
 type sick struct {
 	kv.Engine
 
-	mu   sync.Mutex
-	fail map[string]error // by method
+	mu    sync.Mutex
+	fail  map[string]error // by method
+	after func()           // before Expiring returns
+}
+
+func (s *sick) afterExpiring(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.after = f
 }
 
 func (s *sick) failWith(method string, err error) {
@@ -167,7 +174,14 @@ func (s *sick) Expiring(ctx context.Context, limit int) ([]kv.Entry, error) {
 	if err := s.err("Expiring"); err != nil {
 		return nil, err
 	}
-	return s.Engine.Expiring(ctx, limit)
+	list, err := s.Engine.Expiring(ctx, limit)
+	s.mu.Lock()
+	after := s.after
+	s.mu.Unlock()
+	if after != nil {
+		after()
+	}
+	return list, err
 }
 
 // ascending fails unless the versions of each key grow from event to event.

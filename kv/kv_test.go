@@ -18,38 +18,41 @@ import (
 	"github.com/maravilla-realtime/realtime/kv"
 )
 
+// All at one moment, at which versions grow all the same.
 func TestWritesAreEvents(t *testing.T) {
-	s, r := open(t, nil)
-	ctx := t.Context()
-	v1 := put(t, s, "a", "1")
-	v2 := put(t, s, "a", "2")
-	if e, err := s.Get(ctx, "demo", "a"); err != nil || string(e.Value) != "2" || e.Version != v2 || !e.Expires.IsZero() {
-		t.Errorf("got %+v, %v", e, err)
-	}
-	if err := s.Delete(ctx, "demo", "a"); err != nil {
-		t.Error(err)
-	}
-	if err := s.Delete(ctx, "demo", "a"); err != nil {
-		t.Error(err)
-	}
-	holds(t, s, "a", "")
-	v3 := put(t, s, "a", "3")
-
-	events := r.take()
-	if len(events) != 4 {
-		t.Fatalf("%d events", len(events))
-	}
-	for i, want := range []realtime.RenEvent{
-		realtime.KVPut("demo", "a").WithVersion(v1),
-		realtime.KVPut("demo", "a").WithVersion(v2),
-		realtime.KVDelete("demo", "a").WithVersion(events[2].Version),
-		realtime.KVPut("demo", "a").WithVersion(v3),
-	} {
-		if got := events[i]; got.Type != want.Type || got.Namespace != want.Namespace || got.Key != want.Key || got.Version != want.Version {
-			t.Errorf("event %d is %+v, want %+v", i, got, want)
+	synctest.Test(t, func(t *testing.T) {
+		s, r := open(t, nil)
+		ctx := t.Context()
+		v1 := put(t, s, "a", "1")
+		v2 := put(t, s, "a", "2")
+		if e, err := s.Get(ctx, "demo", "a"); err != nil || string(e.Value) != "2" || e.Version != v2 || !e.Expires.IsZero() {
+			t.Errorf("got %+v, %v", e, err)
 		}
-	}
-	ascending(t, events)
+		if err := s.Delete(ctx, "demo", "a"); err != nil {
+			t.Error(err)
+		}
+		if err := s.Delete(ctx, "demo", "a"); err != nil {
+			t.Error(err)
+		}
+		holds(t, s, "a", "")
+		v3 := put(t, s, "a", "3")
+
+		events := r.take()
+		if len(events) != 4 {
+			t.Fatalf("%d events", len(events))
+		}
+		for i, want := range []realtime.RenEvent{
+			realtime.KVPut("demo", "a").WithVersion(v1),
+			realtime.KVPut("demo", "a").WithVersion(v2),
+			realtime.KVDelete("demo", "a").WithVersion(events[2].Version),
+			realtime.KVPut("demo", "a").WithVersion(v3),
+		} {
+			if got := events[i]; got.Type != want.Type || got.Namespace != want.Namespace || got.Key != want.Key || got.Version != want.Version {
+				t.Errorf("event %d is %+v, want %+v", i, got, want)
+			}
+		}
+		ascending(t, events)
+	})
 }
 
 func TestValuesAreTheCallers(t *testing.T) {

@@ -5,14 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/maravilla-realtime/realtime/storage"
@@ -134,7 +137,7 @@ func TestFoldersVanish(t *testing.T) {
 	var wg sync.WaitGroup
 	for w := range 8 {
 		wg.Go(func() {
-			for range 50 {
+			for range 15 {
 				path := fmt.Sprintf("a/b/%d", w)
 				if _, _, err := dir.Put(context.Background(), path, "", strings.NewReader("x")); err != nil {
 					t.Error(err)
@@ -253,6 +256,22 @@ func FuzzPath(f *testing.F) {
 		}
 		if after := files(t, base); after != before {
 			t.Fatalf("%q: there are %s", name, after)
+		}
+	})
+}
+
+// A valid path is one that every package for paths leaves as it is.
+func FuzzValidPath(f *testing.F) {
+	for _, name := range []string{"a/b.png", "../x", "a//b", "./a", "a/./b", `a\b`, "C:x", "nul.txt", "COM¹", "a\x00", "\xff", ".tmp", "a ", "a/"} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		if !storage.ValidPath(name) {
+			return
+		}
+		if path.Clean(name) != name || !filepath.IsLocal(name) || !fs.ValidPath(name) || strings.ContainsAny(name, "\\:\x00\n") ||
+			!utf8.ValidString(name) || len(name) > storage.MaxPath || strings.HasPrefix(name, ".") || strings.Contains(name, "/.") {
+			t.Errorf("%q is taken for valid", name)
 		}
 	})
 }

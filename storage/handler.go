@@ -242,7 +242,6 @@ func (h *handler) download(w http.ResponseWriter, r *http.Request) error {
 	header.Set("Cache-Control", "private, no-cache") // kept, and asked for with the ETag: rights may change
 	header.Set("ETag", `"`+info.Version+`"`)
 	out := &paced{ResponseWriter: w, rc: http.NewResponseController(w), patience: h.opts.Patience}
-	defer out.end()
 	http.ServeContent(out, r, "", time.Time{}, content)
 	return nil
 }
@@ -277,9 +276,7 @@ func (u *upload) Read(p []byte) (int, error) {
 	switch {
 	case err == nil && u.n >= pace:
 		u.err = u.wait()
-	case err == io.EOF:
-		// From here on the server watches for the end of the connection by reading.
-		_ = u.rc.SetReadDeadline(time.Time{})
+	case err == io.EOF: // the server takes the deadline back by itself
 		return n, io.EOF
 	case errors.As(err, &tooLarge):
 		u.err = u.tooLarge()
@@ -297,7 +294,8 @@ func (u *upload) tooLarge() error {
 	return refuse(http.StatusRequestEntityTooLarge, "too_large", "larger than %d bytes", u.max)
 }
 
-// paced is a ResponseWriter that gives a client up which takes nothing.
+// paced is a ResponseWriter that gives a client up which takes nothing. The
+// server takes the deadline back after the request.
 type paced struct {
 	http.ResponseWriter
 	rc       *http.ResponseController
@@ -313,12 +311,4 @@ func (p *paced) Write(b []byte) (n int, err error) {
 		n, b = n+m, b[m:]
 	}
 	return n, err
-}
-
-// end takes the deadline back, which would outlast the request, after what is
-// left has been sent under it.
-func (p *paced) end() {
-	_ = p.rc.SetWriteDeadline(time.Now().Add(p.patience))
-	_ = p.rc.Flush()
-	_ = p.rc.SetWriteDeadline(time.Time{})
 }

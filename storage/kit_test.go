@@ -233,6 +233,14 @@ func (s *site) dial(begin string) net.Conn {
 	return conn
 }
 
+// overHTTP makes the client speak only that version.
+func (s *site) overHTTP(version string) {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(version == "HTTP/1.1")
+	protocols.SetUnencryptedHTTP2(version == "HTTP/2.0")
+	s.client.Transport.(*http.Transport).Protocols = protocols
+}
+
 func bubble(t *testing.T, name string, f func(t *testing.T)) {
 	t.Helper()
 	t.Run(name, func(t *testing.T) { synctest.Test(t, f) })

@@ -144,13 +144,13 @@ func namesAreKeptApart(ctx context.Context, engine kv.Engine) error {
 }
 
 func slicesAreNotShared(ctx context.Context, engine kv.Engine) error {
-	value := []byte("value")
+	value := bytes.Repeat([]byte("value"), 10_000) // too large to be copied for other reasons
 	e := kv.Entry{Namespace: "demo", Key: "key", Value: value, Version: "1"}
 	if err := put(ctx, engine, e); err != nil {
 		return err
 	}
+	e.Value = bytes.Clone(value)
 	value[0] = 'X'
-	e.Value = []byte("value")
 	for range 2 {
 		got, err := engine.Get(ctx, "demo", "key")
 		if err == nil {
@@ -207,7 +207,7 @@ func listIsInOrder(ctx context.Context, engine kv.Engine) error {
 			return fmt.Errorf("prefix %q: listed %q, want %q", c.prefix, got, c.want)
 		}
 		if err := holds(ctx, engine, list...); err != nil {
-			return fmt.Errorf("List and Get disagree: %w", err)
+			return fmt.Errorf("it was listed, but %w", err)
 		}
 	}
 	return nil
@@ -255,7 +255,7 @@ func queue(ctx context.Context, engine kv.Engine, limit int) (string, error) {
 		}
 		e.Value = full.Value // which it may leave out
 		if err := same(e, full); err != nil {
-			return "", fmt.Errorf("Expiring and Get disagree: %w", err)
+			return "", fmt.Errorf("it was said to expire, but %w", err)
 		}
 	}
 	return keys(list), nil

@@ -1,0 +1,108 @@
+package client_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"log/slog"
+	"net/http/httptest"
+
+	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/client"
+)
+
+// serve stands for a server somewhere else.
+func serve() (rt *realtime.Realtime, url string, stop func()) {
+	rt, err := realtime.New(realtime.AllowAll(), &realtime.Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		log.Fatal(err)
+	}
+	server := httptest.NewServer(rt.Handler())
+	return rt, server.URL, func() {
+		_ = rt.Close(context.Background())
+		server.Close()
+	}
+}
+
+// A loop over what is written, that a program after this one goes on with.
+func ExampleRen() {
+	ctx := context.Background()
+	server, url, stop := serve()
+	defer stop()
+
+	start := server.Cursor() // from where the cursor of a process before was kept
+	_ = server.Emit(ctx, realtime.KVPut("demo", "todo:1"))
+	_ = server.Emit(ctx, realtime.KVDelete("demo", "todo:1"))
+
+	ren := client.NewRen(url+"/api/maravilla/ren", &client.RenOptions{Subscriptions: []string{"kv"}, Since: start})
+	for ev, err := range ren.Events(ctx) {
+		if err != nil {
+			log.Fatal(err) // or a *realtime.ResetError: read the data again, and go on
+		}
+		fmt.Println(ev.Type, ev.Key)
+		if ev.Type == "kv.delete" {
+			break
+		}
+	}
+	fmt.Println(ren.Cursor() == server.Cursor())
+	// Output:
+	// kv.put todo:1
+	// kv.delete todo:1
+	// true
+}
+
+// A subscription begins with the call, so that what is published behind it
+// arrives.
+func ExampleRealtime() {
+	ctx := context.Background()
+	_, url, stop := serve()
+	defer stop()
+
+	rt := client.NewRealtime(url+"/api/maravilla/realtime", nil)
+	rt.Connect()
+	defer rt.Close()
+
+	messages := rt.Subscribe(ctx, "room:42")
+	if err := rt.Publish(ctx, "room:42", map[string]string{"text": "hello"}); err != nil {
+		log.Fatal(err)
+	}
+	for msg, err := range messages {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(string(msg.Data), msg.From == rt.Tag())
+		break
+	}
+	// Output: {"text":"hello"} true
+}
+
+// Who is there, and who comes.
+func ExamplePresence() {
+	ctx := context.Background()
+	server, url, stop := serve()
+	defer stop()
+
+	rt := client.NewRealtime(url+"/api/maravilla/realtime", nil)
+	rt.Connect()
+	defer rt.Close()
+
+	room := rt.Presence("room:42")
+	if err := room.Join(ctx, "ada", map[string]string{"name": "Ada"}); err != nil {
+		log.Fatal(err)
+	}
+	for change, err := range room.Events(ctx) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(change.Type, change.Member.UserID, string(change.Member.Metadata))
+		switch change.Member.UserID {
+		case "ada":
+			_ = server.Presence().Join(ctx, "room:42", "bob", nil)
+		case "bob":
+			return
+		}
+	}
+	// Output:
+	// join ada {"name":"Ada"}
+	// join bob
+}

@@ -1,0 +1,78 @@
+package client
+
+import (
+	"encoding/json"
+
+	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/queue"
+)
+
+// Message is what somebody published to a channel.
+type Message struct {
+	Channel   string
+	Data      json.RawMessage
+	From      string // tag of the client that published, "" for a server; see [Realtime.Tag]
+	UserID    string // the publisher, "" for an anonymous one
+	UnixMilli int64
+	Cursor    realtime.Cursor // the place behind it
+}
+
+const (
+	maxWaiting      = 1024 // messages that a loop may be behind
+	maxWaitingBytes = maxEvent
+)
+
+// feed is what one loop over messages has not read yet. The client's lock guards
+// it.
+type feed struct {
+	items queue.Queue[item]
+	bytes int
+	wake  chan struct{} // holds one
+	err   error         // how it ended, behind the items
+	used  bool          // a loop has begun
+}
+
+// item is a message, or, where reset is set, that some were missed.
+type item struct {
+	msg   Message
+	reset string
+}
+
+func newFeed() *feed { return &feed{wake: make(chan struct{}, 1)} }
+
+// push adds an item. A loop that is too far behind is told so instead of what it
+// has not read, and goes on from here: it neither holds up the others nor fills
+// the memory.
+func (f *feed) push(it item) {
+	size := len(it.msg.Data)
+	if n := f.items.Len(); n >= maxWaiting || n > 0 && f.bytes+size > maxWaitingBytes {
+		f.items, f.bytes = queue.Queue[item]{}, 0
+		f.items.Push(item{reset: "evicted"})
+	}
+	f.items.Push(it)
+	f.bytes += size
+	kick(f.wake)
+}
+
+func (f *feed) pop() (it item, ok bool) {
+	if f.items.Len() == 0 {
+		return item{}, false
+	}
+	it = f.items.Pop()
+	f.bytes -= len(it.msg.Data)
+	return it, true
+}
+
+func (f *feed) end(err error) {
+	if f.err == nil {
+		f.err = err
+	}
+	kick(f.wake)
+}
+
+func kick(wake chan struct{}) {
+	select {
+	case wake <- struct{}{}:
+	default: // it will find this as well
+	}
+}

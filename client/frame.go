@@ -1,0 +1,65 @@
+package client
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/maravilla-realtime/realtime"
+)
+
+// frame is anything a server sends on a WebSocket: docs/protocol.md.
+type frame struct {
+	Event    string            `json:"event"`
+	Ref      int64             `json:"ref"` // ours begin with 1
+	Channel  string            `json:"channel"`
+	State    string            `json:"state"`
+	Reason   string            `json:"reason"`
+	Cursor   string            `json:"cursor"`
+	ID       string            `json:"id"`
+	Data     json.RawMessage   `json:"data"`
+	From     string            `json:"from"`
+	UserID   string            `json:"userId"`
+	TS       int64             `json:"ts"`
+	Metadata json.RawMessage   `json:"metadata"`
+	Members  []realtime.Member `json:"members"`
+	Limits   *limits           `json:"limits"`
+	Code     string            `json:"code"`
+	Message  string            `json:"message"`
+	Retry    bool              `json:"retry"`
+	RetryMs  int64             `json:"retryMs"`
+}
+
+// limits are how fast and how large a server lets a client speak.
+type limits struct {
+	Message int `json:"message"`
+	Rate    int `json:"rate"`
+	Burst   int `json:"burst"`
+}
+
+func decodeFrame(line []byte) (frame, error) {
+	var f frame
+	if err := json.Unmarshal(line, &f); err != nil {
+		return frame{}, fmt.Errorf("%w: %w", errUnreadable, err)
+	}
+	if f.Event == "" {
+		return frame{}, fmt.Errorf("%w: a frame without event", errUnreadable)
+	}
+	return f, nil
+}
+
+// refusal is the error of an error frame.
+func (f *frame) refusal() *Error { return &Error{Code: f.Code, Message: f.Message, Retry: f.Retry} }
+
+// op is what a client sends.
+type op struct {
+	Op       string          `json:"op"`
+	Ref      int64           `json:"ref,omitempty"`
+	CID      string          `json:"cid,omitempty"`
+	Channel  string          `json:"channel,omitempty"`
+	Since    string          `json:"since,omitempty"`
+	Presence bool            `json:"presence,omitempty"`
+	UserID   string          `json:"userId,omitempty"`
+	Metadata json.RawMessage `json:"metadata,omitempty"`
+	Data     json.RawMessage `json:"data,omitempty"`
+	ID       string          `json:"id,omitempty"`
+}

@@ -1,0 +1,149 @@
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/wire"
+)
+
+// RealtimeOptions are all optional; a nil *RealtimeOptions means all defaults.
+type RealtimeOptions struct {
+	// ClientID is 16 to 64 characters of [A-Za-z0-9._-], kept secret from others:
+	// the server counts what comes with it as this client's. Default: random.
+	ClientID string
+	// Token gives a bearer token. It is called for each attempt to connect, and its
+	// context ends with the attempt. Where it fails, the client tries again later.
+	Token func(context.Context) (string, error)
+	// HTTPClient does the requests; its Timeout is not used, as streams last.
+	// Default: [http.DefaultClient].
+	HTTPClient *http.Client
+	// Header is sent with each request.
+	Header http.Header
+	// MaxBackoff bounds the random wait between attempts. Default 15 s.
+	MaxBackoff time.Duration
+	// Logger gets what happens to connections, at debug level, and warnings.
+	// Default: [slog.Default].
+	Logger *slog.Logger
+	// OnState is called with each change of state, one after the other. The client
+	// waits for it; it must not call Close.
+	OnState func(State)
+}
+
+// RenOptions are all optional; a nil *RenOptions means all defaults.
+type RenOptions struct {
+	// Subscriptions are the resource domains to be told about, e.g. "kv" and "db".
+	// Default: all that are granted.
+	Subscriptions []string
+	// Since is where to begin, from [Ren.Cursor] of a process before or from
+	// [Transport.TakeCursor]. Default: with what comes next.
+	Since realtime.Cursor
+
+	// As in [RealtimeOptions].
+	ClientID   string
+	Token      func(context.Context) (string, error)
+	HTTPClient *http.Client
+	Header     http.Header
+	MaxBackoff time.Duration
+	Logger     *slog.Logger
+	OnState    func(State)
+}
+
+func (o *RenOptions) common() *RealtimeOptions {
+	return &RealtimeOptions{
+		ClientID: o.ClientID, Token: o.Token, HTTPClient: o.HTTPClient, Header: o.Header,
+		MaxBackoff: o.MaxBackoff, Logger: o.Logger, OnState: o.OnState,
+	}
+}
+
+// settings are the options with their defaults.
+type settings struct {
+	url    *url.URL
+	err    error // what is wrong with them; nothing works then
+	client string
+	token  func(context.Context) (string, error)
+	http   http.Client
+	header http.Header
+	max    time.Duration
+	log    *slog.Logger
+	tell   func(State)
+	state  State // told last; the owner's
+}
+
+// newSettings takes the schemes an address may have.
+func newSettings(address string, o *RealtimeOptions, schemes ...string) settings {
+	if o == nil {
+		o = &RealtimeOptions{}
+	}
+	s := settings{client: o.ClientID, token: o.Token, header: o.Header, max: o.MaxBackoff, log: o.Logger, tell: o.OnState}
+	if s.client == "" {
+		s.client = rand.Text()
+	}
+	if s.max <= 0 {
+		s.max = 15 * time.Second
+	}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	if o.HTTPClient != nil {
+		s.http = *o.HTTPClient
+		s.http.Timeout = 0
+	}
+	if !wire.ValidClientID(s.client) {
+		s.err = realtime.ErrBadClientID
+	}
+	u, err := url.Parse(address)
+	switch {
+	case err != nil:
+		s.err = fmt.Errorf("client: %w", err)
+	case u.Host == "", !slices.Contains(schemes, u.Scheme):
+		s.err = fmt.Errorf("client: %q is no absolute URL of %s", address, strings.Join(schemes, ", "))
+	}
+	s.url = u
+	return s
+}
+
+func (s *settings) keeper() keeper {
+	k := keeper{max: s.max, chances: 1} // what a proxy or a cookie jar adds may have been renewed
+	if s.token != nil {
+		k.chances = 2
+	}
+	return k
+}
+
+func (s *settings) become(state State) {
+	if s.state == state {
+		return
+	}
+	s.state = state
+	if s.tell != nil {
+		s.tell(state)
+	}
+}
+
+// headers returns what is sent with an attempt.
+func (s *settings) headers(ctx context.Context) (http.Header, error) {
+	h := s.header.Clone()
+	if h == nil {
+		h = http.Header{}
+	}
+	if s.token == nil {
+		return h, nil
+	}
+	token, err := s.token(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("client: token: %w", err)
+	}
+	if token != "" {
+		h.Set("Authorization", "Bearer "+token)
+	}
+	return h, nil
+}

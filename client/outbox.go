@@ -1,0 +1,165 @@
+package client
+
+import (
+	"encoding/json"
+	"fmt"
+	mathrand "math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/maravilla-realtime/realtime"
+	"golang.org/x/time/rate"
+)
+
+// call is an operation that waits for its answer.
+type call struct {
+	op   op
+	keep bool                          // outlives the connection, and is sent again on the next
+	sent bool                          // at least once, on whatever connection
+	done func(answer frame, err error) // called once, with the client locked
+}
+
+// outbox holds the calls in order. It speaks no faster than the server has said,
+// so that what is sent is not refused. The client's lock guards it.
+type outbox struct {
+	calls   []*call
+	wake    chan struct{} // holds one: there is something to send
+	open    bool
+	limits  limits
+	limiter *rate.Limiter
+	pause   time.Time // nothing is sent before
+	ref     int64
+	held    func(*call) bool // whether a call has to wait for others
+}
+
+// kept returns how many calls are there that outlive connections.
+func (o *outbox) kept() (n int) {
+	for _, c := range o.calls {
+		if c.keep {
+			n++
+		}
+	}
+	return n
+}
+
+func (o *outbox) add(c *call) {
+	o.calls = append(o.calls, c)
+	kick(o.wake)
+}
+
+// begin opens the outbox on a new connection. What first adds goes before what
+// the connection before has left.
+func (o *outbox) begin(l limits, first func()) {
+	// A little less than allowed, since the network can push together what was
+	// sent apart.
+	o.limits = l
+	o.limiter = rate.NewLimiter(rate.Limit(max(0.9*float64(l.Rate), 0.1)), max(l.Burst*8/10, 1))
+	o.pause, o.ref, o.open = time.Time{}, 0, true
+	left := o.calls
+	o.calls = nil
+	first()
+	o.calls = append(o.calls, left...)
+	kick(o.wake)
+}
+
+// cut closes the outbox: the connection is gone.
+func (o *outbox) cut() {
+	o.open = false
+	o.calls = slices.DeleteFunc(o.calls, func(c *call) bool { return !c.keep })
+	for _, c := range o.calls {
+		c.op.Ref = 0
+	}
+}
+
+// next returns the next frame to send, or how long to wait, 0 for until there is
+// one.
+func (o *outbox) next() (text []byte, wait time.Duration) {
+	for o.open {
+		i := slices.IndexFunc(o.calls, func(c *call) bool { return c.op.Ref == 0 && !o.held(c) })
+		if i < 0 {
+			return nil, 0
+		}
+		if wait := time.Until(o.pause); wait > 0 {
+			return nil, wait
+		}
+		turn := o.limiter.Reserve()
+		if wait := turn.Delay(); wait > 0 {
+			turn.Cancel()
+			return nil, wait
+		}
+		if text := o.put(o.calls[i]); text != nil {
+			return text, 0
+		}
+	}
+	return nil, 0
+}
+
+// put numbers and encodes a call, or refuses it: a server closes the connection
+// over a frame that is too large, and would do so each time it is sent.
+func (o *outbox) put(c *call) []byte {
+	c.op.Ref = o.ref + 1
+	text, err := json.Marshal(&c.op)
+	switch {
+	case err != nil: // not reached: it was JSON when it came
+		o.settle(c, frame{}, err)
+	case o.limits.Message > 0 && len(text) > o.limits.Message:
+		o.settle(c, frame{}, &Error{Code: "too_large", Message: fmt.Sprintf("larger than %d bytes", o.limits.Message)})
+	default:
+		o.ref, c.sent = c.op.Ref, true
+		return text
+	}
+	return nil
+}
+
+// answer takes an answer; false where nobody waits for it.
+func (o *outbox) answer(f frame) bool {
+	i := slices.IndexFunc(o.calls, func(c *call) bool { return c.op.Ref != 0 && c.op.Ref == f.Ref })
+	if i < 0 {
+		return false
+	}
+	c := o.calls[i]
+	switch {
+	case f.Event != "error":
+		o.settle(c, f, nil)
+	case f.Code == "rate_limited", f.Retry && !c.keep:
+		// It is sent again, and nothing before it, in a second or two.
+		c.op.Ref = 0
+		o.pause = time.Now().Add(time.Second + mathrand.N(time.Second))
+		kick(o.wake)
+	default:
+		o.settle(c, f, f.refusal())
+	}
+	return true
+}
+
+// fail refuses all that waits.
+func (o *outbox) fail(err error) {
+	for _, c := range slices.Clone(o.calls) {
+		o.settle(c, frame{}, c.unanswered(err))
+	}
+}
+
+// unanswered is err, and says where the server has perhaps done what it never
+// answered.
+func (c *call) unanswered(err error) error {
+	if c.sent {
+		return fmt.Errorf("client: %s: %w: %w", c.op.Op, realtime.ErrUnknown, err)
+	}
+	return err
+}
+
+func (o *outbox) settle(c *call, f frame, err error) {
+	if o.remove(c) {
+		c.done(f, err)
+	}
+}
+
+// remove reports whether the call was there.
+func (o *outbox) remove(c *call) bool {
+	i := slices.Index(o.calls, c)
+	if i < 0 {
+		return false
+	}
+	o.calls = slices.Delete(o.calls, i, i+1)
+	return true
+}

@@ -1,0 +1,204 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"slices"
+
+	"github.com/maravilla-realtime/realtime"
+)
+
+// Presence is who is present in one channel, and whether this client is. It costs
+// nothing until used; all handles of a channel are one.
+type Presence struct {
+	client  *Realtime
+	channel string
+}
+
+// Presence returns the presence of a channel.
+func (r *Realtime) Presence(channel string) *Presence { return &Presence{r, channel} }
+
+// Join makes a user present, on this connection and those that follow it, until
+// [Presence.Leave] or [Realtime.Close]. The user id may be "" where the server
+// knows who the client is. The metadata is what others are shown, at most 1 KiB
+// of JSON by default; nil is none. A client is present in a channel as one user:
+// joining as another is leaving as the one before.
+//
+// It returns nil when the server has agreed, or the call was overtaken by
+// another. On an error, ctx's among them, it is as it was before the call.
+func (p *Presence) Join(ctx context.Context, userID string, metadata any) error {
+	raw, err := encode(metadata)
+	if err != nil {
+		return fmt.Errorf("client: join: %w", err)
+	}
+	return p.intend(ctx, func(intent) (intent, error) {
+		return intent{present: true, user: userID, metadata: raw}, nil
+	})
+}
+
+// Update changes what others are shown. It returns as [Presence.Join], and an
+// [*Error] with the code "not_joined" where the client is not present.
+func (p *Presence) Update(ctx context.Context, metadata any) error {
+	raw, err := encode(metadata)
+	if err != nil {
+		return fmt.Errorf("client: update: %w", err)
+	}
+	return p.intend(ctx, func(now intent) (intent, error) {
+		if !now.present {
+			return now, &Error{Code: "not_joined", Message: "join comes before update"}
+		}
+		now.metadata = raw
+		return now, nil
+	})
+}
+
+// Leave ends the presence, also where ctx ends before the server has answered.
+// Where there is none, or no connection, there is nothing to do.
+func (p *Presence) Leave(ctx context.Context) error {
+	err := p.intend(ctx, func(intent) (intent, error) { return intent{}, nil })
+	if err == realtime.ErrClosed {
+		return nil
+	}
+	return err
+}
+
+func encode(metadata any) (json.RawMessage, error) {
+	if metadata == nil {
+		return nil, nil
+	}
+	return json.Marshal(metadata)
+}
+
+// intend replaces the intent of the channel, and waits until the server has
+// agreed.
+func (p *Presence) intend(ctx context.Context, replace func(intent) (intent, error)) error {
+	r := p.client
+	m, wait, err := r.replaceIntent(p.channel, replace)
+	if err != nil {
+		return err
+	}
+	select {
+	case err := <-wait.done:
+		return err
+	case <-ctx.Done():
+		return r.withdraw(m, wait, ctx.Err())
+	}
+}
+
+func (r *Realtime) replaceIntent(channel string, replace func(intent) (intent, error)) (*room, waiter, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended != nil {
+		return nil, waiter{}, r.ended
+	}
+	m := r.room(channel)
+	w, err := replace(m.wish)
+	if err != nil {
+		r.sync(m) // perhaps nobody needs it
+		return nil, waiter{}, err
+	}
+	return m, r.propose(m, w), nil
+}
+
+// withdraw goes back to what was agreed before, and returns err, unless the
+// answer has come.
+func (r *Realtime) withdraw(m *room, wait waiter, err error) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	select {
+	case err := <-wait.done:
+		return err
+	default:
+	}
+	m.waiters = slices.DeleteFunc(m.waiters, func(w waiter) bool { return w.done == wait.done })
+	if wait.present && m.wish.version == wait.version {
+		// Perhaps it is on its way, so going back is news to the server.
+		m.version++
+		m.wish = m.good
+		m.wish.version = m.version
+	}
+	r.sync(m)
+	return err
+}
+
+// propose makes an intent the newest of its channel.
+func (r *Realtime) propose(m *room, w intent) waiter {
+	m.version++
+	w.version = m.version
+	m.wish = w
+	wait := waiter{w, make(chan error, 1)}
+	m.waiters = append(m.waiters, wait)
+	r.sync(m)
+	return wait
+}
+
+// Members returns who is there, ordered by user id, as far as is known: only
+// while the client is present itself, or a loop follows [Presence.Events].
+func (p *Presence) Members() []realtime.Member {
+	r := p.client
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if m := r.rooms[p.channel]; m != nil {
+		return m.roster.list()
+	}
+	return nil
+}
+
+// Events returns who joins, is updated and leaves, for a loop that lasts as long
+// as ctx; first those who are there already, as joins. It begins with the call,
+// ends with ctx or the loop, whichever is first, and can be ranged over once.
+//
+// What happened to a member while the loop was slow, or while there was no
+// connection and the history does not reach back, is merged into one change, or
+// none: applied in order, the changes always lead to who is there. Its last pair
+// is as that of [Realtime.Subscribe].
+func (p *Presence) Events(ctx context.Context) iter.Seq2[Change, error] {
+	r := p.client
+	var w *watcher
+	var in *room
+	r.change(p.channel, func(err error) { w = newWatcher(&roster{}); w.end(err) }, func(m *room) {
+		w, in = newWatcher(&m.roster), m
+		m.roster.watchers, m.refused = append(m.roster.watchers, w), false
+	})
+	leave := func() {
+		r.change(p.channel, w.end, func(m *room) {
+			m.roster.watchers = slices.DeleteFunc(m.roster.watchers, func(other *watcher) bool { return other == w })
+		})
+	}
+	stop := context.AfterFunc(ctx, leave)
+	return func(yield func(Change, error) bool) {
+		defer leave()
+		defer stop()
+		if r.begin(&w.used) {
+			yield(Change{}, errTwice)
+			return
+		}
+		for {
+			c, ok, err := r.nextChange(ctx, w, in)
+			switch {
+			case err != nil:
+				yield(Change{}, err)
+				return
+			case !ok:
+				await(ctx, w.wake)
+			case !yield(c, nil):
+				return
+			}
+		}
+	}
+}
+
+func (r *Realtime) nextChange(ctx context.Context, w *watcher, m *room) (c Change, ok bool, err error) {
+	if ctx.Err() != nil {
+		return c, false, ctx.Err()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if w.err != nil {
+		return c, false, w.err
+	}
+	c, ok = w.next(&m.roster)
+	return c, ok, nil
+}

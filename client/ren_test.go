@@ -1,0 +1,486 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/client"
+)
+
+func TestRen(t *testing.T) {
+	bubble(t, "events", func(t *testing.T) {
+		h := start(t, realtime.AllowAll(), nil)
+		var s states
+		r, loop := h.ren(&client.RenOptions{OnState: s.on, Subscriptions: []string{"kv"}})
+		loop.want(t, "")
+		h.emit("a", "b")
+		must(t, h.Emit(context.Background(), realtime.DocumentCreated("todos", "not kv")))
+		loop.want(t, "a b")
+		if r.Cursor() == "" {
+			t.Error("no cursor after two events")
+		}
+		loop.stop()
+		loop.want(t, "error:context canceled")
+		if got := s.take(); got != "connecting open closed" {
+			t.Errorf("states %s", got)
+		}
+	})
+
+	bubble(t, "own events", func(t *testing.T) {
+		h := start(t, realtime.AllowAll(), nil)
+		r := client.NewRen(renURL, &client.RenOptions{HTTPClient: h.http})
+		loop := record(t, r.Events, func(ev realtime.RenEvent) string { return fmt.Sprint(ev.Source == r.Tag()) })
+		loop.take()
+		must(t, h.Emit(context.Background(), realtime.KVPut("demo", "a"), realtime.FromClient(r.ClientID())))
+		must(t, h.Emit(context.Background(), realtime.KVPut("demo", "a"), realtime.FromClient("somebody-else-001")))
+		loop.want(t, "true false")
+	})
+
+	bubble(t, "resume after a cut", func(t *testing.T) {
+		h := start(t, realtime.AllowAll(), nil)
+		_, loop := h.ren(nil)
+		loop.take()
+		var want []string
+		for i := range 20 {
+			before, between := fmt.Sprint("before", i), fmt.Sprint("between", i)
+			h.emit(before)
+			if i%2 == 0 {
+				synctest.Wait()
+			}
+			h.listen.Cut()
+			h.emit(between)
+			want = append(want, before, between)
+			time.Sleep(15 * time.Second)
+		}
+		loop.want(t, strings.Join(want, " "))
+	})
+
+	bubble(t, "silence", func(t *testing.T) {
+		h := start(t, realtime.AllowAll(), nil)
+		_, loop := h.ren(nil)
+		loop.take()
+		for _, c := range h.listen.Conns() {
+			c.Stall()
+		}
+		h.emit("a")
+		time.Sleep(59 * time.Second)
+		loop.want(t, "")
+		time.Sleep(7 * time.Second)
+		loop.want(t, "a")
+	})
+
+	bubble(t, "a slow loop loses nothing", func(t *testing.T) {
+		h := start(t, realtime.AllowAll(), nil)
+		r := client.NewRen(renURL, &client.RenOptions{HTTPClient: h.http, Logger: h.logs.logger()})
+		ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+		defer cancel()
+		go func() {
+			time.Sleep(time.Second)
+			for i := range 400 {
+				h.emit(fmt.Sprint(i) + strings.Repeat("x", 200))
+			}
+		}()
+		n := 0
+		for ev, err := range r.Events(ctx) {
+			if err != nil || !strings.HasPrefix(ev.Key, fmt.Sprint(n)+"x") {
+				t.Fatalf("event %d is %v, %v", n, ev, err)
+			}
+			if n == 0 {
+				time.Sleep(2 * time.Minute) // the server hangs up meanwhile
+			}
+			if n++; n == 400 {
+				break
+			}
+		}
+		if n := len(h.asked()); n < 2 {
+			t.Errorf("%d streams: the server has not hung up", n)
+		}
+	})
+
+	bubble(t, "a slow loop is not silence", func(t *testing.T) {
+		h := start(t, realtime.AllowAll(), &realtime.Options{WriteTimeout: time.Hour})
+		r := client.NewRen(renURL, &client.RenOptions{HTTPClient: h.http, Logger: h.logs.logger(), Since: h.Cursor()})
+		h.emit("a", "b", "c")
+		n := 0
+		for ev, err := range r.Events(t.Context()) {
+			must(t, err)
+			time.Sleep(2 * time.Minute)
+			if n++; n == 3 {
+				h.emit("d")
+			}
+			if ev.Key == "d" {
+				break
+			}
+		}
+		if asked := len(h.asked()); n != 4 || asked != 1 {
+			t.Errorf("%d events from %d streams", n, asked)
+		}
+	})
+
+	bubble(t, "one loop at a time, and one after the other", func(t *testing.T) {
+		h := start(t, realtime.AllowAll(), nil)
+		r, loop := h.ren(nil)
+		loop.take()
+		second := record(t, r.Events, wordOfEvent)
+		if got := second.take(); !strings.HasPrefix(got, "error:") || !second.ended() {
+			t.Errorf("a second loop was told %q", got)
+		}
+		h.emit("a")
+		loop.want(t, "a")
+		loop.stop()
+		loop.take()
+		h.emit("b")
+		record(t, r.Events, wordOfEvent).want(t, "b")
+	})
+
+	bubble(t, "a process after another goes on from its cursor", func(t *testing.T) {
+		h := start(t, realtime.AllowAll(), nil)
+		r, loop := h.ren(nil)
+		loop.take()
+		h.emit("a")
+		loop.want(t, "a")
+		loop.stop()
+		h.emit("b")
+		_, loop = h.ren(&client.RenOptions{Since: r.Cursor()})
+		loop.want(t, "b")
+	})
+
+	bubble(t, "the context ends while waiting", func(t *testing.T) {
+		n := newNetwork(t, http.NotFoundHandler())
+		_, loop := n.ren(nil)
+		loop.want(t, "")
+		loop.stop()
+		loop.want(t, "error:context canceled")
+	})
+}
+
+func TestRenResets(t *testing.T) {
+	bubble(t, "the log was recreated", func(t *testing.T) {
+		h := start(t, realtime.AllowAll(), nil)
+		_, loop := h.ren(nil)
+		loop.take()
+		h.emit("a")
+		loop.want(t, "a")
+		time.Sleep(time.Second)
+		h.restart(realtime.AllowAll(), nil)
+		h.listen.Cut()
+		time.Sleep(10 * time.Second)
+		h.emit("b")
+		loop.want(t, "reset:epoch b")
+	})
+
+	bubble(t, "away for longer than the history", func(t *testing.T) {
+		h := start(t, realtime.AllowAll(), &realtime.Options{History: realtime.History{Events: 4}})
+		_, loop := h.ren(nil)
+		loop.take()
+		h.emit("a")
+		loop.want(t, "a")
+		h.listen.Cut()
+		h.emit("b", "c", "d", "e", "f")
+		time.Sleep(10 * time.Second)
+		h.emit("g")
+		loop.want(t, "reset:evicted g")
+	})
+}
+
+func TestRenByes(t *testing.T) {
+	bubble(t, "rotation is not noticed", func(t *testing.T) {
+		h := start(t, realtime.AllowAll(), &realtime.Options{StreamLife: time.Minute})
+		_, loop := h.ren(nil)
+		loop.take()
+		var want []string
+		for i := range 600 {
+			time.Sleep(time.Second)
+			h.emit(fmt.Sprint(i))
+			want = append(want, fmt.Sprint(i))
+		}
+		time.Sleep(time.Second)
+		loop.want(t, strings.Join(want, " "))
+		if n := len(h.asked()); n < 8 || n > 14 {
+			t.Errorf("%d streams in 10 minutes", n)
+		}
+	})
+
+	bubble(t, "a server that closes is come back to when it says", func(t *testing.T) {
+		h := start(t, realtime.AllowAll(), nil)
+		_, loop := h.ren(nil)
+		loop.take()
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		must(t, h.Close(ctx))
+		time.Sleep(time.Millisecond) // the next log is a later one
+		h.restart(realtime.AllowAll(), nil)
+		time.Sleep(21 * time.Second)
+		h.emit("a")
+		loop.want(t, "reset:epoch a")
+	})
+
+	bubble(t, "who is revoked does not come back", func(t *testing.T) {
+		h := start(t, byToken(), nil)
+		_, loop := h.ren(&client.RenOptions{Token: func(context.Context) (string, error) { return "ada", nil }})
+		loop.take()
+		must(t, h.Revoke(context.Background(), "ada"))
+		if got := loop.take(); !strings.HasPrefix(got, "error:client: forbidden: ") || !loop.ended() {
+			t.Errorf("the loop was told %q", got)
+		}
+		if n := len(h.asked()); n != 1 {
+			t.Errorf("%d requests", n)
+		}
+	})
+
+	bubble(t, "who has expired comes back with a new token", func(t *testing.T) {
+		policy := byToken()
+		who := policy.Authenticate
+		policy.Authenticate = func(r *http.Request) (realtime.Identity, error) {
+			id, err := who(r)
+			id.Expires = time.Now().Add(time.Minute)
+			return id, err
+		}
+		h := start(t, policy, nil)
+		n := 0
+		_, loop := h.ren(&client.RenOptions{Token: func(context.Context) (string, error) {
+			n++
+			return fmt.Sprint("ada", n), nil
+		}})
+		for i := range 5 {
+			time.Sleep(2 * time.Minute)
+			h.emit(fmt.Sprint(i))
+		}
+		time.Sleep(time.Minute)
+		loop.want(t, "0 1 2 3 4")
+		if n < 9 || n > 13 {
+			t.Errorf("%d tokens were asked for in 11 minutes", n)
+		}
+	})
+}
+
+// Whoever has no token to renew gets one chance: what the HTTP client adds may
+// have been renewed.
+func TestExpiredWithoutToken(t *testing.T) {
+	policy := realtime.AllowAll()
+	policy.Authenticate = func(*http.Request) (realtime.Identity, error) {
+		return realtime.Identity{AnyUser: true, Expires: time.Now().Add(time.Second)}, nil
+	}
+	for name, follow := range map[string]func(*host) *tape{
+		"REN": func(h *host) *tape {
+			_, loop := h.ren(nil)
+			return loop
+		},
+		"channels": func(h *host) *tape { return messages(h.t, h.realtime(nil), "room") },
+	} {
+		bubble(t, name, func(t *testing.T) {
+			h := start(t, policy, nil)
+			loop := follow(h)
+			time.Sleep(time.Minute)
+			if got := loop.take(); !strings.HasPrefix(got, "error:client: expired: ") || len(h.asked()) != 2 {
+				t.Errorf("after %d attempts the loop was told %q", len(h.asked()), got)
+			}
+		})
+	}
+}
+
+// answers serves one response after the other, and the last one for ever.
+func answers(list ...http.HandlerFunc) http.HandlerFunc {
+	n := 0
+	return func(w http.ResponseWriter, r *http.Request) {
+		list[min(n, len(list)-1)](w, r)
+		n++
+	}
+}
+
+func answer(status int, body string, header ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		for i := 0; i < len(header); i += 2 {
+			w.Header().Set(header[i], header[i+1])
+		}
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte(body))
+	}
+}
+
+// stream serves a stream that begins like this and stays open.
+func stream(text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		answer(http.StatusOK, text, "Content-Type", "text/event-stream; charset=utf-8")(w, r)
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}
+}
+
+func TestRenRefusals(t *testing.T) {
+	type test struct {
+		answer http.HandlerFunc
+		token  bool
+		want   *client.Error // nil: it is tried again
+		tries  int
+	}
+	ours := func(code string, retry bool) string {
+		return fmt.Sprintf(`{"code":%q,"message":"so it is","retry":%v}`, code, retry)
+	}
+	for name, test := range map[string]test{
+		"403":               {answer(403, ours("origin", false)), true, &client.Error{Code: "origin", Message: "so it is", Status: 403}, 1},
+		"403 of a proxy":    {answer(403, "<html>"), true, &client.Error{Code: "forbidden", Message: "HTTP status 403", Status: 403}, 1},
+		"400":               {answer(400, ours("too_many", false)), true, &client.Error{Code: "too_many", Message: "so it is", Status: 400}, 1},
+		"404":               {answer(404, ours("not_found", false)), true, &client.Error{Code: "not_found", Message: "so it is", Status: 404}, 1},
+		"401 without token": {answer(401, ours("unauthorized", false)), false, &client.Error{Code: "unauthorized", Message: "so it is", Status: 401}, 1},
+		"401 with token":    {answer(401, ours("expired", false)), true, &client.Error{Code: "expired", Message: "so it is", Status: 401}, 3},
+		"404 of a proxy":    {answer(404, "not there yet"), true, nil, 0},
+		"500":               {answer(500, ours("internal", false)), true, nil, 0},
+		"503":               {answer(503, ours("unavailable", true)), true, nil, 0},
+		"a login page":      {answer(200, "<html>", "Content-Type", "text/html"), true, nil, 0},
+	} {
+		bubble(t, name, func(t *testing.T) {
+			n := newNetwork(t, test.answer)
+			opts := &client.RenOptions{HTTPClient: n.http, Logger: n.logs.logger()}
+			if test.token {
+				opts.Token = func(context.Context) (string, error) { return "ada", nil }
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+			defer cancel()
+			var last error
+			for _, err := range client.NewRen(renURL, opts).Events(ctx) {
+				last = err
+			}
+			tries := len(n.asked())
+			if test.want == nil {
+				// 15 s bound the waits, so 7.75 s is the mean
+				if last != context.DeadlineExceeded || tries < 300 || tries > 700 {
+					t.Errorf("%d tries in an hour, error %v", tries, last)
+				}
+				return
+			}
+			var got *client.Error
+			if !errors.As(last, &got) || *got != *test.want || tries != test.tries {
+				t.Errorf("after %d tries %#v, want %#v after %d", tries, last, test.want, test.tries)
+			}
+		})
+	}
+
+	bubble(t, "401, then a new token", func(t *testing.T) {
+		h := start(t, byToken(), nil)
+		n := 0
+		_, loop := h.ren(&client.RenOptions{Token: func(context.Context) (string, error) {
+			n++
+			return []string{"bad", "bad", "ada"}[n-1], nil
+		}})
+		time.Sleep(10 * time.Second)
+		h.emit("a")
+		loop.want(t, "a")
+	})
+
+	bubble(t, "a token that cannot be had is asked for again", func(t *testing.T) {
+		h := start(t, byToken(), nil)
+		n := 0
+		_, loop := h.ren(&client.RenOptions{Token: func(context.Context) (string, error) {
+			if n++; n < 5 {
+				return "", errors.New("no idea")
+			}
+			return "ada", nil
+		}})
+		time.Sleep(time.Minute)
+		h.emit("a")
+		loop.want(t, "a")
+	})
+
+	bubble(t, "Retry-After is waited for", func(t *testing.T) {
+		n := newNetwork(t, answers(answer(503, "", "Retry-After", "30"), stream("event: ren.hello\nid: 1.1\ndata: {\"state\":\"fresh\"}\n\ndata: {\"t\":\"x\",\"r\":\"y\",\"k\":\"a\"}\n\n")))
+		_, loop := n.ren(nil)
+		time.Sleep(30 * time.Second)
+		loop.want(t, "")
+		time.Sleep(2 * time.Second)
+		loop.want(t, "a")
+	})
+
+	for name, r := range map[string]*client.Ren{
+		"bad scheme":    client.NewRen("ws://host.test/ren", nil),
+		"relative URL":  client.NewRen("/ren", nil),
+		"bad URL":       client.NewRen("http://[", nil),
+		"bad client id": client.NewRen(renURL, &client.RenOptions{ClientID: "short"}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := 0
+			for _, err := range r.Events(t.Context()) {
+				if n++; err == nil {
+					t.Error("an event")
+				}
+			}
+			if n != 1 {
+				t.Errorf("%d pairs", n)
+			}
+		})
+	}
+}
+
+// What cannot be read is missed, and so is told; what is not known is ignored.
+func TestRenGarbage(t *testing.T) {
+	const hello = "event: ren.hello\nid: 1.1\ndata: {\"state\":\"fresh\"}\n\n"
+	const reset = "event: ren.hello\nid: 2.1\ndata: {\"state\":\"reset\",\"reason\":\"unknown\"}\n\n"
+	for name, garbage := range map[string]string{
+		"not JSON":        "id: 1.2\ndata: {\n\n",
+		"not an object":   "id: 1.2\ndata: []\n\n",
+		"null":            "id: 1.2\ndata: null\n\n",
+		"wrong types":     "id: 1.2\ndata: {\"t\":1}\n\n",
+		"a bad hello":     "event: ren.hello\nid: 1.2\ndata: hello\n\n",
+		"a bad bye":       "event: ren.bye\nid: 1.2\ndata: {\"retryMs\":\"soon\"}\n\n",
+		"too large":       "id: 1.2\ndata: {\"t\":\"" + strings.Repeat("x", 9<<20) + "\"}\n\n",
+		"an endless line": strings.Repeat("x", 9<<20),
+	} {
+		bubble(t, name, func(t *testing.T) {
+			n := newNetwork(t, answers(stream(hello+garbage), stream(reset+"id: 2.2\ndata: {\"t\":\"x\",\"r\":\"y\",\"k\":\"a\"}\n\n")))
+			r, loop := n.ren(nil)
+			time.Sleep(10 * time.Second)
+			loop.want(t, "reset:unknown a")
+			if asked := n.asked(); len(asked) != 2 || asked[1].Header.Get("Last-Event-ID") == "1.1" {
+				t.Errorf("%d streams; the second behind what could be read", len(asked))
+			}
+			if r.Cursor() != "2.2" {
+				t.Errorf("cursor %q", r.Cursor())
+			}
+		})
+	}
+
+	bubble(t, "unknown events", func(t *testing.T) {
+		n := newNetwork(t, stream(hello+"event: ren.new\nid: 1.5\ndata: {{{\n\n:comment\n\nfoo: bar\n\ndata: {\"t\":\"x\",\"r\":\"y\",\"k\":\"a\",\"new\":{}}\n\n"))
+		r, loop := n.ren(nil)
+		loop.want(t, "a")
+		if r.Cursor() != "1.5" {
+			t.Errorf("cursor %q", r.Cursor())
+		}
+	})
+
+	bubble(t, "a cursor that no header can carry", func(t *testing.T) {
+		odd := answer(200, hello+"id: 1\x012\ndata: {\"t\":\"x\",\"k\":\"a\"}\n\n", "Content-Type", "text/event-stream")
+		n := newNetwork(t, answers(odd, stream(reset)))
+		_, loop := n.ren(nil)
+		time.Sleep(10 * time.Second)
+		loop.want(t, "a reset:unknown")
+	})
+
+	bubble(t, "half an event does not move the cursor", func(t *testing.T) {
+		cut := answer(200, hello+"id: 1.2\ndata: {\"t\":\"x\",\"k\":\"a\"}\n\nid: 1.3\ndata: {\"t\":\"x\"}\n", "Content-Type", "text/event-stream")
+		n := newNetwork(t, answers(cut, stream(hello)))
+		_, loop := n.ren(nil)
+		time.Sleep(10 * time.Second)
+		loop.want(t, "a")
+		if got := n.asked()[1].Header.Get("Last-Event-ID"); got != "1.2" {
+			t.Errorf("it goes on behind %q", got)
+		}
+	})
+
+	bubble(t, "a server sends nobody away for ever", func(t *testing.T) {
+		bye := answer(200, hello+"retry: 99999999999\nevent: ren.bye\nid: 1.1\ndata: {\"reason\":\"rotate\",\"retryMs\":99999999999}\n\n", "Content-Type", "text/event-stream")
+		n := newNetwork(t, answers(bye, stream(hello)))
+		n.ren(nil)
+		time.Sleep(301 * time.Second)
+		if len(n.asked()) != 2 {
+			t.Error("not back after five minutes")
+		}
+	})
+}

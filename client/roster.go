@@ -1,0 +1,139 @@
+package client
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+
+	"github.com/maravilla-realtime/realtime"
+)
+
+// Change is what happened to a member of a channel.
+type Change struct {
+	// Type is "join", "update" or "leave".
+	Type string
+	// Member is the member as it is, or, of a leave, as it was last.
+	Member realtime.Member
+	// Reason is why a member left, where the server has said so: "left", "closed",
+	// "timeout" or "node".
+	Reason string
+}
+
+// roster is who is present in a channel, and the loops that are told.
+type roster struct {
+	known    bool // the server has said who is there
+	members  map[string]realtime.Member
+	watchers []*watcher
+}
+
+// apply takes one change of the server's.
+func (r *roster) apply(typ string, m realtime.Member, reason string) {
+	old, was := r.members[m.UserID]
+	is := typ != "leave"
+	if is {
+		if r.members == nil {
+			r.members = make(map[string]realtime.Member)
+		}
+		r.members[m.UserID] = m
+	} else {
+		delete(r.members, m.UserID)
+	}
+	if is == was && (!is || bytes.Equal(old.Metadata, m.Metadata)) {
+		return // no news; or from before the server said who is there
+	}
+	for _, w := range r.watchers {
+		w.mark(m.UserID, reason)
+	}
+}
+
+// replace takes the whole roster. In what it differs from the one before comes
+// out where watchers compare.
+func (r *roster) replace(members []realtime.Member) {
+	there := make(map[string]bool, len(members))
+	for _, m := range members {
+		there[m.UserID] = true
+	}
+	for _, m := range r.list() {
+		if !there[m.UserID] {
+			r.apply("leave", m, "")
+		}
+	}
+	for _, m := range members {
+		r.apply("join", m, "")
+	}
+	r.known = true
+}
+
+// forget is for when nobody is told of changes any more.
+func (r *roster) forget() { r.known, r.members = false, nil }
+
+// list returns the members, ordered by user id.
+func (r *roster) list() []realtime.Member {
+	list := make([]realtime.Member, 0, len(r.members))
+	for _, m := range r.members {
+		list = append(list, m)
+	}
+	slices.SortFunc(list, func(a, b realtime.Member) int { return strings.Compare(a.UserID, b.UserID) })
+	return list
+}
+
+// watcher is a loop over changes. It has no queue, but the users of whom there
+// may be something to tell, each once: what a slow loop has not heard of a member
+// is merged, and what it has heard is the truth.
+type watcher struct {
+	told  map[string]realtime.Member
+	dirty []string          // users, in the order of their first change
+	why   map[string]string // of each of them, the reason it left for
+	wake  chan struct{}     // holds one
+	err   error             // how it ended
+	used  bool              // a loop has begun
+}
+
+func newWatcher(r *roster) *watcher {
+	w := &watcher{told: make(map[string]realtime.Member), why: make(map[string]string), wake: make(chan struct{}, 1)}
+	for _, m := range r.list() {
+		w.mark(m.UserID, "")
+	}
+	return w
+}
+
+func (w *watcher) mark(user, reason string) {
+	if _, ok := w.why[user]; !ok {
+		w.dirty = append(w.dirty, user)
+	}
+	w.why[user] = reason
+	kick(w.wake)
+}
+
+// next returns the next change that is news to the loop.
+func (w *watcher) next(r *roster) (c Change, ok bool) {
+	for len(w.dirty) > 0 {
+		user := w.dirty[0]
+		if w.dirty = w.dirty[1:]; len(w.dirty) == 0 {
+			w.dirty = nil // lets go of what was read
+		}
+		reason := w.why[user]
+		delete(w.why, user)
+		old, was := w.told[user]
+		m, is := r.members[user]
+		switch {
+		case was && !is:
+			delete(w.told, user)
+			return Change{"leave", old, reason}, true
+		case is && !was:
+			w.told[user] = m
+			return Change{Type: "join", Member: m}, true
+		case is && !bytes.Equal(old.Metadata, m.Metadata):
+			w.told[user] = m
+			return Change{Type: "update", Member: m}, true
+		}
+	}
+	return Change{}, false
+}
+
+func (w *watcher) end(err error) {
+	if w.err == nil {
+		w.err = err
+	}
+	kick(w.wake)
+}

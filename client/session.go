@@ -1,0 +1,273 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/maravilla-realtime/realtime/internal/wire"
+)
+
+const (
+	writeTime = 10 * time.Second // for one message
+	farewell  = 2 * time.Second  // for a server to take its leave when the client is closed
+)
+
+// run keeps a connection up until the client is closed or refused for good.
+func (r *Realtime) run() {
+	defer r.set.become(StateClosed)
+	k := r.set.keeper()
+	for {
+		r.set.become(StateConnecting)
+		l := r.connection(&k)
+		r.lose()
+		if r.ctx.Err() != nil {
+			return
+		}
+		wait, again := k.lost(l)
+		r.set.log.Debug("client: connection lost", "error", l.err, "wait", wait, "again", again)
+		if !again {
+			r.fail(l.err)
+			return
+		}
+		r.set.become(StateConnecting)
+		if sleep(r.ctx, wait) != nil {
+			return
+		}
+	}
+}
+
+func (r *Realtime) lose() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.cut()
+}
+
+// session is one connection. The client's background goroutine reads it, another
+// one writes.
+type session struct {
+	*Realtime
+	keeper  *keeper
+	ws      *websocket.Conn
+	refused error // what the server said before it closed the connection
+}
+
+// connection makes one attempt, and runs what comes of it.
+func (r *Realtime) connection(k *keeper) loss {
+	k.dialing()
+	ws, l := r.dial()
+	if ws == nil {
+		return l
+	}
+	defer ws.CloseNow()
+	s := session{Realtime: r, keeper: k, ws: ws}
+	// The reader has to go on until the closing handshake is over, so it does not
+	// end with the client, but with the connection.
+	reading, stop := context.WithCancelCause(context.Background())
+	defer stop(nil)
+	watch := time.AfterFunc(silence, func() { stop(errSilent) })
+	defer watch.Stop()
+	writing, stopWriting := context.WithCancel(r.ctx)
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		err := s.write(writing)
+		if r.ctx.Err() != nil && reading.Err() == nil {
+			// A server that is told ends presence sooner.
+			late := time.AfterFunc(farewell, func() { stop(r.ctx.Err()) })
+			defer late.Stop()
+			_ = ws.Close(websocket.StatusNormalClosure, "") // the server is gone, or is told
+		}
+		stop(err)
+	})
+	l = s.read(reading, watch)
+	stop(nil)
+	stopWriting()
+	writer.Wait()
+	return l
+}
+
+func (r *Realtime) dial() (*websocket.Conn, loss) {
+	ctx, cancel := context.WithTimeoutCause(r.ctx, silence, errSilent)
+	defer cancel()
+	h, err := r.set.headers(ctx)
+	if err != nil {
+		return nil, loss{err: err}
+	}
+	ws, resp, err := websocket.Dial(ctx, r.set.url.String(), &websocket.DialOptions{
+		HTTPClient: &r.set.http, HTTPHeader: h, Subprotocols: []string{wire.Subprotocol},
+	})
+	switch {
+	case err == nil && ws.Subprotocol() != wire.Subprotocol:
+		ws.CloseNow()
+		return nil, loss{err: fmt.Errorf("%w: another subprotocol", errUnreadable)}
+	case err == nil:
+		ws.SetReadLimit(maxEvent)
+		return ws, loss{}
+	case resp != nil && resp.StatusCode != 101:
+		return nil, r.set.refused(resp)
+	}
+	return nil, loss{err: because(ctx, err)}
+}
+
+// write says hello, and then what the outbox holds.
+func (s *session) write(ctx context.Context) error {
+	hello, err := json.Marshal(op{Op: "hello", CID: s.set.client})
+	for text := hello; err == nil; {
+		if err = s.send(ctx, text); err == nil {
+			text, err = s.next(ctx)
+		}
+	}
+	return err
+}
+
+func (s *session) send(ctx context.Context, text []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTime)
+	defer cancel()
+	return s.ws.Write(ctx, websocket.MessageText, text)
+}
+
+// next waits for the next frame to send.
+func (s *session) next(ctx context.Context) ([]byte, error) {
+	for {
+		s.mu.Lock()
+		text, wait := s.out.next()
+		s.mu.Unlock()
+		if text != nil {
+			return text, nil
+		}
+		var turn <-chan time.Time // never, where there is nothing to send
+		if wait > 0 {
+			turn = time.After(wait)
+		}
+		select {
+		case <-s.out.wake:
+		case <-turn:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (s *session) read(ctx context.Context, watch *time.Timer) loss {
+	for {
+		_, msg, err := s.ws.Read(ctx)
+		if err != nil {
+			return s.ending(ctx, err)
+		}
+		watch.Reset(silence)
+		for line := range bytes.SplitSeq(msg, []byte("\n")) {
+			if l := s.take(line); l != nil {
+				return *l
+			}
+		}
+	}
+}
+
+// ending is what an error of reading means.
+func (s *session) ending(ctx context.Context, err error) loss {
+	l := loss{err: because(ctx, err)}
+	switch code := websocket.CloseStatus(err); {
+	case code == 4401:
+		l = byeOf("unauthorized", 0)
+	case code == 4403:
+		l = byeOf("forbidden", 0)
+	case errors.Is(err, websocket.ErrMessageTooBig):
+		return s.unreadable(err)
+	}
+	if s.refused != nil {
+		l.err = s.refused
+	}
+	return l
+}
+
+// unreadable ends a connection of which something could not be read, be it an
+// event or an answer. In each channel the next one begins with a reset.
+func (s *session) unreadable(err error) loss {
+	s.set.log.Warn("client: unreadable frame; asking for a reset", "error", err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range s.rooms {
+		if m.sub != unsubscribed {
+			m.cursor = nowhere
+		}
+	}
+	return loss{err: err}
+}
+
+// take deals with one frame. It returns how the connection ends, or nil.
+func (s *session) take(line []byte) *loss {
+	f, err := decodeFrame(line)
+	if err != nil {
+		l := s.unreadable(err)
+		return &l
+	}
+	if f.Event == "hello" {
+		s.hello(f)
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch f.Event {
+	case "ping":
+		s.complete(f.Cursor)
+	case "bye":
+		s.complete(f.Cursor)
+		l := byeOf(f.Reason, f.RetryMs)
+		if s.refused != nil {
+			l.err = s.refused
+		}
+		return &l
+	case "subscribed", "ok":
+		s.out.answer(f)
+	case "error":
+		if !s.out.answer(f) {
+			s.complain(f)
+		}
+	default:
+		s.event(f)
+	}
+	return nil
+}
+
+func (s *session) hello(f frame) {
+	s.mu.Lock()
+	if s.out.open || s.ended != nil {
+		s.mu.Unlock()
+		return
+	}
+	l := limits{Rate: 30, Burst: 60}
+	if f.Limits != nil {
+		l = *f.Limits
+	}
+	s.out.begin(l, func() {
+		for _, m := range s.rooms {
+			s.sync(m)
+		}
+	})
+	s.mu.Unlock()
+	s.keeper.open()
+	s.set.become(StateOpen)
+}
+
+// complain is for errors that answer nothing.
+func (s *session) complain(f frame) {
+	if !s.out.open {
+		s.refused = f.refusal()
+	}
+	s.set.log.Warn("client: the server complains", "error", f.refusal())
+}
+
+// complete says that everything up to the cursor has come, in every channel that
+// is subscribed to.
+func (r *Realtime) complete(cursor string) {
+	for _, m := range r.rooms {
+		if m.sub != unsubscribed && cursor != "" {
+			m.cursor = cursor
+		}
+	}
+}

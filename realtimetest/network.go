@@ -1,0 +1,51 @@
+package realtimetest
+
+import (
+	"context"
+	"net"
+
+	"github.com/maravilla-realtime/realtime/internal/memnet"
+)
+
+// Network is the network between a server and its clients. It has no buffers:
+// who does not read stalls who writes at once, as on a real network once its
+// buffers are full.
+type Network struct{ listener *memnet.Listener }
+
+// Dial connects to the server, whatever the network and address. It is for
+// clients that want a dial function rather than [Server.HTTPClient].
+func (n *Network) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	return n.listener.Dial(ctx, network, addr)
+}
+
+// Cut breaks all connections as a reset does: both ends get ECONNRESET. Clients
+// can connect anew.
+func (n *Network) Cut() { n.listener.Cut() }
+
+// Stall makes the network silent: reads, writes and dials wait, and nobody hears
+// that a peer has gone. Deadlines work. Nothing is lost when it resumes.
+func (n *Network) Stall() { n.listener.Stall() }
+
+// Resume ends a stall, of the network and of every connection.
+func (n *Network) Resume() { n.listener.Resume() }
+
+// Conns returns the open connections in the order in which they were dialed.
+func (n *Network) Conns() []*Conn {
+	var conns []*Conn
+	for _, c := range n.listener.Conns() {
+		conns = append(conns, &Conn{c})
+	}
+	return conns
+}
+
+// Conn is one connection, both its ends.
+type Conn struct{ conn *memnet.Conn }
+
+// Cut is [Network.Cut] for this connection.
+func (c *Conn) Cut() { c.conn.Cut() }
+
+// Stall is [Network.Stall] for this connection.
+func (c *Conn) Stall() { c.conn.Stall() }
+
+// Resume ends a stall of this connection.
+func (c *Conn) Resume() { c.conn.Resume() }
