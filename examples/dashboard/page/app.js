@@ -1,5 +1,5 @@
 import { RenClient } from '/api/maravilla/realtime.js';
-import { $, element, rereading, send, showEvent, showState, tell } from '/shared/ui.js';
+import { $, complain, element, rereading, send, showEvent, showState, tell } from '/shared/ui.js';
 
 let list = listOfAddress();
 const by = new Map(); // id of an item -> who changed it last: 'you' or 'other'
@@ -54,6 +54,7 @@ function follow() {
   ren.onState((state) => {
     if (state === 'open' && (items.missed || stats.missed)) all();
   });
+  ren.onError(complain);
   showState('ren-state', ren);
 }
 
@@ -62,7 +63,12 @@ function follow() {
 const rows = new Map(); // by id; they stay, so that the keyboard's focus does, too
 
 function showItems(found) {
-  for (const [id, row] of rows) if (!found.some((item) => item.id === id)) rows.delete(id), row.remove();
+  for (const [id, row] of rows) {
+    if (found.some((item) => item.id === id)) continue;
+    rows.delete(id);
+    by.delete(id);
+    row.remove();
+  }
   found.sort((a, b) => b.urgent - a.urgent || a.id.localeCompare(b.id));
   found.forEach((item, at) => {
     if (!rows.has(item.id)) rows.set(item.id, newRow(item));

@@ -1,5 +1,5 @@
 import { RealtimeClient, RenClient } from '/api/maravilla/realtime.js';
-import { $, avatar, element, rereading, send, showEvent, showState, tell } from '/shared/ui.js';
+import { $, avatar, complain, element, rereading, send, showEvent, showState, tell } from '/shared/ui.js';
 
 const { user, name, team } = document.body.dataset;
 const next = { new: 'Pack', packed: 'Ship' };
@@ -33,8 +33,9 @@ function follow() {
   showState('ren-state', ren);
 }
 
-function leave({ code }) {
-  if (['unauthorized', 'expired', 'forbidden'].includes(code)) location.assign('/login?ended');
+function leave(error) {
+  if (['unauthorized', 'expired', 'forbidden'].includes(error.code)) location.assign('/login?ended');
+  else complain(error);
 }
 
 // --- The team: present in a channel that only its members can join. The server knows who this is. ---
@@ -87,6 +88,7 @@ $('add').addEventListener('submit', (submit) => {
 });
 
 rt.connect();
+rt.onError(leave);
 showState('ws-state', rt);
 await orders(); // first, so that the stream begins where this was read, and no order escapes it
 follow();

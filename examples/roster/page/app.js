@@ -1,8 +1,8 @@
 import { RealtimeClient, RenClient } from '/api/maravilla/realtime.js';
-import { $, avatar, element, newId, rereading, send, showEvent, showState, tell } from '/shared/ui.js';
+import { $, avatar, complain, element, newId, rereading, send, showEvent, showState, tell } from '/shared/ui.js';
 
 // Who this is. localStorage is shared by the tabs of a browser: all of them are one user.
-const me = JSON.parse(localStorage.getItem('roster.me')) ?? { id: newId(), name: '' };
+const me = JSON.parse(localStorage.getItem('roster.me')) ?? { id: newId(), name: '', status: 'available' };
 let group = groupOfAddress();
 
 // --- The room: the server makes this user present; a stream tells who else is ---
@@ -14,7 +14,7 @@ let visit; // of this page to the group, while it is there
 async function here() {
   if (!visit) return;
   try {
-    await send('POST', `/api/groups/${encodeURIComponent(group)}/here`, { user: me.id, visit, name: me.name, status: $('status').value });
+    await send('POST', `/api/groups/${encodeURIComponent(group)}/here`, { user: me.id, visit, name: me.name, status: me.status });
   } catch ({ message }) {
     tell('You may not be seen: ' + message);
   }
@@ -117,6 +117,7 @@ function follow() {
   ren.onState((state) => {
     if (state === 'open' && (members.missed || flag.missed)) all();
   });
+  ren.onError(complain);
   showState('ren-state', ren);
 }
 
@@ -136,7 +137,7 @@ async function enter() {
 }
 
 function showPeople() {
-  const list = [...people].sort(([, a], [, b]) => nameOf(a).localeCompare(nameOf(b)));
+  const list = sorted(people);
   $('count').textContent = list.length;
   $('roster').replaceChildren(...list.map(([id, metadata]) => {
     const status = String(metadata?.status ?? '');
@@ -147,7 +148,7 @@ function showPeople() {
 }
 
 function showCallers(callers) {
-  $('callers').replaceChildren(...[...callers].map(([id, metadata]) => person(id, metadata)));
+  $('callers').replaceChildren(...sorted(callers).map(([id, metadata]) => person(id, metadata)));
   showCall();
 }
 
@@ -164,6 +165,10 @@ function person(id, metadata, more) {
   return item;
 }
 
+function sorted(members) {
+  return [...members].sort(([, a], [, b]) => nameOf(a).localeCompare(nameOf(b)));
+}
+
 function nameOf(metadata) {
   return String(metadata?.name ?? 'Somebody');
 }
@@ -176,6 +181,10 @@ function groupOfAddress() {
   }
 }
 
+function keep() {
+  localStorage.setItem('roster.me', JSON.stringify(me));
+}
+
 function askName() {
   $('name').value = me.name;
   $('group').value = group;
@@ -184,20 +193,28 @@ function askName() {
 
 $('join').addEventListener('submit', () => {
   me.name = $('name').value.trim() || 'Anonymous';
-  localStorage.setItem('roster.me', JSON.stringify(me));
+  keep();
   history.replaceState(null, '', '#' + encodeURIComponent($('group').value.trim()));
-  enter();
+  $('me').textContent = me.name;
+  if (visit && group === groupOfAddress()) here(); // under another name
+  else enter();
 });
 $('welcome').addEventListener('close', () => me.name || askName()); // Esc gives no name
 $('me').addEventListener('click', askName);
 $('call').addEventListener('click', toggleCall);
-$('status').addEventListener('change', here);
+$('status').addEventListener('change', () => {
+  me.status = $('status').value;
+  keep();
+  here();
+});
 addEventListener('hashchange', enter);
 addEventListener('pagehide', away);
 addEventListener('pageshow', ({ persisted }) => persisted && enter()); // back from the browser's cache
 setInterval(here, 60_000); // hidden pages get no faster timer than that
 
+$('status').value = me.status;
 rt.connect();
+rt.onError(complain);
 showState('ws-state', rt);
 if (!me.name) askName();
 await enter(); // reads first, so that the stream begins where this was read, and nobody escapes it

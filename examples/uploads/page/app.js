@@ -1,5 +1,5 @@
 import { RealtimeClient, RenClient, storageDelete, storageUpload } from '/api/maravilla/realtime.js';
-import { $, element, newId, rereading, send, showEvent, showState, tell } from '/shared/ui.js';
+import { $, complain, element, newId, rereading, send, showEvent, showState, tell } from '/shared/ui.js';
 
 const folder = 'photos/';
 const pause = 250; // milliseconds between two words of how far an upload is
@@ -54,6 +54,7 @@ function follow() {
   ren.onState((state) => {
     if (state === 'open' && photos.missed) photos();
   });
+  ren.onError(complain);
   showState('ren-state', ren);
 }
 
@@ -71,17 +72,18 @@ rt.subscribe('uploads', ({ from, data }) => {
   if (from === rt.getClientId() || typeof id !== 'string' || typeof name !== 'string') return; // anybody may publish anything here
   const known = others.get(id);
   clearTimeout(known?.timer);
-  if (over) {
-    others.delete(id);
-    known?.item.remove();
-    return;
-  }
+  if (over) return forget(id);
   if (!known && others.size === most) return;
   const item = known?.item ?? newUpload(name);
-  const timer = setTimeout(() => (others.delete(id), item.remove()), patience);
+  const timer = setTimeout(() => forget(id), patience);
   others.set(id, { item, timer });
   showProgress(item, Number(part) || 0);
 });
+
+function forget(id) {
+  others.get(id)?.item.remove();
+  others.delete(id);
+}
 
 // --- The page ---
 
@@ -89,7 +91,11 @@ const cards = new Map(); // by path; they stay, so that pictures do not flicker
 
 function showPhotos(found) {
   const paths = new Set(found.map(({ path }) => path));
-  for (const [path, card] of cards) if (!paths.has(path)) cards.delete(path), card.remove();
+  for (const [path, card] of cards) {
+    if (paths.has(path)) continue;
+    cards.delete(path);
+    card.remove();
+  }
   found.forEach((photo, at) => {
     let card = cards.get(photo.path);
     if (card?.dataset.version !== photo.version) {
@@ -174,6 +180,7 @@ addEventListener('drop', (drop) => {
 });
 
 rt.connect();
+rt.onError(complain);
 showState('ws-state', rt);
 await photos(); // first, so that the stream begins where this was read, and no picture escapes it
 follow();

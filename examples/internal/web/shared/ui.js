@@ -76,6 +76,11 @@ export function tell(text) {
   if ($('notes').childElementCount > 4) $('notes').firstElementChild.remove();
 }
 
+/** Tells what a client of the SDK has to say. */
+export function complain({ message }) {
+  tell('The server says: ' + message);
+}
+
 export function avatar(id, name) {
   const words = String(name).trim().split(/\s+/);
   const initials = words.slice(0, 2).map((word) => [...word][0] ?? '?').join('');
