@@ -245,6 +245,14 @@ type console struct {
 	reading  sync.WaitGroup
 	mu       sync.Mutex
 	messages []chromedp.ConsoleMessage
+	refusals string // path whose refusals are part of the test
+}
+
+// expect takes what the browser says of refused requests to a path for no fault.
+func (c *console) expect(path string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refusals = path
 }
 
 func (c *console) watch(ctx context.Context) {
@@ -267,7 +275,8 @@ func (c *console) faults(network bool) (found []chromedp.ConsoleMessage) {
 	defer c.mu.Unlock()
 	for _, m := range c.messages {
 		// Browsers ask for an icon where a document names none.
-		if strings.HasSuffix(m.URL, "/favicon.ico") || network && ofNetwork(m) {
+		if strings.HasSuffix(m.URL, "/favicon.ico") || network && ofNetwork(m) ||
+			c.refusals != "" && m.Source == "network" && strings.Contains(m.URL, c.refusals) {
 			continue
 		}
 		if m.IsException() || m.Type == chromedp.ConsoleError {

@@ -187,9 +187,15 @@ func TestScreenshot(t *testing.T) {
 	Until(ada, `[...document.querySelectorAll('#messages, #events')].every((e) => e.scrollTop + e.clientHeight >= e.scrollHeight - 1)`, true)
 	dark(ada)
 	picture(ada, "chat-dark.png")
-	ada.Do(chromedp.EmulateViewport(390, 844))
-	Until(ada, `document.documentElement.scrollWidth <= innerWidth`, true)
+	phone(ada)
 	picture(ada, "chat-phone.png")
+}
+
+// phone shows a page on a small screen, where nothing may stick out.
+func phone(p *Page) {
+	p.t.Helper()
+	p.Do(chromedp.EmulateViewport(390, 844))
+	Until(p, `document.documentElement.scrollWidth <= innerWidth`, true)
 }
 
 // picture saves what a page looks like.

@@ -2,7 +2,13 @@ module github.com/maravilla-realtime/realtime/internal/browsertest
 
 go 1.26.0
 
-tool github.com/maravilla-realtime/realtime/examples/chat
+tool (
+	github.com/maravilla-realtime/realtime/examples/chat
+	github.com/maravilla-realtime/realtime/examples/dashboard
+	github.com/maravilla-realtime/realtime/examples/embed
+	github.com/maravilla-realtime/realtime/examples/roster
+	github.com/maravilla-realtime/realtime/examples/uploads
+)
 
 require (
 	github.com/chromedp/cdproto v0.159.0

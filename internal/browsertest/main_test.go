@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "renew docs/chat.png")
+var update = flag.Bool("update", false, "renew the pictures in docs")
 
 func TestMain(m *testing.M) {
 	flag.Parse()

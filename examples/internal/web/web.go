@@ -1,0 +1,105 @@
+// Package web is what the examples share beside the library: the look of their
+// pages, JSON in and out, and a server that ends in order.
+package web
+
+import (
+	"context"
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"mime"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/maravilla-realtime/realtime"
+)
+
+//go:embed shared
+var shared embed.FS
+
+// Files serves the folder "page" of files, and what all pages share at /shared/.
+// Pages can load and run nothing but files of this server.
+func Files(files fs.FS) http.Handler {
+	own, _ := fs.Sub(files, "page") // fails for bad names only
+	mux := http.NewServeMux()
+	mux.Handle("/", http.FileServerFS(own))
+	mux.Handle("/shared/", http.FileServerFS(shared))
+	return Secure(mux)
+}
+
+// Secure sets the headers that keep a page to what its server says.
+func Secure(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Security-Policy", "default-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// ReadJSON decodes a JSON request of at most 16 KiB, or answers what is wrong.
+func ReadJSON(w http.ResponseWriter, r *http.Request, into any) bool {
+	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != "application/json" {
+		http.Error(w, "send application/json", http.StatusUnsupportedMediaType)
+		return false
+	}
+	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 16<<10)).Decode(into)
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		http.Error(w, "too large", http.StatusRequestEntityTooLarge)
+	case err != nil:
+		http.Error(w, "not the JSON expected", http.StatusBadRequest)
+	}
+	return err == nil
+}
+
+// WriteJSON answers with v, which nobody may keep: it is read again when it has
+// changed.
+func WriteJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	_ = json.NewEncoder(w).Encode(v) // fails only where nobody reads it
+}
+
+// Fits reports whether s has between least and most characters.
+func Fits(s string, least, most int) bool {
+	n := utf8.RuneCountInString(s)
+	return least <= n && n <= most
+}
+
+// Serve serves handler at addr until ctx ends, and closes rt, which it does as
+// well where it cannot serve.
+func Serve(ctx context.Context, name, addr string, rt *realtime.Realtime, handler http.Handler) error {
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return errors.Join(err, rt.Close(ctx))
+	}
+	srv := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(ln) }()
+	fmt.Printf("%s is ready: %s\n", name, URL(addr, ln.Addr()))
+
+	select {
+	case err = <-failed:
+	case <-ctx.Done():
+	}
+	// Close first: it sends the streams home, which Shutdown would wait for.
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return errors.Join(err, rt.Close(ctx), srv.Shutdown(ctx))
+}
+
+// URL is where a browser finds a server that was told to listen on addr.
+func URL(addr string, listening net.Addr) string {
+	host, _, _ := net.SplitHostPort(addr) // net.Listen has read it
+	if host == "" {
+		host = "localhost"
+	}
+	port := listening.(*net.TCPAddr).Port
+	return "http://" + net.JoinHostPort(host, strconv.Itoa(port)) + "/"
+}

@@ -1,0 +1,82 @@
+package web_test
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/examples/internal/web"
+)
+
+func TestFiles(t *testing.T) {
+	files := web.Files(fstest.MapFS{"page/index.html": {Data: []byte("<!doctype html>")}, "secret.txt": {}})
+	for path, want := range map[string]string{
+		"/":                "text/html; charset=utf-8",
+		"/shared/base.css": "text/css; charset=utf-8",
+		"/shared/ui.js":    "text/javascript; charset=utf-8",
+		"/shared/icon.svg": "image/svg+xml",
+		"/secret.txt":      "",
+	} {
+		w := httptest.NewRecorder()
+		files.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		if got := w.Header().Get("Content-Type"); (w.Code == http.StatusOK) != (want != "") || want != "" && got != want {
+			t.Errorf("GET %s: %d, %s; want %q", path, w.Code, got, want)
+		}
+		if got := w.Header().Get("Content-Security-Policy"); !strings.HasPrefix(got, "default-src 'self'") {
+			t.Errorf("GET %s: Content-Security-Policy %q", path, got)
+		}
+	}
+}
+
+func TestReadJSON(t *testing.T) {
+	for _, c := range []struct {
+		kind, body string
+		want       int
+	}{
+		{"application/json; charset=utf-8", `{"a":1}`, 200},
+		{"text/plain", `{"a":1}`, 415},
+		{"", `{"a":1}`, 415},
+		{"application/json", `{"a":`, 400},
+		{"application/json", `{"a":"` + strings.Repeat("x", 17<<10) + `"}`, 413},
+	} {
+		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(c.body))
+		r.Header.Set("Content-Type", c.kind)
+		w := httptest.NewRecorder()
+		var in any
+		if ok := web.ReadJSON(w, r, &in); ok != (c.want == 200) || w.Code != c.want {
+			t.Errorf("%s %.20s: %v, %d; want %d", c.kind, c.body, ok, w.Code, c.want)
+		}
+	}
+}
+
+// A server that cannot begin leaves nothing behind.
+func TestServeFails(t *testing.T) {
+	rt, err := realtime.New(realtime.Policy{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := web.Serve(t.Context(), "It", "localhost:-1", rt, nil); err == nil {
+		t.Error("it served at port -1")
+	}
+	if err := rt.Emit(context.Background(), realtime.KVPut("a", "b")); err == nil {
+		t.Error("the Realtime was not closed")
+	}
+}
+
+func TestURL(t *testing.T) {
+	at := &net.TCPAddr{IP: net.IPv6loopback, Port: 4711}
+	for addr, want := range map[string]string{
+		"localhost:8080": "http://localhost:4711/",
+		":0":             "http://localhost:4711/",
+		"[::1]:0":        "http://[::1]:4711/",
+	} {
+		if got := web.URL(addr, at); got != want {
+			t.Errorf("%s: %s, want %s", addr, got, want)
+		}
+	}
+}

@@ -1,0 +1,59 @@
+// Uploads is a gallery that is live in every tab: pictures appear, change and
+// vanish as anybody uploads and deletes, and everybody sees how far an upload is:
+//
+//	go run ./examples/uploads
+//	go run ./examples/uploads -dir ~/gallery -max 20
+//
+// Files go to the handler of package storage, which keeps them in a directory and
+// announces them on the REN stream (uploads.go). How far an upload is the page
+// that sends it tells the others, in a channel over its WebSocket (page/app.js).
+// What is too large, or has a name that no file can have, is refused.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/examples/internal/web"
+	"github.com/maravilla-realtime/realtime/storage"
+)
+
+func main() {
+	addr := flag.String("addr", "localhost:8080", "`address` to listen on; port 0 takes any free one")
+	dir := flag.String("dir", "", "`directory` that keeps the pictures; without one they are gone at the end")
+	megabytes := flag.Int64("max", 8, "most `MiB` of a picture")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *addr, *dir, *megabytes<<20); err != nil {
+		fmt.Fprintln(os.Stderr, "uploads:", err)
+		os.Exit(1)
+	}
+}
+
+// run serves until ctx ends.
+func run(ctx context.Context, addr, name string, most int64) (err error) {
+	if name == "" {
+		if name, err = os.MkdirTemp("", "uploads"); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(name)) }()
+	}
+	dir, err := storage.OpenDir(name)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	rt, err := realtime.New(policy, nil)
+	if err != nil {
+		return err
+	}
+	g := &gallery{rt: rt, store: storage.New(rt, dir), most: most}
+	return web.Serve(ctx, "The gallery", addr, rt, g.handler())
+}

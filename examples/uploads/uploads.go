@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/examples/internal/web"
+	"github.com/maravilla-realtime/realtime/storage"
+)
+
+//go:embed page
+var page embed.FS
+
+const folder = "photos/"
+
+// policy lets everybody in, but only to the pictures, and to the channel in which
+// pages tell how far they are.
+var policy = realtime.Policy{
+	Authenticate: func(*http.Request) (realtime.Identity, error) { return realtime.Identity{}, nil },
+	Allow: func(_ context.Context, _ realtime.Identity, a realtime.Action) error {
+		switch a.Verb {
+		case realtime.Upload, realtime.Delete, realtime.Download:
+			if strings.HasPrefix(a.Name, folder) {
+				return nil
+			}
+		case realtime.Subscribe, realtime.Publish:
+			if a.Name == "uploads" {
+				return nil
+			}
+		}
+		return errors.New("not part of the gallery")
+	},
+	Grants: func(context.Context, realtime.Identity) ([]realtime.Grant, error) {
+		return []realtime.Grant{{Resource: "storage", Prefix: folder}}, nil
+	},
+}
+
+// gallery is the app.
+type gallery struct {
+	rt    *realtime.Realtime
+	store *storage.Store
+	most  int64 // bytes of a picture
+}
+
+func (g *gallery) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/api/maravilla/", g.rt.Handler()) // streams, WebSockets and the browser SDK
+	mux.Handle("/api/storage/", storage.Handler(g.rt, g.store, &storage.Options{MaxSize: g.most}))
+	mux.HandleFunc("GET /api/photos", g.photos)
+	mux.Handle("/", web.Files(page))
+	// Attribute lets a tab recognise its own uploads. The protection keeps the pages
+	// of other sites from posting here.
+	return http.NewCrossOriginProtection().Handler(g.rt.Attribute(mux))
+}
+
+// photos lists the gallery, the first 1,000 pictures of it.
+func (g *gallery) photos(w http.ResponseWriter, r *http.Request) {
+	list, _, err := g.store.List(r.Context(), folder, "", 0)
+	if err != nil {
+		http.Error(w, "try again", http.StatusServiceUnavailable)
+		return
+	}
+	if list == nil {
+		list = []storage.Info{} // not null, which pages would have to know
+	}
+	web.WriteJSON(w, list)
+}
