@@ -34,7 +34,8 @@ type Group struct {
 // GroupOptions are all optional: zero fields mean the defaults, or, for a named
 // group, [Options].Handlers.
 type GroupOptions struct {
-	// Concurrency is how many handlers run at once. Default 16.
+	// Concurrency is how many handlers run at once. With 1 no two of them overlap,
+	// so that one which sums up several keys writes what was true last. Default 16.
 	Concurrency int
 
 	// Attempts is how often a handler is called for one event until it succeeds.

@@ -222,6 +222,27 @@ func TestExpiryIsAnnouncedOnce(t *testing.T) {
 	})
 }
 
+// TestClosedPublisher: a Store that is closed after its Realtime, as it has to be
+// where handlers write to it, makes no noise, and its next life announces the rest.
+func TestClosedPublisher(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		engine, r := kv.NewMemory(), &recorder{fail: realtime.ErrClosed}
+		s := kv.New(r, &kv.Options{Engine: engine, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		if _, err := s.Put(t.Context(), "demo", "a", nil, kv.TTL(time.Second)); !errors.Is(err, kv.ErrUnannounced) {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		s.Close()
+		if log.Len() > 0 {
+			t.Errorf("log: %s", log.String())
+		}
+		_, r = open(t, engine)
+		synctest.Wait()
+		r.expect(t, "expired:a")
+	})
+}
+
 // TestRestart: what expired while no Store was there is announced by the next,
 // and versions go on growing.
 func TestRestart(t *testing.T) {

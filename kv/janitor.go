@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"time"
 
@@ -28,8 +29,8 @@ func (s *Store) janitor(ctx context.Context) {
 		next, err := s.reap(ctx)
 		wait := maxSleep
 		switch {
-		case ctx.Err() != nil:
-			return
+		case ctx.Err() != nil, errors.Is(err, realtime.ErrClosed):
+			return // what has expired by then is announced when the next Store begins
 		case err != nil:
 			s.log.Error("kv: ending what has expired failed; trying again", "error", err, "after", retry)
 			wait, retry = retry, min(2*retry, maxSleep)

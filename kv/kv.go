@@ -71,8 +71,9 @@ type Store struct {
 }
 
 // New returns a Store that announces its writes through pub, a
-// [*realtime.Realtime]. Its owner calls Close, before that of pub. What expired
-// while nobody was there is announced now.
+// [*realtime.Realtime]. Its owner calls Close: where handlers write to it, after
+// that of the Realtime, which lets them finish. What expired while nobody was
+// there is announced now.
 func New(pub realtime.Publisher, opts *Options) *Store {
 	s := &Store{pub: pub, maxValue: 1 << 20, log: slog.Default(), wake: make(chan struct{}, 1)}
 	if opts != nil {
