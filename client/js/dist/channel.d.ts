@@ -1,5 +1,6 @@
 import type { Listener } from './listen.js';
 import { Roster } from './roster.js';
+import type { Wish } from './wishes.js';
 /** What happens in a channel. */
 export interface RealtimeEvent {
     /** `message`, `presence.join`, `presence.update` or `presence.leave`. */
@@ -18,13 +19,6 @@ export interface RealtimeEvent {
     /** Cursor behind the event. */
     id?: string;
 }
-/** A wish to be present. */
-export interface Wish {
-    userId: string | undefined;
-    metadata: unknown;
-    /** Whether the server has heard of it, so that the next connection has to repeat it. */
-    ok: boolean;
-}
 /** What a client knows of one channel. */
 export declare class Channel {
     readonly name: string;
@@ -36,8 +30,12 @@ export declare class Channel {
     live: boolean;
     /** Whether presence was asked for; undefined where the connection has no subscription. */
     asked: boolean | undefined;
+    /** Whether an answer to that is due. */
+    asking: boolean;
     wish: Wish | undefined;
     constructor(name: string, report: (event: RealtimeEvent) => void);
+    /** The connection is gone. */
+    cut(): void;
     get presence(): boolean;
     get used(): boolean;
 }

@@ -21,12 +21,16 @@ export type Done = (error: RealtimeError | undefined, answer?: Answer) => void;
  */
 export declare class Outbox {
     #private;
+    /** Whether there is a connection. */
+    get open(): boolean;
     /** How many kept operations wait for an answer. */
     get kept(): number;
-    /** Adds an operation. A kept one is refused as `unavailable` after two minutes without an answer. */
-    add(op: object, keep: boolean, done: Done): void;
+    /** Adds an operation that outlives the connection. It is refused as `unavailable` after two minutes without an answer. */
+    keep(op: object, done: Done): void;
+    /** Adds an operation of the connection, which is forgotten with it. It waits for the answers to those before it in its lane. */
+    add(op: object, lane: string, done: Done): void;
     /** A connection is open. What `first` adds goes before what is left of the connection before it. */
-    open(send: (text: string) => void, limits: Partial<Limits> | undefined, first: () => void): void;
+    begin(send: (text: string) => void, limits: Partial<Limits> | undefined, first: () => void): void;
     /** The connection is gone. */
     cut(): void;
     /** Takes an answer; false where nobody waits for it. */

@@ -1,6 +1,7 @@
 import type { Channel } from './channel.js';
 import type { Done } from './outbox.js';
 import type { Member } from './roster.js';
+import type { Wishes } from './wishes.js';
 /** What a handle needs of its client. */
 export interface Rooms {
     /** The channel of a name, made if need be. */
@@ -9,8 +10,7 @@ export interface Rooms {
     peek(name: string): Channel | undefined;
     /** Makes the wire's subscription what the channel's users want. */
     sync(channel: Channel): void;
-    /** Sends an operation that outlives the connection. */
-    ask(op: object, done: Done): void;
+    wishes: Wishes;
 }
 /** Runs `start` and gives a promise of its end that may be ignored. */
 export declare function promised(start: (done: Done) => void): Promise<void>;
@@ -20,8 +20,9 @@ export declare class Presence {
     /** @internal */
     constructor(rooms: Rooms, channel: string);
     /**
-     * Makes the user present, on this connection and those that follow it, until {@link Presence.leave}.
-     * Rejects with a {@link RealtimeError}, e.g. `forbidden` or `user_mismatch`; the promise may be ignored.
+     * Makes the user present, on this connection and those that follow it, until {@link Presence.leave}. Resolves when the
+     * server has agreed, however long there is no connection. Rejects with a {@link RealtimeError}, e.g. `forbidden`,
+     * `user_mismatch`, or `closing` when the client disconnects first; the promise may be ignored.
      *
      * @param userId - default: the user the server knows
      * @param metadata - what others are shown, at most 1 KiB of JSON by default

@@ -7,12 +7,24 @@ export interface RealtimeReset {
     channel: string;
     reason: string;
 }
+/** The part of the WebSocket class that is used; those of the packages `ws` and `undici` have it, too. */
+export type WebSocketMaker = new (url: string, protocol: string) => WebSocketLike;
+/** The part of a WebSocket that is used. */
+export interface WebSocketLike {
+    onopen: ((event: never) => unknown) | null;
+    onmessage: ((event: never) => unknown) | null;
+    onclose: ((event: never) => unknown) | null;
+    send(data: string): void;
+    close(code?: number): void;
+}
 /** Options of {@link RealtimeClient}. */
 export interface RealtimeClientOptions extends ClientOptions {
     /** Address of the WebSocket; http(s) becomes ws(s). Default `/api/maravilla/realtime`. */
-    wsEndpoint?: string;
+    wsEndpoint?: string | undefined;
     /** The same as {@link RealtimeClient.onReset}. */
-    onReset?: (reset: RealtimeReset) => void;
+    onReset?: ((reset: RealtimeReset) => void) | undefined;
+    /** What makes the connection. Default: the global one, which Node has from version 22 on. */
+    WebSocket?: WebSocketMaker | undefined;
 }
 /**
  * Channels over a WebSocket: messages and presence. After a lost connection it comes back by itself, goes on behind the
@@ -35,7 +47,7 @@ export declare class RealtimeClient {
     onState(cb: (state: State) => void): () => void;
     /** Calls `cb` when it cannot be told what was missed in a channel: read your data again. */
     onReset(cb: (reset: RealtimeReset) => void): () => void;
-    /** Calls `cb` with the refusal of a subscription, or with what ended the client. */
+    /** Calls `cb` with the refusal of a subscription, with what `getToken` threw, or with what ended the client. */
     onError(cb: (error: Error) => void): () => void;
     /** What `from` is in events this client caused. */
     getClientId(): string;

@@ -30,11 +30,11 @@ export interface RenReset {
 /** Options of {@link RenClient}. */
 export interface RenClientOptions extends ClientOptions {
     /** Address of the stream. Default `/api/maravilla/ren`. */
-    endpoint?: string;
+    endpoint?: string | undefined;
     /** Resource domains to be told about, e.g. `['kv', 'db']`. Default `['*']`, all that is granted. */
-    subscriptions?: string[];
+    subscriptions?: string[] | undefined;
     /** The same as {@link RenClient.onReset}. */
-    onReset?: (reset: RenReset) => void;
+    onReset?: ((reset: RenReset) => void) | undefined;
 }
 /**
  * Listens to what happens on the server. Connects by itself, comes back by itself, and goes on behind the last event it
@@ -52,7 +52,7 @@ export declare class RenClient {
     onReset(cb: (reset: RenReset) => void): () => void;
     /** Calls `cb` with each change of {@link RenClient.state}. */
     onState(cb: (state: State) => void): () => void;
-    /** Calls `cb` with the refusal that ended the client, or with an event that could not be read. */
+    /** Calls `cb` with the refusal that ended the client, with what `getToken` threw, or with an event that could not be read. */
     onError(cb: (error: Error) => void): () => void;
     /** What `src` is in events this client caused. */
     getClientId(): string;

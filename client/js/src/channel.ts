@@ -1,5 +1,6 @@
 import type { Listener } from './listen.js';
 import { Roster, type Change, type Member } from './roster.js';
+import type { Wish } from './wishes.js';
 
 /** What happens in a channel. */
 export interface RealtimeEvent {
@@ -20,14 +21,6 @@ export interface RealtimeEvent {
   id?: string;
 }
 
-/** A wish to be present. */
-export interface Wish {
-  userId: string | undefined;
-  metadata: unknown;
-  /** Whether the server has heard of it, so that the next connection has to repeat it. */
-  ok: boolean;
-}
-
 /** What a client knows of one channel. */
 export class Channel {
   readonly name: string;
@@ -39,6 +32,8 @@ export class Channel {
   live = false;
   /** Whether presence was asked for; undefined where the connection has no subscription. */
   asked: boolean | undefined;
+  /** Whether an answer to that is due. */
+  asking = false;
   wish: Wish | undefined;
 
   constructor(name: string, report: (event: RealtimeEvent) => void) {
@@ -46,6 +41,12 @@ export class Channel {
     this.roster = new Roster((change: Change, { userId, metadata, lastSeen }: Member) =>
       report({ event: 'presence.' + change, channel: name, userId, metadata, ts: lastSeen }),
     );
+  }
+
+  /** The connection is gone. */
+  cut(): void {
+    this.live = this.asking = false;
+    this.asked = undefined;
   }
 
   get presence(): boolean {

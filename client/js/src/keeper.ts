@@ -1,4 +1,5 @@
 import { bound, spread } from './backoff.js';
+import { now } from './clock.js';
 import { watchLife } from './life.js';
 import { tell, type Listener } from './listen.js';
 
@@ -64,18 +65,18 @@ export class Keeper {
 
   /** Bytes have come. */
   heard(): void {
-    this.#heard = Date.now();
+    this.#heard = now();
   }
 
   /** The server has said hello. */
   opened(): void {
-    this.#openedAt = Date.now();
+    this.#openedAt = now();
     this.#set('open');
   }
 
   /** Whether this connection has lasted long enough to forget the troubles before it. */
   get healthy(): boolean {
-    return this.#openedAt > 0 && Date.now() - this.#openedAt >= healthy;
+    return this.#openedAt > 0 && now() - this.#openedAt >= healthy;
   }
 
   /**
@@ -106,13 +107,13 @@ export class Keeper {
   }
 
   #watch(): void {
-    const quiet = Date.now() - this.#heard;
+    const quiet = now() - this.#heard;
     if (quiet >= silence) this.lost();
     else this.#later(() => this.#watch(), silence - quiet);
   }
 
   #wake(): void {
-    if (this.#asleep || !(this.#waiting || Date.now() - this.#heard >= silence)) return;
+    if (this.#asleep || !(this.#waiting || now() - this.#heard >= silence)) return;
     this.#dial();
   }
 

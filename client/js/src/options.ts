@@ -1,19 +1,20 @@
 import { getOrCreateClientId, read } from './id.js';
+import { listen, tell, type Listener } from './listen.js';
 
 /** What both clients can be told. */
 export interface ClientOptions {
   /** 16 to 64 characters of `[A-Za-z0-9._-]`, kept secret from others. Default: {@link getOrCreateClientId}. */
-  clientId?: string;
+  clientId?: string | undefined;
   /** Whether to come back after a connection is lost. Default true. */
-  autoReconnect?: boolean;
+  autoReconnect?: boolean | undefined;
   /** The longest random wait between attempts, in milliseconds. Default 15000. */
-  maxBackoffMs?: number;
+  maxBackoffMs?: number | undefined;
   /** Whether to write what happens to the console. Default: whether `localStorage.REN_DEBUG` is `'1'`. */
-  debug?: boolean;
+  debug?: boolean | undefined;
   /** Gives a bearer token, asked anew for each attempt. Default: cookies only. */
-  getToken?: () => string | undefined | Promise<string | undefined>;
-  /** Called with each refusal that concerns nobody else; the same as `onError()`. */
-  onError?: (error: Error) => void;
+  getToken?: (() => string | undefined | Promise<string | undefined>) | undefined;
+  /** Called with each refusal that concerns nobody else; the same as `onError()`. Where nobody listens they go to the console. */
+  onError?: ((error: Error) => void) | undefined;
 }
 
 /** The options with their defaults. */
@@ -21,22 +22,42 @@ export interface Settings {
   id: string;
   again: boolean;
   max: number;
-  token: () => string | undefined | Promise<string | undefined>;
+  /** Asks for a token; rejects, after reporting it, where there is none to be had. */
+  token: () => Promise<string | undefined>;
   log: (...what: unknown[]) => void;
+  errors: Set<Listener<Error>>;
+  /** Tells those who listen for errors; where nobody does, the console. */
+  report: (error: Error) => void;
 }
 
 /** Fills the defaults in; `name` stands before what is logged. */
 export function settings(o: ClientOptions, name: string): Settings {
+  const errors = new Set<Listener<Error>>();
+  if (o.onError) listen(errors, o.onError);
+  const report = (error: Error): void => (errors.size ? tell(errors, error) : console.error(name, error));
   return {
     id: o.clientId ?? getOrCreateClientId(),
     again: o.autoReconnect ?? true,
     max: o.maxBackoffMs ?? 15_000,
-    token: () => o.getToken?.(),
+    token: async () => {
+      try {
+        return await o.getToken?.();
+      } catch (e) {
+        report(e instanceof Error ? e : new Error(String(e)));
+        throw e;
+      }
+    },
     log: (o.debug ?? read('localStorage', 'REN_DEBUG') === '1') ? (...what) => console.debug(name, ...what) : () => {},
+    errors,
+    report,
   };
 }
 
-/** @throws TypeError for a relative address where there is no page it could be relative to */
+/**
+ * An address of the page's own server, or elsewhere if absolute: a `<base>` does not move it, so that no foreign one learns
+ * the client id.
+ * @throws TypeError for a relative address where there is no page it could be relative to
+ */
 export function resolve(endpoint: string): URL {
   return new URL(endpoint, globalThis.location?.href);
 }

@@ -1,3 +1,4 @@
+import { now } from './clock.js';
 import { asError, RealtimeError } from './errors.js';
 
 /** What a server answers to one operation. */
@@ -22,12 +23,16 @@ export type Done = (error: RealtimeError | undefined, answer?: Answer) => void;
 interface Entry {
   text: string;
   done: Done;
-  keep: boolean;
+  /** Operations of one lane are sent one at a time. */
+  lane: string | undefined;
+  /** When it is too late to send it; undefined for what is about the connection, and ends with it. */
+  until: number | undefined;
   ref?: number;
   timer?: ReturnType<typeof setTimeout>;
 }
 
 const lifetime = 120_000; // as long as the server knows an id again
+const travel = 10_000; // for the last one sent to arrive
 
 /**
  * The operations that have no answer yet, in order. Kept ones outlive the connection and are sent again on the next; the
@@ -42,27 +47,33 @@ export class Outbox {
   #filled = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  /** How many kept operations wait for an answer. */
-  get kept(): number {
-    return this.#entries.filter((entry) => entry.keep).length;
+  /** Whether there is a connection. */
+  get open(): boolean {
+    return !!this.#send;
   }
 
-  /** Adds an operation. A kept one is refused as `unavailable` after two minutes without an answer. */
-  add(op: object, keep: boolean, done: Done): void {
-    const entry: Entry = { text: JSON.stringify(op), done, keep };
-    if (keep) {
-      const late = new RealtimeError('unavailable', 'no answer within two minutes', true);
-      entry.timer = setTimeout(() => this.#settle(entry, late), lifetime);
-    }
-    this.#entries.push(entry);
-    this.#pump();
+  /** How many kept operations wait for an answer. */
+  get kept(): number {
+    return this.#entries.filter(kept).length;
+  }
+
+  /** Adds an operation that outlives the connection. It is refused as `unavailable` after two minutes without an answer. */
+  keep(op: object, done: Done): void {
+    const entry: Entry = { text: JSON.stringify(op), done, lane: undefined, until: now() + lifetime - travel };
+    entry.timer = setTimeout(() => this.#settle(entry, late()), lifetime);
+    this.#push(entry);
+  }
+
+  /** Adds an operation of the connection, which is forgotten with it. It waits for the answers to those before it in its lane. */
+  add(op: object, lane: string, done: Done): void {
+    this.#push({ text: JSON.stringify(op), done, lane, until: undefined });
   }
 
   /** A connection is open. What `first` adds goes before what is left of the connection before it. */
-  open(send: (text: string) => void, limits: Partial<Limits> | undefined, first: () => void): void {
+  begin(send: (text: string) => void, limits: Partial<Limits> | undefined, first: () => void): void {
     this.#limits = { ...this.#limits, ...limits };
     this.#tokens = this.#burst;
-    this.#filled = Date.now();
+    this.#filled = now();
     this.#ref = 0;
     this.#send = send;
     const left = this.#entries;
@@ -76,7 +87,7 @@ export class Outbox {
   cut(): void {
     this.#send = undefined;
     clearTimeout(this.#timer);
-    this.#entries = this.#entries.filter((entry) => entry.keep);
+    this.#entries = this.#entries.filter(kept);
     for (const entry of this.#entries) delete entry.ref;
   }
 
@@ -85,14 +96,22 @@ export class Outbox {
     const entry = this.#entries.find(({ ref }) => ref !== undefined && ref === answer.ref);
     if (!entry) return false;
     const error = answer.event === 'error' ? asError(answer, 'internal', 'refused', false) : undefined;
-    if (error && (error.code === 'rate_limited' || (error.retry && !entry.keep))) this.#again(entry);
-    else this.#settle(entry, error, answer);
+    if (error && (error.code === 'rate_limited' || (error.retry && !kept(entry)))) this.#again(entry);
+    else {
+      this.#settle(entry, error, answer);
+      this.#pump(); // its lane is free
+    }
     return true;
   }
 
   /** Refuses all that waits. */
   fail(error: RealtimeError): void {
     for (const entry of [...this.#entries]) this.#settle(entry, error);
+  }
+
+  #push(entry: Entry): void {
+    this.#entries.push(entry);
+    this.#pump();
   }
 
   #settle(entry: Entry, error: RealtimeError | undefined, answer?: Answer): void {
@@ -105,7 +124,7 @@ export class Outbox {
   #again(entry: Entry): void {
     delete entry.ref;
     this.#tokens = Math.min(this.#tokens, -this.#rate * (1 + Math.random()));
-    this.#filled = Date.now();
+    this.#filled = now();
     this.#pump();
   }
 
@@ -120,12 +139,13 @@ export class Outbox {
 
   #pump(): void {
     clearTimeout(this.#timer);
-    if (!this.#send) return;
-    const now = Date.now();
-    this.#tokens = Math.min(this.#burst, this.#tokens + ((now - this.#filled) / 1000) * this.#rate);
-    this.#filled = now;
-    for (const entry of this.#entries.filter(({ ref }) => ref === undefined)) {
+    const time = now();
+    this.#tokens = Math.min(this.#burst, this.#tokens + ((time - this.#filled) / 1000) * this.#rate);
+    this.#filled = time;
+    // Whoever is told of a refusal may add operations, or hang up.
+    for (let entry = this.#next(); entry; entry = this.#next()) {
       if (this.#tokens < 1) {
+        clearTimeout(this.#timer);
         this.#timer = setTimeout(() => this.#pump(), Math.ceil(((1 - this.#tokens) / this.#rate) * 1000));
         return;
       }
@@ -133,7 +153,20 @@ export class Outbox {
     }
   }
 
+  #next(): Entry | undefined {
+    if (!this.#send) return undefined;
+    const busy = new Set<string | undefined>();
+    for (const entry of this.#entries) {
+      const { lane, ref } = entry;
+      if (ref === undefined && !(lane && busy.has(lane))) return entry;
+      busy.add(lane);
+    }
+    return undefined;
+  }
+
   #put(entry: Entry): void {
+    // A timer stands still while the machine sleeps, and the server does not.
+    if (kept(entry) && now() > entry.until!) return this.#settle(entry, late());
     const ref = this.#ref + 1;
     const text = `{"ref":${ref},${entry.text.slice(1)}`;
     const { message } = this.#limits;
@@ -145,4 +178,12 @@ export class Outbox {
     this.#ref = entry.ref = ref;
     this.#send?.(text);
   }
+}
+
+function kept({ until }: Entry): boolean {
+  return until !== undefined;
+}
+
+function late(): RealtimeError {
+  return new RealtimeError('unavailable', 'no answer within two minutes', true);
 }

@@ -1,7 +1,8 @@
-import type { Channel, Wish } from './channel.js';
+import type { Channel } from './channel.js';
 import { RealtimeError } from './errors.js';
 import type { Done } from './outbox.js';
 import type { Change, Member } from './roster.js';
+import type { Wishes } from './wishes.js';
 
 /** What a handle needs of its client. */
 export interface Rooms {
@@ -11,8 +12,7 @@ export interface Rooms {
   peek(name: string): Channel | undefined;
   /** Makes the wire's subscription what the channel's users want. */
   sync(channel: Channel): void;
-  /** Sends an operation that outlives the connection. */
-  ask(op: object, done: Done): void;
+  wishes: Wishes;
 }
 
 /** Runs `start` and gives a promise of its end that may be ignored. */
@@ -34,36 +34,32 @@ export class Presence {
   }
 
   /**
-   * Makes the user present, on this connection and those that follow it, until {@link Presence.leave}.
-   * Rejects with a {@link RealtimeError}, e.g. `forbidden` or `user_mismatch`; the promise may be ignored.
+   * Makes the user present, on this connection and those that follow it, until {@link Presence.leave}. Resolves when the
+   * server has agreed, however long there is no connection. Rejects with a {@link RealtimeError}, e.g. `forbidden`,
+   * `user_mismatch`, or `closing` when the client disconnects first; the promise may be ignored.
    *
    * @param userId - default: the user the server knows
    * @param metadata - what others are shown, at most 1 KiB of JSON by default
    */
   join(userId?: string, metadata?: unknown): Promise<void> {
-    return this.#wish('join', { userId, metadata, ok: false });
+    return promised((done) => this.#rooms.wishes.make(this.#rooms.room(this.#channel), 'join', userId, metadata, done));
   }
 
   /** Changes what others are shown. Rejects as {@link Presence.join}, and with `not_joined`. */
   update(metadata: unknown): Promise<void> {
-    const wish = this.#rooms.peek(this.#channel)?.wish;
-    return wish
-      ? this.#wish('update', { ...wish, metadata })
-      : promised((done) => done(new RealtimeError('not_joined', 'join comes before update')));
+    const room = this.#rooms.peek(this.#channel);
+    return promised((done) =>
+      room?.wish
+        ? this.#rooms.wishes.make(room, 'update', room.wish.userId, metadata, done)
+        : done(new RealtimeError('not_joined', 'join comes before update')),
+    );
   }
 
   /** Ends the presence. Nothing happens if there is none. */
   leave(): Promise<void> {
     const room = this.#rooms.peek(this.#channel);
     const wish = room?.wish;
-    if (!wish) return Promise.resolve();
-    return promised((done) => {
-      room.wish = undefined;
-      const op = { op: 'leave', channel: this.#channel, userId: wish.userId };
-      // Without a session, and without a connection, nobody is present.
-      this.#rooms.ask(op, (error) => done(error && ['not_joined', 'closing'].includes(error.code) ? undefined : error));
-      this.#rooms.sync(room);
-    });
+    return wish ? promised((done) => this.#rooms.wishes.end(room, wish, done)) : Promise.resolve();
   }
 
   /** Calls `cb` with each member: those who are there, and those who come. Returns how to stop that. */
@@ -86,33 +82,13 @@ export class Presence {
     return this.#rooms.peek(this.#channel)?.roster.members() ?? [];
   }
 
-  #wish(op: string, wish: Wish): Promise<void> {
-    return promised((done) => {
-      const { userId, metadata } = wish;
-      const frame = { op, channel: this.#channel, userId, metadata };
-      JSON.stringify(frame); // throws before anything is changed
-      const room = this.#rooms.room(this.#channel);
-      const before = room.wish;
-      room.wish = wish;
-      this.#rooms.sync(room);
-      this.#rooms.ask(frame, (error) => {
-        if (!error) wish.ok = true;
-        else if (room.wish === wish) {
-          room.wish = before?.ok ? before : undefined;
-          this.#rooms.sync(room);
-        }
-        done(error);
-      });
-    });
-  }
-
   #listen(change: Change, cb: (member: Member) => void): () => void {
     const room = this.#rooms.room(this.#channel);
     const off = room.roster.listen(change, cb);
     this.#rooms.sync(room);
     return () => {
       off();
-      this.#rooms.sync(room);
+      queueMicrotask(() => this.#rooms.sync(room)); // many stop listening only to begin again
     };
   }
 }

@@ -7,6 +7,7 @@ import { resolve, settings, type ClientOptions, type Settings } from './options.
 import { Outbox, type Answer, type Limits } from './outbox.js';
 import { Presence, promised, type Rooms } from './presence.js';
 import type { Change, Member } from './roster.js';
+import { Wishes } from './wishes.js';
 
 /** A channel of which something was missed, and why: `evicted`, `epoch`, `unknown` or `backend`. */
 export interface RealtimeReset {
@@ -14,12 +15,26 @@ export interface RealtimeReset {
   reason: string;
 }
 
+/** The part of the WebSocket class that is used; those of the packages `ws` and `undici` have it, too. */
+export type WebSocketMaker = new (url: string, protocol: string) => WebSocketLike;
+
+/** The part of a WebSocket that is used. */
+export interface WebSocketLike {
+  onopen: ((event: never) => unknown) | null;
+  onmessage: ((event: never) => unknown) | null;
+  onclose: ((event: never) => unknown) | null;
+  send(data: string): void;
+  close(code?: number): void;
+}
+
 /** Options of {@link RealtimeClient}. */
 export interface RealtimeClientOptions extends ClientOptions {
   /** Address of the WebSocket; http(s) becomes ws(s). Default `/api/maravilla/realtime`. */
-  wsEndpoint?: string;
+  wsEndpoint?: string | undefined;
   /** The same as {@link RealtimeClient.onReset}. */
-  onReset?: (reset: RealtimeReset) => void;
+  onReset?: ((reset: RealtimeReset) => void) | undefined;
+  /** What makes the connection. Default: the global one, which Node has from version 22 on. */
+  WebSocket?: WebSocketMaker | undefined;
 }
 
 interface Frame extends RealtimeEvent, Answer {
@@ -46,9 +61,9 @@ export class RealtimeClient {
   #keeper: Keeper;
   #outbox = new Outbox();
   #channels = new Map<string, Channel>();
-  #socket: WebSocket | undefined;
+  #make: WebSocketMaker | undefined;
+  #socket: WebSocketLike | undefined;
   #attempt: object | undefined;
-  #open = false;
   #tag: string | undefined;
   #refused: RealtimeError | undefined; // what was said before the connection was closed
   #denied = 0; // connections in a row that ended for want of credentials
@@ -56,24 +71,24 @@ export class RealtimeClient {
   #messages = 0;
   #any = new Set<Listener<RealtimeEvent>>();
   #resets = new Set<Listener<RealtimeReset>>();
-  #errors = new Set<Listener<Error>>();
-  #rooms: Rooms = {
-    room: (name) => this.#room(name),
-    peek: (name) => this.#channels.get(name),
-    sync: (channel) => this.#sync(channel),
-    ask: (op, done) => this.#outbox.add(op, true, done),
-  };
+  #rooms: Rooms;
 
   /** @throws TypeError for a relative endpoint outside of a page */
   constructor(options: RealtimeClientOptions = {}) {
-    const { wsEndpoint = '/api/maravilla/realtime', onReset, onError } = options;
+    const { wsEndpoint = '/api/maravilla/realtime', onReset } = options;
     this.#set = settings(options, '[realtime]');
     this.#url = resolve(wsEndpoint);
     this.#url.protocol = this.#url.protocol.replace('http', 'ws');
     // A browser sees how a WebSocket was closed, but not why it was not opened: hence credentials are checked behind it.
     this.#url.searchParams.set('auth', 'hello');
     if (onReset) this.onReset(onReset);
-    if (onError) this.onError(onError);
+    this.#make = options.WebSocket ?? globalThis.WebSocket;
+    this.#rooms = {
+      room: (name) => this.#room(name),
+      peek: (name) => this.#channels.get(name),
+      sync: (room) => this.#sync(room),
+      wishes: new Wishes(this.#outbox, (room) => this.#sync(room), this.#set.report),
+    };
     const line = { dial: () => void this.#dial(), hangUp: () => this.#hangUp() };
     this.#keeper = new Keeper(line, this.#set.max, this.#set.again);
   }
@@ -86,7 +101,7 @@ export class RealtimeClient {
   /** Closes the connection. What has no answer yet is refused as `closing`; subscriptions wait for the next connect. */
   disconnect(): void {
     this.#keeper.stop();
-    this.#outbox.fail(new RealtimeError('closing', 'disconnected', true));
+    this.#fail(new RealtimeError('closing', 'disconnected', true));
   }
 
   /** Whether the server has said hello. */
@@ -109,9 +124,9 @@ export class RealtimeClient {
     return listen(this.#resets, cb);
   }
 
-  /** Calls `cb` with the refusal of a subscription, or with what ended the client. */
+  /** Calls `cb` with the refusal of a subscription, with what `getToken` threw, or with what ended the client. */
   onError(cb: (error: Error) => void): () => void {
-    return listen(this.#errors, cb);
+    return listen(this.#set.errors, cb);
   }
 
   /** What `from` is in events this client caused. */
@@ -126,7 +141,7 @@ export class RealtimeClient {
     this.#sync(room);
     return () => {
       off();
-      this.#sync(room);
+      queueMicrotask(() => this.#sync(room)); // many stop listening only to begin again
     };
   }
 
@@ -143,7 +158,7 @@ export class RealtimeClient {
     return promised((done) => {
       if (this.#outbox.kept >= mostKept) return done(new RealtimeError('too_many', 'too many messages wait', true));
       const op = { op: 'publish', channel, data: data === undefined ? null : data, id: this.#prefix + ++this.#messages };
-      this.#outbox.add(op, true, done);
+      this.#outbox.keep(op, done);
     });
   }
 
@@ -163,8 +178,21 @@ export class RealtimeClient {
     }
   }
 
+  /** Ends for good, or until connect() is called again. */
+  #end(error: RealtimeError): void {
+    this.#keeper.stop();
+    this.#fail(error);
+    this.#set.report(error);
+  }
+
+  #fail(error: RealtimeError): void {
+    this.#outbox.fail(error);
+    this.#rooms.wishes.fail(error);
+  }
+
   #connect(token: string | undefined): void {
-    const socket = (this.#socket = new WebSocket(this.#url, subprotocol));
+    if (!this.#make) return this.#end(new RealtimeError('unsupported', 'there is no WebSocket here; pass one as the option WebSocket'));
+    const socket = (this.#socket = new this.#make(this.#url.href, subprotocol));
     socket.onopen = () => socket.send(JSON.stringify({ op: 'hello', cid: this.#set.id, token }));
     socket.onmessage = ({ data }: MessageEvent<unknown>) => {
       if (this.#socket !== socket) return;
@@ -172,18 +200,15 @@ export class RealtimeClient {
       // A listener may hang up between two of them.
       for (const text of String(data).split('\n')) if (this.#socket === socket) this.#take(text);
     };
-    socket.onclose = ({ code }) => this.#socket === socket && this.#gone(reasons[code]);
+    socket.onclose = ({ code }: CloseEvent) => this.#socket === socket && this.#gone(reasons[code]);
   }
 
   #hangUp(): void {
     const socket = this.#socket;
     this.#socket = this.#attempt = this.#refused = undefined;
-    this.#open = false;
     this.#outbox.cut();
-    for (const room of this.#channels.values()) {
-      room.live = false;
-      room.asked = undefined;
-    }
+    this.#rooms.wishes.cut();
+    for (const room of this.#channels.values()) room.cut();
     socket?.close(1000);
   }
 
@@ -193,17 +218,14 @@ export class RealtimeClient {
     if (this.#keeper.healthy) this.#denied = 0;
     const denied = reason === 'unauthorized' || reason === 'expired';
     if (reason === 'revoked' || reason === 'forbidden' || (denied && this.#denied++)) {
-      const error = this.#refused ?? new RealtimeError(denied ? reason : 'forbidden', 'the server ended the connection');
-      this.#keeper.stop();
-      this.#outbox.fail(error);
-      tell(this.#errors, error);
+      this.#end(this.#refused ?? new RealtimeError(denied ? reason : 'forbidden', 'the server ended the connection'));
     } else this.#keeper.lost(wait || undefined);
   }
 
   #take(text: string): void {
     const frame = parse(text) as Frame | null | undefined;
     this.#set.log('<', frame ?? text);
-    if (!frame || typeof frame !== 'object') return tell(this.#errors, new RealtimeError('bad_json', 'unreadable frame'));
+    if (!frame || typeof frame !== 'object') return this.#set.report(new RealtimeError('bad_json', 'unreadable frame'));
     const { event, cursor } = frame;
     if (event === 'hello') this.#hello(frame);
     else if (event === 'bye') this.#bye(frame);
@@ -214,24 +236,18 @@ export class RealtimeClient {
 
   #hello({ src, limits }: Frame): void {
     this.#tag = src;
-    this.#open = true;
     const socket = this.#socket;
     const send = (text: string): void => {
       this.#set.log('>', text);
       socket?.send(text);
     };
-    this.#outbox.open(send, limits, () => {
-      for (const room of this.#channels.values()) this.#restore(room);
+    this.#outbox.begin(send, limits, () => {
+      for (const room of this.#channels.values()) {
+        this.#sync(room);
+        this.#rooms.wishes.restore(room);
+      }
     });
     this.#keeper.opened();
-  }
-
-  #restore(room: Channel): void {
-    this.#sync(room);
-    if (!room.wish?.ok) return; // else it still waits in the outbox
-    const { userId, metadata } = room.wish;
-    const op = { op: 'join', channel: room.name, userId, metadata };
-    this.#outbox.add(op, false, (error) => error && tell(this.#errors, error));
   }
 
   #bye({ cursor, reason, retryMs }: Frame): void {
@@ -245,7 +261,7 @@ export class RealtimeClient {
   }
 
   #error(error: RealtimeError): void {
-    if (this.#open) tell(this.#errors, error);
+    if (this.#outbox.open) this.#set.report(error);
     else this.#refused = error;
   }
 
@@ -284,15 +300,17 @@ export class RealtimeClient {
   #sync(room: Channel): void {
     if (this.#channels.get(room.name) !== room) return;
     if (!room.used) this.#channels.delete(room.name);
-    if (!this.#open) return;
+    if (!this.#outbox.open) return;
     if (room.used) this.#subscribe(room);
-    else if (room.asked !== undefined) this.#outbox.add({ op: 'unsubscribe', channel: room.name }, false, () => {});
+    else if (room.asked !== undefined) this.#outbox.add({ op: 'unsubscribe', channel: room.name }, room.name, () => {});
   }
 
   #subscribe(room: Channel): void {
+    if (room.asking) return; // and comes back here with the answer
     // A subscription that goes on where another ended is not told who is there; to learn it, presence is asked for behind it.
-    if (room.asked === undefined && room.cursor && !room.roster.known) this.#ask(room, false);
-    if (room.asked !== room.presence) this.#ask(room, room.presence);
+    const bare = room.asked === undefined && room.cursor && !room.roster.known;
+    const presence = room.presence && !bare;
+    if (room.asked !== presence) this.#ask(room, presence);
   }
 
   #ask(room: Channel, presence: boolean): void {
@@ -304,11 +322,16 @@ export class RealtimeClient {
       presence: presence || (again ? false : undefined),
     };
     room.asked = presence;
+    room.asking = true;
     if (!presence) room.roster.clear();
-    this.#outbox.add(op, false, (error, answer) => {
-      if (!error) return this.#subscribed(room, answer!);
+    this.#outbox.add(op, room.name, (error, answer) => {
+      room.asking = false;
+      if (!error) {
+        this.#subscribed(room, answer!);
+        return this.#sync(room);
+      }
       room.asked = room.live ? false : undefined;
-      tell(this.#errors, error);
+      this.#set.report(error);
     });
   }
 

@@ -37,11 +37,11 @@ export interface RenReset {
 /** Options of {@link RenClient}. */
 export interface RenClientOptions extends ClientOptions {
   /** Address of the stream. Default `/api/maravilla/ren`. */
-  endpoint?: string;
+  endpoint?: string | undefined;
   /** Resource domains to be told about, e.g. `['kv', 'db']`. Default `['*']`, all that is granted. */
-  subscriptions?: string[];
+  subscriptions?: string[] | undefined;
   /** The same as {@link RenClient.onReset}. */
-  onReset?: (reset: RenReset) => void;
+  onReset?: ((reset: RenReset) => void) | undefined;
 }
 
 interface Control {
@@ -62,24 +62,21 @@ export class RenClient {
   #hasToken: boolean;
   #keeper: Keeper;
   #attempt: AbortController | undefined;
-  #cursor: string | undefined;
-  #from: string | undefined; // the cursor this stream was asked to begin behind
+  #cursor: string | undefined = startCursor(); // its own from now on, whatever other clients do
   #tag: string | undefined;
   #denied = 0; // answers 401 in a row
   #expired = 0; // streams that ended by expiry, in a row
   #events = new Set<Listener<RenEvent>>();
   #resets = new Set<Listener<RenReset>>();
-  #errors = new Set<Listener<Error>>();
 
   /** @throws TypeError for a relative endpoint outside of a page */
   constructor(options: RenClientOptions = {}) {
-    const { endpoint = '/api/maravilla/ren', subscriptions: s = ['*'], onReset, onError } = options;
+    const { endpoint = '/api/maravilla/ren', subscriptions: s = ['*'], onReset } = options;
     this.#set = settings(options, '[ren]');
     this.#hasToken = !!options.getToken;
     this.#url = resolve(endpoint);
     if (s.length && !s.includes('*')) this.#url.searchParams.set('s', s.join());
     if (onReset) this.onReset(onReset);
-    if (onError) this.onError(onError);
     const line = { dial: () => void this.#dial(), hangUp: () => this.#hangUp() };
     this.#keeper = new Keeper(line, this.#set.max, this.#set.again);
     this.#keeper.start();
@@ -105,9 +102,9 @@ export class RenClient {
     return listen(this.#keeper.states, cb);
   }
 
-  /** Calls `cb` with the refusal that ended the client, or with an event that could not be read. */
+  /** Calls `cb` with the refusal that ended the client, with what `getToken` threw, or with an event that could not be read. */
   onError(cb: (error: Error) => void): () => void {
-    return listen(this.#errors, cb);
+    return listen(this.#set.errors, cb);
   }
 
   /** What `src` is in events this client caused. */
@@ -131,10 +128,12 @@ export class RenClient {
     try {
       const token = await this.#set.token();
       if (signal.aborted) return;
-      const answer = await this.#request(token, signal);
+      const from = (this.#cursor ??= startCursor());
+      const answer = await this.#request(token, from, signal);
       this.#keeper.heard();
       if (!isStream(answer)) return await this.#refused(answer, signal);
       this.#denied = 0;
+      started(from);
       await this.#read(answer.body!, signal);
     } catch (e) {
       if (!signal.aborted) this.#set.log('failed', e);
@@ -142,10 +141,9 @@ export class RenClient {
     if (!signal.aborted) this.#keeper.lost();
   }
 
-  #request(token: string | undefined, signal: AbortSignal): Promise<Response> {
+  #request(token: string | undefined, from: string | undefined, signal: AbortSignal): Promise<Response> {
     const headers: Record<string, string> = { Accept: 'text/event-stream', 'X-Ren-Client': this.#set.id };
-    this.#from = this.#cursor ?? startCursor();
-    if (this.#from) headers['Last-Event-ID'] = this.#from;
+    if (from) headers['Last-Event-ID'] = from;
     if (token) headers['Authorization'] = 'Bearer ' + token;
     const credentials = globalThis.location && !sameOrigin(this.#url) ? 'include' : 'same-origin';
     return fetch(this.#url, { headers, credentials, cache: 'no-store', signal });
@@ -173,7 +171,7 @@ export class RenClient {
 
   #end(error: Error): void {
     this.#keeper.stop();
-    tell(this.#errors, error);
+    this.#set.report(error);
   }
 
   #take({ event, id, data, retry }: StreamEvent): void {
@@ -181,7 +179,7 @@ export class RenClient {
     if (id) this.#cursor = id;
     if (retry !== undefined) this.#keeper.retry = retry;
     this.#set.log(event, body);
-    if (!body || typeof body !== 'object') tell(this.#errors, new RealtimeError('bad_json', 'unreadable event ' + event));
+    if (!body || typeof body !== 'object') this.#set.report(new RealtimeError('bad_json', 'unreadable event ' + event));
     else if (event === 'message') tell(this.#events, this.#own(body));
     else if (event === 'ren.hello') this.#hello(body);
     else if (event === 'ren.reset') this.#reset(body);
@@ -194,7 +192,6 @@ export class RenClient {
 
   #hello(hello: Control): void {
     this.#tag = hello.src;
-    started(this.#from);
     this.#keeper.opened();
     if (hello.state === 'reset') this.#reset(hello);
   }

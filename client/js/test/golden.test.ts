@@ -160,8 +160,11 @@ test('client: all frames', async () => {
   void rt.publish(channel, { type: 'message', text: 'hello' });
   check('publish', socket);
   socket.answer('publish');
+  socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c' });
   off();
+  await settle();
   check('unsubscribe', socket);
+  socket.answer('unsubscribe');
   const presence = rt.presence(channel);
   void presence.join('ada', { name: 'Ada' });
   check('join', socket);
@@ -178,6 +181,7 @@ test('client: all frames', async () => {
   await socket.greet();
   check('hello with token', socket);
   check('subscribe with since and presence', socket);
+  socket.answer('join');
   void presence.leave();
   check('leave', socket);
   assert.deepEqual([...golden.keys()], [], 'frames the SDK was not made to send');

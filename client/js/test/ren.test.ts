@@ -379,6 +379,43 @@ test('a stream begins behind the oldest cursor of what was fetched before it', a
   assert.equal((await open()).headers.get('Last-Event-ID'), null);
 });
 
+test('a client keeps the cursor it was made with, whatever other clients do', async () => {
+  const fetched = renFetch('/a');
+  await requests[0]!.answer(200, { 'X-Ren-Cursor': 'older' });
+  await fetched;
+  const other = new RenClient({ clientId });
+  await open();
+  await requests[1]!.stream(hello({ state: 'resumed' }));
+  await requests[2]!.fail();
+  await pass(1000);
+  assert.equal(last().headers.get('Last-Event-ID'), 'older');
+  other.close();
+});
+
+test('a token that cannot be had is reported, and asked for again', async () => {
+  let n = 0;
+  await open({ getToken: () => (n++ ? 'T' : Promise.reject(new Error('no session'))) });
+  assert.deepEqual([errors.map((e) => e.message), requests.length], [['no session'], 0]);
+  await pass(2000);
+  assert.equal(last().headers.get('Authorization'), 'Bearer T');
+});
+
+test('a clock set back does not hide a silent stream', async () => {
+  await (await open()).stream(hello());
+  clock.sleep(-3_600_000);
+  await pass(122_000);
+  assert.ok(requests[0]!.aborted);
+});
+
+test('a foreign <base> does not learn the client id', async () => {
+  Object.assign(page.document, { baseURI: 'https://cdn.example/assets/' });
+  void renFetch('/todos');
+  assert.equal(requests[0]!.headers.get('X-Ren-Client'), null);
+  void renFetch('https://app.example/todos');
+  assert.ok(requests[1]!.headers.get('X-Ren-Client'));
+  assert.equal((await open()).url.href, 'https://app.example/api/maravilla/ren');
+});
+
 test('renFetch keeps what the caller asked for', async () => {
   void renFetch(new Request('https://app.example/x', { method: 'PUT', headers: { A: '1' } }));
   void renFetch('/y', { method: 'POST', headers: { B: '2' }, body: 'b' });
