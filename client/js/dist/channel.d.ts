@@ -1,28 +1,36 @@
 import type { Listener } from './listen.js';
-import { Roster } from './roster.js';
+import { type Roster } from './roster.js';
 import type { Wish } from './wishes.js';
-/** What happens in a channel. */
-export interface RealtimeEvent {
-    /** `message`, `presence.join`, `presence.update` or `presence.leave`. */
-    event: string;
+interface Caused<Event extends string> {
+    event: Event;
     channel: string;
-    /** Payload of a message. */
-    data?: unknown;
     /** Who caused it: the own client id, or a tag of another's. */
     from?: string;
-    /** User: the publisher of a message, the member of a presence event. */
-    userId?: string;
     /** When, in milliseconds since the Unix epoch. */
     ts?: number;
-    /** What a member says of itself. */
-    metadata?: unknown;
     /** Cursor behind the event. */
     id?: string;
 }
+/** A message of a channel. */
+export interface RealtimeMessage<T = unknown> extends Caused<'message'> {
+    data: T;
+    /** The publisher's user. */
+    userId?: string;
+}
+/** What has happened to a member of a channel. */
+export interface RealtimePresence<T = unknown> extends Caused<'presence.join' | 'presence.update' | 'presence.leave'> {
+    userId: string;
+    /** What the member says of itself. */
+    metadata?: T;
+    /** Why it left: `left`, `closed`, `timeout` or `node`. */
+    reason?: string;
+}
+/** What happens in a channel. */
+export type RealtimeEvent<T = unknown, M = unknown> = RealtimeMessage<T> | RealtimePresence<M>;
 /** What a client knows of one channel. */
-export declare class Channel {
+export interface Channel {
     readonly name: string;
-    readonly messages: Set<Listener<RealtimeEvent>>;
+    readonly messages: Set<Listener<RealtimeMessage>>;
     readonly roster: Roster;
     /** Everything up to here has been delivered. */
     cursor: string | undefined;
@@ -33,9 +41,8 @@ export declare class Channel {
     /** Whether an answer to that is due. */
     asking: boolean;
     wish: Wish | undefined;
-    constructor(name: string, report: (event: RealtimeEvent) => void);
-    /** The connection is gone. */
-    cut(): void;
-    get presence(): boolean;
-    get used(): boolean;
 }
+export declare function createChannel(name: string, report: (event: RealtimePresence) => void): Channel;
+/** Whether anybody wants to know who is there. */
+export declare function wantsPresence({ roster, wish }: Channel): boolean;
+export {};

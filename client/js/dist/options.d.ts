@@ -11,14 +11,20 @@ export interface ClientOptions {
     debug?: boolean | undefined;
     /** Gives a bearer token, asked anew for each attempt. Default: cookies only. */
     getToken?: (() => string | undefined | Promise<string | undefined>) | undefined;
+    /**
+     * Whether the tabs of a browser share one connection, once `shareTabs()` has been called; the bundle `realtime.js` calls it.
+     * They do if the server takes them for the same user. Default: true, but false with `getToken`, as two tokens of one user may
+     * not give the same rights. A string shares with those clients only that give the same one, with tokens as well.
+     */
+    shareTabs?: boolean | string | undefined;
     /** Called with each refusal that concerns nobody else; the same as `onError()`. Where nobody listens they go to the console. */
     onError?: ((error: Error) => void) | undefined;
 }
-/** The options with their defaults. */
+/** What both clients have. */
 export interface Settings {
     id: string;
-    again: boolean;
-    max: number;
+    /** With whom to share connections; undefined: with nobody. */
+    share: string | undefined;
     /** Asks for a token; rejects, after reporting it, where there is none to be had. */
     token: () => Promise<string | undefined>;
     log: (...what: unknown[]) => void;
@@ -27,7 +33,7 @@ export interface Settings {
     report: (error: Error) => void;
 }
 /** Fills the defaults in; `name` stands before what is logged. */
-export declare function settings(o: ClientOptions, name: string): Settings;
+export declare function settings({ clientId, getToken, shareTabs, debug, onError }: ClientOptions, name: string): Settings;
 /**
  * An address of the page's own server, or elsewhere if absolute: a `<base>` does not move it, so that no foreign one learns
  * the client id.

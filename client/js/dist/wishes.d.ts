@@ -1,5 +1,5 @@
 import type { Channel } from './channel.js';
-import { RealtimeError } from './errors.js';
+import type { RealtimeError } from './errors.js';
 import type { Done, Outbox } from './outbox.js';
 /** A wish to be present. */
 export interface Wish {
@@ -11,17 +11,11 @@ export interface Wish {
     before?: Wish | undefined;
 }
 /** Has the server know who wants to be present where, on each connection anew. */
-export declare class Wishes {
-    #private;
-    /**
-     * @param sync - called when a channel has got a wish, or lost it
-     * @param report - told of refusals that nobody waits for
-     */
-    constructor(outbox: Outbox, sync: (room: Channel) => void, report: (error: Error) => void);
+export interface Wishes {
     /** Joins or updates. */
     make(room: Channel, op: 'join' | 'update', userId: string | undefined, metadata: unknown, done: Done): void;
     /** Leaves. Without a connection nobody is present, so there is nothing to be said. */
-    end(room: Channel, { userId }: Wish, done: Done): void;
+    end(room: Channel, wish: Wish, done: Done): void;
     /** Repeats what holds for a channel, on a new connection. */
     restore(room: Channel): void;
     /** The connection is gone, and with it the presence of those who wish for none. */
@@ -29,3 +23,8 @@ export declare class Wishes {
     /** There will be no other connection for now: what has not been agreed to is refused. */
     fail(error: RealtimeError): void;
 }
+/**
+ * @param sync - called when a channel has got a wish, or lost it
+ * @param report - told of refusals that nobody waits for
+ */
+export declare function createWishes(outbox: Outbox, sync: (room: Channel) => void, report: (error: Error) => void): Wishes;

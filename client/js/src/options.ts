@@ -13,15 +13,21 @@ export interface ClientOptions {
   debug?: boolean | undefined;
   /** Gives a bearer token, asked anew for each attempt. Default: cookies only. */
   getToken?: (() => string | undefined | Promise<string | undefined>) | undefined;
+  /**
+   * Whether the tabs of a browser share one connection, once `shareTabs()` has been called; the bundle `realtime.js` calls it.
+   * They do if the server takes them for the same user. Default: true, but false with `getToken`, as two tokens of one user may
+   * not give the same rights. A string shares with those clients only that give the same one, with tokens as well.
+   */
+  shareTabs?: boolean | string | undefined;
   /** Called with each refusal that concerns nobody else; the same as `onError()`. Where nobody listens they go to the console. */
   onError?: ((error: Error) => void) | undefined;
 }
 
-/** The options with their defaults. */
+/** What both clients have. */
 export interface Settings {
   id: string;
-  again: boolean;
-  max: number;
+  /** With whom to share connections; undefined: with nobody. */
+  share: string | undefined;
   /** Asks for a token; rejects, after reporting it, where there is none to be had. */
   token: () => Promise<string | undefined>;
   log: (...what: unknown[]) => void;
@@ -31,23 +37,23 @@ export interface Settings {
 }
 
 /** Fills the defaults in; `name` stands before what is logged. */
-export function settings(o: ClientOptions, name: string): Settings {
+export function settings({ clientId, getToken, shareTabs = !getToken, debug, onError }: ClientOptions, name: string): Settings {
   const errors = new Set<Listener<Error>>();
-  if (o.onError) listen(errors, o.onError);
+  if (onError) listen(errors, onError);
   const report = (error: Error): void => (errors.size ? tell(errors, error) : console.error(name, error));
+  const chatty = debug ?? read('localStorage', 'REN_DEBUG') === '1';
   return {
-    id: o.clientId ?? getOrCreateClientId(),
-    again: o.autoReconnect ?? true,
-    max: o.maxBackoffMs ?? 15_000,
-    token: async () => {
+    id: clientId ?? getOrCreateClientId(),
+    share: shareTabs === true ? '' : shareTabs || undefined,
+    async token() {
       try {
-        return await o.getToken?.();
+        return await getToken?.();
       } catch (e) {
-        report(e instanceof Error ? e : new Error(String(e)));
+        report(e as Error);
         throw e;
       }
     },
-    log: (o.debug ?? read('localStorage', 'REN_DEBUG') === '1') ? (...what) => console.debug(name, ...what) : () => {},
+    log: (...what) => chatty && console.debug(name, ...what),
     errors,
     report,
   };

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { RealtimeClient } from '../src/realtime.js';
-import { StreamParser, type StreamEvent } from '../src/sse.js';
+import { createParser, type StreamEvent } from '../src/sse.js';
 import { begin, clock, FakeSocket, settle, type Op } from './fakes.js';
 
 interface Wire {
@@ -33,7 +33,7 @@ const wire = load();
 for (const { name, frame, parsed } of wire.ren) {
   test('REN: ' + name, () => {
     const events: StreamEvent[] = [];
-    new StreamParser((event) => events.push(event)).push(new TextEncoder().encode(frame));
+    createParser((event) => events.push(event))(new TextEncoder().encode(frame));
     const read = events.map(({ event, id, data, retry }, i) => ({
       event, id, data: JSON.parse(data) as unknown, ...(parsed[i]?.retry === undefined ? {} : { retry }),
     }));

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 import type { RealtimeEvent } from '../src/channel.js';
-import { RealtimeClient, type RealtimeClientOptions, type RealtimeReset } from '../src/realtime.js';
+import { RealtimeClient, type RealtimeClientOptions } from '../src/realtime.js';
+import type { RealtimeReset } from '../src/rooms.js';
 import { begin, clock, dice, FakeSocket, pass, settle, type FakePage } from './fakes.js';
 
 const clientId = 'browserbrowser.tab1';
@@ -251,14 +252,14 @@ test('a clock set back stops nothing', async () => {
 test('a refusal whose listener asks for more has nothing sent twice', async () => {
   const socket = await connect({}, { limits: { message: 200, channels: 9, metadata: 9, rate: 10, burst: 10 } });
   rt.onError(() => void rt.publish('from the listener', 1));
-  for (let n = 0; n < 8; n++) void rt.publish('a', n);
+  for (let n = 0; n < 9; n++) void rt.publish('a', n); // of which the last has to wait
   rt.subscribe('x'.repeat(200), () => {});
   rt.subscribe('b', () => {});
   rt.subscribe('c', () => {});
   clock.sleep(5000); // so that there is leave to send several at once
   await pass(3000);
   assert.deepEqual(errors, ['too_large']);
-  assert.deepEqual(list(socket).slice(9), [['subscribe', 9, 'b'], ['subscribe', 10, 'c'], ['publish', 11, 'from the listener']]);
+  assert.deepEqual(list(socket).slice(10), [['subscribe', 10, 'b'], ['subscribe', 11, 'c'], ['publish', 12, 'from the listener']]);
 });
 
 test('rate_limited messages are sent again after a pause, in order', async () => {

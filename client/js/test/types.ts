@@ -9,11 +9,12 @@ export function optional<T>(given: T | undefined): T | undefined {
 export const ren: RenClient = new RenClient({
   endpoint: optional('/ren'), subscriptions: optional(['kv']), onReset: optional(() => {}), clientId: optional('id'),
   autoReconnect: optional(true), maxBackoffMs: optional(1), debug: optional(true), getToken: optional(() => 'T'), onError: optional(() => {}),
+  shareTabs: optional(false),
 } satisfies Required<RenClientOptions>);
 
 export const rt: RealtimeClient = new RealtimeClient({
   wsEndpoint: optional('/ws'), WebSocket: optional(WebSocket), onReset: optional(() => {}), clientId: optional('id'), autoReconnect: optional(true),
-  maxBackoffMs: optional(1), debug: optional(true), getToken: optional(() => 'T'), onError: optional(() => {}),
+  maxBackoffMs: optional(1), debug: optional(true), getToken: optional(() => 'T'), onError: optional(() => {}), shareTabs: optional('user 1'),
 } satisfies Required<RealtimeClientOptions>);
 
 export const upload: Promise<unknown> = storageUpload('a', new Blob(), {
