@@ -35,7 +35,7 @@ func run(tests string) error {
 	if tests != "" {
 		return bundleTests(root, tests)
 	}
-	js, err := bundle(root, `export * from "./index.ts"`)
+	js, err := bundle(root, `export * from "./bundle.ts"`)
 	if err != nil {
 		return err
 	}
@@ -136,6 +136,7 @@ func printSizes(root string) error {
 		{"RenClient", `export { RenClient } from "./index.ts"`},
 		{"RealtimeClient", `export { RealtimeClient } from "./index.ts"`},
 		{"both", `export { RenClient, RealtimeClient } from "./index.ts"`},
+		{"both and sharing", `export { RenClient, RealtimeClient } from "./index.ts"; export { shareTabs } from "./share.ts"`},
 		{"everything", `export * from "./index.ts"`},
 	} {
 		js, err := bundle(root, part.entry)
