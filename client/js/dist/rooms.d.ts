@@ -20,6 +20,7 @@ export interface Frame extends Answer {
     limits?: Limits;
     members?: Member[];
     retryMs?: number;
+    code?: string;
 }
 /** The channels that are in use: has the server know of them, on each connection anew, and takes what it says of them. */
 export interface Rooms {

@@ -35,7 +35,11 @@ func run(tests string) error {
 	if tests != "" {
 		return bundleTests(root, tests)
 	}
-	js, err := bundle(root, `export * from "./bundle.ts"`)
+	entry, err := os.ReadFile(filepath.Join(root, "src", "bundle.ts"))
+	if err != nil {
+		return err
+	}
+	js, err := bundle(root, string(entry))
 	if err != nil {
 		return err
 	}

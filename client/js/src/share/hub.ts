@@ -25,8 +25,8 @@ interface Room {
 
 /** Speaks for many tabs on one WebSocket. */
 export interface Hub {
-  /** A tab comes. */
-  add(tab: string, cid: string): void;
+  /** A tab comes; false where it is there already. */
+  add(tab: string, cid: string): boolean;
   /** A tab goes. It leaves where it is present after the grace that a server gives an orderly close. */
   drop(tab: string): void;
   /** Takes an operation of a tab. */
@@ -45,7 +45,7 @@ const grace = 3_000;
  * @param alone - a tab cannot be served here: it has to have a connection of its own
  */
 export function createHub(
-  limits: Partial<Limits>, send: (text: string) => void, tell: (lines: Line[]) => void, alone: (tab: string) => void,
+  limits: Partial<Limits> | undefined, send: (text: string) => void, tell: (lines: Line[]) => void, alone: (tab: string) => void,
 ): Hub {
   const tabs = new Map<string, string>(); // and their client ids
   const rooms = new Map<string, Room>();
@@ -113,7 +113,11 @@ export function createHub(
   const ok = (tab: string, { ref }: Op): void => tell([[tab, JSON.stringify({ event: 'ok', ref })]]);
 
   return {
-    add: (tab, cid) => void tabs.set(tab, cid),
+    add(tab, cid) {
+      const more = !tabs.has(tab);
+      tabs.set(tab, cid);
+      return more;
+    },
     drop(tab) {
       if (!tabs.delete(tab)) return;
       for (const channel of [...rooms.keys()])
