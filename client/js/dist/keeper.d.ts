@@ -27,7 +27,7 @@ export interface Keeper {
     healthy(): boolean;
     /**
      * The connection is lost or was refused.
-     * @param wait - milliseconds to the next attempt, where it is known
+     * @param wait - milliseconds to the next attempt, where it is known; 0: it is not lost, but has to be made anew
      * @param atLeast - milliseconds on top of the random wait
      */
     lost(wait?: number, atLeast?: number): void;

@@ -80,16 +80,18 @@ export function createMembers<Ask, M extends Said<Ask>>(): (part: Part<Ask, M>) 
       return !over;
     };
     const wait = (ms?: number): Promise<M | undefined> =>
-      new Promise<M | undefined>((done) => {
-        answered = done;
+      new Promise((done) => {
+        const own = (answered = (said) => {
+          if (answered !== own) return;
+          answered = undefined;
+          if (!over && said && !said.no) {
+            leader = said.from; // before the next thing is heard
+            part.follow(said);
+          }
+          done(said);
+        });
         ask();
-        if (ms) setTimeout(done, ms);
-      }).then((said) => {
-        answered = undefined;
-        if (over || !said || said.no) return said;
-        leader = said.from;
-        part.follow(said);
-        return said;
+        if (ms) setTimeout(own, ms);
       });
 
     return {

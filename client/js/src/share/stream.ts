@@ -3,6 +3,9 @@ import type { OpenStream, StreamEnd } from '../transport.js';
 import { createMembers, type Said } from './member.js';
 import { createRing, type Ring } from './ring.js';
 
+const lag = 500;
+const moment = 100;
+
 /** Where a tab wants to go on: behind the id `since`, or behind what there was at the time `at`. */
 interface Want {
   since: string | undefined;
@@ -68,11 +71,27 @@ export function shareStream(open: OpenStream, group: string): OpenStream {
         begin = 'ren.ping';
       };
 
+      /** Answers a tab that asks; false where the leader cannot tell what it has missed, which is said if it is `final`. */
+      const answer = ({ id, since, at }: Want & { id: string }, final = false): boolean => {
+        if (!ring || signal.aborted) return true;
+        const { entries } = ring;
+        let i = entries.length - 1;
+        while (i >= 0 && entries[i]!.event.id !== since) i--;
+        if (i < 0 && at !== undefined && entries[0]!.at <= at)
+          for (i = 0; i + 1 < entries.length && entries[i + 1]!.at < at; ) i++;
+        const to = { to: id, from: member.id };
+        const events = entries.slice(i + 1).map(({ event }) => event);
+        if (i >= 0) member.say({ ...to, cursor: entries[i]!.event.id, events });
+        else if (final) member.say({ ...to, no: true });
+        return i >= 0;
+      };
+
       const member = join({
         ask: () => want,
         async dial() {
           const at = Date.now();
           let end: StreamEnd;
+          let failed: unknown;
           try {
             end = await open({
               ...call, signal,
@@ -85,10 +104,13 @@ export function shareStream(open: OpenStream, group: string): OpenStream {
               },
             });
           } catch (e) {
-            if (!signal.aborted) reject(e);
+            failed = e;
           }
+          // A page that is left loses its streams a moment before it is told; then another tab goes on without a wait.
+          if (ring) await new Promise((done) => setTimeout(done, moment));
           if (signal.aborted) return;
           if (ring) member.say({ from: member.id, end: true });
+          if (failed) reject(failed);
           finish(end);
         },
         lead() {
@@ -96,16 +118,9 @@ export function shareStream(open: OpenStream, group: string): OpenStream {
           flush();
           member.say({ lead: member.id });
         },
-        serve({ id, since, at = Infinity }) {
-          if (!ring) return;
-          const { entries } = ring;
-          let i = entries.length - 1;
-          while (i >= 0 && entries[i]!.event.id !== since) i--;
-          if (i < 0 && entries[0]!.at <= at && at < Infinity)
-            for (i = 0; i + 1 < entries.length && entries[i + 1]!.at < at; ) i++;
-          const answer = { to: id, from: member.id };
-          const events = entries.slice(i + 1).map(({ event }) => event);
-          member.say(i < 0 ? { ...answer, no: true } : { ...answer, cursor: entries[i]!.event.id, events });
+        serve(ask) {
+          // The tab may have heard of more than has come here yet.
+          if (!answer(ask)) setTimeout(() => answer(ask, true), lag);
         },
         follow({ cursor, events }) {
           own.abort();
