@@ -21,6 +21,12 @@ export async function pass(ms: number): Promise<void> {
  */
 class FakeClock {
   now = 0;
+  /** Has a callback run in the context it was given in. */
+  /** The tab whose script is running. */
+  tab = (): unknown => undefined;
+  /** How to run something later as the tab that is running now would. */
+  enter = (): ((cb: () => void) => void) => (cb) => cb();
+  bind = (cb: () => void): (() => void) => cb;
   #timers = new Map<number, { at: number; cb: () => void }>();
   #id = 0;
 
@@ -28,7 +34,7 @@ class FakeClock {
     this.now = now;
     this.#timers.clear();
     globals['setTimeout'] = (cb: () => void, ms: number): number => {
-      this.#timers.set(++this.#id, { at: this.now + ms, cb });
+      this.#timers.set(++this.#id, { at: this.now + ms, cb: this.bind(cb) });
       return this.#id;
     };
     globals['clearTimeout'] = (id: number): void => void this.#timers.delete(id);
@@ -47,9 +53,10 @@ class FakeClock {
     this.now = end;
   }
 
-  /** Time passes, and no timer notices: the machine sleeps. */
+  /** The clock goes on, and timers do not notice: the machine sleeps, or somebody sets the clock, back if `ms` is negative. */
   sleep(ms: number): void {
     this.now += ms;
+    for (const timer of this.#timers.values()) timer.at += ms;
   }
 }
 
@@ -96,7 +103,11 @@ export class FakeRequest {
   #fail!: (error: unknown) => void;
   #body: ReadableStreamDefaultController<Uint8Array> | undefined;
 
-  constructor(input: RequestInfo | URL, public init: RequestInit = {}) {
+  tab: unknown = clock.tab();
+  /** Whether the tab that asked has been killed. */
+  gone = false;
+
+  constructor(public input: RequestInfo | URL, public init: RequestInit = {}) {
     this.url = new URL(input instanceof Request ? input.url : String(input), 'https://app.example/page');
     this.headers = new Headers(init.headers);
     this.answered = new Promise((done, fail) => ([this.#answer, this.#fail] = [done, fail]));
@@ -111,7 +122,7 @@ export class FakeRequest {
   }
 
   get aborted(): boolean {
-    return this.init.signal?.aborted ?? false;
+    return this.gone || (this.init.signal?.aborted ?? false);
   }
 
   async answer(status: number, headers: Record<string, string> = {}, body: string | null = null): Promise<void> {
@@ -150,11 +161,16 @@ export class FakeRequest {
 /** Every request since the test began. */
 export const requests: FakeRequest[] = [];
 
+/** Answers requests, unless the test does. */
+export const serveFetch: { with: ((request: FakeRequest) => void) | undefined } = { with: undefined };
+
 export function installFetch(): void {
   requests.length = 0;
+  serveFetch.with = undefined;
   globalThis.fetch = (input, init) => {
     const request = new FakeRequest(input as RequestInfo, init);
     requests.push(request);
+    serveFetch.with?.(request);
     return request.answered;
   };
 }
@@ -165,20 +181,28 @@ export type Op = { op: string; ref?: number; channel?: string; id?: string; sinc
 /** The far end of one WebSocket. */
 export class FakeSocket {
   static all: FakeSocket[] = [];
+  /** Answers what is sent, unless the test does. */
+  static serve: ((socket: FakeSocket, op: Op) => void) | undefined;
+  static opened: ((socket: FakeSocket) => void) | undefined;
   url: string;
+  tab: unknown = clock.tab();
   sent: Op[] = [];
   closed: number | undefined;
   onopen: (() => void) | undefined;
   onmessage: ((event: { data: unknown }) => void) | undefined;
   onclose: ((event: { code: number }) => void) | undefined;
+  /** Runs a handler as its tab would. */
+  in: (cb: () => void) => void = clock.enter();
 
   constructor(url: string | URL, public protocol: string) {
     this.url = String(url);
     FakeSocket.all.push(this);
+    FakeSocket.opened?.(this);
   }
 
   static install(): void {
     FakeSocket.all = [];
+    FakeSocket.serve = FakeSocket.opened = undefined;
     globals['WebSocket'] = FakeSocket;
   }
 
@@ -187,24 +211,26 @@ export class FakeSocket {
   }
 
   send(text: string): void {
-    if (this.closed === undefined) this.sent.push(JSON.parse(text) as Op);
+    if (this.closed !== undefined) return;
+    this.sent.push(JSON.parse(text) as Op);
+    FakeSocket.serve?.(this, this.sent.at(-1)!);
   }
 
   close(code: number): void {
     if (this.closed !== undefined) return;
     this.closed = code;
-    queueMicrotask(() => this.onclose?.({ code }));
+    queueMicrotask(() => this.in(() => this.onclose?.({ code })));
   }
 
   /** The server says something: several objects make one frame. */
   say(...frames: object[]): void {
-    this.onmessage?.({ data: frames.map((frame) => JSON.stringify(frame)).join('\n') });
+    this.in(() => this.onmessage?.({ data: frames.map((frame) => JSON.stringify(frame)).join('\n') }));
   }
 
   /** Opens, hears the hello, and greets. */
   async greet(more: object = {}): Promise<void> {
     await settle();
-    this.onopen?.();
+    this.in(() => this.onopen?.());
     this.say({ event: 'hello', src: 'MYTAG', cursor: 'c0', ...more });
     await settle();
   }
@@ -212,7 +238,7 @@ export class FakeSocket {
   /** The connection ends from outside. */
   async drop(code = 1006): Promise<void> {
     this.closed = code;
-    this.onclose?.({ code });
+    this.in(() => this.onclose?.({ code }));
     await settle();
   }
 

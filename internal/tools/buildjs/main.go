@@ -35,7 +35,11 @@ func run(tests string) error {
 	if tests != "" {
 		return bundleTests(root, tests)
 	}
-	js, err := bundle(root, `export * from "./index.ts"`)
+	entry, err := os.ReadFile(filepath.Join(root, "src", "bundle.ts"))
+	if err != nil {
+		return err
+	}
+	js, err := bundle(root, string(entry))
 	if err != nil {
 		return err
 	}
@@ -136,6 +140,7 @@ func printSizes(root string) error {
 		{"RenClient", `export { RenClient } from "./index.ts"`},
 		{"RealtimeClient", `export { RealtimeClient } from "./index.ts"`},
 		{"both", `export { RenClient, RealtimeClient } from "./index.ts"`},
+		{"both and sharing", `export { RenClient, RealtimeClient } from "./index.ts"; export { shareTabs } from "./share.ts"`},
 		{"everything", `export * from "./index.ts"`},
 	} {
 		js, err := bundle(root, part.entry)

@@ -1,0 +1,5 @@
+// What a Go server serves as realtime.js.
+import { shareTabs } from './share.js';
+
+export * from './index.js';
+shareTabs();

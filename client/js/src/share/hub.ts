@@ -1,0 +1,168 @@
+import { createPace, type Limits } from '../pace.js';
+import type { Frame } from '../rooms.js';
+import { createRing } from './ring.js';
+
+/** One thing said: to one tab, or to all. */
+export type Line = [to: string | undefined, text: string];
+
+/** An operation of a tab. */
+interface Op {
+  op: string;
+  ref: number;
+  channel: string;
+  cid?: string;
+  since?: string;
+  presence?: boolean;
+  userId?: string;
+}
+
+interface Room {
+  /** The tabs that subscribe, and whether with presence. */
+  tabs: Map<string, boolean>;
+  /** Everything up to here has come. */
+  cursor: string | undefined;
+}
+
+/** Speaks for many tabs on one WebSocket. */
+export interface Hub {
+  /** A tab comes; false where it is there already. */
+  add(tab: string, cid: string): boolean;
+  /** A tab goes. It leaves where it is present after the grace that a server gives an orderly close. */
+  drop(tab: string): void;
+  /** Takes an operation of a tab. */
+  op(tab: string, text: string): void;
+  /** Takes a frame of the server. */
+  frame(text: string): void;
+  /** The connection is over. */
+  close(): void;
+}
+
+const grace = 3_000;
+
+/**
+ * @param send - to the server
+ * @param tell - to the tabs, in order
+ * @param alone - a tab cannot be served here: it has to have a connection of its own
+ */
+export function createHub(
+  limits: Partial<Limits> | undefined, send: (text: string) => void, tell: (lines: Line[]) => void, alone: (tab: string) => void,
+): Hub {
+  const tabs = new Map<string, string>(); // and their client ids
+  const rooms = new Map<string, Room>();
+  const asked = new Map<number, { tab: string; op: Op }>();
+  const present = new Map<string, { tab: string; op: Op }>(); // by client, channel and user
+  const { entries: ring, push } = createRing<{ id: string; channel: string | undefined; text: string }>();
+  const pace = createPace({ message: 0, rate: 30, burst: 60, ...limits });
+  const queue: string[] = [];
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let lastRef = 0;
+
+  const pump = (): void => {
+    clearTimeout(timer);
+    while (queue.length) {
+      const wait = pace.take();
+      if (wait) return void (timer = setTimeout(pump, wait));
+      send(queue.shift()!);
+    }
+  };
+  const ask = (tab: string, op: Op): void => {
+    asked.set(++lastRef, { tab, op });
+    queue.push(JSON.stringify({ ...op, ref: lastRef }));
+    pump();
+  };
+  const keep = (id: string | undefined, channel: string | undefined, text: string): void => {
+    if (!id) return;
+    push({ id, channel, text }, text.length);
+    for (const [name, room] of rooms) if (name === channel || !channel) room.cursor = id;
+  };
+  const unsubscribe = (tab: string, channel: string): boolean => {
+    const room = rooms.get(channel);
+    room?.tabs.delete(tab);
+    if (room?.tabs.size) return false;
+    rooms.delete(channel);
+    return true;
+  };
+  const key = ({ cid, channel, userId }: Op): string => [cid, channel, userId].join('\n');
+
+  /** What a subscription that others have already is told: where it begins, and what has come since. */
+  const subscribed = ({ ref, channel, since }: Op): string[] | undefined => {
+    const answer = { event: 'subscribed', ref, channel, state: 'fresh', cursor: rooms.get(channel)?.cursor };
+    if (!since) return [JSON.stringify(answer)];
+    let i = ring.length - 1;
+    while (i >= 0 && !(ring[i]!.id === since && (ring[i]!.channel ?? channel) === channel)) i--;
+    if (i < 0) return undefined;
+    const missed = ring.slice(i + 1).filter((entry) => entry.channel === channel);
+    return [JSON.stringify({ ...answer, state: 'resumed', cursor: since }), ...missed.map(({ text }) => text)].filter(Boolean);
+  };
+  const answered = (frame: Frame, lines: Line[]): void => {
+    const { tab, op } = asked.get(frame.ref!)!;
+    asked.delete(frame.ref!);
+    const { ref, channel } = op;
+    if (frame.event === 'subscribed' && frame.cursor === undefined) {
+      const said = subscribed(op);
+      if (!said) return alone(tab);
+      return void lines.push(...said.map((line): Line => [tab, line]));
+    }
+    if (frame.code === 'channel_limit' && tabs.size > 1) return alone(tab);
+    if (op.op === 'subscribe') {
+      if (frame.event === 'error') unsubscribe(tab, channel);
+      else keep(frame.cursor, channel, '');
+    }
+    lines.push([tab, JSON.stringify({ ...frame, ref })]);
+  };
+  const ok = (tab: string, { ref }: Op): void => tell([[tab, JSON.stringify({ event: 'ok', ref })]]);
+
+  return {
+    add(tab, cid) {
+      const more = !tabs.has(tab);
+      tabs.set(tab, cid);
+      return more;
+    },
+    drop(tab) {
+      if (!tabs.delete(tab)) return;
+      for (const channel of [...rooms.keys()])
+        if (rooms.get(channel)!.tabs.has(tab) && unsubscribe(tab, channel)) ask(tab, { op: 'unsubscribe', ref: 0, channel });
+      for (const [name, by] of present)
+        if (by.tab === tab)
+          setTimeout(() => {
+            if (present.get(name) !== by) return; // who reloaded is back
+            present.delete(name);
+            ask(tab, { ...by.op, op: 'leave' });
+          }, grace);
+    },
+    op(tab, text) {
+      const op = { ...(JSON.parse(text) as Op), cid: tabs.get(tab)! };
+      const { channel } = op;
+      if (op.op === 'subscribe') {
+        const room = rooms.get(channel) ?? { tabs: new Map(), cursor: undefined };
+        rooms.set(channel, room);
+        room.tabs.set(tab, !!op.presence);
+        ask(tab, { ...op, presence: [...room.tabs.values()].some(Boolean) });
+      } else if (op.op === 'unsubscribe') {
+        if (unsubscribe(tab, channel)) ask(tab, op);
+        else ok(tab, op);
+      } else if (op.op === 'leave' && (present.get(key(op))?.tab ?? tab) !== tab) ok(tab, op);
+      else {
+        if (op.op === 'join') present.set(key(op), { tab, op: { op: '', ref: 0, channel, cid: op.cid, userId: op.userId! } });
+        if (op.op === 'leave') present.delete(key(op));
+        ask(tab, op);
+      }
+    },
+    frame(text) {
+      const lines: Line[] = [];
+      for (const line of text.split('\n')) {
+        const frame = JSON.parse(line) as Frame;
+        if (asked.has(frame.ref!)) answered(frame, lines);
+        else {
+          lines.push([undefined, line]);
+          if (frame.event !== 'presence.state') keep(frame.id ?? frame.cursor, frame.channel, frame.channel ? line : '');
+        }
+      }
+      tell(lines);
+    },
+    close() {
+      clearTimeout(timer);
+      queue.length = 0;
+    },
+  };
+}

@@ -1,0 +1,98 @@
+// A server in little: one log, REN streams and WebSockets that follow it.
+import { FakeSocket, requests, serveFetch, type FakeRequest, type Op } from './fakes.js';
+
+interface Entry {
+  seq: number;
+  channel: string;
+  data: unknown;
+  from: string;
+}
+
+export class Server {
+  user: string | undefined;
+  log: Entry[] = [];
+  /** What joined and left, by client id. */
+  presence: string[] = [];
+  published = new Set<string>();
+  answers = true;
+  #streams = new Set<FakeRequest>();
+  #channels = new Map<FakeSocket, Set<string>>();
+
+  install(): void {
+    serveFetch.with = (request) => setImmediate(() => void this.#stream(request));
+    FakeSocket.opened = (socket) => setImmediate(() => socket.in(() => socket.onopen?.()));
+    FakeSocket.serve = (socket, op) => setImmediate(() => this.#op(socket, op));
+  }
+
+  get head(): number {
+    return this.log.length;
+  }
+
+  /** Streams that are open now. */
+  streams(): FakeRequest[] {
+    return requests.filter((request) => this.#streams.has(request) && !request.aborted);
+  }
+
+  sockets(): FakeSocket[] {
+    return FakeSocket.all.filter((socket) => this.#channels.has(socket) && socket.closed === undefined);
+  }
+
+  publish(channel: string, data: unknown, from = 'server'): void {
+    const entry = { seq: this.head + 1, channel, data, from };
+    this.log.push(entry);
+    for (const request of this.streams()) void request.send(ren(entry));
+    for (const socket of this.sockets()) if (this.#channels.get(socket)!.has(channel)) this.#say(socket, message(entry));
+  }
+
+  ping(): void {
+    for (const request of this.streams()) void request.send(control('ren.ping', this.head, {}));
+    for (const socket of this.sockets()) this.#say(socket, { event: 'ping', cursor: cursor(this.head), ts: 1 });
+  }
+
+  async #stream(request: FakeRequest): Promise<void> {
+    if (request.aborted) return;
+    const since = request.headers.get('Last-Event-ID');
+    const seq = since ? +since.slice(2) : this.head;
+    this.#streams.add(request);
+    const hello = { state: since ? 'resumed' : 'fresh', src: tag(request.headers.get('X-Ren-Client')!), userId: this.user, domains: ['*'] };
+    await request.stream(control('ren.hello', seq, hello) + this.log.slice(seq).map(ren).join(''));
+  }
+
+  #op(socket: FakeSocket, op: Op): void {
+    if (socket.closed !== undefined || !this.answers) return;
+    const { ref, channel = '' } = op;
+    const cid = op['cid'] as string;
+    const channels = this.#channels.get(socket);
+    if (op.op === 'hello') {
+      this.#channels.set(socket, new Set());
+      return this.#say(socket, { event: 'hello', src: tag(cid), userId: this.user, cursor: cursor(this.head), limits: { rate: 1000, burst: 1000 } });
+    }
+    if (op.op === 'subscribe') {
+      const first = !channels!.has(channel);
+      channels!.add(channel);
+      const seq = op.since ? +op.since.slice(2) : this.head;
+      const state = first && !op.since ? 'fresh' : 'resumed';
+      const replay = first ? this.log.slice(seq).filter((entry) => entry.channel === channel).map(message) : [];
+      return this.#say(socket, { event: 'subscribed', ref, channel, state, ...(first ? { cursor: cursor(seq) } : {}) }, ...replay);
+    }
+    if (op.op === 'unsubscribe') channels!.delete(channel);
+    if (op.op === 'join' || op.op === 'leave') this.presence.push(`${op.op} ${cid} ${channel} ${op['userId']}`);
+    if (op.op === 'publish' && !this.published.has(cid + op.id)) {
+      this.published.add(cid + op.id);
+      this.publish(channel, op['data'], tag(cid));
+    }
+    this.#say(socket, { event: 'ok', ref });
+  }
+
+  #say(socket: FakeSocket, ...frames: object[]): void {
+    if (socket.closed === undefined) socket.say(...frames);
+  }
+}
+
+export const tag = (cid: string): string => 'tag of ' + cid;
+const cursor = (seq: number): string => 'e.' + seq;
+const message = ({ seq, channel, data, from }: Entry): object => ({ event: 'message', channel, data, from, ts: 1, id: cursor(seq) });
+const ren = ({ seq, channel, data, from }: Entry): string =>
+  `id: ${cursor(seq)}\ndata: ${JSON.stringify({ t: 'realtime.message', r: 'realtime', ch: channel, data, src: from })}\n\n`;
+const control = (event: string, seq: number, more: object): string =>
+  `event: ${event}\nid: ${cursor(seq)}\ndata: ${JSON.stringify({ cursor: cursor(seq), ...more })}\n\n`;

@@ -1,0 +1,110 @@
+package browsertest
+
+import (
+	"context"
+	_ "embed"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+
+	"github.com/maravilla-realtime/realtime"
+)
+
+//go:embed app.html
+var appPage []byte
+
+// App is a server with a page that listens on a REN stream and a channel, the
+// users of which are whom their cookie names.
+type App struct {
+	URL string // ends with a slash
+
+	t  testing.TB
+	rt *realtime.Realtime
+
+	mu   sync.Mutex
+	open map[string]int
+}
+
+// StartApp starts the server, which ends with the test.
+func StartApp(t testing.TB) *App {
+	t.Helper()
+	rt, err := realtime.New(realtime.Policy{
+		Authenticate: func(r *http.Request) (realtime.Identity, error) {
+			id := realtime.Identity{AnyUser: true}
+			if c, err := r.Cookie("user"); err == nil {
+				id.User = c.Value
+			}
+			return id, nil
+		},
+		Allow: func(context.Context, realtime.Identity, realtime.Action) error { return nil },
+		Grants: func(context.Context, realtime.Identity) ([]realtime.Grant, error) {
+			return []realtime.Grant{{Resource: "*", Data: true}}, nil
+		},
+	}, &realtime.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	app := &App{t: t, rt: rt, open: make(map[string]int)}
+	mux := http.NewServeMux()
+	mux.Handle("/api/maravilla/ren", app.count("ren", rt.Handler()))
+	mux.Handle("/api/maravilla/realtime", app.count("realtime", rt.Handler()))
+	mux.Handle("/api/maravilla/", rt.Handler())
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = w.Write(appPage) // the browser has gone
+	})
+	server := httptest.NewServer(rt.Attribute(mux))
+	app.URL = server.URL + "/"
+	t.Cleanup(func() {
+		if err := rt.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+		server.Close()
+	})
+	return app
+}
+
+// count counts the connections of a kind that are open.
+func (a *App) count(kind string, h http.Handler) http.Handler {
+	add := func(n int) {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.open[kind] += n
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		add(1)
+		defer add(-1)
+		h.ServeHTTP(w, r)
+	})
+}
+
+// Open tells how many streams and WebSockets are open.
+func (a *App) Open() (streams, sockets int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.open["ren"], a.open["realtime"]
+}
+
+// Publish publishes to the channel that the pages listen to.
+func (a *App) Publish(data any) {
+	a.t.Helper()
+	if err := a.rt.Publish(context.Background(), "room", data); err != nil {
+		a.t.Error(err)
+	}
+}
+
+// Members lists the users in the channel.
+func (a *App) Members() (users []string) {
+	a.t.Helper()
+	members, err := a.rt.Presence().Members(context.Background(), "room")
+	if err != nil {
+		a.t.Error(err)
+	}
+	for _, m := range members {
+		users = append(users, m.UserID)
+	}
+	return users
+}
