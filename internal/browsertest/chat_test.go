@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -208,4 +209,27 @@ func write(t testing.TB, path string, data []byte) {
 	if err := os.WriteFile(path, data, 0o644); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// A visitor who presses Esc is asked again, as nobody is in the room without a
+// name. One whom the server did not let in can try again.
+func TestFirstJoin(t *testing.T) {
+	t.Parallel()
+	Require(t)
+	chat := StartChat(t)
+	ada := NewUser(t).Open(chat.URL)
+	const asked = `document.getElementById('welcome').open`
+	Until(ada, asked, true)
+	for range 2 { // browsers let nobody be held by a dialog that refuses once
+		ada.Do(chromedp.KeyEvent("\x1b"))
+		Until(ada, asked, true)
+	}
+	call := func(name string) {
+		Eval[any](ada, fmt.Sprintf(`void (document.getElementById('name').value = %s, document.getElementById('enter').click())`, quote(name)))
+	}
+	call(strings.Repeat("long", 300)) // than which the metadata of a member may not be
+	Until(ada, notes+`.some((note) => note.startsWith('You could not join'))`, true)
+	Eval[any](ada, `document.getElementById('me').click()`)
+	call("Ada")
+	ready(ada, "Ada")
 }

@@ -1,34 +1,36 @@
 import type { Listener } from './listen.js';
-import { Roster } from './roster.js';
-/** What happens in a channel. */
-export interface RealtimeEvent {
-    /** `message`, `presence.join`, `presence.update` or `presence.leave`. */
-    event: string;
+import { type Roster } from './roster.js';
+import type { Wish } from './wishes.js';
+interface Caused<Event extends string> {
+    event: Event;
     channel: string;
-    /** Payload of a message. */
-    data?: unknown;
     /** Who caused it: the own client id, or a tag of another's. */
     from?: string;
-    /** User: the publisher of a message, the member of a presence event. */
-    userId?: string;
     /** When, in milliseconds since the Unix epoch. */
     ts?: number;
-    /** What a member says of itself. */
-    metadata?: unknown;
     /** Cursor behind the event. */
     id?: string;
 }
-/** A wish to be present. */
-export interface Wish {
-    userId: string | undefined;
-    metadata: unknown;
-    /** Whether the server has heard of it, so that the next connection has to repeat it. */
-    ok: boolean;
+/** A message of a channel. */
+export interface RealtimeMessage<T = unknown> extends Caused<'message'> {
+    data: T;
+    /** The publisher's user. */
+    userId?: string;
 }
+/** What has happened to a member of a channel. */
+export interface RealtimePresence<T = unknown> extends Caused<'presence.join' | 'presence.update' | 'presence.leave'> {
+    userId: string;
+    /** What the member says of itself. */
+    metadata?: T;
+    /** Why it left: `left`, `closed`, `timeout` or `node`. */
+    reason?: string;
+}
+/** What happens in a channel. */
+export type RealtimeEvent<T = unknown, M = unknown> = RealtimeMessage<T> | RealtimePresence<M>;
 /** What a client knows of one channel. */
-export declare class Channel {
+export interface Channel {
     readonly name: string;
-    readonly messages: Set<Listener<RealtimeEvent>>;
+    readonly messages: Set<Listener<RealtimeMessage>>;
     readonly roster: Roster;
     /** Everything up to here has been delivered. */
     cursor: string | undefined;
@@ -36,8 +38,11 @@ export declare class Channel {
     live: boolean;
     /** Whether presence was asked for; undefined where the connection has no subscription. */
     asked: boolean | undefined;
+    /** Whether an answer to that is due. */
+    asking: boolean;
     wish: Wish | undefined;
-    constructor(name: string, report: (event: RealtimeEvent) => void);
-    get presence(): boolean;
-    get used(): boolean;
 }
+export declare function createChannel(name: string, report: (event: RealtimePresence) => void): Channel;
+/** Whether anybody wants to know who is there. */
+export declare function wantsPresence({ roster, wish }: Channel): boolean;
+export {};

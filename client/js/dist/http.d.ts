@@ -7,17 +7,17 @@ export declare function renFetch(input: RequestInfo | URL, init?: RequestInit): 
 /** Options of {@link storageDelete}. */
 export interface StorageOptions {
     /** Address of the storage handler. Default `/api/storage`. */
-    endpoint?: string;
+    endpoint?: string | undefined;
     /** Ends the request when aborted. */
-    signal?: AbortSignal;
+    signal?: AbortSignal | undefined;
 }
 /** Options of {@link storageUpload}. */
 export interface UploadOptions extends StorageOptions {
     /** Called as the upload goes on, with bytes sent and bytes in all. */
-    onProgress?: (progress: {
+    onProgress?: ((progress: {
         loaded: number;
         total: number;
-    }) => void;
+    }) => void) | undefined;
 }
 /**
  * Uploads a file to `path`. Resolves with the server's JSON, or undefined where it sends none. Rejects with a

@@ -1,4 +1,5 @@
 import { type Listener } from './listen.js';
+import type { ClientOptions } from './options.js';
 /** `connecting` also while waiting for the next attempt; `closed` only when none will be made. */
 export type State = 'connecting' | 'open' | 'closed';
 /** What a Keeper keeps up. */
@@ -9,13 +10,11 @@ export interface Line {
     hangUp(): void;
 }
 /** Keeps one connection up: when to try again, when to give a silent one up, and what to do as the page comes and goes. */
-export declare class Keeper {
-    #private;
+export interface Keeper {
     state: State;
     readonly states: Set<Listener<State>>;
     /** The server's wish for the next wait, in milliseconds. */
     retry: number | undefined;
-    constructor(line: Line, max: number, again: boolean);
     /** Begins, unless begun. */
     start(): void;
     /** Ends, until started again. */
@@ -25,11 +24,13 @@ export declare class Keeper {
     /** The server has said hello. */
     opened(): void;
     /** Whether this connection has lasted long enough to forget the troubles before it. */
-    get healthy(): boolean;
+    healthy(): boolean;
     /**
      * The connection is lost or was refused.
-     * @param wait - milliseconds to the next attempt, where the server has said
+     * @param wait - milliseconds to the next attempt, where it is known
      * @param atLeast - milliseconds on top of the random wait
      */
     lost(wait?: number, atLeast?: number): void;
 }
+/** @param name - stands before what goes to the console */
+export declare function createKeeper(line: Line, name: string, { autoReconnect, maxBackoffMs }: ClientOptions): Keeper;

@@ -1,42 +1,30 @@
-import type { Channel } from './channel.js';
 import type { Done } from './outbox.js';
 import type { Member } from './roster.js';
-/** What a handle needs of its client. */
-export interface Rooms {
-    /** The channel of a name, made if need be. */
-    room(name: string): Channel;
-    /** The channel of a name, if anyone uses it. */
-    peek(name: string): Channel | undefined;
-    /** Makes the wire's subscription what the channel's users want. */
-    sync(channel: Channel): void;
-    /** Sends an operation that outlives the connection. */
-    ask(op: object, done: Done): void;
-}
+import type { Rooms } from './rooms.js';
 /** Runs `start` and gives a promise of its end that may be ignored. */
 export declare function promised(start: (done: Done) => void): Promise<void>;
 /** Who is present in one channel, and whether this client is. From {@link RealtimeClient.presence}. */
-export declare class Presence {
-    #private;
-    /** @internal */
-    constructor(rooms: Rooms, channel: string);
+export interface Presence<Metadata = unknown> {
     /**
-     * Makes the user present, on this connection and those that follow it, until {@link Presence.leave}.
-     * Rejects with a {@link RealtimeError}, e.g. `forbidden` or `user_mismatch`; the promise may be ignored.
+     * Makes the user present, on this connection and those that follow it, until {@link Presence.leave}. Resolves when the
+     * server has agreed, however long there is no connection. Rejects with a {@link RealtimeError}, e.g. `forbidden`,
+     * `user_mismatch`, or `closing` when the client disconnects first; the promise may be ignored.
      *
      * @param userId - default: the user the server knows
      * @param metadata - what others are shown, at most 1 KiB of JSON by default
      */
-    join(userId?: string, metadata?: unknown): Promise<void>;
+    join(userId?: string, metadata?: Metadata): Promise<void>;
     /** Changes what others are shown. Rejects as {@link Presence.join}, and with `not_joined`. */
-    update(metadata: unknown): Promise<void>;
+    update(metadata: Metadata): Promise<void>;
     /** Ends the presence. Nothing happens if there is none. */
     leave(): Promise<void>;
     /** Calls `cb` with each member: those who are there, and those who come. Returns how to stop that. */
-    onJoin(cb: (member: Member) => void): () => void;
+    onJoin(cb: (member: Member<Metadata>) => void): () => void;
     /** Calls `cb` with each member that leaves. */
-    onLeave(cb: (member: Member) => void): () => void;
+    onLeave(cb: (member: Member<Metadata>) => void): () => void;
     /** Calls `cb` with each member whose metadata has changed. */
-    onUpdate(cb: (member: Member) => void): () => void;
+    onUpdate(cb: (member: Member<Metadata>) => void): () => void;
     /** Who is there, while anyone listens or has joined here. */
-    members(): Member[];
+    members(): Member<Metadata>[];
 }
+export declare function createPresence(rooms: Rooms, channel: string): Presence;

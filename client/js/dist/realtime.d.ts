@@ -1,53 +1,56 @@
-import { type RealtimeEvent } from './channel.js';
+import type { RealtimeEvent, RealtimeMessage } from './channel.js';
 import { type State } from './keeper.js';
 import { type ClientOptions } from './options.js';
-import { Presence } from './presence.js';
-/** A channel of which something was missed, and why: `evicted`, `epoch`, `unknown` or `backend`. */
-export interface RealtimeReset {
-    channel: string;
-    reason: string;
-}
+import { type Presence } from './presence.js';
+import { type RealtimeReset } from './rooms.js';
+import { type WebSocketMaker } from './transport.js';
+import type { ChannelOf, OfChannel } from './types.js';
 /** Options of {@link RealtimeClient}. */
 export interface RealtimeClientOptions extends ClientOptions {
     /** Address of the WebSocket; http(s) becomes ws(s). Default `/api/maravilla/realtime`. */
-    wsEndpoint?: string;
+    wsEndpoint?: string | undefined;
     /** The same as {@link RealtimeClient.onReset}. */
-    onReset?: (reset: RealtimeReset) => void;
+    onReset?: ((reset: RealtimeReset) => void) | undefined;
+    /** What makes the connection. Default: the global one, which Node has from version 22 on. */
+    WebSocket?: WebSocketMaker | undefined;
 }
 /**
  * Channels over a WebSocket: messages and presence. After a lost connection it comes back by itself, goes on behind the
  * last event of each channel, and repeats what has had no answer; what cannot be told any more it says through
  * {@link RealtimeClient.onReset}.
+ *
+ * Its channels can be typed, and the metadata of those present in them; `{…}` and `*` stand for any text:
+ * `new RealtimeClient<{ 'room:{id}': ChatMessage }, { 'room:{id}': { name: string } }>()`.
  */
-export declare class RealtimeClient {
+export declare class RealtimeClient<Channels = Record<string, unknown>, Presences = Record<string, unknown>> {
     #private;
-    /** @throws TypeError for a relative endpoint outside of a page */
-    constructor(options?: RealtimeClientOptions);
     /** Connects, and stays connected until {@link RealtimeClient.disconnect}. */
-    connect(): void;
+    readonly connect: () => void;
     /** Closes the connection. What has no answer yet is refused as `closing`; subscriptions wait for the next connect. */
-    disconnect(): void;
-    /** Whether the server has said hello. */
-    isConnected(): boolean;
-    /** Whether events are coming in. */
-    get state(): State;
+    readonly disconnect: () => void;
     /** Calls `cb` with each change of {@link RealtimeClient.state}. */
-    onState(cb: (state: State) => void): () => void;
+    readonly onState: (cb: (state: State) => void) => () => void;
     /** Calls `cb` when it cannot be told what was missed in a channel: read your data again. */
-    onReset(cb: (reset: RealtimeReset) => void): () => void;
-    /** Calls `cb` with the refusal of a subscription, or with what ended the client. */
-    onError(cb: (error: Error) => void): () => void;
+    readonly onReset: (cb: (reset: RealtimeReset) => void) => () => void;
+    /** Calls `cb` with the refusal of a subscription, with what `getToken` threw, or with what ended the client. */
+    readonly onError: (cb: (error: Error) => void) => () => void;
     /** What `from` is in events this client caused. */
-    getClientId(): string;
+    readonly getClientId: () => string;
     /** Calls `cb` with each message of a channel, the own ones too. Returns how to stop that. */
-    subscribe(channel: string, cb: (event: RealtimeEvent) => void): () => void;
+    readonly subscribe: <Name extends ChannelOf<Channels>>(channel: Name, cb: (event: RealtimeMessage<OfChannel<Channels, Name>>) => void) => () => void;
     /** Calls `cb` with each event of the channels that are subscribed to or present in. Returns how to stop that. */
-    onAny(cb: (event: RealtimeEvent) => void): () => void;
+    readonly onAny: (cb: (event: RealtimeEvent) => void) => () => void;
     /**
      * Publishes a message. Resolves when the server has it. Rejects with a {@link RealtimeError}: with the server's refusal,
      * `too_many` when 100 wait already, `unavailable` when two minutes have brought no answer. May be ignored.
      */
-    publish(channel: string, data: unknown): Promise<void>;
+    readonly publish: <Name extends ChannelOf<Channels>>(channel: Name, data: OfChannel<Channels, Name>) => Promise<void>;
     /** Who is present in a channel, and how to be. Costs nothing until used. */
-    presence(channel: string): Presence;
+    readonly presence: <Name extends ChannelOf<Channels> | ChannelOf<Presences>>(channel: Name) => Presence<OfChannel<Presences, Name>>;
+    /** @throws TypeError for a relative endpoint outside of a page */
+    constructor(options?: RealtimeClientOptions);
+    /** Whether events are coming in. */
+    get state(): State;
+    /** Whether the server has said hello. */
+    isConnected(): boolean;
 }

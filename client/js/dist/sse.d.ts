@@ -5,15 +5,10 @@ export interface StreamEvent {
     id: string;
     data: string;
     /** What `retry` fields have said since the event before, in milliseconds. */
-    retry?: number;
+    retry: number | undefined;
 }
-/** Reads an event stream from pieces of any size. */
-export declare class StreamParser {
-    #private;
-    constructor(emit: (event: StreamEvent) => void);
-    /**
-     * Reads on; emits the events the bytes complete.
-     * @throws RangeError when an event is longer than 8 Mi characters
-     */
-    push(bytes: Uint8Array): void;
-}
+/**
+ * Reads an event stream from pieces of any size: the returned function takes them, and emits the events they complete. It
+ * throws a RangeError when an event is longer than 8 Mi characters.
+ */
+export declare function createParser(emit: (event: StreamEvent) => void): (bytes: Uint8Array) => void;

@@ -10,7 +10,8 @@ import { noteRequest } from './start.js';
  */
 export async function renFetch(input: RequestInfo | URL, init?: RequestInit): Promise<Response> {
   const request = input instanceof Request ? input : undefined;
-  if (!globalThis.location || !sameOrigin(resolve(request?.url ?? String(input)))) return fetch(input, init);
+  const base = globalThis.document?.baseURI ?? globalThis.location?.href;
+  if (!base || !sameOrigin(new URL(request?.url ?? String(input), base))) return fetch(input, init);
   const headers = new Headers(init?.headers ?? request?.headers);
   headers.set('X-Ren-Client', getOrCreateClientId());
   const note = noteRequest();
@@ -22,15 +23,15 @@ export async function renFetch(input: RequestInfo | URL, init?: RequestInit): Pr
 /** Options of {@link storageDelete}. */
 export interface StorageOptions {
   /** Address of the storage handler. Default `/api/storage`. */
-  endpoint?: string;
+  endpoint?: string | undefined;
   /** Ends the request when aborted. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 /** Options of {@link storageUpload}. */
 export interface UploadOptions extends StorageOptions {
   /** Called as the upload goes on, with bytes sent and bytes in all. */
-  onProgress?: (progress: { loaded: number; total: number }) => void;
+  onProgress?: ((progress: { loaded: number; total: number }) => void) | undefined;
 }
 
 /**
@@ -50,8 +51,8 @@ export async function storageDelete(path: string, options: StorageOptions = {}):
   return settle(await renFetch(url, { method: 'DELETE', signal: options.signal ?? null }));
 }
 
-function address(verb: string, path: string, { endpoint = '/api/storage' }: StorageOptions): string {
-  return endpoint + '/' + verb + '?path=' + encodeURIComponent(path);
+function address(verb: string, path: string, { endpoint = '/api/storage' }: StorageOptions): URL {
+  return resolve(endpoint + '/' + verb + '?path=' + encodeURIComponent(path));
 }
 
 async function settle(answer: Response): Promise<unknown> {
@@ -62,16 +63,16 @@ async function settle(answer: Response): Promise<unknown> {
 
 /** fetch cannot tell how far an upload has come. */
 function uploadByXHR(
-  url: string, file: Blob, headers: Record<string, string>, { onProgress, signal }: UploadOptions,
+  url: URL, file: Blob, headers: Record<string, string>, { onProgress, signal }: UploadOptions,
 ): Promise<unknown> {
   return new Promise((done, fail) => {
     signal?.throwIfAborted();
     const xhr = new XMLHttpRequest();
     const abort = (): void => xhr.abort();
     signal?.addEventListener('abort', abort);
-    xhr.open('POST', url);
+    xhr.open('POST', url.href);
     for (const name in headers) xhr.setRequestHeader(name, headers[name]!);
-    if (sameOrigin(resolve(url))) xhr.setRequestHeader('X-Ren-Client', getOrCreateClientId());
+    if (sameOrigin(url)) xhr.setRequestHeader('X-Ren-Client', getOrCreateClientId());
     xhr.upload.onprogress = ({ loaded, total }) => onProgress?.({ loaded, total });
     xhr.onload = () => (xhr.status < 300 ? done(parse(xhr.responseText)) : fail(refusal(xhr.status, xhr.responseText)));
     xhr.onerror = () => fail(new TypeError('network error'));

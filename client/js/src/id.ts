@@ -1,3 +1,5 @@
+import { on } from './life.js';
+
 const browserKey = 'ren.browser';
 const tabKey = 'ren.tab';
 
@@ -5,7 +7,7 @@ let clientId: string | undefined;
 
 /**
  * The client id of this tab: a part the tabs of a browser share (localStorage), a dot, and a part of the tab's own, which
- * survives a reload (sessionStorage) but is not copied when the tab is duplicated. 49 characters of `[a-f0-9.]`, random.
+ * survives a reload (sessionStorage) but is not copied when the tab is duplicated. 49 characters of `[a-v0-9.]`, random.
  * Where storage is missing or forbidden, it lasts as long as the page.
  */
 export function getOrCreateClientId(): string {
@@ -17,16 +19,16 @@ function create(): string {
   store('localStorage', browserKey, browser);
   const tab = load('sessionStorage', tabKey) ?? random();
   // A duplicated tab begins with a copy of sessionStorage, so the part stands there only while the page does not live.
-  const take = (): void => store('sessionStorage', tabKey);
+  const take = (): void => store('sessionStorage', tabKey, '');
   take();
-  globalThis.addEventListener?.('pagehide', () => store('sessionStorage', tabKey, tab));
-  globalThis.addEventListener?.('pageshow', take);
+  on('pagehide', () => store('sessionStorage', tabKey, tab));
+  on('pageshow', take);
   return browser + '.' + tab;
 }
 
-/** 24 random characters, 96 bits. */
+/** 24 random characters, 120 bits. */
 export function random(): string {
-  return Array.from(crypto.getRandomValues(new Uint8Array(12)), (b) => b.toString(16).padStart(2, '0')).join('');
+  return Array.from(crypto.getRandomValues(new Uint8Array(24)), (byte) => (byte & 31).toString(32)).join('');
 }
 
 type Area = 'localStorage' | 'sessionStorage';
@@ -46,10 +48,10 @@ export function read(area: Area, key: string): string | undefined {
   }
 }
 
-function store(area: Area, key: string, value?: string): void {
+/** Stores a value; '' takes it away. */
+function store(area: Area, key: string, value: string): void {
   try {
-    if (value) globalThis[area].setItem(key, value);
-    else globalThis[area].removeItem(key);
+    globalThis[area].setItem(key, value);
   } catch {
     // memory has it
   }

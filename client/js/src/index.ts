@@ -1,10 +1,14 @@
-export type { RealtimeEvent } from './channel.js';
+export type { RealtimeEvent, RealtimeMessage, RealtimePresence } from './channel.js';
 export { RealtimeError } from './errors.js';
 export { renFetch, storageDelete, storageUpload, type StorageOptions, type UploadOptions } from './http.js';
 export { getOrCreateClientId } from './id.js';
 export type { State } from './keeper.js';
 export type { ClientOptions } from './options.js';
 export type { Presence } from './presence.js';
-export { RealtimeClient, type RealtimeClientOptions, type RealtimeReset } from './realtime.js';
-export { RenClient, type RenClientOptions, type RenEvent, type RenReset } from './ren.js';
+export { RealtimeClient, type RealtimeClientOptions } from './realtime.js';
+export { RenClient, type RenClientOptions, type RenReset } from './ren.js';
+export type { AnyRenEvent, DocumentEvent, KVEvent, MessageEvent, ObjectEvent, PresenceEvent, RenEvent } from './renevent.js';
+export type { RealtimeReset } from './rooms.js';
 export type { Member } from './roster.js';
+export type { WebSocketLike, WebSocketMaker } from './transport.js';
+export type { ChannelOf, OfChannel } from './types.js';

@@ -1,13 +1,24 @@
-import { bound, spread } from './backoff.js';
+import { now } from './clock.js';
 import { watchLife } from './life.js';
 import { tell, type Listener } from './listen.js';
+import type { ClientOptions } from './options.js';
 
 /** `connecting` also while waiting for the next attempt; `closed` only when none will be made. */
 export type State = 'connecting' | 'open' | 'closed';
 
-const silence = 60_000; // the server beats every 25 s
-const healthy = 10_000;
-const longest = 300_000; // no server may send a client away for longer
+const enum Ms {
+  /** After which a connection counts as dead; the server beats every 25 s. */
+  Silence = 60_000,
+  /** The same for a page that has been away: a beat is missing. */
+  Missed = 30_000,
+  /** How often to look, as timers may stand still while the machine sleeps. */
+  Look = 10_000,
+  /** A connection that has lasted so long makes those before it forgotten. */
+  Proven = 10_000,
+  Least = 500,
+  /** No server may send a client away for longer. */
+  Longest = 300_000,
+}
 
 /** What a Keeper keeps up. */
 export interface Line {
@@ -18,121 +29,112 @@ export interface Line {
 }
 
 /** Keeps one connection up: when to try again, when to give a silent one up, and what to do as the page comes and goes. */
-export class Keeper {
-  state: State = 'closed';
-  readonly states: Set<Listener<State>> = new Set();
+export interface Keeper {
+  state: State;
+  readonly states: Set<Listener<State>>;
   /** The server's wish for the next wait, in milliseconds. */
   retry: number | undefined;
-
-  #line: Line;
-  #max: number;
-  #again: boolean;
-  #tries = 0;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  #heard = 0;
-  #openedAt = 0;
-  #waiting = false;
-  #asleep = false;
-  #unwatch: (() => void) | undefined;
-
-  constructor(line: Line, max: number, again: boolean) {
-    this.#line = line;
-    this.#max = max;
-    this.#again = again;
-  }
-
   /** Begins, unless begun. */
-  start(): void {
-    if (this.#unwatch) return;
-    this.#unwatch = watchLife({
-      wake: () => this.#wake(),
-      hide: () => this.#hide(),
-      show: () => this.#asleep && this.#dial(),
-    });
-    this.#dial();
-  }
-
+  start(): void;
   /** Ends, until started again. */
-  stop(): void {
-    this.#unwatch?.();
-    this.#unwatch = undefined;
-    this.#asleep = false;
-    clearTimeout(this.#timer);
-    this.#line.hangUp();
-    this.#set('closed');
-  }
-
+  stop(): void;
   /** Bytes have come. */
-  heard(): void {
-    this.#heard = Date.now();
-  }
-
+  heard(): void;
   /** The server has said hello. */
-  opened(): void {
-    this.#openedAt = Date.now();
-    this.#set('open');
-  }
-
+  opened(): void;
   /** Whether this connection has lasted long enough to forget the troubles before it. */
-  get healthy(): boolean {
-    return this.#openedAt > 0 && Date.now() - this.#openedAt >= healthy;
-  }
-
+  healthy(): boolean;
   /**
    * The connection is lost or was refused.
-   * @param wait - milliseconds to the next attempt, where the server has said
+   * @param wait - milliseconds to the next attempt, where it is known
    * @param atLeast - milliseconds on top of the random wait
    */
-  lost(wait?: number, atLeast = 0): void {
-    if (this.healthy) this.#tries = 0;
-    if (!this.#again) return this.stop();
-    this.#line.hangUp();
-    this.#tries++;
-    wait ??= atLeast + spread(Math.min(this.retry ?? bound(this.#tries, this.#max), longest));
-    this.retry = undefined;
-    this.#waiting = true;
-    this.#later(() => this.#dial(), Math.min(wait, longest));
-    this.#set('connecting');
-  }
+  lost(wait?: number, atLeast?: number): void;
+}
 
-  #dial(): void {
-    this.#waiting = this.#asleep = false;
-    this.#openedAt = 0;
-    this.heard();
-    this.#later(() => this.#watch(), silence);
-    this.#set('connecting');
-    this.#line.hangUp();
-    if (this.#unwatch) this.#line.dial(); // a state listener may have stopped us
-  }
+/** @param name - stands before what goes to the console */
+export function createKeeper(line: Line, name: string, { autoReconnect = true, maxBackoffMs = 15_000 }: ClientOptions): Keeper {
+  let tries = 0;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let heardAt = 0;
+  let openedAt = 0;
+  let waiting = false;
+  let asleep = false;
+  let warned = false;
+  let unwatch: (() => void) | undefined;
 
-  #watch(): void {
-    const quiet = Date.now() - this.#heard;
-    if (quiet >= silence) this.lost();
-    else this.#later(() => this.#watch(), silence - quiet);
-  }
+  const later = (cb: () => void, ms: number): void => {
+    clearTimeout(timer);
+    timer = setTimeout(cb, ms);
+  };
+  const become = (state: State): void => {
+    if (state !== keeper.state) tell(keeper.states, (keeper.state = state));
+  };
+  const dial = (): void => {
+    waiting = asleep = false;
+    openedAt = 0;
+    keeper.heard();
+    later(watch, Ms.Look);
+    become('connecting');
+    line.hangUp();
+    if (unwatch) line.dial(); // a state listener may have stopped us
+  };
+  const watch = (): void => {
+    const left = Ms.Silence - (now() - heardAt);
+    if (left <= 0) return keeper.lost();
+    later(watch, Math.min(left, Ms.Look));
+    if (openedAt || warned) return;
+    warned = true;
+    console.warn(name, 'no hello in 10 s. Does a proxy buffer?');
+  };
 
-  #wake(): void {
-    if (this.#asleep || !(this.#waiting || Date.now() - this.#heard >= silence)) return;
-    this.#dial();
-  }
-
-  #hide(): void {
-    // An open connection would outlive the page in the cache, unread.
-    if (this.healthy) this.#tries = 0;
-    this.#asleep = true;
-    clearTimeout(this.#timer);
-    this.#line.hangUp();
-    this.#set('connecting');
-  }
-
-  #later(cb: () => void, ms: number): void {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(cb, ms);
-  }
-
-  #set(state: State): void {
-    if (state === this.state) return;
-    this.state = state;
-    tell(this.states, state);
-  }
+  const keeper: Keeper = {
+    state: 'closed',
+    states: new Set(),
+    retry: undefined,
+    start() {
+      if (unwatch) return;
+      unwatch = watchLife(
+        () => !asleep && (waiting || now() - heardAt >= Ms.Missed) && dial(),
+        () => {
+          // An open connection would outlive the page in the cache, unread.
+          asleep = true;
+          clearTimeout(timer);
+          line.hangUp();
+          become('connecting');
+        },
+        () => asleep && dial(),
+      );
+      dial();
+    },
+    stop() {
+      unwatch?.();
+      unwatch = undefined;
+      asleep = false;
+      clearTimeout(timer);
+      line.hangUp();
+      become('closed');
+    },
+    heard() {
+      heardAt = now();
+    },
+    opened() {
+      openedAt = now();
+      become('open');
+    },
+    healthy: () => openedAt > 0 && now() - openedAt >= Ms.Proven,
+    lost(wait, atLeast = 0) {
+      if (keeper.healthy()) tries = 0;
+      if (!autoReconnect) return keeper.stop();
+      line.hangUp();
+      // The bound doubles from one second. Between 500 ms and there, so that clients cut together come back apart.
+      const most = keeper.retry ?? Math.min(maxBackoffMs, Ms.Least * 2 ** ++tries);
+      const low = Math.min(Ms.Least, most);
+      keeper.retry = undefined;
+      waiting = true;
+      later(dial, Math.min(wait ?? atLeast + low + Math.random() * (most - low), Ms.Longest));
+      become('connecting');
+    },
+  };
+  return keeper;
 }

@@ -1,22 +1,25 @@
-/** What happens to a page that concerns its connections. */
-export interface Life {
-  /** The network came back, or the page is being looked at again. */
-  wake(): void;
-  /** The page goes away: into the back/forward cache, or for good. */
-  hide(): void;
-  /** The page is shown: for the first time, or again. */
-  show(): void;
+/** Calls `cb` for each event of a kind, of the page's window unless told otherwise, until `signal` aborts. */
+export function on(type: string, cb: () => unknown, signal?: AbortSignal, target: EventTarget | undefined = globalThis as never): void {
+  target?.addEventListener?.(type, cb, { signal: signal! });
 }
 
-/** Watches the page until the returned function is called. Where there is no page (Node), nothing ever happens. */
-export function watchLife(life: Life): () => void {
+/**
+ * Watches what happens to a page that concerns its connections, until the returned function is called. Where there is no
+ * page (Node), nothing ever happens.
+ *
+ * @param wake - the network came back, or the page is being looked at again
+ * @param hide - the page goes away: into the back/forward cache, or for good, or is frozen where it is
+ * @param show - the page is shown: for the first time, or again; or it goes on
+ */
+export function watchLife(wake: () => unknown, hide: () => unknown, show: () => unknown): () => void {
   const off = new AbortController();
-  const on = (target: EventTarget | undefined, type: string, cb: () => void): void =>
-    target?.addEventListener?.(type, cb, { signal: off.signal });
+  const { signal } = off;
   const page = globalThis.document as Document | undefined;
-  on(globalThis as unknown as EventTarget, 'online', () => life.wake());
-  on(globalThis as unknown as EventTarget, 'pagehide', () => life.hide());
-  on(globalThis as unknown as EventTarget, 'pageshow', () => life.show());
-  on(page, 'visibilitychange', () => page?.visibilityState === 'visible' && life.wake());
+  on('online', wake, signal);
+  on('pagehide', hide, signal);
+  on('pageshow', show, signal);
+  on('visibilitychange', () => page?.visibilityState === 'visible' && wake(), signal, page);
+  on('freeze', hide, signal, page);
+  on('resume', show, signal, page);
   return () => off.abort();
 }

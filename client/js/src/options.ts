@@ -1,42 +1,69 @@
 import { getOrCreateClientId, read } from './id.js';
+import { listen, tell, type Listener } from './listen.js';
 
 /** What both clients can be told. */
 export interface ClientOptions {
   /** 16 to 64 characters of `[A-Za-z0-9._-]`, kept secret from others. Default: {@link getOrCreateClientId}. */
-  clientId?: string;
+  clientId?: string | undefined;
   /** Whether to come back after a connection is lost. Default true. */
-  autoReconnect?: boolean;
+  autoReconnect?: boolean | undefined;
   /** The longest random wait between attempts, in milliseconds. Default 15000. */
-  maxBackoffMs?: number;
+  maxBackoffMs?: number | undefined;
   /** Whether to write what happens to the console. Default: whether `localStorage.REN_DEBUG` is `'1'`. */
-  debug?: boolean;
+  debug?: boolean | undefined;
   /** Gives a bearer token, asked anew for each attempt. Default: cookies only. */
-  getToken?: () => string | undefined | Promise<string | undefined>;
-  /** Called with each refusal that concerns nobody else; the same as `onError()`. */
-  onError?: (error: Error) => void;
+  getToken?: (() => string | undefined | Promise<string | undefined>) | undefined;
+  /**
+   * Whether the tabs of a browser share one connection, once `shareTabs()` has been called; the bundle `realtime.js` calls it.
+   * They do if the server takes them for the same user. Default: true, but false with `getToken`, as two tokens of one user may
+   * not give the same rights. A string shares with those clients only that give the same one, with tokens as well.
+   */
+  shareTabs?: boolean | string | undefined;
+  /** Called with each refusal that concerns nobody else; the same as `onError()`. Where nobody listens they go to the console. */
+  onError?: ((error: Error) => void) | undefined;
 }
 
-/** The options with their defaults. */
+/** What both clients have. */
 export interface Settings {
   id: string;
-  again: boolean;
-  max: number;
-  token: () => string | undefined | Promise<string | undefined>;
+  /** With whom to share connections; undefined: with nobody. */
+  share: string | undefined;
+  /** Asks for a token; rejects, after reporting it, where there is none to be had. */
+  token: () => Promise<string | undefined>;
   log: (...what: unknown[]) => void;
+  errors: Set<Listener<Error>>;
+  /** Tells those who listen for errors; where nobody does, the console. */
+  report: (error: Error) => void;
 }
 
 /** Fills the defaults in; `name` stands before what is logged. */
-export function settings(o: ClientOptions, name: string): Settings {
+export function settings({ clientId, getToken, shareTabs = !getToken, debug, onError }: ClientOptions, name: string): Settings {
+  const errors = new Set<Listener<Error>>();
+  if (onError) listen(errors, onError);
+  const report = (error: Error): void => (errors.size ? tell(errors, error) : console.error(name, error));
+  const chatty = debug ?? read('localStorage', 'REN_DEBUG') === '1';
   return {
-    id: o.clientId ?? getOrCreateClientId(),
-    again: o.autoReconnect ?? true,
-    max: o.maxBackoffMs ?? 15_000,
-    token: () => o.getToken?.(),
-    log: (o.debug ?? read('localStorage', 'REN_DEBUG') === '1') ? (...what) => console.debug(name, ...what) : () => {},
+    id: clientId ?? getOrCreateClientId(),
+    share: shareTabs === true ? '' : shareTabs || undefined,
+    async token() {
+      try {
+        return await getToken?.();
+      } catch (e) {
+        report(e as Error);
+        throw e;
+      }
+    },
+    log: (...what) => chatty && console.debug(name, ...what),
+    errors,
+    report,
   };
 }
 
-/** @throws TypeError for a relative address where there is no page it could be relative to */
+/**
+ * An address of the page's own server, or elsewhere if absolute: a `<base>` does not move it, so that no foreign one learns
+ * the client id.
+ * @throws TypeError for a relative address where there is no page it could be relative to
+ */
 export function resolve(endpoint: string): URL {
   return new URL(endpoint, globalThis.location?.href);
 }

@@ -1,4 +1,6 @@
+import { now } from './clock.js';
 import { asError, RealtimeError } from './errors.js';
+import { createPace, type Limits, type Pace } from './pace.js';
 
 /** What a server answers to one operation. */
 export interface Answer {
@@ -9,140 +11,141 @@ export interface Answer {
   cursor?: string;
 }
 
-/** How fast and how large a server lets a client speak; see the hello in docs/protocol.md. */
-export interface Limits {
-  message: number;
-  rate: number;
-  burst: number;
-}
-
 /** Called once, with the answer or the refusal. */
 export type Done = (error: RealtimeError | undefined, answer?: Answer) => void;
 
 interface Entry {
   text: string;
   done: Done;
-  keep: boolean;
-  ref?: number;
+  /** Operations of one lane are sent one at a time. */
+  lane?: string;
+  /** When it is too late to send it; absent for what is about the connection, and ends with it. */
+  until?: number;
+  ref?: number | undefined;
   timer?: ReturnType<typeof setTimeout>;
 }
 
 const lifetime = 120_000; // as long as the server knows an id again
+const travel = 10_000; // for the last one sent to arrive
 
 /**
  * The operations that have no answer yet, in order. Kept ones outlive the connection and are sent again on the next; the
  * others are about the connection itself. It speaks no faster than the server has said, so that what is sent is not refused.
  */
-export class Outbox {
-  #entries: Entry[] = [];
-  #send: ((text: string) => void) | undefined;
-  #limits: Limits = { message: Infinity, rate: 30, burst: 60 };
-  #ref = 0;
-  #tokens = 0;
-  #filled = 0;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-
+export interface Outbox {
+  /** Whether there is a connection. */
+  isOpen(): boolean;
   /** How many kept operations wait for an answer. */
-  get kept(): number {
-    return this.#entries.filter((entry) => entry.keep).length;
-  }
-
-  /** Adds an operation. A kept one is refused as `unavailable` after two minutes without an answer. */
-  add(op: object, keep: boolean, done: Done): void {
-    const entry: Entry = { text: JSON.stringify(op), done, keep };
-    if (keep) {
-      const late = new RealtimeError('unavailable', 'no answer within two minutes', true);
-      entry.timer = setTimeout(() => this.#settle(entry, late), lifetime);
-    }
-    this.#entries.push(entry);
-    this.#pump();
-  }
-
+  kept(): number;
+  /** Adds an operation that outlives the connection. It is refused as `unavailable` after two minutes without an answer. */
+  keep(op: object, done: Done): void;
+  /** Adds an operation of the connection, which is forgotten with it. It waits for the answers to those before it in its lane. */
+  add(op: object, lane: string, done: Done): void;
   /** A connection is open. What `first` adds goes before what is left of the connection before it. */
-  open(send: (text: string) => void, limits: Partial<Limits> | undefined, first: () => void): void {
-    this.#limits = { ...this.#limits, ...limits };
-    this.#tokens = this.#burst;
-    this.#filled = Date.now();
-    this.#ref = 0;
-    this.#send = send;
-    const left = this.#entries;
-    this.#entries = [];
-    first();
-    this.#entries.push(...left);
-    this.#pump();
-  }
-
+  open(send: (text: string) => void, limits: Partial<Limits> | undefined, first: () => void): void;
   /** The connection is gone. */
-  cut(): void {
-    this.#send = undefined;
-    clearTimeout(this.#timer);
-    this.#entries = this.#entries.filter((entry) => entry.keep);
-    for (const entry of this.#entries) delete entry.ref;
-  }
-
+  cut(): void;
   /** Takes an answer; false where nobody waits for it. */
-  answer(answer: Answer): boolean {
-    const entry = this.#entries.find(({ ref }) => ref !== undefined && ref === answer.ref);
-    if (!entry) return false;
-    const error = answer.event === 'error' ? asError(answer, 'internal', 'refused', false) : undefined;
-    if (error && (error.code === 'rate_limited' || (error.retry && !entry.keep))) this.#again(entry);
-    else this.#settle(entry, error, answer);
-    return true;
-  }
-
+  answer(answer: Answer): boolean;
   /** Refuses all that waits. */
-  fail(error: RealtimeError): void {
-    for (const entry of [...this.#entries]) this.#settle(entry, error);
-  }
+  fail(error: RealtimeError): void;
+}
 
-  #settle(entry: Entry, error: RealtimeError | undefined, answer?: Answer): void {
+export function createOutbox(): Outbox {
+  let entries: Entry[] = [];
+  let send: ((text: string) => void) | undefined;
+  let pace: Pace;
+  let size = Infinity;
+  let lastRef = 0;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+
+  const isKept = ({ until }: Entry): boolean => !!until;
+  const late = (entry: Entry): void =>
+    settle(entry, new RealtimeError('unavailable', 'no answer within two minutes', true));
+  const settle = (entry: Entry, error: RealtimeError | undefined, answer?: Answer): void => {
     clearTimeout(entry.timer);
-    this.#entries = this.#entries.filter((other) => other !== entry);
+    entries = entries.filter((other) => other !== entry);
     entry.done(error, answer);
-  }
-
-  /** Sends an entry again, and nothing before it, in a second or two. */
-  #again(entry: Entry): void {
-    delete entry.ref;
-    this.#tokens = Math.min(this.#tokens, -this.#rate * (1 + Math.random()));
-    this.#filled = Date.now();
-    this.#pump();
-  }
-
-  // A little less than allowed, since the network can push together what was sent apart.
-  get #rate(): number {
-    return Math.max(this.#limits.rate * 0.9, 0.1);
-  }
-
-  get #burst(): number {
-    return Math.max(this.#limits.burst * 0.8, 1);
-  }
-
-  #pump(): void {
-    clearTimeout(this.#timer);
-    if (!this.#send) return;
-    const now = Date.now();
-    this.#tokens = Math.min(this.#burst, this.#tokens + ((now - this.#filled) / 1000) * this.#rate);
-    this.#filled = now;
-    for (const entry of this.#entries.filter(({ ref }) => ref === undefined)) {
-      if (this.#tokens < 1) {
-        this.#timer = setTimeout(() => this.#pump(), Math.ceil(((1 - this.#tokens) / this.#rate) * 1000));
-        return;
+  };
+  /** The first that may be sent. */
+  const next = (): Entry | undefined => {
+    const busy = new Set<string | undefined>();
+    for (const entry of send ? entries : []) {
+      const { lane, ref } = entry;
+      if (!ref && !busy.has(lane)) return entry;
+      if (lane) busy.add(lane);
+    }
+    return undefined;
+  };
+  const pump = (): void => {
+    // Whoever is told of a refusal may add operations, or hang up.
+    for (let entry = next(); entry; entry = next()) {
+      const text = `{"ref":${lastRef + 1},${entry.text.slice(1)}`;
+      // A timer stands still while the machine sleeps, and the server does not.
+      if (entry.until && now() > entry.until) late(entry);
+      // A server closes the connection over a frame that is too large, and again each time it is sent.
+      else if (text.length * 3 > size && new TextEncoder().encode(text).length > size)
+        settle(entry, new RealtimeError('too_large', `larger than ${size} bytes`));
+      else {
+        const wait = pace.take();
+        clearTimeout(timer);
+        if (wait) {
+          timer = setTimeout(pump, wait);
+          return;
+        }
+        entry.ref = ++lastRef;
+        send?.(text);
       }
-      this.#put(entry);
     }
-  }
+  };
+  const push = (entry: Entry): void => {
+    entries.push(entry);
+    pump();
+  };
 
-  #put(entry: Entry): void {
-    const ref = this.#ref + 1;
-    const text = `{"ref":${ref},${entry.text.slice(1)}`;
-    const { message } = this.#limits;
-    // A server closes the connection over a frame that is too large, and again each time it is sent.
-    if (text.length * 3 > message && new TextEncoder().encode(text).length > message) {
-      return this.#settle(entry, new RealtimeError('too_large', `larger than ${message} bytes`));
-    }
-    this.#tokens--;
-    this.#ref = entry.ref = ref;
-    this.#send?.(text);
-  }
+  return {
+    isOpen: () => !!send,
+    kept: () => entries.filter(isKept).length,
+    keep(op, done) {
+      const entry: Entry = { text: JSON.stringify(op), done, until: now() + lifetime - travel };
+      entry.timer = setTimeout(() => late(entry), lifetime);
+      push(entry);
+    },
+    add(op, lane, done) {
+      push({ text: JSON.stringify(op), done, lane });
+    },
+    open(to, limits, first) {
+      const all = { message: Infinity, rate: 30, burst: 60, ...limits };
+      size = all.message;
+      pace = createPace(all);
+      lastRef = 0;
+      send = to;
+      const left = entries;
+      entries = [];
+      first();
+      entries.push(...left);
+      pump();
+    },
+    cut() {
+      send = undefined;
+      clearTimeout(timer);
+      entries = entries.filter(isKept);
+      for (const entry of entries) entry.ref = undefined;
+    },
+    answer(answer) {
+      const entry = entries.find(({ ref }) => ref && ref === answer.ref);
+      if (!entry) return false;
+      const error = answer.event === 'error' ? asError(answer) : undefined;
+      if (error && (error.code === 'rate_limited' || (error.retry && !isKept(entry)))) {
+        // again, and nothing before it, in a second or two
+        entry.ref = undefined;
+        pace.rest(1 + Math.random());
+      } else settle(entry, error, answer);
+      pump();
+      return true;
+    },
+    fail(error) {
+      for (const entry of [...entries]) settle(entry, error);
+    },
+  };
 }

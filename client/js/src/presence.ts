@@ -1,19 +1,7 @@
-import type { Channel, Wish } from './channel.js';
 import { RealtimeError } from './errors.js';
 import type { Done } from './outbox.js';
 import type { Change, Member } from './roster.js';
-
-/** What a handle needs of its client. */
-export interface Rooms {
-  /** The channel of a name, made if need be. */
-  room(name: string): Channel;
-  /** The channel of a name, if anyone uses it. */
-  peek(name: string): Channel | undefined;
-  /** Makes the wire's subscription what the channel's users want. */
-  sync(channel: Channel): void;
-  /** Sends an operation that outlives the connection. */
-  ask(op: object, done: Done): void;
-}
+import type { Rooms } from './rooms.js';
 
 /** Runs `start` and gives a promise of its end that may be ignored. */
 export function promised(start: (done: Done) => void): Promise<void> {
@@ -23,96 +11,50 @@ export function promised(start: (done: Done) => void): Promise<void> {
 }
 
 /** Who is present in one channel, and whether this client is. From {@link RealtimeClient.presence}. */
-export class Presence {
-  #rooms: Rooms;
-  #channel: string;
-
-  /** @internal */
-  constructor(rooms: Rooms, channel: string) {
-    this.#rooms = rooms;
-    this.#channel = channel;
-  }
-
+export interface Presence<Metadata = unknown> {
   /**
-   * Makes the user present, on this connection and those that follow it, until {@link Presence.leave}.
-   * Rejects with a {@link RealtimeError}, e.g. `forbidden` or `user_mismatch`; the promise may be ignored.
+   * Makes the user present, on this connection and those that follow it, until {@link Presence.leave}. Resolves when the
+   * server has agreed, however long there is no connection. Rejects with a {@link RealtimeError}, e.g. `forbidden`,
+   * `user_mismatch`, or `closing` when the client disconnects first; the promise may be ignored.
    *
    * @param userId - default: the user the server knows
    * @param metadata - what others are shown, at most 1 KiB of JSON by default
    */
-  join(userId?: string, metadata?: unknown): Promise<void> {
-    return this.#wish('join', { userId, metadata, ok: false });
-  }
-
+  join(userId?: string, metadata?: Metadata): Promise<void>;
   /** Changes what others are shown. Rejects as {@link Presence.join}, and with `not_joined`. */
-  update(metadata: unknown): Promise<void> {
-    const wish = this.#rooms.peek(this.#channel)?.wish;
-    return wish
-      ? this.#wish('update', { ...wish, metadata })
-      : promised((done) => done(new RealtimeError('not_joined', 'join comes before update')));
-  }
-
+  update(metadata: Metadata): Promise<void>;
   /** Ends the presence. Nothing happens if there is none. */
-  leave(): Promise<void> {
-    const room = this.#rooms.peek(this.#channel);
-    const wish = room?.wish;
-    if (!wish) return Promise.resolve();
-    return promised((done) => {
-      room.wish = undefined;
-      const op = { op: 'leave', channel: this.#channel, userId: wish.userId };
-      // Without a session, and without a connection, nobody is present.
-      this.#rooms.ask(op, (error) => done(error && ['not_joined', 'closing'].includes(error.code) ? undefined : error));
-      this.#rooms.sync(room);
-    });
-  }
-
+  leave(): Promise<void>;
   /** Calls `cb` with each member: those who are there, and those who come. Returns how to stop that. */
-  onJoin(cb: (member: Member) => void): () => void {
-    return this.#listen('join', cb);
-  }
-
+  onJoin(cb: (member: Member<Metadata>) => void): () => void;
   /** Calls `cb` with each member that leaves. */
-  onLeave(cb: (member: Member) => void): () => void {
-    return this.#listen('leave', cb);
-  }
-
+  onLeave(cb: (member: Member<Metadata>) => void): () => void;
   /** Calls `cb` with each member whose metadata has changed. */
-  onUpdate(cb: (member: Member) => void): () => void {
-    return this.#listen('update', cb);
-  }
-
+  onUpdate(cb: (member: Member<Metadata>) => void): () => void;
   /** Who is there, while anyone listens or has joined here. */
-  members(): Member[] {
-    return this.#rooms.peek(this.#channel)?.roster.members() ?? [];
-  }
+  members(): Member<Metadata>[];
+}
 
-  #wish(op: string, wish: Wish): Promise<void> {
-    return promised((done) => {
-      const { userId, metadata } = wish;
-      const frame = { op, channel: this.#channel, userId, metadata };
-      JSON.stringify(frame); // throws before anything is changed
-      const room = this.#rooms.room(this.#channel);
-      const before = room.wish;
-      room.wish = wish;
-      this.#rooms.sync(room);
-      this.#rooms.ask(frame, (error) => {
-        if (!error) wish.ok = true;
-        else if (room.wish === wish) {
-          room.wish = before?.ok ? before : undefined;
-          this.#rooms.sync(room);
-        }
-        done(error);
-      });
-    });
-  }
-
-  #listen(change: Change, cb: (member: Member) => void): () => void {
-    const room = this.#rooms.room(this.#channel);
-    const off = room.roster.listen(change, cb);
-    this.#rooms.sync(room);
-    return () => {
-      off();
-      this.#rooms.sync(room);
-    };
-  }
+export function createPresence(rooms: Rooms, channel: string): Presence {
+  const { wishes, peek } = rooms;
+  const on = (change: Change) => (cb: (member: Member) => void) => rooms.use(channel, ({ roster }) => roster.listen(change, cb));
+  return {
+    join: (userId, metadata) => promised((done) => wishes.make(rooms.room(channel), 'join', userId, metadata, done)),
+    update: (metadata) =>
+      promised((done) => {
+        const room = peek(channel);
+        if (room?.wish) wishes.make(room, 'update', room.wish.userId, metadata, done);
+        else done(new RealtimeError('not_joined', 'join comes before update'));
+      }),
+    leave: () =>
+      promised((done) => {
+        const room = peek(channel);
+        if (room?.wish) wishes.end(room, room.wish, done);
+        else done(undefined);
+      }),
+    onJoin: on('join'),
+    onLeave: on('leave'),
+    onUpdate: on('update'),
+    members: () => peek(channel)?.roster.members() ?? [],
+  };
 }

@@ -1,37 +1,25 @@
-import { Channel, type RealtimeEvent } from './channel.js';
+import type { RealtimeEvent, RealtimeMessage } from './channel.js';
 import { asError, parse, RealtimeError } from './errors.js';
 import { random } from './id.js';
-import { Keeper, type State } from './keeper.js';
+import { createKeeper, type Keeper, type State } from './keeper.js';
 import { listen, tell, type Listener } from './listen.js';
-import { resolve, settings, type ClientOptions, type Settings } from './options.js';
-import { Outbox, type Answer, type Limits } from './outbox.js';
-import { Presence, promised, type Rooms } from './presence.js';
-import type { Change, Member } from './roster.js';
-
-/** A channel of which something was missed, and why: `evicted`, `epoch`, `unknown` or `backend`. */
-export interface RealtimeReset {
-  channel: string;
-  reason: string;
-}
+import { resolve, settings, type ClientOptions } from './options.js';
+import { createOutbox } from './outbox.js';
+import { createPresence, promised, type Presence } from './presence.js';
+import { createRooms, type Frame, type RealtimeReset } from './rooms.js';
+import { again, layer, type WebSocketLike, type WebSocketMaker } from './transport.js';
+import type { ChannelOf, OfChannel } from './types.js';
 
 /** Options of {@link RealtimeClient}. */
 export interface RealtimeClientOptions extends ClientOptions {
   /** Address of the WebSocket; http(s) becomes ws(s). Default `/api/maravilla/realtime`. */
-  wsEndpoint?: string;
+  wsEndpoint?: string | undefined;
   /** The same as {@link RealtimeClient.onReset}. */
-  onReset?: (reset: RealtimeReset) => void;
+  onReset?: ((reset: RealtimeReset) => void) | undefined;
+  /** What makes the connection. Default: the global one, which Node has from version 22 on. */
+  WebSocket?: WebSocketMaker | undefined;
 }
 
-interface Frame extends RealtimeEvent, Answer {
-  event: string;
-  ref?: number;
-  src?: string;
-  limits?: Limits;
-  members?: Member[];
-  retryMs?: number;
-}
-
-const subprotocol = 'maravilla.realtime.v1';
 const mostKept = 100;
 const reasons: Record<number, string> = { 4401: 'unauthorized', 4403: 'forbidden' };
 
@@ -39,59 +27,156 @@ const reasons: Record<number, string> = { 4401: 'unauthorized', 4403: 'forbidden
  * Channels over a WebSocket: messages and presence. After a lost connection it comes back by itself, goes on behind the
  * last event of each channel, and repeats what has had no answer; what cannot be told any more it says through
  * {@link RealtimeClient.onReset}.
+ *
+ * Its channels can be typed, and the metadata of those present in them; `{…}` and `*` stand for any text:
+ * `new RealtimeClient<{ 'room:{id}': ChatMessage }, { 'room:{id}': { name: string } }>()`.
  */
-export class RealtimeClient {
-  #set: Settings;
-  #url: URL;
+export class RealtimeClient<Channels = Record<string, unknown>, Presences = Record<string, unknown>> {
+  /** Connects, and stays connected until {@link RealtimeClient.disconnect}. */
+  declare readonly connect: () => void;
+  /** Closes the connection. What has no answer yet is refused as `closing`; subscriptions wait for the next connect. */
+  declare readonly disconnect: () => void;
+  /** Calls `cb` with each change of {@link RealtimeClient.state}. */
+  declare readonly onState: (cb: (state: State) => void) => () => void;
+  /** Calls `cb` when it cannot be told what was missed in a channel: read your data again. */
+  declare readonly onReset: (cb: (reset: RealtimeReset) => void) => () => void;
+  /** Calls `cb` with the refusal of a subscription, with what `getToken` threw, or with what ended the client. */
+  declare readonly onError: (cb: (error: Error) => void) => () => void;
+  /** What `from` is in events this client caused. */
+  declare readonly getClientId: () => string;
+  /** Calls `cb` with each message of a channel, the own ones too. Returns how to stop that. */
+  declare readonly subscribe: <Name extends ChannelOf<Channels>>(
+    channel: Name, cb: (event: RealtimeMessage<OfChannel<Channels, Name>>) => void,
+  ) => () => void;
+  /** Calls `cb` with each event of the channels that are subscribed to or present in. Returns how to stop that. */
+  declare readonly onAny: (cb: (event: RealtimeEvent) => void) => () => void;
+  /**
+   * Publishes a message. Resolves when the server has it. Rejects with a {@link RealtimeError}: with the server's refusal,
+   * `too_many` when 100 wait already, `unavailable` when two minutes have brought no answer. May be ignored.
+   */
+  declare readonly publish: <Name extends ChannelOf<Channels>>(channel: Name, data: OfChannel<Channels, Name>) => Promise<void>;
+  /** Who is present in a channel, and how to be. Costs nothing until used. */
+  declare readonly presence: <Name extends ChannelOf<Channels> | ChannelOf<Presences>>(
+    channel: Name,
+  ) => Presence<OfChannel<Presences, Name>>;
   #keeper: Keeper;
-  #outbox = new Outbox();
-  #channels = new Map<string, Channel>();
-  #socket: WebSocket | undefined;
-  #attempt: object | undefined;
-  #open = false;
-  #tag: string | undefined;
-  #refused: RealtimeError | undefined; // what was said before the connection was closed
-  #denied = 0; // connections in a row that ended for want of credentials
-  #prefix: string = random() + '-'; // of message ids
-  #messages = 0;
-  #any = new Set<Listener<RealtimeEvent>>();
-  #resets = new Set<Listener<RealtimeReset>>();
-  #errors = new Set<Listener<Error>>();
-  #rooms: Rooms = {
-    room: (name) => this.#room(name),
-    peek: (name) => this.#channels.get(name),
-    sync: (channel) => this.#sync(channel),
-    ask: (op, done) => this.#outbox.add(op, true, done),
-  };
 
   /** @throws TypeError for a relative endpoint outside of a page */
   constructor(options: RealtimeClientOptions = {}) {
-    const { wsEndpoint = '/api/maravilla/realtime', onReset, onError } = options;
-    this.#set = settings(options, '[realtime]');
-    this.#url = resolve(wsEndpoint);
-    this.#url.protocol = this.#url.protocol.replace('http', 'ws');
+    const { wsEndpoint = '/api/maravilla/realtime', onReset, WebSocket: Socket = globalThis.WebSocket } = options;
+    const { id, share, token, log, errors, report } = settings(options, '[realtime]');
+    const url = resolve(wsEndpoint);
+    url.protocol = url.protocol.replace('http', 'ws');
     // A browser sees how a WebSocket was closed, but not why it was not opened: hence credentials are checked behind it.
-    this.#url.searchParams.set('auth', 'hello');
+    url.searchParams.set('auth', 'hello');
+    const make = (to: string): WebSocketLike => new Socket(to, 'maravilla.realtime.v1');
+    const open = share === undefined ? make : (layer.socket?.(make, share) ?? make);
+
+    const any = new Set<Listener<RealtimeEvent>>();
+    const resets = new Set<Listener<RealtimeReset>>();
+    const prefix = random() + '-'; // of message ids
+    let messages = 0;
+    let attempt: object | undefined;
+    let socket: WebSocketLike | undefined;
+    let tag: string | undefined;
+    let refused: RealtimeError | undefined; // what was said before the connection was closed
+    let denied = 0; // connections in a row that ended for want of credentials
+
+    const outbox = createOutbox();
+    const rooms = createRooms(outbox, report, (event) => tell(any, event), (reset) => tell(resets, reset));
+
+    const fail = (error: RealtimeError): void => {
+      outbox.fail(error);
+      rooms.wishes.fail(error);
+    };
+    const end = (error: RealtimeError): void => {
+      keeper.stop();
+      fail(error);
+      report(error);
+    };
+    /** The connection is over: come back or not, according to the reason. */
+    const gone = (reason?: string, wait?: number): void => {
+      log('gone', reason);
+      if (keeper.healthy()) denied = 0;
+      const unknown = reason === 'unauthorized' || reason === 'expired';
+      if (reason === 'revoked' || reason === 'forbidden' || (unknown && denied++))
+        end(refused ?? new RealtimeError(unknown ? reason : 'forbidden', 'the server ended the connection'));
+      else keeper.lost(wait);
+    };
+    const hangUp = (): void => {
+      const old = socket;
+      socket = attempt = refused = undefined;
+      outbox.cut();
+      rooms.cut();
+      old?.close(1000);
+    };
+    const take = (text: string): void => {
+      const frame = parse(text) as Frame | null | undefined;
+      log('<', frame ?? text);
+      if (typeof frame !== 'object' || !frame) return report(new RealtimeError('bad_json', 'unreadable frame'));
+      const { event, cursor, reason, src } = frame;
+      if (event === 'hello') {
+        tag = src;
+        const to = socket;
+        outbox.open((op) => (log('>', op), to?.send(op)), frame.limits, rooms.restore);
+        keeper.opened();
+      } else if (event === 'bye') {
+        rooms.complete(cursor);
+        gone(reason, frame.retryMs || undefined);
+      } else if (event === 'ping') rooms.complete(cursor);
+      else if (frame.channel !== undefined && event !== 'subscribed')
+        rooms.event(frame.from && frame.from === tag ? { ...frame, from: id } : frame);
+      else if (!outbox.answer(frame) && event === 'error') {
+        const error = asError(frame);
+        if (outbox.isOpen()) report(error);
+        else refused = error;
+      }
+    };
+    const connect = (bearer: string | undefined): void => {
+      if (!Socket) return end(new RealtimeError('unsupported', 'no WebSocket here: give one as an option'));
+      const own = (socket = open(url.href));
+      own.onopen = () => {
+        keeper.heard();
+        own.send(JSON.stringify({ op: 'hello', cid: id, token: bearer }));
+      };
+      own.onmessage = ({ data }: { data: unknown }) => {
+        if (socket === own) keeper.heard();
+        // A listener may hang up between two of them.
+        for (const text of String(data).split('\n')) if (socket === own) take(text);
+      };
+      own.onclose = ({ code }: { code: number }) => socket === own && gone(reasons[code], code === again ? 0 : undefined);
+    };
+    const dial = async (): Promise<void> => {
+      const own = (attempt = {});
+      try {
+        const bearer = await token();
+        if (attempt === own) connect(bearer);
+      } catch (e) {
+        log('failed', e);
+        if (attempt === own) keeper.lost();
+      }
+    };
+
+    const keeper = (this.#keeper = createKeeper({ dial, hangUp }, '[realtime]', options));
+    this.connect = keeper.start;
+    this.disconnect = () => {
+      keeper.stop();
+      fail(new RealtimeError('closing', 'disconnected', true));
+    };
+    this.onState = (cb) => listen(keeper.states, cb);
+    this.onReset = (cb) => listen(resets, cb);
+    this.onError = (cb) => listen(errors, cb);
+    this.onAny = (cb) => listen(any, cb);
+    this.getClientId = () => id;
+    this.subscribe = (channel, cb) =>
+      rooms.use(channel, ({ messages: set }) => listen(set, cb as Listener<RealtimeMessage>));
+    this.publish = (channel, data) =>
+      promised((done) => {
+        if (outbox.kept() >= mostKept) return done(new RealtimeError('too_many', 'too many messages wait', true));
+        outbox.keep({ op: 'publish', channel, data: data === undefined ? null : data, id: prefix + ++messages }, done);
+      });
+    this.presence = (channel) => createPresence(rooms, channel) as Presence<never>;
     if (onReset) this.onReset(onReset);
-    if (onError) this.onError(onError);
-    const line = { dial: () => void this.#dial(), hangUp: () => this.#hangUp() };
-    this.#keeper = new Keeper(line, this.#set.max, this.#set.again);
-  }
-
-  /** Connects, and stays connected until {@link RealtimeClient.disconnect}. */
-  connect(): void {
-    this.#keeper.start();
-  }
-
-  /** Closes the connection. What has no answer yet is refused as `closing`; subscriptions wait for the next connect. */
-  disconnect(): void {
-    this.#keeper.stop();
-    this.#outbox.fail(new RealtimeError('closing', 'disconnected', true));
-  }
-
-  /** Whether the server has said hello. */
-  isConnected(): boolean {
-    return this.state === 'open';
   }
 
   /** Whether events are coming in. */
@@ -99,223 +184,8 @@ export class RealtimeClient {
     return this.#keeper.state;
   }
 
-  /** Calls `cb` with each change of {@link RealtimeClient.state}. */
-  onState(cb: (state: State) => void): () => void {
-    return listen(this.#keeper.states, cb);
-  }
-
-  /** Calls `cb` when it cannot be told what was missed in a channel: read your data again. */
-  onReset(cb: (reset: RealtimeReset) => void): () => void {
-    return listen(this.#resets, cb);
-  }
-
-  /** Calls `cb` with the refusal of a subscription, or with what ended the client. */
-  onError(cb: (error: Error) => void): () => void {
-    return listen(this.#errors, cb);
-  }
-
-  /** What `from` is in events this client caused. */
-  getClientId(): string {
-    return this.#set.id;
-  }
-
-  /** Calls `cb` with each message of a channel, the own ones too. Returns how to stop that. */
-  subscribe(channel: string, cb: (event: RealtimeEvent) => void): () => void {
-    const room = this.#room(channel);
-    const off = listen(room.messages, cb);
-    this.#sync(room);
-    return () => {
-      off();
-      this.#sync(room);
-    };
-  }
-
-  /** Calls `cb` with each event of the channels that are subscribed to or present in. Returns how to stop that. */
-  onAny(cb: (event: RealtimeEvent) => void): () => void {
-    return listen(this.#any, cb);
-  }
-
-  /**
-   * Publishes a message. Resolves when the server has it. Rejects with a {@link RealtimeError}: with the server's refusal,
-   * `too_many` when 100 wait already, `unavailable` when two minutes have brought no answer. May be ignored.
-   */
-  publish(channel: string, data: unknown): Promise<void> {
-    return promised((done) => {
-      if (this.#outbox.kept >= mostKept) return done(new RealtimeError('too_many', 'too many messages wait', true));
-      const op = { op: 'publish', channel, data: data === undefined ? null : data, id: this.#prefix + ++this.#messages };
-      this.#outbox.add(op, true, done);
-    });
-  }
-
-  /** Who is present in a channel, and how to be. Costs nothing until used. */
-  presence(channel: string): Presence {
-    return new Presence(this.#rooms, channel);
-  }
-
-  async #dial(): Promise<void> {
-    const attempt = (this.#attempt = {});
-    try {
-      const token = await this.#set.token();
-      if (this.#attempt === attempt) this.#connect(token);
-    } catch (e) {
-      this.#set.log('failed', e);
-      if (this.#attempt === attempt) this.#keeper.lost();
-    }
-  }
-
-  #connect(token: string | undefined): void {
-    const socket = (this.#socket = new WebSocket(this.#url, subprotocol));
-    socket.onopen = () => socket.send(JSON.stringify({ op: 'hello', cid: this.#set.id, token }));
-    socket.onmessage = ({ data }: MessageEvent<unknown>) => {
-      if (this.#socket !== socket) return;
-      this.#keeper.heard();
-      // A listener may hang up between two of them.
-      for (const text of String(data).split('\n')) if (this.#socket === socket) this.#take(text);
-    };
-    socket.onclose = ({ code }) => this.#socket === socket && this.#gone(reasons[code]);
-  }
-
-  #hangUp(): void {
-    const socket = this.#socket;
-    this.#socket = this.#attempt = this.#refused = undefined;
-    this.#open = false;
-    this.#outbox.cut();
-    for (const room of this.#channels.values()) {
-      room.live = false;
-      room.asked = undefined;
-    }
-    socket?.close(1000);
-  }
-
-  /** The connection is over: come back or not, according to the reason. */
-  #gone(reason?: string, wait?: number): void {
-    this.#set.log('gone', reason);
-    if (this.#keeper.healthy) this.#denied = 0;
-    const denied = reason === 'unauthorized' || reason === 'expired';
-    if (reason === 'revoked' || reason === 'forbidden' || (denied && this.#denied++)) {
-      const error = this.#refused ?? new RealtimeError(denied ? reason : 'forbidden', 'the server ended the connection');
-      this.#keeper.stop();
-      this.#outbox.fail(error);
-      tell(this.#errors, error);
-    } else this.#keeper.lost(wait || undefined);
-  }
-
-  #take(text: string): void {
-    const frame = parse(text) as Frame | null | undefined;
-    this.#set.log('<', frame ?? text);
-    if (!frame || typeof frame !== 'object') return tell(this.#errors, new RealtimeError('bad_json', 'unreadable frame'));
-    const { event, cursor } = frame;
-    if (event === 'hello') this.#hello(frame);
-    else if (event === 'bye') this.#bye(frame);
-    else if (event === 'ping') this.#complete(cursor);
-    else if (frame.channel !== undefined && event !== 'subscribed') this.#event(frame);
-    else if (!this.#outbox.answer(frame) && event === 'error') this.#error(asError(frame, 'internal', 'refused', false));
-  }
-
-  #hello({ src, limits }: Frame): void {
-    this.#tag = src;
-    this.#open = true;
-    const socket = this.#socket;
-    const send = (text: string): void => {
-      this.#set.log('>', text);
-      socket?.send(text);
-    };
-    this.#outbox.open(send, limits, () => {
-      for (const room of this.#channels.values()) this.#restore(room);
-    });
-    this.#keeper.opened();
-  }
-
-  #restore(room: Channel): void {
-    this.#sync(room);
-    if (!room.wish?.ok) return; // else it still waits in the outbox
-    const { userId, metadata } = room.wish;
-    const op = { op: 'join', channel: room.name, userId, metadata };
-    this.#outbox.add(op, false, (error) => error && tell(this.#errors, error));
-  }
-
-  #bye({ cursor, reason, retryMs }: Frame): void {
-    this.#complete(cursor);
-    this.#gone(reason, retryMs);
-  }
-
-  /** Everything up to the cursor has come, in every channel that is subscribed to. */
-  #complete(cursor: string | undefined): void {
-    for (const room of this.#channels.values()) if (room.live && cursor) room.cursor = cursor;
-  }
-
-  #error(error: RealtimeError): void {
-    if (this.#open) tell(this.#errors, error);
-    else this.#refused = error;
-  }
-
-  #event(frame: Frame): void {
-    const room = this.#channels.get(frame.channel);
-    if (!room?.live) return; // of a subscription that is over
-    if (frame.event === 'reset') return this.#reset(room, frame);
-    if (frame.event === 'presence.state') return room.presence ? room.roster.replace(frame.members ?? []) : undefined;
-    if (frame.id) room.cursor = frame.id;
-    const event = frame.from && frame.from === this.#tag ? { ...frame, from: this.#set.id } : frame;
-    if (frame.event === 'message') tell(room.messages, event);
-    else if (!this.#present(room, frame)) return;
-    tell(this.#any, event);
-  }
-
-  /** Whether a presence event says anything new. */
-  #present(room: Channel, { event, userId = '', metadata, ts = 0 }: Frame): boolean {
-    const change = /^presence\.(join|update|leave)$/.exec(event)?.[1] as Change | undefined;
-    return !!change && room.presence && room.roster.apply(change, { userId, metadata, lastSeen: ts });
-  }
-
-  #reset(room: Channel, { cursor, reason = 'unknown' }: Answer): void {
-    if (cursor) room.cursor = cursor;
-    tell(this.#resets, { channel: room.name, reason });
-  }
-
-  #room(name: string): Channel {
-    let room = this.#channels.get(name);
-    if (!room) {
-      room = new Channel(name, (event) => tell(this.#any, event));
-      this.#channels.set(name, room);
-    }
-    return room;
-  }
-
-  #sync(room: Channel): void {
-    if (this.#channels.get(room.name) !== room) return;
-    if (!room.used) this.#channels.delete(room.name);
-    if (!this.#open) return;
-    if (room.used) this.#subscribe(room);
-    else if (room.asked !== undefined) this.#outbox.add({ op: 'unsubscribe', channel: room.name }, false, () => {});
-  }
-
-  #subscribe(room: Channel): void {
-    // A subscription that goes on where another ended is not told who is there; to learn it, presence is asked for behind it.
-    if (room.asked === undefined && room.cursor && !room.roster.known) this.#ask(room, false);
-    if (room.asked !== room.presence) this.#ask(room, room.presence);
-  }
-
-  #ask(room: Channel, presence: boolean): void {
-    const again = room.asked !== undefined;
-    const op = {
-      op: 'subscribe',
-      channel: room.name,
-      since: again ? undefined : room.cursor,
-      presence: presence || (again ? false : undefined),
-    };
-    room.asked = presence;
-    if (!presence) room.roster.clear();
-    this.#outbox.add(op, false, (error, answer) => {
-      if (!error) return this.#subscribed(room, answer!);
-      room.asked = room.live ? false : undefined;
-      tell(this.#errors, error);
-    });
-  }
-
-  #subscribed(room: Channel, answer: Answer): void {
-    if (room.live) return; // again, for presence only
-    room.live = true;
-    room.cursor = answer.cursor ?? room.cursor;
-    if (answer.state === 'reset') this.#reset(room, answer);
+  /** Whether the server has said hello. */
+  isConnected(): boolean {
+    return this.state === 'open';
   }
 }

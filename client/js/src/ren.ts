@@ -1,33 +1,11 @@
 import { parse, RealtimeError, refusal } from './errors.js';
-import { Keeper, type State } from './keeper.js';
+import { createKeeper, type Keeper, type State } from './keeper.js';
 import { listen, tell, type Listener } from './listen.js';
-import { resolve, sameOrigin, settings, type ClientOptions, type Settings } from './options.js';
-import { StreamParser, type StreamEvent } from './sse.js';
+import { resolve, settings, type ClientOptions } from './options.js';
+import type { StreamEvent } from './sse.js';
+import type { AnyRenEvent, RenEvent } from './renevent.js';
 import { startCursor, started } from './start.js';
-
-/** Something that happened on the server. */
-export interface RenEvent {
-  /** Type: `kv.put`, `db.document.created`, `storage.object.deleted`, `realtime.message`, `presence.join`, … */
-  t: string;
-  /** Resource domain: `kv`, `db`, `storage`, `realtime`, `presence`, or one of the host's own. */
-  r: string;
-  /** Key: KV key, document id, object path. */
-  k?: string;
-  /** Opaque version of what `k` names; never its value. */
-  v?: string;
-  /** When, in milliseconds since the Unix epoch. */
-  ts?: number;
-  /** Who caused it: the own client id, or a tag of another's. */
-  src?: string;
-  /** Namespace: KV namespace, DB collection. */
-  ns?: string;
-  /** Channel, of realtime and presence events. */
-  ch?: string;
-  /** Payload of a message; `{metadata, reason?}` of a presence event. */
-  data?: unknown;
-  /** User: the publisher of a message, the member of a presence event. */
-  uid?: string;
-}
+import { fetchStream, layer, type StreamEnd } from './transport.js';
 
 /** Why a stream cannot tell what was missed: `evicted`, `epoch`, `unknown` or `backend`. */
 export interface RenReset {
@@ -37,11 +15,11 @@ export interface RenReset {
 /** Options of {@link RenClient}. */
 export interface RenClientOptions extends ClientOptions {
   /** Address of the stream. Default `/api/maravilla/ren`. */
-  endpoint?: string;
+  endpoint?: string | undefined;
   /** Resource domains to be told about, e.g. `['kv', 'db']`. Default `['*']`, all that is granted. */
-  subscriptions?: string[];
+  subscriptions?: string[] | undefined;
   /** The same as {@link RenClient.onReset}. */
-  onReset?: (reset: RenReset) => void;
+  onReset?: ((reset: RenReset) => void) | undefined;
 }
 
 interface Control {
@@ -55,168 +33,109 @@ interface Control {
 /**
  * Listens to what happens on the server. Connects by itself, comes back by itself, and goes on behind the last event it
  * saw; where that cannot be done it says so through {@link RenClient.onReset}.
+ *
+ * The type parameter names the events of one's own resources, e.g. `RenClient<{ t: 'job.done'; r: 'jobs'; k: string }>`.
  */
-export class RenClient {
-  #set: Settings;
-  #url: URL;
-  #hasToken: boolean;
+export class RenClient<Own extends AnyRenEvent = never> {
+  /** Calls `cb` with each event, the own ones too. Returns how to stop that. */
+  declare readonly on: (cb: (event: RenEvent<Own>) => void) => () => void;
+  /** Calls `cb` when it cannot be told what was missed: read your data again. */
+  declare readonly onReset: (cb: (reset: RenReset) => void) => () => void;
+  /** Calls `cb` with each change of {@link RenClient.state}. */
+  declare readonly onState: (cb: (state: State) => void) => () => void;
+  /** Calls `cb` with the refusal that ended the client, with what `getToken` threw, or with an event that could not be read. */
+  declare readonly onError: (cb: (error: Error) => void) => () => void;
+  /** What `src` is in events this client caused. */
+  declare readonly getClientId: () => string;
+  /** Ends the client for good. */
+  declare readonly close: () => void;
   #keeper: Keeper;
-  #attempt: AbortController | undefined;
-  #cursor: string | undefined;
-  #from: string | undefined; // the cursor this stream was asked to begin behind
-  #tag: string | undefined;
-  #denied = 0; // answers 401 in a row
-  #expired = 0; // streams that ended by expiry, in a row
-  #events = new Set<Listener<RenEvent>>();
-  #resets = new Set<Listener<RenReset>>();
-  #errors = new Set<Listener<Error>>();
 
   /** @throws TypeError for a relative endpoint outside of a page */
   constructor(options: RenClientOptions = {}) {
-    const { endpoint = '/api/maravilla/ren', subscriptions: s = ['*'], onReset, onError } = options;
-    this.#set = settings(options, '[ren]');
-    this.#hasToken = !!options.getToken;
-    this.#url = resolve(endpoint);
-    if (s.length && !s.includes('*')) this.#url.searchParams.set('s', s.join());
+    const { endpoint = '/api/maravilla/ren', subscriptions: s = ['*'], onReset, getToken } = options;
+    const { id, share, token, log, errors, report } = settings(options, '[ren]');
+    const open = share === undefined ? fetchStream : (layer.stream?.(fetchStream, share) ?? fetchStream);
+    const url = resolve(endpoint);
+    if (s.length && !s.includes('*')) url.searchParams.set('s', s.join());
+
+    const events = new Set<Listener<RenEvent<Own>>>();
+    const resets = new Set<Listener<RenReset>>();
+    let attempt: AbortController | undefined;
+    let start = startCursor(); // its own from now on, whatever other clients do
+    let cursor: string | undefined;
+    let tag: string | undefined;
+    let denied = 0; // answers 401 in a row
+
+    const end = (error: RealtimeError): void => {
+      keeper.stop();
+      report(error);
+    };
+    const reset = ({ reason = 'unknown' }: Control): void => tell(resets, { reason });
+    const bye = ({ reason, retryMs }: Control): void => {
+      if (reason === 'revoked') end(new RealtimeError('forbidden', reason));
+      // After expiry there may be new cookies; if not, the answer is 401.
+      else keeper.lost(retryMs || undefined);
+    };
+    const take = (event: StreamEvent): void => {
+      const name = event.event;
+      const body = parse(event.data) as (RenEvent<Own> & Control) | null | undefined;
+      cursor = event.id || cursor;
+      keeper.retry = event.retry ?? keeper.retry;
+      log(name, body);
+      if (typeof body !== 'object' || !body) report(new RealtimeError('bad_json', 'unreadable event ' + name));
+      else if (name === 'message') tell(events, body.src && body.src === tag ? { ...body, src: id } : body);
+      else if (name === 'ren.hello') {
+        tag = body.src;
+        denied = 0;
+        started(start);
+        keeper.opened();
+        if (body.state === 'reset') reset(body);
+      } else if (name === 'ren.reset') reset(body);
+      else if (name === 'ren.bye') bye(body);
+    };
+    const refused = async (answer: Response, signal: AbortSignal): Promise<void> => {
+      const { status } = answer;
+      log('refused', status);
+      // Retry-After is 0 where the server does not say, or gives a date.
+      if (status === 401 ? getToken && ++denied < 3 : ![400, 403, 405].includes(status))
+        return keeper.lost(undefined, +answer.headers.get('Retry-After')! * 1000 || 0);
+      const text = await answer.text().catch(() => '');
+      if (!signal.aborted) end(refusal(status, text));
+    };
+    const dial = async (): Promise<void> => {
+      const { signal } = (attempt = new AbortController());
+      let over: StreamEnd;
+      try {
+        const bearer = await token();
+        if (signal.aborted) return;
+        start ??= startCursor();
+        const from = cursor ?? start?.cursor;
+        const headers: Record<string, string> = { Accept: 'text/event-stream', 'X-Ren-Client': id };
+        if (from) headers['Last-Event-ID'] = from;
+        if (bearer) headers['Authorization'] = 'Bearer ' + bearer;
+        over = await open({ url, headers, signal, at: cursor ? undefined : start?.at, heard: keeper.heard, take });
+      } catch (e) {
+        log('failed', e);
+      }
+      if (signal.aborted) return;
+      if (typeof over === 'object') await refused(over, signal);
+      else keeper.lost(over && 0);
+    };
+
+    const keeper = (this.#keeper = createKeeper({ dial, hangUp: () => attempt?.abort() }, '[ren]', options));
+    this.on = (cb) => listen(events, cb);
+    this.onReset = (cb) => listen(resets, cb);
+    this.onState = (cb) => listen(keeper.states, cb);
+    this.onError = (cb) => listen(errors, cb);
+    this.getClientId = () => id;
+    this.close = keeper.stop;
     if (onReset) this.onReset(onReset);
-    if (onError) this.onError(onError);
-    const line = { dial: () => void this.#dial(), hangUp: () => this.#hangUp() };
-    this.#keeper = new Keeper(line, this.#set.max, this.#set.again);
-    this.#keeper.start();
+    keeper.start();
   }
 
   /** Whether events are coming in. */
   get state(): State {
     return this.#keeper.state;
   }
-
-  /** Calls `cb` with each event, the own ones too. Returns how to stop that. */
-  on(cb: (event: RenEvent) => void): () => void {
-    return listen(this.#events, cb);
-  }
-
-  /** Calls `cb` when it cannot be told what was missed: read your data again. */
-  onReset(cb: (reset: RenReset) => void): () => void {
-    return listen(this.#resets, cb);
-  }
-
-  /** Calls `cb` with each change of {@link RenClient.state}. */
-  onState(cb: (state: State) => void): () => void {
-    return listen(this.#keeper.states, cb);
-  }
-
-  /** Calls `cb` with the refusal that ended the client, or with an event that could not be read. */
-  onError(cb: (error: Error) => void): () => void {
-    return listen(this.#errors, cb);
-  }
-
-  /** What `src` is in events this client caused. */
-  getClientId(): string {
-    return this.#set.id;
-  }
-
-  /** Ends the client for good. */
-  close(): void {
-    this.#keeper.stop();
-  }
-
-  #hangUp(): void {
-    this.#attempt?.abort();
-    this.#attempt = undefined;
-  }
-
-  async #dial(): Promise<void> {
-    const attempt = (this.#attempt = new AbortController());
-    const { signal } = attempt;
-    try {
-      const token = await this.#set.token();
-      if (signal.aborted) return;
-      const answer = await this.#request(token, signal);
-      this.#keeper.heard();
-      if (!isStream(answer)) return await this.#refused(answer, signal);
-      this.#denied = 0;
-      await this.#read(answer.body!, signal);
-    } catch (e) {
-      if (!signal.aborted) this.#set.log('failed', e);
-    }
-    if (!signal.aborted) this.#keeper.lost();
-  }
-
-  #request(token: string | undefined, signal: AbortSignal): Promise<Response> {
-    const headers: Record<string, string> = { Accept: 'text/event-stream', 'X-Ren-Client': this.#set.id };
-    this.#from = this.#cursor ?? startCursor();
-    if (this.#from) headers['Last-Event-ID'] = this.#from;
-    if (token) headers['Authorization'] = 'Bearer ' + token;
-    const credentials = globalThis.location && !sameOrigin(this.#url) ? 'include' : 'same-origin';
-    return fetch(this.#url, { headers, credentials, cache: 'no-store', signal });
-  }
-
-  async #read(body: ReadableStream<Uint8Array>, signal: AbortSignal): Promise<void> {
-    const reader = body.getReader();
-    const parser = new StreamParser((event) => signal.aborted || this.#take(event));
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done || signal.aborted) return;
-      this.#keeper.heard();
-      parser.push(value);
-    }
-  }
-
-  async #refused(answer: Response, signal: AbortSignal): Promise<void> {
-    const { status } = answer;
-    this.#set.log('refused', status);
-    const stop = status === 401 ? !this.#hasToken || ++this.#denied >= 3 : [400, 403, 405].includes(status);
-    if (!stop) return this.#keeper.lost(undefined, retryAfter(answer));
-    const text = await answer.text().catch(() => '');
-    if (!signal.aborted) this.#end(refusal(status, text));
-  }
-
-  #end(error: Error): void {
-    this.#keeper.stop();
-    tell(this.#errors, error);
-  }
-
-  #take({ event, id, data, retry }: StreamEvent): void {
-    const body = parse(data) as (RenEvent & Control) | null | undefined;
-    if (id) this.#cursor = id;
-    if (retry !== undefined) this.#keeper.retry = retry;
-    this.#set.log(event, body);
-    if (!body || typeof body !== 'object') tell(this.#errors, new RealtimeError('bad_json', 'unreadable event ' + event));
-    else if (event === 'message') tell(this.#events, this.#own(body));
-    else if (event === 'ren.hello') this.#hello(body);
-    else if (event === 'ren.reset') this.#reset(body);
-    else if (event === 'ren.bye') this.#bye(body);
-  }
-
-  #own(event: RenEvent): RenEvent {
-    return event.src && event.src === this.#tag ? { ...event, src: this.#set.id } : event;
-  }
-
-  #hello(hello: Control): void {
-    this.#tag = hello.src;
-    started(this.#from);
-    this.#keeper.opened();
-    if (hello.state === 'reset') this.#reset(hello);
-  }
-
-  #reset({ reason = 'unknown' }: Control): void {
-    tell(this.#resets, { reason });
-  }
-
-  #bye({ reason, retryMs }: Control): void {
-    if (this.#keeper.healthy) this.#expired = 0;
-    if (reason === 'revoked') this.#end(new RealtimeError('forbidden', 'revoked'));
-    // Cookies may have been renewed in the meantime, so they get one chance.
-    else if (reason === 'expired' && !this.#hasToken && this.#expired++) this.#end(new RealtimeError('expired', 'expired'));
-    else this.#keeper.lost(retryMs || undefined);
-  }
-}
-
-function isStream(answer: Response): boolean {
-  return answer.status === 200 && !!answer.body && /^text\/event-stream\b/i.test(answer.headers.get('Content-Type') ?? '');
-}
-
-/** Milliseconds, 0 where the server does not say or gives a date. */
-function retryAfter(answer: Response): number {
-  return (+(answer.headers.get('Retry-After') ?? 0) || 0) * 1000;
 }

@@ -1,10 +1,10 @@
 import { call, listen, tell, type Listener } from './listen.js';
 
 /** A user who is present in a channel. */
-export interface Member {
+export interface Member<T = unknown> {
   userId: string;
   /** What the member's last join or update said. */
-  metadata?: unknown;
+  metadata?: T;
   /** When the member last did something, in milliseconds since the Unix epoch. */
   lastSeen: number;
 }
@@ -13,72 +13,73 @@ export interface Member {
 export type Change = 'join' | 'leave' | 'update';
 
 /** Who is present in a channel, as far as the listeners have been told. */
-export class Roster {
+export interface Roster {
   /** Whether the server has said who is there. */
-  known = false;
+  known: boolean;
   /** How many listen. */
-  listeners = 0;
-  #members = new Map<string, Member>();
-  #on: Record<Change, Set<Listener<Member>>> = { join: new Set(), leave: new Set(), update: new Set() };
-  #report: (change: Change, member: Member) => void;
-
-  /** @param report - told of changes that no single event of the server stands for */
-  constructor(report: (change: Change, member: Member) => void) {
-    this.#report = report;
-  }
-
-  members(): Member[] {
-    return [...this.#members.values()];
-  }
-
+  listeners: number;
+  members(): Member[];
   /** Adds a listener; one for joins is told, in a moment, who is there already. Returns how to remove it. */
-  listen(change: Change, cb: Listener<Member>): () => void {
-    let off: (() => void) | undefined = () => {};
-    this.listeners++;
-    queueMicrotask(() => {
-      if (!off) return;
-      off = listen(this.#on[change], cb);
-      if (change === 'join') for (const member of this.members()) call(cb, member);
-    });
-    return () => {
-      if (!off) return;
-      off();
-      off = undefined;
-      this.listeners--;
-    };
-  }
-
+  listen(change: Change, cb: Listener<Member>): () => void;
   /** Takes one change; false where it changes nothing. */
-  apply(change: Change, member: Member): boolean {
-    const { userId } = member;
-    const old = this.#members.get(userId);
-    if (change === 'leave') {
-      if (!old) return false;
-      this.#members.delete(userId);
-      tell(this.#on.leave, old);
-      return true;
-    }
-    this.#members.set(userId, member);
-    if (old && JSON.stringify(old.metadata) === JSON.stringify(member.metadata)) return false;
-    tell(this.#on[old ? 'update' : 'join'], member);
-    return true;
-  }
-
+  apply(change: Change, member: Member): boolean;
   /** Takes the whole roster, and reports in what it differs from the one before. */
-  replace(members: Member[]): void {
-    this.known = true;
-    const there = new Set(members.map(({ userId }) => userId));
-    for (const member of this.members()) if (!there.has(member.userId)) this.#change('leave', member);
-    for (const member of members) this.#change(this.#members.has(member.userId) ? 'update' : 'join', member);
-  }
-
+  replace(members: Member[]): void;
   /** Forgets everybody, as nobody is told of them any more. */
-  clear(): void {
-    this.known = false;
-    this.#members.clear();
-  }
+  clear(): void;
+}
 
-  #change(change: Change, member: Member): void {
-    if (this.apply(change, member)) this.#report(change, member);
-  }
+/** @param report - told of changes that no single event of the server stands for */
+export function createRoster(report: (change: Change, member: Member) => void): Roster {
+  const there = new Map<string, Member>();
+  const on: Record<Change, Set<Listener<Member>>> = { join: new Set(), leave: new Set(), update: new Set() };
+  const change = (kind: Change, member: Member): void => {
+    if (roster.apply(kind, member)) report(kind, member);
+  };
+
+  const roster: Roster = {
+    known: false,
+    listeners: 0,
+    members: () => [...there.values()],
+    listen(kind, cb) {
+      let off: (() => void) | undefined = () => {};
+      roster.listeners++;
+      queueMicrotask(() => {
+        if (!off) return;
+        off = listen(on[kind], cb);
+        if (kind === 'join') for (const member of roster.members()) call(cb, member);
+      });
+      return () => {
+        if (!off) return;
+        off();
+        off = undefined;
+        roster.listeners--;
+      };
+    },
+    apply(kind, member) {
+      const { userId, metadata } = member;
+      const old = there.get(userId);
+      if (kind === 'leave') {
+        if (!old) return false;
+        there.delete(userId);
+        tell(on.leave, old);
+        return true;
+      }
+      there.set(userId, member);
+      if (old && JSON.stringify(old.metadata) === JSON.stringify(metadata)) return false;
+      tell(on[old ? 'update' : 'join'], member);
+      return true;
+    },
+    replace(members) {
+      roster.known = true;
+      const named = new Set(members.map(({ userId }) => userId));
+      for (const member of roster.members()) if (!named.has(member.userId)) change('leave', member);
+      for (const member of members) change(there.has(member.userId) ? 'update' : 'join', member);
+    },
+    clear() {
+      roster.known = false;
+      there.clear();
+    },
+  };
+  return roster;
 }

@@ -1,23 +1,31 @@
 // Where a stream must begin so that it misses nothing that happened since the page read its data.
 
+/** What was answered to a request: a cursor from before the data was read. */
+export interface Start {
+  cursor: string;
+  /** When the request was made, by Date.now(). */
+  at: number;
+}
+
 let requests = 0;
-let oldest: { request: number; cursor: string } | undefined;
+let oldest: { request: number; start: Start } | undefined;
 
 /** Takes note of a request; the returned function takes the cursor of its answer. */
 export function noteRequest(): (cursor: string | null) => void {
   const request = ++requests;
+  const at = Date.now();
   return (cursor) => {
     // Cursors are opaque, and a slow answer may hold an older one than a quick one before it: the order of asking counts.
-    if (cursor && !(oldest && oldest.request < request)) oldest = { request, cursor };
+    if (cursor && !(oldest && oldest.request < request)) oldest = { request, start: { cursor, at } };
   };
 }
 
 /** The oldest cursor noted since a stream was opened. */
-export function startCursor(): string | undefined {
-  return oldest?.cursor;
+export function startCursor(): Start | undefined {
+  return oldest?.start;
 }
 
 /** A stream has been opened behind the cursor, so nobody needs it any more. */
-export function started(cursor: string | undefined): void {
-  if (cursor && oldest?.cursor === cursor) oldest = undefined;
+export function started(start: Start | undefined): void {
+  if (oldest?.start === start) oldest = undefined;
 }

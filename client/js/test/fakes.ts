@@ -47,9 +47,10 @@ class FakeClock {
     this.now = end;
   }
 
-  /** Time passes, and no timer notices: the machine sleeps. */
+  /** The clock goes on, and timers do not notice: the machine sleeps, or somebody sets the clock, back if `ms` is negative. */
   sleep(ms: number): void {
     this.now += ms;
+    for (const timer of this.#timers.values()) timer.at += ms;
   }
 }
 
@@ -96,7 +97,7 @@ export class FakeRequest {
   #fail!: (error: unknown) => void;
   #body: ReadableStreamDefaultController<Uint8Array> | undefined;
 
-  constructor(input: RequestInfo | URL, public init: RequestInit = {}) {
+  constructor(public input: RequestInfo | URL, public init: RequestInit = {}) {
     this.url = new URL(input instanceof Request ? input.url : String(input), 'https://app.example/page');
     this.headers = new Headers(init.headers);
     this.answered = new Promise((done, fail) => ([this.#answer, this.#fail] = [done, fail]));

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { RealtimeClient } from '../src/realtime.js';
-import { StreamParser, type StreamEvent } from '../src/sse.js';
+import { createParser, type StreamEvent } from '../src/sse.js';
 import { begin, clock, FakeSocket, settle, type Op } from './fakes.js';
 
 interface Wire {
@@ -33,7 +33,7 @@ const wire = load();
 for (const { name, frame, parsed } of wire.ren) {
   test('REN: ' + name, () => {
     const events: StreamEvent[] = [];
-    new StreamParser((event) => events.push(event)).push(new TextEncoder().encode(frame));
+    createParser((event) => events.push(event))(new TextEncoder().encode(frame));
     const read = events.map(({ event, id, data, retry }, i) => ({
       event, id, data: JSON.parse(data) as unknown, ...(parsed[i]?.retry === undefined ? {} : { retry }),
     }));
@@ -160,8 +160,11 @@ test('client: all frames', async () => {
   void rt.publish(channel, { type: 'message', text: 'hello' });
   check('publish', socket);
   socket.answer('publish');
+  socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c' });
   off();
+  await settle();
   check('unsubscribe', socket);
+  socket.answer('unsubscribe');
   const presence = rt.presence(channel);
   void presence.join('ada', { name: 'Ada' });
   check('join', socket);
@@ -178,6 +181,7 @@ test('client: all frames', async () => {
   await socket.greet();
   check('hello with token', socket);
   check('subscribe with since and presence', socket);
+  socket.answer('join');
   void presence.leave();
   check('leave', socket);
   assert.deepEqual([...golden.keys()], [], 'frames the SDK was not made to send');

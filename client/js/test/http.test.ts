@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 import { storageDelete, storageUpload } from '../src/http.js';
-import { begin, requests } from './fakes.js';
+import { begin, requests, type FakePage } from './fakes.js';
 
 /** The far end of one upload. */
 class FakeXHR {
@@ -43,11 +43,12 @@ class FakeXHR {
   }
 }
 
+let page: FakePage;
 const globals = globalThis as unknown as Record<string, unknown>;
 const file = new Blob(['hello'], { type: 'image/png' });
 
 beforeEach(() => {
-  begin();
+  page = begin();
   globals['XMLHttpRequest'] = FakeXHR;
 });
 
@@ -84,7 +85,7 @@ test('an upload with progress', async () => {
   const seen: unknown[] = [];
   const done = storageUpload('a', file, { onProgress: (progress) => void seen.push(progress) });
   const xhr = FakeXHR.last;
-  assert.deepEqual([xhr.method, xhr.url, xhr.headers['Content-Type']], ['POST', '/api/storage/upload?path=a', 'image/png']);
+  assert.deepEqual([xhr.method, xhr.url, xhr.headers['Content-Type']], ['POST', 'https://app.example/api/storage/upload?path=a', 'image/png']);
   assert.match(xhr.headers['X-Ren-Client']!, /^[A-Za-z0-9._-]{16,64}$/);
   xhr.upload.onprogress!({ loaded: 2, total: 5 });
   xhr.answer(200, '');
@@ -106,6 +107,14 @@ test('an upload with progress is refused, breaks, or is aborted', async () => {
   abort.abort();
   await aborted;
   await assert.rejects(upload(abort.signal), { name: 'AbortError' });
+});
+
+test('a foreign <base> gets neither the file nor the client id', () => {
+  Object.assign(page.document, { baseURI: 'https://cdn.example/' });
+  void storageUpload('a', file);
+  void storageUpload('a', file, { onProgress: () => {} });
+  for (const url of [String(requests[0]!.input), FakeXHR.last.url]) assert.equal(url, 'https://app.example/api/storage/upload?path=a');
+  assert.ok(requests[0]!.headers.get('X-Ren-Client') && FakeXHR.last.headers['X-Ren-Client']);
 });
 
 test('a foreign storage does not learn the client id', () => {

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 import type { RealtimeEvent } from '../src/channel.js';
-import { RealtimeClient, type RealtimeClientOptions, type RealtimeReset } from '../src/realtime.js';
-import { begin, dice, FakeSocket, pass, settle, type FakePage } from './fakes.js';
+import { RealtimeClient, type RealtimeClientOptions } from '../src/realtime.js';
+import type { RealtimeReset } from '../src/rooms.js';
+import { begin, clock, dice, FakeSocket, pass, settle, type FakePage } from './fakes.js';
 
 const clientId = 'browserbrowser.tab1';
 let page: FakePage;
@@ -101,6 +102,7 @@ test('several subscribers share one subscription, which ends with the last', asy
   socket.say(message('a', 'y'));
   assert.equal(socket.ops('unsubscribe').length, 0);
   offs[1]!();
+  await settle();
   socket.say(message('a', 'z'));
   assert.deepEqual(heard, ['1x', '2x', '2y']);
   assert.deepEqual(list(socket).slice(1), [['subscribe', 1, 'a'], ['unsubscribe', 2, 'a']]);
@@ -109,10 +111,12 @@ test('several subscribers share one subscription, which ends with the last', asy
 test('a subscription made anew gets nothing of the one before', async () => {
   const socket = await connect();
   rt.subscribe('a', () => assert.fail())();
+  await settle();
   const heard: unknown[] = [];
   rt.subscribe('a', ({ data }) => void heard.push(data));
+  assert.deepEqual(list(socket).slice(1), [['subscribe', 1, 'a']]);
   socket.say({ event: 'subscribed', ref: 1, channel: 'a', state: 'fresh', cursor: 'c1' }, message('a', 'old'));
-  socket.say({ event: 'ok', ref: 2 }, { event: 'subscribed', ref: 3, channel: 'a', state: 'fresh', cursor: 'c2' }, message('a', 'new'));
+  socket.say({ event: 'ok', ref: 2 }, message('a', 'older'), { event: 'subscribed', ref: 3, channel: 'a', state: 'fresh', cursor: 'c2' }, message('a', 'new'));
   assert.deepEqual(heard, ['new']);
 });
 
@@ -222,6 +226,42 @@ test('nobody waits longer than two minutes', async () => {
   assert.deepEqual(FakeSocket.last.ops('publish').map((op) => op['data']), [2]);
 });
 
+test('a machine that has slept does not send what the server may have forgotten', async () => {
+  await connect();
+  const ends = [outcome(rt.publish('a', 1))];
+  await FakeSocket.last.drop();
+  clock.sleep(111_000);
+  ends.push(outcome(rt.publish('a', 2)));
+  page.fire('online');
+  await settle();
+  await FakeSocket.last.greet();
+  assert.deepEqual(FakeSocket.last.ops('publish').map((op) => op['data']), [2]);
+  assert.deepEqual(ends.map(({ is }) => is), ['unavailable', '']);
+});
+
+test('a clock set back stops nothing', async () => {
+  const socket = await connect({}, { limits: { message: 1000, channels: 9, metadata: 9, rate: 10, burst: 10 } });
+  for (let n = 0; n < 12; n++) void rt.publish('a', n);
+  clock.sleep(-3_600_000);
+  await pass(2000);
+  assert.equal(socket.ops('publish').length, 12);
+  await pass(61_000);
+  assert.equal(socket.closed, 1000);
+});
+
+test('a refusal whose listener asks for more has nothing sent twice', async () => {
+  const socket = await connect({}, { limits: { message: 200, channels: 9, metadata: 9, rate: 10, burst: 10 } });
+  rt.onError(() => void rt.publish('from the listener', 1));
+  for (let n = 0; n < 9; n++) void rt.publish('a', n); // of which the last has to wait
+  rt.subscribe('x'.repeat(200), () => {});
+  rt.subscribe('b', () => {});
+  rt.subscribe('c', () => {});
+  clock.sleep(5000); // so that there is leave to send several at once
+  await pass(3000);
+  assert.deepEqual(errors, ['too_large']);
+  assert.deepEqual(list(socket).slice(10), [['subscribe', 10, 'b'], ['subscribe', 11, 'c'], ['publish', 12, 'from the listener']]);
+});
+
 test('rate_limited messages are sent again after a pause, in order', async () => {
   const socket = await connect();
   const ends = [1, 2, 3].map((n) => outcome(rt.publish('a', n)));
@@ -260,6 +300,39 @@ test('a refused subscription is reported; one that can succeed later is tried ag
   assert.deepEqual(errors, ['forbidden']);
 });
 
+test('a channel is asked for by one operation at a time, so that none begins where an earlier one did not', async () => {
+  const first = await connect();
+  rt.subscribe('room', () => {});
+  first.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c1' });
+  rt.presence('room').onJoin(() => {});
+  const second = await again();
+  second.answer('subscribe', { event: 'error', channel: undefined, code: 'unavailable', message: 'later', retry: true });
+  await pass(3000);
+  assert.deepEqual(second.ops('subscribe').map(({ since, presence: p }) => [since, p]), [['c1', undefined], ['c1', undefined]]);
+  second.answer('subscribe', { event: 'subscribed', state: 'resumed', cursor: 'c1' });
+  assert.deepEqual(second.ops('subscribe').slice(2).map(({ since, presence: p }) => [since, p]), [[undefined, true]]);
+  const third = await again();
+  third.answer('subscribe', { event: 'error', channel: undefined, code: 'forbidden', message: 'no', retry: false });
+  assert.deepEqual([third.ops('subscribe').length, errors], [1, ['forbidden']]);
+});
+
+test('who stops listening and begins again at once is told nothing twice', async () => {
+  const socket = await connect();
+  const any: unknown[] = [];
+  const told: string[] = [];
+  rt.onAny(({ event, userId }) => void any.push([event, userId]));
+  const listenTo = (): (() => void) => rt.presence('room').onJoin(({ userId }) => void told.push(userId));
+  const off = listenTo();
+  socket.say({ event: 'subscribed', ref: 1, channel: 'room', state: 'fresh', cursor: 'c1' }, state(member('a')));
+  await settle();
+  off();
+  listenTo();
+  await settle();
+  if (socket.ops('subscribe').length > 1) socket.say({ event: 'subscribed', ref: 3, channel: 'room', state: 'fresh', cursor: 'c2' }, state(member('a')));
+  assert.deepEqual([any, told], [[['presence.join', 'a']], ['a', 'a']]);
+  assert.deepEqual(list(socket).slice(1), [['subscribe', 1, 'room']]);
+});
+
 test('a roster is what onJoin, onLeave and onUpdate tell', async () => {
   const socket = await connect();
   const told: unknown[] = [];
@@ -279,6 +352,7 @@ test('a roster is what onJoin, onLeave and onUpdate tell', async () => {
   assert.deepEqual(take(), [['Leave', 'a', 2], ['Update', 'b', { n: 2 }], ['Join', 'd', undefined]]);
   assert.deepEqual(handle.members().map(({ userId }) => userId), ['b', 'd']);
   for (const off of offs) off();
+  await settle();
   assert.equal(socket.ops('unsubscribe').length, 1);
   assert.deepEqual(handle.members(), []);
 });
@@ -305,7 +379,10 @@ test('subscribe and presence share one subscription', async () => {
   const offJoin = rt.presence('room').onJoin(() => {});
   socket.answer('subscribe', { event: 'subscribed', state: 'resumed', cursor: 'c9' });
   offJoin();
+  await settle();
   off();
+  await settle();
+  socket.answer('subscribe', { event: 'subscribed', state: 'resumed', cursor: 'c9' });
   assert.deepEqual(socket.sent.slice(1).map(({ op, since, presence: p }) => [op, since, p]), [
     ['subscribe', undefined, undefined],
     ['subscribe', undefined, true],
@@ -340,15 +417,19 @@ test('join, update, leave', async () => {
   await assert.rejects(handle.update(1), { code: 'not_joined' });
   await handle.leave();
   const ends = [outcome(handle.join('ada', { n: 1 })), outcome(handle.update({ n: 2 })), outcome(handle.leave())];
+  await settle();
+  socket.say({ event: 'subscribed', ref: 1, channel: 'room', state: 'fresh', cursor: 'c1' });
+  socket.answer('join');
+  socket.answer('update');
+  socket.answer('leave');
+  await settle();
   assert.deepEqual(socket.sent.slice(1), [
     { ref: 1, op: 'subscribe', channel: 'room', presence: true },
     { ref: 2, op: 'join', channel: 'room', userId: 'ada', metadata: { n: 1 } },
-    { ref: 3, op: 'update', channel: 'room', userId: 'ada', metadata: { n: 2 } },
-    { ref: 4, op: 'leave', channel: 'room', userId: 'ada' },
-    { ref: 5, op: 'unsubscribe', channel: 'room' },
+    { ref: 3, op: 'unsubscribe', channel: 'room' },
+    { ref: 4, op: 'update', channel: 'room', userId: 'ada', metadata: { n: 2 } },
+    { ref: 5, op: 'leave', channel: 'room', userId: 'ada' },
   ]);
-  socket.say({ event: 'ok', ref: 2 }, { event: 'ok', ref: 3 }, { event: 'error', ref: 4, code: 'not_joined', message: '', retry: false });
-  await settle();
   assert.deepEqual(ends.map(({ is }) => is), ['ok', 'ok', 'ok']);
   assert.deepEqual((await again()).sent.slice(1), []);
 });
@@ -367,6 +448,63 @@ test('who has joined is joined again, with what was said last; who was refused i
   second.answer('join');
   const third = await again();
   assert.equal(third.ops('join').length, 1, 'and again');
+});
+
+test('join, update, and a cut before the answer: joined again, with what was said last', async () => {
+  const first = await connect();
+  const handle = rt.presence('room');
+  void handle.join('ada', 1);
+  first.answer('join');
+  const end = outcome(handle.update(2));
+  const second = await again();
+  assert.deepEqual(second.sent.slice(2).map(({ op, metadata }) => [op, metadata]), [['join', 2]]);
+  second.answer('join');
+  await settle();
+  assert.equal(end.is, 'ok');
+  const refused = outcome(handle.update('long'));
+  const third = await again();
+  third.answer('join', { event: 'error', code: 'too_large', message: '', retry: false });
+  await settle();
+  assert.equal(refused.is, 'too_large');
+  assert.deepEqual(third.ops('join').map(({ metadata }) => metadata), ['long', 2], 'as before the refusal');
+});
+
+test('a first join waits for its connection as long as it takes', async () => {
+  make();
+  const end = outcome(rt.presence('room').join('ada', 1));
+  await pass(150_000);
+  assert.equal(end.is, '');
+  rt.connect();
+  await settle();
+  await FakeSocket.last.greet();
+  FakeSocket.last.answer('join');
+  await settle();
+  assert.equal(end.is, 'ok');
+});
+
+test('a leave waits for the join before it, however often that is tried', async () => {
+  const first = await connect();
+  void rt.presence('room').join('ada');
+  first.answer('join');
+  const socket = await again();
+  const end = outcome(rt.presence('room').leave());
+  socket.answer('join', { event: 'error', code: 'unavailable', message: '', retry: true });
+  await pass(3000);
+  assert.deepEqual(socket.sent.filter(({ op }) => op === 'join' || op === 'leave').map(({ op }) => op), ['join', 'join']);
+  socket.answer('join');
+  socket.answer('leave');
+  await settle();
+  assert.equal(end.is, 'ok');
+  assert.equal(socket.sent.filter(({ op }) => op === 'leave').length, 1);
+});
+
+test('what was not left before the connection broke is not left on the next', async () => {
+  const first = await connect();
+  void rt.presence('room').join('ada');
+  first.answer('join');
+  const end = outcome(rt.presence('room').leave());
+  const socket = await again();
+  assert.deepEqual([list(socket).slice(1), end.is], [[], 'ok']);
 });
 
 test('a join without an answer is sent once by the next connection', async () => {
@@ -403,6 +541,7 @@ test('a roster that was never told is asked for behind the resumed subscription'
   first.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c1' });
   rt.presence('room').onJoin(() => {});
   const second = await again(); // before the state came
+  second.answer('subscribe', { event: 'subscribed', state: 'resumed', cursor: 'c1' });
   assert.deepEqual(second.ops('subscribe').map(({ since, presence: p }) => [since, p]), [['c1', undefined], [undefined, true]]);
 });
 
@@ -564,6 +703,36 @@ test('waking ends a wait', async () => {
   page.fire('online');
   await settle();
   assert.equal(FakeSocket.all.length, 2);
+});
+
+test('a token that cannot be had is reported, and asked for again', async () => {
+  let n = 0;
+  make({ getToken: () => (n++ ? 'T' : Promise.reject(new Error('no session'))) });
+  rt.connect();
+  await settle();
+  assert.deepEqual([errors, rt.state], [['Error'], 'connecting']);
+  await pass(2000);
+  await FakeSocket.last.greet();
+  assert.equal(rt.state, 'open');
+});
+
+test('where there is no WebSocket, that is said, and one can be given', async () => {
+  const given = globalThis.WebSocket;
+  Reflect.deleteProperty(globalThis, 'WebSocket');
+  make();
+  rt.connect();
+  await settle();
+  assert.deepEqual([errors, rt.state], [['unsupported'], 'closed']);
+  rt.disconnect();
+  await connect({ WebSocket: given });
+  assert.equal(rt.state, 'open');
+});
+
+test('an error that nobody listens for goes to the console', async () => {
+  rt = new RealtimeClient({ clientId, getToken: () => Promise.reject(new Error('no session')) });
+  rt.connect();
+  await settle();
+  assert.equal(reported.splice(0).length, 1);
 });
 
 test('an error without a question and a frame that is no JSON are reported', async () => {

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 import { renFetch } from '../src/http.js';
-import { RenClient, type RenClientOptions, type RenEvent, type RenReset } from '../src/ren.js';
+import { RenClient, type RenClientOptions, type RenReset } from '../src/ren.js';
+import type { RenEvent } from '../src/renevent.js';
 import { begin, clock, dice, pass, requests, settle, type FakePage, type FakeRequest } from './fakes.js';
 
 const clientId = 'browserbrowser.tab1';
@@ -45,7 +46,7 @@ test('the first request', async () => {
   assert.equal(request.headers.get('X-Ren-Client'), clientId);
   assert.equal(request.headers.get('Last-Event-ID'), null);
   assert.equal(request.headers.get('Authorization'), null);
-  assert.equal(request.init.credentials, 'same-origin');
+  assert.equal(request.init.credentials, 'include');
   assert.equal(ren.state, 'connecting');
   assert.equal(ren.getClientId(), clientId);
 });
@@ -235,12 +236,11 @@ test('after revocation it does not', async () => {
   assert.deepEqual([requests.length, ren.state, errors.length, events.length], [1, 'closed', 1, 0]);
 });
 
-test('after expiry it comes back once with the cookies there are', async () => {
+test('after expiry it comes back with the cookies there are, and ends if the server wants others', async () => {
   const bye = frame('ren.bye', 'c5', { reason: 'expired', retryMs: 0 });
   await (await open()).stream(hello() + bye);
   await pass(1000);
-  assert.equal(requests.length, 2);
-  await last().stream(hello() + bye);
+  await last().answer(401);
   await pass(60_000);
   assert.deepEqual([requests.length, ren.state], [2, 'closed']);
 });
@@ -377,6 +377,43 @@ test('a stream begins behind the oldest cursor of what was fetched before it', a
   await last().stream(hello({ state: 'resumed' }));
   ren.close();
   assert.equal((await open()).headers.get('Last-Event-ID'), null);
+});
+
+test('a client keeps the cursor it was made with, whatever other clients do', async () => {
+  const fetched = renFetch('/a');
+  await requests[0]!.answer(200, { 'X-Ren-Cursor': 'older' });
+  await fetched;
+  const other = new RenClient({ clientId });
+  await open();
+  await requests[1]!.stream(hello({ state: 'resumed' }));
+  await requests[2]!.fail();
+  await pass(1000);
+  assert.equal(last().headers.get('Last-Event-ID'), 'older');
+  other.close();
+});
+
+test('a token that cannot be had is reported, and asked for again', async () => {
+  let n = 0;
+  await open({ getToken: () => (n++ ? 'T' : Promise.reject(new Error('no session'))) });
+  assert.deepEqual([errors.map((e) => e.message), requests.length], [['no session'], 0]);
+  await pass(2000);
+  assert.equal(last().headers.get('Authorization'), 'Bearer T');
+});
+
+test('a clock set back does not hide a silent stream', async () => {
+  await (await open()).stream(hello());
+  clock.sleep(-3_600_000);
+  await pass(122_000);
+  assert.ok(requests[0]!.aborted);
+});
+
+test('a foreign <base> does not learn the client id', async () => {
+  Object.assign(page.document, { baseURI: 'https://cdn.example/assets/' });
+  void renFetch('/todos');
+  assert.equal(requests[0]!.headers.get('X-Ren-Client'), null);
+  void renFetch('https://app.example/todos');
+  assert.ok(requests[1]!.headers.get('X-Ren-Client'));
+  assert.equal((await open()).url.href, 'https://app.example/api/maravilla/ren');
 });
 
 test('renFetch keeps what the caller asked for', async () => {

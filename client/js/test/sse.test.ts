@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { StreamParser, type StreamEvent } from '../src/sse.js';
+import { createParser, type StreamEvent } from '../src/sse.js';
 
 function read(...chunks: (string | Uint8Array)[]): StreamEvent[] {
   const events: StreamEvent[] = [];
-  const parser = new StreamParser((event) => events.push(event));
-  for (const chunk of chunks) parser.push(typeof chunk === 'string' ? new TextEncoder().encode(chunk) : chunk);
+  const parser = createParser((event) => events.push(event));
+  for (const chunk of chunks) parser(typeof chunk === 'string' ? new TextEncoder().encode(chunk) : chunk);
   return events;
 }
 
-const event = (data: string, more: Partial<StreamEvent> = {}): StreamEvent => ({ event: 'message', id: '', data, ...more });
+const event = (data: string, more: Partial<StreamEvent> = {}): StreamEvent => ({ event: 'message', id: '', data, retry: undefined, ...more });
 
 const cases: [string, string, StreamEvent[]][] = [
   ['LF', 'data: a\n\n', [event('a')]],

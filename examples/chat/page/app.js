@@ -24,7 +24,7 @@ function enter() {
   showPeople(people);
 
   presence = rt.presence(channel);
-  presence.join(me.id, { name: me.name }).catch(({ message }) => note('You could not join: ' + message));
+  join();
   let known = false;
   const off = [
     rt.subscribe(channel, showMessage),
@@ -50,6 +50,11 @@ function enter() {
     for (const stop of off) stop();
     left.leave();
   };
+}
+
+/** Joins the room; once in it, tells the others a new name. */
+function join() {
+  presence.join(me.id, { name: me.name }).catch(({ message }) => note('You could not join: ' + message));
 }
 
 // After a lost connection the SDK goes on where it was. If that was too long ago, it says so, and so does the page.
@@ -121,7 +126,7 @@ async function post(path, body) {
 function showMessage({ data, from, ts }) {
   if (typeof data?.text !== 'string') return; // anybody may publish anything here
   const { user, name, text, via } = data;
-  const mine = from === rt.getClientId() || user === me.id;
+  const mine = from === rt.getClientId(); // which the server says; the rest is what the author says
   const last = $('messages').lastElementChild;
   const item = element('li', { className: 'message' },
     avatar(user, name),
@@ -235,11 +240,12 @@ $('join').addEventListener('submit', () => {
   me.name = $('name').value.trim() || 'Anonymous';
   localStorage.setItem('chat.me', JSON.stringify(me));
   history.replaceState(null, '', '#' + encodeURIComponent($('room').value.trim()));
-  if (presence && room === roomOfAddress()) presence.update({ name: me.name });
+  if (presence && room === roomOfAddress()) join();
   else enter();
   $('me').textContent = me.name;
   readTopic();
 });
+$('welcome').addEventListener('close', () => me.name || askName()); // Esc gives no name
 $('composer').addEventListener('submit', (submit) => {
   submit.preventDefault();
   const text = $('text').value.trim();

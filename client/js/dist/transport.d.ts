@@ -1,0 +1,38 @@
+import { type StreamEvent } from './sse.js';
+/** One attempt at a stream. */
+export interface StreamCall {
+    url: URL;
+    headers: Record<string, string>;
+    signal: AbortSignal;
+    /** When the request was made whose data the stream is to go on from; undefined where it goes on from another stream. */
+    at: number | undefined;
+    /** Called when bytes have come. */
+    heard(): void;
+    /** Called with each event. */
+    take(event: StreamEvent): void;
+}
+/** How an attempt has ended: `again` asks for another one at once, a Response is a refusal. */
+export type StreamEnd = Response | 'again' | undefined;
+/** Reads a stream to its end. Rejects where there is no network, or when aborted. */
+export type OpenStream = (call: StreamCall) => Promise<StreamEnd>;
+/** Reads a stream with fetch: unlike EventSource it sends headers, shows the status, and comes back after a 503. */
+export declare function fetchStream({ url, headers, signal, heard, take }: StreamCall): Promise<StreamEnd>;
+/** The part of a WebSocket that is used. */
+export interface WebSocketLike {
+    onopen: ((event: never) => unknown) | null;
+    onmessage: ((event: never) => unknown) | null;
+    onclose: ((event: never) => unknown) | null;
+    send(data: string): void;
+    close(code?: number): void;
+}
+/** The part of the WebSocket class that is used; those of the packages `ws` and `undici` have it, too. */
+export type WebSocketMaker = new (url: string, protocol: string) => WebSocketLike;
+/** Begins a WebSocket. */
+export type OpenSocket = (url: string) => WebSocketLike;
+/** Close code of a shared connection whose tab is gone: another one has it, or will. */
+export declare const again = 4000;
+/** What `shareTabs` puts between the clients and the network. */
+export declare const layer: {
+    stream?: (open: OpenStream, name: string) => OpenStream;
+    socket?: (open: OpenSocket, name: string) => OpenSocket;
+};

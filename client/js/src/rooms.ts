@@ -1,0 +1,149 @@
+import { createChannel, wantsPresence, type Channel, type RealtimeEvent } from './channel.js';
+import { tell } from './listen.js';
+import type { Answer, Outbox } from './outbox.js';
+import type { Limits } from './pace.js';
+import type { Change, Member } from './roster.js';
+import { createWishes, type Wishes } from './wishes.js';
+
+/** A channel of which something was missed, and why: `evicted`, `epoch`, `unknown` or `backend`. */
+export interface RealtimeReset {
+  channel: string;
+  reason: string;
+}
+
+/** Whatever a server says. */
+export interface Frame extends Answer {
+  channel?: string;
+  id?: string;
+  from?: string;
+  src?: string;
+  userId?: string;
+  metadata?: unknown;
+  ts?: number;
+  limits?: Limits;
+  members?: Member[];
+  retryMs?: number;
+}
+
+/** The channels that are in use: has the server know of them, on each connection anew, and takes what it says of them. */
+export interface Rooms {
+  /** The channel of a name, if anyone uses it. */
+  peek(name: string): Channel | undefined;
+  /** The channel of a name, made if need be. */
+  room(name: string): Channel;
+  /** Uses a channel; returns how to end that, given how to begin it. */
+  use(name: string, begin: (room: Channel) => () => void): () => void;
+  wishes: Wishes;
+  /** The connection is new: asks for all there is. */
+  restore(): void;
+  /** The connection is gone. */
+  cut(): void;
+  /** Everything up to the cursor has come, in every channel that is subscribed to. */
+  complete(cursor: string | undefined): void;
+  /** Takes an event of a channel. */
+  event(frame: Frame): void;
+}
+
+/**
+ * @param report - told of refusals
+ * @param any - told of every event
+ * @param missed - told of channels of which something was missed
+ */
+export function createRooms(
+  outbox: Outbox, report: (error: Error) => void, any: (event: RealtimeEvent) => void, missed: (reset: RealtimeReset) => void,
+): Rooms {
+  const channels = new Map<string, Channel>();
+
+  /** Makes the wire's subscription what the channel's users want. */
+  const sync = (room: Channel): void => {
+    const { name } = room;
+    if (channels.get(name) !== room) return;
+    const wanted = wantsPresence(room);
+    const used = wanted || room.messages.size > 0;
+    if (!used) channels.delete(name);
+    if (!outbox.isOpen() || (used && room.asking)) return; // the answer leads here again
+    if (used) {
+      // A subscription that goes on where another ended is not told who is there; to learn it, presence is asked for behind it.
+      const bare = room.asked === undefined && room.cursor && !room.roster.known;
+      const presence = wanted && !bare;
+      if (room.asked !== presence) ask(room, presence);
+    } else if (room.asked !== undefined) outbox.add({ op: 'unsubscribe', channel: name }, name, () => {});
+  };
+  const ask = (room: Channel, presence: boolean): void => {
+    const { name, cursor } = room;
+    const more = room.asked !== undefined;
+    room.asked = presence;
+    room.asking = true;
+    if (!presence) room.roster.clear();
+    const op = { op: 'subscribe', channel: name, since: more ? undefined : cursor, presence: presence || (more ? false : undefined) };
+    outbox.add(op, name, (error, answer) => {
+      room.asking = false;
+      if (error) {
+        room.asked = room.live ? false : undefined;
+        return report(error);
+      }
+      if (!room.live) {
+        room.live = true;
+        room.cursor = answer!.cursor ?? room.cursor;
+        if (answer!.state === 'reset') reset(room, answer!);
+      }
+      sync(room);
+    });
+  };
+  const reset = (room: Channel, { cursor, reason = 'unknown' }: Answer): void => {
+    room.cursor = cursor ?? room.cursor;
+    missed({ channel: room.name, reason });
+  };
+  /** Whether a presence event says anything new. */
+  const present = (room: Channel, { event, userId = '', metadata, ts = 0 }: Frame): boolean => {
+    const change = /^presence\.(join|update|leave)$/.exec(event)?.[1] as Change | undefined;
+    return !!change && wantsPresence(room) && room.roster.apply(change, { userId, metadata, lastSeen: ts });
+  };
+
+  const rooms: Rooms = {
+    peek: (name) => channels.get(name),
+    room(name) {
+      const room = channels.get(name) ?? createChannel(name, any);
+      channels.set(name, room);
+      return room;
+    },
+    use(name, begin) {
+      const room = rooms.room(name);
+      const off = begin(room);
+      sync(room);
+      return () => {
+        off();
+        queueMicrotask(() => sync(room)); // many stop listening only to begin again
+      };
+    },
+    wishes: createWishes(outbox, sync, report),
+    restore() {
+      for (const room of channels.values()) {
+        sync(room);
+        rooms.wishes.restore(room);
+      }
+    },
+    cut() {
+      for (const room of channels.values()) {
+        room.live = room.asking = false;
+        room.asked = undefined;
+      }
+      rooms.wishes.cut();
+    },
+    complete(cursor) {
+      for (const room of channels.values()) if (room.live && cursor) room.cursor = cursor;
+    },
+    event(frame) {
+      const { event, id, channel } = frame;
+      const room = channels.get(channel!);
+      if (!room?.live) return; // of a subscription that is over
+      if (event === 'reset') return reset(room, frame);
+      if (event === 'presence.state') return wantsPresence(room) ? room.roster.replace(frame.members ?? []) : undefined;
+      room.cursor = id || room.cursor;
+      const made = frame as unknown as RealtimeEvent;
+      if (made.event === 'message') tell(room.messages, made);
+      if (made.event === 'message' || present(room, frame)) any(made);
+    },
+  };
+  return rooms;
+}

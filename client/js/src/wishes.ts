@@ -1,0 +1,89 @@
+import type { Channel } from './channel.js';
+import type { RealtimeError } from './errors.js';
+import type { Done, Outbox } from './outbox.js';
+
+/** A wish to be present. */
+export interface Wish {
+  userId: string | undefined;
+  metadata: unknown;
+  /** Whether the server has agreed; it is then repeated on each connection. */
+  ok?: boolean;
+  /** The wish it took the place of, which is back if it is refused. */
+  before?: Wish | undefined;
+}
+
+/** Has the server know who wants to be present where, on each connection anew. */
+export interface Wishes {
+  /** Joins or updates. */
+  make(room: Channel, op: 'join' | 'update', userId: string | undefined, metadata: unknown, done: Done): void;
+  /** Leaves. Without a connection nobody is present, so there is nothing to be said. */
+  end(room: Channel, wish: Wish, done: Done): void;
+  /** Repeats what holds for a channel, on a new connection. */
+  restore(room: Channel): void;
+  /** The connection is gone, and with it the presence of those who wish for none. */
+  cut(): void;
+  /** There will be no other connection for now: what has not been agreed to is refused. */
+  fail(error: RealtimeError): void;
+}
+
+/**
+ * @param sync - called when a channel has got a wish, or lost it
+ * @param report - told of refusals that nobody waits for
+ */
+export function createWishes(outbox: Outbox, sync: (room: Channel) => void, report: (error: Error) => void): Wishes {
+  const waiting = new Map<Done, Channel>(); // for an answer, of this connection or another
+
+  const settle = (dones: Done[], error?: RealtimeError): void => {
+    for (const done of dones) if (waiting.delete(done)) done(error);
+  };
+  /** Goes back to the last wish that was agreed to. */
+  const back = (room: Channel): void => {
+    while (room.wish && !room.wish.ok) room.wish = room.wish.before;
+    sync(room);
+  };
+  const say = (op: string, room: Channel, { userId, metadata }: Partial<Wish>, done: Done): void =>
+    outbox.add({ op, channel: room.name, userId, metadata }, 'presence ' + room.name, done);
+  const ask = (op: string, room: Channel, wish: Wish, dones: Done[]): void =>
+    say(op, room, wish, (error) => {
+      if (!error) {
+        wish.ok = true;
+        wish.before = undefined;
+      } else if (wish.ok) report(error);
+      else if (room.wish === wish) {
+        back(room);
+        if (room.wish && op === 'join') ask(op, room, room.wish, []);
+      }
+      settle(dones, error);
+    });
+
+  const wishes: Wishes = {
+    make(room, op, userId, metadata, done) {
+      JSON.stringify(metadata); // throws before anything is changed
+      const wish = (room.wish = { userId, metadata, before: room.wish });
+      waiting.set(done, room);
+      sync(room);
+      if (outbox.isOpen()) ask(op, room, wish, [done]);
+    },
+    end(room, { userId }, done) {
+      room.wish = undefined;
+      waiting.set(done, room);
+      if (outbox.isOpen())
+        say('leave', room, { userId }, (error) => settle([done], error?.code === 'not_joined' ? undefined : error));
+      else wishes.cut();
+      sync(room);
+    },
+    restore(room) {
+      if (room.wish) ask('join', room, room.wish, [...waiting.keys()].filter((done) => waiting.get(done) === room));
+    },
+    cut() {
+      for (const [done, room] of waiting) if (!room.wish) settle([done]);
+    },
+    fail(error) {
+      for (const [done, room] of waiting) {
+        back(room);
+        settle([done], error);
+      }
+    },
+  };
+  return wishes;
+}
