@@ -46,7 +46,10 @@ func servePage() http.Handler {
 	})
 }
 
-// message is what travels in a room; browsers publish the same.
+//go:generate go test -run TestTypes . -update
+
+// message is what travels in a room; browsers publish the same. page/types.d.ts
+// has it in TypeScript.
 type message struct {
 	User string `json:"user"`
 	Name string `json:"name"`
