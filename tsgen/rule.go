@@ -13,10 +13,11 @@ func (g *generator) setRules(types []Type) error {
 	g.rules = map[reflect.Type]Type{reflect.TypeFor[time.Time](): {as: "string"}}
 	told := make(map[reflect.Type]bool)
 	for i, t := range types {
+		where := fmt.Sprintf("Types[%d]", i)
 		if t.of == nil {
-			return fmt.Errorf("Types[%d] is empty: make it with Enum, As or Name", i)
+			return fmt.Errorf("%s is empty: make it with Enum, As or Name", where)
 		}
-		where := fmt.Sprintf("Types[%d], of %s", i, full(t.of))
+		where += ", of " + full(t.of)
 		switch {
 		case t.enum && len(t.values) == 0:
 			return fmt.Errorf("%s: an Enum without values", where)
@@ -48,7 +49,7 @@ func (t Type) union() (string, error) {
 	for _, v := range t.values {
 		text, err := literal(v)
 		if err != nil {
-			return "", fmt.Errorf("Enum[%s]: %w", full(t.of), err)
+			return "", fmt.Errorf("a value of Enum[%s]: %w", full(t.of), err)
 		}
 		literals = append(literals, text)
 	}

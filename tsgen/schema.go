@@ -1,17 +1,15 @@
 package tsgen
 
-import (
-	"reflect"
-)
+import "reflect"
 
-// Schema is what a host sends. Values in it stand for their types; of a pointer
-// that is what it points to. A struct{}{} or a nil pointer will do.
+// Schema is what a host sends. Messages, presences and data in it are values that
+// stand for their types, such as Message{}; a pointer stands for what it points to.
 type Schema struct {
 	// Channels are the channels by name, with {placeholders} for parts that vary:
 	// "room:{id}". A placeholder stands for any text, colons included: a name that
 	// several of them match may carry the types of each.
 	Channels map[string]Channel
-	// Events are the events of the host's own resources, for [realtime.Realtime.Emit].
+	// Events are the events of the host's own resources, for Realtime.Emit.
 	Events []Event
 	// Types says of some types what reflection cannot: see [Enum], [As] and [Name].
 	Types []Type
@@ -28,7 +26,7 @@ type Channel struct {
 
 // ByType is the Message of a channel with several kinds of message: structs with
 // a JSON member "type" that tells which, by the values that are the keys here.
-// TypeScript narrows them by it, as [realtime.ChannelMatch].Type does.
+// TypeScript narrows them by it, as ChannelMatch.Type does.
 type ByType map[string]any
 
 // Event is an event of the host's own resources. Keys, versions, namespaces and
@@ -67,8 +65,8 @@ func As[T any](typescript string) Type {
 	return Type{of: reflect.TypeFor[T](), as: typescript}
 }
 
-// Name gives a type another name than in Go, as where two packages have a type of
-// the same name.
+// Name gives the declaration of a type another name than in Go, as where two
+// packages have a type of the same name.
 func Name[T any](name string) Type {
 	return Type{of: reflect.TypeFor[T](), name: name}
 }

@@ -49,6 +49,19 @@ func TestEmptySchema(t *testing.T) {
 	}
 }
 
+func TestNamesOfLocalTypes(t *testing.T) {
+	type item struct{ A int }
+	src, err := tsgen.Generate(tsgen.Schema{Channels: map[string]tsgen.Channel{"a": {Message: Page[item]{}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"interface Item {", "interface PageItem {", "items: Item[] | null;"} {
+		if !strings.Contains(string(src), want) {
+			t.Errorf("no %q in\n%s", want, src)
+		}
+	}
+}
+
 func TestCheck(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "types.d.ts")
 	s := tsgen.Schema{Channels: map[string]tsgen.Channel{"room:{id}": {Message: Chat{}}}}

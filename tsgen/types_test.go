@@ -1,6 +1,7 @@
 package tsgen_test
 
 import (
+	"encoding"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -25,12 +26,10 @@ type Basics struct {
 	NumberP *json.Number
 	Wait    time.Duration `json:"wait"`
 	UserID  UserID
-	hidden  int
+	_       int
 	Ignored chan int `json:"-"`
-	Dash    string   `json:"-,"`
 	Odd     string   `json:"odd name-ä$"`
 	Escaped string   `json:"a<b>&c"`
-	BadName string   `json:"bad\"name"`
 }
 
 type UserID string
@@ -143,8 +142,24 @@ type Marshalers struct {
 	Text    PointerText
 	TextP   *PointerText
 	Stamped Stamped
-	Iface   interface{ MarshalText() ([]byte, error) }
+	Iface   encoding.TextMarshaler
+	Both    interface {
+		json.Marshaler
+		encoding.TextMarshaler
+	}
+	Bits   Bits `json:"bits,string"` // which its method ignores
+	Picky  PointerJSON
+	PickyP *PointerJSON
 }
+
+type Bits uint16
+
+func (b Bits) MarshalJSON() ([]byte, error) { return fmt.Appendf(nil, "[%d]", uint16(b)), nil }
+
+// PointerJSON encodes itself only where it can be addressed.
+type PointerJSON struct{ A int }
+
+func (*PointerJSON) MarshalJSON() ([]byte, error) { return []byte("true"), nil }
 
 type SelfJSON struct{ A int }
 
@@ -277,7 +292,7 @@ func schema() tsgen.Schema {
 			{Resource: "alarm", Type: "bell", Data: []string(nil)},
 		},
 		Types: []tsgen.Type{
-			tsgen.Enum(Open, Closed), tsgen.Enum(Red, Green), tsgen.As[Coord]("[number, number] | []"), tsgen.Name[Tags]("Labels"),
+			tsgen.Name[Color]("Colour"), tsgen.Enum(Open, Closed), tsgen.Enum(Red, Green), tsgen.Name[Status]("State"), tsgen.As[Coord]("[number, number] | []"), tsgen.Name[Tags]("Labels"),
 		},
 	}
 	for name, v := range corpus {

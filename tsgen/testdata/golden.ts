@@ -14,10 +14,8 @@ export interface Basics {
   NumberP: number | null;
   wait: number;
   UserID: string;
-  "-": string;
   "odd name-ä$": string;
   "a<b>&c": string;
-  BadName: string;
 }
 
 export type Blob = string;
@@ -27,7 +25,7 @@ export interface Chat {
   text: string;
 }
 
-export type Color = 1 | 2;
+export type Colour = 1 | 2;
 
 export interface Embeds {
   id: string;
@@ -47,11 +45,11 @@ export interface Embeds {
 export interface Empty {}
 
 export interface Enums {
-  Status: Status;
-  Statusp: Status | null;
-  List: Status[] | null;
+  Status: State;
+  Statusp: State | null;
+  List: State[] | null;
   Level: string;
-  Color: Color;
+  Color: Colour;
   quoted: string;
   levelQ: string;
   levelP: string | null;
@@ -92,7 +90,7 @@ export interface Maps {
   Ints: { [key: string]: boolean } | null;
   Users: { [key: string]: Point } | null;
   Addrs: { [key: string]: string } | null;
-  Status: { [key in Status]?: number | null } | null;
+  Status: { [key in State]?: number | null } | null;
   Levels: { [key: string]: number } | null;
   Nested: { [key: string]: { [key: string]: unknown } | null } | null;
   Node: Node | null;
@@ -110,6 +108,10 @@ export interface Marshalers {
   TextP: string | null;
   Stamped: unknown;
   Iface: string | null;
+  Both: unknown;
+  bits: unknown;
+  Picky: unknown;
+  PickyP: unknown;
 }
 
 export interface Node {
@@ -181,7 +183,7 @@ export interface Recursive {
   next: Recursive | null;
 }
 
-export type Status = "open" | "closed <&>";
+export type State = "open" | "closed <&>";
 
 export interface Tagged {
   In: boolean;
@@ -197,7 +199,7 @@ export interface Typing {
 /** What is published to each channel, for RealtimeClient<Channels, Presences>. */
 export type Channels = {
   "anything": unknown;
-  "array": [Status, Status];
+  "array": [State, State];
   "basics": Basics;
   "embeds": Embeds;
   "enums": Enums;
@@ -211,7 +213,7 @@ export type Channels = {
   "org:{org}:user:{id}": Chat;
   "recursive": Recursive;
   "room:{id}": (Chat & { type: "chat" }) | (Typing & { type: "typing" });
-  "status": Status;
+  "status": State;
   "strings": { [key: string]: string } | null;
   "text": string;
   "tree": Tree | null;
