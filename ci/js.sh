@@ -8,6 +8,7 @@ npm ci --no-audit --no-fund --silent
 npm run --silent check
 npm run --silent build
 npm test --silent
+REALTIME_REQUIRE_TSC=1 go test -count=1 -run TypeScript ../../tsgen
 
 if [ -n "$(git status --porcelain -- dist)" ]; then
 	git --no-pager diff --stat -- dist

@@ -58,7 +58,10 @@ func (c *chat) health(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// message is what travels in a room; browsers publish the same.
+//go:generate go test -run TestTypes . -update
+
+// message is what travels in a room; browsers publish the same. page/types.d.ts
+// has it in TypeScript.
 type message struct {
 	User string `json:"user"`
 	Name string `json:"name"`
