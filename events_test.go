@@ -95,6 +95,16 @@ func TestHandlersMatch(t *testing.T) {
 		h.emit(realtime.KVPut("huddle:1", "huddle:1"))
 		c.want(t)
 	})
+	bubble(t, "presence of any channels", func(t *testing.T) {
+		h, c := start(t, open(), nil), &calls{}
+		var want []string
+		for _, pattern := range []string{"", "*", "*:1", "h*", "huddle:?", "huddle:1"} {
+			noError(t, h.OnChannel(realtime.ChannelMatch{Channel: pattern, Type: "presence"}, c.handler(pattern)))
+			want = append(want, strings.TrimSpace(pattern+" presence.join huddle:1"))
+		}
+		h.join("huddle:1", "ada", nil)
+		c.want(t, want...)
+	})
 	bubble(t, "the type of data", func(t *testing.T) {
 		h, c := start(t, open(), nil), &calls{}
 		noError(t, h.OnChannel(realtime.ChannelMatch{Type: "x"}, c.handler("x")))
