@@ -228,6 +228,11 @@ func TestHandlersAreRefused(t *testing.T) {
 	if err := group("late", nil); !errors.Is(err, realtime.ErrClosed) {
 		t.Errorf("group after Close: %v", err)
 	}
+	h = start(t, open(), nil)
+	noError(t, h.OnChannel(realtime.ChannelMatch{}, nothing), h.Close(t.Context()))
+	if err := h.OnChannel(realtime.ChannelMatch{}, nothing); !errors.Is(err, realtime.ErrClosed) {
+		t.Errorf("second handler after Close: %v", err)
+	}
 }
 
 // failing fails the first n times that it is asked about an event.

@@ -239,6 +239,9 @@ func (g *Group) add(r *rule, err error) error {
 	if err != nil {
 		return err
 	}
+	if g.rt.conns.isShut() {
+		return ErrClosed
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.index.add(r)
