@@ -423,10 +423,12 @@ func (rt *Realtime) Cursor() Cursor { return Cursor(wire.Cursor(rt.ring.Head()))
 // Close lets handlers finish with what was accepted so far, within half of the
 // time that ctx leaves, ends all connections, telling clients to come back after
 // a random delay within the rest, then the background work and the backend. It
-// takes 5 s at most if ctx has no deadline. When it returns, no goroutine of the
-// library is left; where time ran out, the contexts of handlers were cancelled,
-// connections were dropped and the error of the context is returned. Calls after
-// the first wait for it and return the same.
+// has 5 s if ctx has no deadline. Where time runs out, the contexts of handlers
+// are cancelled, connections are dropped and the error of the context is returned.
+// When it returns, no goroutine of the library is left, unless a function of the
+// host's (a handler, the policy) does not return: it is left behind 2 s after its
+// context has ended. So a handler that calls Close holds it up, and gets an error.
+// Calls after the first wait for it and return the same.
 //
 // [http.Server.Shutdown] waits for streams, and does not wait for WebSockets. So a
 // server closes the Realtime when the one begins and after it has returned:
@@ -451,8 +453,31 @@ func (rt *Realtime) shutDown(ctx context.Context) error {
 	handled := rt.groups.drain(ctx)
 	drained := rt.conns.drain(ctx)
 	rt.stop()
-	rt.background.Wait()
-	return errors.Join(handled, drained, rt.backend.Close(ctx))
+	return errors.Join(handled, drained, await(ctx, &rt.background), rt.backend.Close(ctx))
+}
+
+// leaveBehind is how much longer than its context Close waits for what ends with
+// it, so that a function of the host's that does not return cannot keep it.
+const leaveBehind = 2 * time.Second
+
+// await waits for all, and gives up leaveBehind after ctx has ended.
+func await(ctx context.Context, all *sync.WaitGroup) error {
+	ended := make(chan struct{})
+	go func() {
+		all.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+	}
+	select {
+	case <-ended:
+		return nil
+	case <-time.After(leaveBehind):
+		return fmt.Errorf("realtime: a handler or the policy does not return: %w", ctx.Err())
+	}
 }
 
 // settleTime is how long Close waits for what is on its way through the log.
