@@ -894,3 +894,48 @@ func TestHandlersMiss(t *testing.T) {
 		}
 	})
 }
+
+// A key whose event fails holds up no other keys, however much happens meanwhile,
+// and what is kept of them stays bounded.
+func TestFailingKeyHoldsUpNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, b := &calls{}, lasting{realtime.NewMemory()}
+		h := start(t, open(), &realtime.Options{Backend: b, History: realtime.History{Events: 10}})
+		opts := &realtime.GroupOptions{
+			Backoff: time.Minute, MaxBackoff: time.Minute,
+			Missed: func(e *realtime.ResetError) { c.add("missed " + e.Reason) },
+		}
+		noError(t, h.Group("work", opts, func(g *realtime.Group) error {
+			return g.OnKVChange(realtime.KVMatch{}, func(_ context.Context, ev realtime.RenEvent) error {
+				c.add(ev.Key)
+				if ev.Key == "poison" {
+					return errors.New("no")
+				}
+				return nil
+			})
+		}))
+		for range 2 {
+			h.emit(realtime.KVPut("demo", "poison"))
+			c.want(t, "poison")
+			for i := range 100 {
+				h.emit(realtime.KVPut("demo", fmt.Sprint(i)))
+				c.want(t, fmt.Sprint(i))
+			}
+			time.Sleep(time.Minute)
+			c.want(t, "missed evicted") // the first one, which is gone
+		}
+		h.emit(realtime.KVPut("demo", "poison"))
+		for i := range 100 {
+			h.emit(realtime.KVPut("demo", fmt.Sprint(i)))
+			synctest.Wait()
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := h.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Close returned %v", err)
+		}
+		if p, err := b.ClaimGroup(t.Context(), "work", "other", time.Minute); err != nil || len(p.Done) > 10 {
+			t.Errorf("%d are done behind one that is not; %v", len(p.Done), err)
+		}
+	})
+}

@@ -130,6 +130,8 @@ func (s *shift) read() {
 			s.take(it)
 		}
 		s.tracker.Read(pos)
+		_, gone := s.g.rt.ring.At(backend.Position{})
+		s.tracker.LetGo(gone)
 		clear(items)
 		s.waitForRoom()
 		if !more {
