@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -937,5 +938,27 @@ func TestFailingKeyHoldsUpNoOther(t *testing.T) {
 		if p, err := b.ClaimGroup(t.Context(), "work", "other", time.Minute); err != nil || len(p.Done) > 10 {
 			t.Errorf("%d are done behind one that is not; %v", len(p.Done), err)
 		}
+	})
+}
+
+// A handler that ends its goroutine, as t.FailNow does, has failed for good.
+func TestHandlerThatEndsItsGoroutine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &calls{}
+		h := start(t, open(), &realtime.Options{Handlers: realtime.GroupOptions{
+			Concurrency: 1,
+			DeadLetter:  func(_ context.Context, d realtime.DeadLetter) { c.add("dead " + d.Event.Channel); runtime.Goexit() },
+		}})
+		noError(t,
+			h.OnChannel(realtime.ChannelMatch{Channel: "a"}, func(context.Context, realtime.RenEvent) error {
+				runtime.Goexit()
+				return nil
+			}),
+			h.OnChannel(realtime.ChannelMatch{}, c.handler("h")))
+		for _, channel := range []string{"a", "a", "b"} {
+			h.publish(channel, 1)
+		}
+		c.wantSorted(t, "dead a", "dead a", "h realtime.message a", "h realtime.message a", "h realtime.message b")
+		noError(t, h.Close(t.Context()))
 	})
 }

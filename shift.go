@@ -234,7 +234,7 @@ func (s *shift) handle(t *task) time.Duration {
 		}
 		d := Delivery{Group: s.g.publicName(), Cursor: Cursor(wire.Cursor(t.pos)), Attempt: t.failed + 1}
 		ctx := context.WithValue(context.WithValue(s.ctx, depthKey{}, e.Depth+1), deliveryKey{}, d)
-		err := s.call(ctx, t.rules[0].handle, RenEvent(e.Event))
+		err := s.try(ctx, t, RenEvent(e.Event), d)
 		switch {
 		case err == nil:
 		case s.ctx.Err() != nil:
@@ -244,13 +244,35 @@ func (s *shift) handle(t *task) time.Duration {
 			t.failed++
 			s.tracker.Failed(t.pos, t.failed)
 			return s.backoff(t.failed)
-		default:
+		}
+		t.next()
+		if err != nil {
 			s.g.deadLetter(ctx, DeadLetter{RenEvent(e.Event), d, err})
 		}
-		t.rules, t.failed = t.rules[1:], 0
 	}
 	s.tracker.Done(t.pos)
 	return 0
+}
+
+// next goes on to the next handler.
+func (t *task) next() { t.rules, t.failed = t.rules[1:], 0 }
+
+var errGoexit = errors.New("realtime: a handler ended its goroutine")
+
+// try calls the first handler of a task. One that does not return but ends its
+// goroutine, as t.FailNow does in a test, has failed for good: the lanes come back
+// to the task for those behind it.
+func (s *shift) try(ctx context.Context, t *task, ev RenEvent, d Delivery) error {
+	returned := false
+	defer func() {
+		if !returned {
+			t.next()
+			s.g.deadLetter(ctx, DeadLetter{ev, d, errGoexit})
+		}
+	}()
+	err := s.call(ctx, t.rules[0].handle, ev)
+	returned = true
+	return err
 }
 
 func (s *shift) backoff(failed int) time.Duration {
