@@ -813,15 +813,47 @@ func TestProgressIsCommittedLate(t *testing.T) {
 	})
 }
 
+// A backend that takes no commits is not asked after each event, and in the end
+// gets no more than it needs.
+func TestCommitsAreNotHammered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, link, release := &calls{}, &noCommits{Backend: realtime.NewMemory()}, make(chan struct{})
+		link.refuse.Store(true)
+		h := start(t, open(), &realtime.Options{Backend: link})
+		noError(t, h.Group("work", nil, func(g *realtime.Group) error {
+			return errors.Join(
+				g.OnKVChange(realtime.KVMatch{Key: "slow"}, func(context.Context, realtime.RenEvent) error { <-release; return nil }),
+				g.OnKVChange(realtime.KVMatch{Key: "a"}, c.handler("h")))
+		}))
+		h.emit(realtime.KVPut("demo", "slow"))
+		for range 100 {
+			h.emit(realtime.KVPut("demo", "a"))
+			c.want(t, "h kv.put a")
+		}
+		if n := strings.Count(h.logs.String(), "cannot be committed"); n != 1 {
+			t.Errorf("%d commits failed", n)
+		}
+		time.Sleep(4 * time.Second) // what is done behind the slow one is not taken, either
+		close(release)
+		link.refuse.Store(false)
+		time.Sleep(4 * time.Second)
+		if n := link.largest.Load(); n != 0 {
+			t.Errorf("%d events were committed one by one that are all done", n)
+		}
+	})
+}
+
 type noCommits struct {
 	backend.Backend
-	refuse atomic.Bool
+	refuse  atomic.Bool
+	largest atomic.Int32 // commit that was taken
 }
 
 func (b *noCommits) CommitGroup(ctx context.Context, group, node string, p backend.Progress) error {
 	if b.refuse.Load() {
 		return errors.New("no commits now")
 	}
+	b.largest.Store(max(b.largest.Load(), int32(len(p.Done)+len(p.Failed))))
 	return b.Backend.CommitGroup(ctx, group, node, p)
 }
 

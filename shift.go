@@ -314,16 +314,18 @@ func (s *shift) keep() {
 		ctx, cancel := context.WithTimeout(s.ctx, groupLease/3)
 		err := s.commit(ctx)
 		cancel()
+		worked := s.tracker.Worked()
 		switch {
 		case err == nil, s.ctx.Err() != nil:
 		case errors.Is(err, backend.ErrHeld), errors.Is(err, backend.ErrClosed):
 			s.lose()
-		default: // with the next renewal, if not before
+		default: // with the next renewal
+			worked = nil
 			s.g.rt.log.Error("realtime: the progress of a group of handlers cannot be committed; trying again",
 				"group", s.g.publicName(), "error", err)
 		}
 		select {
-		case <-s.tracker.Worked():
+		case <-worked:
 		case <-renew.C:
 			s.renew()
 		case <-s.ctx.Done():
@@ -352,8 +354,15 @@ func (s *shift) renew() {
 func (s *shift) commit(ctx context.Context) error {
 	p, any := s.tracker.Take()
 	if s.unsent.Floor.Epoch == p.Floor.Epoch {
-		p.Done = append(s.unsent.Done, p.Done...)
+		for _, seq := range s.unsent.Done {
+			if seq > p.Floor.Seq {
+				p.Done = append(p.Done, seq)
+			}
+		}
 		for seq, times := range s.unsent.Failed {
+			if seq <= p.Floor.Seq {
+				continue
+			}
 			if p.Failed == nil {
 				p.Failed = make(map[uint64]int)
 			}
