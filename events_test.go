@@ -575,6 +575,14 @@ var errCut = errors.New("connection cut")
 
 func newCluster() *cluster { return &cluster{realtime.NewMemory()} }
 
+// put stores a write of no node.
+func (c *cluster) put(key string) error {
+	ev := backend.Event(realtime.KVPut("demo", key))
+	ev.UnixMilli = time.Now().UnixMilli()
+	_, err := c.Append(context.Background(), backend.Entry{Event: ev})
+	return err
+}
+
 func (c *cluster) link() *nodeLink {
 	l := &nodeLink{Backend: c.Backend}
 	l.ctx, l.end = context.WithCancel(context.Background())
@@ -685,6 +693,25 @@ func TestGroups(t *testing.T) {
 			b.emit(realtime.KVPut("demo", "2"))
 			time.Sleep(4 * time.Second)
 			w.want(w.T, "b 2")
+		},
+		"what a dead node finished is not done again, though what it did not is lost": func(w world) {
+			_, link := worker(w, "a", func(ctx context.Context, ev realtime.RenEvent) error {
+				if ev.Key == "1" {
+					<-ctx.Done()
+				}
+				return ctx.Err()
+			})
+			for _, key := range []string{"1", "2", "3", "4"} {
+				noError(w.T, w.put(key))
+			}
+			w.wantSorted(w.T, "a 1", "a 2", "a 3", "a 4")
+			link.kill()
+			b := start(w.T, open(), &realtime.Options{Backend: w.link(), History: realtime.History{Events: 3}})
+			noError(w.T, b.Group("work", &realtime.GroupOptions{Missed: func(e *realtime.ResetError) { w.add("b missed " + e.Reason) }},
+				func(g *realtime.Group) error { return g.OnKVChange(realtime.KVMatch{}, w.handler("b")) }))
+			time.Sleep(20 * time.Second)
+			b.emit(realtime.KVPut("demo", "5"))
+			w.want(w.T, "b missed evicted", "b kv.put 5")
 		},
 		"a dead node's work is done again, what it finished is not": func(w world) {
 			_, link := worker(w, "a", func(ctx context.Context, ev realtime.RenEvent) error {

@@ -199,7 +199,10 @@ func (s *shift) subscribe(reader *ring.Reader, pos backend.Position) {
 // left of them in the lanes ends without a word.
 func (s *shift) restart(why ring.Reason) backend.Position {
 	_, gone := s.g.rt.ring.At(backend.Position{})
-	s.done, s.failed = make(map[uint64]struct{}), nil
+	if gone.Epoch != s.from.Epoch {
+		clear(s.done)
+		clear(s.failed)
+	}
 	s.tracker.Restart(gone)
 	s.missed(gone, gone, why)
 	return gone
