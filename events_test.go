@@ -713,6 +713,20 @@ func TestGroups(t *testing.T) {
 			b.emit(realtime.KVPut("demo", "5"))
 			w.want(w.T, "b missed evicted", "b kv.put 5")
 		},
+		"handlers get what happens after their registration": func(w world) {
+			link := w.link()
+			link.lag = make(chan struct{})
+			h := start(w.T, open(), &realtime.Options{Backend: link})
+			on := func(g *realtime.Group, name string) error { return g.OnKVChange(realtime.KVMatch{}, w.handler(name)) }
+			h.emit(realtime.KVPut("demo", "1"))
+			var group *realtime.Group
+			noError(w.T, h.Group("work", nil, func(g *realtime.Group) error { group = g; return on(g, "first") }))
+			h.emit(realtime.KVPut("demo", "2"))
+			noError(w.T, on(group, "second"))
+			h.emit(realtime.KVPut("demo", "3"))
+			close(link.lag)
+			w.wantSorted(w.T, "first kv.put 2", "first kv.put 3", "second kv.put 3")
+		},
 		"a dead node's work is done again, what it finished is not": func(w world) {
 			_, link := worker(w, "a", func(ctx context.Context, ev realtime.RenEvent) error {
 				if ev.Key == "2" {

@@ -359,6 +359,9 @@ func (m *mark) raise(pos backend.Position) {
 	}
 }
 
+// now is the place in the log behind all that is known to have happened.
+func (rt *Realtime) now() backend.Position { return later(rt.ring.Head(), rt.accepted.get()) }
+
 func (m *mark) get() backend.Position {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -165,7 +165,7 @@ func (s *shift) take(it ring.Item) {
 		return
 	}
 	ev := RenEvent(it.Entry.Event)
-	rules := s.g.find(&ev)
+	rules := s.g.find(&ev, it.Pos)
 	if len(rules) == 0 {
 		return
 	}
