@@ -264,7 +264,7 @@ func AsUser(userID string) EventOption { return func(a *attribution) { a.user = 
 func FromClient(clientID string) EventOption { return func(a *attribution) { a.client = clientID } }
 
 // WithID makes an event idempotent: of those with the same id within two
-// minutes, the first is delivered. At most 128 bytes.
+// minutes, whatever they are about, the first is delivered. At most 128 bytes.
 func WithID(id string) EventOption { return func(a *attribution) { a.id = id } }
 
 func attribute(ctx context.Context, opts []EventOption) (attribution, error) {
