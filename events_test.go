@@ -520,7 +520,8 @@ func TestHandlersCauseEvents(t *testing.T) {
 
 func TestCloseDrainsHandlers(t *testing.T) {
 	bubble(t, "all that was accepted is handled", func(t *testing.T) {
-		h, c := start(t, open(), nil), &calls{}
+		c := &calls{}
+		h := start(t, open(), &realtime.Options{Handlers: realtime.GroupOptions{Backoff: 100 * time.Millisecond}}) // in time for Close
 		noError(t, h.OnChannel(realtime.ChannelMatch{Channel: "a*"}, func(ctx context.Context, ev realtime.RenEvent) error {
 			time.Sleep(100 * time.Millisecond)
 			if d, _ := realtime.DeliveryOf(ctx); d.Attempt < 3 {
