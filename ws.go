@@ -177,6 +177,7 @@ func (s *socket) run() {
 	defer hello.Stop()
 	s.guard(func() error { return s.read(readCtx, hello) })
 	_ = s.group.Wait() // the errors are in the context
+	s.ws.Release()
 	s.stopExpiry()
 	s.leaveAll()
 }
