@@ -163,6 +163,7 @@ func (s *socket) run() {
 	// end with s.ctx, but with the connection.
 	s.conn.onAbort(s.ws.Drop)
 	s.reader = s.rt.ring.NewReader()
+	s.pos = s.rt.ring.Head()
 	defer s.reader.Close()
 	s.group.Go(func() error {
 		defer stopReading()

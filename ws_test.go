@@ -295,6 +295,26 @@ func TestWSPresenceState(t *testing.T) {
 	})
 }
 
+// The first roster of a connection has the cursor of where its events begin,
+// also where the server reads the operations before it has begun to write.
+func TestWSPresenceStateCursor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, open(), nil)
+		h.publish("elsewhere", 1)
+		for range 100 { // it is a matter of luck
+			s := h.dial(get("/realtime"))
+			s.send(`{"op":"hello","cid":"` + tab1 + `"}`)
+			s.send(`{"op":"subscribe","channel":"room","presence":true,"ref":1}`)
+			want := s.want("hello").Cursor
+			s.want("subscribed")
+			if o := s.want("presence.state"); o.Cursor != want {
+				t.Fatalf("roster at %s, want %s", o.Cursor, want)
+			}
+			s.ws.CloseNow()
+		}
+	})
+}
+
 // A connection that has ended is not kept in memory, however it ended. The
 // sockets are real, since the two ends of one in memory keep each other.
 func TestWSConnectionsAreFreed(t *testing.T) {
