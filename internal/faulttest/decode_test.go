@@ -105,10 +105,10 @@ func parseIndependent(t testing.TB, stream []byte) (digests []string) {
 const parserJS = `
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { StreamParser } from './sse.ts';
+import { createParser } from './sse.ts';
 
 const digests = [];
-const parser = new StreamParser(({ event, id, data }) => {
+const push = createParser(({ event, id, data }) => {
   const hash = createHash('sha256');
   for (const s of [event, id, data]) {
     const bytes = Buffer.from(s);
@@ -119,7 +119,7 @@ const parser = new StreamParser(({ event, id, data }) => {
 const stream = readFileSync(0);
 for (let at = 0; at < stream.length;) {
   const n = 1 + Math.floor(Math.random() * 2 ** Math.floor(Math.random() * 17));
-  parser.push(stream.subarray(at, at + n));
+  push(stream.subarray(at, at + n));
   at += n;
 }
 process.stdout.write(digests.join('\n'));

@@ -19,7 +19,7 @@ import (
 	"github.com/maravilla-realtime/realtime"
 )
 
-// front is a reverse proxy with nothing set but what is unavoidable, and shorter
+// front is a reverse proxy, with nothing set but what is unavoidable, and shorter
 // timeouts in the short form of the test.
 type front struct {
 	name    string
@@ -28,8 +28,8 @@ type front struct {
 	config  func(listen, upstream string) string
 }
 
-var fronts = []front{
-	{"nginx", []string{"-e", "stderr", "-c"}, size(3*time.Second, 60*time.Second), func(listen, upstream string) string {
+func nginx() front {
+	return front{"nginx", []string{"-e", "stderr", "-c"}, size(3*time.Second, 60*time.Second), func(listen, upstream string) string {
 		return fmt.Sprintf(`
 daemon off;
 master_process off;
@@ -59,9 +59,12 @@ http {
 	}
 }
 `, listen, upstream, size("proxy_read_timeout 3s;", ""))
-	}},
-	// HAProxy has no default timeouts; these are those of Debian's configuration.
-	{"haproxy", []string{"-db", "-f"}, size(3*time.Second, 50*time.Second), func(listen, upstream string) string {
+	}}
+}
+
+// haproxy has no default timeouts; these are those of Debian's configuration.
+func haproxy() front {
+	return front{"haproxy", []string{"-db", "-f"}, size(3*time.Second, 50*time.Second), func(listen, upstream string) string {
 		return fmt.Sprintf(`
 defaults
 	mode http
@@ -74,7 +77,7 @@ frontend in
 backend app
 	server app %[2]s
 `, listen, upstream, size("3s", "50s"))
-	}},
+	}}
 }
 
 // start runs the proxy before a server until the test ends, and returns its
@@ -136,7 +139,7 @@ func listens(addr string, ended <-chan error) bool {
 // and the events are not held back, and silence does not end a connection.
 func TestReverseProxies(t *testing.T) {
 	t.Parallel()
-	for _, f := range fronts {
+	for _, f := range []front{nginx(), haproxy()} {
 		for _, kind := range kinds {
 			t.Run(f.name+"/"+kind, func(t *testing.T) {
 				t.Parallel()
@@ -196,7 +199,7 @@ func testReverseProxy(t *testing.T, f front, kind string) {
 func TestReverseProxyHost(t *testing.T) {
 	t.Parallel()
 	srv := serve(t, nil)
-	addr := fronts[0].start(t, srv.addr)
+	addr := nginx().start(t, srv.addr)
 	dial := func(path string) (int, error) {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
