@@ -211,13 +211,14 @@ func talk(t testing.TB, p *speaker, n int) (worst time.Duration) {
 	return worst
 }
 
-// What a stalled reader takes of the kernel, with and without ConnContext.
+// What a stalled reader takes of the kernel, with and without ConnContext, until
+// it is ended; without, by nobody but the server.
 func TestKernelMemory(t *testing.T) {
 	const readers = 10
 	for _, kind := range kinds {
 		var of [2]int64
 		for i, tuned := range []bool{true, false} {
-			srv := newServer(t, nil)
+			srv := newServer(t, &realtime.Options{WriteTimeout: 4 * time.Second})
 			if !tuned {
 				srv.http.ConnContext = nil
 			}
@@ -235,6 +236,9 @@ func TestKernelMemory(t *testing.T) {
 				return last == before
 			})
 			of[i] = last / readers
+			if !tuned {
+				eventually(t, "the stalled ones are ended", func() bool { return srv.streams.Load() == 0 })
+			}
 		}
 		figure(t, "4 kernel memory, "+kind, "%d KiB a stalled reader with ConnContext, %d KiB without", of[0]>>10, of[1]>>10)
 		if of[0] > of[1]/2 {

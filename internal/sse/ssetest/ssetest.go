@@ -3,16 +3,20 @@
 package ssetest
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/sse"
 )
 
-// Random returns n events, and a stream that carries them. The data of the first
-// has at least 1 MiB.
+// Random returns n events, and a stream that carries them: as package sse writes
+// it, but behind a byte order mark, and with lines that end in all ways there are.
+// The data of the first has at least 1 MiB.
 func Random(rng *rand.Rand, n int) (events []sse.Event, stream []byte) {
+	stream = []byte("\ufeff")
 	for i := range n {
 		text := payload(rng, i)
 		e := sse.Event{Name: "message", ID: fmt.Sprintf("epoch.%d", i), Data: normal(text)}
@@ -21,10 +25,14 @@ func Random(rng *rand.Rand, n int) (events []sse.Event, stream []byte) {
 			name = "ren.ping"
 			e.Name = name
 		}
-		stream = sse.AppendEvent(stream, name, e.ID, []byte(text))
+		written := sse.AppendEvent(nil, name, e.ID, []byte(text))
 		if rng.IntN(50) == 0 {
-			stream = sse.AppendRetry(stream, 1e9)
+			written = sse.AppendRetry(written, time.Second)
 		}
+		// One way for each event: the next begins with a letter, so that no CR meets
+		// an LF that is not its own.
+		end := []string{"\n", "\r", "\r\n"}[rng.IntN(3)]
+		stream = append(stream, bytes.ReplaceAll(written, []byte("\n"), []byte(end))...)
 		events = append(events, e)
 	}
 	return events, stream
