@@ -56,6 +56,20 @@ func TestRENFresh(t *testing.T) {
 	})
 }
 
+// Front servers may hold chunks back: see internal/faulttest.
+func TestRENIsNotChunked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, open(), nil)
+		s := h.ren(get("/ren"))
+		if te := s.resp.TransferEncoding; len(te) > 0 || s.resp.ContentLength != -1 {
+			t.Errorf("transfer encoding %v, length %d", te, s.resp.ContentLength)
+		}
+		if te := s.resp.Header.Get("Transfer-Encoding"); te != "" {
+			t.Errorf("the header says Transfer-Encoding: %s", te)
+		}
+	})
+}
+
 func TestRENNothingEverHappened(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, open(), nil)

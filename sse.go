@@ -54,6 +54,11 @@ func (rt *Realtime) serveREN(w http.ResponseWriter, r *http.Request) {
 	arriving.gone()
 	defer rt.conns.remove(&s.conn)
 	tune(r)
+	if r.ProtoMajor == 1 {
+		// Net/http then ends the body with the connection and sends no chunks, of
+		// which WHATWG HTML, section 9.2.7, warns: HAProxy holds each back for 200 ms.
+		w.Header().Set("Transfer-Encoding", "identity")
+	}
 	s.run()
 }
 

@@ -163,6 +163,7 @@ func (s *socket) run() {
 	// end with s.ctx, but with the connection.
 	s.conn.onAbort(s.ws.Drop)
 	s.reader = s.rt.ring.NewReader()
+	s.pos = s.rt.ring.Head()
 	defer s.reader.Close()
 	s.group.Go(func() error {
 		defer stopReading()
@@ -177,6 +178,7 @@ func (s *socket) run() {
 	defer hello.Stop()
 	s.guard(func() error { return s.read(readCtx, hello) })
 	_ = s.group.Wait() // the errors are in the context
+	s.ws.Release()
 	s.stopExpiry()
 	s.leaveAll()
 }

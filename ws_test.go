@@ -8,7 +8,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -290,6 +293,83 @@ func TestWSPresenceState(t *testing.T) {
 			t.Errorf("%s", o.raw)
 		}
 	})
+}
+
+// The first roster of a connection has the cursor of where its events begin,
+// also where the server reads the operations before it has begun to write.
+func TestWSPresenceStateCursor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, open(), nil)
+		h.publish("elsewhere", 1)
+		for range 100 { // it is a matter of luck
+			s := h.dial(get("/realtime"))
+			s.send(`{"op":"hello","cid":"` + tab1 + `"}`)
+			s.send(`{"op":"subscribe","channel":"room","presence":true,"ref":1}`)
+			want := s.want("hello").Cursor
+			s.want("subscribed")
+			if o := s.want("presence.state"); o.Cursor != want {
+				t.Fatalf("roster at %s, want %s", o.Cursor, want)
+			}
+			s.ws.CloseNow()
+		}
+	})
+}
+
+// A connection that has ended is not kept in memory, however it ended. The
+// sockets are real, since the two ends of one in memory keep each other.
+func TestWSConnectionsAreFreed(t *testing.T) {
+	for name, end := range map[string]func(*realtime.Realtime, *websocket.Conn){
+		"closed":  func(_ *realtime.Realtime, ws *websocket.Conn) { ws.Close(websocket.StatusNormalClosure, "") },
+		"broken":  func(_ *realtime.Realtime, ws *websocket.Conn) { ws.CloseNow() },
+		"revoked": func(rt *realtime.Realtime, ws *websocket.Conn) { go rt.Revoke(t.Context(), "ada"); readAll(ws) },
+		"violation": func(_ *realtime.Realtime, ws *websocket.Conn) {
+			ws.Write(t.Context(), websocket.MessageBinary, nil)
+			readAll(ws)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rt, err := realtime.New(open(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer rt.Close(t.Context())
+			freed := make(chan struct{})
+			srv := httptest.NewUnstartedServer(rt.Handler())
+			srv.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+				runtime.AddCleanup(c.(*net.TCPConn), func(freed chan struct{}) { close(freed) }, freed)
+				return ctx
+			}
+			srv.Start()
+			defer srv.Close()
+			ws, _, err := websocket.Dial(t.Context(), srv.URL+"/realtime", &websocket.DialOptions{
+				HTTPHeader: http.Header{"Authorization": {"Bearer ada"}}, Subprotocols: []string{"maravilla.realtime.v1"},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ws.CloseNow()
+			end(rt, ws)
+			for deadline := time.Now().Add(patience); ; runtime.Gosched() {
+				runtime.GC()
+				select {
+				case <-freed:
+					return
+				default:
+				}
+				if time.Now().After(deadline) {
+					t.Fatal("the connection is still in memory")
+				}
+			}
+		})
+	}
+}
+
+func readAll(ws *websocket.Conn) {
+	for {
+		if _, _, err := ws.Read(context.Background()); err != nil {
+			return
+		}
+	}
 }
 
 // Nothing of a channel comes behind the answer to unsubscribe, even while others

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Tests every module with the race detector. Browser tests have their own step.
+# Tests every module with the race detector. Browser tests and the fault harness
+# have their own steps.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 while read -r module; do
 	(cd "$module" && GOWORK=off go build -o /dev/null ./...) # as users build it
-	case $module in */browsertest) continue ;; esac
+	case $module in */browsertest | */faulttest) continue ;; esac
 	(cd "$module" && go test -race -timeout 2m ./...)
 done < <(ci/modules.sh)
 

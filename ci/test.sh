@@ -2,8 +2,8 @@
 # Runs every check there is: ./ci/test.sh
 #
 # Installs what it needs where it can (npm packages; as root on Debian also
-# Chromium), and says what it skips where it cannot. With CI=true a skip is a
-# failure.
+# Chromium, nginx, haproxy, iproute2 and iptables), and says what it skips where
+# it cannot. With CI=true a skip is a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,6 +22,8 @@ step() {
 
 step "Go: format, vet, staticcheck" ci/lint.sh
 step "Go: tests, every module" ci/go.sh
+
+step "Faults" ci/faults.sh
 
 if command -v npm >/dev/null; then
 	step "TypeScript: types, tests, build" ci/js.sh

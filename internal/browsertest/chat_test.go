@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+	"github.com/maravilla-realtime/realtime/internal/faultproxy"
 )
 
 // Two people write to each other in all ways there are; each sees everything
@@ -139,7 +140,7 @@ func TestRosterDrop(t *testing.T) {
 	Require(t)
 	chat := StartChat(t)
 	grace := join(NewUser(t).Open(chat.URL), "Grace")
-	proxy := NewProxy(t, chat.Addr)
+	proxy := faultproxy.New(t, chat.Addr)
 	ada := join(NewUser(t).OpenFaulty(proxy.URL), "Ada")
 	Until(grace, names, "Ada,Grace")
 	proxy.Refuse()

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/maravilla-realtime/realtime/internal/faultproxy"
 )
 
 // Connections break again and again while everybody goes on talking. Afterwards
@@ -13,12 +15,12 @@ import (
 func TestCuts(t *testing.T) {
 	t.Parallel()
 	Require(t)
-	for name, cut := range map[string]func(*testing.T, *Proxy){
-		"RST":   func(t *testing.T, p *Proxy) { mustCut(t, p, true) },
-		"FIN":   func(t *testing.T, p *Proxy) { mustCut(t, p, false) },
-		"stall": func(t *testing.T, p *Proxy) { stallAndCut(t, p, false) },
+	for name, cut := range map[string]func(*testing.T, *faultproxy.Proxy){
+		"RST":   func(t *testing.T, p *faultproxy.Proxy) { mustCut(t, p, true) },
+		"FIN":   func(t *testing.T, p *faultproxy.Proxy) { mustCut(t, p, false) },
+		"stall": func(t *testing.T, p *faultproxy.Proxy) { stallAndCut(t, p, false) },
 		// What the page sends arrives, but not the answers, so it sends it again.
-		"deaf": func(t *testing.T, p *Proxy) { stallAndCut(t, p, true) },
+		"deaf": func(t *testing.T, p *faultproxy.Proxy) { stallAndCut(t, p, true) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -27,7 +29,7 @@ func TestCuts(t *testing.T) {
 	}
 }
 
-func mustCut(t *testing.T, p *Proxy, rst bool) {
+func mustCut(t *testing.T, p *faultproxy.Proxy, rst bool) {
 	t.Helper()
 	if n := p.Cut(rst); n < 2 {
 		t.Fatalf("%d connections were there to be cut, want one of each stream", n)
@@ -39,7 +41,7 @@ const pace = 250 * time.Millisecond
 
 // stallAndCut has connections break after a silence. What was sent into it is
 // lost with them.
-func stallAndCut(t *testing.T, p *Proxy, deaf bool) {
+func stallAndCut(t *testing.T, p *faultproxy.Proxy, deaf bool) {
 	t.Helper()
 	resume := p.Stall(deaf)
 	defer resume()
@@ -48,9 +50,9 @@ func stallAndCut(t *testing.T, p *Proxy, deaf bool) {
 	mustCut(t, p, true)
 }
 
-func testCuts(t *testing.T, cut func(*testing.T, *Proxy)) {
+func testCuts(t *testing.T, cut func(*testing.T, *faultproxy.Proxy)) {
 	chat := StartChat(t)
-	proxy := NewProxy(t, chat.Addr)
+	proxy := faultproxy.New(t, chat.Addr)
 	ada := join(NewUser(t).OpenFaulty(proxy.URL), "Ada")
 	grace := join(NewUser(t).Open(chat.URL), "Grace")
 	countOpens(ada)
@@ -159,7 +161,7 @@ func TestOutage(t *testing.T) {
 
 func testOutage(t *testing.T, answer string) {
 	chat := StartChat(t)
-	proxy := NewProxy(t, chat.Addr)
+	proxy := faultproxy.New(t, chat.Addr)
 	ada := join(NewUser(t).OpenFaulty(proxy.URL), "Ada")
 	want := []string{"before", "while away 1", "while away 2", "from the dark", "after"}
 	chat.Say("lobby", want[0])
@@ -194,7 +196,7 @@ func testOutage(t *testing.T, answer string) {
 }
 
 // begin begins an outage; end ends it. No answer means that nobody listens.
-func begin(p *Proxy, answer string) {
+func begin(p *faultproxy.Proxy, answer string) {
 	if answer == "" {
 		p.Refuse()
 	}
@@ -202,7 +204,7 @@ func begin(p *Proxy, answer string) {
 	p.Cut(true)
 }
 
-func end(p *Proxy, answer string) {
+func end(p *faultproxy.Proxy, answer string) {
 	p.Answer("")
 	if answer == "" {
 		p.Listen()
@@ -215,7 +217,7 @@ func TestRestart(t *testing.T) {
 	t.Parallel()
 	Require(t)
 	chat := StartChat(t)
-	proxy := NewProxy(t, chat.Addr)
+	proxy := faultproxy.New(t, chat.Addr)
 	ada := join(NewUser(t).OpenFaulty(proxy.URL), "Ada")
 	grace := join(NewUser(t).OpenFaulty(proxy.URL), "Grace")
 	say(ada, "before", "websocket")

@@ -122,6 +122,11 @@ func (c *Conn) Close(code int, reason string) {
 // does not wait for a Close that is under way.
 func (c *Conn) Drop() { c.net.Close() }
 
+// Release frees a connection that has ended, however it has. Nothing else of it
+// may be running. The library sets a finalizer, which keeps what was not closed
+// from being collected for ever: it is part of a cycle.
+func (c *Conn) Release() { c.ws.CloseNow() } // the error says that it was closed already
+
 // hijacker hands the library a connection whose writes have to make progress.
 type hijacker struct {
 	http.ResponseWriter

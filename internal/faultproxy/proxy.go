@@ -1,4 +1,6 @@
-package browsertest
+// Package faultproxy is a TCP relay for tests, which fails as networks and front
+// servers do. It knows nothing of what it carries.
+package faultproxy
 
 import (
 	"bufio"
@@ -10,13 +12,13 @@ import (
 	"time"
 )
 
-// Proxy is a TCP relay between a browser and a server, which fails as networks
-// and front servers do. It knows nothing of what it carries.
+// Proxy is a relay between clients and a server. Its methods may be called
+// concurrently.
 type Proxy struct {
-	URL string
+	URL  string // ends with a slash
+	Addr string // host:port
 
 	t      testing.TB
-	addr   string
 	relays sync.WaitGroup
 
 	mu     sync.Mutex
@@ -24,17 +26,24 @@ type Proxy struct {
 	target string
 	answer string // instead of the server's
 	asked  map[string]int
+	delay  time.Duration
 	stall  chan struct{} // closed to let bytes pass again; nil: they pass
 	deaf   bool          // only the server's bytes stall
-	conns  map[*net.TCPConn]bool
+	links  map[*link]struct{}
 	ended  bool
 }
 
-// NewProxy returns a relay to the server at target (host:port). It ends with the
-// test.
-func NewProxy(t testing.TB, target string) *Proxy {
+// link is a client's connection and the one to the server that belongs to it.
+type link struct {
+	client, server *net.TCPConn
+	cut            chan struct{} // closed when the link is
+	silent         bool          // nothing passes any more; guarded by Proxy.mu
+}
+
+// New returns a relay to the server at target (host:port). It ends with the test.
+func New(t testing.TB, target string) *Proxy {
 	t.Helper()
-	p := &Proxy{t: t, addr: "127.0.0.1:0", target: target, asked: make(map[string]int), conns: make(map[*net.TCPConn]bool)}
+	p := &Proxy{Addr: "127.0.0.1:0", t: t, target: target, asked: make(map[string]int), links: make(map[*link]struct{})}
 	p.Listen()
 	t.Cleanup(p.close)
 	return p
@@ -43,16 +52,16 @@ func NewProxy(t testing.TB, target string) *Proxy {
 // Listen accepts connections, again after Refuse.
 func (p *Proxy) Listen() {
 	p.t.Helper()
-	var ln net.Listener
-	var err error
-	if !poll(5*time.Second, func() bool {
-		ln, err = net.Listen("tcp", p.addr)
-		return err == nil
-	}) {
+	ln, err := net.Listen("tcp", p.Addr)
+	for deadline := time.Now().Add(5 * time.Second); err != nil && time.Now().Before(deadline); {
+		time.Sleep(10 * time.Millisecond) // another may have had the port for a moment
+		ln, err = net.Listen("tcp", p.Addr)
+	}
+	if err != nil {
 		p.t.Fatal(err)
 	}
 	p.mu.Lock()
-	p.ln, p.addr, p.URL = ln, ln.Addr().String(), "http://"+ln.Addr().String()+"/"
+	p.ln, p.Addr, p.URL = ln, ln.Addr().String(), "http://"+ln.Addr().String()+"/"
 	p.mu.Unlock()
 	p.relays.Go(func() { p.accept(ln) })
 }
@@ -86,19 +95,48 @@ func (p *Proxy) SetTarget(target string) {
 	p.target = target
 }
 
+// Delay holds back what comes from now on for so long, in both directions.
+func (p *Proxy) Delay(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.delay = d
+}
+
 // Cut ends all connections: by FIN, as a server that exits does, or by RST, as a
-// middlebox that has forgotten them does. It tells how many there were.
+// middlebox that has forgotten them does. It tells how many there were that were
+// not silent.
 func (p *Proxy) Cut(rst bool) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for c := range p.conns {
-		if rst {
-			_ = c.SetLinger(0) // fails where the other side was faster
+	n := 0
+	for l := range p.links {
+		if !l.silent {
+			n++
 		}
-		_ = c.Close()
+		for _, c := range []*net.TCPConn{l.client, l.server} {
+			if rst {
+				_ = c.SetLinger(0) // fails where the other side was faster
+			}
+			_ = c.Close()
+		}
+		close(l.cut)
 	}
-	n := len(p.conns) / 2
-	clear(p.conns)
+	clear(p.links)
+	return n
+}
+
+// Silence lets nothing pass any more on the connections there are, and tells
+// neither side, as a network that has lost its way does. New ones work. It tells
+// how many there were; Cut ends them.
+func (p *Proxy) Silence() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := 0
+	for l := range p.links {
+		if !l.silent {
+			l.silent, n = true, n+1
+		}
+	}
 	return n
 }
 
@@ -158,34 +196,32 @@ func (p *Proxy) relay(client *net.TCPConn) {
 	}
 	server := dialed.(*net.TCPConn)
 	defer server.Close()
-	if !p.keep(client, server) {
+	l := &link{client: client, server: server, cut: make(chan struct{})}
+	if !p.keep(l) {
 		return
 	}
 	var both sync.WaitGroup
-	both.Go(func() { p.copy(server, client, false) })
-	both.Go(func() { p.copy(client, server, true) })
+	both.Go(func() { p.copy(l, server, client, false) })
+	both.Go(func() { p.copy(l, client, server, true) })
 	both.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.conns, client)
-	delete(p.conns, server)
+	delete(p.links, l)
 }
 
-func (p *Proxy) keep(conns ...*net.TCPConn) bool {
+func (p *Proxy) keep(l *link) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, c := range conns {
-		p.conns[c] = true
-	}
+	p.links[l] = struct{}{}
 	return !p.ended
 }
 
-// copy relays one direction, to the client or from it.
-func (p *Proxy) copy(to, from *net.TCPConn, down bool) {
+// copy relays one direction of a link, to the client or from it.
+func (p *Proxy) copy(l *link, to, from *net.TCPConn, down bool) {
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buf)
-		p.wait(down)
+		p.wait(l, down)
 		if n > 0 {
 			if _, err := to.Write(buf[:n]); err != nil {
 				break
@@ -198,13 +234,21 @@ func (p *Proxy) copy(to, from *net.TCPConn, down bool) {
 	_ = to.CloseWrite() // the other direction may have more to say
 }
 
-// wait waits while the bytes of a direction stall.
-func (p *Proxy) wait(down bool) {
+// wait waits while the bytes of a direction may not pass.
+func (p *Proxy) wait(l *link, down bool) {
 	p.mu.Lock()
-	stall, holds := p.stall, down || !p.deaf
+	stall, holds, silent, delay := p.stall, down || !p.deaf, l.silent, p.delay
 	p.mu.Unlock()
-	if stall != nil && holds {
+	switch {
+	case silent:
+		<-l.cut
+	case stall != nil && holds:
 		<-stall
+	case delay > 0:
+		select {
+		case <-time.After(delay):
+		case <-l.cut:
+		}
 	}
 }
 

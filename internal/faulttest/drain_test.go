@@ -1,0 +1,128 @@
+package faulttest
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/maravilla-realtime/realtime"
+)
+
+// Promise 12: Close ends all connections within its deadline, each with
+// everything that was accepted before it, and leaves no goroutine.
+func TestDrain(t *testing.T) {
+	n, deadline := size(500, 5000), 10*time.Second
+	srv := serve(t, nil)
+	clients := make([]*client, n)
+	for i := range clients {
+		clients[i] = (&client{kind: kinds[i%2], base: "http://" + srv.addr, channels: channels, wait: never}).start(t)
+		if i%100 == 99 {
+			allOpen(t, clients[i-99:i+1])
+		}
+	}
+	allOpen(t, clients)
+
+	var mu sync.Mutex
+	speaker := newSpeaker(srv)
+	var talking sync.WaitGroup
+	talking.Go(func() { // goes on until it is refused
+		tick := time.NewTicker(size(5*time.Millisecond, 25*time.Millisecond))
+		defer tick.Stop()
+		for i := 0; ; i++ {
+			<-tick.C
+			ch := channels[i%len(channels)]
+			mu.Lock()
+			err := srv.Publish(context.Background(), ch, note{N: speaker.said[ch] + 1})
+			if err == nil {
+				speaker.said[ch]++
+			}
+			mu.Unlock()
+			if err != nil {
+				if !errors.Is(err, realtime.ErrClosed) {
+					t.Errorf("publish: %v", err)
+				}
+				return
+			}
+		}
+	})
+	time.Sleep(500 * time.Millisecond) // of talk
+	mu.Lock()
+	accepted := maps.Clone(speaker.said)
+	mu.Unlock()
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	defer cancel()
+	began := time.Now()
+	closed := srv.Close(ctx)
+	took := time.Since(began)
+	shut := srv.http.Shutdown(ctx)
+	talking.Wait()
+	left := ours()
+	for range 100 { // the server's handlers may be returning
+		if len(left) == 0 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+		left = ours()
+	}
+
+	eventually(t, "all clients have ended", func() bool {
+		for _, c := range clients {
+			if c.open.Load() {
+				return false
+			}
+		}
+		return true
+	})
+	lost, untold := 0, 0
+	for _, c := range clients {
+		for ch, n := range accepted {
+			lost += max(0, n-c.newest(ch))
+		}
+		if c.byes.Load() != 1 {
+			untold++
+		}
+	}
+	sum, err := total(clients)
+	figure(t, "12 drain", "%d connections closed in %.2f s of %v: %d accepted before, %d deliveries lost, %d clients not told, %d goroutines left; %v",
+		n, took.Seconds(), deadline, sumOf(accepted), lost, untold, len(left), sum)
+	if err != nil || closed != nil || shut != nil {
+		t.Errorf("clients: %v; Close: %v; Shutdown: %v", err, closed, shut)
+	}
+	if lost+untold+len(left) > 0 {
+		t.Errorf("%d lost, %d not told, %d goroutines: %v", lost, untold, len(left), left)
+	}
+}
+
+// never is the wait of a client that does not come back.
+func never(int, time.Duration) time.Duration { return time.Hour }
+
+func (s *sequence) newest(channel string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last[channel]
+}
+
+// ours returns the goroutines in which the library or a handler of net/http runs.
+func ours() (stacks []string) {
+	buf := make([]byte, 1<<20)
+	for n := runtime.Stack(buf, true); n == len(buf); n = runtime.Stack(buf, true) {
+		buf = make([]byte, 2*len(buf))
+	}
+	for stack := range strings.SplitSeq(strings.TrimRight(string(buf), "\x00"), "\n\n") {
+		const module = "github.com/maravilla-realtime/realtime"
+		for line := range strings.SplitSeq(stack, "\n") {
+			rest, is := strings.CutPrefix(line, module)
+			if is && !strings.HasPrefix(rest, "/internal/faulttest") && !strings.HasPrefix(rest, "/internal/faultproxy") && !strings.HasPrefix(rest, "/internal/sse") ||
+				strings.HasPrefix(line, "net/http.(*conn).serve") {
+				stacks = append(stacks, stack)
+				break
+			}
+		}
+	}
+	return stacks
+}

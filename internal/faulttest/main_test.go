@@ -1,0 +1,113 @@
+package faulttest
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+)
+
+var full = flag.Bool("full", false, "print the figures of docs/reliability.md instead of a short form; takes more than an hour")
+
+// size returns how large a test is to be.
+func size[T any](short, long T) T {
+	if *full {
+		return long
+	}
+	return short
+}
+
+// side lets a test run beside others in the short form. In the full one it would
+// compute at their expense.
+func side(t *testing.T) {
+	if !*full {
+		t.Parallel()
+	}
+}
+
+// patience is how long tests wait for what has to come, on a machine that has
+// other things to do.
+const patience = 30 * time.Second
+
+// figures are what the run has to show.
+var figures struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+// figure reports what a promise, with its number, was measured at.
+func figure(t testing.TB, promise, format string, args ...any) {
+	t.Helper()
+	line := fmt.Sprintf("%-38s %s", promise, fmt.Sprintf(format, args...))
+	t.Log(line)
+	figures.mu.Lock()
+	defer figures.mu.Unlock()
+	figures.lines = append(figures.lines, line)
+}
+
+// need skips a test that lacks something, which in CI it must not.
+func need(t testing.TB, what string, there bool) {
+	t.Helper()
+	switch {
+	case there:
+	case os.Getenv("CI") == "true":
+		t.Fatalf("needs %s", what)
+	default:
+		figure(t, "SKIPPED", "%s: needs %s", t.Name(), what)
+		t.Skipf("needs %s", what)
+	}
+}
+
+// program returns the path of a program that a test needs.
+func program(t testing.TB, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	need(t, name, err == nil)
+	return path
+}
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	_ = flag.Set("test.parallel", "12") // package testing's; the parallel tests wait more than they compute
+	began := time.Now()
+	code := m.Run()
+	fmt.Printf("\nWhat was promised, and measured (%v):\n", time.Since(began).Round(time.Second))
+	slices.SortStableFunc(figures.lines, func(a, b string) int { return number(a) - number(b) })
+	for _, line := range figures.lines {
+		fmt.Println(" ", line)
+	}
+	os.Exit(code)
+}
+
+// number is that of the promise a line begins with.
+func number(line string) (n int) {
+	_, _ = fmt.Sscan(line, &n) // none: it comes first
+	return n
+}
+
+// eventually polls until the answer is yes, or patience has ended.
+func eventually(t testing.TB, what string, ask func() bool) {
+	t.Helper()
+	within(t, patience, what, ask)
+}
+
+func within(t testing.TB, limit time.Duration, what string, ask func() bool) {
+	t.Helper()
+	if !poll(limit, ask) {
+		t.Fatalf("not within %v: %s", limit, what)
+	}
+}
+
+// poll asks until the answer is yes, or the limit is reached.
+func poll(limit time.Duration, ask func() bool) bool {
+	for deadline := time.Now().Add(limit); !ask(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			return false
+		}
+	}
+	return true
+}

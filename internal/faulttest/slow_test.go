@@ -1,0 +1,308 @@
+package faulttest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os/exec"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/maravilla-realtime/realtime"
+)
+
+// valve is the network of clients that stop reading.
+type valve struct {
+	mu   sync.Mutex
+	shut chan struct{} // closed to let bytes pass again; nil: they pass
+}
+
+func (v *valve) close() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.shut = make(chan struct{})
+}
+
+func (v *valve) open() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.shut != nil {
+		close(v.shut)
+		v.shut = nil
+	}
+}
+
+// client is an HTTP client whose connections read through the valve. The
+// kernel's buffers at its end are small, so that it is the server's that count.
+func (v *valve) client() *http.Client {
+	dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+		var failed error
+		err := c.Control(func(fd uintptr) {
+			failed = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 8<<10)
+		})
+		if err != nil {
+			return err
+		}
+		return failed
+	}}
+	return &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := dialer.DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			return valved{conn, v}, nil
+		},
+	}}
+}
+
+type valved struct {
+	net.Conn
+	valve *valve
+}
+
+func (c valved) Read(p []byte) (int, error) {
+	c.valve.mu.Lock()
+	shut := c.valve.shut
+	c.valve.mu.Unlock()
+	if shut != nil {
+		<-shut
+	}
+	return c.Conn.Read(p)
+}
+
+// fill is what is published to stall readers: more than the kernel holds.
+type fill struct {
+	kind string
+	srv  *server
+	size int // bytes
+}
+
+func (f fill) publish(t testing.TB) {
+	t.Helper()
+	const piece = 16 << 10
+	speaker := newSpeaker(f.srv)
+	speaker.pad = strings.Repeat("x", piece)
+	for range f.size / piece {
+		if f.kind == "WS" {
+			speaker.say(t, "fill")
+		} else if err := f.srv.Emit(t.Context(), realtime.RenEvent{Resource: "fill", Type: "fill.piece", Data: []byte(`{"pad":"` + speaker.pad + `"}`)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// stalling returns clients that also follow what fill publishes.
+func stalling(t testing.TB, kind, addr string, n int, network *http.Client) []*client {
+	t.Helper()
+	clients := make([]*client, n)
+	for i := range clients {
+		c := &client{kind: kind, base: "http://" + addr, channels: []string{"room"}, http: network}
+		if kind == "WS" {
+			c.channels = append(c.channels, "fill")
+		} else {
+			c.domains = "realtime,fill"
+		}
+		clients[i] = c.start(t)
+	}
+	allOpen(t, clients)
+	return clients
+}
+
+func allOpen(t testing.TB, clients []*client) {
+	t.Helper()
+	for i, c := range clients {
+		eventually(t, fmt.Sprintf("client %d is greeted", i), c.open.Load)
+	}
+}
+
+// Promise 4: half of the readers stall. The other half does not notice, nor does
+// the publisher; what they take of the process does not grow with what waits for
+// them; they are ended, and resume.
+func TestSlowReaders(t *testing.T) {
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) { testSlowReaders(t, kind) })
+	}
+}
+
+func testSlowReaders(t *testing.T, kind string) {
+	half := size(50, 500)
+	srv := serve(t, &realtime.Options{WriteTimeout: size(4*time.Second, 10*time.Second)})
+	lat := &latencies{}
+	healthy := make([]*client, half)
+	for i := range healthy {
+		healthy[i] = (&client{kind: kind, base: "http://" + srv.addr, channels: []string{"room"}, onNote: lat.add}).start(t)
+	}
+	allOpen(t, healthy)
+	var v valve
+	stalled := stalling(t, kind, srv.addr, half, v.client())
+	t.Cleanup(v.open) // before the clients are stopped
+	speaker := newSpeaker(srv)
+	talk(t, speaker, 10) // warms up
+	complete(t, speaker, healthy)
+
+	notes := size(60, 240)
+	lat.take()
+	talk(t, speaker, notes)
+	complete(t, speaker, healthy)
+	baseline := lat.take()
+
+	v.close()
+	heap := heapInUse()
+	backlog := fill{kind, srv, 2 << 20}
+	backlog.publish(t)
+	lat.take()
+	worst := talk(t, speaker, notes)
+	complete(t, speaker, healthy)
+	beside := lat.take()
+	growth := int64(heapInUse()) - int64(heap)
+	kernel := kernelMemory(t, srv.addr)
+	within(t, patience+10*time.Second, "the stalled ones are ended", func() bool { return srv.streams.Load() == int64(half) })
+
+	v.open()
+	allOpen(t, stalled)
+	speaker.say(t, "room")
+	for _, c := range stalled {
+		eventually(t, "a stalled client has all", func() bool { return c.at("room", speaker.said["room"]) })
+	}
+	sum, err := total(slices.Concat(healthy, stalled))
+	ended := int64(0) // of the others
+	for _, before := range openings(healthy) {
+		ended += before - 1
+	}
+	figure(t, "4 slow readers, "+kind, "%d of %d stalled, %d KiB behind: p99 of the others %v, was %v (ratio %.2f); publish ≤ %v; heap %+d KiB; kernel %d KiB a stalled reader; %d others ended; %d resumed, %d gaps, %d resets",
+		half, 2*half, backlog.size>>10, p99(beside), p99(baseline), float64(p99(beside))/float64(p99(baseline)), worst, growth>>10,
+		kernel/int64(half)>>10, ended, sum.resumed, sum.gaps, sum.resets)
+	if err != nil || ended > 0 {
+		t.Errorf("%d others ended; %v", ended, err)
+	}
+	if worst > 2*time.Second {
+		t.Errorf("a publish took %v", worst)
+	}
+	// The history holds the backlog once, and its encoding.
+	if limit := int64(8*backlog.size + half*(64<<10)); growth > limit {
+		t.Errorf("the heap grew by %d KiB, more than %d", growth>>10, limit>>10)
+	}
+	if first := stalled[0].counts; first.resumed == 0 {
+		t.Error("the first stalled client did not resume")
+	}
+}
+
+// talk says n notes at 30 a second, and returns how long the slowest took.
+func talk(t testing.TB, p *speaker, n int) (worst time.Duration) {
+	t.Helper()
+	tick := time.NewTicker(time.Second / 30)
+	defer tick.Stop()
+	for range n {
+		<-tick.C
+		began := time.Now()
+		p.say(t, "room")
+		worst = max(worst, time.Since(began))
+	}
+	return worst
+}
+
+// What a stalled reader takes of the kernel, with and without ConnContext, until
+// it is ended; without, by nobody but the server.
+func TestKernelMemory(t *testing.T) {
+	const readers = 10
+	for _, kind := range kinds {
+		var of [2]int64
+		for i, tuned := range []bool{true, false} {
+			srv := newServer(t, &realtime.Options{WriteTimeout: 4 * time.Second})
+			if !tuned {
+				srv.http.ConnContext = nil
+			}
+			srv.listen(t, "127.0.0.1:0")
+			var v valve
+			stalling(t, kind, srv.addr, readers, v.client())
+			t.Cleanup(v.open)
+			v.close()
+			fill{kind, srv, 8 << 20}.publish(t)
+			last := int64(-1)
+			eventually(t, "the kernel is full", func() bool {
+				time.Sleep(100 * time.Millisecond)
+				before := last
+				last = kernelMemory(t, srv.addr)
+				return last == before
+			})
+			of[i] = last / readers
+			if !tuned {
+				eventually(t, "the stalled ones are ended", func() bool { return srv.streams.Load() == 0 })
+			}
+		}
+		figure(t, "4 kernel memory, "+kind, "%d KiB a stalled reader with ConnContext, %d KiB without", of[0]>>10, of[1]>>10)
+		if of[0] > of[1]/2 {
+			t.Errorf("%s: %d bytes with ConnContext, %d without", kind, of[0], of[1])
+		}
+	}
+}
+
+var skmem = regexp.MustCompile(`skmem:\(r(\d+),rb\d+,t\d+,tb\d+,f(\d+),w(\d+)`)
+
+// kernelMemory returns what the connections of a server hold in the kernel, in
+// bytes.
+func kernelMemory(t testing.TB, addr string) (sum int64) {
+	t.Helper()
+	_, port, _ := net.SplitHostPort(addr)
+	out, err := exec.Command(program(t, "ss"), "-tnmH", "sport", "=", ":"+port).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range skmem.FindAllSubmatch(out, -1) {
+		for _, field := range m[1:] {
+			n, _ := strconv.ParseInt(string(field), 10, 64) // digits
+			sum += n
+		}
+	}
+	return sum
+}
+
+func heapInUse() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapInuse
+}
+
+// latencies are how long notes took from their publisher to a client.
+type latencies struct {
+	mu  sync.Mutex
+	all []time.Duration
+}
+
+func (l *latencies) add(n note) { l.took(time.Duration(time.Now().UnixNano() - n.At)) }
+
+func (l *latencies) took(took time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = append(l.all, took)
+}
+
+func (l *latencies) take() []time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := l.all
+	l.all = nil
+	slices.Sort(all)
+	return all
+}
+
+func p99(sorted []time.Duration) time.Duration { return quantile(sorted, 0.99) }
+
+func quantile(sorted []time.Duration, q float64) time.Duration {
+	if len(sorted) == 0 {
+		return 0
+	}
+	return sorted[int(q*float64(len(sorted)-1))].Round(time.Microsecond)
+}
