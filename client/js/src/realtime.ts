@@ -7,7 +7,7 @@ import { resolve, settings, type ClientOptions } from './options.js';
 import { createOutbox } from './outbox.js';
 import { createPresence, promised, type Presence } from './presence.js';
 import { createRooms, type Frame, type RealtimeReset } from './rooms.js';
-import { again, layer, type WebSocketLike, type WebSocketMaker } from './transport.js';
+import { layer, type WebSocketLike, type WebSocketMaker } from './transport.js';
 import type { ChannelOf, OfChannel } from './types.js';
 
 /** Options of {@link RealtimeClient}. */
@@ -103,11 +103,14 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
         end(refused ?? new RealtimeError(unknown ? reason : 'forbidden', 'the server ended the connection'));
       else keeper.lost(wait);
     };
+    const cut = (): void => {
+      outbox.cut();
+      rooms.cut();
+    };
     const hangUp = (): void => {
       const old = socket;
       socket = attempt = refused = undefined;
-      outbox.cut();
-      rooms.cut();
+      cut();
       old?.close(1000);
     };
     const take = (text: string): void => {
@@ -116,6 +119,7 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
       if (typeof frame !== 'object' || !frame) return report(new RealtimeError('bad_json', 'unreadable frame'));
       const { event, cursor, reason, src } = frame;
       if (event === 'hello') {
+        cut(); // another tab may have taken the connection over
         tag = src;
         const to = socket;
         outbox.open((op) => (log('>', op), to?.send(op)), frame.limits, rooms.restore);
@@ -144,7 +148,7 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
         // A listener may hang up between two of them.
         for (const text of String(data).split('\n')) if (socket === own) take(text);
       };
-      own.onclose = ({ code }: { code: number }) => socket === own && gone(reasons[code], code === again ? 0 : undefined);
+      own.onclose = ({ code }: { code: number }) => socket === own && gone(reasons[code]);
     };
     const dial = async (): Promise<void> => {
       const own = (attempt = {});

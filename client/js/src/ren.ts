@@ -5,7 +5,7 @@ import { resolve, settings, type ClientOptions } from './options.js';
 import type { StreamEvent } from './sse.js';
 import type { AnyRenEvent, RenEvent } from './renevent.js';
 import { startCursor, started } from './start.js';
-import { fetchStream, layer, type StreamEnd } from './transport.js';
+import { fetchStream, layer } from './transport.js';
 
 /** Why a stream cannot tell what was missed: `evicted`, `epoch`, `unknown` or `backend`. */
 export interface RenReset {
@@ -105,7 +105,7 @@ export class RenClient<Own extends AnyRenEvent = never> {
     };
     const dial = async (): Promise<void> => {
       const { signal } = (attempt = new AbortController());
-      let over: StreamEnd;
+      let answer: Response | undefined;
       try {
         const bearer = await token();
         if (signal.aborted) return;
@@ -114,13 +114,13 @@ export class RenClient<Own extends AnyRenEvent = never> {
         const headers: Record<string, string> = { Accept: 'text/event-stream', 'X-Ren-Client': id };
         if (from) headers['Last-Event-ID'] = from;
         if (bearer) headers['Authorization'] = 'Bearer ' + bearer;
-        over = await open({ url, headers, signal, at: cursor ? undefined : start?.at, heard: keeper.heard, take });
+        answer = await open({ url, headers, signal, at: cursor ? undefined : start?.at, heard: keeper.heard, take });
       } catch (e) {
         log('failed', e);
       }
       if (signal.aborted) return;
-      if (typeof over === 'object') await refused(over, signal);
-      else keeper.lost(over && 0);
+      if (answer) await refused(answer, signal);
+      else keeper.lost();
     };
 
     const keeper = (this.#keeper = createKeeper({ dial, hangUp: () => attempt?.abort() }, '[ren]', options));
