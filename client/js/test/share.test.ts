@@ -109,6 +109,30 @@ test('REN: the tabs of a browser share one stream, and know their own', async ()
   ]);
 });
 
+test('a tab that opens while the lead changes hands', async () => {
+  for (let turns = 0; turns < 16; turns++) {
+    const [first, second] = [await openRen('a'), await openRen('b')];
+    const opening = openRen('c');
+    for (let i = 0; i < turns; i++) await new Promise((done) => setImmediate(done));
+    await first.tab.kill();
+    const third = await opening;
+    await pass(750);
+    server.publish('room', turns);
+    await settle();
+    assert.deepEqual([second.got, third.got, server.streams().length], [[turns], [turns], 1], `after ${turns} turns`);
+    for (const one of [second, third]) await one.tab.kill();
+  }
+});
+
+test('tabs that open at once', async () => {
+  const tabs = await Promise.all([...'abcdef'].flatMap((name) => [openRen(name), openRt(name + name)]));
+  await pass(250);
+  server.publish('room', 1);
+  await settle();
+  assert.deepEqual(tabs.map(({ got }) => got), tabs.map(() => [1]));
+  assert.deepEqual([server.streams().length, server.sockets().length], [1, 1]);
+});
+
 for (const how of ['killed', 'closed', 'hidden'] as const) {
   test(`REN: when the leader is ${how} another goes on behind its cursor`, async () => {
     const tabs = [await openRen('a'), await openRen('b'), await openRen('c')];

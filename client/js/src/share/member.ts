@@ -63,10 +63,10 @@ export function createMember<Ask, M extends Said<Ask>>(part: Part<Ask, M>): Memb
       if (ms) setTimeout(own, ms);
     });
   const hear = async (said: M): Promise<void> => {
-    if (over) return;
+    if (over || !place) return;
     if (said.lead) {
       leader = undefined;
-      if (place!.lead) part.dial();
+      if (place.lead) part.dial();
       else if ((await ask())?.no) part.alone();
     } else if (said.ask) part.serve(said.ask);
     else if (said.to && answered) answered(said);
