@@ -85,7 +85,7 @@ export function createKeeper(line: Line, name: string, { autoReconnect = true, m
     later(watch, Math.min(left, Ms.Look));
     if (openedAt || warned) return;
     warned = true;
-    console.warn(name, 'no hello in 10 s. Does a proxy buffer?');
+    console.warn(name, 'no hello yet. Does a proxy buffer?');
   };
 
   const keeper: Keeper = {

@@ -46,8 +46,8 @@ export type WebSocketMaker = new (url: string, protocol: string) => WebSocketLik
 /** Begins a WebSocket. */
 export type OpenSocket = (url: string) => WebSocketLike;
 
-/** What `shareTabs` puts between the clients and the network. */
-export const layer: {
-  stream?: (open: OpenStream, name: string) => OpenStream;
-  socket?: (open: OpenSocket, name: string) => OpenSocket;
-} = {};
+/** What `shareTabs` puts between the clients and the network, for those who share with others of the same name. */
+export const layer = {
+  stream: (open: OpenStream, _name: string | undefined): OpenStream => open,
+  socket: (open: OpenSocket, _name: string | undefined): OpenSocket => open,
+};

@@ -26,7 +26,8 @@ interface SocketSaid extends Said<Tab> {
  * has greeted it on a connection of its own as the same user. When another tab takes the lead, the client hears another
  * hello, and begins anew as on a new connection.
  */
-export function shareSocket(open: OpenSocket, group: string): OpenSocket {
+export function shareSocket(open: OpenSocket, group: string | undefined): OpenSocket {
+  if (group === undefined) return open;
   return (url) => {
     const gone = new AbortController(); // ends the waiting for the ends of tabs
     const name = 'tab ' + random();

@@ -27,7 +27,8 @@ const moment = 100;
  * has greeted it on a stream of its own as the same user, with the same domains. Where the leader cannot tell what follows a
  * tab's cursor, the tab keeps its own stream for a while.
  */
-export function shareStream(open: OpenStream, group: string): OpenStream {
+export function shareStream(open: OpenStream, group: string | undefined): OpenStream {
+  if (group === undefined) return open;
   return (call) =>
     new Promise((resolve, reject) => {
       let own: AbortController | undefined; // of the own stream
