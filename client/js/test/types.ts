@@ -17,7 +17,7 @@ export const rt: RealtimeClient = new RealtimeClient({
   maxBackoffMs: optional(1), debug: optional(true), getToken: optional(() => 'T'), onError: optional(() => {}), shareTabs: optional('user 1'),
 } satisfies Required<RealtimeClientOptions>);
 
-export const upload: Promise<unknown> = storageUpload('a', new Blob(), {
+export const upload: Promise<{ path: string; size: number } | undefined> = storageUpload('a', new Blob(), {
   endpoint: optional('/s'), signal: optional(new AbortController().signal), onProgress: optional(() => {}),
 } satisfies Required<UploadOptions>);
 
