@@ -219,6 +219,9 @@ func TestHandlersAreRefused(t *testing.T) {
 	if err := group("negative", &realtime.GroupOptions{Attempts: -1}); err == nil {
 		t.Error("a negative option was taken")
 	}
+	if err := h.OnChannel(realtime.ChannelMatch{}, nil); err == nil {
+		t.Error("no handler was taken for one")
+	}
 	if _, err := realtime.New(open(), &realtime.Options{Handlers: realtime.GroupOptions{Timeout: -1}}); err == nil {
 		t.Error("a negative option was taken by New")
 	}

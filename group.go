@@ -245,6 +245,9 @@ func (g *Group) add(r *rule, err error) error {
 	if err != nil {
 		return err
 	}
+	if r.handle == nil {
+		return errors.New("realtime: a handler is nil")
+	}
 	if g.rt.conns.isShut() {
 		return ErrClosed
 	}
