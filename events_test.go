@@ -904,6 +904,33 @@ func (b *noCommits) CommitGroup(ctx context.Context, group, node string, p backe
 
 func (b *noCommits) Close(context.Context) error { return nil }
 
+// The only node there can be does not lose its handlers because it was held up.
+func TestTheOnlyNodeNeedsNoLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &calls{}
+		h := start(t, open(), &realtime.Options{Backend: &claimedOnce{Backend: realtime.NewMemory()}})
+		noError(t, h.OnKVChange(realtime.KVMatch{}, c.handler("h")))
+		time.Sleep(time.Hour)
+		h.emit(realtime.KVPut("demo", "1"))
+		c.want(t, "h kv.put 1")
+	})
+}
+
+// claimedOnce is a backend of one process that is claimed in time only once.
+type claimedOnce struct {
+	backend.Backend
+	claimed atomic.Bool
+}
+
+func (*claimedOnce) SingleProcess() bool { return true }
+
+func (b *claimedOnce) ClaimGroup(ctx context.Context, group, node string, ttl time.Duration) (backend.Progress, error) {
+	if b.claimed.Swap(true) {
+		return backend.Progress{}, errors.New("too late")
+	}
+	return b.Backend.ClaimGroup(ctx, group, node, ttl)
+}
+
 func TestHandlersMiss(t *testing.T) {
 	bubble(t, "what was evicted before they came to it", func(t *testing.T) {
 		c, release := &calls{}, make(chan struct{})

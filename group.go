@@ -25,6 +25,7 @@ type Group struct {
 	name  string
 	opts  GroupOptions
 	start backend.Position // where a group begins that has no progress yet
+	lease time.Duration
 
 	mu       sync.RWMutex
 	index    index
@@ -153,8 +154,7 @@ func (rt *Realtime) Group(name string, opts *GroupOptions, register func(*Group)
 
 // local registers handlers in the group of this process.
 func (rt *Realtime) local(register func(*Group) error) error {
-	single, ok := rt.backend.(backend.SingleProcess)
-	if !ok || !single.SingleProcess() {
+	if !rt.alone() {
 		return fmt.Errorf("%w: on a backend of several processes it needs a name; use Group", ErrBadGroup)
 	}
 	rt.groups.mu.Lock()
@@ -170,7 +170,17 @@ func (rt *Realtime) local(register func(*Group) error) error {
 }
 
 func newGroup(rt *Realtime, name string, opts GroupOptions) *Group {
-	return &Group{rt: rt, name: name, opts: opts, start: rt.now(), tried: make(chan struct{})}
+	g := &Group{rt: rt, name: name, opts: opts, start: rt.now(), lease: groupLease, tried: make(chan struct{})}
+	if rt.alone() {
+		g.lease = noLease
+	}
+	return g
+}
+
+// alone reports whether there can be no other node.
+func (rt *Realtime) alone() bool {
+	single, ok := rt.backend.(backend.SingleProcess)
+	return ok && single.SingleProcess()
 }
 
 // launch needs the lock.
@@ -285,9 +295,12 @@ func (g *Group) deadLetter(ctx context.Context, d DeadLetter) {
 	g.guard("DeadLetter", func() { g.opts.DeadLetter(ctx, d) })
 }
 
-// lease is how long a group stays without its handlers when the node that holds
-// it dies.
-const groupLease = 10 * time.Second
+// groupLease is how long a group stays without its handlers when the node that
+// holds it dies. Where there is no other node, nothing is gained by losing it.
+const (
+	groupLease = 10 * time.Second
+	noLease    = 1 << 62 * time.Nanosecond // 146 years
+)
 
 // run handles the group's events whenever this node holds the group.
 func (g *Group) run(ctx context.Context) {
@@ -296,10 +309,10 @@ func (g *Group) run(ctx context.Context) {
 	defer tried()
 	for ctx.Err() == nil {
 		began := time.Now()
-		p, err := g.rt.backend.ClaimGroup(ctx, g.name, g.rt.node, groupLease)
+		p, err := g.rt.backend.ClaimGroup(ctx, g.name, g.rt.node, g.lease)
 		switch {
 		case err == nil:
-			s := newShift(ctx, g, p, began.Add(groupLease))
+			s := newShift(ctx, g, p, began.Add(g.lease))
 			g.setShift(s)
 			tried()
 			s.run()

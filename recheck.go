@@ -5,12 +5,12 @@ import (
 	"maps"
 	"runtime/debug"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/ring"
 	"github.com/maravilla-realtime/realtime/internal/wire"
+	"golang.org/x/sync/errgroup"
 )
 
 // Recheck asks the [Policy] again about all that the connections of a user have:
@@ -28,11 +28,15 @@ import (
 // before it was done with them all.
 func (rt *Realtime) Recheck(ctx context.Context, userID string) error {
 	theirs := rt.conns.distrust(userID)
-	var asking sync.WaitGroup
+	var asking errgroup.Group
+	asking.SetLimit(recheckAtOnce)
 	for _, c := range theirs {
-		asking.Go(func() { rt.recheck(ctx, c) })
+		asking.Go(func() error {
+			rt.recheck(ctx, c)
+			return nil
+		})
 	}
-	asking.Wait()
+	_ = asking.Wait() // nil
 	for _, c := range theirs {
 		if !c.isEnding() {
 			continue
@@ -45,6 +49,10 @@ func (rt *Realtime) Recheck(ctx context.Context, userID string) error {
 	}
 	return ctx.Err()
 }
+
+// recheckAtOnce bounds how often the policy is asked at the same time: a user may
+// have hundreds of connections, and anonymous clients any number.
+const recheckAtOnce = 64
 
 // recheck is Recheck for one connection, which ends where it cannot be done.
 func (rt *Realtime) recheck(ctx context.Context, c *conn) {

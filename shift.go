@@ -341,9 +341,9 @@ func (s *shift) renew() {
 	ctx, cancel := context.WithTimeout(s.ctx, groupLease/3)
 	defer cancel()
 	began := time.Now()
-	switch _, err := s.g.rt.backend.ClaimGroup(ctx, s.g.name, s.g.rt.node, groupLease); {
+	switch _, err := s.g.rt.backend.ClaimGroup(ctx, s.g.name, s.g.rt.node, s.g.lease); {
 	case err == nil:
-		s.over.Reset(time.Until(began.Add(groupLease)))
+		s.over.Reset(time.Until(began.Add(s.g.lease)))
 	case s.ctx.Err() != nil:
 	case errors.Is(err, backend.ErrHeld), errors.Is(err, backend.ErrClosed):
 		s.lose()

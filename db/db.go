@@ -66,6 +66,15 @@ type Tx struct {
 	events []realtime.RenEvent
 }
 
+// Commit is InTx's: it does nothing but say so. Committed in here, the events would
+// be lost.
+func (tx *Tx) Commit() error { return errEnd }
+
+// Rollback is InTx's: return an error instead.
+func (tx *Tx) Rollback() error { return errEnd }
+
+var errEnd = errors.New("db: InTx ends the transaction")
+
 // Emit announces ev once the transaction has committed. What Realtime.Emit would
 // refuse is refused now, as [realtime.ErrBadEvent], but for data above the limit of
 // the publisher; and [ErrTooMany]. Data is kept as it is until then: do not change
