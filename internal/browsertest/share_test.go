@@ -10,6 +10,7 @@ import (
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
+	"github.com/maravilla-realtime/realtime/internal/faultproxy"
 )
 
 // live waits until a page listens on both its connections.
@@ -176,7 +177,7 @@ func TestShareOffline(t *testing.T) {
 	t.Parallel()
 	Require(t)
 	app := StartApp(t)
-	proxy := NewProxy(t, app.URL[len("http://"):len(app.URL)-1])
+	proxy := faultproxy.New(t, app.URL[len("http://"):len(app.URL)-1])
 	user := NewUser(t)
 	tabs := []*Page{user.OpenFaulty(proxy.URL), user.OpenFaulty(proxy.URL), user.OpenFaulty(proxy.URL)}
 	live(tabs...)
