@@ -265,11 +265,11 @@ func (cs *conns) drain(ctx context.Context) error {
 			c.abort()
 		}
 	})
-	cs.all.Wait()
-	if !drop() {
-		return ctx.Err()
+	err := await(ctx, &cs.all)
+	if !drop() && err == nil {
+		err = ctx.Err()
 	}
-	return nil
+	return err
 }
 
 // distrust returns the open connections of a user, and keeps those out that are

@@ -336,3 +336,52 @@ func TestHealth(t *testing.T) {
 		}
 	})
 }
+
+// A function of the host's that does not return cannot keep Close, not even one
+// that waits for Close.
+func TestCloseLeavesBehind(t *testing.T) {
+	closeAll := func(t *testing.T, h *host) {
+		ctx, cancel := context.WithTimeout(context.Background(), 4*time.Second)
+		defer cancel()
+		began := time.Now()
+		if err := h.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Close returned %v", err)
+		}
+		if d := time.Since(began); d > 10*time.Second {
+			t.Errorf("Close took %v", d)
+		}
+	}
+	bubble(t, "a handler that does not return", func(t *testing.T) {
+		h, release := start(t, open(), nil), make(chan struct{})
+		noError(t, h.OnChannel(realtime.ChannelMatch{}, func(context.Context, realtime.RenEvent) error { <-release; return nil }))
+		h.publish("room", 1)
+		closeAll(t, h)
+		close(release)
+	})
+	bubble(t, "a policy that does not return", func(t *testing.T) {
+		policy, release := open(), make(chan struct{})
+		policy.Allow = func(context.Context, realtime.Identity, realtime.Action) error { <-release; return nil }
+		h := start(t, policy, nil)
+		s := h.socket(get("/realtime"))
+		s.send("{" + subscribe("room") + "}")
+		synctest.Wait()
+		closeAll(t, h)
+		close(release)
+	})
+	bubble(t, "a handler that closes", func(t *testing.T) {
+		h, closed := start(t, open(), nil), make(chan error, 1)
+		noError(t, h.OnChannel(realtime.ChannelMatch{}, func(context.Context, realtime.RenEvent) error {
+			closed <- h.Close(context.Background())
+			return nil
+		}))
+		h.publish("room", 1)
+		select {
+		case err := <-closed:
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Close returned %v", err)
+			}
+		case <-time.After(time.Minute):
+			t.Error("a handler waits for Close, which waits for the handler")
+		}
+	})
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -188,9 +189,10 @@ func (g *Group) on(family, op string, known []string, match EventMatch, h Handle
 // rule is a handler and what it is for.
 type rule struct {
 	selector
-	dataType matcher // of the data of messages; nil: any
-	presence bool    // of the channel, too
-	order    int     // of registration
+	dataType matcher          // of the data of messages; nil: any
+	presence bool             // of the channel, too
+	order    int              // of registration
+	from     backend.Position // what happened up to here is not for it
 	handle   Handler
 }
 

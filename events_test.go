@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -94,6 +95,16 @@ func TestHandlersMatch(t *testing.T) {
 		c.want(t, "glob,type presence.join huddle:1")
 		h.emit(realtime.KVPut("huddle:1", "huddle:1"))
 		c.want(t)
+	})
+	bubble(t, "presence of any channels", func(t *testing.T) {
+		h, c := start(t, open(), nil), &calls{}
+		var want []string
+		for _, pattern := range []string{"", "*", "*:1", "h*", "huddle:?", "huddle:1"} {
+			noError(t, h.OnChannel(realtime.ChannelMatch{Channel: pattern, Type: "presence"}, c.handler(pattern)))
+			want = append(want, strings.TrimSpace(pattern+" presence.join huddle:1"))
+		}
+		h.join("huddle:1", "ada", nil)
+		c.want(t, want...)
 	})
 	bubble(t, "the type of data", func(t *testing.T) {
 		h, c := start(t, open(), nil), &calls{}
@@ -208,6 +219,9 @@ func TestHandlersAreRefused(t *testing.T) {
 	if err := group("negative", &realtime.GroupOptions{Attempts: -1}); err == nil {
 		t.Error("a negative option was taken")
 	}
+	if err := h.OnChannel(realtime.ChannelMatch{}, nil); err == nil {
+		t.Error("no handler was taken for one")
+	}
 	if _, err := realtime.New(open(), &realtime.Options{Handlers: realtime.GroupOptions{Timeout: -1}}); err == nil {
 		t.Error("a negative option was taken by New")
 	}
@@ -217,6 +231,11 @@ func TestHandlersAreRefused(t *testing.T) {
 	}
 	if err := group("late", nil); !errors.Is(err, realtime.ErrClosed) {
 		t.Errorf("group after Close: %v", err)
+	}
+	h = start(t, open(), nil)
+	noError(t, h.OnChannel(realtime.ChannelMatch{}, nothing), h.Close(t.Context()))
+	if err := h.OnChannel(realtime.ChannelMatch{}, nothing); !errors.Is(err, realtime.ErrClosed) {
+		t.Errorf("second handler after Close: %v", err)
 	}
 }
 
@@ -504,7 +523,8 @@ func TestHandlersCauseEvents(t *testing.T) {
 
 func TestCloseDrainsHandlers(t *testing.T) {
 	bubble(t, "all that was accepted is handled", func(t *testing.T) {
-		h, c := start(t, open(), nil), &calls{}
+		c := &calls{}
+		h := start(t, open(), &realtime.Options{Handlers: realtime.GroupOptions{Backoff: 100 * time.Millisecond}}) // in time for Close
 		noError(t, h.OnChannel(realtime.ChannelMatch{Channel: "a*"}, func(ctx context.Context, ev realtime.RenEvent) error {
 			time.Sleep(100 * time.Millisecond)
 			if d, _ := realtime.DeliveryOf(ctx); d.Attempt < 3 {
@@ -558,6 +578,14 @@ type nodeLink struct {
 var errCut = errors.New("connection cut")
 
 func newCluster() *cluster { return &cluster{realtime.NewMemory()} }
+
+// put stores a write of no node.
+func (c *cluster) put(key string) error {
+	ev := backend.Event(realtime.KVPut("demo", key))
+	ev.UnixMilli = time.Now().UnixMilli()
+	_, err := c.Append(context.Background(), backend.Entry{Event: ev})
+	return err
+}
 
 func (c *cluster) link() *nodeLink {
 	l := &nodeLink{Backend: c.Backend}
@@ -669,6 +697,39 @@ func TestGroups(t *testing.T) {
 			b.emit(realtime.KVPut("demo", "2"))
 			time.Sleep(4 * time.Second)
 			w.want(w.T, "b 2")
+		},
+		"what a dead node finished is not done again, though what it did not is lost": func(w world) {
+			_, link := worker(w, "a", func(ctx context.Context, ev realtime.RenEvent) error {
+				if ev.Key == "1" {
+					<-ctx.Done()
+				}
+				return ctx.Err()
+			})
+			for _, key := range []string{"1", "2", "3", "4"} {
+				noError(w.T, w.put(key))
+			}
+			w.wantSorted(w.T, "a 1", "a 2", "a 3", "a 4")
+			link.kill()
+			b := start(w.T, open(), &realtime.Options{Backend: w.link(), History: realtime.History{Events: 3}})
+			noError(w.T, b.Group("work", &realtime.GroupOptions{Missed: func(e *realtime.ResetError) { w.add("b missed " + e.Reason) }},
+				func(g *realtime.Group) error { return g.OnKVChange(realtime.KVMatch{}, w.handler("b")) }))
+			time.Sleep(20 * time.Second)
+			b.emit(realtime.KVPut("demo", "5"))
+			w.want(w.T, "b missed evicted", "b kv.put 5")
+		},
+		"handlers get what happens after their registration": func(w world) {
+			link := w.link()
+			link.lag = make(chan struct{})
+			h := start(w.T, open(), &realtime.Options{Backend: link})
+			on := func(g *realtime.Group, name string) error { return g.OnKVChange(realtime.KVMatch{}, w.handler(name)) }
+			h.emit(realtime.KVPut("demo", "1"))
+			var group *realtime.Group
+			noError(w.T, h.Group("work", nil, func(g *realtime.Group) error { group = g; return on(g, "first") }))
+			h.emit(realtime.KVPut("demo", "2"))
+			noError(w.T, on(group, "second"))
+			h.emit(realtime.KVPut("demo", "3"))
+			close(link.lag)
+			w.wantSorted(w.T, "first kv.put 2", "first kv.put 3", "second kv.put 3")
 		},
 		"a dead node's work is done again, what it finished is not": func(w world) {
 			_, link := worker(w, "a", func(ctx context.Context, ev realtime.RenEvent) error {
@@ -797,15 +858,47 @@ func TestProgressIsCommittedLate(t *testing.T) {
 	})
 }
 
+// A backend that takes no commits is not asked after each event, and in the end
+// gets no more than it needs.
+func TestCommitsAreNotHammered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, link, release := &calls{}, &noCommits{Backend: realtime.NewMemory()}, make(chan struct{})
+		link.refuse.Store(true)
+		h := start(t, open(), &realtime.Options{Backend: link})
+		noError(t, h.Group("work", nil, func(g *realtime.Group) error {
+			return errors.Join(
+				g.OnKVChange(realtime.KVMatch{Key: "slow"}, func(context.Context, realtime.RenEvent) error { <-release; return nil }),
+				g.OnKVChange(realtime.KVMatch{Key: "a"}, c.handler("h")))
+		}))
+		h.emit(realtime.KVPut("demo", "slow"))
+		for range 100 {
+			h.emit(realtime.KVPut("demo", "a"))
+			c.want(t, "h kv.put a")
+		}
+		if n := strings.Count(h.logs.String(), "cannot be committed"); n != 1 {
+			t.Errorf("%d commits failed", n)
+		}
+		time.Sleep(4 * time.Second) // what is done behind the slow one is not taken, either
+		close(release)
+		link.refuse.Store(false)
+		time.Sleep(4 * time.Second)
+		if n := link.largest.Load(); n != 0 {
+			t.Errorf("%d events were committed one by one that are all done", n)
+		}
+	})
+}
+
 type noCommits struct {
 	backend.Backend
-	refuse atomic.Bool
+	refuse  atomic.Bool
+	largest atomic.Int32 // commit that was taken
 }
 
 func (b *noCommits) CommitGroup(ctx context.Context, group, node string, p backend.Progress) error {
 	if b.refuse.Load() {
 		return errors.New("no commits now")
 	}
+	b.largest.Store(max(b.largest.Load(), int32(len(p.Done)+len(p.Failed))))
 	return b.Backend.CommitGroup(ctx, group, node, p)
 }
 
@@ -877,5 +970,72 @@ func TestHandlersMiss(t *testing.T) {
 		if !strings.Contains(h.logs.String(), "handlers missed events") {
 			t.Error(h.logs.String())
 		}
+	})
+}
+
+// A key whose event fails holds up no other keys, however much happens meanwhile,
+// and what is kept of them stays bounded.
+func TestFailingKeyHoldsUpNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, b := &calls{}, lasting{realtime.NewMemory()}
+		h := start(t, open(), &realtime.Options{Backend: b, History: realtime.History{Events: 10}})
+		opts := &realtime.GroupOptions{
+			Backoff: time.Minute, MaxBackoff: time.Minute,
+			Missed: func(e *realtime.ResetError) { c.add("missed " + e.Reason) },
+		}
+		noError(t, h.Group("work", opts, func(g *realtime.Group) error {
+			return g.OnKVChange(realtime.KVMatch{}, func(_ context.Context, ev realtime.RenEvent) error {
+				c.add(ev.Key)
+				if ev.Key == "poison" {
+					return errors.New("no")
+				}
+				return nil
+			})
+		}))
+		for range 2 {
+			h.emit(realtime.KVPut("demo", "poison"))
+			c.want(t, "poison")
+			for i := range 100 {
+				h.emit(realtime.KVPut("demo", fmt.Sprint(i)))
+				c.want(t, fmt.Sprint(i))
+			}
+			time.Sleep(time.Minute)
+			c.want(t, "missed evicted") // the first one, which is gone
+		}
+		h.emit(realtime.KVPut("demo", "poison"))
+		for i := range 100 {
+			h.emit(realtime.KVPut("demo", fmt.Sprint(i)))
+			synctest.Wait()
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := h.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Close returned %v", err)
+		}
+		if p, err := b.ClaimGroup(t.Context(), "work", "other", time.Minute); err != nil || len(p.Done) > 10 {
+			t.Errorf("%d are done behind one that is not; %v", len(p.Done), err)
+		}
+	})
+}
+
+// A handler that ends its goroutine, as t.FailNow does, has failed for good.
+func TestHandlerThatEndsItsGoroutine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &calls{}
+		h := start(t, open(), &realtime.Options{Handlers: realtime.GroupOptions{
+			Concurrency: 1,
+			DeadLetter:  func(_ context.Context, d realtime.DeadLetter) { c.add("dead " + d.Event.Channel); runtime.Goexit() },
+		}})
+		noError(t,
+			h.OnChannel(realtime.ChannelMatch{Channel: "a"}, func(context.Context, realtime.RenEvent) error {
+				runtime.Goexit()
+				return nil
+			}),
+			h.OnChannel(realtime.ChannelMatch{}, c.handler("h")))
+		for _, channel := range []string{"a", "a", "b"} {
+			h.publish(channel, 1)
+		}
+		c.wantSorted(t, "dead a", "dead a", "h realtime.message a", "h realtime.message a", "h realtime.message b")
+		noError(t, h.Close(t.Context()))
 	})
 }

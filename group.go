@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,10 +26,11 @@ type Group struct {
 	opts  GroupOptions
 	start backend.Position // where a group begins that has no progress yet
 
-	mu    sync.RWMutex
-	index index
-	shift *shift        // while this node holds the group
-	tried chan struct{} // closed when this node has tried to hold it for the first time
+	mu       sync.RWMutex
+	index    index
+	launched bool
+	shift    *shift        // while this node holds the group
+	tried    chan struct{} // closed when this node has tried to hold it for the first time
 }
 
 // GroupOptions are all optional: zero fields mean the defaults, or, for a named
@@ -168,7 +170,7 @@ func (rt *Realtime) local(register func(*Group) error) error {
 }
 
 func newGroup(rt *Realtime, name string, opts GroupOptions) *Group {
-	return &Group{rt: rt, name: name, opts: opts, start: rt.ring.Head(), tried: make(chan struct{})}
+	return &Group{rt: rt, name: name, opts: opts, start: rt.now(), tried: make(chan struct{})}
 }
 
 // launch needs the lock.
@@ -177,6 +179,9 @@ func (gs *groups) launch(name string, g *Group) error {
 		return ErrClosed
 	}
 	gs.named[name] = g
+	g.mu.Lock()
+	g.launched = true
+	g.mu.Unlock()
 	ctx := gs.rt.running
 	gs.rt.background.Go(func() { g.run(ctx) })
 	return nil
@@ -240,16 +245,26 @@ func (g *Group) add(r *rule, err error) error {
 	if err != nil {
 		return err
 	}
+	if r.handle == nil {
+		return errors.New("realtime: a handler is nil")
+	}
+	if g.rt.conns.isShut() {
+		return ErrClosed
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.launched {
+		r.from = g.rt.now()
+	}
 	g.index.add(r)
 	return nil
 }
 
-func (g *Group) find(ev *RenEvent) []*rule {
+// find returns the rules for an event at pos.
+func (g *Group) find(ev *RenEvent, pos backend.Position) []*rule {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	return g.index.find(ev)
+	return slices.DeleteFunc(g.index.find(ev), func(r *rule) bool { return pos.Compare(r.from) <= 0 })
 }
 
 func (g *Group) missed(reason string) {

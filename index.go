@@ -10,7 +10,7 @@ import (
 // begins with.
 type index struct {
 	channel, key, namespace, typ, resource heads
-	rest                                   []*rule // that begin with a wildcard in all fields
+	rest                                   []*rule // that no field helps to find
 	count                                  int
 }
 
@@ -24,13 +24,16 @@ type heads struct {
 func (x *index) add(r *rule) {
 	r.order = x.count
 	x.count++
-	for _, f := range []struct {
+	type field struct {
 		m  matcher
 		in *heads
-	}{
-		// The fields that tell the most apart come first.
-		{r.channel, &x.channel}, {r.key, &x.key}, {r.namespace, &x.namespace}, {r.typ, &x.typ}, {r.resource, &x.resource},
-	} {
+	}
+	// The fields that tell the most apart come first.
+	fields := []field{{r.channel, &x.channel}, {r.key, &x.key}, {r.namespace, &x.namespace}, {r.typ, &x.typ}, {r.resource, &x.resource}}
+	if r.presence {
+		fields = fields[:1] // what it matches beside messages agrees in the channel only
+	}
+	for _, f := range fields {
 		if f.in.add(f.m, r) {
 			return
 		}

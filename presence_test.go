@@ -126,6 +126,7 @@ func TestPresenceStories(t *testing.T) {
 		}},
 		{"leave in the middle of a reload", func(h *host, told func(string)) {
 			h.tab("ada", "room").leave()
+			synctest.Wait() // the server has seen the end
 			b := h.tab("ada", "room")
 			b.ok(`"op":"leave","channel":"room"`)
 			told("ada join, ada leave left")
@@ -141,6 +142,7 @@ func TestPresenceStories(t *testing.T) {
 		}},
 		{"leave of another tab leaves a broken one its grace", func(h *host, told func(string)) {
 			h.tab("ada", "room").drop()
+			synctest.Wait()
 			b := h.tab("ada", "room", `,"cid":"`+tab2+`"`)
 			b.ok(`"op":"leave","channel":"room","cid":"` + tab2 + `"`)
 			told("ada join")
@@ -151,6 +153,7 @@ func TestPresenceStories(t *testing.T) {
 			a := h.tab("ada", "room")
 			a.ok(`"op":"join","channel":"other"`)
 			a.drop()
+			synctest.Wait()
 			h.tab("ada", "room").ok(`"op":"leave","channel":"room"`)
 			told("ada join, ada join, ada leave left")
 			time.Sleep(15 * time.Second)

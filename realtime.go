@@ -264,7 +264,7 @@ func AsUser(userID string) EventOption { return func(a *attribution) { a.user = 
 func FromClient(clientID string) EventOption { return func(a *attribution) { a.client = clientID } }
 
 // WithID makes an event idempotent: of those with the same id within two
-// minutes, the first is delivered. At most 128 bytes.
+// minutes, whatever they are about, the first is delivered. At most 128 bytes.
 func WithID(id string) EventOption { return func(a *attribution) { a.id = id } }
 
 func attribute(ctx context.Context, opts []EventOption) (attribution, error) {
@@ -359,6 +359,9 @@ func (m *mark) raise(pos backend.Position) {
 	}
 }
 
+// now is the place in the log behind all that is known to have happened.
+func (rt *Realtime) now() backend.Position { return later(rt.ring.Head(), rt.accepted.get()) }
+
 func (m *mark) get() backend.Position {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -419,52 +422,6 @@ type Cursor string
 // starts there, with [Realtime.WaitFor] or as a client, misses nothing that
 // happens after the call.
 func (rt *Realtime) Cursor() Cursor { return Cursor(wire.Cursor(rt.ring.Head())) }
-
-// Close lets handlers finish with what was accepted so far, within half of the
-// time that ctx leaves, ends all connections, telling clients to come back after
-// a random delay within the rest, then the background work and the backend. It
-// takes 5 s at most if ctx has no deadline. When it returns, no goroutine of the
-// library is left; where time ran out, the contexts of handlers were cancelled,
-// connections were dropped and the error of the context is returned. Calls after
-// the first wait for it and return the same.
-//
-// [http.Server.Shutdown] waits for streams, and does not wait for WebSockets. So a
-// server closes the Realtime when the one begins and after it has returned:
-//
-//	srv.RegisterOnShutdown(func() { _ = rt.Close(ctx) })
-//	err := errors.Join(srv.Shutdown(ctx), rt.Close(ctx))
-func (rt *Realtime) Close(ctx context.Context) error {
-	rt.closing.Do(func() { rt.closeErr = rt.shutDown(ctx) })
-	return rt.closeErr
-}
-
-const closeTime = 5 * time.Second
-
-func (rt *Realtime) shutDown(ctx context.Context) error {
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, closeTime)
-		defer cancel()
-	}
-	rt.conns.shut()
-	rt.settle(ctx)
-	handled := rt.groups.drain(ctx)
-	drained := rt.conns.drain(ctx)
-	rt.stop()
-	rt.background.Wait()
-	return errors.Join(handled, drained, rt.backend.Close(ctx))
-}
-
-// settleTime is how long Close waits for what is on its way through the log.
-const settleTime = 2 * time.Second
-
-// settle waits until what was accepted here has come back through the log, so
-// that it can be delivered.
-func (rt *Realtime) settle(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, settleTime)
-	defer cancel()
-	_ = rt.reach(ctx, rt.accepted.get()) // a backend that is gone must not keep Close
-}
 
 func badChannel(name string) bool { return badName(name) || name[0] == '$' }
 

@@ -88,6 +88,7 @@ func (c *conn) hand(todo chan<- func(), f func()) bool {
 // recheck asks for the grants again and goes on with them where the stream is: it
 // gets another hello.
 func (s *stream) recheck(ctx context.Context) {
+	turn := s.asked.Add(1)
 	grants, f := s.rt.policy.grants(ctx, s.rt.log, s.view.id)
 	if f != nil {
 		end := &ending{reason: f.Code}
@@ -98,7 +99,10 @@ func (s *stream) recheck(ctx context.Context) {
 		return
 	}
 	s.conn.hand(s.todo, func() {
-		s.view.grants = grants
+		if turn < s.granted { // the policy has been asked again meanwhile, and has answered
+			return
+		}
+		s.granted, s.view.grants = turn, grants
 		s.reader.Close()
 		s.reader = s.rt.ring.NewReader()
 		s.hello(wire.Cursor(s.pos))

@@ -533,3 +533,37 @@ func TestRevokeEndsTheGrace(t *testing.T) {
 		}
 	})
 }
+
+// Of two calls at the same time, the one that asked first does not have the last
+// word.
+func TestRecheckOvertaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var may rights
+		policy, hold := may.policy(), make(chan struct{})
+		var asked atomic.Int32
+		grants := policy.Grants
+		policy.Grants = func(ctx context.Context, id realtime.Identity) ([]realtime.Grant, error) {
+			n := asked.Add(1)
+			answer, err := grants(ctx, id)
+			if n == 2 { // the first Recheck has to wait for its answer
+				<-hold
+			}
+			return answer, err
+		}
+		h := start(t, policy, nil)
+		stream := h.ren(get("/ren", "Authorization", asAda))
+		var first sync.WaitGroup
+		first.Go(func() { h.recheck("ada") })
+		synctest.Wait()
+		may.take("room", errNotAllowed)
+		h.recheck("ada")
+		close(hold)
+		first.Wait()
+		stream.rest()
+		h.publish("room", "secret")
+		h.publish("lobby", "open")
+		if ev := stream.next(); string(ev.Data) != `"open"` {
+			t.Errorf("got %+v", ev)
+		}
+	})
+}

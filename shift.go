@@ -130,6 +130,8 @@ func (s *shift) read() {
 			s.take(it)
 		}
 		s.tracker.Read(pos)
+		_, gone := s.g.rt.ring.At(backend.Position{})
+		s.tracker.LetGo(gone)
 		clear(items)
 		s.waitForRoom()
 		if !more {
@@ -163,7 +165,7 @@ func (s *shift) take(it ring.Item) {
 		return
 	}
 	ev := RenEvent(it.Entry.Event)
-	rules := s.g.find(&ev)
+	rules := s.g.find(&ev, it.Pos)
 	if len(rules) == 0 {
 		return
 	}
@@ -197,7 +199,10 @@ func (s *shift) subscribe(reader *ring.Reader, pos backend.Position) {
 // left of them in the lanes ends without a word.
 func (s *shift) restart(why ring.Reason) backend.Position {
 	_, gone := s.g.rt.ring.At(backend.Position{})
-	s.done, s.failed = make(map[uint64]struct{}), nil
+	if gone.Epoch != s.from.Epoch {
+		clear(s.done)
+		clear(s.failed)
+	}
 	s.tracker.Restart(gone)
 	s.missed(gone, gone, why)
 	return gone
@@ -232,7 +237,7 @@ func (s *shift) handle(t *task) time.Duration {
 		}
 		d := Delivery{Group: s.g.publicName(), Cursor: Cursor(wire.Cursor(t.pos)), Attempt: t.failed + 1}
 		ctx := context.WithValue(context.WithValue(s.ctx, depthKey{}, e.Depth+1), deliveryKey{}, d)
-		err := s.call(ctx, t.rules[0].handle, RenEvent(e.Event))
+		err := s.try(ctx, t, RenEvent(e.Event), d)
 		switch {
 		case err == nil:
 		case s.ctx.Err() != nil:
@@ -242,13 +247,35 @@ func (s *shift) handle(t *task) time.Duration {
 			t.failed++
 			s.tracker.Failed(t.pos, t.failed)
 			return s.backoff(t.failed)
-		default:
+		}
+		t.next()
+		if err != nil {
 			s.g.deadLetter(ctx, DeadLetter{RenEvent(e.Event), d, err})
 		}
-		t.rules, t.failed = t.rules[1:], 0
 	}
 	s.tracker.Done(t.pos)
 	return 0
+}
+
+// next goes on to the next handler.
+func (t *task) next() { t.rules, t.failed = t.rules[1:], 0 }
+
+var errGoexit = errors.New("realtime: a handler ended its goroutine")
+
+// try calls the first handler of a task. One that does not return but ends its
+// goroutine, as t.FailNow does in a test, has failed for good: the lanes come back
+// to the task for those behind it.
+func (s *shift) try(ctx context.Context, t *task, ev RenEvent, d Delivery) error {
+	returned := false
+	defer func() {
+		if !returned {
+			t.next()
+			s.g.deadLetter(ctx, DeadLetter{ev, d, errGoexit})
+		}
+	}()
+	err := s.call(ctx, t.rules[0].handle, ev)
+	returned = true
+	return err
 }
 
 func (s *shift) backoff(failed int) time.Duration {
@@ -290,16 +317,18 @@ func (s *shift) keep() {
 		ctx, cancel := context.WithTimeout(s.ctx, groupLease/3)
 		err := s.commit(ctx)
 		cancel()
+		worked := s.tracker.Worked()
 		switch {
 		case err == nil, s.ctx.Err() != nil:
 		case errors.Is(err, backend.ErrHeld), errors.Is(err, backend.ErrClosed):
 			s.lose()
-		default: // with the next renewal, if not before
+		default: // with the next renewal
+			worked = nil
 			s.g.rt.log.Error("realtime: the progress of a group of handlers cannot be committed; trying again",
 				"group", s.g.publicName(), "error", err)
 		}
 		select {
-		case <-s.tracker.Worked():
+		case <-worked:
 		case <-renew.C:
 			s.renew()
 		case <-s.ctx.Done():
@@ -328,8 +357,15 @@ func (s *shift) renew() {
 func (s *shift) commit(ctx context.Context) error {
 	p, any := s.tracker.Take()
 	if s.unsent.Floor.Epoch == p.Floor.Epoch {
-		p.Done = append(s.unsent.Done, p.Done...)
+		for _, seq := range s.unsent.Done {
+			if seq > p.Floor.Seq {
+				p.Done = append(p.Done, seq)
+			}
+		}
 		for seq, times := range s.unsent.Failed {
+			if seq <= p.Floor.Seq {
+				continue
+			}
 			if p.Failed == nil {
 				p.Failed = make(map[uint64]int)
 			}

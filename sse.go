@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
@@ -90,6 +91,9 @@ type stream struct {
 	view view
 	ask  renRequest
 	todo chan func() // to be done by the stream's goroutine, between two batches
+
+	asked   atomic.Uint64 // how often the policy was asked again
+	granted uint64        // which of these times view.grants are from
 
 	w      http.ResponseWriter
 	rc     *http.ResponseController

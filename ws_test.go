@@ -565,6 +565,7 @@ func TestWSDeadPeer(t *testing.T) {
 		h := start(t, open(), nil)
 		s := h.socket(get("/realtime", "Authorization", "Bearer ada"))
 		s.ok(`"op":"join","channel":"room"`)
+		synctest.Wait() // or that ada has joined is perhaps news to who subscribes
 		watch := h.socket(get("/realtime"))
 		watch.ok(subscribe("room") + `,"presence":true`)
 		watch.want("presence.state")

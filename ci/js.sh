@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks, builds and tests the browser SDK, and that what is committed is what is
-# built.
+# Checks, builds and tests the browser SDK: its types, its size, the package that
+# npm would publish, and that what is committed is what is built.
 set -euo pipefail
 cd "$(dirname "$0")/../client/js"
 
@@ -9,6 +9,7 @@ npm run --silent check
 npm run --silent build
 npm test --silent
 REALTIME_REQUIRE_TSC=1 go test -count=1 -run TypeScript ../../tsgen
+npm run --silent lint
 
 if [ -n "$(git status --porcelain -- dist)" ]; then
 	git --no-pager diff --stat -- dist

@@ -32,7 +32,8 @@ var (
 	// object and a folder cannot have one name, and [Dir] follows no links.
 	ErrBadPath = errors.New("storage: bad path")
 	// ErrUnannounced: the write is done, but whether those who watch were told is
-	// not known. Writing again announces again.
+	// not known. Putting again announces again; what is deleted cannot be deleted
+	// again.
 	ErrUnannounced = errors.New("storage: stored, but not announced")
 )
 

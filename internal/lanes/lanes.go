@@ -35,7 +35,8 @@ type lane[T any] struct {
 
 // New returns lanes that call run with each task, up to workers times at once.
 // Where run returns more than zero the task is run again after that time, and
-// its lane, no other one, waits for it. run does not panic.
+// its lane, no other one, waits for it. Where run ends its goroutine (by
+// runtime.Goexit) the task is run again at once. run does not panic.
 func New[T any](workers int, run func(T) time.Duration) *Lanes[T] {
 	return &Lanes[T]{run: run, workers: workers, lanes: make(map[string]*lane[T])}
 }
@@ -80,28 +81,43 @@ func (l *Lanes[T]) makeReady(at *lane[T]) {
 }
 
 func (l *Lanes[T]) work() {
+	var at *lane[T] // while its task runs
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	defer func() {
+		if at != nil { // run has ended this goroutine: another one takes its place
+			l.mu.Lock()
+			l.ready.Push(at)
+			l.all.Go(l.work)
+		} else {
+			l.running--
+		}
+		l.mu.Unlock()
+	}()
 	for l.ready.Len() > 0 && !l.closed {
-		at := l.ready.Pop()
+		at = l.ready.Pop()
 		task := at.tasks.At(0)
 		l.mu.Unlock()
 		again := l.run(task)
 		l.mu.Lock()
-		switch {
-		case l.closed:
-		case again > 0:
-			l.wait(at, again)
-		default:
-			at.tasks.Pop()
-			if at.tasks.Len() > 0 {
-				l.ready.Push(at) // behind the others, so that no lane starves them
-			} else {
-				delete(l.lanes, at.key)
-			}
+		l.ran(at, again)
+		at = nil
+	}
+}
+
+// ran goes on with a lane whose task was run.
+func (l *Lanes[T]) ran(at *lane[T], again time.Duration) {
+	switch {
+	case l.closed:
+	case again > 0:
+		l.wait(at, again)
+	default:
+		at.tasks.Pop()
+		if at.tasks.Len() > 0 {
+			l.ready.Push(at) // behind the others, so that no lane starves them
+		} else {
+			delete(l.lanes, at.key)
 		}
 	}
-	l.running--
 }
 
 func (l *Lanes[T]) wait(at *lane[T], d time.Duration) {

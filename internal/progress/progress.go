@@ -17,16 +17,19 @@ type Tracker struct {
 	mu     sync.Mutex
 	read   backend.Position    // the log has been read up to here
 	begun  queue.Queue[*piece] // in log order, the first one not done
-	pieces map[uint64]*piece   // those of begun, by seq
+	pieces map[uint64]*piece   // those of begun and those let go, by seq
+	open   int                 // those of pieces that are not done
+	letGo  int                 // those of open that are not in begun any more
 	told   backend.Position    // the floor that Take returned last
 	done   []uint64            // not yet returned by Take
 	failed map[uint64]int      // not yet returned by Take
-	moved  chan struct{}       // closed when the floor moves; nil if nobody waits
+	moved  chan struct{}       // see Moved; nil if nobody waits
 }
 
 type piece struct {
-	seq  uint64
-	done bool
+	seq   uint64
+	done  bool
+	letGo bool
 }
 
 // New returns a Tracker of a log that is done up to pos.
@@ -46,6 +49,7 @@ func (t *Tracker) Restart(pos backend.Position) {
 
 func (t *Tracker) restart(pos backend.Position) {
 	t.read, t.begun, t.pieces = pos, queue.Queue[*piece]{}, make(map[uint64]*piece)
+	t.open, t.letGo = 0, 0
 	t.done, t.failed = nil, make(map[uint64]int)
 }
 
@@ -57,13 +61,44 @@ func (t *Tracker) Begin(pos backend.Position) {
 	p := &piece{seq: pos.Seq}
 	t.begun.Push(p)
 	t.pieces[p.seq] = p
+	t.open++
 }
 
-// Begun returns how many records are not done, or done behind one that is not.
+// Begun returns how many records are begun and not done.
 func (t *Tracker) Begun() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.begun.Len()
+	return t.open
+}
+
+// LetGo says that nobody can begin again with what is up to pos. The floor does
+// not wait for it any more, so that what is done behind it need not be kept.
+func (t *Tracker) LetGo(pos backend.Position) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if pos.Epoch != t.read.Epoch {
+		return
+	}
+	for t.begun.Len() > 0 && t.begun.At(0).seq <= pos.Seq {
+		p := t.begun.At(0)
+		if p.done {
+			delete(t.pieces, p.seq)
+		} else {
+			p.letGo = true
+			t.letGo++
+			delete(t.failed, p.seq)
+		}
+		t.begun.Pop()
+	}
+	t.pass()
+	t.announce()
+}
+
+// pass moves the floor past what is done.
+func (t *Tracker) pass() {
+	for t.begun.Len() > 0 && t.begun.At(0).done {
+		delete(t.pieces, t.begun.Pop().seq)
+	}
 }
 
 // Read says that the log has been read up to pos, and what there is to work on
@@ -84,11 +119,16 @@ func (t *Tracker) Done(pos backend.Position) {
 		return
 	}
 	p.done = true
+	t.open--
+	if p.letGo {
+		t.letGo--
+		delete(t.pieces, p.seq)
+		t.announce()
+		return
+	}
 	t.done = append(t.done, p.seq)
 	delete(t.failed, p.seq)
-	for t.begun.Len() > 0 && t.begun.At(0).done {
-		delete(t.pieces, t.begun.Pop().seq)
-	}
+	t.pass()
 	t.announce()
 	t.signal()
 }
@@ -97,7 +137,7 @@ func (t *Tracker) Done(pos backend.Position) {
 func (t *Tracker) Failed(pos backend.Position, times int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.pieces[pos.Seq] != nil && pos.Epoch == t.read.Epoch {
+	if p := t.pieces[pos.Seq]; p != nil && !p.letGo && pos.Epoch == t.read.Epoch {
 		t.failed[pos.Seq] = times
 		t.signal()
 	}
@@ -125,12 +165,12 @@ func (t *Tracker) Take() (p backend.Progress, any bool) {
 	return p, any
 }
 
-// Until waits until everything up to pos is done, or ctx ends: then it returns
-// its error.
+// Until waits until everything up to pos is done, what was let go included, or
+// ctx ends: then it returns its error.
 func (t *Tracker) Until(ctx context.Context, pos backend.Position) error {
 	for {
-		floor, moved := t.wait()
-		if floor.Compare(pos) >= 0 {
+		done, moved := t.wait()
+		if done.Compare(pos) >= 0 {
 			return nil
 		}
 		select {
@@ -141,22 +181,28 @@ func (t *Tracker) Until(ctx context.Context, pos backend.Position) error {
 	}
 }
 
-// Moved returns a channel that is closed when the floor moves.
+// Moved returns a channel that is closed when something is done, or the floor
+// moves.
 func (t *Tracker) Moved() <-chan struct{} {
 	_, moved := t.wait()
 	return moved
 }
 
-func (t *Tracker) wait() (floor backend.Position, moved <-chan struct{}) {
+// wait returns the position up to which everything is done, the zero one while
+// something that was let go is not, and a channel that is closed when that changes.
+func (t *Tracker) wait() (done backend.Position, moved <-chan struct{}) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.moved == nil {
 		t.moved = make(chan struct{})
 	}
+	if t.letGo > 0 {
+		return backend.Position{}, t.moved
+	}
 	return t.floor(), t.moved
 }
 
-// floor returns the position up to which everything is done.
+// floor returns the position up to which everything is done, or let go.
 func (t *Tracker) floor() backend.Position {
 	if t.begun.Len() == 0 {
 		return t.read

@@ -68,6 +68,45 @@ func TestRestart(t *testing.T) {
 	}
 }
 
+// What is let go holds back neither the floor nor what is kept, but Until.
+func TestLetGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := New(at(10))
+		for seq := uint64(11); seq <= 15; seq++ {
+			tr.Begin(at(seq))
+		}
+		tr.Read(at(15))
+		tr.Failed(at(11), 1)
+		for _, seq := range []uint64{12, 14} {
+			tr.Done(at(seq))
+		}
+		tr.LetGo(backend.Position{Epoch: 2, Seq: 15})
+		expect(t, tr, 10, []uint64{12, 14}, map[uint64]int{11: 1})
+		tr.Failed(at(13), 1)
+		tr.LetGo(at(13))
+		expect(t, tr, 14, nil, nil)
+		if n := tr.begun.Len(); n != 1 || tr.Begun() != 3 {
+			t.Errorf("%d are kept, %d begun", n, tr.Begun())
+		}
+		tr.Done(at(15))
+		tr.Failed(at(11), 2)
+		expect(t, tr, 15, nil, nil)
+		var returned bool
+		go func() { returned = tr.Until(t.Context(), at(15)) == nil }()
+		tr.Done(at(11))
+		synctest.Wait()
+		if returned {
+			t.Error("Until did not wait for what was let go")
+		}
+		tr.Done(at(13))
+		tr.Done(at(13))
+		synctest.Wait()
+		if !returned || tr.Begun() != 0 || len(tr.pieces) != 0 {
+			t.Errorf("Until returned: %v; %d are begun, %d kept", returned, tr.Begun(), len(tr.pieces))
+		}
+	})
+}
+
 func TestUntil(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := New(at(0))

@@ -98,6 +98,19 @@ func TestReopen(t *testing.T) {
 	}
 }
 
+// The janitor looks often, and never at values.
+func TestExpiringLeavesValuesOut(t *testing.T) {
+	e := open(t, file(t))
+	at := time.UnixMilli(1)
+	if err := e.Put(t.Context(), kv.Entry{Namespace: "demo", Key: "a", Value: []byte("large"), Version: "1", Expires: at}); err != nil {
+		t.Fatal(err)
+	}
+	list, err := e.Expiring(t.Context(), 1)
+	if err != nil || len(list) != 1 || list[0].Key != "a" || !list[0].Expires.Equal(at) || list[0].Version != "1" || len(list[0].Value) != 0 {
+		t.Errorf("%+v, %v", list, err)
+	}
+}
+
 func TestClosedEngine(t *testing.T) {
 	engine := open(t, file(t))
 	s := store(engine, &log{})

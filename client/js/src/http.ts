@@ -34,11 +34,22 @@ export interface UploadOptions extends StorageOptions {
   onProgress?: ((progress: { loaded: number; total: number }) => void) | undefined;
 }
 
+/** What a storage handler says of an object. */
+export interface StoredObject {
+  path: string;
+  /** In bytes. */
+  size: number;
+  /** Opaque; another one after each change. */
+  version: string;
+  /** Its media type. */
+  type: string;
+}
+
 /**
- * Uploads a file to `path`. Resolves with the server's JSON, or undefined where it sends none. Rejects with a
- * {@link RealtimeError} when refused, and as fetch does when the network fails or `signal` aborts.
+ * Uploads a file to `path`. Resolves with what the server says of the object, or undefined where it says nothing. Rejects
+ * with a {@link RealtimeError} when refused, and as fetch does when the network fails or `signal` aborts.
  */
-export async function storageUpload(path: string, file: Blob, options: UploadOptions = {}): Promise<unknown> {
+export async function storageUpload(path: string, file: Blob, options: UploadOptions = {}): Promise<StoredObject | undefined> {
   const url = address('upload', path, options);
   const headers: Record<string, string> = file.type ? { 'Content-Type': file.type } : {};
   if (options.onProgress && globalThis.XMLHttpRequest) return uploadByXHR(url, file, headers, options);
@@ -46,25 +57,25 @@ export async function storageUpload(path: string, file: Blob, options: UploadOpt
 }
 
 /** Deletes the file at `path`. Resolves and rejects as {@link storageUpload}. */
-export async function storageDelete(path: string, options: StorageOptions = {}): Promise<unknown> {
+export async function storageDelete(path: string, options: StorageOptions = {}): Promise<void> {
   const url = address('delete', path, options);
-  return settle(await renFetch(url, { method: 'DELETE', signal: options.signal ?? null }));
+  await settle(await renFetch(url, { method: 'DELETE', signal: options.signal ?? null }));
 }
 
 function address(verb: string, path: string, { endpoint = '/api/storage' }: StorageOptions): URL {
   return resolve(endpoint + '/' + verb + '?path=' + encodeURIComponent(path));
 }
 
-async function settle(answer: Response): Promise<unknown> {
+async function settle(answer: Response): Promise<StoredObject | undefined> {
   const text = await answer.text();
   if (!answer.ok) throw refusal(answer.status, text);
-  return parse(text);
+  return parse(text) as StoredObject | undefined;
 }
 
 /** fetch cannot tell how far an upload has come. */
 function uploadByXHR(
   url: URL, file: Blob, headers: Record<string, string>, { onProgress, signal }: UploadOptions,
-): Promise<unknown> {
+): Promise<StoredObject | undefined> {
   return new Promise((done, fail) => {
     signal?.throwIfAborted();
     const xhr = new XMLHttpRequest();
@@ -74,7 +85,7 @@ function uploadByXHR(
     for (const name in headers) xhr.setRequestHeader(name, headers[name]!);
     if (sameOrigin(url)) xhr.setRequestHeader('X-Ren-Client', getOrCreateClientId());
     xhr.upload.onprogress = ({ loaded, total }) => onProgress?.({ loaded, total });
-    xhr.onload = () => (xhr.status < 300 ? done(parse(xhr.responseText)) : fail(refusal(xhr.status, xhr.responseText)));
+    xhr.onload = () => (xhr.status < 300 ? done(parse(xhr.responseText) as StoredObject | undefined) : fail(refusal(xhr.status, xhr.responseText)));
     xhr.onerror = () => fail(new TypeError('network error'));
     xhr.onabort = () => fail(signal?.reason);
     xhr.onloadend = () => signal?.removeEventListener('abort', abort);

@@ -35,8 +35,7 @@ type Area = 'localStorage' | 'sessionStorage';
 
 /** What is stored, if it can be part of a client id. */
 function load(area: Area, key: string): string | undefined {
-  const value = read(area, key);
-  return value && /^[\w-]{8,31}$/.test(value) ? value : undefined;
+  return /^[\w-]{8,31}$/.exec(read(area, key) ?? '')?.[0];
 }
 
 /** What is stored; undefined where nothing is, or nothing may be read. */

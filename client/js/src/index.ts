@@ -1,6 +1,6 @@
 export type { RealtimeEvent, RealtimeMessage, RealtimePresence } from './channel.js';
 export { RealtimeError } from './errors.js';
-export { renFetch, storageDelete, storageUpload, type StorageOptions, type UploadOptions } from './http.js';
+export { renFetch, storageDelete, storageUpload, type StorageOptions, type StoredObject, type UploadOptions } from './http.js';
 export { getOrCreateClientId } from './id.js';
 export type { State } from './keeper.js';
 export type { ClientOptions } from './options.js';

@@ -46,7 +46,7 @@ export interface Keeper {
   healthy(): boolean;
   /**
    * The connection is lost or was refused.
-   * @param wait - milliseconds to the next attempt, where it is known; 0: it is not lost, but has to be made anew
+   * @param wait - milliseconds to the next attempt, where it is known
    * @param atLeast - milliseconds on top of the random wait
    */
   lost(wait?: number, atLeast?: number): void;
@@ -85,7 +85,7 @@ export function createKeeper(line: Line, name: string, { autoReconnect = true, m
     later(watch, Math.min(left, Ms.Look));
     if (openedAt || warned) return;
     warned = true;
-    console.warn(name, 'no hello in 10 s. Does a proxy buffer?');
+    console.warn(name, 'no hello yet. Does a proxy buffer?');
   };
 
   const keeper: Keeper = {
@@ -125,7 +125,6 @@ export function createKeeper(line: Line, name: string, { autoReconnect = true, m
     healthy: () => openedAt > 0 && now() - openedAt >= Ms.Proven,
     lost(wait, atLeast = 0) {
       if (keeper.healthy()) tries = 0;
-      if (wait === 0) return dial(); // a timer would wait for a second where the page is hidden
       if (!autoReconnect) return keeper.stop();
       line.hangUp();
       // The bound doubles from one second. Between 500 ms and there, so that clients cut together come back apart.

@@ -1,4 +1,5 @@
 import { getOrCreateClientId, read } from './id.js';
+import { createKeeper, type Keeper, type Line, type State } from './keeper.js';
 import { listen, tell, type Listener } from './listen.js';
 
 /** What both clients can be told. */
@@ -23,28 +24,44 @@ export interface ClientOptions {
   onError?: ((error: Error) => void) | undefined;
 }
 
-/** What both clients have. */
-export interface Settings {
+/** What both clients have, beside the methods that {@link equip} gives them. */
+export interface Equipment<Reset> {
   id: string;
   /** With whom to share connections; undefined: with nobody. */
   share: string | undefined;
+  keeper: Keeper;
   /** Asks for a token; rejects, after reporting it, where there is none to be had. */
   token: () => Promise<string | undefined>;
   log: (...what: unknown[]) => void;
-  errors: Set<Listener<Error>>;
   /** Tells those who listen for errors; where nobody does, the console. */
   report: (error: Error) => void;
+  /** Tells those who listen for resets. */
+  missed: (reset: Reset) => void;
 }
 
-/** Fills the defaults in; `name` stands before what is logged. */
-export function settings({ clientId, getToken, shareTabs = !getToken, debug, onError }: ClientOptions, name: string): Settings {
+/** Fills the defaults in, and gives a client what both have; `name` stands before what is logged. */
+export function equip<Reset>(
+  client: object, options: ClientOptions & { onReset?: Listener<Reset> | undefined }, name: string, line: Line,
+): Equipment<Reset> {
+  const { clientId, getToken, shareTabs = !getToken, debug, onError, onReset } = options;
   const errors = new Set<Listener<Error>>();
+  const resets = new Set<Listener<Reset>>();
   if (onError) listen(errors, onError);
+  if (onReset) listen(resets, onReset);
+  const id = clientId ?? getOrCreateClientId();
   const report = (error: Error): void => (errors.size ? tell(errors, error) : console.error(name, error));
   const chatty = debug ?? read('localStorage', 'REN_DEBUG') === '1';
+  const keeper = createKeeper(line, name, options);
+  Object.assign(client, {
+    onState: (cb: Listener<State>) => listen(keeper.states, cb),
+    onError: (cb: Listener<Error>) => listen(errors, cb),
+    onReset: (cb: Listener<Reset>) => listen(resets, cb),
+    getClientId: () => id,
+  });
   return {
-    id: clientId ?? getOrCreateClientId(),
+    id,
     share: shareTabs === true ? '' : shareTabs || undefined,
+    keeper,
     async token() {
       try {
         return await getToken?.();
@@ -54,8 +71,8 @@ export function settings({ clientId, getToken, shareTabs = !getToken, debug, onE
       }
     },
     log: (...what) => chatty && console.debug(name, ...what),
-    errors,
     report,
+    missed: (reset) => tell(resets, reset),
   };
 }
 

@@ -61,7 +61,7 @@ export function createOutbox(): Outbox {
 
   const isKept = ({ until }: Entry): boolean => !!until;
   const late = (entry: Entry): void =>
-    settle(entry, new RealtimeError('unavailable', 'no answer within two minutes', true));
+    settle(entry, new RealtimeError('unavailable', 'no answer', true));
   const settle = (entry: Entry, error: RealtimeError | undefined, answer?: Answer): void => {
     clearTimeout(entry.timer);
     entries = entries.filter((other) => other !== entry);

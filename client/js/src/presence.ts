@@ -44,7 +44,7 @@ export function createPresence(rooms: Rooms, channel: string): Presence {
       promised((done) => {
         const room = peek(channel);
         if (room?.wish) wishes.make(room, 'update', room.wish.userId, metadata, done);
-        else done(new RealtimeError('not_joined', 'join comes before update'));
+        else done(new RealtimeError('not_joined', 'not joined'));
       }),
     leave: () =>
       promised((done) => {

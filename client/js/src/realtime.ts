@@ -1,13 +1,13 @@
 import type { RealtimeEvent, RealtimeMessage } from './channel.js';
 import { asError, parse, RealtimeError } from './errors.js';
 import { random } from './id.js';
-import { createKeeper, type Keeper, type State } from './keeper.js';
+import type { Keeper, State } from './keeper.js';
 import { listen, tell, type Listener } from './listen.js';
-import { resolve, settings, type ClientOptions } from './options.js';
+import { equip, resolve, type ClientOptions } from './options.js';
 import { createOutbox } from './outbox.js';
 import { createPresence, promised, type Presence } from './presence.js';
 import { createRooms, type Frame, type RealtimeReset } from './rooms.js';
-import { again, layer, type WebSocketLike, type WebSocketMaker } from './transport.js';
+import { layer, type WebSocketLike, type WebSocketMaker } from './transport.js';
 import type { ChannelOf, OfChannel } from './types.js';
 
 /** Options of {@link RealtimeClient}. */
@@ -63,17 +63,17 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
 
   /** @throws TypeError for a relative endpoint outside of a page */
   constructor(options: RealtimeClientOptions = {}) {
-    const { wsEndpoint = '/api/maravilla/realtime', onReset, WebSocket: Socket = globalThis.WebSocket } = options;
-    const { id, share, token, log, errors, report } = settings(options, '[realtime]');
+    const { wsEndpoint = '/api/maravilla/realtime', WebSocket: Socket = globalThis.WebSocket } = options;
+    const line = { dial: () => void dial(), hangUp: () => hangUp() };
+    const { id, share, keeper, token, log, report, missed } = equip<RealtimeReset>(this, options, '[realtime]', line);
     const url = resolve(wsEndpoint);
     url.protocol = url.protocol.replace('http', 'ws');
     // A browser sees how a WebSocket was closed, but not why it was not opened: hence credentials are checked behind it.
     url.searchParams.set('auth', 'hello');
     const make = (to: string): WebSocketLike => new Socket(to, 'maravilla.realtime.v1');
-    const open = share === undefined ? make : (layer.socket?.(make, share) ?? make);
+    const open = layer.socket(make, share);
 
     const any = new Set<Listener<RealtimeEvent>>();
-    const resets = new Set<Listener<RealtimeReset>>();
     const prefix = random() + '-'; // of message ids
     let messages = 0;
     let attempt: object | undefined;
@@ -83,7 +83,7 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
     let denied = 0; // connections in a row that ended for want of credentials
 
     const outbox = createOutbox();
-    const rooms = createRooms(outbox, report, (event) => tell(any, event), (reset) => tell(resets, reset));
+    const rooms = createRooms(outbox, report, (event) => tell(any, event), missed);
 
     const fail = (error: RealtimeError): void => {
       outbox.fail(error);
@@ -100,22 +100,26 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
       if (keeper.healthy()) denied = 0;
       const unknown = reason === 'unauthorized' || reason === 'expired';
       if (reason === 'revoked' || reason === 'forbidden' || (unknown && denied++))
-        end(refused ?? new RealtimeError(unknown ? reason : 'forbidden', 'the server ended the connection'));
+        end(refused ?? new RealtimeError(unknown ? reason : 'forbidden', 'ended by the server'));
       else keeper.lost(wait);
+    };
+    const cut = (): void => {
+      outbox.cut();
+      rooms.cut();
     };
     const hangUp = (): void => {
       const old = socket;
       socket = attempt = refused = undefined;
-      outbox.cut();
-      rooms.cut();
+      cut();
       old?.close(1000);
     };
     const take = (text: string): void => {
-      const frame = parse(text) as Frame | null | undefined;
+      const frame = parse(text) as Frame;
       log('<', frame ?? text);
-      if (typeof frame !== 'object' || !frame) return report(new RealtimeError('bad_json', 'unreadable frame'));
+      if (Object(frame) !== frame) return report(new RealtimeError('bad_json', 'unreadable'));
       const { event, cursor, reason, src } = frame;
       if (event === 'hello') {
+        cut(); // another tab may have taken the connection over
         tag = src;
         const to = socket;
         outbox.open((op) => (log('>', op), to?.send(op)), frame.limits, rooms.restore);
@@ -133,7 +137,7 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
       }
     };
     const connect = (bearer: string | undefined): void => {
-      if (!Socket) return end(new RealtimeError('unsupported', 'no WebSocket here: give one as an option'));
+      if (!Socket) return end(new RealtimeError('unsupported', 'no WebSocket: give one as option'));
       const own = (socket = open(url.href));
       own.onopen = () => {
         keeper.heard();
@@ -144,7 +148,7 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
         // A listener may hang up between two of them.
         for (const text of String(data).split('\n')) if (socket === own) take(text);
       };
-      own.onclose = ({ code }: { code: number }) => socket === own && gone(reasons[code], code === again ? 0 : undefined);
+      own.onclose = ({ code }: { code: number }) => socket === own && gone(reasons[code]);
     };
     const dial = async (): Promise<void> => {
       const own = (attempt = {});
@@ -157,26 +161,21 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
       }
     };
 
-    const keeper = (this.#keeper = createKeeper({ dial, hangUp }, '[realtime]', options));
+    this.#keeper = keeper;
     this.connect = keeper.start;
     this.disconnect = () => {
       keeper.stop();
       fail(new RealtimeError('closing', 'disconnected', true));
     };
-    this.onState = (cb) => listen(keeper.states, cb);
-    this.onReset = (cb) => listen(resets, cb);
-    this.onError = (cb) => listen(errors, cb);
     this.onAny = (cb) => listen(any, cb);
-    this.getClientId = () => id;
     this.subscribe = (channel, cb) =>
       rooms.use(channel, ({ messages: set }) => listen(set, cb as Listener<RealtimeMessage>));
     this.publish = (channel, data) =>
       promised((done) => {
-        if (outbox.kept() >= mostKept) return done(new RealtimeError('too_many', 'too many messages wait', true));
+        if (outbox.kept() >= mostKept) return done(new RealtimeError('too_many', 'too many wait', true));
         outbox.keep({ op: 'publish', channel, data: data === undefined ? null : data, id: prefix + ++messages }, done);
       });
     this.presence = (channel) => createPresence(rooms, channel) as Presence<never>;
-    if (onReset) this.onReset(onReset);
   }
 
   /** Whether events are coming in. */

@@ -1,11 +1,11 @@
 import { parse, RealtimeError, refusal } from './errors.js';
-import { createKeeper, type Keeper, type State } from './keeper.js';
+import type { Keeper, State } from './keeper.js';
 import { listen, tell, type Listener } from './listen.js';
-import { resolve, settings, type ClientOptions } from './options.js';
+import { equip, resolve, type ClientOptions } from './options.js';
 import type { StreamEvent } from './sse.js';
 import type { AnyRenEvent, RenEvent } from './renevent.js';
 import { startCursor, started } from './start.js';
-import { fetchStream, layer, type StreamEnd } from './transport.js';
+import { fetchStream, layer } from './transport.js';
 
 /** Why a stream cannot tell what was missed: `evicted`, `epoch`, `unknown` or `backend`. */
 export interface RenReset {
@@ -53,14 +53,14 @@ export class RenClient<Own extends AnyRenEvent = never> {
 
   /** @throws TypeError for a relative endpoint outside of a page */
   constructor(options: RenClientOptions = {}) {
-    const { endpoint = '/api/maravilla/ren', subscriptions: s = ['*'], onReset, getToken } = options;
-    const { id, share, token, log, errors, report } = settings(options, '[ren]');
-    const open = share === undefined ? fetchStream : (layer.stream?.(fetchStream, share) ?? fetchStream);
+    const { endpoint = '/api/maravilla/ren', subscriptions: s = ['*'], getToken } = options;
+    const line = { dial: () => void dial(), hangUp: () => attempt?.abort() };
+    const { id, share, keeper, token, log, report, missed } = equip<RenReset>(this, options, '[ren]', line);
+    const open = layer.stream(fetchStream, share);
     const url = resolve(endpoint);
     if (s.length && !s.includes('*')) url.searchParams.set('s', s.join());
 
     const events = new Set<Listener<RenEvent<Own>>>();
-    const resets = new Set<Listener<RenReset>>();
     let attempt: AbortController | undefined;
     let start = startCursor(); // its own from now on, whatever other clients do
     let cursor: string | undefined;
@@ -71,7 +71,7 @@ export class RenClient<Own extends AnyRenEvent = never> {
       keeper.stop();
       report(error);
     };
-    const reset = ({ reason = 'unknown' }: Control): void => tell(resets, { reason });
+    const reset = ({ reason = 'unknown' }: Control): void => missed({ reason });
     const bye = ({ reason, retryMs }: Control): void => {
       if (reason === 'revoked') end(new RealtimeError('forbidden', reason));
       // After expiry there may be new cookies; if not, the answer is 401.
@@ -79,11 +79,11 @@ export class RenClient<Own extends AnyRenEvent = never> {
     };
     const take = (event: StreamEvent): void => {
       const name = event.event;
-      const body = parse(event.data) as (RenEvent<Own> & Control) | null | undefined;
+      const body = parse(event.data) as RenEvent<Own> & Control;
       cursor = event.id || cursor;
       keeper.retry = event.retry ?? keeper.retry;
       log(name, body);
-      if (typeof body !== 'object' || !body) report(new RealtimeError('bad_json', 'unreadable event ' + name));
+      if (Object(body) !== body) report(new RealtimeError('bad_json', 'unreadable'));
       else if (name === 'message') tell(events, body.src && body.src === tag ? { ...body, src: id } : body);
       else if (name === 'ren.hello') {
         tag = body.src;
@@ -105,7 +105,7 @@ export class RenClient<Own extends AnyRenEvent = never> {
     };
     const dial = async (): Promise<void> => {
       const { signal } = (attempt = new AbortController());
-      let over: StreamEnd;
+      let answer: Response | undefined;
       try {
         const bearer = await token();
         if (signal.aborted) return;
@@ -114,23 +114,18 @@ export class RenClient<Own extends AnyRenEvent = never> {
         const headers: Record<string, string> = { Accept: 'text/event-stream', 'X-Ren-Client': id };
         if (from) headers['Last-Event-ID'] = from;
         if (bearer) headers['Authorization'] = 'Bearer ' + bearer;
-        over = await open({ url, headers, signal, at: cursor ? undefined : start?.at, heard: keeper.heard, take });
+        answer = await open({ url, headers, signal, at: cursor ? undefined : start?.at, heard: keeper.heard, take });
       } catch (e) {
         log('failed', e);
       }
       if (signal.aborted) return;
-      if (typeof over === 'object') await refused(over, signal);
-      else keeper.lost(over && 0);
+      if (answer) await refused(answer, signal);
+      else keeper.lost();
     };
 
-    const keeper = (this.#keeper = createKeeper({ dial, hangUp: () => attempt?.abort() }, '[ren]', options));
+    this.#keeper = keeper;
     this.on = (cb) => listen(events, cb);
-    this.onReset = (cb) => listen(resets, cb);
-    this.onState = (cb) => listen(keeper.states, cb);
-    this.onError = (cb) => listen(errors, cb);
-    this.getClientId = () => id;
     this.close = keeper.stop;
-    if (onReset) this.onReset(onReset);
     keeper.start();
   }
 

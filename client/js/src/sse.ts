@@ -47,6 +47,6 @@ export function createParser(emit: (event: StreamEvent) => void): (bytes: Uint8A
     const lines = (rest + text).split(/\r\n|\r|\n/);
     rest = lines.pop()!;
     lines.forEach(take);
-    if (rest.length + data.length > limit) throw RangeError('event too long');
+    if (rest.length + data.length > limit) throw RangeError('too long');
   };
 }

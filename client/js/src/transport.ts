@@ -13,14 +13,11 @@ export interface StreamCall {
   take(event: StreamEvent): void;
 }
 
-/** How an attempt has ended: `again` asks for another one at once, a Response is a refusal. */
-export type StreamEnd = Response | 'again' | undefined;
-
-/** Reads a stream to its end. Rejects where there is no network, or when aborted. */
-export type OpenStream = (call: StreamCall) => Promise<StreamEnd>;
+/** Reads a stream to its end. Resolves with the answer where it is a refusal; rejects where there is no network, or when aborted. */
+export type OpenStream = (call: StreamCall) => Promise<Response | undefined>;
 
 /** Reads a stream with fetch: unlike EventSource it sends headers, shows the status, and comes back after a 503. */
-export async function fetchStream({ url, headers, signal, heard, take }: StreamCall): Promise<StreamEnd> {
+export async function fetchStream({ url, headers, signal, heard, take }: StreamCall): Promise<Response | undefined> {
   const answer = await fetch(url, { headers, signal, credentials: 'include', cache: 'no-store' });
   heard();
   if (answer.status !== 200 || !answer.headers.get('Content-Type')?.startsWith('text/event-stream')) return answer;
@@ -49,11 +46,8 @@ export type WebSocketMaker = new (url: string, protocol: string) => WebSocketLik
 /** Begins a WebSocket. */
 export type OpenSocket = (url: string) => WebSocketLike;
 
-/** Close code of a shared connection whose tab is gone: another one has it, or will. */
-export const again = 4000;
-
-/** What `shareTabs` puts between the clients and the network. */
-export const layer: {
-  stream?: (open: OpenStream, name: string) => OpenStream;
-  socket?: (open: OpenSocket, name: string) => OpenSocket;
-} = {};
+/** What `shareTabs` puts between the clients and the network, for those who share with others of the same name. */
+export const layer = {
+  stream: (open: OpenStream, _name: string | undefined): OpenStream => open,
+  socket: (open: OpenSocket, _name: string | undefined): OpenSocket => open,
+};

@@ -88,6 +88,11 @@ export class FakePage {
     this.window.dispatchEvent(new Event(type));
   }
 
+  /** The browser stops the page where it is, or lets it go on. */
+  life(type: 'freeze' | 'resume'): void {
+    this.document.dispatchEvent(new Event(type));
+  }
+
   look(visibilityState: 'visible' | 'hidden'): void {
     this.document.visibilityState = visibilityState;
     this.document.dispatchEvent(new Event('visibilitychange'));

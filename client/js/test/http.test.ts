@@ -60,8 +60,9 @@ test('an upload is a POST of the file', async () => {
   assert.deepEqual([request!.init.method, request!.init.body], ['POST', file]);
   assert.equal(request!.headers.get('Content-Type'), 'image/png');
   assert.ok(request!.headers.get('X-Ren-Client'));
-  await request!.answer(201, {}, '{"size":5}');
-  assert.deepEqual(await done, { size: 5 });
+  const stored = { path: 'photos/ü &.png', size: 5, version: '1', type: 'image/png' };
+  await request!.answer(201, {}, JSON.stringify(stored));
+  assert.deepEqual(await done, stored);
 });
 
 test('a delete, elsewhere', async () => {

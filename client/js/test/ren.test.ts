@@ -286,6 +286,46 @@ test('a silent stream is found when the page wakes', async () => {
   assert.equal(requests.length, 2);
 });
 
+test('a machine that has slept with its page in view is noticed soon', async () => {
+  await (await open()).stream(hello());
+  await pass(1000);
+  clock.sleep(61_000);
+  await pass(9999);
+  assert.ok(requests[0]!.aborted);
+});
+
+test('a page that is looked at again, or is online again, does not wait for a beat that is late', async () => {
+  await (await open()).stream(hello());
+  await pass(29_999);
+  page.fire('online');
+  assert.equal(requests.length, 1);
+  await pass(1);
+  page.look('visible');
+  await settle();
+  assert.equal(requests.length, 2);
+});
+
+test('a page that is frozen has no stream, and one with its cursor when it goes on', async () => {
+  await (await open()).stream(hello() + data({}, 'c3'));
+  page.life('freeze');
+  assert.ok(last().aborted);
+  clock.sleep(100_000);
+  page.life('resume');
+  await settle();
+  assert.equal(last().headers.get('Last-Event-ID'), 'c3');
+});
+
+test('a proxy that buffers is named in the console, once', async () => {
+  const warned: unknown[] = [];
+  mock.method(console, 'warn', (...what: unknown[]) => void warned.push(what.join(' ')));
+  const request = await open();
+  await request.stream();
+  await pass(9999);
+  assert.deepEqual(warned, []);
+  await pass(60_000);
+  assert.deepEqual(warned, ['[ren] no hello yet. Does a proxy buffer?']);
+});
+
 test('waking ends a wait, and leaves a live stream alone', async () => {
   await (await open()).fail();
   page.fire('online');

@@ -111,7 +111,8 @@ class Locks {
         },
       };
       const holder = this.queue.find((other) => other.name === name);
-      if (options.ifAvailable && holder) return request.grant(null);
+      // The answer comes from another process, so that messages can come before it.
+      if (options.ifAvailable && holder) return void setImmediate(() => setImmediate(() => request.grant(null)));
       if (options.steal) {
         const holders = this.queue.filter((other) => other.name === name && other.granted);
         this.queue.unshift(request);

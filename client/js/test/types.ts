@@ -17,6 +17,59 @@ export const rt: RealtimeClient = new RealtimeClient({
   maxBackoffMs: optional(1), debug: optional(true), getToken: optional(() => 'T'), onError: optional(() => {}), shareTabs: optional('user 1'),
 } satisfies Required<RealtimeClientOptions>);
 
-export const upload: Promise<unknown> = storageUpload('a', new Blob(), {
+export const upload: Promise<{ path: string; size: number } | undefined> = storageUpload('a', new Blob(), {
   endpoint: optional('/s'), signal: optional(new AbortController().signal), onProgress: optional(() => {}),
 } satisfies Required<UploadOptions>);
+
+// Events are told apart by `t`, and by `r`.
+
+type JobEvent = { t: 'job.done'; r: 'jobs'; k: string; data: { ms: number } };
+
+export function events(client: RenClient<JobEvent>, plain: RenClient): void {
+  plain.on((event) => {
+    const key: string | undefined = event.k; // may be asked for in any of them
+    if (event.t === 'kv.put') {
+      const [ns, k]: [string, string] = [event.ns, event.k];
+      // @ts-expect-error a write has no channel
+      const ch: string = event.ch;
+      return [key, ns, k, ch];
+    }
+    if (event.r === 'presence') return [event.uid.length, event.data?.reason];
+    // @ts-expect-error no such type of event: it has to be named as a type parameter
+    if (event.t === 'job.done') return [];
+    // @ts-expect-error unknown, not any
+    if (event.t === 'realtime.message') return event.data.text;
+    return [];
+  });
+  client.on((event) => event.t === 'job.done' && event.data.ms + event.k.length);
+}
+
+// Channels are typed by a map, in which `{…}` and `*` stand for any text.
+
+interface Chat { text: string }
+interface Move { x: number }
+type Channels = { 'room:{id}': Chat; 'game:*:moves': Move; lobby: string };
+
+export function channels(client: RealtimeClient<Channels, { 'room:{id}': { name: string } }>, plain: RealtimeClient, id: string): void {
+  client.subscribe(`room:${id}`, ({ data }) => data.text.trim());
+  client.subscribe('game:7:moves', ({ data }) => data.x + 1);
+  void client.publish('lobby', 'hello');
+  // @ts-expect-error a move is no chat message
+  void client.publish('room:1', { x: 1 });
+  // @ts-expect-error no such channel
+  client.subscribe('rooms:1', () => {});
+  // @ts-expect-error any text is no channel
+  client.subscribe(id, () => {});
+  // @ts-expect-error a message has no y
+  client.subscribe('game:7:moves', ({ data }) => data.y);
+  client.presence('room:1').onJoin(({ metadata }) => metadata?.name.trim());
+  // @ts-expect-error a name is missing
+  void client.presence('room:1').join('ada', {});
+  // @ts-expect-error unknown, not any: nothing is said of those in the lobby
+  client.presence('lobby').onJoin(({ metadata }) => metadata.name);
+  plain.subscribe(id, (event) => {
+    // @ts-expect-error unknown, not any
+    return event.data.text;
+  });
+  plain.onAny((event) => (event.event === 'message' ? event.data : event.userId.length));
+}

@@ -16,7 +16,7 @@ import (
 	"github.com/evanw/esbuild/pkg/api"
 )
 
-const banner = "/*! Maravilla Realtime, browser client. MIT License. */"
+const banner = "/*! Maravilla Realtime, browser client. MIT License. */\n"
 
 func main() {
 	tests := flag.String("test", "", "bundle the tests into this `directory`")
@@ -47,10 +47,10 @@ func run(tests string) error {
 	if err := os.MkdirAll(dist, 0o755); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dist, "realtime.js"), js, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dist, "realtime.js"), append([]byte(banner), js...), 0o644); err != nil {
 		return err
 	}
-	return printSizes(root)
+	return checkSizes(root)
 }
 
 // findRoot returns the directory client/js of the repository that the working
@@ -83,7 +83,6 @@ func bundle(root, entry string) ([]byte, error) {
 	opts.Platform = api.PlatformBrowser
 	opts.MinifyWhitespace, opts.MinifyIdentifiers, opts.MinifySyntax = true, true, true
 	opts.LegalComments = api.LegalCommentsNone
-	opts.Banner = map[string]string{"js": banner}
 	files, err := build(opts)
 	if err != nil {
 		return nil, err
@@ -135,25 +134,37 @@ func build(opts api.BuildOptions) ([]api.OutputFile, error) {
 	return result.OutputFiles, nil
 }
 
-func printSizes(root string) error {
-	for _, part := range []struct{ name, entry string }{
-		{"RenClient", `export { RenClient } from "./index.ts"`},
-		{"RealtimeClient", `export { RealtimeClient } from "./index.ts"`},
-		{"both", `export { RenClient, RealtimeClient } from "./index.ts"`},
-		{"both and sharing", `export { RenClient, RealtimeClient } from "./index.ts"; export { shareTabs } from "./share.ts"`},
-		{"everything", `export * from "./index.ts"`},
-	} {
-		js, err := bundle(root, part.entry)
-		if err != nil {
-			return err
+// budgets are what a page that imports no more than this may have to load:
+// minified, and compressed by gzip -9, in bytes.
+var budgets = []struct {
+	name, entry string
+	most        int
+}{
+	{"RenClient", `export { RenClient } from "./index.ts"`, 3000},
+	{"RealtimeClient", `export { RealtimeClient } from "./index.ts"`, 5000},
+	{"both", `export { RenClient, RealtimeClient } from "./index.ts"`, 6144},
+	{"both, shared by tabs", `export { RenClient, RealtimeClient } from "./index.ts"; export { shareTabs } from "./share.ts"`, 9216},
+	{"everything", `export * from "./index.ts"; export { shareTabs } from "./share.ts"`, 10000},
+}
+
+// checkSizes prints what the parts of the SDK weigh, and fails if one is over
+// its budget.
+func checkSizes(root string) (err error) {
+	for _, part := range budgets {
+		js, e := bundle(root, part.entry)
+		if e != nil {
+			return e
 		}
-		packed, err := gzipped(js)
-		if err != nil {
-			return err
+		packed, e := gzipped(js)
+		if e != nil {
+			return e
 		}
-		fmt.Printf("%-15s %6d bytes minified, %5d gzipped\n", part.name, len(js), packed)
+		fmt.Printf("%-21s %6d bytes minified, %5d gzipped, of %5d\n", part.name, len(js), packed, part.most)
+		if packed > part.most {
+			err = errors.Join(err, fmt.Errorf("%s is %d bytes over its budget", part.name, packed-part.most))
+		}
 	}
-	return nil
+	return err
 }
 
 func gzipped(data []byte) (int, error) {

@@ -131,7 +131,9 @@ export function createHub(
           }, grace);
     },
     op(tab, text) {
-      const op = { ...(JSON.parse(text) as Op), cid: tabs.get(tab)! };
+      const cid = tabs.get(tab);
+      if (!cid) return; // it has asked another leader
+      const op = { ...(JSON.parse(text) as Op), cid };
       const { channel } = op;
       if (op.op === 'subscribe') {
         const room = rooms.get(channel) ?? { tabs: new Map(), cursor: undefined };

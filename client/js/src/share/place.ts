@@ -9,29 +9,23 @@ export interface Message {
   lead?: string;
 }
 
-/** One attempt's place in the group of tabs that share a connection. */
+/** A tab's place in the group of tabs that share a connection. */
 export interface Place<M extends Message> {
   readonly name: string;
   readonly id: string;
   /** Whether it is this tab that has the connection. */
   lead: boolean;
-  /** Whether the lead has come to this tab, and waits for the next attempt. */
-  heir: boolean;
   say(message: M): void;
   /** Takes the lead from a tab that hangs. */
   steal(): Promise<void>;
   leave(): void;
 }
 
-/** Takes a place; `over` is called when another tab has taken the lead from it. */
-export type Take<M extends Message> = (name: string, hear: (message: M) => void, over: () => void) => Promise<Place<M>>;
-
-interface Lock {
+/** A lock that is held, until it is released or `stolen` is called. */
+export interface Lock {
   release(): void;
   stolen(): void;
 }
-
-const unclaimed = 5_000; // how long a lead waits for the next attempt of its tab
 
 /** Whether this is a page, or a worker, that can share. Web Locks are there in secure contexts only. */
 export function canShare(): boolean {
@@ -48,54 +42,47 @@ export function lock(name: string, options: LockOptions): Promise<Lock | undefin
   });
 }
 
-/** Makes the places of one client, one after the other. */
-export function createSeat<M extends Message>(): Take<M> {
-  let kept: (Lock & { name: string }) | undefined; // for the next attempt
-
-  return async (name, hear, over) => {
-    const id = random();
-    const off = new AbortController();
-    const channel = new BroadcastChannel(name);
-    channel.onmessage = ({ data }: MessageEvent<M>) => (data.to ?? id) === id && hear(data);
-    const inherited = kept;
-    kept = undefined;
-    if (inherited && inherited.name !== name) inherited.release();
-    let own: Lock | undefined = inherited?.name === name ? inherited : await lock(name, { ifAvailable: true });
-
-    const place: Place<M> = {
-      name,
-      id,
-      lead: !!own,
-      heir: false,
-      say: (message) => channel.postMessage(message),
-      async steal() {
-        own = (await lock(name, { steal: true }))!;
-        own.stolen = over;
-        place.lead = true;
-        off.abort();
-      },
-      leave() {
-        off.abort();
-        channel.close();
-        own?.release();
-      },
-    };
-    if (own) own.stolen = over;
-    else
-      void lock(name, { signal: off.signal }).then((next) => {
-        if (!next) return;
-        const mine = (kept = Object.assign(next, { name }));
-        place.heir = true;
-        const drop = (): void => {
-          if (kept === mine) kept = undefined;
-        };
-        mine.stolen = drop;
-        setTimeout(() => kept === mine && (drop(), mine.release()), unclaimed);
-        // Through a channel of its own it comes to this tab as to all others: behind what the last leader has said.
-        const voice = new BroadcastChannel(name);
-        voice.postMessage({ lead: id });
-        voice.close();
-      });
-    return place;
+/**
+ * Takes a place in the group of a name: the lead, if nobody has it. When it comes to this tab later, all hear of it, this
+ * one too. `lost` is called when another tab has stolen it.
+ */
+export async function takePlace<M extends Message>(name: string, hear: (message: M) => void, lost: () => void): Promise<Place<M>> {
+  const id = random();
+  const off = new AbortController();
+  const channel = new BroadcastChannel(name);
+  channel.onmessage = ({ data }: MessageEvent<M>) => (data.to ?? id) === id && hear(data);
+  let own: Lock | undefined;
+  const place: Place<M> = {
+    name,
+    id,
+    lead: false,
+    say: (message) => channel.postMessage(message),
+    async steal() {
+      const got = await lock(name, { steal: true });
+      hold(got);
+    },
+    leave() {
+      off.abort();
+      channel.close();
+      own?.release();
+    },
   };
+  const hold = (got: Lock | undefined): void => {
+    if (!got) return;
+    if (off.signal.aborted) return got.release(); // too late
+    off.abort(); // nothing more to wait for
+    own = Object.assign(got, { stolen: lost });
+    place.lead = true;
+  };
+  hold(await lock(name, { ifAvailable: true }));
+  if (!own)
+    void lock(name, { signal: off.signal }).then((got) => {
+      hold(got);
+      if (!own) return;
+      // Through a channel of its own it comes to this tab as to all others: behind what the last leader has said.
+      const voice = new BroadcastChannel(name);
+      voice.postMessage({ lead: id });
+      voice.close();
+    });
+  return place;
 }

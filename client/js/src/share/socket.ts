@@ -1,9 +1,9 @@
 import { parse } from '../errors.js';
 import { random } from '../id.js';
 import type { Frame } from '../rooms.js';
-import { again, type OpenSocket, type WebSocketLike } from '../transport.js';
+import type { OpenSocket, WebSocketLike } from '../transport.js';
 import { createHub, type Hub, type Line } from './hub.js';
-import { createMembers, type Said } from './member.js';
+import { createMember, type Said } from './member.js';
 import { lock } from './place.js';
 
 /** A tab that follows; as long as it lives, it holds the lock. */
@@ -23,41 +23,38 @@ interface SocketSaid extends Said<Tab> {
 
 /**
  * Has the tabs share one WebSocket: the one that leads has it, and speaks for the others. A tab joins only after the server
- * has greeted it on a connection of its own as the same user.
+ * has greeted it on a connection of its own as the same user. When another tab takes the lead, the client hears another
+ * hello, and begins anew as on a new connection.
  */
-export function shareSocket(open: OpenSocket, group: string): OpenSocket {
-  const join = createMembers<Tab, SocketSaid>();
-  let hello = ''; // what the server has said to this tab
-  let cid = '';
-  let alone = false;
-
+export function shareSocket(open: OpenSocket, group: string | undefined): OpenSocket {
+  if (group === undefined) return open;
   return (url) => {
-    if (alone) {
-      alone = false;
-      return open(url);
-    }
     const gone = new AbortController(); // ends the waiting for the ends of tabs
     const name = 'tab ' + random();
+    const alive = lock(name, {});
     let real: WebSocketLike | undefined;
     let hub: Hub | undefined;
+    let hello = ''; // the server's
+    let greeting = ''; // the client's
+    let alone = false;
     let over = false;
 
-    const hangUp = (): void => {
+    const drop = (): void => {
+      hub?.close();
       if (real) real.onclose = null;
       real?.close(1000);
-      real = undefined;
+      real = hub = undefined;
     };
-    const cleanUp = (known: boolean): void => {
+    const close = (): void => {
       over = true;
-      member.leave(known);
+      member.leave();
       gone.abort();
-      alive.then((own) => own?.release());
-      hub?.close();
-      hangUp();
+      void alive.then((own) => own!.release());
+      drop();
     };
     const end = (code: number): void => {
       if (over) return;
-      cleanUp(true);
+      close();
       self.onclose?.({ code } as never);
     };
     const give = (data: string): void => void self.onmessage?.({ data } as never);
@@ -67,29 +64,32 @@ export function shareSocket(open: OpenSocket, group: string): OpenSocket {
     };
     const goAlone = (): void => {
       alone = true;
-      end(again);
+      member.leave();
+      dial();
     };
-    const alive = lock(name, {});
+    const dial = (): void => {
+      drop();
+      const socket = (real = open(url));
+      socket.onopen = () => (greeting ? socket.send(greeting) : self.onopen?.({} as never));
+      socket.onmessage = ({ data }: { data: unknown }) => {
+        const text = String(data);
+        const frame = parse(text) as Frame | undefined;
+        if (hub) hub.frame(text);
+        else if (!alone && frame?.event === 'hello') {
+          hello = text;
+          void member.greeted(['ws', url, group, frame.userId].join(' '));
+        } else give(text);
+      };
+      socket.onclose = ({ code }: { code: number }) => {
+        if (hub) member.say({ from: member.id, end: code });
+        end(code);
+      };
+    };
+    const cid = (): string => (parse(greeting) as { cid: string }).cid;
 
-    const member = join({
-      ask: () => (cid ? { cid, lock: name } : undefined),
-      dial() {
-        const socket = (real = open(url));
-        socket.onopen = () => self.onopen?.({} as never);
-        socket.onmessage = ({ data }: { data: unknown }) => {
-          const text = String(data);
-          const frame = parse(text) as Frame | undefined;
-          if (hub) hub.frame(text);
-          else if (frame?.event === 'hello') {
-            hello = text;
-            void member.greeted(['ws', url, group, frame.userId].join(' '));
-          } else give(text);
-        };
-        socket.onclose = ({ code }: { code: number }) => {
-          if (hub) member.say({ from: member.id, end: code });
-          end(code);
-        };
-      },
+    const member = createMember<Tab, SocketSaid>({
+      ask: () => ({ cid: cid(), lock: name }),
+      dial,
       lead() {
         const { id } = member;
         const tell = (lines: Line[]): void => {
@@ -101,31 +101,31 @@ export function shareSocket(open: OpenSocket, group: string): OpenSocket {
           else member.say({ to: tab, from: id, no: true });
         };
         hub = createHub((parse(hello) as Frame).limits, (text) => real!.send(text), tell, refuse);
-        hub.add(id, cid);
+        hub.add(id, cid());
         member.say({ lead: id });
         give(hello);
       },
       serve({ id, cid: theirs, lock: held }) {
-        if (!hub) return;
-        if (hub.add(id, theirs))
+        const own = hub;
+        if (!own) return;
+        if (own.add(id, theirs))
           void lock(held, { signal: gone.signal }).then((free) => {
             free!.release();
-            hub!.drop(id);
+            own.drop(id);
           });
         member.say({ to: id, from: member.id });
       },
       follow() {
-        if (real) hangUp();
+        drop();
         give(hello);
       },
-      alone() {}, // a leader says no only later
+      alone: goAlone,
       hear({ op, lines, no, end: code }) {
         if (op) hub?.op(op.id, op.text);
         else if (lines) hearLines(lines);
         else if (no) goAlone();
         else if (code) end(code);
       },
-      again: () => end(again),
     });
 
     const self: WebSocketLike = {
@@ -133,18 +133,14 @@ export function shareSocket(open: OpenSocket, group: string): OpenSocket {
       onmessage: null,
       onclose: null,
       send(text) {
+        if (!greeting) greeting = text;
         if (hub) hub.op(member.id, text);
-        else if (cid && !real) member.say({ op: { id: member.id, text } });
-        else {
-          cid = (parse(text) as { cid: string }).cid;
-          real?.send(text);
-        }
+        else if (real) real.send(text);
+        else member.say({ op: { id: member.id, text } });
       },
-      close() {
-        if (!over) cleanUp(false);
-      },
+      close: () => over || close(),
     };
-    void alive.then(() => over || member.begin());
+    void alive.then(() => over || dial());
     return self;
   };
 }

@@ -1,15 +1,12 @@
 import type { StreamEvent } from '../sse.js';
-import type { OpenStream, StreamEnd } from '../transport.js';
-import { createMembers, type Said } from './member.js';
+import type { OpenStream } from '../transport.js';
+import { createMember, type Said } from './member.js';
 import { createRing, type Ring } from './ring.js';
-
-const lag = 500;
-const moment = 100;
 
 /** Where a tab wants to go on: behind the id `since`, or behind what there was at the time `at`. */
 interface Want {
   since: string | undefined;
-  at: number | undefined;
+  at?: number | undefined;
 }
 
 interface StreamSaid extends Said<Want> {
@@ -22,58 +19,85 @@ interface StreamSaid extends Said<Want> {
   end?: true;
 }
 
+const lag = 500;
+const moment = 100;
+
 /**
  * Has the tabs share one stream: the one that leads reads it, the others hear from it. A tab joins only after the server
  * has greeted it on a stream of its own as the same user, with the same domains. Where the leader cannot tell what follows a
  * tab's cursor, the tab keeps its own stream for a while.
  */
-export function shareStream(open: OpenStream, group: string): OpenStream {
-  const join = createMembers<Want, StreamSaid>();
-  let hello: Record<string, unknown> | undefined; // what the server has said to this tab
-
+export function shareStream(open: OpenStream, group: string | undefined): OpenStream {
+  if (group === undefined) return open;
   return (call) =>
     new Promise((resolve, reject) => {
-      const own = new AbortController(); // of the own stream
-      const { signal } = own;
+      let own: AbortController | undefined; // of the own stream
+      let early: StreamEvent[] | undefined; // of it, until it is decided whom they are for
       let ring: Ring<{ event: StreamEvent; at: number }> | undefined; // of the leader: all that has come, the hello first
-      let early: StreamEvent[] | undefined = []; // until it is decided whom they are for
-      let begin = 'ren.hello'; // what says to the client where it is
+      let hello: Record<string, unknown>;
       let want: Want = { since: call.headers['Last-Event-ID'], at: call.at };
 
-      const finish = (end: StreamEnd, known = true): void => {
-        member.leave(known);
-        own.abort();
-        resolve(end);
+      const finish = (): void => {
+        member.leave();
+        own?.abort();
+        resolve(undefined);
       };
       const flush = (): void => {
         const events = early!;
         early = undefined;
         events.forEach(pass);
       };
+      const give = (event: StreamEvent): void => {
+        want = { since: event.id };
+        call.take(event);
+      };
       const pass = (event: StreamEvent): void => {
-        const name = event.event;
+        const { since, at } = want;
         if (early) return void early.push(event);
+        give(event);
         if (ring) {
           ring.push({ event, at: Date.now() }, event.data.length);
-          member.say({ from: member.id, event });
+          return member.say({ from: member.id, event });
         }
-        call.take(event);
-        if (ring) return;
         // Alone. What comes says where to follow, if the leader knows it by then.
-        if (name === 'message') {
-          want = { since: event.id, at: undefined };
-          member.forget();
-        } else {
-          // By a ping all has come that was on its way when the one before it came, or the hello.
-          if (name === 'ren.ping') member.retry();
-          want = { ...want, at: Date.now() };
-        }
-        begin = 'ren.ping';
+        if (event.event === 'message') return member.forget();
+        // By a ping all has come that was on its way when the one before it came, or the hello.
+        want = { since, at };
+        if (event.event === 'ren.ping') member.retry();
+        want = { since, at: Date.now() };
       };
-
-      /** Answers a tab that asks; false where the leader cannot tell what it has missed, which is said if it is `final`. */
+      const dial = async (): Promise<void> => {
+        own?.abort();
+        ring = undefined;
+        early = [];
+        const { signal } = (own = new AbortController());
+        const at = Date.now();
+        const headers = { ...call.headers };
+        if (want.since) headers['Last-Event-ID'] = want.since;
+        try {
+          const refused = await open({
+            ...call, headers, signal,
+            take(event) {
+              pass(event);
+              if (event.event !== 'ren.hello') return;
+              hello = JSON.parse(event.data) as typeof hello;
+              if (hello['state'] !== 'resumed') want = { since: event.id, at };
+              void member.greeted(['ren', call.url, group, hello['userId'], hello['domains']].join(' '));
+            },
+          });
+          if (refused) resolve(refused);
+        } catch (e) {
+          if (!ring && !signal.aborted) reject(e);
+        }
+        // A page that is left loses its streams a moment before it is told; then another tab goes on without a wait.
+        if (ring) await new Promise((done) => setTimeout(done, moment));
+        if (signal.aborted) return;
+        if (ring) member.say({ from: member.id, end: true });
+        finish();
+      };
+      /** Answers a tab that asks; false where this one cannot tell what it has missed, which is said if it is `final`. */
       const answer = ({ id, since, at }: Want & { id: string }, final = false): boolean => {
-        if (!ring || signal.aborted) return true;
+        if (!ring || own!.signal.aborted) return true;
         const { entries } = ring;
         let i = entries.length - 1;
         while (i >= 0 && entries[i]!.event.id !== since) i--;
@@ -86,33 +110,9 @@ export function shareStream(open: OpenStream, group: string): OpenStream {
         return i >= 0;
       };
 
-      const member = join({
+      const member = createMember<Want, StreamSaid>({
         ask: () => want,
-        async dial() {
-          const at = Date.now();
-          let end: StreamEnd;
-          let failed: unknown;
-          try {
-            end = await open({
-              ...call, signal,
-              take(event) {
-                pass(event);
-                if (event.event !== 'ren.hello') return;
-                hello = JSON.parse(event.data) as Record<string, unknown>;
-                if (hello['state'] !== 'resumed') want = { since: event.id, at };
-                void member.greeted(['ren', call.url, group, hello['userId'], hello['domains']].join(' '));
-              },
-            });
-          } catch (e) {
-            failed = e;
-          }
-          // A page that is left loses its streams a moment before it is told; then another tab goes on without a wait.
-          if (ring) await new Promise((done) => setTimeout(done, moment));
-          if (signal.aborted) return;
-          if (ring) member.say({ from: member.id, end: true });
-          if (failed) reject(failed);
-          finish(end);
-        },
+        dial: () => void dial(),
         lead() {
           ring = createRing();
           flush();
@@ -123,20 +123,20 @@ export function shareStream(open: OpenStream, group: string): OpenStream {
           if (!answer(ask)) setTimeout(() => answer(ask, true), lag);
         },
         follow({ cursor, events }) {
-          own.abort();
-          call.take({ event: begin, id: cursor!, data: JSON.stringify(hello), retry: undefined });
-          hello!['state'] = 'resumed';
-          events!.forEach(call.take);
+          own?.abort();
+          early = undefined;
+          give({ event: 'ren.hello', id: cursor!, data: JSON.stringify(hello), retry: undefined });
+          hello['state'] = 'resumed';
+          events!.forEach(give);
         },
-        alone: flush,
+        alone: () => (early ? flush() : void dial()),
         hear({ event, end }) {
           call.heard();
-          if (event) call.take(event);
-          if (end) finish(undefined);
+          if (event) give(event);
+          if (end) finish();
         },
-        again: () => finish('again'),
       });
-      call.signal.addEventListener('abort', () => finish(undefined, false));
-      member.begin();
+      call.signal.addEventListener('abort', finish);
+      void dial();
     });
 }

@@ -1,0 +1,70 @@
+import { useEffect, useMemo, useRef, useState, useSyncExternalStore } from 'react';
+import type { State } from './keeper.js';
+import type { RealtimeClient } from './realtime.js';
+import type { RenClient } from './ren.js';
+import type { AnyRenEvent, RenEvent } from './renevent.js';
+import type { Member } from './roster.js';
+import { channelStore, presenceStore, renStore, statusStore, type ChannelNews, type RenNews, type Store } from './stores.js';
+import type { ChannelOf, OfChannel } from './types.js';
+
+// Every hook takes its client, which is best made once, outside of all components; undefined stands for none, as on a
+// server that renders.
+
+function useStore<T>({ subscribe, getSnapshot }: Store<T>): T {
+  return useSyncExternalStore(subscribe, getSnapshot, getSnapshot);
+}
+
+/** Whether a client is connected. */
+export function useConnectionStatus(client: Pick<RenClient | RealtimeClient, 'state' | 'onState'> | undefined): State {
+  return useStore(useMemo(() => statusStore(client), [client]));
+}
+
+/**
+ * What has happened on the server, as far as it matches: `version` grows with each such event, and when it cannot be told
+ * what was missed, so it belongs to what an effect or a query depends on.
+ */
+export function useRen<Own extends AnyRenEvent = never>(
+  client: RenClient<Own> | undefined, match?: (event: RenEvent<Own>) => boolean,
+): RenNews<Own> {
+  const latest = useRef(match);
+  useEffect(() => {
+    latest.current = match;
+  });
+  return useStore(useMemo(() => renStore(client, (event) => latest.current?.(event) ?? true), [client]));
+}
+
+/** The last messages of a channel, at most `limit` of them (100), and how to publish another one. */
+export function useChannel<C, P, Name extends ChannelOf<C>>(
+  client: RealtimeClient<C, P> | undefined, channel: Name, limit = 100,
+): ChannelNews<OfChannel<C, Name>> & { publish: (data: OfChannel<C, Name>) => Promise<void> } {
+  const news = useStore(useMemo(() => channelStore(client, channel, limit), [client, channel, limit]));
+  return useMemo(
+    () => ({ ...news, publish: (data) => client?.publish(channel, data) ?? Promise.reject(new Error('no client')) }),
+    [client, channel, news],
+  );
+}
+
+/** Who one is oneself in a channel. */
+export interface Me<M = unknown> {
+  /** Default: the user the server knows. */
+  userId?: string | undefined;
+  /** What the others are shown. */
+  metadata?: M | undefined;
+}
+
+/** Who is present in a channel; with `me`, oneself too, as long as the component is there. */
+export function usePresence<C, P, Name extends ChannelOf<C> | ChannelOf<P>>(
+  client: RealtimeClient<C, P> | undefined, channel: Name, me?: Me<OfChannel<P, Name>>,
+): { members: readonly Member<OfChannel<P, Name>>[]; error: Error | undefined } {
+  const store = useMemo(() => presenceStore(client, channel), [client, channel]);
+  const members = useStore(store);
+  const [error, setError] = useState<Error>();
+  const what = me && JSON.stringify([me.userId, me.metadata]);
+  useEffect(() => {
+    setError(undefined);
+    if (!me) return undefined;
+    return store.join(me.userId, me.metadata, setError);
+    // what `me` says counts, not which object says it
+  }, [store, what]);
+  return useMemo(() => ({ members, error }), [members, error]);
+}

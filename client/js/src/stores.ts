@@ -1,0 +1,133 @@
+import type { RealtimeMessage } from './channel.js';
+import type { State } from './keeper.js';
+import { listen, tell, type Listener } from './listen.js';
+import type { RealtimeClient } from './realtime.js';
+import type { RenClient } from './ren.js';
+import type { AnyRenEvent, RenEvent } from './renevent.js';
+import type { Member } from './roster.js';
+import type { ChannelOf, OfChannel } from './types.js';
+
+/**
+ * Something that changes, in the form in which frameworks take it: React's `useSyncExternalStore` as it is, others with a
+ * few lines (docs/frameworks.md). It listens while anybody subscribes. Without a client, as on a server that renders, it
+ * stays what it is at first.
+ */
+export interface Store<T> {
+  /** Calls `cb` after each change. Returns how to stop that. */
+  readonly subscribe: (cb: () => void) => () => void;
+  /** What it is now: the same object until it changes. */
+  readonly getSnapshot: () => T;
+}
+
+function createStore<T>(value: T, begin: ((set: (value: T) => void) => () => void) | undefined): Store<T> {
+  const listeners = new Set<Listener<void>>();
+  let end: (() => void) | undefined;
+  const set = (next: T): void => {
+    value = next;
+    tell(listeners, undefined);
+  };
+  return {
+    getSnapshot: () => value,
+    subscribe(cb) {
+      const off = listen(listeners, cb);
+      end ??= begin?.(set);
+      return () => {
+        off();
+        queueMicrotask(() => {
+          // Frameworks stop listening only to begin again: when a component moves, and in React's StrictMode.
+          if (listeners.size) return;
+          end?.();
+          end = undefined;
+        });
+      };
+    },
+  };
+}
+
+/** Whether a client is connected. */
+export function statusStore(client: Pick<RenClient | RealtimeClient, 'state' | 'onState'> | undefined): Store<State> {
+  const { subscribe, getSnapshot } = createStore<void>(undefined, client && ((set) => client.onState(() => set())));
+  return { subscribe, getSnapshot: () => (getSnapshot(), client?.state ?? 'connecting') };
+}
+
+/** What has happened on the server. */
+export interface RenNews<Own extends AnyRenEvent = never> {
+  /** Grows with each event that matches, and with each reset: read again what depends on it. */
+  version: number;
+  /** The last event that matched. */
+  event: RenEvent<Own> | undefined;
+}
+
+/** Follows the events that match; all of them where `match` is left out. */
+export function renStore<Own extends AnyRenEvent = never>(
+  client: RenClient<Own> | undefined, match: (event: RenEvent<Own>) => boolean = () => true,
+): Store<RenNews<Own>> {
+  let now: RenNews<Own> = { version: 0, event: undefined };
+  return createStore(now, client && ((set) => {
+    const next = (event = now.event): void => set((now = { version: now.version + 1, event }));
+    const offs = [client.on((event) => match(event) && next(event)), client.onReset(() => next())];
+    return () => offs.forEach((off) => off());
+  }));
+}
+
+/** The messages of a channel. */
+export interface ChannelNews<T = unknown> {
+  /** The last ones, oldest first. */
+  messages: readonly RealtimeMessage<T>[];
+  /** How often it could not be told what was missed: read again what came before. */
+  resets: number;
+}
+
+/** Collects the messages of a channel, the last `limit` of them. */
+export function channelStore<C, P, Name extends ChannelOf<C>>(
+  client: RealtimeClient<C, P> | undefined, channel: Name, limit = 100,
+): Store<ChannelNews<OfChannel<C, Name>>> {
+  let now: ChannelNews<OfChannel<C, Name>> = { messages: [], resets: 0 };
+  return createStore(now, client && ((set) => {
+    const offs = [
+      client.subscribe(channel, (message) => set((now = { ...now, messages: [...now.messages, message].slice(-limit) }))),
+      client.onReset((reset) => reset.channel === channel && set((now = { ...now, resets: now.resets + 1 }))),
+    ];
+    return () => offs.forEach((off) => off());
+  }));
+}
+
+/** Who is present in a channel. */
+export interface PresenceStore<M = unknown> extends Store<readonly Member<M>[]> {
+  /**
+   * Joins, until the last of those who have joined through stores of this client ends it with the returned function.
+   * `failed` is called with a refusal.
+   */
+  readonly join: (userId?: string, metadata?: M, failed?: (error: Error) => void) => () => void;
+}
+
+const joined = new WeakMap<object, Map<string, number>>(); // by client and channel
+
+/** Follows who is present in a channel. */
+export function presenceStore<C, P, Name extends ChannelOf<C> | ChannelOf<P>>(
+  client: RealtimeClient<C, P> | undefined, channel: Name,
+): PresenceStore<OfChannel<P, Name>> {
+  type M = OfChannel<P, Name>;
+  const room = client?.presence(channel);
+  const store = createStore<readonly Member<M>[]>([], room && ((set) => {
+    const update = (): void => set(room.members());
+    const offs = [room.onJoin(update), room.onLeave(update), room.onUpdate(update)];
+    return () => offs.forEach((off) => off());
+  }));
+  const count = (more: number): number => {
+    const counts = joined.get(client!) ?? new Map<string, number>();
+    joined.set(client!, counts);
+    const n = (counts.get(channel) ?? 0) + more;
+    counts.set(channel, n);
+    return n;
+  };
+  return {
+    ...store,
+    join(userId, metadata, failed) {
+      if (!room) return () => {};
+      count(1);
+      room.join(userId, metadata).catch((error: Error) => failed?.(error));
+      return () => queueMicrotask(() => count(-1) || void room.leave()); // as above
+    },
+  };
+}

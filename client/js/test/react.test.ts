@@ -1,0 +1,145 @@
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, mock, test } from 'node:test';
+import { createElement, StrictMode, type ReactNode } from 'react';
+import { act, create, type ReactTestRenderer } from 'react-test-renderer';
+import { useChannel, useConnectionStatus, usePresence, useRen } from '../src/react.js';
+import { RealtimeClient } from '../src/realtime.js';
+import { RenClient } from '../src/ren.js';
+import { begin, dice, FakeSocket, settle } from './fakes.js';
+import { Server } from './server.js';
+
+interface Chat {
+  text: string;
+}
+
+let server: Server;
+let rt: RealtimeClient<{ 'room:{id}': Chat }, { 'room:{id}': { name: string } }>;
+let ren: RenClient;
+let shown: ReactTestRenderer | undefined;
+let errors: unknown[];
+Object.assign(globalThis, {
+  IS_REACT_ACT_ENVIRONMENT: true,
+  /** React's act() opens one for each call, and leaves it open, which keeps the process. */
+  MessageChannel: class {
+    port1 = { onmessage: () => {} };
+    port2 = { postMessage: (): void => void setImmediate(() => this.port1.onmessage()) };
+  },
+});
+
+beforeEach(async () => {
+  begin();
+  dice(0.5);
+  server = new Server();
+  server.install();
+  errors = [];
+  mock.method(console, 'error', (...e: unknown[]) => void (/deprecated/.test(String(e[0])) || errors.push(e)));
+  rt = new RealtimeClient({ clientId: 'client-of-this-tab' });
+  rt.connect();
+  ren = new RenClient({ clientId: 'client-of-this-tab' });
+  await settle();
+});
+
+afterEach(async () => {
+  if (shown) await act(async () => shown!.unmount());
+  rt.disconnect();
+  ren.close();
+  await settle();
+  assert.deepEqual(errors, []);
+  mock.restoreAll();
+});
+
+/** Shows what a hook gives, in StrictMode, which mounts everything twice. */
+async function show<T>(hook: () => T): Promise<{ is: T; renders: number; again(next: () => T): Promise<void> }> {
+  const result = { is: undefined as T, renders: 0, again: (next: () => T) => render(next) };
+  let current = hook;
+  const Shown = (): ReactNode => {
+    result.is = current();
+    result.renders++;
+    return null;
+  };
+  const render = async (next: () => T): Promise<void> => {
+    current = next;
+    const element = createElement(StrictMode, null, createElement(Shown));
+    await act(async () => {
+      if (shown) shown.update(element);
+      else shown = create(element);
+      await settle();
+    });
+  };
+  shown = undefined;
+  await render(hook);
+  return result;
+}
+
+const does = (what: () => void): Promise<void> => act(async () => (what(), settle()));
+const ops = (op: string): unknown[] => FakeSocket.all[0]!.ops(op);
+
+test('useConnectionStatus', async () => {
+  const status = await show(() => useConnectionStatus(rt));
+  assert.equal(status.is, 'open');
+  await does(() => void FakeSocket.all[0]!.drop());
+  assert.equal(status.is, 'connecting');
+});
+
+test('useChannel collects the last messages, by one subscription, and publishes', async () => {
+  const chat = await show(() => useChannel(rt, 'room:42', 2));
+  const before = chat.is;
+  await does(() => void chat.is.publish({ text: 'a' }));
+  assert.notEqual(chat.is, before);
+  await does(() => ['b', 'c'].forEach((text) => server.publish('room:42', { text })));
+  assert.deepEqual(chat.is.messages.map(({ data }) => data.text), ['b', 'c']);
+  assert.equal(ops('subscribe').length, 1);
+  await does(() => FakeSocket.all[0]!.say({ event: 'reset', channel: 'room:42', reason: 'evicted', cursor: 'e.9' }));
+  assert.equal(chat.is.resets, 1);
+  const { renders, is } = chat;
+  await chat.again(() => useChannel(rt, 'room:42', 2));
+  assert.equal(chat.is, is, 'nothing has changed');
+  assert.ok(renders < 20);
+  await chat.again(() => useChannel(rt, 'room:43', 2));
+  assert.deepEqual([chat.is.messages, ops('unsubscribe').length], [[], 1]);
+});
+
+test('usePresence joins once in StrictMode, follows the metadata, and leaves', async () => {
+  const room = await show(() => usePresence(rt, 'room:42', { userId: 'ada', metadata: { name: 'Ada' } }));
+  const state = (...userIds: string[]): object => ({
+    event: 'presence.state', channel: 'room:42', cursor: 'e.0', members: userIds.map((userId) => ({ userId, metadata: { name: userId }, lastSeen: 1 })),
+  });
+  await does(() => FakeSocket.all[0]!.say(state('ada', 'bob')));
+  assert.deepEqual(room.is.members.map(({ userId }) => userId), ['ada', 'bob']);
+  await does(() => FakeSocket.all[0]!.say({ event: 'presence.leave', channel: 'room:42', userId: 'bob', ts: 2, id: 'e.1' }));
+  assert.deepEqual(room.is.members.map(({ userId }) => userId), ['ada']);
+  const joins = ops('join').length;
+  assert.ok(joins <= 2, 'StrictMode mounts twice');
+  await room.again(() => usePresence(rt, 'room:42', { userId: 'ada', metadata: { name: 'Ada' } }));
+  assert.equal(ops('join').length, joins, 'the same metadata');
+  await room.again(() => usePresence(rt, 'room:42', { userId: 'ada', metadata: { name: 'Countess' } }));
+  assert.deepEqual(FakeSocket.all[0]!.ops('join').at(-1)!['metadata'], { name: 'Countess' });
+  assert.equal(ops('leave').length, 0);
+  await room.again(() => usePresence(rt, 'room:42'));
+  assert.equal(ops('leave').length, 1);
+});
+
+test('usePresence tells of a refusal', async () => {
+  server.answers = false;
+  const room = await show(() => usePresence(rt, 'room:42', { userId: 'eve' }));
+  await does(() => FakeSocket.all[0]!.answer('join', { event: 'error', code: 'forbidden', message: 'no', retry: false }));
+  if (!room.is.error) await does(() => FakeSocket.all[0]!.answer('join', { event: 'error', code: 'forbidden', message: 'no', retry: false }));
+  assert.equal((room.is.error as { code?: string } | undefined)?.code, 'forbidden');
+});
+
+test('useRen counts what matches, by the latest match', async () => {
+  const news = await show(() => useRen(ren, (event) => event.ch === 'a'));
+  await does(() => ['a', 'b'].forEach((channel) => server.publish(channel, channel)));
+  assert.deepEqual([news.is.version, news.is.event?.ch], [1, 'a']);
+  await news.again(() => useRen(ren, (event) => event.ch === 'b'));
+  await does(() => ['a', 'b'].forEach((channel) => server.publish(channel, channel)));
+  assert.deepEqual([news.is.version, news.is.event?.ch], [2, 'b']);
+});
+
+test('without a client, as on a server that renders, the hooks say what there is at first', async () => {
+  const all = await show(() => [
+    useConnectionStatus(undefined), useRen(undefined).version, useChannel(undefined as typeof rt | undefined, 'room:1').messages,
+    usePresence(undefined as typeof rt | undefined, 'room:1', {}).members,
+  ]);
+  assert.deepEqual(all.is, ['connecting', 0, [], []]);
+});

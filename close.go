@@ -1,0 +1,80 @@
+package realtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Close lets handlers finish with what was accepted so far, within half of the
+// time that ctx leaves, ends all connections, telling clients to come back after
+// a random delay within the rest, then the background work and the backend. It
+// has 5 s if ctx has no deadline. Where time runs out, the contexts of handlers
+// are cancelled, connections are dropped and the error of the context is returned.
+// When it returns, no goroutine of the library is left, unless a function of the
+// host's (a handler, the policy) does not return: it is left behind 2 s after its
+// context has ended. So a handler that calls Close holds it up, and gets an error.
+// Calls after the first wait for it and return the same.
+//
+// [http.Server.Shutdown] waits for streams, and does not wait for WebSockets. So a
+// server closes the Realtime when the one begins and after it has returned:
+//
+//	srv.RegisterOnShutdown(func() { _ = rt.Close(ctx) })
+//	err := errors.Join(srv.Shutdown(ctx), rt.Close(ctx))
+func (rt *Realtime) Close(ctx context.Context) error {
+	rt.closing.Do(func() { rt.closeErr = rt.shutDown(ctx) })
+	return rt.closeErr
+}
+
+const closeTime = 5 * time.Second
+
+func (rt *Realtime) shutDown(ctx context.Context) error {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, closeTime)
+		defer cancel()
+	}
+	rt.conns.shut()
+	rt.settle(ctx)
+	handled := rt.groups.drain(ctx)
+	drained := rt.conns.drain(ctx)
+	rt.stop()
+	return errors.Join(handled, drained, await(ctx, &rt.background), rt.backend.Close(ctx))
+}
+
+// leaveBehind is how much longer than its context Close waits for what ends with
+// it, so that a function of the host's that does not return cannot keep it.
+const leaveBehind = 2 * time.Second
+
+// await waits for all, and gives up leaveBehind after ctx has ended.
+func await(ctx context.Context, all *sync.WaitGroup) error {
+	ended := make(chan struct{})
+	go func() {
+		all.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+	}
+	select {
+	case <-ended:
+		return nil
+	case <-time.After(leaveBehind):
+		return fmt.Errorf("realtime: a handler or the policy does not return: %w", ctx.Err())
+	}
+}
+
+// settleTime is how long Close waits for what is on its way through the log.
+const settleTime = 2 * time.Second
+
+// settle waits until what was accepted here has come back through the log, so
+// that it can be delivered.
+func (rt *Realtime) settle(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	_ = rt.reach(ctx, rt.accepted.get()) // a backend that is gone must not keep Close
+}
