@@ -94,7 +94,7 @@ func measure(t testing.TB, srv *server) (h holdings) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, err := os.ReadDir("/proc/self/fd")
+	files, err := os.ReadDir("/dev/fd")
 	if err != nil {
 		t.Fatal(err)
 	}

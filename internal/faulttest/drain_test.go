@@ -31,7 +31,7 @@ func TestDrain(t *testing.T) {
 	speaker := newSpeaker(srv)
 	var talking sync.WaitGroup
 	talking.Go(func() { // goes on until it is refused
-		tick := time.NewTicker(size(5*time.Millisecond, 25*time.Millisecond))
+		tick := time.NewTicker(size(5*time.Millisecond, 100*time.Millisecond))
 		defer tick.Stop()
 		for i := 0; ; i++ {
 			<-tick.C
@@ -50,7 +50,7 @@ func TestDrain(t *testing.T) {
 			}
 		}
 	})
-	time.Sleep(500 * time.Millisecond) // of talk
+	time.Sleep(size(500*time.Millisecond, 3*time.Second)) // of talk
 	mu.Lock()
 	accepted := maps.Clone(speaker.said)
 	mu.Unlock()
