@@ -10,6 +10,7 @@ interface Entry {
 
 export class Server {
   user: string | undefined;
+  domains: string[] = ['*'];
   log: Entry[] = [];
   /** What joined and left, by client id. */
   presence: string[] = [];
@@ -54,7 +55,7 @@ export class Server {
     const since = request.headers.get('Last-Event-ID');
     const seq = since ? +since.slice(2) : this.head;
     this.#streams.add(request);
-    const hello = { state: since ? 'resumed' : 'fresh', src: tag(request.headers.get('X-Ren-Client')!), userId: this.user, domains: ['*'] };
+    const hello = { state: since ? 'resumed' : 'fresh', src: tag(request.headers.get('X-Ren-Client')!), userId: this.user, domains: this.domains };
     await request.stream(control('ren.hello', seq, hello) + this.log.slice(seq).map(ren).join(''));
   }
 

@@ -233,6 +233,9 @@ test('REN: other users, other domains, other names and tokens do not share', asy
   assert.equal(server.streams().length, 6);
   await openRen('h');
   assert.equal(server.streams().length, 6);
+  server.domains = ['kv']; // the same user, but with other rights
+  await openRen('i');
+  assert.equal(server.streams().length, 7);
 });
 
 test('REN: a leader that hangs loses the lead', async () => {
