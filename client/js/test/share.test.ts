@@ -372,6 +372,36 @@ test('channels: a leader that hangs loses the lead', async () => {
   assert.deepEqual(tabs.map(({ got }) => got), [[1, 2], [1, 2]]);
 });
 
+test('where locks are forbidden nothing is lost', async () => {
+  locks.forbidden = true;
+  const tabs = [await openRt('a'), await openRt('b'), await openRen('c'), await openRen('d')];
+  server.publish('room', 1);
+  await pass(10_000);
+  server.publish('room', 2);
+  await settle();
+  assert.deepEqual(tabs.map(({ got }) => got), [[1, 2], [1, 2], [1, 2], [1, 2]]);
+});
+
+test('channels: what is no JSON is reported to all, and harms nobody', async () => {
+  const tabs = [await openRt('a'), await openRt('b')];
+  const socket = server.sockets()[0]!;
+  socket.in(() => socket.onmessage!({ data: '{oops' }));
+  server.publish('room', 1);
+  await settle();
+  assert.deepEqual(tabs.map(({ got, errors }) => [got, errors]), [[[1], ['bad_json']], [[1], ['bad_json']]]);
+});
+
+test('channels: a lead that ends does not speak for those who have gone', async () => {
+  const tabs = [await openRt('a'), await openRt('b')];
+  tabs[1]!.tab.run(() => void tabs[1]!.rt.presence('room').join('bob'));
+  await settle();
+  await tabs[1]!.tab.kill();
+  await pass(1_000);
+  tabs[0]!.tab.run(() => tabs[0]!.rt.disconnect());
+  await pass(5_000);
+  assert.deepEqual(server.presence, ['join client-of-tab-b room bob']);
+});
+
 test('channels: two users of one browser do not share', async () => {
   server.user = 'ada';
   await openRt('a');
