@@ -50,6 +50,12 @@ export class Server {
     for (const socket of this.sockets()) this.#say(socket, { event: 'ping', cursor: cursor(this.head), ts: 1 });
   }
 
+  /** Sends everybody away for a while. */
+  bye(): void {
+    for (const request of this.streams()) void request.send(control('ren.bye', this.head, { reason: 'rotate', retryMs: 1000 }));
+    for (const socket of this.sockets()) this.#say(socket, { event: 'bye', reason: 'closing', retryMs: 1000, cursor: cursor(this.head) });
+  }
+
   async #stream(request: FakeRequest): Promise<void> {
     if (request.aborted) return;
     const since = request.headers.get('Last-Event-ID');

@@ -175,6 +175,19 @@ test('REN: a stream that breaks is opened again by one of them', async () => {
   assert.deepEqual(tabs.map(({ got }) => got), [[1, 2], [1, 2], [1, 2]]);
 });
 
+test('all are sent away together, and are back when told to', async () => {
+  const tabs = [await openRen('a'), await openRen('b'), await openRt('c'), await openRt('d')];
+  server.bye();
+  await settle();
+  assert.deepEqual(tabs.map((tab) => ('ren' in tab ? tab.ren : tab.rt).state), Array(4).fill('connecting'));
+  server.publish('room', 1);
+  await pass(999);
+  assert.deepEqual([server.streams().length, server.sockets().length], [0, 0]);
+  await pass(500);
+  assert.deepEqual([server.streams().length, server.sockets().length], [1, 1]);
+  assert.deepEqual(tabs.map(({ got }) => got), [[1], [1], [1], [1]]);
+});
+
 test('REN: what a page has read is where it begins, whatever the leader has been told before', async () => {
   const first = await openRen('a');
   server.publish('x', 'before');
