@@ -262,17 +262,28 @@ func TestShareUsers(t *testing.T) {
 	complete(eve, 1, 1)
 }
 
-// What sharing costs: how long a message takes from a tab back to it.
-func TestShareLatency(t *testing.T) {
-	Require(t)
-	app := StartApp(t)
-	user := NewUser(t)
+// What sharing costs: how long a message takes from a tab to the server and
+// back, where the tab has its own connection, where it has it for others, and
+// where another has it:
+//
+//	go test -run - -bench Share -benchtime 100x .
+func BenchmarkShare(b *testing.B) {
+	Require(b)
+	app := StartApp(b)
+	user := NewUser(b)
 	alone, leader := user.Open(app.URL+"?alone"), user.Open(app.URL)
 	live(alone, leader)
 	follower := user.Open(app.URL)
 	live(follower)
-	for name, p := range map[string]*Page{"alone": alone, "leader": leader, "follower": follower} {
-		all := Eval[[]float64](p, `roundTrips(100)`)
-		t.Logf("%-8s median %.2f ms, 95th percentile %.2f ms", name, all[50], all[95])
+	for _, c := range []struct {
+		name string
+		page *Page
+	}{{"alone", alone}, {"leader", leader}, {"follower", follower}} {
+		b.Run(c.name, func(b *testing.B) {
+			all := Eval[[]float64](c.page, fmt.Sprintf("roundTrips(%d)", b.N))
+			b.ReportMetric(all[len(all)/2], "ms/median")
+			b.ReportMetric(all[len(all)*95/100], "ms/95th")
+			b.ReportMetric(0, "ns/op") // the pauses between them
+		})
 	}
 }

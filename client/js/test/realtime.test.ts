@@ -312,7 +312,9 @@ test('a channel is asked for by one operation at a time, so that none begins whe
   second.answer('subscribe', { event: 'subscribed', state: 'resumed', cursor: 'c1' });
   assert.deepEqual(second.ops('subscribe').slice(2).map(({ since, presence: p }) => [since, p]), [[undefined, true]]);
   const third = await again();
+  rt.presence('room').onLeave(() => {});
   third.answer('subscribe', { event: 'error', channel: undefined, code: 'forbidden', message: 'no', retry: false });
+  await settle();
   assert.deepEqual([third.ops('subscribe').length, errors], [1, ['forbidden']]);
 });
 

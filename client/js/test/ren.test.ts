@@ -423,11 +423,13 @@ test('a client keeps the cursor it was made with, whatever other clients do', as
   const fetched = renFetch('/a');
   await requests[0]!.answer(200, { 'X-Ren-Cursor': 'older' });
   await fetched;
+  let give = (_token: string): void => {};
+  await open({ getToken: () => new Promise<string>((done) => (give = done)) });
   const other = new RenClient({ clientId });
-  await open();
-  await requests[1]!.stream(hello({ state: 'resumed' }));
-  await requests[2]!.fail();
-  await pass(1000);
+  await settle();
+  await last().stream(hello({ state: 'resumed' }));
+  give('T');
+  await settle();
   assert.equal(last().headers.get('Last-Event-ID'), 'older');
   other.close();
 });

@@ -10,6 +10,7 @@ interface Entry {
 
 export class Server {
   user: string | undefined;
+  domains: string[] = ['*'];
   log: Entry[] = [];
   /** What joined and left, by client id. */
   presence: string[] = [];
@@ -49,12 +50,18 @@ export class Server {
     for (const socket of this.sockets()) this.#say(socket, { event: 'ping', cursor: cursor(this.head), ts: 1 });
   }
 
+  /** Sends everybody away for a while. */
+  bye(): void {
+    for (const request of this.streams()) void request.send(control('ren.bye', this.head, { reason: 'rotate', retryMs: 1000 }));
+    for (const socket of this.sockets()) this.#say(socket, { event: 'bye', reason: 'closing', retryMs: 1000, cursor: cursor(this.head) });
+  }
+
   async #stream(request: FakeRequest): Promise<void> {
     if (request.aborted) return;
     const since = request.headers.get('Last-Event-ID');
     const seq = since ? +since.slice(2) : this.head;
     this.#streams.add(request);
-    const hello = { state: since ? 'resumed' : 'fresh', src: tag(request.headers.get('X-Ren-Client')!), userId: this.user, domains: ['*'] };
+    const hello = { state: since ? 'resumed' : 'fresh', src: tag(request.headers.get('X-Ren-Client')!), userId: this.user, domains: this.domains };
     await request.stream(control('ren.hello', seq, hello) + this.log.slice(seq).map(ren).join(''));
   }
 

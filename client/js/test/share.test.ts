@@ -175,6 +175,19 @@ test('REN: a stream that breaks is opened again by one of them', async () => {
   assert.deepEqual(tabs.map(({ got }) => got), [[1, 2], [1, 2], [1, 2]]);
 });
 
+test('all are sent away together, and are back when told to', async () => {
+  const tabs = [await openRen('a'), await openRen('b'), await openRt('c'), await openRt('d')];
+  server.bye();
+  await settle();
+  assert.deepEqual(tabs.map((tab) => ('ren' in tab ? tab.ren : tab.rt).state), Array(4).fill('connecting'));
+  server.publish('room', 1);
+  await pass(999);
+  assert.deepEqual([server.streams().length, server.sockets().length], [0, 0]);
+  await pass(500);
+  assert.deepEqual([server.streams().length, server.sockets().length], [1, 1]);
+  assert.deepEqual(tabs.map(({ got }) => got), [[1], [1], [1], [1]]);
+});
+
 test('REN: what a page has read is where it begins, whatever the leader has been told before', async () => {
   const first = await openRen('a');
   server.publish('x', 'before');
@@ -233,6 +246,9 @@ test('REN: other users, other domains, other names and tokens do not share', asy
   assert.equal(server.streams().length, 6);
   await openRen('h');
   assert.equal(server.streams().length, 6);
+  server.domains = ['kv']; // the same user, but with other rights
+  await openRen('i');
+  assert.equal(server.streams().length, 7);
 });
 
 test('REN: a leader that hangs loses the lead', async () => {
@@ -367,6 +383,36 @@ test('channels: a leader that hangs loses the lead', async () => {
   await settle();
   assert.equal(server.sockets().length, 1);
   assert.deepEqual(tabs.map(({ got }) => got), [[1, 2], [1, 2]]);
+});
+
+test('where locks are forbidden nothing is lost', async () => {
+  locks.forbidden = true;
+  const tabs = [await openRt('a'), await openRt('b'), await openRen('c'), await openRen('d')];
+  server.publish('room', 1);
+  await pass(10_000);
+  server.publish('room', 2);
+  await settle();
+  assert.deepEqual(tabs.map(({ got }) => got), [[1, 2], [1, 2], [1, 2], [1, 2]]);
+});
+
+test('channels: what is no JSON is reported to all, and harms nobody', async () => {
+  const tabs = [await openRt('a'), await openRt('b')];
+  const socket = server.sockets()[0]!;
+  socket.in(() => socket.onmessage!({ data: '{oops' }));
+  server.publish('room', 1);
+  await settle();
+  assert.deepEqual(tabs.map(({ got, errors }) => [got, errors]), [[[1], ['bad_json']], [[1], ['bad_json']]]);
+});
+
+test('channels: a lead that ends does not speak for those who have gone', async () => {
+  const tabs = [await openRt('a'), await openRt('b')];
+  tabs[1]!.tab.run(() => void tabs[1]!.rt.presence('room').join('bob'));
+  await settle();
+  await tabs[1]!.tab.kill();
+  await pass(1_000);
+  tabs[0]!.tab.run(() => tabs[0]!.rt.disconnect());
+  await pass(5_000);
+  assert.deepEqual(server.presence, ['join client-of-tab-b room bob']);
 });
 
 test('channels: two users of one browser do not share', async () => {

@@ -91,8 +91,11 @@ interface Request {
 /** Web Locks, exclusive ones. */
 class Locks {
   queue: Request[] = [];
+  /** Whether the browser lets nobody have one, as it does where storage is forbidden. */
+  forbidden = false;
 
   request(name: string, options: LockOptions, cb: (lock: object | null) => unknown): Promise<unknown> {
+    if (this.forbidden) return Promise.reject(new DOMException('no', 'SecurityError'));
     return new Promise((resolve, reject) => {
       const call = bound((lock: object | null) => {
         Promise.resolve(cb(lock)).then((value) => {
@@ -155,6 +158,7 @@ export function installTabs(): void {
   Channel.all.clear();
   Channel.log = [];
   locks.queue = [];
+  locks.forbidden = false;
   globals['BroadcastChannel'] = Channel;
   globals['isSecureContext'] = true;
   Object.defineProperty(globalThis, 'navigator', { configurable: true, value: { locks } });

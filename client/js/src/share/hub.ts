@@ -1,3 +1,4 @@
+import { parse } from '../errors.js';
 import { createPace, type Limits } from '../pace.js';
 import type { Frame } from '../rooms.js';
 import { createRing } from './ring.js';
@@ -153,7 +154,7 @@ export function createHub(
     frame(text) {
       const lines: Line[] = [];
       for (const line of text.split('\n')) {
-        const frame = JSON.parse(line) as Frame;
+        const frame = Object(parse(line)) as Frame;
         if (asked.has(frame.ref!)) answered(frame, lines);
         else {
           lines.push([undefined, line]);

@@ -29,7 +29,7 @@ export interface Part<Ask, M extends Said<Ask>> {
 /** A connection as a member of the group of tabs that share one. */
 export interface Member<M> {
   readonly id: string;
-  say(message: M): void;
+  say(message: M): unknown;
   /** The server has greeted the tab on its own connection: it belongs to the group of the name. */
   greeted(name: string): Promise<void>;
   /** Asks the leader, once more. */
@@ -82,7 +82,7 @@ export function createMember<Ask, M extends Said<Ask>>(part: Part<Ask, M>): Memb
     get id() {
       return place!.id;
     },
-    say: (message) => place!.say(message),
+    say: (message) => over || place?.say(message),
     async greeted(name) {
       if (place?.name !== name) {
         place?.leave();

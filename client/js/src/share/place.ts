@@ -32,13 +32,14 @@ export function canShare(): boolean {
   return !!globalThis.isSecureContext && globalThis.origin !== 'null' && !!globalThis.navigator?.locks && !!globalThis.BroadcastChannel;
 }
 
-/** Waits for a lock; gives undefined where `ifAvailable` is asked for and it is not. */
+/** Waits for a lock; gives undefined where it cannot be had: not at once, if `ifAvailable` asks for that, or not at all. */
 export function lock(name: string, options: LockOptions): Promise<Lock | undefined> {
   return new Promise((done) => {
     const own: Lock = { release() {}, stolen() {} };
     navigator.locks
       .request(name, options, (got) => got && new Promise<void>((release) => done(Object.assign(own, { release }))))
-      .then(() => done(undefined), () => own.stolen()); // by then it has been given back, or never was ours
+      .catch(() => own.stolen())
+      .then(() => done(undefined)); // by then it has been given back, or never was ours
   });
 }
 

@@ -49,7 +49,7 @@ export function shareSocket(open: OpenSocket, group: string | undefined): OpenSo
       over = true;
       member.leave();
       gone.abort();
-      void alive.then((own) => own!.release());
+      void alive.then((own) => own?.release());
       drop();
     };
     const end = (code: number): void => {
@@ -100,7 +100,7 @@ export function shareSocket(open: OpenSocket, group: string | undefined): OpenSo
           if (tab === id) queueMicrotask(goAlone);
           else member.say({ to: tab, from: id, no: true });
         };
-        hub = createHub((parse(hello) as Frame).limits, (text) => real!.send(text), tell, refuse);
+        hub = createHub((parse(hello) as Frame).limits, (text) => real?.send(text), tell, refuse);
         hub.add(id, cid());
         member.say({ lead: id });
         give(hello);
@@ -110,7 +110,8 @@ export function shareSocket(open: OpenSocket, group: string | undefined): OpenSo
         if (!own) return;
         if (own.add(id, theirs))
           void lock(held, { signal: gone.signal }).then((free) => {
-            free!.release();
+            if (!free) return;
+            free.release();
             own.drop(id);
           });
         member.say({ to: id, from: member.id });

@@ -19,8 +19,8 @@ interface StreamSaid extends Said<Want> {
   end?: true;
 }
 
-const lag = 500;
-const moment = 100;
+const lag = 500; // that a leader can have behind a tab that asks
+const moment = 100; // between the end of a page's streams and the end of the page
 
 /**
  * Has the tabs share one stream: the one that leads reads it, the others hear from it. A tab joins only after the server
@@ -54,11 +54,10 @@ export function shareStream(open: OpenStream, group: string | undefined): OpenSt
       const pass = (event: StreamEvent): void => {
         const { since, at } = want;
         if (early) return void early.push(event);
+        ring?.push({ event, at: Date.now() }, event.data.length);
+        if (ring) member.say({ from: member.id, event }); // first, as the client may hang up at it
         give(event);
-        if (ring) {
-          ring.push({ event, at: Date.now() }, event.data.length);
-          return member.say({ from: member.id, event });
-        }
+        if (ring) return;
         // Alone. What comes says where to follow, if the leader knows it by then.
         if (event.event === 'message') return member.forget();
         // By a ping all has come that was on its way when the one before it came, or the hello.

@@ -1,0 +1,106 @@
+import assert from 'node:assert/strict';
+import { beforeEach, test } from 'node:test';
+import { createHub, type Hub, type Line } from '../src/share/hub.js';
+import { createRing } from '../src/share/ring.js';
+import { begin, pass, type Op } from './fakes.js';
+
+let hub: Hub;
+let sent: Op[];
+let told: Line[];
+let alone: string[];
+let ref: number;
+
+beforeEach(() => {
+  begin();
+  [sent, told, alone, ref] = [[], [], [], 0];
+  hub = createHub({ rate: 10, burst: 10 }, (text) => sent.push(JSON.parse(text) as Op), (lines) => told.push(...lines), (tab) => alone.push(tab));
+  hub.add('a', 'client of a');
+  hub.add('b', 'client of b');
+});
+
+const op = (tab: string, what: string, more: object = {}): void => hub.op(tab, JSON.stringify({ ref: ++ref, op: what, channel: 'room', ...more }));
+const answer = (frame: object): void => hub.frame(JSON.stringify({ ref: sent.at(-1)!.ref, ...frame }));
+const list = (): unknown[] => sent.map(({ op: name, cid }) => [name, cid]);
+
+test('a tab that asks another leader is not spoken for', () => {
+  op('stranger', 'publish', { data: 1 });
+  assert.deepEqual(sent, []);
+});
+
+test('answers go to who asked, with the number they asked by', () => {
+  op('a', 'publish', { data: 1 });
+  op('b', 'publish', { data: 2 });
+  assert.deepEqual(sent.map(({ ref: n, cid }) => [n, cid]), [[1, 'client of a'], [2, 'client of b']]);
+  hub.frame('{"event":"ok","ref":2}\n{"event":"error","ref":1,"code":"forbidden"}');
+  assert.deepEqual(told, [['b', '{"event":"ok","ref":2}'], ['a', '{"event":"error","ref":1,"code":"forbidden"}']]);
+});
+
+test('together the tabs are no faster than one may be', async () => {
+  for (let n = 0; n < 10; n++) for (const tab of ['a', 'b']) op(tab, 'publish', { data: n });
+  assert.equal(sent.length, 8);
+  await pass(1000);
+  assert.ok(sent.length <= 17);
+  await pass(1000);
+  assert.equal(sent.length, 20);
+});
+
+test('who finds no room has to have a connection of its own, unless it is the only one', () => {
+  op('a', 'subscribe');
+  answer({ event: 'error', code: 'channel_limit' });
+  assert.deepEqual([alone, told], [['a'], []]);
+  hub.drop('a');
+  op('b', 'subscribe');
+  answer({ event: 'error', code: 'channel_limit' });
+  assert.deepEqual([alone, told.length], [['a'], 1]);
+});
+
+test('so has who cannot be told what it has missed', () => {
+  op('a', 'subscribe');
+  answer({ event: 'subscribed', channel: 'room', state: 'fresh', cursor: 'c5' });
+  op('b', 'subscribe', { since: 'c3' });
+  answer({ event: 'subscribed', channel: 'room', state: 'resumed' });
+  assert.deepEqual(alone, ['b']);
+});
+
+test('a subscription that goes on gets what came of its channel, and the cursor of another channel does not count', () => {
+  op('a', 'subscribe');
+  answer({ event: 'subscribed', channel: 'room', state: 'fresh', cursor: 'c1' });
+  for (const [id, channel] of [['c2', 'room'], ['c3', 'other'], ['c4', 'room']]) hub.frame(JSON.stringify({ event: 'message', channel, id }));
+  told.length = 0;
+  op('b', 'subscribe', { since: 'c2' });
+  answer({ event: 'subscribed', channel: 'room', state: 'resumed' });
+  assert.deepEqual(told.map(([to, text]) => [to, (JSON.parse(text) as { event: string }).event, (JSON.parse(text) as { id?: string }).id]), [
+    ['b', 'subscribed', undefined], ['b', 'message', 'c4'],
+  ]);
+  op('b', 'subscribe', { since: 'c3' });
+  answer({ event: 'subscribed', channel: 'room', state: 'resumed' });
+  assert.deepEqual(alone, ['b']);
+});
+
+test('presence is asked for while any tab wants it', () => {
+  op('a', 'subscribe', { presence: true });
+  op('b', 'subscribe');
+  assert.deepEqual(sent.map((o) => o['presence']), [true, true]);
+});
+
+test('of two tabs of one client, the one that joined last is the one that leaves', () => {
+  hub.add('c', 'client of a');
+  op('a', 'join', { userId: 'ada' });
+  op('c', 'join', { userId: 'ada' });
+  op('a', 'leave', { userId: 'ada' });
+  assert.deepEqual(list(), [['join', 'client of a'], ['join', 'client of a']]);
+  assert.equal(told.at(-1)![0], 'a');
+  op('c', 'leave', { userId: 'ada' });
+  assert.deepEqual(list().at(-1), ['leave', 'client of a']);
+});
+
+test('a ring keeps so many entries, and so much text', () => {
+  const many = createRing<number>();
+  for (let n = 0; n < 1500; n++) many.push(n, 1);
+  assert.deepEqual([many.entries.length, many.entries[0]], [1000, 500]);
+  const large = createRing<number>();
+  for (let n = 0; n < 10; n++) large.push(n, 1 << 20);
+  assert.deepEqual(large.entries, [6, 7, 8, 9]);
+  large.push(10, 5 << 20);
+  assert.deepEqual(large.entries, [10]);
+});
