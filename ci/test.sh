@@ -25,6 +25,7 @@ step "Go: tests, every module" ci/go.sh
 
 if command -v npm >/dev/null; then
 	step "TypeScript: types, tests, build" ci/js.sh
+	step "React example: types, build" ci/react.sh
 else
 	skip "TypeScript: needs Node.js with npm"
 fi
