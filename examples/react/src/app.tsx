@@ -35,7 +35,7 @@ export function App(): ReactNode {
         </button>
       </header>
       <main>
-        <People me={me} />
+        <People key={me?.id} me={me} />
         <Cards me={me} />
         {talking && <Talk me={me} />}
       </main>
