@@ -16,7 +16,7 @@ import (
 )
 
 // examples are those that run here. They are the tools of this module as well.
-var examples = []string{"chat", "dashboard", "embed", "roster", "uploads"}
+var examples = []string{"chat", "dashboard", "embed", "react", "roster", "uploads"}
 
 // build builds them, once for the test binary.
 var build = sync.OnceValues(func() (dir string, err error) {

@@ -6,6 +6,7 @@ tool (
 	github.com/maravilla-realtime/realtime/examples/chat
 	github.com/maravilla-realtime/realtime/examples/dashboard
 	github.com/maravilla-realtime/realtime/examples/embed
+	github.com/maravilla-realtime/realtime/examples/react
 	github.com/maravilla-realtime/realtime/examples/roster
 	github.com/maravilla-realtime/realtime/examples/uploads
 )

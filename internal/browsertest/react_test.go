@@ -1,0 +1,336 @@
+package browsertest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/chromedp"
+)
+
+// What the tests know of the board's page, beside what it has in common with the
+// chat's.
+const (
+	cards    = `[...document.querySelectorAll('#cards .what')].map((e) => e.textContent)`
+	finished = `document.getElementById('finished').textContent`
+	busyOnes = `[...document.querySelectorAll('#roster [data-status=busy] .name')].map((e) => e.textContent).join()`
+	states   = `['ws-state', 'ren-state'].map((id) => document.getElementById(id).dataset.state).join()`
+	changed  = `[...document.querySelectorAll('#cards .by')].map((e) => e.textContent).join()`
+	stepOut  = `document.getElementById('step').click()`
+	setBusy  = `document.getElementById('busy').click()`
+	failed   = `document.getElementById('reads').role === 'alert'`
+	hideTalk = `document.getElementById('talk-toggle').click()`
+)
+
+// card is the row of a card, as JavaScript.
+func card(text string) string {
+	return fmt.Sprintf(`[...document.querySelectorAll('#cards li')].find((row) => row.querySelector('.what').textContent === %s)`, quote(text))
+}
+
+// addCard adds a card as a person does.
+func addCard(p *Page, text string) {
+	p.t.Helper()
+	typeIn(p, "#new-card", text+"\r")
+	has(p, cards, text)
+}
+
+const boardDir = "../../examples/react"
+
+// development returns a directory with the board's page as its developers build
+// it: there StrictMode mounts everything twice.
+func development(t *testing.T) string {
+	t.Helper()
+	if _, err := os.Stat(boardDir + "/node_modules"); err != nil {
+		if os.Getenv("REALTIME_REQUIRE_REACT") == "1" {
+			t.Fatal(err)
+		}
+		t.Skip("no React: npm ci --prefix examples/react")
+	}
+	dir, err := buildBoard()
+	if err != nil {
+		t.Fatalf("build the board: %v", err)
+	}
+	return dir
+}
+
+var buildBoard = sync.OnceValues(func() (dir string, err error) {
+	if dir, err = os.MkdirTemp("", "browsertest-react"); err != nil {
+		return "", err
+	}
+	cleanup(func() error { return os.RemoveAll(dir) })
+	served := filepath.Join(dir, "page")
+	if err := os.CopyFS(served, os.DirFS(boardDir+"/page")); err != nil {
+		return "", err
+	}
+	build := exec.Command("go", "run", "./buildpage", "-dev", "-o", filepath.Join(served, "app.js"), boardDir) // which is as far from there
+	build.Dir = "../tools"
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return dir, nil
+})
+
+// Two people at a board: each sees who is here, what the other changes and says,
+// and knows what is their own.
+func TestBoard(t *testing.T) {
+	t.Parallel()
+	Require(t)
+	board := Start(t, "react")
+	ada := NewUser(t).Open(board.URL)
+	typeIn(ada, "#name", "Ada\r") // as a person does, once
+	ready(ada, "Ada")
+	grace := join(NewUser(t).Open(board.URL), "Grace")
+	for _, p := range []*Page{ada, grace} {
+		Until(p, names, "Ada,Grace")
+		Until(p, cards+`.length`, 4)
+	}
+
+	// The data is read once for each write, whoever has written. The events of one's
+	// own writes add nothing to that.
+	before := Eval[int](ada, reads)
+	html := `<img src=x onerror="console.error('run')">Bake a cake`
+	addCard(ada, html)
+	has(grace, cards, html)
+	Eval[any](grace, card("Invite everybody")+`.querySelector('input').click()`)
+	Until(ada, card("Invite everybody")+`.className`, "done")
+	Until(ada, changed, "Robot,Robot,Robot,Grace,you")
+	Until(grace, changed, "Robot,Robot,Robot,you,Ada")
+	Until(ada, finished, "Grace has finished “Invite everybody”")
+	if got := Eval[string](grace, finished); got != "" {
+		t.Errorf("Grace is told what she has done herself: %s", got)
+	}
+	if got := Eval[int](ada, reads); got != before+2 {
+		t.Errorf("Ada's page has read %d times, want twice", got-before)
+	}
+	before = Eval[int](ada, reads)
+	Eval[any](ada, `import('/api/maravilla/realtime.js').then(({ renFetch }) => renFetch('/api/cards/000001', { method: 'DELETE' }))`)
+	Until(grace, cards+`.length`, 4)
+	Eval[any](grace, card(html)+`.querySelector('.plain').click()`)
+	Until(ada, cards+`.length`, 3)
+	if got := Eval[int](ada, reads); got != before+1 {
+		t.Errorf("Ada's page has read %d times for a write of another", got-before)
+	}
+
+	typeIn(ada, "#text", html+"\r")
+	has(grace, texts, html)
+	Eval[any](grace, `document.querySelector('.signs button').click()`)
+	for _, p := range []*Page{ada, grace} {
+		has(p, texts, "♥")
+		equal(t, "messages", Eval[[]string](p, texts), []string{html, "♥"})
+	}
+	const own = `[...document.querySelectorAll('#messages [data-own=true] .text')].map((e) => e.textContent).join()`
+	Until(ada, own, html)
+	Until(grace, own, "♥")
+
+	Eval[any](ada, setBusy)
+	Until(grace, busyOnes, "Ada")
+	ada.Close()
+	Until(grace, names, "Grace")
+}
+
+// The connections break and nobody can be reached for a while. What has happened
+// meanwhile is there afterwards, once; to the others nobody was away.
+func TestBoardReconnects(t *testing.T) {
+	t.Parallel()
+	Require(t)
+	board := Start(t, "react")
+	proxy := NewProxy(t, board.Addr)
+	ada := join(NewUser(t).OpenFaulty(proxy.URL), "Ada")
+	grace := join(NewUser(t).Open(board.URL), "Grace")
+	Until(grace, names, "Ada,Grace")
+	told := watchPresence(t, board)
+	typeIn(grace, "#text", "before\r")
+	has(ada, texts, "before")
+
+	proxy.Refuse()
+	mustCut(t, proxy, true)
+	Until(ada, states, "connecting,connecting")
+	addCard(grace, "Meanwhile")
+	typeIn(grace, "#text", "between\r")
+	has(grace, texts, "between")
+	typeIn(ada, "#text", "kept\r")
+	Eval[any](ada, card("Invite everybody")+`.querySelector('input').click()`)
+	Until(ada, `document.querySelector('#notes p')?.textContent.startsWith('Not done')`, true)
+	Until(ada, failed, true)
+
+	proxy.Listen()
+	Eval[any](ada, `void dispatchEvent(new Event('online'))`)
+	Until(ada, states, "open,open")
+	has(ada, cards, "Meanwhile")
+	Until(ada, failed, false)
+	typeIn(grace, "#text", "after\r")
+	for _, p := range []*Page{ada, grace} {
+		has(p, texts, "after")
+		has(p, texts, "kept")
+		Until(p, texts+`.length`, 4)
+		Until(p, names, "Ada,Grace")
+	}
+
+	// Where nothing has happened meanwhile, a read that failed is made up for, too.
+	proxy.Refuse()
+	mustCut(t, proxy, true)
+	Until(ada, states, "connecting,connecting")
+	Eval[any](ada, card("Meanwhile")+`.querySelector('input').click()`)
+	Until(ada, failed, true)
+	proxy.Listen()
+	Eval[any](ada, `void dispatchEvent(new Event('online'))`)
+	Until(ada, failed, false)
+
+	Until(ada, open, true)
+	Eval[any](ada, setBusy)
+	Until(told, `told.join()`, "presence.update Ada")
+}
+
+// Whatever is mounted, twice where StrictMode does that, is one subscription and
+// one presence; what is unmounted leaves nothing behind, and comes back.
+func TestBoardMounts(t *testing.T) {
+	t.Parallel()
+	Require(t)
+	for name, args := range map[string]func(*testing.T) []string{
+		"production":  func(*testing.T) []string { return nil },
+		"development": func(t *testing.T) []string { return []string{"-dir", development(t)} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testMounts(t, Start(t, "react", args(t)...))
+		})
+	}
+}
+
+func testMounts(t *testing.T, board *Example) {
+	told := watchPresence(t, board)
+	ada := NewUser(t).blank(false)
+	countOps(ada)
+	ada.Go(board.URL)
+	Until(ada, open, true) // what is mounted now is asked for twice where it should be once
+	join(ada, "Ada")
+	id := Eval[string](ada, `document.querySelector('#roster li').dataset.user`)
+	inUse(t, board, map[string]string{"team:launch": id, "talk:launch": ""})
+	// A join that is said twice is one, of which told has the proof.
+	const asked = `Object.entries(ops).map(([op, n]) => op + ' ' + n).filter((op) => !op.startsWith('join')).sort().join('; ')`
+	Until(ada, asked, "subscribe talk:launch 1; subscribe team:launch 1")
+
+	Eval[any](ada, setBusy)
+	Until(told, `told.join()`, "presence.join Ada,presence.update Ada")
+	for n := range 20 {
+		Eval[any](ada, hideTalk)
+		Until(ada, `!document.getElementById('talk')`, n%2 == 0)
+	}
+	inUse(t, board, map[string]string{"team:launch": id, "talk:launch": ""})
+	Eval[any](ada, hideTalk)
+	inUse(t, board, map[string]string{"team:launch": id})
+	Eval[any](ada, hideTalk)
+	inUse(t, board, map[string]string{"team:launch": id, "talk:launch": ""})
+
+	Eval[any](ada, stepOut)
+	Until(told, `told.at(-1)`, "presence.leave Ada")
+	Until(ada, names, "")
+	inUse(t, board, map[string]string{"team:launch": "", "talk:launch": ""}) // the roster is still shown
+	Eval[any](ada, stepOut)
+	Until(ada, names, "Ada")
+	Eval[any](ada, setBusy)
+	Until(told, `told.join()`,
+		"presence.join Ada,presence.update Ada,presence.leave Ada,presence.join Ada,presence.update Ada")
+	Until(ada, asked, "leave team:launch 1; subscribe talk:launch 12; subscribe team:launch 1; unsubscribe talk:launch 11")
+	ada.Close()
+	inUse(t, board, map[string]string{})
+	Until(told, `told.at(-1)`, "presence.leave Ada")
+}
+
+// watchPresence returns a page that is not at the board, and lists in told what is
+// said of those who are.
+func watchPresence(t *testing.T, board *Example) *Page {
+	t.Helper()
+	p := NewUser(t).Open(board.URL + "shared/icon.svg") // a document of the same origin without a script
+	Eval[any](p, `import('/api/maravilla/realtime.js').then(({ RenClient }) => {
+		window.told = [];
+		window.ren = new RenClient({ subscriptions: ['presence'] });
+		ren.on(({ t, data }) => told.push(t + ' ' + data.metadata.name));
+	})`)
+	Until(p, `ren.state`, "open")
+	return p
+}
+
+// countOps has a page count in ops what it asks for over its WebSocket.
+func countOps(p *Page) {
+	p.t.Helper()
+	p.Do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: `{
+			window.ops = {};
+			const { send } = WebSocket.prototype;
+			WebSocket.prototype.send = function (data) {
+				const { op, channel } = JSON.parse(data);
+				if (channel) ops[op + ' ' + channel] = (ops[op + ' ' + channel] ?? 0) + 1;
+				send.call(this, data);
+			};
+		}`})
+		return err
+	}))
+}
+
+// inUse waits until the server knows of these channels and no others, and of these
+// members of them.
+func inUse(t *testing.T, board *Example, want map[string]string) {
+	t.Helper()
+	var got string
+	if !poll(20*time.Second, func() bool {
+		answer, err := http.Get(board.URL + "api/live")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		var members map[string][]string
+		if err := json.NewDecoder(answer.Body).Decode(&members); err != nil {
+			t.Fatal(err)
+		}
+		joined := make(map[string]string)
+		for channel, users := range members {
+			joined[channel] = strings.Join(users, ",")
+		}
+		got = fmt.Sprint(joined)
+		return got == fmt.Sprint(want)
+	}) {
+		t.Fatalf("in use: %s, want %v", got, want)
+	}
+}
+
+func TestBoardScreenshot(t *testing.T) {
+	t.Parallel()
+	Require(t)
+	board := Start(t, "react")
+	ada := join(NewUser(t).Open(board.URL), "Ada Lovelace")
+	grace := join(NewUser(t).Open(board.URL), "Grace Hopper")
+	kurt := join(NewUser(t).Open(board.URL), "Kurt Gödel")
+	Eval[any](kurt, setBusy)
+	Until(ada, busyOnes, "Kurt Gödel")
+	for _, line := range []struct {
+		by   *Page
+		text string
+	}{
+		{grace, "The date is fixed: the 14th."}, {ada, "Good. I write the announcement until noon."},
+		{kurt, "On a train. Two tunnels so far, nothing lost."},
+	} {
+		typeIn(line.by, "#text", line.text+"\r")
+		has(ada, texts, line.text)
+	}
+	Eval[any](grace, `document.querySelectorAll('.signs button')[1].click()`)
+	has(ada, texts, "★")
+	addCard(ada, "Order a cake")
+	addCard(kurt, "Prove that the board is complete")
+	Eval[any](kurt, card("Try it on a train")+`.querySelector('input').click()`)
+	Until(ada, finished, "Kurt Gödel has finished “Try it on a train”")
+	has(ada, cards, "Prove that the board is complete")
+	Until(ada, names, "Ada Lovelace,Grace Hopper,Kurt Gödel")
+	Eval[any](ada, `document.activeElement.blur()`)
+	pictures(ada, "react")
+}
