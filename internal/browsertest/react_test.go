@@ -16,6 +16,7 @@ import (
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
+	"github.com/maravilla-realtime/realtime/internal/faultproxy"
 )
 
 // What the tests know of the board's page, beside what it has in common with the
@@ -144,7 +145,7 @@ func TestBoardReconnects(t *testing.T) {
 	t.Parallel()
 	Require(t)
 	board := Start(t, "react")
-	proxy := NewProxy(t, board.Addr)
+	proxy := faultproxy.New(t, board.Addr)
 	ada := join(NewUser(t).OpenFaulty(proxy.URL), "Ada")
 	grace := join(NewUser(t).Open(board.URL), "Grace")
 	Until(grace, names, "Ada,Grace")
