@@ -2,17 +2,12 @@ package main
 
 import (
 	"embed"
-	"encoding/json"
 	"errors"
-	"io/fs"
-	"mime"
 	"net/http"
-	"os"
 	"sync"
-	"time"
-	"unicode/utf8"
 
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/examples/internal/web"
 )
 
 //go:embed page
@@ -33,20 +28,10 @@ func handler(rt *realtime.Realtime) http.Handler {
 	mux.HandleFunc("POST /api/say", c.say)
 	mux.HandleFunc("GET /api/topic", c.topic)
 	mux.HandleFunc("POST /api/topic", c.setTopic)
-	mux.Handle("/", servePage())
+	mux.Handle("/", web.Files(page))
 	// Attribute lets a tab recognise what its own requests caused. The protection
 	// keeps the pages of other sites from posting here.
 	return http.NewCrossOriginProtection().Handler(rt.Attribute(mux))
-}
-
-func servePage() http.Handler {
-	files, _ := fs.Sub(page, "page") // embedded, so it is there
-	serve := http.FileServerFS(files)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		serve.ServeHTTP(w, r)
-	})
 }
 
 // health tells a load balancer whether to send clients here.
@@ -75,10 +60,10 @@ func (c *chat) say(w http.ResponseWriter, r *http.Request) {
 		Room string `json:"room"`
 		message
 	}
-	if !read(w, r, &in) {
+	if !web.ReadJSON(w, r, &in) {
 		return
 	}
-	if !fits(in.Room, 1, 64) || !fits(in.Name, 1, 64) || !fits(in.User, 1, 64) || !fits(in.Text, 1, 2000) {
+	if !web.Fits(in.Room, 1, 64) || !web.Fits(in.Name, 1, 64) || !web.Fits(in.User, 1, 64) || !web.Fits(in.Text, 1, 2000) {
 		http.Error(w, "room, name, user or text is missing or too long", http.StatusBadRequest)
 		return
 	}
@@ -92,9 +77,7 @@ func (c *chat) topic(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
 	topic := c.topics[r.FormValue("room")]
 	c.mu.Unlock()
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	_ = json.NewEncoder(w).Encode(map[string]string{"topic": topic}) // fails only where nobody reads it
+	web.WriteJSON(w, map[string]string{"topic": topic})
 }
 
 // setTopic writes to the database, and says so: whoever shows the topic reads it
@@ -104,10 +87,10 @@ func (c *chat) setTopic(w http.ResponseWriter, r *http.Request) {
 		Room  string `json:"room"`
 		Topic string `json:"topic"`
 	}
-	if !read(w, r, &in) {
+	if !web.ReadJSON(w, r, &in) {
 		return
 	}
-	if !fits(in.Room, 1, 64) || !fits(in.Topic, 0, 120) {
+	if !web.Fits(in.Room, 1, 64) || !web.Fits(in.Topic, 0, 120) {
 		http.Error(w, "room is missing, or room or topic is too long", http.StatusBadRequest)
 		return
 	}
@@ -115,35 +98,6 @@ func (c *chat) setTopic(w http.ResponseWriter, r *http.Request) {
 	c.topics[in.Room] = in.Topic
 	c.mu.Unlock()
 	done(w, c.rt.Emit(r.Context(), realtime.KVPut("chat", "topic:"+in.Room)))
-}
-
-const readTime = 10 * time.Second
-
-// read decodes a JSON request of at most 16 KiB, or answers what is wrong.
-func read(w http.ResponseWriter, r *http.Request, into any) bool {
-	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != "application/json" {
-		http.Error(w, "send application/json", http.StatusUnsupportedMediaType)
-		return false
-	}
-	// A body that never ends would keep the request for ever.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTime)) // where it fails there is no connection
-	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 16<<10)).Decode(into)
-	var large *http.MaxBytesError
-	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		http.Error(w, "the body did not come in time", http.StatusRequestTimeout)
-	case errors.As(err, &large):
-		http.Error(w, "too large", http.StatusRequestEntityTooLarge)
-	case err != nil:
-		http.Error(w, "not the JSON expected", http.StatusBadRequest)
-	}
-	return err == nil
-}
-
-// fits reports whether s has between least and most characters.
-func fits(s string, least, most int) bool {
-	n := utf8.RuneCountInString(s)
-	return least <= n && n <= most
 }
 
 // done answers a request whose event is in the log, or is not.

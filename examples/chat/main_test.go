@@ -1,15 +1,10 @@
 package main
 
 import (
-	"bufio"
-	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/maravilla-realtime/realtime"
 )
@@ -34,7 +29,7 @@ func TestPage(t *testing.T) {
 		"/":                          "text/html; charset=utf-8",
 		"/app.js":                    "text/javascript; charset=utf-8",
 		"/style.css":                 "text/css; charset=utf-8",
-		"/icon.svg":                  "image/svg+xml",
+		"/shared/base.css":           "text/css; charset=utf-8",
 		"/api/maravilla/realtime.js": "text/javascript; charset=utf-8",
 		"/api/topic?room=lobby":      "application/json",
 	} {
@@ -77,56 +72,9 @@ func TestPost(t *testing.T) {
 	}
 }
 
-// A body that does not end is not waited for.
-func TestEndlessBody(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		client, conn := net.Pipe()
-		ln := &oneConn{conns: make(chan net.Conn, 1)}
-		ln.conns <- conn
-		srv := &http.Server{Handler: newChat(t)}
-		served := make(chan error, 1)
-		go func() { served <- srv.Serve(ln) }()
-		began := time.Now()
-		fmt.Fprint(client, "POST /api/say HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
-		resp, err := http.ReadResponse(bufio.NewReader(client), nil)
-		if err != nil || resp.StatusCode != http.StatusRequestTimeout || time.Since(began) != readTime {
-			t.Errorf("%v %v after %v", resp, err, time.Since(began))
-		}
-		client.Close()
-		srv.Close()
-		<-served
-	})
-}
-
-// oneConn is a listener of one connection.
-type oneConn struct{ conns chan net.Conn }
-
-func (l *oneConn) Accept() (net.Conn, error) {
-	if c, ok := <-l.conns; ok {
-		return c, nil
-	}
-	return nil, net.ErrClosed
-}
-
-func (l *oneConn) Close() error   { close(l.conns); return nil }
-func (l *oneConn) Addr() net.Addr { return &net.TCPAddr{} }
-
 func TestHealth(t *testing.T) {
 	w := httptest.NewRecorder()
 	if newChat(t).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/healthz", nil)); w.Code != http.StatusNoContent {
 		t.Errorf("%d %s", w.Code, w.Body)
-	}
-}
-
-func TestPageURL(t *testing.T) {
-	at := &net.TCPAddr{IP: net.IPv6loopback, Port: 4711}
-	for addr, want := range map[string]string{
-		"localhost:8080": "http://localhost:4711/",
-		":0":             "http://localhost:4711/",
-		"[::1]:0":        "http://[::1]:4711/",
-	} {
-		if got := pageURL(addr, at); got != want {
-			t.Errorf("%s: %s, want %s", addr, got, want)
-		}
 	}
 }

@@ -52,7 +52,10 @@ func run(ctx context.Context, addr string) error {
 	if err != nil {
 		return errors.Join(err, rt.Close(ctx))
 	}
-	srv := &http.Server{Handler: a.handler(), ReadHeaderTimeout: 5 * time.Second}
+	srv := &http.Server{
+		Handler: a.handler(), ReadHeaderTimeout: 5 * time.Second,
+		ConnContext: realtime.ConnContext, // Added: dead and stalled readers cost less
+	}
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(ln) }()
 	fmt.Println("The app is ready:", web.URL(addr, ln.Addr()))
@@ -63,7 +66,6 @@ func run(ctx context.Context, addr string) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	return errors.Join(err,
-		rt.Close(ctx), // Added, and first: it sends the streams home, which Shutdown would wait for
-		srv.Shutdown(ctx))
+	srv.RegisterOnShutdown(func() { _ = rt.Close(ctx) })      // Added: sends the streams home, which Shutdown waits for
+	return errors.Join(err, srv.Shutdown(ctx), rt.Close(ctx)) // Added: the last one waits for the WebSockets
 }

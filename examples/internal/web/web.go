@@ -12,6 +12,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -41,15 +42,22 @@ func Secure(next http.Handler) http.Handler {
 	})
 }
 
+// readTime is how long a request may take to come.
+const readTime = 10 * time.Second
+
 // ReadJSON decodes a JSON request of at most 16 KiB, or answers what is wrong.
 func ReadJSON(w http.ResponseWriter, r *http.Request, into any) bool {
 	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != "application/json" {
 		http.Error(w, "send application/json", http.StatusUnsupportedMediaType)
 		return false
 	}
+	// A body that never ends would keep the request for ever.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTime)) // where it fails there is no connection
 	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 16<<10)).Decode(into)
 	var large *http.MaxBytesError
 	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		http.Error(w, "the body did not come in time", http.StatusRequestTimeout)
 	case errors.As(err, &large):
 		http.Error(w, "too large", http.StatusRequestEntityTooLarge)
 	case err != nil:
@@ -79,7 +87,7 @@ func Serve(ctx context.Context, name, addr string, rt *realtime.Realtime, handle
 	if err != nil {
 		return errors.Join(err, rt.Close(ctx))
 	}
-	srv := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
+	srv := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, ConnContext: realtime.ConnContext}
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(ln) }()
 	fmt.Printf("%s is ready: %s\n", name, URL(addr, ln.Addr()))
@@ -88,10 +96,12 @@ func Serve(ctx context.Context, name, addr string, rt *realtime.Realtime, handle
 	case err = <-failed:
 	case <-ctx.Done():
 	}
-	// Close first: it sends the streams home, which Shutdown would wait for.
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	return errors.Join(err, rt.Close(ctx), srv.Shutdown(ctx))
+	// No new connections, then the streams are sent home, for which Shutdown waits;
+	// the second Close waits for the WebSockets, for which it does not.
+	srv.RegisterOnShutdown(func() { _ = rt.Close(ctx) })
+	return errors.Join(err, srv.Shutdown(ctx), rt.Close(ctx))
 }
 
 // URL is where a browser finds a server that was told to listen on addr.

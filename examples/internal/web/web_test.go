@@ -1,13 +1,17 @@
 package web_test
 
 import (
+	"bufio"
 	"context"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/fstest"
+	"testing/synctest"
+	"time"
 
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/examples/internal/web"
@@ -53,6 +57,43 @@ func TestReadJSON(t *testing.T) {
 		}
 	}
 }
+
+// A body that does not end is not waited for.
+func TestEndlessBody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, conn := net.Pipe()
+		ln := &oneConn{conns: make(chan net.Conn, 1)}
+		ln.conns <- conn
+		srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			var in any
+			web.ReadJSON(w, r, &in)
+		})}
+		served := make(chan error, 1)
+		go func() { served <- srv.Serve(ln) }()
+		began := time.Now()
+		fmt.Fprint(client, "POST /api/say HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
+		resp, err := http.ReadResponse(bufio.NewReader(client), nil)
+		if err != nil || resp.StatusCode != http.StatusRequestTimeout || time.Since(began) != 10*time.Second {
+			t.Errorf("%v %v after %v", resp, err, time.Since(began))
+		}
+		client.Close()
+		srv.Close()
+		<-served
+	})
+}
+
+// oneConn is a listener of one connection.
+type oneConn struct{ conns chan net.Conn }
+
+func (l *oneConn) Accept() (net.Conn, error) {
+	if c, ok := <-l.conns; ok {
+		return c, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func (l *oneConn) Close() error   { close(l.conns); return nil }
+func (l *oneConn) Addr() net.Addr { return &net.TCPAddr{} }
 
 // A server that cannot begin leaves nothing behind.
 func TestServeFails(t *testing.T) {
