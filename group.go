@@ -208,7 +208,9 @@ func (gs *groups) drain(ctx context.Context) error {
 		all = append(all, g)
 	}
 	gs.mu.Unlock()
-
+	if len(all) == 0 {
+		return nil
+	}
 	deadline, _ := ctx.Deadline()
 	ctx, cancel := context.WithTimeout(ctx, time.Until(deadline)/2)
 	defer cancel()

@@ -42,6 +42,9 @@ func (rt *Realtime) reach(ctx context.Context, pos backend.Position) error {
 	defer reader.Close()
 	reader.Subscribe(nil, ring.Topic{})
 	for rt.ring.Head().Compare(pos) < 0 {
+		if err := ctx.Err(); err != nil { // where much comes in, both cases below are ready
+			return err
+		}
 		select {
 		case <-reader.Wake():
 			reader.Skip()
