@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/sse/ssetest"
 )
@@ -16,7 +17,10 @@ import (
 func TestDecoding(t *testing.T) {
 	t.Parallel()
 	Require(t)
-	const n = 2000
+	n := 2000
+	if *full {
+		n = 100_000
+	}
 	events, stream := ssetest.Random(rand.New(rand.NewPCG(16, 16)), n)
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
@@ -54,7 +58,7 @@ func TestDecoding(t *testing.T) {
 		source.addEventListener('ren.ping', compare);
 		window.source = source;
 	})()`)
-	Until(p, `agreed`, n)
+	UntilIn(p, 20*time.Second+time.Duration(n)*5*time.Millisecond, `agreed`, n)
 	Eval[any](p, `source.close()`)
 	t.Logf("%d random payloads, %d KiB: EventSource agrees with what was sent", n, len(stream)>>10)
 }

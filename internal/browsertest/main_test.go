@@ -7,7 +7,10 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "renew the pictures in docs")
+var (
+	update = flag.Bool("update", false, "renew the pictures in docs")
+	full   = flag.Bool("full", false, "compare 100,000 random payloads instead of 2,000")
+)
 
 func TestMain(m *testing.M) {
 	flag.Parse()
