@@ -20,8 +20,8 @@ const byStatus: Record<number, string> = {
 
 /** Makes an error of whatever stands where `{code, message, retry}` is expected. */
 export function asError(body: unknown, code = 'internal', message = 'refused', retry = false): RealtimeError {
-  const said = Object(body) as Partial<Record<keyof RealtimeError, unknown>>;
-  return new RealtimeError(String(said.code ?? code), String(said.message ?? message), !!(said.retry ?? retry));
+  const said = Object(body) as Partial<RealtimeError>;
+  return new RealtimeError(`${said.code ?? code}`, `${said.message ?? message}`, !!(said.retry ?? retry));
 }
 
 /** The refusal in an HTTP answer, which a proxy may have written in place of the server. */

@@ -1,8 +1,5 @@
 import { on } from './life.js';
 
-const browserKey = 'ren.browser';
-const tabKey = 'ren.tab';
-
 let clientId: string | undefined;
 
 /**
@@ -15,13 +12,13 @@ export function getOrCreateClientId(): string {
 }
 
 function create(): string {
-  const browser = load('localStorage', browserKey) ?? random();
-  store('localStorage', browserKey, browser);
-  const tab = load('sessionStorage', tabKey) ?? random();
+  const [browser, storeBrowser] = part('localStorage', 'ren.browser');
+  const [tab, storeTab] = part('sessionStorage', 'ren.tab');
   // A duplicated tab begins with a copy of sessionStorage, so the part stands there only while the page does not live.
-  const take = (): void => store('sessionStorage', tabKey, '');
+  const take = (): void => storeTab('');
+  storeBrowser(browser);
   take();
-  on('pagehide', () => store('sessionStorage', tabKey, tab));
+  on('pagehide', () => storeTab(tab));
   on('pageshow', take);
   return browser + '.' + tab;
 }
@@ -33,9 +30,18 @@ export function random(): string {
 
 type Area = 'localStorage' | 'sessionStorage';
 
-/** What is stored, if it can be part of a client id. */
-function load(area: Area, key: string): string | undefined {
-  return /^[\w-]{8,31}$/.exec(read(area, key) ?? '')?.[0];
+/** A part of the client id, the stored one if there is any, and how to store it, or '' in its place. */
+function part(area: Area, key: string): [string, (value: string) => void] {
+  return [
+    /^[\w-]{8,31}$/.exec(read(area, key) ?? '')?.[0] ?? random(),
+    (value) => {
+      try {
+        globalThis[area].setItem(key, value);
+      } catch {
+        // memory has it
+      }
+    },
+  ];
 }
 
 /** What is stored; undefined where nothing is, or nothing may be read. */
@@ -44,14 +50,5 @@ export function read(area: Area, key: string): string | undefined {
     return globalThis[area].getItem(key) ?? undefined;
   } catch {
     return undefined;
-  }
-}
-
-/** Stores a value; '' takes it away. */
-function store(area: Area, key: string, value: string): void {
-  try {
-    globalThis[area].setItem(key, value);
-  } catch {
-    // memory has it
   }
 }

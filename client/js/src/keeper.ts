@@ -1,6 +1,5 @@
 import { now } from './clock.js';
 import { watchLife } from './life.js';
-import { tell, type Listener } from './listen.js';
 import type { ClientOptions } from './options.js';
 
 /** `connecting` also while waiting for the next attempt; `closed` only when none will be made. */
@@ -30,8 +29,6 @@ export interface Line {
 
 /** Keeps one connection up: when to try again, when to give a silent one up, and what to do as the page comes and goes. */
 export interface Keeper {
-  state: State;
-  readonly states: Set<Listener<State>>;
   /** The server's wish for the next wait, in milliseconds. */
   retry: number | undefined;
   /** Begins, unless begun. */
@@ -52,68 +49,76 @@ export interface Keeper {
   lost(wait?: number, atLeast?: number): void;
 }
 
-/** @param name - stands before what goes to the console */
-export function createKeeper(line: Line, name: string, { autoReconnect = true, maxBackoffMs = 15_000 }: ClientOptions): Keeper {
+/**
+ * @param client - where the state stands
+ * @param changed - called when the state has changed
+ * @param warn - writes to the console
+ */
+export function createKeeper(
+  client: { state: State }, line: Line, changed: (state: State) => void, warn: (text: string) => void,
+  { autoReconnect = true, maxBackoffMs = 15_000 }: ClientOptions,
+): Keeper {
   let tries = 0;
   let timer: ReturnType<typeof setTimeout> | undefined;
   let heardAt = 0;
-  let openedAt = 0;
+  let openedAt: number;
   let waiting = false;
   let asleep = false;
   let warned = false;
-  let unwatch: (() => void) | undefined;
+  let life: AbortController | undefined; // from start to stop
 
   const later = (cb: () => void, ms: number): void => {
     clearTimeout(timer);
     timer = setTimeout(cb, ms);
   };
   const become = (state: State): void => {
-    if (state !== keeper.state) tell(keeper.states, (keeper.state = state));
+    if (state !== client.state) changed((client.state = state));
+  };
+  const halt = (state: State): void => {
+    clearTimeout(timer);
+    line.hangUp();
+    become(state);
   };
   const dial = (): void => {
     waiting = asleep = false;
-    openedAt = 0;
+    openedAt = Infinity;
     keeper.heard();
     later(watch, Ms.Look);
     become('connecting');
     line.hangUp();
-    if (unwatch) line.dial(); // a state listener may have stopped us
+    if (life) line.dial(); // a state listener may have stopped us
   };
   const watch = (): void => {
     const left = Ms.Silence - (now() - heardAt);
     if (left <= 0) return keeper.lost();
     later(watch, Math.min(left, Ms.Look));
-    if (openedAt || warned) return;
+    if (client.state === 'open' || warned) return;
     warned = true;
-    console.warn(name, 'no hello yet. Does a proxy buffer?');
+    warn('no hello yet. Does a proxy buffer?');
   };
 
   const keeper: Keeper = {
-    state: 'closed',
-    states: new Set(),
     retry: undefined,
     start() {
-      if (unwatch) return;
-      unwatch = watchLife(
+      if (life) return;
+      life = new AbortController();
+      watchLife(
+        life.signal,
         () => !asleep && (waiting || now() - heardAt >= Ms.Missed) && dial(),
         () => {
           // An open connection would outlive the page in the cache, unread.
           asleep = true;
-          clearTimeout(timer);
-          line.hangUp();
-          become('connecting');
+          halt('connecting');
         },
         () => asleep && dial(),
       );
       dial();
     },
     stop() {
-      unwatch?.();
-      unwatch = undefined;
+      life?.abort();
+      life = undefined;
       asleep = false;
-      clearTimeout(timer);
-      line.hangUp();
-      become('closed');
+      halt('closed');
     },
     heard() {
       heardAt = now();
@@ -122,7 +127,7 @@ export function createKeeper(line: Line, name: string, { autoReconnect = true, m
       openedAt = now();
       become('open');
     },
-    healthy: () => openedAt > 0 && now() - openedAt >= Ms.Proven,
+    healthy: () => now() - openedAt >= Ms.Proven,
     lost(wait, atLeast = 0) {
       if (keeper.healthy()) tries = 0;
       if (!autoReconnect) return keeper.stop();

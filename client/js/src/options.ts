@@ -41,23 +41,20 @@ export interface Equipment<Reset> {
 
 /** Fills the defaults in, and gives a client what both have; `name` stands before what is logged. */
 export function equip<Reset>(
-  client: object, options: ClientOptions & { onReset?: Listener<Reset> | undefined }, name: string, line: Line,
+  client: { state: State }, options: ClientOptions & { onReset?: Listener<Reset> | undefined }, name: string, line: Line,
 ): Equipment<Reset> {
   const { clientId, getToken, shareTabs = !getToken, debug, onError, onReset } = options;
+  const states = new Set<Listener<State>>();
   const errors = new Set<Listener<Error>>();
   const resets = new Set<Listener<Reset>>();
-  if (onError) listen(errors, onError);
-  if (onReset) listen(resets, onReset);
   const id = clientId ?? getOrCreateClientId();
   const report = (error: Error): void => (errors.size ? tell(errors, error) : console.error(name, error));
   const chatty = debug ?? read('localStorage', 'REN_DEBUG') === '1';
-  const keeper = createKeeper(line, name, options);
-  Object.assign(client, {
-    onState: (cb: Listener<State>) => listen(keeper.states, cb),
-    onError: (cb: Listener<Error>) => listen(errors, cb),
-    onReset: (cb: Listener<Reset>) => listen(resets, cb),
-    getClientId: () => id,
-  });
+  const both = { state: 'closed' as State, onState: listen(states), onError: listen(errors), onReset: listen(resets), getClientId: () => id };
+  Object.assign(client, both);
+  if (onError) both.onError(onError);
+  if (onReset) both.onReset(onReset);
+  const keeper = createKeeper(client, line, (state) => tell(states, state), (text) => console.warn(name, text), options);
   return {
     id,
     share: shareTabs === true ? '' : shareTabs || undefined,

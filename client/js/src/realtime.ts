@@ -1,7 +1,7 @@
 import type { RealtimeEvent, RealtimeMessage } from './channel.js';
 import { asError, parse, RealtimeError } from './errors.js';
 import { random } from './id.js';
-import type { Keeper, State } from './keeper.js';
+import type { State } from './keeper.js';
 import { listen, tell, type Listener } from './listen.js';
 import { equip, resolve, type ClientOptions } from './options.js';
 import { createOutbox } from './outbox.js';
@@ -32,6 +32,8 @@ const reasons: Record<number, string> = { 4401: 'unauthorized', 4403: 'forbidden
  * `new RealtimeClient<{ 'room:{id}': ChatMessage }, { 'room:{id}': { name: string } }>()`.
  */
 export class RealtimeClient<Channels = Record<string, unknown>, Presences = Record<string, unknown>> {
+  /** Whether events are coming in. */
+  declare readonly state: State;
   /** Connects, and stays connected until {@link RealtimeClient.disconnect}. */
   declare readonly connect: () => void;
   /** Closes the connection. What has no answer yet is refused as `closing`; subscriptions wait for the next connect. */
@@ -59,7 +61,6 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
   declare readonly presence: <Name extends ChannelOf<Channels> | ChannelOf<Presences>>(
     channel: Name,
   ) => Presence<OfChannel<Presences, Name>>;
-  #keeper: Keeper;
 
   /** @throws TypeError for a relative endpoint outside of a page */
   constructor(options: RealtimeClientOptions = {}) {
@@ -161,26 +162,20 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
       }
     };
 
-    this.#keeper = keeper;
     this.connect = keeper.start;
     this.disconnect = () => {
       keeper.stop();
       fail(new RealtimeError('closing', 'disconnected', true));
     };
-    this.onAny = (cb) => listen(any, cb);
+    this.onAny = listen(any);
     this.subscribe = (channel, cb) =>
-      rooms.use(channel, ({ messages: set }) => listen(set, cb as Listener<RealtimeMessage>));
+      rooms.use(channel, ({ messages: set }) => listen(set)(cb as Listener<RealtimeMessage>));
     this.publish = (channel, data) =>
       promised((done) => {
         if (outbox.kept() >= mostKept) return done(new RealtimeError('too_many', 'too many wait', true));
         outbox.keep({ op: 'publish', channel, data: data === undefined ? null : data, id: prefix + ++messages }, done);
       });
     this.presence = (channel) => createPresence(rooms, channel) as Presence<never>;
-  }
-
-  /** Whether events are coming in. */
-  get state(): State {
-    return this.#keeper.state;
   }
 
   /** Whether the server has said hello. */

@@ -1,5 +1,5 @@
 import { parse, RealtimeError, refusal } from './errors.js';
-import type { Keeper, State } from './keeper.js';
+import type { State } from './keeper.js';
 import { listen, tell, type Listener } from './listen.js';
 import { equip, resolve, type ClientOptions } from './options.js';
 import type { StreamEvent } from './sse.js';
@@ -37,6 +37,8 @@ interface Control {
  * The type parameter names the events of one's own resources, e.g. `RenClient<{ t: 'job.done'; r: 'jobs'; k: string }>`.
  */
 export class RenClient<Own extends AnyRenEvent = never> {
+  /** Whether events are coming in. */
+  declare readonly state: State;
   /** Calls `cb` with each event, the own ones too. Returns how to stop that. */
   declare readonly on: (cb: (event: RenEvent<Own>) => void) => () => void;
   /** Calls `cb` when it cannot be told what was missed: read your data again. */
@@ -49,7 +51,6 @@ export class RenClient<Own extends AnyRenEvent = never> {
   declare readonly getClientId: () => string;
   /** Ends the client for good. */
   declare readonly close: () => void;
-  #keeper: Keeper;
 
   /** @throws TypeError for a relative endpoint outside of a page */
   constructor(options: RenClientOptions = {}) {
@@ -123,14 +124,8 @@ export class RenClient<Own extends AnyRenEvent = never> {
       else keeper.lost();
     };
 
-    this.#keeper = keeper;
-    this.on = (cb) => listen(events, cb);
+    this.on = listen(events);
     this.close = keeper.stop;
     keeper.start();
-  }
-
-  /** Whether events are coming in. */
-  get state(): State {
-    return this.#keeper.state;
   }
 }

@@ -46,7 +46,7 @@ export function createRoster(report: (change: Change, member: Member) => void): 
       roster.listeners++;
       queueMicrotask(() => {
         if (!off) return;
-        off = listen(on[kind], cb);
+        off = listen(on[kind])(cb);
         if (kind === 'join') for (const member of roster.members()) call(cb, member);
       });
       return () => {

@@ -30,12 +30,11 @@ export function createParser(emit: (event: StreamEvent) => void): (bytes: Uint8A
     else if (name === 'id' && !value.includes('\0')) id = value;
     else if (name === 'retry' && /^\d+$/.test(value)) retry = +value;
     else if (!line) {
-      const made: StreamEvent = { event: event || 'message', id, data: data.slice(0, -1), retry };
-      const some = data;
+      if (data) {
+        emit({ event: event || 'message', id, data: data.slice(0, -1), retry });
+        retry = undefined;
+      }
       event = data = '';
-      if (!some) return;
-      retry = undefined;
-      emit(made);
     }
   };
 
@@ -44,7 +43,7 @@ export function createParser(emit: (event: StreamEvent) => void): (bytes: Uint8A
     if (!text) return;
     if (cr && text[0] === '\n') text = text.slice(1);
     cr = text.endsWith('\r');
-    const lines = (rest + text).split(/\r\n|\r|\n/);
+    const lines = (rest + text).split(/\r\n?|\n/);
     rest = lines.pop()!;
     lines.forEach(take);
     if (rest.length + data.length > limit) throw RangeError('too long');

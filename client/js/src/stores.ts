@@ -29,7 +29,7 @@ function createStore<T>(value: T, begin: ((set: (value: T) => void) => () => voi
   return {
     getSnapshot: () => value,
     subscribe(cb) {
-      const off = listen(listeners, cb);
+      const off = listen(listeners)(cb);
       end ??= begin?.(set);
       return () => {
         off();
