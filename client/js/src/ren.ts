@@ -72,28 +72,26 @@ export class RenClient<Own extends AnyRenEvent = never> {
       keeper.stop();
       report(error);
     };
-    const reset = ({ reason = 'unknown' }: Control): void => missed({ reason });
-    const bye = ({ reason, retryMs }: Control): void => {
-      if (reason === 'revoked') end(new RealtimeError('forbidden', reason));
-      // After expiry there may be new cookies; if not, the answer is 401.
-      else keeper.lost(retryMs || undefined);
-    };
     const take = (event: StreamEvent): void => {
       const name = event.event;
       const body = parse(event.data) as RenEvent<Own> & Control;
       cursor = event.id || cursor;
       keeper.retry = event.retry ?? keeper.retry;
       log(name, body);
-      if (Object(body) !== body) report(new RealtimeError('bad_json', 'unreadable'));
-      else if (name === 'message') tell(events, body.src && body.src === tag ? { ...body, src: id } : body);
-      else if (name === 'ren.hello') {
-        tag = body.src;
+      if (Object(body) !== body) return report(new RealtimeError('bad_json', 'unreadable'));
+      const { src, state, reason, retryMs } = body;
+      if (name === 'message') tell(events, src && src === tag ? { ...body, src: id } : body);
+      if (name === 'ren.hello') {
+        tag = src;
         denied = 0;
         started(start);
         keeper.opened();
-        if (body.state === 'reset') reset(body);
-      } else if (name === 'ren.reset') reset(body);
-      else if (name === 'ren.bye') bye(body);
+      }
+      if (name === 'ren.reset' || (name === 'ren.hello' && state === 'reset')) missed({ reason: reason ?? 'unknown' });
+      if (name !== 'ren.bye') return;
+      if (reason === 'revoked') end(new RealtimeError('forbidden', reason));
+      // After expiry there may be new cookies; if not, the answer is 401.
+      else keeper.lost(retryMs || undefined);
     };
     const refused = async (answer: Response, signal: AbortSignal): Promise<void> => {
       const { status } = answer;
