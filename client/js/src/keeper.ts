@@ -21,32 +21,32 @@ const enum Ms {
 
 /** What a Keeper keeps up. */
 export interface Line {
-  /** Begins one attempt, which ends in {@link Keeper.opened} or {@link Keeper.lost}. */
-  dial(): void;
+  /** Begins one attempt, which ends in {@link Keeper.opened_} or {@link Keeper.lost_}. */
+  dial_(): void;
   /** Drops the connection or the attempt, after which it must not call the keeper any more. */
-  hangUp(): void;
+  hangUp_(): void;
 }
 
 /** Keeps one connection up: when to try again, when to give a silent one up, and what to do as the page comes and goes. */
 export interface Keeper {
   /** The server's wish for the next wait, in milliseconds. */
-  retry: number | undefined;
+  retry_: number | undefined;
   /** Begins, unless begun. */
-  start(): void;
+  start_(): void;
   /** Ends, until started again. */
-  stop(): void;
+  stop_(): void;
   /** Bytes have come. */
-  heard(): void;
+  heard_(): void;
   /** The server has said hello. */
-  opened(): void;
+  opened_(): void;
   /** Whether this connection has lasted long enough to forget the troubles before it. */
-  healthy(): boolean;
+  healthy_(): boolean;
   /**
    * The connection is lost or was refused.
    * @param wait - milliseconds to the next attempt, where it is known
    * @param atLeast - milliseconds on top of the random wait
    */
-  lost(wait?: number, atLeast?: number): void;
+  lost_(wait?: number, atLeast?: number): void;
 }
 
 /**
@@ -76,21 +76,21 @@ export function createKeeper(
   };
   const halt = (state: State): void => {
     clearTimeout(timer);
-    line.hangUp();
+    line.hangUp_();
     become(state);
   };
   const dial = (): void => {
     waiting = asleep = false;
     openedAt = Infinity;
-    keeper.heard();
+    keeper.heard_();
     later(watch, Ms.Look);
     become('connecting');
-    line.hangUp();
-    if (life) line.dial(); // a state listener may have stopped us
+    line.hangUp_();
+    if (life) line.dial_(); // a state listener may have stopped us
   };
   const watch = (): void => {
     const left = Ms.Silence - (now() - heardAt);
-    if (left <= 0) return keeper.lost();
+    if (left <= 0) return keeper.lost_();
     later(watch, Math.min(left, Ms.Look));
     if (client.state === 'open' || warned) return;
     warned = true;
@@ -98,8 +98,8 @@ export function createKeeper(
   };
 
   const keeper: Keeper = {
-    retry: undefined,
-    start() {
+    retry_: undefined,
+    start_() {
       if (life) return;
       life = new AbortController();
       watchLife(
@@ -114,28 +114,28 @@ export function createKeeper(
       );
       dial();
     },
-    stop() {
+    stop_() {
       life?.abort();
       life = undefined;
       asleep = false;
       halt('closed');
     },
-    heard() {
+    heard_() {
       heardAt = now();
     },
-    opened() {
+    opened_() {
       openedAt = now();
       become('open');
     },
-    healthy: () => now() - openedAt >= Ms.Proven,
-    lost(wait, atLeast = 0) {
-      if (keeper.healthy()) tries = 0;
-      if (!autoReconnect) return keeper.stop();
-      line.hangUp();
+    healthy_: () => now() - openedAt >= Ms.Proven,
+    lost_(wait, atLeast = 0) {
+      if (keeper.healthy_()) tries = 0;
+      if (!autoReconnect) return keeper.stop_();
+      line.hangUp_();
       // The bound doubles from one second. Between 500 ms and there, so that clients cut together come back apart.
-      const most = keeper.retry ?? Math.min(maxBackoffMs, Ms.Least * 2 ** ++tries);
+      const most = keeper.retry_ ?? Math.min(maxBackoffMs, Ms.Least * 2 ** ++tries);
       const low = Math.min(Ms.Least, most);
-      keeper.retry = undefined;
+      keeper.retry_ = undefined;
       waiting = true;
       later(dial, Math.min(wait ?? atLeast + low + Math.random() * (most - low), Ms.Longest));
       become('connecting');

@@ -28,15 +28,15 @@ export interface ClientOptions {
 export interface Equipment<Reset> {
   id: string;
   /** With whom to share connections; undefined: with nobody. */
-  share: string | undefined;
-  keeper: Keeper;
+  share_: string | undefined;
+  keeper_: Keeper;
   /** Asks for a token; rejects, after reporting it, where there is none to be had. */
-  token: () => Promise<string | undefined>;
-  log: (...what: unknown[]) => void;
+  token_: () => Promise<string | undefined>;
+  log_: (...what: unknown[]) => void;
   /** Tells those who listen for errors; where nobody does, the console. */
-  report: (error: Error) => void;
+  report_: (error: Error) => void;
   /** Tells those who listen for resets. */
-  missed: (reset: Reset) => void;
+  missed_: (reset: Reset) => void;
 }
 
 /** Fills the defaults in, and gives a client what both have; `name` stands before what is logged. */
@@ -57,9 +57,9 @@ export function equip<Reset>(
   const keeper = createKeeper(client, line, (state) => tell(states, state), (text) => console.warn(name, text), options);
   return {
     id,
-    share: shareTabs === true ? '' : shareTabs || undefined,
-    keeper,
-    async token() {
+    share_: shareTabs === true ? '' : shareTabs || undefined,
+    keeper_: keeper,
+    async token_() {
       try {
         return await getToken?.();
       } catch (e) {
@@ -67,9 +67,9 @@ export function equip<Reset>(
         throw e;
       }
     },
-    log: (...what) => chatty && console.debug(name, ...what),
-    report,
-    missed: (reset) => tell(resets, reset),
+    log_: (...what) => chatty && console.debug(name, ...what),
+    report_: report,
+    missed_: (reset) => tell(resets, reset),
   };
 }
 

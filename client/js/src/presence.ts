@@ -36,25 +36,25 @@ export interface Presence<Metadata = unknown> {
 }
 
 export function createPresence(rooms: Rooms, channel: string): Presence {
-  const { wishes, peek } = rooms;
-  const on = (change: Change) => (cb: (member: Member) => void) => rooms.use(channel, ({ roster }) => roster.listen(change, cb));
+  const { wishes_: wishes, peek_: peek } = rooms;
+  const on = (change: Change) => (cb: (member: Member) => void) => rooms.use_(channel, ({ roster_: roster }) => roster.listen_(change, cb));
   return {
-    join: (userId, metadata) => promised((done) => wishes.make(rooms.room(channel), 'join', userId, metadata, done)),
+    join: (userId, metadata) => promised((done) => wishes.make_(rooms.room_(channel), 'join', userId, metadata, done)),
     update: (metadata) =>
       promised((done) => {
         const room = peek(channel);
-        if (room?.wish) wishes.make(room, 'update', room.wish.userId, metadata, done);
+        if (room?.wish_) wishes.make_(room, 'update', room.wish_.userId, metadata, done);
         else done(new RealtimeError('not_joined', 'not joined'));
       }),
     leave: () =>
       promised((done) => {
         const room = peek(channel);
-        if (room?.wish) wishes.end(room, room.wish, done);
+        if (room?.wish_) wishes.end_(room, room.wish_, done);
         else done(undefined);
       }),
     onJoin: on('join'),
     onLeave: on('leave'),
     onUpdate: on('update'),
-    members: () => peek(channel)?.roster.members() ?? [],
+    members: () => peek(channel)?.roster_.members() ?? [],
   };
 }

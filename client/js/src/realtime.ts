@@ -65,8 +65,8 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
   /** @throws TypeError for a relative endpoint outside of a page */
   constructor(options: RealtimeClientOptions = {}) {
     const { wsEndpoint = '/api/maravilla/realtime', WebSocket: Socket = globalThis.WebSocket } = options;
-    const line = { dial: () => void dial(), hangUp: () => hangUp() };
-    const { id, share, keeper, token, log, report, missed } = equip<RealtimeReset>(this, options, '[realtime]', line);
+    const line = { dial_: () => void dial(), hangUp_: () => hangUp() };
+    const { id, share_: share, keeper_: keeper, token_: token, log_: log, report_: report, missed_: missed } = equip<RealtimeReset>(this, options, '[realtime]', line);
     const url = resolve(wsEndpoint);
     url.protocol = url.protocol.replace('http', 'ws');
     // A browser sees how a WebSocket was closed, but not why it was not opened: hence credentials are checked behind it.
@@ -87,26 +87,26 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
     const rooms = createRooms(outbox, report, (event) => tell(any, event), missed);
 
     const fail = (error: RealtimeError): void => {
-      outbox.fail(error);
-      rooms.wishes.fail(error);
+      outbox.fail_(error);
+      rooms.wishes_.fail_(error);
     };
     const end = (error: RealtimeError): void => {
-      keeper.stop();
+      keeper.stop_();
       fail(error);
       report(error);
     };
     /** The connection is over: come back or not, according to the reason. */
     const gone = (reason?: string, wait?: number): void => {
       log('gone', reason);
-      if (keeper.healthy()) denied = 0;
+      if (keeper.healthy_()) denied = 0;
       const unknown = reason === 'unauthorized' || reason === 'expired';
       if (reason === 'revoked' || reason === 'forbidden' || (unknown && denied++))
         end(refused ?? new RealtimeError(unknown ? reason : 'forbidden', 'ended by the server'));
-      else keeper.lost(wait);
+      else keeper.lost_(wait);
     };
     const cut = (): void => {
-      outbox.cut();
-      rooms.cut();
+      outbox.cut_();
+      rooms.cut_();
     };
     const hangUp = (): void => {
       const old = socket;
@@ -123,17 +123,17 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
         cut(); // another tab may have taken the connection over
         tag = src;
         const to = socket;
-        outbox.open((op) => (log('>', op), to?.send(op)), frame.limits, rooms.restore);
-        keeper.opened();
+        outbox.open_((op) => (log('>', op), to?.send(op)), frame.limits, rooms.restore_);
+        keeper.opened_();
       } else if (event === 'bye') {
-        rooms.complete(cursor);
+        rooms.complete_(cursor);
         gone(reason, frame.retryMs || undefined);
-      } else if (event === 'ping') rooms.complete(cursor);
+      } else if (event === 'ping') rooms.complete_(cursor);
       else if (frame.channel !== undefined && event !== 'subscribed')
         rooms.event(frame.from && frame.from === tag ? { ...frame, from: id } : frame);
-      else if (!outbox.answer(frame) && event === 'error') {
+      else if (!outbox.answer_(frame) && event === 'error') {
         const error = asError(frame);
-        if (outbox.isOpen()) report(error);
+        if (outbox.isOpen_()) report(error);
         else refused = error;
       }
     };
@@ -141,11 +141,11 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
       if (!Socket) return end(new RealtimeError('unsupported', 'no WebSocket: give one as option'));
       const own = (socket = open(url.href));
       own.onopen = () => {
-        keeper.heard();
+        keeper.heard_();
         own.send(JSON.stringify({ op: 'hello', cid: id, token: bearer }));
       };
       own.onmessage = ({ data }: { data: unknown }) => {
-        if (socket === own) keeper.heard();
+        if (socket === own) keeper.heard_();
         // A listener may hang up between two of them.
         for (const text of String(data).split('\n')) if (socket === own) take(text);
       };
@@ -158,22 +158,22 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
         if (attempt === own) connect(bearer);
       } catch (e) {
         log('failed', e);
-        if (attempt === own) keeper.lost();
+        if (attempt === own) keeper.lost_();
       }
     };
 
-    this.connect = keeper.start;
+    this.connect = keeper.start_;
     this.disconnect = () => {
-      keeper.stop();
+      keeper.stop_();
       fail(new RealtimeError('closing', 'disconnected', true));
     };
     this.onAny = listen(any);
     this.subscribe = (channel, cb) =>
-      rooms.use(channel, ({ messages: set }) => listen(set)(cb as Listener<RealtimeMessage>));
+      rooms.use_(channel, ({ messages_: set }) => listen(set)(cb as Listener<RealtimeMessage>));
     this.publish = (channel, data) =>
       promised((done) => {
-        if (outbox.kept() >= mostKept) return done(new RealtimeError('too_many', 'too many wait', true));
-        outbox.keep({ op: 'publish', channel, data: data === undefined ? null : data, id: prefix + ++messages }, done);
+        if (outbox.kept_() >= mostKept) return done(new RealtimeError('too_many', 'too many wait', true));
+        outbox.keep_({ op: 'publish', channel, data: data === undefined ? null : data, id: prefix + ++messages }, done);
       });
     this.presence = (channel) => createPresence(rooms, channel) as Presence<never>;
   }

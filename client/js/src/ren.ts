@@ -55,8 +55,8 @@ export class RenClient<Own extends AnyRenEvent = never> {
   /** @throws TypeError for a relative endpoint outside of a page */
   constructor(options: RenClientOptions = {}) {
     const { endpoint = '/api/maravilla/ren', subscriptions: s = ['*'], getToken } = options;
-    const line = { dial: () => void dial(), hangUp: () => attempt?.abort() };
-    const { id, share, keeper, token, log, report, missed } = equip<RenReset>(this, options, '[ren]', line);
+    const line = { dial_: () => void dial(), hangUp_: () => attempt?.abort() };
+    const { id, share_: share, keeper_: keeper, token_: token, log_: log, report_: report, missed_: missed } = equip<RenReset>(this, options, '[ren]', line);
     const open = layer.stream(fetchStream, share);
     const url = resolve(endpoint);
     if (s.length && !s.includes('*')) url.searchParams.set('s', s.join());
@@ -69,14 +69,14 @@ export class RenClient<Own extends AnyRenEvent = never> {
     let denied = 0; // answers 401 in a row
 
     const end = (error: RealtimeError): void => {
-      keeper.stop();
+      keeper.stop_();
       report(error);
     };
     const take = (event: StreamEvent): void => {
       const name = event.event;
       const body = parse(event.data) as RenEvent<Own> & Control;
       cursor = event.id || cursor;
-      keeper.retry = event.retry ?? keeper.retry;
+      keeper.retry_ = event.retry ?? keeper.retry_;
       log(name, body);
       if (Object(body) !== body) return report(new RealtimeError('bad_json', 'unreadable'));
       const { src, state, reason, retryMs } = body;
@@ -85,20 +85,20 @@ export class RenClient<Own extends AnyRenEvent = never> {
         tag = src;
         denied = 0;
         started(start);
-        keeper.opened();
+        keeper.opened_();
       }
       if (name === 'ren.reset' || (name === 'ren.hello' && state === 'reset')) missed({ reason: reason ?? 'unknown' });
       if (name !== 'ren.bye') return;
       if (reason === 'revoked') end(new RealtimeError('forbidden', reason));
       // After expiry there may be new cookies; if not, the answer is 401.
-      else keeper.lost(retryMs || undefined);
+      else keeper.lost_(retryMs || undefined);
     };
     const refused = async (answer: Response, signal: AbortSignal): Promise<void> => {
       const { status } = answer;
       log('refused', status);
       // Retry-After is 0 where the server does not say, or gives a date.
       if (status === 401 ? getToken && ++denied < 3 : ![400, 403, 405].includes(status))
-        return keeper.lost(undefined, +answer.headers.get('Retry-After')! * 1000 || 0);
+        return keeper.lost_(undefined, +answer.headers.get('Retry-After')! * 1000 || 0);
       const text = await answer.text().catch(() => '');
       if (!signal.aborted) end(refusal(status, text));
     };
@@ -113,17 +113,17 @@ export class RenClient<Own extends AnyRenEvent = never> {
         const headers: Record<string, string> = { Accept: 'text/event-stream', 'X-Ren-Client': id };
         if (from) headers['Last-Event-ID'] = from;
         if (bearer) headers['Authorization'] = 'Bearer ' + bearer;
-        answer = await open({ url, headers, signal, at: cursor ? undefined : start?.at, heard: keeper.heard, take });
+        answer = await open({ url, headers, signal, at_: cursor ? undefined : start?.at_, heard_: keeper.heard_, take_: take });
       } catch (e) {
         log('failed', e);
       }
       if (signal.aborted) return;
       if (answer) await refused(answer, signal);
-      else keeper.lost();
+      else keeper.lost_();
     };
 
     this.on = listen(events);
-    this.close = keeper.stop;
-    keeper.start();
+    this.close = keeper.stop_;
+    keeper.start_();
   }
 }

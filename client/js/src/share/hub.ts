@@ -19,7 +19,7 @@ interface Op {
 
 interface Room {
   /** The tabs that subscribe, and whether with presence. */
-  tabs: Map<string, boolean>;
+  tabs_: Map<string, boolean>;
   /** Everything up to here has come. */
   cursor: string | undefined;
 }
@@ -27,13 +27,13 @@ interface Room {
 /** Speaks for many tabs on one WebSocket. */
 export interface Hub {
   /** A tab comes; false where it is there already. */
-  add(tab: string, cid: string): boolean;
+  add_(tab: string, cid: string): boolean;
   /** A tab goes. It leaves where it is present after the grace that a server gives an orderly close. */
-  drop(tab: string): void;
+  drop_(tab: string): void;
   /** Takes an operation of a tab. */
-  op(tab: string, text: string): void;
+  op_(tab: string, text: string): void;
   /** Takes a frame of the server. */
-  frame(text: string): void;
+  frame_(text: string): void;
   /** The connection is over. */
   close(): void;
 }
@@ -52,7 +52,7 @@ export function createHub(
   const rooms = new Map<string, Room>();
   const asked = new Map<number, { tab: string; op: Op }>();
   const present = new Map<string, { tab: string; op: Op }>(); // by client, channel and user
-  const { entries: ring, push } = createRing<{ id: string; channel: string | undefined; text: string }>();
+  const { entries_: ring, push_: push } = createRing<{ id: string; channel: string | undefined; text: string }>();
   const pace = createPace({ message: 0, rate: 30, burst: 60, ...limits });
   const queue: string[] = [];
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -61,7 +61,7 @@ export function createHub(
   const pump = (): void => {
     clearTimeout(timer);
     while (queue.length) {
-      const wait = pace.take();
+      const wait = pace.take_();
       if (wait) return void (timer = setTimeout(pump, wait));
       send(queue.shift()!);
     }
@@ -78,8 +78,8 @@ export function createHub(
   };
   const unsubscribe = (tab: string, channel: string): boolean => {
     const room = rooms.get(channel);
-    room?.tabs.delete(tab);
-    if (room?.tabs.size) return false;
+    room?.tabs_.delete(tab);
+    if (room?.tabs_.size) return false;
     rooms.delete(channel);
     return true;
   };
@@ -114,15 +114,15 @@ export function createHub(
   const ok = (tab: string, { ref }: Op): void => tell([[tab, JSON.stringify({ event: 'ok', ref })]]);
 
   return {
-    add(tab, cid) {
+    add_(tab, cid) {
       const more = !tabs.has(tab);
       tabs.set(tab, cid);
       return more;
     },
-    drop(tab) {
+    drop_(tab) {
       if (!tabs.delete(tab)) return;
       for (const channel of [...rooms.keys()])
-        if (rooms.get(channel)!.tabs.has(tab) && unsubscribe(tab, channel)) ask(tab, { op: 'unsubscribe', ref: 0, channel });
+        if (rooms.get(channel)!.tabs_.has(tab) && unsubscribe(tab, channel)) ask(tab, { op: 'unsubscribe', ref: 0, channel });
       for (const [name, by] of present)
         if (by.tab === tab)
           setTimeout(() => {
@@ -131,16 +131,16 @@ export function createHub(
             ask(tab, { ...by.op, op: 'leave' });
           }, grace);
     },
-    op(tab, text) {
+    op_(tab, text) {
       const cid = tabs.get(tab);
       if (!cid) return; // it has asked another leader
       const op = { ...(JSON.parse(text) as Op), cid };
       const { channel } = op;
       if (op.op === 'subscribe') {
-        const room = rooms.get(channel) ?? { tabs: new Map(), cursor: undefined };
+        const room = rooms.get(channel) ?? { tabs_: new Map(), cursor: undefined };
         rooms.set(channel, room);
-        room.tabs.set(tab, !!op.presence);
-        ask(tab, { ...op, presence: [...room.tabs.values()].some(Boolean) });
+        room.tabs_.set(tab, !!op.presence);
+        ask(tab, { ...op, presence: [...room.tabs_.values()].some(Boolean) });
       } else if (op.op === 'unsubscribe') {
         if (unsubscribe(tab, channel)) ask(tab, op);
         else ok(tab, op);
@@ -151,7 +151,7 @@ export function createHub(
         ask(tab, op);
       }
     },
-    frame(text) {
+    frame_(text) {
       const lines: Line[] = [];
       for (const line of text.split('\n')) {
         const frame = Object(parse(line)) as Frame;
