@@ -38,14 +38,14 @@ export interface Channel {
   readonly messages_: Set<Listener<RealtimeMessage>>;
   readonly roster_: Roster;
   /** Everything up to here has been delivered. */
-  cursor: string | undefined;
+  cursor?: string | undefined;
   /** Whether the server has confirmed the subscription. */
-  live_: boolean;
+  live_?: boolean;
   /** Whether presence was asked for; undefined where the connection has no subscription. */
-  asked_: boolean | undefined;
+  asked_?: boolean | undefined;
   /** Whether an answer to that is due. */
-  asking_: boolean;
-  wish_: Wish | undefined;
+  asking_?: boolean;
+  wish_?: Wish | undefined;
 }
 
 export function createChannel(name: string, report: (event: RealtimePresence) => void): Channel {
@@ -55,11 +55,6 @@ export function createChannel(name: string, report: (event: RealtimePresence) =>
     roster_: createRoster((change, { userId, metadata, lastSeen }) =>
       report({ event: `presence.${change}`, channel: name, userId, metadata, ts: lastSeen }),
     ),
-    cursor: undefined,
-    live_: false,
-    asked_: undefined,
-    asking_: false,
-    wish_: undefined,
   };
 }
 

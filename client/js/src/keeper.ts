@@ -117,7 +117,6 @@ export function createKeeper(
     stop_() {
       life?.abort();
       life = undefined;
-      asleep = false;
       halt('closed');
     },
     heard_() {

@@ -1,6 +1,7 @@
-/** Calls `cb` for each event of a kind, of the page's window unless told otherwise, until `signal` aborts. */
-export function on(type: string, cb: () => unknown, signal?: AbortSignal, target: EventTarget | undefined = globalThis as never): void {
-  target?.addEventListener?.(type, cb, { signal: signal! });
+/** Calls `cb` for each event of a kind, of the page's window or document, until `signal` aborts. */
+export function on(type: string, cb: () => unknown, signal?: AbortSignal): void {
+  // What concerns the document passes the window on its way there.
+  globalThis.addEventListener?.(type, cb, { signal: signal!, capture: true });
 }
 
 /**
@@ -12,11 +13,10 @@ export function on(type: string, cb: () => unknown, signal?: AbortSignal, target
  * @param show - the page is shown: for the first time, or again; or it goes on
  */
 export function watchLife(signal: AbortSignal, wake: () => unknown, hide: () => unknown, show: () => unknown): void {
-  const page = globalThis.document as Document | undefined;
   on('online', wake, signal);
   on('pagehide', hide, signal);
   on('pageshow', show, signal);
-  on('visibilitychange', () => page?.visibilityState === 'visible' && wake(), signal, page);
-  on('freeze', hide, signal, page);
-  on('resume', show, signal, page);
+  on('visibilitychange', () => document.visibilityState === 'visible' && wake(), signal);
+  on('freeze', hide, signal);
+  on('resume', show, signal);
 }

@@ -50,10 +50,11 @@ export function equip<Reset>(
   const id = clientId ?? getOrCreateClientId();
   const report = (error: Error): void => (errors.size ? tell(errors, error) : console.error(name, error));
   const chatty = debug ?? read('localStorage', 'REN_DEBUG') === '1';
-  const both = { state: 'closed' as State, onState: listen(states), onError: listen(errors), onReset: listen(resets), getClientId: () => id };
-  Object.assign(client, both);
-  if (onError) both.onError(onError);
-  if (onReset) both.onReset(onReset);
+  Object.assign(client, {
+    state: 'closed', onState: listen(states), onError: listen(errors), onReset: listen(resets), getClientId: () => id,
+  });
+  if (onError) errors.add(onError);
+  if (onReset) resets.add(onReset);
   const keeper = createKeeper(client, line, (state) => tell(states, state), (text) => console.warn(name, text), options);
   return {
     id,

@@ -17,16 +17,20 @@ export type Done = (error: RealtimeError | undefined, answer?: Answer) => void;
 interface Entry {
   text_: string;
   done_: Done;
-  /** Operations of one lane are sent one at a time. */
-  lane_?: string;
-  /** When it is too late to send it; absent for what is about the connection, and ends with it. */
-  until_?: number;
+  /** Operations of one lane are sent one at a time, and end with the connection they are about. */
+  lane_: string | undefined;
+  /** When it is too late to send it. */
+  until_: number;
   ref?: number | undefined;
   timer_?: ReturnType<typeof setTimeout>;
 }
 
-const lifetime = 120_000; // as long as the server knows an id again
-const travel = 10_000; // for the last one sent to arrive
+const enum Ms {
+  /** As long as the server knows an id again. */
+  Lifetime = 120_000,
+  /** For the last one sent to arrive. */
+  Travel = 10_000,
+}
 
 /**
  * The operations that have no answer yet, in order. Kept ones outlive the connection and are sent again on the next; the
@@ -37,10 +41,11 @@ export interface Outbox {
   isOpen_(): boolean;
   /** How many kept operations wait for an answer. */
   kept_(): number;
-  /** Adds an operation that outlives the connection. It is refused as `unavailable` after two minutes without an answer. */
-  keep_(op: object, done: Done): void;
-  /** Adds an operation of the connection, which is forgotten with it. It waits for the answers to those before it in its lane. */
-  add_(op: object, lane: string, done: Done): void;
+  /**
+   * Adds an operation. With a lane it is about the connection, is forgotten with it, and waits for the answers to those before
+   * it in its lane. Without, it outlives the connection, and is refused as `unavailable` after two minutes without an answer.
+   */
+  add_(op: object, done: Done, lane?: string): void;
   /** A connection is open. What `first` adds goes before what is left of the connection before it. */
   open_(send: (text: string) => void, limits: Partial<Limits> | undefined, first: () => void): void;
   /** The connection is gone. */
@@ -55,11 +60,11 @@ export function createOutbox(): Outbox {
   let entries: Entry[] = [];
   let send: ((text: string) => void) | undefined;
   let pace: Pace;
-  let size = Infinity;
+  let size: number;
   let lastRef = 0;
   let timer: ReturnType<typeof setTimeout> | undefined;
 
-  const isKept = ({ until_: until }: Entry): boolean => !!until;
+  const isKept = ({ lane_: lane }: Entry): boolean => !lane;
   const late = (entry: Entry): void =>
     settle(entry, new RealtimeError('unavailable', 'no answer', true));
   const settle = (entry: Entry, error: RealtimeError | undefined, answer?: Answer): void => {
@@ -82,9 +87,9 @@ export function createOutbox(): Outbox {
     for (let entry = next(); entry; entry = next()) {
       const text = `{"ref":${lastRef + 1},${entry.text_.slice(1)}`;
       // A timer stands still while the machine sleeps, and the server does not.
-      if (entry.until_ && now() > entry.until_) late(entry);
+      if (now() > entry.until_) late(entry);
       // A server closes the connection over a frame that is too large, and again each time it is sent.
-      else if (text.length * 3 > size && new TextEncoder().encode(text).length > size)
+      else if (new TextEncoder().encode(text).length > size)
         settle(entry, new RealtimeError('too_large', `larger than ${size} bytes`));
       else {
         const wait = pace.take_();
@@ -98,26 +103,22 @@ export function createOutbox(): Outbox {
       }
     }
   };
-  const push = (entry: Entry): void => {
-    entries.push(entry);
-    pump();
-  };
 
   return {
     isOpen_: () => !!send,
     kept_: () => entries.filter(isKept).length,
-    keep_(op, done) {
-      const entry: Entry = { text_: JSON.stringify(op), done_: done, until_: now() + lifetime - travel };
-      entry.timer_ = setTimeout(() => late(entry), lifetime);
-      push(entry);
-    },
-    add_(op, lane, done) {
-      push({ text_: JSON.stringify(op), done_: done, lane_: lane });
+    add_(op, done, lane) {
+      const entry: Entry = { text_: JSON.stringify(op), done_: done, lane_: lane, until_: Infinity };
+      if (!lane) {
+        entry.until_ = now() + Ms.Lifetime - Ms.Travel;
+        entry.timer_ = setTimeout(() => late(entry), Ms.Lifetime);
+      }
+      entries.push(entry);
+      pump();
     },
     open_(to, limits, first) {
-      const all = { message: Infinity, rate: 30, burst: 60, ...limits };
-      size = all.message;
-      pace = createPace(all);
+      size = limits?.message ?? Infinity;
+      pace = createPace(limits);
       lastRef = 0;
       send = to;
       const left = entries;

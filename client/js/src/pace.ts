@@ -16,7 +16,7 @@ export interface Pace {
 }
 
 /** A little below the limits, since the network can push together what was sent apart. */
-export function createPace({ rate, burst }: Limits): Pace {
+export function createPace({ rate = 30, burst = 60 }: Partial<Limits> = {}): Pace {
   const perSecond = Math.max(rate * 0.9, 0.1);
   const most = Math.max(burst * 0.8, 1);
   let tokens = most;

@@ -1,7 +1,9 @@
+import type { Channel } from './channel.js';
 import { RealtimeError } from './errors.js';
 import type { Done } from './outbox.js';
 import type { Change, Member } from './roster.js';
 import type { Rooms } from './rooms.js';
+import type { Wish } from './wishes.js';
 
 /** Runs `start` and gives a promise of its end that may be ignored. */
 export function promised(start: (done: Done) => void): Promise<void> {
@@ -38,20 +40,18 @@ export interface Presence<Metadata = unknown> {
 export function createPresence(rooms: Rooms, channel: string): Presence {
   const { wishes_: wishes, peek_: peek } = rooms;
   const on = (change: Change) => (cb: (member: Member) => void) => rooms.use_(channel, ({ roster_: roster }) => roster.listen_(change, cb));
+  /** Does something about the own wish to be present, if there is one. */
+  const mend = (then: (room: Channel, wish: Wish, done: Done) => void, none?: RealtimeError): Promise<void> =>
+    promised((done) => {
+      const room = peek(channel);
+      if (room?.wish_) then(room, room.wish_, done);
+      else done(none);
+    });
   return {
     join: (userId, metadata) => promised((done) => wishes.make_(rooms.room_(channel), 'join', userId, metadata, done)),
     update: (metadata) =>
-      promised((done) => {
-        const room = peek(channel);
-        if (room?.wish_) wishes.make_(room, 'update', room.wish_.userId, metadata, done);
-        else done(new RealtimeError('not_joined', 'not joined'));
-      }),
-    leave: () =>
-      promised((done) => {
-        const room = peek(channel);
-        if (room?.wish_) wishes.end_(room, room.wish_, done);
-        else done(undefined);
-      }),
+      mend((room, { userId }, done) => wishes.make_(room, 'update', userId, metadata, done), new RealtimeError('not_joined', 'not joined')),
+    leave: () => mend(wishes.end_),
     onJoin: on('join'),
     onLeave: on('leave'),
     onUpdate: on('update'),

@@ -173,7 +173,7 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
     this.publish = (channel, data) =>
       promised((done) => {
         if (outbox.kept_() >= mostKept) return done(new RealtimeError('too_many', 'too many wait', true));
-        outbox.keep_({ op: 'publish', channel, data: data === undefined ? null : data, id: prefix + ++messages }, done);
+        outbox.add_({ op: 'publish', channel, data: data === undefined ? null : data, id: prefix + ++messages }, done);
       });
     this.presence = (channel) => createPresence(rooms, channel) as Presence<never>;
   }

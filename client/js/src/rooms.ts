@@ -1,4 +1,5 @@
 import { createChannel, wantsPresence, type Channel, type RealtimeEvent } from './channel.js';
+import type { RealtimeError } from './errors.js';
 import { tell } from './listen.js';
 import type { Answer, Outbox } from './outbox.js';
 import type { Limits } from './pace.js';
@@ -68,7 +69,7 @@ export function createRooms(
       const bare = room.asked_ === undefined && room.cursor && !room.roster_.known_;
       const presence = wanted && !bare;
       if (room.asked_ !== presence) ask(room, presence);
-    } else if (room.asked_ !== undefined) outbox.add_({ op: 'unsubscribe', channel: name }, name, () => {});
+    } else if (room.asked_ !== undefined) outbox.add_({ op: 'unsubscribe', channel: name }, () => {}, name);
   };
   const ask = (room: Channel, presence: boolean): void => {
     const { name, cursor } = room;
@@ -77,7 +78,7 @@ export function createRooms(
     room.asking_ = true;
     if (!presence) room.roster_.clear_();
     const op = { op: 'subscribe', channel: name, since: more ? undefined : cursor, presence: presence || (more ? false : undefined) };
-    outbox.add_(op, name, (error, answer) => {
+    const answered = (error: RealtimeError | undefined, answer?: Answer): void => {
       room.asking_ = false;
       if (error) {
         room.asked_ = room.live_ ? false : undefined;
@@ -89,7 +90,8 @@ export function createRooms(
         if (answer!.state === 'reset') reset(room, answer!);
       }
       sync(room);
-    });
+    };
+    outbox.add_(op, answered, name);
   };
   const reset = (room: Channel, { cursor, reason = 'unknown' }: Answer): void => {
     room.cursor = cursor ?? room.cursor;

@@ -42,7 +42,7 @@ export function createWishes(outbox: Outbox, sync: (room: Channel) => void, repo
     sync(room);
   };
   const say = (op: string, room: Channel, { userId, metadata }: Partial<Wish>, done: Done): void =>
-    outbox.add_({ op, channel: room.name, userId, metadata }, 'presence ' + room.name, done);
+    outbox.add_({ op, channel: room.name, userId, metadata }, done, 'presence ' + room.name);
   const ask = (op: string, room: Channel, wish: Wish, dones: Done[]): void =>
     say(op, room, wish, (error) => {
       if (!error) {

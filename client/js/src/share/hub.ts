@@ -38,7 +38,9 @@ export interface Hub {
   close(): void;
 }
 
-const grace = 3_000;
+const enum Ms {
+  Grace = 3_000,
+}
 
 /**
  * @param send - to the server
@@ -53,7 +55,7 @@ export function createHub(
   const asked = new Map<number, { tab: string; op: Op }>();
   const present = new Map<string, { tab: string; op: Op }>(); // by client, channel and user
   const { entries_: ring, push_: push } = createRing<{ id: string; channel: string | undefined; text: string }>();
-  const pace = createPace({ message: 0, rate: 30, burst: 60, ...limits });
+  const pace = createPace(limits);
   const queue: string[] = [];
   let timer: ReturnType<typeof setTimeout> | undefined;
   let lastRef = 0;
@@ -129,7 +131,7 @@ export function createHub(
             if (present.get(name) !== by) return; // who reloaded is back
             present.delete(name);
             ask(tab, { ...by.op, op: 'leave' });
-          }, grace);
+          }, Ms.Grace);
     },
     op_(tab, text) {
       const cid = tabs.get(tab);
