@@ -5,7 +5,7 @@ export class RealtimeError extends Error {
   /** Whether the same request can succeed later. */
   declare readonly retry: boolean;
 
-  constructor(code: string, message: string, retry = false) {
+  constructor(code: string, message: string = code, retry = false) {
     super(message);
     Object.assign(this, { name: 'RealtimeError', code, retry });
   }

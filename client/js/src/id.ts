@@ -44,10 +44,10 @@ function part(area: Area, key: string): [string, (value: string) => void] {
   ];
 }
 
-/** What is stored; undefined where nothing is, or nothing may be read. */
-export function read(area: Area, key: string): string | undefined {
+/** What is stored; null where nothing is, undefined where nothing may be read. */
+export function read(area: Area, key: string): string | null | undefined {
   try {
-    return globalThis[area].getItem(key) ?? undefined;
+    return globalThis[area].getItem(key);
   } catch {
     return undefined;
   }

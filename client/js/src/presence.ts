@@ -50,7 +50,7 @@ export function createPresence(rooms: Rooms, channel: string): Presence {
   return {
     join: (userId, metadata) => promised((done) => wishes.make_(rooms.room_(channel), 'join', userId, metadata, done)),
     update: (metadata) =>
-      mend((room, { userId }, done) => wishes.make_(room, 'update', userId, metadata, done), new RealtimeError('not_joined', 'not joined')),
+      mend((room, { userId }, done) => wishes.make_(room, 'update', userId, metadata, done), new RealtimeError('not_joined')),
     leave: () => mend(wishes.end_),
     onJoin: on('join'),
     onLeave: on('leave'),

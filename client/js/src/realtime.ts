@@ -20,7 +20,9 @@ export interface RealtimeClientOptions extends ClientOptions {
   WebSocket?: WebSocketMaker | undefined;
 }
 
-const mostKept = 100;
+const enum Most {
+  Kept = 100,
+}
 const reasons: Record<number, string> = { 4401: 'unauthorized', 4403: 'forbidden' };
 
 /**
@@ -117,7 +119,7 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
     const take = (text: string): void => {
       const frame = parse(text) as Frame;
       log('<', frame ?? text);
-      if (Object(frame) !== frame) return report(new RealtimeError('bad_json', 'unreadable'));
+      if (Object(frame) !== frame) return report(new RealtimeError('bad_json'));
       const { event, cursor, reason, src } = frame;
       if (event === 'hello') {
         cut(); // another tab may have taken the connection over
@@ -172,7 +174,7 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
       rooms.use_(channel, ({ messages_: set }) => listen(set)(cb as Listener<RealtimeMessage>));
     this.publish = (channel, data) =>
       promised((done) => {
-        if (outbox.kept_() >= mostKept) return done(new RealtimeError('too_many', 'too many wait', true));
+        if (outbox.kept_() >= Most.Kept) return done(new RealtimeError('too_many', 'too many wait', true));
         outbox.add_({ op: 'publish', channel, data: data === undefined ? null : data, id: prefix + ++messages }, done);
       });
     this.presence = (channel) => createPresence(rooms, channel) as Presence<never>;

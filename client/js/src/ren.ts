@@ -78,7 +78,7 @@ export class RenClient<Own extends AnyRenEvent = never> {
       cursor = event.id || cursor;
       keeper.retry_ = event.retry ?? keeper.retry_;
       log(name, body);
-      if (Object(body) !== body) return report(new RealtimeError('bad_json', 'unreadable'));
+      if (Object(body) !== body) return report(new RealtimeError('bad_json'));
       const { src, state, reason, retryMs } = body;
       if (name === 'message') tell(events, src && src === tag ? { ...body, src: id } : body);
       if (name === 'ren.hello') {

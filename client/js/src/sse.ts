@@ -8,7 +8,10 @@ export interface StreamEvent {
   retry: number | undefined;
 }
 
-const limit = 8 << 20; // UTF-16 units; the largest event a server sends is 1 MiB before escaping
+const enum Most {
+  /** UTF-16 units; the largest event a server sends is 1 MiB before escaping. */
+  Event = 8_388_608,
+}
 
 /**
  * Reads an event stream from pieces of any size: the returned function takes them, and emits the events they complete. It
@@ -46,6 +49,6 @@ export function createParser(emit: (event: StreamEvent) => void): (bytes: Uint8A
     const lines = (rest + text).split(/\r\n?|\n/);
     rest = lines.pop()!;
     lines.forEach(take);
-    if (rest.length + data.length > limit) throw RangeError('too long');
+    if (rest.length + data.length > Most.Event) throw RangeError('too long');
   };
 }

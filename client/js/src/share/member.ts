@@ -14,7 +14,7 @@ export interface Part<Ask, M extends Said<Ask>> {
   ask_(): Ask;
   /** Begins a connection to the server, anew if there is one, which leads to {@link Member.greeted_}. */
   dial_(): void;
-  /** The own connection is for all, from now on. */
+  /** The own connection is for all, from now on, as they have been told. */
   lead_(): void;
   /** Answers a tab that asks, if this one leads. */
   serve_(ask: Ask & { id: string }): void;
@@ -30,6 +30,8 @@ export interface Part<Ask, M extends Said<Ask>> {
 export interface Member<M> {
   readonly id: string;
   say_(message: M): unknown;
+  /** Says something as the leader: to all who follow, or to one. */
+  announce_(message: M): void;
   /** The server has greeted the tab on its own connection: it belongs to the group of the name. */
   greeted_(name: string): Promise<void>;
   /** Asks the leader, once more. */
@@ -39,7 +41,10 @@ export interface Member<M> {
   leave_(): void;
 }
 
-const patience = 5_000; // with a leader that does not answer
+const enum Ms {
+  /** With a leader that does not answer. */
+  Patience = 5_000,
+}
 
 export function createMember<Ask, M extends Said<Ask>>(part: Part<Ask, M>): Member<M> {
   let place: Place<M> | undefined;
@@ -78,11 +83,14 @@ export function createMember<Ask, M extends Said<Ask>>(part: Part<Ask, M>): Memb
     if (!over) part.dial_();
   };
 
+  const say_ = (message: M): unknown => over || place?.say_(message);
+
   return {
     get id() {
       return place!.id;
     },
-    say_: (message) => over || place?.say_(message),
+    say_,
+    announce_: (message) => say_({ from: place?.id, ...message }),
     async greeted_(name) {
       if (place?.name !== name) {
         place?.leave_();
@@ -92,12 +100,13 @@ export function createMember<Ask, M extends Said<Ask>>(part: Part<Ask, M>): Memb
         place = next;
       }
       if (!place.lead_) {
-        const said = await ask(patience);
+        const said = await ask(Ms.Patience);
         if (over || leader) return;
         if (said) return part.alone_();
         await place.steal_();
         if (over) return place.leave_();
       }
+      say_({ lead: place.id } as M);
       part.lead_();
     },
     retry_: () => void ask(),

@@ -81,7 +81,7 @@ export function shareSocket(open: OpenSocket, group: string | undefined): OpenSo
         } else give(text);
       };
       socket.onclose = ({ code }: { code: number }) => {
-        if (hub) member.say_({ from: member.id, end: code });
+        if (hub) member.announce_({ end: code });
         end(code);
       };
     };
@@ -93,16 +93,15 @@ export function shareSocket(open: OpenSocket, group: string | undefined): OpenSo
       lead_() {
         const { id } = member;
         const tell = (lines: Line[]): void => {
-          member.say_({ from: id, lines });
+          member.announce_({ lines });
           hearLines(lines);
         };
         const refuse = (tab: string): void => {
           if (tab === id) queueMicrotask(goAlone);
-          else member.say_({ to: tab, from: id, no: true });
+          else member.announce_({ to: tab, no: true });
         };
         hub = createHub((parse(hello) as Frame).limits, (text) => real?.send(text), tell, refuse);
         hub.add_(id, cid());
-        member.say_({ lead: id });
         give(hello);
       },
       serve_({ id, cid: theirs, lock: held }) {
@@ -114,7 +113,7 @@ export function shareSocket(open: OpenSocket, group: string | undefined): OpenSo
             free.release_();
             own.drop_(id);
           });
-        member.say_({ to: id, from: member.id });
+        member.announce_({ to: id });
       },
       follow_() {
         drop();

@@ -19,8 +19,12 @@ interface StreamSaid extends Said<Want> {
   end?: true;
 }
 
-const lag = 500; // that a leader can have behind a tab that asks
-const moment = 100; // between the end of a page's streams and the end of the page
+const enum Ms {
+  /** That a leader can have behind a tab that asks. */
+  Lag = 500,
+  /** Between the end of a page's streams and the end of the page. */
+  Moment = 100,
+}
 
 /**
  * Has the tabs share one stream: the one that leads reads it, the others hear from it. A tab joins only after the server
@@ -55,7 +59,7 @@ export function shareStream(open: OpenStream, group: string | undefined): OpenSt
         const { since, at } = want;
         if (early) return void early.push(event);
         ring?.push_({ event, at: Date.now() }, event.data.length);
-        if (ring) member.say_({ from: member.id, event }); // first, as the client may hang up at it
+        if (ring) member.announce_({ event }); // first, as the client may hang up at it
         give(event);
         if (ring) return;
         // Alone. What comes says where to follow, if the leader knows it by then.
@@ -89,9 +93,9 @@ export function shareStream(open: OpenStream, group: string | undefined): OpenSt
           if (!ring && !signal.aborted) reject(e);
         }
         // A page that is left loses its streams a moment before it is told; then another tab goes on without a wait.
-        if (ring) await new Promise((done) => setTimeout(done, moment));
+        if (ring) await new Promise((done) => setTimeout(done, Ms.Moment));
         if (signal.aborted) return;
-        if (ring) member.say_({ from: member.id, end: true });
+        if (ring) member.announce_({ end: true });
         finish();
       };
       /** Answers a tab that asks; false where this one cannot tell what it has missed, which is said if it is `final`. */
@@ -102,10 +106,9 @@ export function shareStream(open: OpenStream, group: string | undefined): OpenSt
         while (i >= 0 && entries[i]!.event.id !== since) i--;
         if (i < 0 && at !== undefined && entries[0]!.at <= at)
           for (i = 0; i + 1 < entries.length && entries[i + 1]!.at < at; ) i++;
-        const to = { to: id, from: member.id };
-        const events = entries.slice(i + 1).map(({ event }) => event);
-        if (i >= 0) member.say_({ ...to, cursor: entries[i]!.event.id, events });
-        else if (final) member.say_({ ...to, no: true });
+                const events = entries.slice(i + 1).map(({ event }) => event);
+        if (i >= 0) member.announce_({ to: id, cursor: entries[i]!.event.id, events });
+        else if (final) member.announce_({ to: id, no: true });
         return i >= 0;
       };
 
@@ -115,11 +118,10 @@ export function shareStream(open: OpenStream, group: string | undefined): OpenSt
         lead_() {
           ring = createRing();
           flush();
-          member.say_({ lead: member.id });
         },
         serve_(ask) {
           // The tab may have heard of more than has come here yet.
-          if (!answer(ask)) setTimeout(() => answer(ask, true), lag);
+          if (!answer(ask)) setTimeout(() => answer(ask, true), Ms.Lag);
         },
         follow_({ cursor, events }) {
           own?.abort();
