@@ -1,5 +1,6 @@
 import { now } from './clock.js';
 import { watchLife } from './life.js';
+import { tell, type Listener } from './listen.js';
 import type { ClientOptions } from './options.js';
 
 /** `connecting` also while waiting for the next attempt; `closed` only when none will be made. */
@@ -51,11 +52,11 @@ export interface Keeper {
 
 /**
  * @param client - where the state stands
- * @param changed - called when the state has changed
- * @param warn - writes to the console
+ * @param states - told when it has changed
+ * @param name - stands before what goes to the console
  */
 export function createKeeper(
-  client: { state: State }, line: Line, changed: (state: State) => void, warn: (text: string) => void,
+  client: { state: State }, line: Line, states: Set<Listener<State>>, name: string,
   { autoReconnect = true, maxBackoffMs = 15_000 }: ClientOptions,
 ): Keeper {
   let tries = 0;
@@ -72,7 +73,7 @@ export function createKeeper(
     timer = setTimeout(cb, ms);
   };
   const become = (state: State): void => {
-    if (state !== client.state) changed((client.state = state));
+    if (state !== client.state) tell(states, (client.state = state));
   };
   const halt = (state: State): void => {
     clearTimeout(timer);
@@ -94,7 +95,7 @@ export function createKeeper(
     later(watch, Math.min(left, Ms.Look));
     if (client.state === 'open' || warned) return;
     warned = true;
-    warn('no hello yet. Does a proxy buffer?');
+    console.warn(name, 'no hello yet. Does a proxy buffer?');
   };
 
   const keeper: Keeper = {

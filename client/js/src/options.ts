@@ -55,7 +55,7 @@ export function equip<Reset>(
   });
   if (onError) errors.add(onError);
   if (onReset) resets.add(onReset);
-  const keeper = createKeeper(client, line, (state) => tell(states, state), (text) => console.warn(name, text), options);
+  const keeper = createKeeper(client, line, states, name, options);
   return {
     id,
     share_: shareTabs === true ? '' : shareTabs || undefined,

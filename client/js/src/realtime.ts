@@ -23,6 +23,11 @@ export interface RealtimeClientOptions extends ClientOptions {
 const enum Most {
   Kept = 100,
 }
+/** One attempt to connect, and what has become of it. */
+interface Attempt {
+  socket_?: WebSocketLike;
+}
+
 const reasons: Record<number, string> = { 4401: 'unauthorized', 4403: 'forbidden' };
 
 /**
@@ -79,8 +84,7 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
     const any = new Set<Listener<RealtimeEvent>>();
     const prefix = random() + '-'; // of message ids
     let messages = 0;
-    let attempt: object | undefined;
-    let socket: WebSocketLike | undefined;
+    let attempt: Attempt | undefined;
     let tag: string | undefined;
     let refused: RealtimeError | undefined; // what was said before the connection was closed
     let denied = 0; // connections in a row that ended for want of credentials
@@ -111,10 +115,10 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
       rooms.cut_();
     };
     const hangUp = (): void => {
-      const old = socket;
-      socket = attempt = refused = undefined;
+      const socket = attempt?.socket_;
+      attempt = refused = undefined;
       cut();
-      old?.close(1000);
+      socket?.close(1000);
     };
     const take = (text: string): void => {
       const frame = parse(text) as Frame;
@@ -124,8 +128,8 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
       if (event === 'hello') {
         cut(); // another tab may have taken the connection over
         tag = src;
-        const to = socket;
-        outbox.open_((op) => (log('>', op), to?.send(op)), frame.limits, rooms.restore_);
+        const socket = attempt!.socket_!;
+        outbox.open_((op) => (log('>', op), socket.send(op)), frame.limits, rooms.restore_);
         keeper.opened_();
       } else if (event === 'bye') {
         rooms.complete_(cursor);
@@ -139,25 +143,23 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
         else refused = error;
       }
     };
-    const connect = (bearer: string | undefined): void => {
-      if (!Socket) return end(new RealtimeError('unsupported', 'no WebSocket: give one as option'));
-      const own = (socket = open(url.href));
-      own.onopen = () => {
-        keeper.heard_();
-        own.send(JSON.stringify({ op: 'hello', cid: id, token: bearer }));
-      };
-      own.onmessage = ({ data }: { data: unknown }) => {
-        if (socket === own) keeper.heard_();
-        // A listener may hang up between two of them.
-        for (const text of String(data).split('\n')) if (socket === own) take(text);
-      };
-      own.onclose = ({ code }: { code: number }) => socket === own && gone(reasons[code]);
-    };
     const dial = async (): Promise<void> => {
-      const own = (attempt = {});
+      const own: Attempt = (attempt = {});
       try {
         const bearer = await token();
-        if (attempt === own) connect(bearer);
+        if (attempt !== own) return;
+        if (!Socket) return end(new RealtimeError('unsupported', 'no WebSocket: give one as option'));
+        const socket = (own.socket_ = open(url.href));
+        socket.onopen = () => {
+          keeper.heard_();
+          socket.send(JSON.stringify({ op: 'hello', cid: id, token: bearer }));
+        };
+        socket.onmessage = ({ data }: { data: unknown }) => {
+          if (attempt === own) keeper.heard_();
+          // A listener may hang up between two of them.
+          for (const text of String(data).split('\n')) if (attempt === own) take(text);
+        };
+        socket.onclose = ({ code }: { code: number }) => attempt === own && gone(reasons[code]);
       } catch (e) {
         log('failed', e);
         if (attempt === own) keeper.lost_();

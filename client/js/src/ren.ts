@@ -93,15 +93,6 @@ export class RenClient<Own extends AnyRenEvent = never> {
       // After expiry there may be new cookies; if not, the answer is 401.
       else keeper.lost_(retryMs || undefined);
     };
-    const refused = async (answer: Response, signal: AbortSignal): Promise<void> => {
-      const { status } = answer;
-      log('refused', status);
-      // Retry-After is 0 where the server does not say, or gives a date.
-      if (status === 401 ? getToken && ++denied < 3 : ![400, 403, 405].includes(status))
-        return keeper.lost_(undefined, +answer.headers.get('Retry-After')! * 1000 || 0);
-      const text = await answer.text().catch(() => '');
-      if (!signal.aborted) end(refusal(status, text));
-    };
     const dial = async (): Promise<void> => {
       const { signal } = (attempt = new AbortController());
       let answer: Response | undefined;
@@ -118,8 +109,14 @@ export class RenClient<Own extends AnyRenEvent = never> {
         log('failed', e);
       }
       if (signal.aborted) return;
-      if (answer) await refused(answer, signal);
-      else keeper.lost_();
+      if (!answer) return keeper.lost_();
+      const { status } = answer;
+      log('refused', status);
+      // Retry-After is 0 where the server does not say, or gives a date.
+      if (status === 401 ? getToken && ++denied < 3 : ![400, 403, 405].includes(status))
+        return keeper.lost_(undefined, +answer.headers.get('Retry-After')! * 1000 || 0);
+      const text = await answer.text().catch(() => '');
+      if (!signal.aborted) end(refusal(status, text));
     };
 
     this.on = listen(events);

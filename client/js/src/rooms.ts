@@ -100,7 +100,7 @@ export function createRooms(
   /** Whether a presence event says anything new. */
   const present = (room: Channel, { event, userId = '', metadata, ts = 0 }: Frame): boolean => {
     const change = /^presence\.(join|update|leave)$/.exec(event)?.[1] as Change | undefined;
-    return !!change && wantsPresence(room) && room.roster_.apply_(change, { userId, metadata, lastSeen: ts });
+    return !!(change && wantsPresence(room) && room.roster_.apply_(change, { userId, metadata, lastSeen: ts }));
   };
 
   const rooms: Rooms = {

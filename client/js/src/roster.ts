@@ -21,8 +21,8 @@ export interface Roster {
   members(): Member[];
   /** Adds a listener; one for joins is told, in a moment, who is there already. Returns how to remove it. */
   listen_(change: Change, cb: Listener<Member>): () => void;
-  /** Takes one change; false where it changes nothing. */
-  apply_(change: Change, member: Member): boolean;
+  /** Takes one change, and gives what it was to those who are told; undefined where it changes nothing. */
+  apply_(change: Change, member: Member): Change | undefined;
   /** Takes the whole roster, and reports in what it differs from the one before. */
   replace_(members: Member[]): void;
   /** Forgets everybody, as nobody is told of them any more. */
@@ -34,7 +34,8 @@ export function createRoster(report: (change: Change, member: Member) => void): 
   const there = new Map<string, Member>();
   const on: Record<Change, Set<Listener<Member>>> = { join: new Set(), leave: new Set(), update: new Set() };
   const change = (kind: Change, member: Member): void => {
-    if (roster.apply_(kind, member)) report(kind, member);
+    const told = roster.apply_(kind, member);
+    if (told) report(told, member);
   };
 
   const roster: Roster = {
@@ -60,21 +61,22 @@ export function createRoster(report: (change: Change, member: Member) => void): 
       const { userId, metadata } = member;
       const old = there.get(userId);
       if (kind === 'leave') {
-        if (!old) return false;
+        if (!old) return undefined;
         there.delete(userId);
-        tell(on.leave, old);
-        return true;
+        member = old; // with what it said last
+      } else {
+        there.set(userId, member);
+        if (old && JSON.stringify(old.metadata) === JSON.stringify(metadata)) return undefined;
+        kind = old ? 'update' : 'join';
       }
-      there.set(userId, member);
-      if (old && JSON.stringify(old.metadata) === JSON.stringify(metadata)) return false;
-      tell(on[old ? 'update' : 'join'], member);
-      return true;
+      tell(on[kind], member);
+      return kind;
     },
     replace_(members) {
       roster.known_ = true;
       const named = new Set(members.map(({ userId }) => userId));
       for (const member of roster.members()) if (!named.has(member.userId)) change('leave', member);
-      for (const member of members) change(there.has(member.userId) ? 'update' : 'join', member);
+      for (const member of members) change('join', member);
     },
     clear_() {
       roster.known_ = false;
