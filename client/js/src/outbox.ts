@@ -83,8 +83,9 @@ export function createOutbox(): Outbox {
     return undefined;
   };
   const pump = (): void => {
+    let entry: Entry | undefined;
     // Whoever is told of a refusal may add operations, or hang up.
-    for (let entry = next(); entry; entry = next()) {
+    while ((entry = next())) {
       const text = `{"ref":${lastRef + 1},${entry.text_.slice(1)}`;
       // A timer stands still while the machine sleeps, and the server does not.
       if (now() > entry.until_) late(entry);
@@ -99,7 +100,7 @@ export function createOutbox(): Outbox {
           return;
         }
         entry.ref = ++lastRef;
-        send?.(text);
+        send!(text);
       }
     }
   };

@@ -38,12 +38,12 @@ export interface Presence<Metadata = unknown> {
 }
 
 export function createPresence(rooms: Rooms, channel: string): Presence {
-  const { wishes_: wishes, peek_: peek } = rooms;
+  const wishes = rooms.wishes_;
   const on = (change: Change) => (cb: (member: Member) => void) => rooms.use_(channel, ({ roster_: roster }) => roster.listen_(change, cb));
   /** Does something about the own wish to be present, if there is one. */
   const mend = (then: (room: Channel, wish: Wish, done: Done) => void, none?: RealtimeError): Promise<void> =>
     promised((done) => {
-      const room = peek(channel);
+      const room = rooms.peek_(channel);
       if (room?.wish_) then(room, room.wish_, done);
       else done(none);
     });
@@ -55,6 +55,6 @@ export function createPresence(rooms: Rooms, channel: string): Presence {
     onJoin: on('join'),
     onLeave: on('leave'),
     onUpdate: on('update'),
-    members: () => peek(channel)?.roster_.members() ?? [],
+    members: () => rooms.peek_(channel)?.roster_.members() ?? [],
   };
 }

@@ -78,8 +78,7 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
     url.protocol = url.protocol.replace('http', 'ws');
     // A browser sees how a WebSocket was closed, but not why it was not opened: hence credentials are checked behind it.
     url.searchParams.set('auth', 'hello');
-    const make = (to: string): WebSocketLike => new Socket(to, 'maravilla.realtime.v1');
-    const open = layer.socket(make, share);
+    const open = layer.socket((to) => new Socket(to, 'maravilla.realtime.v1'), share);
 
     const any = new Set<Listener<RealtimeEvent>>();
     const prefix = random() + '-'; // of message ids
@@ -124,16 +123,16 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
       const frame = parse(text) as Frame;
       log('<', frame ?? text);
       if (Object(frame) !== frame) return report(new RealtimeError('bad_json'));
-      const { event, cursor, reason, src } = frame;
+      const { event, cursor } = frame;
       if (event === 'hello') {
         cut(); // another tab may have taken the connection over
-        tag = src;
+        tag = frame.src;
         const socket = attempt!.socket_!;
         outbox.open_((op) => (log('>', op), socket.send(op)), frame.limits, rooms.restore_);
         keeper.opened_();
       } else if (event === 'bye') {
         rooms.complete_(cursor);
-        gone(reason, frame.retryMs || undefined);
+        gone(frame.reason, frame.retryMs || undefined);
       } else if (event === 'ping') rooms.complete_(cursor);
       else if (frame.channel !== undefined && event !== 'subscribed')
         rooms.event(frame.from && frame.from === tag ? { ...frame, from: id } : frame);
@@ -177,7 +176,7 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
     this.publish = (channel, data) =>
       promised((done) => {
         if (outbox.kept_() >= Most.Kept) return done(new RealtimeError('too_many', 'too many wait', true));
-        outbox.add_({ op: 'publish', channel, data: data === undefined ? null : data, id: prefix + ++messages }, done);
+        outbox.add_({ op: 'publish', channel, data: data ?? null, id: prefix + ++messages }, done);
       });
     this.presence = (channel) => createPresence(rooms, channel) as Presence<never>;
   }

@@ -79,7 +79,7 @@ export class RenClient<Own extends AnyRenEvent = never> {
       keeper.retry_ = event.retry ?? keeper.retry_;
       log(name, body);
       if (Object(body) !== body) return report(new RealtimeError('bad_json'));
-      const { src, state, reason, retryMs } = body;
+      const { src, reason } = body;
       if (name === 'message') tell(events, src && src === tag ? { ...body, src: id } : body);
       if (name === 'ren.hello') {
         tag = src;
@@ -87,11 +87,11 @@ export class RenClient<Own extends AnyRenEvent = never> {
         started(start);
         keeper.opened_();
       }
-      if (name === 'ren.reset' || (name === 'ren.hello' && state === 'reset')) missed({ reason: reason ?? 'unknown' });
+      if (name === 'ren.reset' || (name === 'ren.hello' && body.state === 'reset')) missed({ reason: reason ?? 'unknown' });
       if (name !== 'ren.bye') return;
       if (reason === 'revoked') end(new RealtimeError('forbidden', reason));
       // After expiry there may be new cookies; if not, the answer is 401.
-      else keeper.lost_(retryMs || undefined);
+      else keeper.lost_(body.retryMs || undefined);
     };
     const dial = async (): Promise<void> => {
       const { signal } = (attempt = new AbortController());

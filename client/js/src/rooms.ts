@@ -62,18 +62,17 @@ export function createRooms(
     if (channels.get(name) !== room) return;
     const wanted = wantsPresence(room);
     const used = wanted || room.messages_.size > 0;
+    const more = room.asked_ !== undefined;
     if (!used) channels.delete(name);
-    if (!outbox.isOpen_() || (used && room.asking_)) return; // the answer leads here again
+    if (!outbox.isOpen_()) return;
     if (used) {
       // A subscription that goes on where another ended is not told who is there; to learn it, presence is asked for behind it.
-      const bare = room.asked_ === undefined && room.cursor && !room.roster_.known_;
-      const presence = wanted && !bare;
-      if (room.asked_ !== presence) ask(room, presence);
-    } else if (room.asked_ !== undefined) outbox.add_({ op: 'unsubscribe', channel: name }, () => {}, name);
+      const presence = wanted && (more || !room.cursor || room.roster_.known_);
+      if (room.asked_ !== presence && !room.asking_) ask(room, presence, more); // else the answer leads here again
+    } else if (more) outbox.add_({ op: 'unsubscribe', channel: name }, () => {}, name);
   };
-  const ask = (room: Channel, presence: boolean): void => {
+  const ask = (room: Channel, presence: boolean, more: boolean): void => {
     const { name, cursor } = room;
-    const more = room.asked_ !== undefined;
     room.asked_ = presence;
     room.asking_ = true;
     if (!presence) room.roster_.clear_();
