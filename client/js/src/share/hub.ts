@@ -6,22 +6,22 @@ import { createRing } from './ring.js';
 /** One thing said: to one tab, or to all. */
 export type Line = [to: string | undefined, text: string];
 
-/** An operation of a tab. */
+/** An operation of a tab, or for one that has gone. */
 interface Op {
   op: string;
-  ref: number;
+  ref?: number;
   channel: string;
   cid?: string;
   since?: string;
   presence?: boolean;
-  userId?: string;
+  userId?: string | undefined;
 }
 
 interface Room {
   /** The tabs that subscribe, and whether with presence. */
   tabs_: Map<string, boolean>;
   /** Everything up to here has come. */
-  cursor: string | undefined;
+  cursor?: string;
 }
 
 /** Speaks for many tabs on one WebSocket. */
@@ -53,7 +53,7 @@ export function createHub(
   const tabs = new Map<string, string>(); // and their client ids
   const rooms = new Map<string, Room>();
   const asked = new Map<number, { tab: string; op: Op }>();
-  const present = new Map<string, { tab: string; op: Op }>(); // by client, channel and user
+  const present = new Map<string, { tab: string; op: Op }>(); // by client, channel and user; how to leave
   const { entries_: ring, push_: push } = createRing<{ id: string; channel: string | undefined; text: string }>();
   const pace = createPace(limits);
   const queue: string[] = [];
@@ -113,7 +113,6 @@ export function createHub(
     }
     lines.push([tab, JSON.stringify({ ...frame, ref })]);
   };
-  const ok = (tab: string, { ref }: Op): void => tell([[tab, JSON.stringify({ event: 'ok', ref })]]);
 
   return {
     add_(tab, cid) {
@@ -124,13 +123,13 @@ export function createHub(
     drop_(tab) {
       if (!tabs.delete(tab)) return;
       for (const channel of [...rooms.keys()])
-        if (rooms.get(channel)!.tabs_.has(tab) && unsubscribe(tab, channel)) ask(tab, { op: 'unsubscribe', ref: 0, channel });
+        if (rooms.get(channel)!.tabs_.has(tab) && unsubscribe(tab, channel)) ask(tab, { op: 'unsubscribe', channel });
       for (const [name, by] of present)
         if (by.tab === tab)
           setTimeout(() => {
             if (present.get(name) !== by) return; // who reloaded is back
             present.delete(name);
-            ask(tab, { ...by.op, op: 'leave' });
+            ask(tab, by.op);
           }, Ms.Grace);
     },
     op_(tab, text) {
@@ -138,18 +137,17 @@ export function createHub(
       if (!cid) return; // it has asked another leader
       const op = { ...(JSON.parse(text) as Op), cid };
       const { channel } = op;
+      const name = key(op);
       if (op.op === 'subscribe') {
-        const room = rooms.get(channel) ?? { tabs_: new Map(), cursor: undefined };
+        const room = rooms.get(channel) ?? { tabs_: new Map() };
         rooms.set(channel, room);
         room.tabs_.set(tab, !!op.presence);
         ask(tab, { ...op, presence: [...room.tabs_.values()].some(Boolean) });
-      } else if (op.op === 'unsubscribe') {
-        if (unsubscribe(tab, channel)) ask(tab, op);
-        else ok(tab, op);
-      } else if (op.op === 'leave' && (present.get(key(op))?.tab ?? tab) !== tab) ok(tab, op);
+      } else if (op.op === 'unsubscribe' ? !unsubscribe(tab, channel) : op.op === 'leave' && (present.get(name)?.tab ?? tab) !== tab)
+        tell([[tab, JSON.stringify({ event: 'ok', ref: op.ref })]]); // others still want it
       else {
-        if (op.op === 'join') present.set(key(op), { tab, op: { op: '', ref: 0, channel, cid: op.cid, userId: op.userId! } });
-        if (op.op === 'leave') present.delete(key(op));
+        if (op.op === 'join') present.set(name, { tab, op: { op: 'leave', channel, cid, userId: op.userId } });
+        if (op.op === 'leave') present.delete(name);
         ask(tab, op);
       }
     },
