@@ -19,7 +19,7 @@ const byStatus: Record<number, string> = {
 };
 
 /** Makes an error of whatever stands where `{code, message, retry}` is expected. */
-export function asError(body: unknown, code = 'internal', message = 'refused', retry = false): RealtimeError {
+export function asError(body: unknown, code = 'internal', message: string = code, retry = false): RealtimeError {
   const said = Object(body) as Partial<RealtimeError>;
   return new RealtimeError(`${said.code ?? code}`, `${said.message ?? message}`, !!(said.retry ?? retry));
 }

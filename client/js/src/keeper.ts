@@ -31,7 +31,7 @@ export interface Line {
 /** Keeps one connection up: when to try again, when to give a silent one up, and what to do as the page comes and goes. */
 export interface Keeper {
   /** The server's wish for the next wait, in milliseconds. */
-  retry_: number | undefined;
+  retry_?: number | undefined;
   /** Begins, unless begun. */
   start_(): void;
   /** Ends, until started again. */
@@ -99,7 +99,6 @@ export function createKeeper(
   };
 
   const keeper: Keeper = {
-    retry_: undefined,
     start_() {
       if (life) return;
       life = new AbortController();

@@ -1,4 +1,4 @@
-import { getOrCreateClientId, read } from './id.js';
+import { getOrCreateClientId, stored } from './id.js';
 import { createKeeper, type Keeper, type Line, type State } from './keeper.js';
 import { listen, tell, type Listener } from './listen.js';
 
@@ -49,7 +49,7 @@ export function equip<Reset>(
   const resets = new Set<Listener<Reset>>();
   const id = clientId ?? getOrCreateClientId();
   const report = (error: Error): void => (errors.size ? tell(errors, error) : console.error(name, error));
-  const chatty = debug ?? read('localStorage', 'REN_DEBUG') === '1';
+  const chatty = debug ?? stored('localStorage', 'REN_DEBUG') === '1';
   Object.assign(client, {
     state: 'closed', onState: listen(states), onError: listen(errors), onReset: listen(resets), getClientId: () => id,
   });
