@@ -6,20 +6,6 @@ import type { ClientOptions } from './options.js';
 /** `connecting` also while waiting for the next attempt; `closed` only when none will be made. */
 export type State = 'connecting' | 'open' | 'closed';
 
-const enum Ms {
-  /** After which a connection counts as dead; the server beats every 25 s. */
-  Silence = 60_000,
-  /** The same for a page that has been away: a beat is missing. */
-  Missed = 30_000,
-  /** How often to look, as timers may stand still while the machine sleeps. */
-  Look = 10_000,
-  /** A connection that has lasted so long makes those before it forgotten. */
-  Proven = 10_000,
-  Least = 500,
-  /** No server may send a client away for longer. */
-  Longest = 300_000,
-}
-
 /** What a Keeper keeps up. */
 export interface Line {
   /** Begins one attempt, which ends in {@link Keeper.opened_} or {@link Keeper.lost_}. */
@@ -59,6 +45,13 @@ export function createKeeper(
   client: { state: State }, line: Line, states: Set<Listener<State>>, name: string,
   { autoReconnect = true, maxBackoffMs = 15_000 }: ClientOptions,
 ): Keeper {
+  const silence = 60_000; // ms after which a connection counts as dead; the server beats every 25 s
+  const missed = 30_000; // the same for a page that has been away: a beat is missing
+  const look = 10_000; // how often to look, as timers may stand still while the machine sleeps
+  const proven = 10_000; // a connection that has lasted so long makes those before it forgotten
+  const least = 500;
+  const longest = 300_000; // no server may send a client away for longer
+
   let tries = 0;
   let timer: ReturnType<typeof setTimeout> | undefined;
   let heardAt = 0;
@@ -84,15 +77,15 @@ export function createKeeper(
     waiting = asleep = false;
     openedAt = Infinity;
     keeper.heard_();
-    later(watch, Ms.Look);
+    later(watch, look);
     become('connecting');
     line.hangUp_();
     if (life) line.dial_(); // a state listener may have stopped us
   };
   const watch = (): void => {
-    const left = Ms.Silence - (now() - heardAt);
+    const left = silence - (now() - heardAt);
     if (left <= 0) return keeper.lost_();
-    later(watch, Math.min(left, Ms.Look));
+    later(watch, Math.min(left, look));
     if (client.state === 'open' || warned) return;
     warned = true;
     console.warn(name, 'no hello yet. Does a proxy buffer?');
@@ -104,7 +97,7 @@ export function createKeeper(
       life = new AbortController();
       watchLife(
         life.signal,
-        () => !asleep && (waiting || now() - heardAt >= Ms.Missed) && dial(),
+        () => !asleep && (waiting || now() - heardAt >= missed) && dial(),
         () => {
           // An open connection would outlive the page in the cache, unread.
           asleep = true;
@@ -126,17 +119,17 @@ export function createKeeper(
       openedAt = now();
       become('open');
     },
-    healthy_: () => now() - openedAt >= Ms.Proven,
+    healthy_: () => now() - openedAt >= proven,
     lost_(wait, atLeast = 0) {
       if (keeper.healthy_()) tries = 0;
       if (!autoReconnect) return keeper.stop_();
       line.hangUp_();
       // The bound doubles from one second. Between 500 ms and there, so that clients cut together come back apart.
-      const most = keeper.retry_ ?? Math.min(maxBackoffMs, Ms.Least * 2 ** ++tries);
-      const low = Math.min(Ms.Least, most);
+      const most = keeper.retry_ ?? Math.min(maxBackoffMs, least * 2 ** ++tries);
+      const low = Math.min(least, most);
       keeper.retry_ = undefined;
       waiting = true;
-      later(dial, Math.min(wait ?? atLeast + low + Math.random() * (most - low), Ms.Longest));
+      later(dial, Math.min(wait ?? atLeast + low + Math.random() * (most - low), longest));
       become('connecting');
     },
   };

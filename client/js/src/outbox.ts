@@ -25,13 +25,6 @@ interface Entry {
   timer_?: ReturnType<typeof setTimeout>;
 }
 
-const enum Ms {
-  /** As long as the server knows an id again. */
-  Lifetime = 120_000,
-  /** For the last one sent to arrive. */
-  Travel = 10_000,
-}
-
 /**
  * The operations that have no answer yet, in order. Kept ones outlive the connection and are sent again on the next; the
  * others are about the connection itself. It speaks no faster than the server has said, so that what is sent is not refused.
@@ -57,6 +50,9 @@ export interface Outbox {
 }
 
 export function createOutbox(): Outbox {
+  const lifetime = 120_000; // ms; as long as the server knows an id again
+  const travel = 10_000; // for the last one sent to arrive
+
   let entries: Entry[] = [];
   let send: ((text: string) => void) | undefined;
   let pace: Pace;
@@ -111,8 +107,8 @@ export function createOutbox(): Outbox {
     add_(op, done, lane) {
       const entry: Entry = { text_: JSON.stringify(op), done_: done, lane_: lane, until_: Infinity };
       if (!lane) {
-        entry.until_ = now() + Ms.Lifetime - Ms.Travel;
-        entry.timer_ = setTimeout(() => late(entry), Ms.Lifetime);
+        entry.until_ = now() + lifetime - travel;
+        entry.timer_ = setTimeout(() => late(entry), lifetime);
       }
       entries.push(entry);
       pump();

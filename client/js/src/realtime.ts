@@ -20,9 +20,6 @@ export interface RealtimeClientOptions extends ClientOptions {
   WebSocket?: WebSocketMaker | undefined;
 }
 
-const enum Most {
-  Kept = 100,
-}
 /** One attempt to connect, and what has become of it. */
 interface Attempt {
   socket_?: WebSocketLike;
@@ -71,6 +68,8 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
 
   /** @throws TypeError for a relative endpoint outside of a page */
   constructor(options: RealtimeClientOptions = {}) {
+    const mostKept = 100;
+
     const { wsEndpoint = '/api/maravilla/realtime', WebSocket: Socket = globalThis.WebSocket } = options;
     const line = { dial_: () => void dial(), hangUp_: () => hangUp() };
     const { id, share_: share, keeper_: keeper, token_: token, log_: log, report_: report, missed_: missed } = equip<RealtimeReset>(this, options, '[realtime]', line);
@@ -175,7 +174,7 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
       rooms.use_(channel, ({ messages_: set }) => listen(set)(cb as Listener<RealtimeMessage>));
     this.publish = (channel, data) =>
       promised((done) => {
-        if (outbox.kept_() >= Most.Kept) return done(new RealtimeError('too_many', 'too many wait', true));
+        if (outbox.kept_() >= mostKept) return done(new RealtimeError('too_many', 'too many wait', true));
         outbox.add_({ op: 'publish', channel, data: data ?? null, id: prefix + ++messages }, done);
       });
     this.presence = (channel) => createPresence(rooms, channel) as Presence<never>;

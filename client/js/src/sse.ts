@@ -8,16 +8,13 @@ export interface StreamEvent {
   retry: number | undefined;
 }
 
-const enum Most {
-  /** UTF-16 units; the largest event a server sends is 1 MiB before escaping. */
-  Event = 8_388_608,
-}
-
 /**
  * Reads an event stream from pieces of any size: the returned function takes them, and emits the events they complete. It
  * throws a RangeError when an event is longer than 8 Mi characters.
  */
 export function createParser(emit: (event: StreamEvent) => void): (bytes: Uint8Array) => void {
+  const limit = 8 << 20; // UTF-16 units; the largest event a server sends is 1 MiB before escaping
+
   const decoder = new TextDecoder(); // drops the byte order mark
   let rest = '';
   let cr = false; // the text so far ends with CR: an LF that follows belongs to it
@@ -49,6 +46,6 @@ export function createParser(emit: (event: StreamEvent) => void): (bytes: Uint8A
     const lines = (rest + text).split(/\r\n?|\n/);
     rest = lines.pop()!;
     lines.forEach(take);
-    if (rest.length + data.length > Most.Event) throw RangeError('too long');
+    if (rest.length + data.length > limit) throw RangeError('too long');
   };
 }

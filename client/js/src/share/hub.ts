@@ -38,10 +38,6 @@ export interface Hub {
   close(): void;
 }
 
-const enum Ms {
-  Grace = 3_000,
-}
-
 /**
  * @param send - to the server
  * @param tell - to the tabs, in order
@@ -50,6 +46,8 @@ const enum Ms {
 export function createHub(
   limits: Partial<Limits> | undefined, send: (text: string) => void, tell: (lines: Line[]) => void, alone: (tab: string) => void,
 ): Hub {
+  const grace = 3_000; // ms
+
   const tabs = new Map<string, string>(); // and their client ids
   const rooms = new Map<string, Room>();
   const asked = new Map<number, { tab: string; op: Op }>();
@@ -130,7 +128,7 @@ export function createHub(
             if (present.get(name) !== by) return; // who reloaded is back
             present.delete(name);
             ask(tab, by.op);
-          }, Ms.Grace);
+          }, grace);
     },
     op_(tab, text) {
       const cid = tabs.get(tab);

@@ -41,12 +41,9 @@ export interface Member<M> {
   leave_(): void;
 }
 
-const enum Ms {
-  /** With a leader that does not answer. */
-  Patience = 5_000,
-}
-
 export function createMember<Ask, M extends Said<Ask>>(part: Part<Ask, M>): Member<M> {
+  const patience = 5_000; // ms, with a leader that does not answer
+
   let place: Place<M> | undefined;
   let leader: string | undefined;
   let over = false;
@@ -100,7 +97,7 @@ export function createMember<Ask, M extends Said<Ask>>(part: Part<Ask, M>): Memb
         place = next;
       }
       if (!place.lead_) {
-        const said = await ask(Ms.Patience);
+        const said = await ask(patience);
         if (over || leader) return;
         if (said) return part.alone_();
         await place.steal_();

@@ -4,13 +4,10 @@ export interface Ring<Entry> {
   push_(entry: Entry, size: number): void;
 }
 
-const enum Most {
-  Entries = 1_000,
-  /** UTF-16 units. */
-  Text = 4_194_304,
-}
-
 export function createRing<Entry>(): Ring<Entry> {
+  const most = 1_000;
+  const room = 4 << 20; // UTF-16 units
+
   const entries: Entry[] = [];
   const sizes: number[] = [];
   let all = 0;
@@ -19,7 +16,7 @@ export function createRing<Entry>(): Ring<Entry> {
     push_(entry, size) {
       entries.push(entry);
       sizes.push(size);
-      for (all += size; entries.length > Most.Entries || (all > Most.Text && entries.length > 1); all -= sizes.shift()!) entries.shift();
+      for (all += size; entries.length > most || (all > room && entries.length > 1); all -= sizes.shift()!) entries.shift();
     },
   };
 }

@@ -19,19 +19,15 @@ interface StreamSaid extends Said<Want> {
   end?: true;
 }
 
-const enum Ms {
-  /** That a leader can have behind a tab that asks. */
-  Lag = 500,
-  /** Between the end of a page's streams and the end of the page. */
-  Moment = 100,
-}
-
 /**
  * Has the tabs share one stream: the one that leads reads it, the others hear from it. A tab joins only after the server
  * has greeted it on a stream of its own as the same user, with the same domains. Where the leader cannot tell what follows a
  * tab's cursor, the tab keeps its own stream for a while.
  */
 export function shareStream(open: OpenStream, group: string | undefined): OpenStream {
+  const lag = 500; // ms that a leader can have behind a tab that asks
+  const moment = 100; // ms between the end of a page's streams and the end of the page
+
   if (group === undefined) return open;
   return (call) =>
     new Promise((resolve, reject) => {
@@ -93,7 +89,7 @@ export function shareStream(open: OpenStream, group: string | undefined): OpenSt
           if (!ring && !signal.aborted) reject(e);
         }
         // A page that is left loses its streams a moment before it is told; then another tab goes on without a wait.
-        if (ring) await new Promise((done) => setTimeout(done, Ms.Moment));
+        if (ring) await new Promise((done) => setTimeout(done, moment));
         if (signal.aborted) return;
         if (ring) member.announce_({ end: true });
         finish();
@@ -121,7 +117,7 @@ export function shareStream(open: OpenStream, group: string | undefined): OpenSt
         },
         serve_(ask) {
           // The tab may have heard of more than has come here yet.
-          if (!answer(ask)) setTimeout(() => answer(ask, true), Ms.Lag);
+          if (!answer(ask)) setTimeout(() => answer(ask, true), lag);
         },
         follow_({ cursor, events }) {
           own?.abort();
