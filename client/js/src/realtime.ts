@@ -72,7 +72,8 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
 
     const { wsEndpoint = '/api/maravilla/realtime', WebSocket: Socket = globalThis.WebSocket } = options;
     const line = { dial_: () => void dial(), hangUp_: () => hangUp() };
-    const { id, share_: share, keeper_: keeper, token_: token, log_: log, report_: report, missed_: missed } = equip<RealtimeReset>(this, options, '[realtime]', line);
+    const kit = equip<RealtimeReset>(this, options, '[realtime]', line);
+    const { id, share_: share, keeper_: keeper, token_: token, log_: log, report_: report, missed_: missed } = kit;
     const url = resolve(wsEndpoint);
     url.protocol = url.protocol.replace('http', 'ws');
     // A browser sees how a WebSocket was closed, but not why it was not opened: hence credentials are checked behind it.

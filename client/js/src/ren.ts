@@ -56,7 +56,8 @@ export class RenClient<Own extends AnyRenEvent = never> {
   constructor(options: RenClientOptions = {}) {
     const { endpoint = '/api/maravilla/ren', subscriptions: s = ['*'], getToken } = options;
     const line = { dial_: () => void dial(), hangUp_: () => attempt?.abort() };
-    const { id, share_: share, keeper_: keeper, token_: token, log_: log, report_: report, missed_: missed } = equip<RenReset>(this, options, '[ren]', line);
+    const kit = equip<RenReset>(this, options, '[ren]', line);
+    const { id, share_: share, keeper_: keeper, token_: token, log_: log, report_: report, missed_: missed } = kit;
     const open = layer.stream(fetchStream, share);
     const url = resolve(endpoint);
     if (s.length && !s.includes('*')) url.searchParams.set('s', s.join());

@@ -21,7 +21,7 @@ export interface Place<M extends Message> {
   leave_(): void;
 }
 
-/** A lock that is held, until it is released or `stolen` is called. */
+/** A lock that is held, until it is released or `stolen_` is called. */
 export interface Lock {
   release_(): void;
   stolen_(): void;
