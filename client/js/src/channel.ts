@@ -35,35 +35,30 @@ export type RealtimeEvent<T = unknown, M = unknown> = RealtimeMessage<T> | Realt
 /** What a client knows of one channel. */
 export interface Channel {
   readonly name: string;
-  readonly messages: Set<Listener<RealtimeMessage>>;
-  readonly roster: Roster;
+  readonly messages_: Set<Listener<RealtimeMessage>>;
+  readonly roster_: Roster;
   /** Everything up to here has been delivered. */
-  cursor: string | undefined;
+  cursor?: string | undefined;
   /** Whether the server has confirmed the subscription. */
-  live: boolean;
+  live_?: boolean;
   /** Whether presence was asked for; undefined where the connection has no subscription. */
-  asked: boolean | undefined;
+  asked_?: boolean | undefined;
   /** Whether an answer to that is due. */
-  asking: boolean;
-  wish: Wish | undefined;
+  asking_?: boolean;
+  wish_?: Wish | undefined;
 }
 
 export function createChannel(name: string, report: (event: RealtimePresence) => void): Channel {
   return {
     name,
-    messages: new Set(),
-    roster: createRoster((change, { userId, metadata, lastSeen }) =>
+    messages_: new Set(),
+    roster_: createRoster((change, { userId, metadata, lastSeen }) =>
       report({ event: `presence.${change}`, channel: name, userId, metadata, ts: lastSeen }),
     ),
-    cursor: undefined,
-    live: false,
-    asked: undefined,
-    asking: false,
-    wish: undefined,
   };
 }
 
 /** Whether anybody wants to know who is there. */
-export function wantsPresence({ roster, wish }: Channel): boolean {
-  return roster.listeners > 0 || !!wish;
+export function wantsPresence({ roster_: roster, wish_: wish }: Channel): boolean {
+  return roster.listeners_ > 0 || !!wish;
 }

@@ -7,6 +7,6 @@ let last = 0;
  */
 export function now(): number {
   const date = Date.now();
-  if (date + behind < last) behind = last - date;
+  behind = Math.max(behind, last - date);
   return (last = date + behind);
 }

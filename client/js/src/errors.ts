@@ -5,7 +5,7 @@ export class RealtimeError extends Error {
   /** Whether the same request can succeed later. */
   declare readonly retry: boolean;
 
-  constructor(code: string, message: string, retry = false) {
+  constructor(code: string, message: string = code, retry = false) {
     super(message);
     Object.assign(this, { name: 'RealtimeError', code, retry });
   }
@@ -19,9 +19,9 @@ const byStatus: Record<number, string> = {
 };
 
 /** Makes an error of whatever stands where `{code, message, retry}` is expected. */
-export function asError(body: unknown, code = 'internal', message = 'refused', retry = false): RealtimeError {
-  const said = Object(body) as Partial<Record<keyof RealtimeError, unknown>>;
-  return new RealtimeError(String(said.code ?? code), String(said.message ?? message), !!(said.retry ?? retry));
+export function asError(body: unknown, code = 'internal', message: string = code, retry = false): RealtimeError {
+  const said = Object(body) as Partial<RealtimeError>;
+  return new RealtimeError(`${said.code ?? code}`, `${said.message ?? message}`, !!(said.retry ?? retry));
 }
 
 /** The refusal in an HTTP answer, which a proxy may have written in place of the server. */

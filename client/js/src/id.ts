@@ -1,8 +1,5 @@
 import { on } from './life.js';
 
-const browserKey = 'ren.browser';
-const tabKey = 'ren.tab';
-
 let clientId: string | undefined;
 
 /**
@@ -15,43 +12,37 @@ export function getOrCreateClientId(): string {
 }
 
 function create(): string {
-  const browser = load('localStorage', browserKey) ?? random();
-  store('localStorage', browserKey, browser);
-  const tab = load('sessionStorage', tabKey) ?? random();
+  const browser = part('localStorage', 'ren.browser');
+  const tab = part('sessionStorage', 'ren.tab');
+  const store = (value: string) => () => stored('sessionStorage', 'ren.tab', value);
   // A duplicated tab begins with a copy of sessionStorage, so the part stands there only while the page does not live.
-  const take = (): void => store('sessionStorage', tabKey, '');
+  const take = store('');
+  stored('localStorage', 'ren.browser', browser);
   take();
-  on('pagehide', () => store('sessionStorage', tabKey, tab));
+  on('pagehide', store(tab));
   on('pageshow', take);
   return browser + '.' + tab;
 }
 
 /** 24 random characters, 120 bits. */
 export function random(): string {
-  return Array.from(crypto.getRandomValues(new Uint8Array(24)), (byte) => (byte & 31).toString(32)).join('');
+  return [...crypto.getRandomValues(new Uint8Array(24))].map((byte) => (byte & 31).toString(32)).join('');
 }
 
 type Area = 'localStorage' | 'sessionStorage';
 
-/** What is stored, if it can be part of a client id. */
-function load(area: Area, key: string): string | undefined {
-  return /^[\w-]{8,31}$/.exec(read(area, key) ?? '')?.[0];
+/** A part of the client id: what is stored, if it can be one. */
+function part(area: Area, key: string): string {
+  return /^[\w-]{8,31}$/.exec(stored(area, key) ?? '')?.[0] ?? random();
 }
 
-/** What is stored; undefined where nothing is, or nothing may be read. */
-export function read(area: Area, key: string): string | undefined {
+/** What is stored, or the value that now is; undefined where nothing may be. */
+export function stored(area: Area, key: string, value?: string): string | null | undefined {
   try {
-    return globalThis[area].getItem(key) ?? undefined;
+    const storage = globalThis[area];
+    if (value !== undefined) storage.setItem(key, value);
+    return storage.getItem(key);
   } catch {
-    return undefined;
-  }
-}
-
-/** Stores a value; '' takes it away. */
-function store(area: Area, key: string, value: string): void {
-  try {
-    globalThis[area].setItem(key, value);
-  } catch {
-    // memory has it
+    return undefined; // memory has it
   }
 }

@@ -1,11 +1,13 @@
 /** Called with each value; what it throws is reported and harms nobody else. */
 export type Listener<T> = (value: T) => void;
 
-/** Adds a listener, even one that is there already, and returns how to remove it. */
-export function listen<T>(set: Set<Listener<T>>, cb: Listener<T>): () => void {
-  const own: Listener<T> = (value) => cb(value);
-  set.add(own);
-  return () => void set.delete(own);
+/** How to add a listener, even one that is there already; it returns how to remove it. */
+export function listen<T>(set: Set<Listener<T>>): (cb: Listener<T>) => () => void {
+  return (cb) => {
+    const own: Listener<T> = (value) => cb(value);
+    set.add(own);
+    return () => void set.delete(own);
+  };
 }
 
 /** Calls everyone who listened before the call and still does. */

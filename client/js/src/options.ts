@@ -1,4 +1,4 @@
-import { getOrCreateClientId, read } from './id.js';
+import { getOrCreateClientId, stored } from './id.js';
 import { createKeeper, type Keeper, type Line, type State } from './keeper.js';
 import { listen, tell, type Listener } from './listen.js';
 
@@ -28,41 +28,39 @@ export interface ClientOptions {
 export interface Equipment<Reset> {
   id: string;
   /** With whom to share connections; undefined: with nobody. */
-  share: string | undefined;
-  keeper: Keeper;
+  share_: string | undefined;
+  keeper_: Keeper;
   /** Asks for a token; rejects, after reporting it, where there is none to be had. */
-  token: () => Promise<string | undefined>;
-  log: (...what: unknown[]) => void;
+  token_: () => Promise<string | undefined>;
+  log_: (...what: unknown[]) => void;
   /** Tells those who listen for errors; where nobody does, the console. */
-  report: (error: Error) => void;
+  report_: (error: Error) => void;
   /** Tells those who listen for resets. */
-  missed: (reset: Reset) => void;
+  missed_: (reset: Reset) => void;
 }
 
 /** Fills the defaults in, and gives a client what both have; `name` stands before what is logged. */
 export function equip<Reset>(
-  client: object, options: ClientOptions & { onReset?: Listener<Reset> | undefined }, name: string, line: Line,
+  client: { state: State }, options: ClientOptions & { onReset?: Listener<Reset> | undefined }, name: string, line: Line,
 ): Equipment<Reset> {
   const { clientId, getToken, shareTabs = !getToken, debug, onError, onReset } = options;
+  const states = new Set<Listener<State>>();
   const errors = new Set<Listener<Error>>();
   const resets = new Set<Listener<Reset>>();
-  if (onError) listen(errors, onError);
-  if (onReset) listen(resets, onReset);
   const id = clientId ?? getOrCreateClientId();
   const report = (error: Error): void => (errors.size ? tell(errors, error) : console.error(name, error));
-  const chatty = debug ?? read('localStorage', 'REN_DEBUG') === '1';
-  const keeper = createKeeper(line, name, options);
+  const chatty = debug ?? stored('localStorage', 'REN_DEBUG') === '1';
   Object.assign(client, {
-    onState: (cb: Listener<State>) => listen(keeper.states, cb),
-    onError: (cb: Listener<Error>) => listen(errors, cb),
-    onReset: (cb: Listener<Reset>) => listen(resets, cb),
-    getClientId: () => id,
+    state: 'closed', onState: listen(states), onError: listen(errors), onReset: listen(resets), getClientId: () => id,
   });
+  if (onError) errors.add(onError);
+  if (onReset) resets.add(onReset);
+  const keeper = createKeeper(client, line, states, name, options);
   return {
     id,
-    share: shareTabs === true ? '' : shareTabs || undefined,
-    keeper,
-    async token() {
+    share_: shareTabs === true ? '' : shareTabs || undefined,
+    keeper_: keeper,
+    async token_() {
       try {
         return await getToken?.();
       } catch (e) {
@@ -70,9 +68,9 @@ export function equip<Reset>(
         throw e;
       }
     },
-    log: (...what) => chatty && console.debug(name, ...what),
-    report,
-    missed: (reset) => tell(resets, reset),
+    log_: (...what) => chatty && console.debug(name, ...what),
+    report_: report,
+    missed_: (reset) => tell(resets, reset),
   };
 }
 

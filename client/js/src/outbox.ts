@@ -15,18 +15,15 @@ export interface Answer {
 export type Done = (error: RealtimeError | undefined, answer?: Answer) => void;
 
 interface Entry {
-  text: string;
-  done: Done;
-  /** Operations of one lane are sent one at a time. */
-  lane?: string;
-  /** When it is too late to send it; absent for what is about the connection, and ends with it. */
-  until?: number;
+  text_: string;
+  done_: Done;
+  /** Operations of one lane are sent one at a time, and end with the connection they are about. */
+  lane_: string | undefined;
+  /** When it is too late to send it. */
+  until_: number;
   ref?: number | undefined;
-  timer?: ReturnType<typeof setTimeout>;
+  timer_?: ReturnType<typeof setTimeout>;
 }
-
-const lifetime = 120_000; // as long as the server knows an id again
-const travel = 10_000; // for the last one sent to arrive
 
 /**
  * The operations that have no answer yet, in order. Kept ones outlive the connection and are sent again on the next; the
@@ -34,90 +31,91 @@ const travel = 10_000; // for the last one sent to arrive
  */
 export interface Outbox {
   /** Whether there is a connection. */
-  isOpen(): boolean;
+  isOpen_(): boolean;
   /** How many kept operations wait for an answer. */
-  kept(): number;
-  /** Adds an operation that outlives the connection. It is refused as `unavailable` after two minutes without an answer. */
-  keep(op: object, done: Done): void;
-  /** Adds an operation of the connection, which is forgotten with it. It waits for the answers to those before it in its lane. */
-  add(op: object, lane: string, done: Done): void;
+  kept_(): number;
+  /**
+   * Adds an operation. With a lane it is about the connection, is forgotten with it, and waits for the answers to those before
+   * it in its lane. Without, it outlives the connection, and is refused as `unavailable` after two minutes without an answer.
+   */
+  add_(op: object, done: Done, lane?: string): void;
   /** A connection is open. What `first` adds goes before what is left of the connection before it. */
-  open(send: (text: string) => void, limits: Partial<Limits> | undefined, first: () => void): void;
+  open_(send: (text: string) => void, limits: Partial<Limits> | undefined, first: () => void): void;
   /** The connection is gone. */
-  cut(): void;
+  cut_(): void;
   /** Takes an answer; false where nobody waits for it. */
-  answer(answer: Answer): boolean;
+  answer_(answer: Answer): boolean;
   /** Refuses all that waits. */
-  fail(error: RealtimeError): void;
+  fail_(error: RealtimeError): void;
 }
 
 export function createOutbox(): Outbox {
+  const lifetime = 120_000; // ms; as long as the server knows an id again
+  const travel = 10_000; // for the last one sent to arrive
+
   let entries: Entry[] = [];
   let send: ((text: string) => void) | undefined;
   let pace: Pace;
-  let size = Infinity;
+  let size: number;
   let lastRef = 0;
   let timer: ReturnType<typeof setTimeout> | undefined;
 
-  const isKept = ({ until }: Entry): boolean => !!until;
+  const isKept = ({ lane_: lane }: Entry): boolean => !lane;
   const late = (entry: Entry): void =>
     settle(entry, new RealtimeError('unavailable', 'no answer', true));
   const settle = (entry: Entry, error: RealtimeError | undefined, answer?: Answer): void => {
-    clearTimeout(entry.timer);
+    clearTimeout(entry.timer_);
     entries = entries.filter((other) => other !== entry);
-    entry.done(error, answer);
+    entry.done_(error, answer);
   };
   /** The first that may be sent. */
   const next = (): Entry | undefined => {
     const busy = new Set<string | undefined>();
     for (const entry of send ? entries : []) {
-      const { lane, ref } = entry;
+      const { lane_: lane, ref } = entry;
       if (!ref && !busy.has(lane)) return entry;
       if (lane) busy.add(lane);
     }
     return undefined;
   };
   const pump = (): void => {
+    let entry: Entry | undefined;
     // Whoever is told of a refusal may add operations, or hang up.
-    for (let entry = next(); entry; entry = next()) {
-      const text = `{"ref":${lastRef + 1},${entry.text.slice(1)}`;
+    while ((entry = next())) {
+      const text = `{"ref":${lastRef + 1},${entry.text_.slice(1)}`;
       // A timer stands still while the machine sleeps, and the server does not.
-      if (entry.until && now() > entry.until) late(entry);
+      if (now() > entry.until_) late(entry);
       // A server closes the connection over a frame that is too large, and again each time it is sent.
-      else if (text.length * 3 > size && new TextEncoder().encode(text).length > size)
+      else if (new TextEncoder().encode(text).length > size)
         settle(entry, new RealtimeError('too_large', `larger than ${size} bytes`));
       else {
-        const wait = pace.take();
+        const wait = pace.take_();
         clearTimeout(timer);
         if (wait) {
           timer = setTimeout(pump, wait);
           return;
         }
         entry.ref = ++lastRef;
-        send?.(text);
+        send!(text);
       }
     }
   };
-  const push = (entry: Entry): void => {
-    entries.push(entry);
-    pump();
-  };
 
   return {
-    isOpen: () => !!send,
-    kept: () => entries.filter(isKept).length,
-    keep(op, done) {
-      const entry: Entry = { text: JSON.stringify(op), done, until: now() + lifetime - travel };
-      entry.timer = setTimeout(() => late(entry), lifetime);
-      push(entry);
+    isOpen_: () => !!send,
+    kept_: () => entries.filter(isKept).length,
+    add_(op, done, lane) {
+      const entry: Entry = { text_: JSON.stringify(op), done_: done, lane_: lane, until_: Infinity };
+      if (!lane) {
+        entry.until_ = now() + lifetime - travel;
+        entry.timer_ = setTimeout(() => late(entry), lifetime);
+      }
+      entries.push(entry);
+      pump();
     },
-    add(op, lane, done) {
-      push({ text: JSON.stringify(op), done, lane });
-    },
-    open(to, limits, first) {
-      const all = { message: Infinity, rate: 30, burst: 60, ...limits };
-      size = all.message;
-      pace = createPace(all);
+    open_(to, limits, first) {
+      size = limits?.message ?? Infinity;
+      pace = createPace(limits);
       lastRef = 0;
       send = to;
       const left = entries;
@@ -126,25 +124,25 @@ export function createOutbox(): Outbox {
       entries.push(...left);
       pump();
     },
-    cut() {
+    cut_() {
       send = undefined;
       clearTimeout(timer);
       entries = entries.filter(isKept);
       for (const entry of entries) entry.ref = undefined;
     },
-    answer(answer) {
+    answer_(answer) {
       const entry = entries.find(({ ref }) => ref && ref === answer.ref);
       if (!entry) return false;
       const error = answer.event === 'error' ? asError(answer) : undefined;
       if (error && (error.code === 'rate_limited' || (error.retry && !isKept(entry)))) {
         // again, and nothing before it, in a second or two
         entry.ref = undefined;
-        pace.rest(1 + Math.random());
+        pace.rest_(1 + Math.random());
       } else settle(entry, error, answer);
       pump();
       return true;
     },
-    fail(error) {
+    fail_(error) {
       for (const entry of [...entries]) settle(entry, error);
     },
   };

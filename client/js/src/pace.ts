@@ -10,19 +10,19 @@ export interface Limits {
 /** A token bucket: says when the next operation may be sent. */
 export interface Pace {
   /** Takes leave to send one operation; else tells how many milliseconds to wait. */
-  take(): number;
+  take_(): number;
   /** Nothing more for so many seconds. */
-  rest(seconds: number): void;
+  rest_(seconds: number): void;
 }
 
 /** A little below the limits, since the network can push together what was sent apart. */
-export function createPace({ rate, burst }: Limits): Pace {
+export function createPace({ rate = 30, burst = 60 }: Partial<Limits> = {}): Pace {
   const perSecond = Math.max(rate * 0.9, 0.1);
   const most = Math.max(burst * 0.8, 1);
   let tokens = most;
   let filled = now();
   return {
-    take() {
+    take_() {
       const time = now();
       tokens = Math.min(most, tokens + ((time - filled) / 1000) * perSecond);
       filled = time;
@@ -30,7 +30,7 @@ export function createPace({ rate, burst }: Limits): Pace {
       tokens--;
       return 0;
     },
-    rest(seconds) {
+    rest_(seconds) {
       tokens = Math.min(tokens, -perSecond * seconds);
       filled = now();
     },

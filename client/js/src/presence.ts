@@ -1,7 +1,9 @@
+import type { Channel } from './channel.js';
 import { RealtimeError } from './errors.js';
 import type { Done } from './outbox.js';
 import type { Change, Member } from './roster.js';
 import type { Rooms } from './rooms.js';
+import type { Wish } from './wishes.js';
 
 /** Runs `start` and gives a promise of its end that may be ignored. */
 export function promised(start: (done: Done) => void): Promise<void> {
@@ -36,25 +38,23 @@ export interface Presence<Metadata = unknown> {
 }
 
 export function createPresence(rooms: Rooms, channel: string): Presence {
-  const { wishes, peek } = rooms;
-  const on = (change: Change) => (cb: (member: Member) => void) => rooms.use(channel, ({ roster }) => roster.listen(change, cb));
+  const wishes = rooms.wishes_;
+  const on = (change: Change) => (cb: (member: Member) => void) => rooms.use_(channel, ({ roster_: roster }) => roster.listen_(change, cb));
+  /** Does something about the own wish to be present, if there is one. */
+  const mend = (then: (room: Channel, wish: Wish, done: Done) => void, none?: RealtimeError): Promise<void> =>
+    promised((done) => {
+      const room = rooms.peek_(channel);
+      if (room?.wish_) then(room, room.wish_, done);
+      else done(none);
+    });
   return {
-    join: (userId, metadata) => promised((done) => wishes.make(rooms.room(channel), 'join', userId, metadata, done)),
+    join: (userId, metadata) => promised((done) => wishes.make_(rooms.room_(channel), 'join', userId, metadata, done)),
     update: (metadata) =>
-      promised((done) => {
-        const room = peek(channel);
-        if (room?.wish) wishes.make(room, 'update', room.wish.userId, metadata, done);
-        else done(new RealtimeError('not_joined', 'not joined'));
-      }),
-    leave: () =>
-      promised((done) => {
-        const room = peek(channel);
-        if (room?.wish) wishes.end(room, room.wish, done);
-        else done(undefined);
-      }),
+      mend((room, { userId }, done) => wishes.make_(room, 'update', userId, metadata, done), new RealtimeError('not_joined')),
+    leave: () => mend(wishes.end_),
     onJoin: on('join'),
     onLeave: on('leave'),
     onUpdate: on('update'),
-    members: () => peek(channel)?.roster.members() ?? [],
+    members: () => rooms.peek_(channel)?.roster_.members() ?? [],
   };
 }

@@ -20,8 +20,8 @@ export function useConnectionStatus(client: Pick<RenClient | RealtimeClient, 'st
 }
 
 /**
- * What has happened on the server, as far as it matches: `version` grows with each such event, and when it cannot be told
- * what was missed, so it belongs to what an effect or a query depends on.
+ * What has happened on the server, as far as it matches: `version` grows with each such event, when it cannot be told what
+ * was missed, and when the client opens for the first time, so it belongs to what an effect or a query depends on.
  */
 export function useRen<Own extends AnyRenEvent = never>(
   client: RenClient<Own> | undefined, match?: (event: RenEvent<Own>) => boolean,

@@ -1,7 +1,7 @@
 import type { RealtimeEvent, RealtimeMessage } from './channel.js';
 import { asError, parse, RealtimeError } from './errors.js';
 import { random } from './id.js';
-import type { Keeper, State } from './keeper.js';
+import type { State } from './keeper.js';
 import { listen, tell, type Listener } from './listen.js';
 import { equip, resolve, type ClientOptions } from './options.js';
 import { createOutbox } from './outbox.js';
@@ -20,7 +20,11 @@ export interface RealtimeClientOptions extends ClientOptions {
   WebSocket?: WebSocketMaker | undefined;
 }
 
-const mostKept = 100;
+/** One attempt to connect, and what has become of it. */
+interface Attempt {
+  socket_?: WebSocketLike;
+}
+
 const reasons: Record<number, string> = { 4401: 'unauthorized', 4403: 'forbidden' };
 
 /**
@@ -32,6 +36,8 @@ const reasons: Record<number, string> = { 4401: 'unauthorized', 4403: 'forbidden
  * `new RealtimeClient<{ 'room:{id}': ChatMessage }, { 'room:{id}': { name: string } }>()`.
  */
 export class RealtimeClient<Channels = Record<string, unknown>, Presences = Record<string, unknown>> {
+  /** Whether events are coming in. */
+  declare readonly state: State;
   /** Connects, and stays connected until {@link RealtimeClient.disconnect}. */
   declare readonly connect: () => void;
   /** Closes the connection. What has no answer yet is refused as `closing`; subscriptions wait for the next connect. */
@@ -59,25 +65,25 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
   declare readonly presence: <Name extends ChannelOf<Channels> | ChannelOf<Presences>>(
     channel: Name,
   ) => Presence<OfChannel<Presences, Name>>;
-  #keeper: Keeper;
 
   /** @throws TypeError for a relative endpoint outside of a page */
   constructor(options: RealtimeClientOptions = {}) {
+    const mostKept = 100;
+
     const { wsEndpoint = '/api/maravilla/realtime', WebSocket: Socket = globalThis.WebSocket } = options;
-    const line = { dial: () => void dial(), hangUp: () => hangUp() };
-    const { id, share, keeper, token, log, report, missed } = equip<RealtimeReset>(this, options, '[realtime]', line);
+    const line = { dial_: () => void dial(), hangUp_: () => hangUp() };
+    const kit = equip<RealtimeReset>(this, options, '[realtime]', line);
+    const { id, share_: share, keeper_: keeper, token_: token, log_: log, report_: report, missed_: missed } = kit;
     const url = resolve(wsEndpoint);
     url.protocol = url.protocol.replace('http', 'ws');
     // A browser sees how a WebSocket was closed, but not why it was not opened: hence credentials are checked behind it.
     url.searchParams.set('auth', 'hello');
-    const make = (to: string): WebSocketLike => new Socket(to, 'maravilla.realtime.v1');
-    const open = layer.socket(make, share);
+    const open = layer.socket((to) => new Socket(to, 'maravilla.realtime.v1'), share);
 
     const any = new Set<Listener<RealtimeEvent>>();
     const prefix = random() + '-'; // of message ids
     let messages = 0;
-    let attempt: object | undefined;
-    let socket: WebSocketLike | undefined;
+    let attempt: Attempt | undefined;
     let tag: string | undefined;
     let refused: RealtimeError | undefined; // what was said before the connection was closed
     let denied = 0; // connections in a row that ended for want of credentials
@@ -86,101 +92,93 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
     const rooms = createRooms(outbox, report, (event) => tell(any, event), missed);
 
     const fail = (error: RealtimeError): void => {
-      outbox.fail(error);
-      rooms.wishes.fail(error);
+      outbox.fail_(error);
+      rooms.wishes_.fail_(error);
     };
     const end = (error: RealtimeError): void => {
-      keeper.stop();
+      keeper.stop_();
       fail(error);
       report(error);
     };
     /** The connection is over: come back or not, according to the reason. */
     const gone = (reason?: string, wait?: number): void => {
       log('gone', reason);
-      if (keeper.healthy()) denied = 0;
+      if (keeper.healthy_()) denied = 0;
       const unknown = reason === 'unauthorized' || reason === 'expired';
       if (reason === 'revoked' || reason === 'forbidden' || (unknown && denied++))
         end(refused ?? new RealtimeError(unknown ? reason : 'forbidden', 'ended by the server'));
-      else keeper.lost(wait);
+      else keeper.lost_(wait);
     };
     const cut = (): void => {
-      outbox.cut();
-      rooms.cut();
+      outbox.cut_();
+      rooms.cut_();
     };
     const hangUp = (): void => {
-      const old = socket;
-      socket = attempt = refused = undefined;
+      const socket = attempt?.socket_;
+      attempt = refused = undefined;
       cut();
-      old?.close(1000);
+      socket?.close(1000);
     };
     const take = (text: string): void => {
       const frame = parse(text) as Frame;
       log('<', frame ?? text);
-      if (Object(frame) !== frame) return report(new RealtimeError('bad_json', 'unreadable'));
-      const { event, cursor, reason, src } = frame;
+      if (Object(frame) !== frame) return report(new RealtimeError('bad_json'));
+      const { event, cursor } = frame;
       if (event === 'hello') {
         cut(); // another tab may have taken the connection over
-        tag = src;
-        const to = socket;
-        outbox.open((op) => (log('>', op), to?.send(op)), frame.limits, rooms.restore);
-        keeper.opened();
+        tag = frame.src;
+        const socket = attempt!.socket_!;
+        outbox.open_((op) => (log('>', op), socket.send(op)), frame.limits, rooms.restore_);
+        keeper.opened_();
       } else if (event === 'bye') {
-        rooms.complete(cursor);
-        gone(reason, frame.retryMs || undefined);
-      } else if (event === 'ping') rooms.complete(cursor);
+        rooms.complete_(cursor);
+        gone(frame.reason, frame.retryMs || undefined);
+      } else if (event === 'ping') rooms.complete_(cursor);
       else if (frame.channel !== undefined && event !== 'subscribed')
         rooms.event(frame.from && frame.from === tag ? { ...frame, from: id } : frame);
-      else if (!outbox.answer(frame) && event === 'error') {
+      else if (!outbox.answer_(frame) && event === 'error') {
         const error = asError(frame);
-        if (outbox.isOpen()) report(error);
+        if (outbox.isOpen_()) report(error);
         else refused = error;
       }
     };
-    const connect = (bearer: string | undefined): void => {
-      if (!Socket) return end(new RealtimeError('unsupported', 'no WebSocket: give one as option'));
-      const own = (socket = open(url.href));
-      own.onopen = () => {
-        keeper.heard();
-        own.send(JSON.stringify({ op: 'hello', cid: id, token: bearer }));
-      };
-      own.onmessage = ({ data }: { data: unknown }) => {
-        if (socket === own) keeper.heard();
-        // A listener may hang up between two of them.
-        for (const text of String(data).split('\n')) if (socket === own) take(text);
-      };
-      own.onclose = ({ code }: { code: number }) => socket === own && gone(reasons[code]);
-    };
     const dial = async (): Promise<void> => {
-      const own = (attempt = {});
+      const own: Attempt = (attempt = {});
       try {
         const bearer = await token();
-        if (attempt === own) connect(bearer);
+        if (attempt !== own) return;
+        if (!Socket) return end(new RealtimeError('unsupported', 'no WebSocket: give one as option'));
+        const socket = (own.socket_ = open(url.href));
+        socket.onopen = () => {
+          keeper.heard_();
+          socket.send(JSON.stringify({ op: 'hello', cid: id, token: bearer }));
+        };
+        socket.onmessage = ({ data }: { data: unknown }) => {
+          if (attempt === own) keeper.heard_();
+          // A listener may hang up between two of them.
+          for (const text of String(data).split('\n')) if (attempt === own) take(text);
+        };
+        socket.onclose = ({ code }: { code: number }) => attempt === own && gone(reasons[code]);
       } catch (e) {
         log('failed', e);
-        if (attempt === own) keeper.lost();
+        if (attempt === own) keeper.lost_();
       }
     };
 
-    this.#keeper = keeper;
-    this.connect = keeper.start;
+    this.connect = keeper.start_;
     this.disconnect = () => {
-      keeper.stop();
+      keeper.stop_();
       fail(new RealtimeError('closing', 'disconnected', true));
     };
-    this.onAny = (cb) => listen(any, cb);
+    this.onAny = listen(any);
     this.subscribe = (channel, cb) =>
-      rooms.use(channel, ({ messages: set }) => listen(set, cb as Listener<RealtimeMessage>));
+      rooms.use_(channel, ({ messages_: set }) => listen(set)(cb as Listener<RealtimeMessage>));
     this.publish = (channel, data) =>
       promised((done) => {
-        if (outbox.kept() >= mostKept) return done(new RealtimeError('too_many', 'too many wait', true));
-        outbox.keep({ op: 'publish', channel, data: data === undefined ? null : data, id: prefix + ++messages }, done);
+        if (outbox.kept_() >= mostKept) return done(new RealtimeError('too_many', 'too many wait', true));
+        outbox.add_({ op: 'publish', channel, data: data ?? null, id: prefix + ++messages }, done);
       });
     this.presence = (channel) => createPresence(rooms, channel) as Presence<never>;
-  }
-
-  /** Whether events are coming in. */
-  get state(): State {
-    return this.#keeper.state;
   }
 
   /** Whether the server has said hello. */

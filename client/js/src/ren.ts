@@ -1,5 +1,5 @@
 import { parse, RealtimeError, refusal } from './errors.js';
-import type { Keeper, State } from './keeper.js';
+import type { State } from './keeper.js';
 import { listen, tell, type Listener } from './listen.js';
 import { equip, resolve, type ClientOptions } from './options.js';
 import type { StreamEvent } from './sse.js';
@@ -37,6 +37,8 @@ interface Control {
  * The type parameter names the events of one's own resources, e.g. `RenClient<{ t: 'job.done'; r: 'jobs'; k: string }>`.
  */
 export class RenClient<Own extends AnyRenEvent = never> {
+  /** Whether events are coming in. */
+  declare readonly state: State;
   /** Calls `cb` with each event, the own ones too. Returns how to stop that. */
   declare readonly on: (cb: (event: RenEvent<Own>) => void) => () => void;
   /** Calls `cb` when it cannot be told what was missed: read your data again. */
@@ -49,13 +51,13 @@ export class RenClient<Own extends AnyRenEvent = never> {
   declare readonly getClientId: () => string;
   /** Ends the client for good. */
   declare readonly close: () => void;
-  #keeper: Keeper;
 
   /** @throws TypeError for a relative endpoint outside of a page */
   constructor(options: RenClientOptions = {}) {
     const { endpoint = '/api/maravilla/ren', subscriptions: s = ['*'], getToken } = options;
-    const line = { dial: () => void dial(), hangUp: () => attempt?.abort() };
-    const { id, share, keeper, token, log, report, missed } = equip<RenReset>(this, options, '[ren]', line);
+    const line = { dial_: () => void dial(), hangUp_: () => attempt?.abort() };
+    const kit = equip<RenReset>(this, options, '[ren]', line);
+    const { id, share_: share, keeper_: keeper, token_: token, log_: log, report_: report, missed_: missed } = kit;
     const open = layer.stream(fetchStream, share);
     const url = resolve(endpoint);
     if (s.length && !s.includes('*')) url.searchParams.set('s', s.join());
@@ -68,40 +70,29 @@ export class RenClient<Own extends AnyRenEvent = never> {
     let denied = 0; // answers 401 in a row
 
     const end = (error: RealtimeError): void => {
-      keeper.stop();
+      keeper.stop_();
       report(error);
-    };
-    const reset = ({ reason = 'unknown' }: Control): void => missed({ reason });
-    const bye = ({ reason, retryMs }: Control): void => {
-      if (reason === 'revoked') end(new RealtimeError('forbidden', reason));
-      // After expiry there may be new cookies; if not, the answer is 401.
-      else keeper.lost(retryMs || undefined);
     };
     const take = (event: StreamEvent): void => {
       const name = event.event;
       const body = parse(event.data) as RenEvent<Own> & Control;
       cursor = event.id || cursor;
-      keeper.retry = event.retry ?? keeper.retry;
+      keeper.retry_ = event.retry ?? keeper.retry_;
       log(name, body);
-      if (Object(body) !== body) report(new RealtimeError('bad_json', 'unreadable'));
-      else if (name === 'message') tell(events, body.src && body.src === tag ? { ...body, src: id } : body);
-      else if (name === 'ren.hello') {
-        tag = body.src;
+      if (Object(body) !== body) return report(new RealtimeError('bad_json'));
+      const { src, reason } = body;
+      if (name === 'message') tell(events, src && src === tag ? { ...body, src: id } : body);
+      if (name === 'ren.hello') {
+        tag = src;
         denied = 0;
         started(start);
-        keeper.opened();
-        if (body.state === 'reset') reset(body);
-      } else if (name === 'ren.reset') reset(body);
-      else if (name === 'ren.bye') bye(body);
-    };
-    const refused = async (answer: Response, signal: AbortSignal): Promise<void> => {
-      const { status } = answer;
-      log('refused', status);
-      // Retry-After is 0 where the server does not say, or gives a date.
-      if (status === 401 ? getToken && ++denied < 3 : ![400, 403, 405].includes(status))
-        return keeper.lost(undefined, +answer.headers.get('Retry-After')! * 1000 || 0);
-      const text = await answer.text().catch(() => '');
-      if (!signal.aborted) end(refusal(status, text));
+        keeper.opened_();
+      }
+      if (name === 'ren.reset' || (name === 'ren.hello' && body.state === 'reset')) missed({ reason: reason ?? 'unknown' });
+      if (name !== 'ren.bye') return;
+      if (reason === 'revoked') end(new RealtimeError('forbidden', reason));
+      // After expiry there may be new cookies; if not, the answer is 401.
+      else keeper.lost_(body.retryMs || undefined);
     };
     const dial = async (): Promise<void> => {
       const { signal } = (attempt = new AbortController());
@@ -114,23 +105,23 @@ export class RenClient<Own extends AnyRenEvent = never> {
         const headers: Record<string, string> = { Accept: 'text/event-stream', 'X-Ren-Client': id };
         if (from) headers['Last-Event-ID'] = from;
         if (bearer) headers['Authorization'] = 'Bearer ' + bearer;
-        answer = await open({ url, headers, signal, at: cursor ? undefined : start?.at, heard: keeper.heard, take });
+        answer = await open({ url, headers, signal, at_: cursor ? undefined : start?.at_, heard_: keeper.heard_, take_: take });
       } catch (e) {
         log('failed', e);
       }
       if (signal.aborted) return;
-      if (answer) await refused(answer, signal);
-      else keeper.lost();
+      if (!answer) return keeper.lost_();
+      const { status } = answer;
+      log('refused', status);
+      // Retry-After is 0 where the server does not say, or gives a date.
+      if (status === 401 ? getToken && ++denied < 3 : ![400, 403, 405].includes(status))
+        return keeper.lost_(undefined, +answer.headers.get('Retry-After')! * 1000 || 0);
+      const text = await answer.text().catch(() => '');
+      if (!signal.aborted) end(refusal(status, text));
     };
 
-    this.#keeper = keeper;
-    this.on = (cb) => listen(events, cb);
-    this.close = keeper.stop;
-    keeper.start();
-  }
-
-  /** Whether events are coming in. */
-  get state(): State {
-    return this.#keeper.state;
+    this.on = listen(events);
+    this.close = keeper.stop_;
+    keeper.start_();
   }
 }

@@ -1,4 +1,5 @@
 import { createChannel, wantsPresence, type Channel, type RealtimeEvent } from './channel.js';
+import type { RealtimeError } from './errors.js';
 import { tell } from './listen.js';
 import type { Answer, Outbox } from './outbox.js';
 import type { Limits } from './pace.js';
@@ -29,18 +30,18 @@ export interface Frame extends Answer {
 /** The channels that are in use: has the server know of them, on each connection anew, and takes what it says of them. */
 export interface Rooms {
   /** The channel of a name, if anyone uses it. */
-  peek(name: string): Channel | undefined;
+  peek_(name: string): Channel | undefined;
   /** The channel of a name, made if need be. */
-  room(name: string): Channel;
+  room_(name: string): Channel;
   /** Uses a channel; returns how to end that, given how to begin it. */
-  use(name: string, begin: (room: Channel) => () => void): () => void;
-  wishes: Wishes;
+  use_(name: string, begin: (room: Channel) => () => void): () => void;
+  wishes_: Wishes;
   /** The connection is new: asks for all there is. */
-  restore(): void;
+  restore_(): void;
   /** The connection is gone. */
-  cut(): void;
+  cut_(): void;
   /** Everything up to the cursor has come, in every channel that is subscribed to. */
-  complete(cursor: string | undefined): void;
+  complete_(cursor: string | undefined): void;
   /** Takes an event of a channel. */
   event(frame: Frame): void;
 }
@@ -60,36 +61,36 @@ export function createRooms(
     const { name } = room;
     if (channels.get(name) !== room) return;
     const wanted = wantsPresence(room);
-    const used = wanted || room.messages.size > 0;
+    const used = wanted || room.messages_.size > 0;
+    const more = room.asked_ !== undefined;
     if (!used) channels.delete(name);
-    if (!outbox.isOpen() || (used && room.asking)) return; // the answer leads here again
+    if (!outbox.isOpen_()) return;
     if (used) {
       // A subscription that goes on where another ended is not told who is there; to learn it, presence is asked for behind it.
-      const bare = room.asked === undefined && room.cursor && !room.roster.known;
-      const presence = wanted && !bare;
-      if (room.asked !== presence) ask(room, presence);
-    } else if (room.asked !== undefined) outbox.add({ op: 'unsubscribe', channel: name }, name, () => {});
+      const presence = wanted && (more || !room.cursor || room.roster_.known_);
+      if (room.asked_ !== presence && !room.asking_) ask(room, presence, more); // else the answer leads here again
+    } else if (more) outbox.add_({ op: 'unsubscribe', channel: name }, () => {}, name);
   };
-  const ask = (room: Channel, presence: boolean): void => {
+  const ask = (room: Channel, presence: boolean, more: boolean): void => {
     const { name, cursor } = room;
-    const more = room.asked !== undefined;
-    room.asked = presence;
-    room.asking = true;
-    if (!presence) room.roster.clear();
+    room.asked_ = presence;
+    room.asking_ = true;
+    if (!presence) room.roster_.clear_();
     const op = { op: 'subscribe', channel: name, since: more ? undefined : cursor, presence: presence || (more ? false : undefined) };
-    outbox.add(op, name, (error, answer) => {
-      room.asking = false;
+    const answered = (error: RealtimeError | undefined, answer?: Answer): void => {
+      room.asking_ = false;
       if (error) {
-        room.asked = room.live ? false : undefined;
+        room.asked_ = room.live_ ? false : undefined;
         return report(error);
       }
-      if (!room.live) {
-        room.live = true;
+      if (!room.live_) {
+        room.live_ = true;
         room.cursor = answer!.cursor ?? room.cursor;
         if (answer!.state === 'reset') reset(room, answer!);
       }
       sync(room);
-    });
+    };
+    outbox.add_(op, answered, name);
   };
   const reset = (room: Channel, { cursor, reason = 'unknown' }: Answer): void => {
     room.cursor = cursor ?? room.cursor;
@@ -98,18 +99,18 @@ export function createRooms(
   /** Whether a presence event says anything new. */
   const present = (room: Channel, { event, userId = '', metadata, ts = 0 }: Frame): boolean => {
     const change = /^presence\.(join|update|leave)$/.exec(event)?.[1] as Change | undefined;
-    return !!change && wantsPresence(room) && room.roster.apply(change, { userId, metadata, lastSeen: ts });
+    return !!(change && wantsPresence(room) && room.roster_.apply_(change, { userId, metadata, lastSeen: ts }));
   };
 
   const rooms: Rooms = {
-    peek: (name) => channels.get(name),
-    room(name) {
+    peek_: (name) => channels.get(name),
+    room_(name) {
       const room = channels.get(name) ?? createChannel(name, any);
       channels.set(name, room);
       return room;
     },
-    use(name, begin) {
-      const room = rooms.room(name);
+    use_(name, begin) {
+      const room = rooms.room_(name);
       const off = begin(room);
       sync(room);
       return () => {
@@ -117,32 +118,32 @@ export function createRooms(
         queueMicrotask(() => sync(room)); // many stop listening only to begin again
       };
     },
-    wishes: createWishes(outbox, sync, report),
-    restore() {
+    wishes_: createWishes(outbox, sync, report),
+    restore_() {
       for (const room of channels.values()) {
         sync(room);
-        rooms.wishes.restore(room);
+        rooms.wishes_.restore_(room);
       }
     },
-    cut() {
+    cut_() {
       for (const room of channels.values()) {
-        room.live = room.asking = false;
-        room.asked = undefined;
+        room.live_ = room.asking_ = false;
+        room.asked_ = undefined;
       }
-      rooms.wishes.cut();
+      rooms.wishes_.cut_();
     },
-    complete(cursor) {
-      for (const room of channels.values()) if (room.live && cursor) room.cursor = cursor;
+    complete_(cursor) {
+      for (const room of channels.values()) if (room.live_ && cursor) room.cursor = cursor;
     },
     event(frame) {
       const { event, id, channel } = frame;
       const room = channels.get(channel!);
-      if (!room?.live) return; // of a subscription that is over
+      if (!room?.live_) return; // of a subscription that is over
       if (event === 'reset') return reset(room, frame);
-      if (event === 'presence.state') return wantsPresence(room) ? room.roster.replace(frame.members ?? []) : undefined;
+      if (event === 'presence.state') return wantsPresence(room) ? room.roster_.replace_(frame.members ?? []) : undefined;
       room.cursor = id || room.cursor;
       const made = frame as unknown as RealtimeEvent;
-      if (made.event === 'message') tell(room.messages, made);
+      if (made.event === 'message') tell(room.messages_, made);
       if (made.event === 'message' || present(room, frame)) any(made);
     },
   };

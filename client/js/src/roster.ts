@@ -15,18 +15,18 @@ export type Change = 'join' | 'leave' | 'update';
 /** Who is present in a channel, as far as the listeners have been told. */
 export interface Roster {
   /** Whether the server has said who is there. */
-  known: boolean;
+  known_: boolean;
   /** How many listen. */
-  listeners: number;
+  listeners_: number;
   members(): Member[];
   /** Adds a listener; one for joins is told, in a moment, who is there already. Returns how to remove it. */
-  listen(change: Change, cb: Listener<Member>): () => void;
-  /** Takes one change; false where it changes nothing. */
-  apply(change: Change, member: Member): boolean;
+  listen_(change: Change, cb: Listener<Member>): () => void;
+  /** Takes one change, and gives what it was to those who are told; undefined where it changes nothing. */
+  apply_(change: Change, member: Member): Change | undefined;
   /** Takes the whole roster, and reports in what it differs from the one before. */
-  replace(members: Member[]): void;
+  replace_(members: Member[]): void;
   /** Forgets everybody, as nobody is told of them any more. */
-  clear(): void;
+  clear_(): void;
 }
 
 /** @param report - told of changes that no single event of the server stands for */
@@ -34,50 +34,52 @@ export function createRoster(report: (change: Change, member: Member) => void): 
   const there = new Map<string, Member>();
   const on: Record<Change, Set<Listener<Member>>> = { join: new Set(), leave: new Set(), update: new Set() };
   const change = (kind: Change, member: Member): void => {
-    if (roster.apply(kind, member)) report(kind, member);
+    const told = roster.apply_(kind, member);
+    if (told) report(told, member);
   };
 
   const roster: Roster = {
-    known: false,
-    listeners: 0,
+    known_: false,
+    listeners_: 0,
     members: () => [...there.values()],
-    listen(kind, cb) {
+    listen_(kind, cb) {
       let off: (() => void) | undefined = () => {};
-      roster.listeners++;
+      roster.listeners_++;
       queueMicrotask(() => {
         if (!off) return;
-        off = listen(on[kind], cb);
+        off = listen(on[kind])(cb);
         if (kind === 'join') for (const member of roster.members()) call(cb, member);
       });
       return () => {
         if (!off) return;
         off();
         off = undefined;
-        roster.listeners--;
+        roster.listeners_--;
       };
     },
-    apply(kind, member) {
+    apply_(kind, member) {
       const { userId, metadata } = member;
       const old = there.get(userId);
       if (kind === 'leave') {
-        if (!old) return false;
+        if (!old) return undefined;
         there.delete(userId);
-        tell(on.leave, old);
-        return true;
+        member = old; // with what it said last
+      } else {
+        there.set(userId, member);
+        if (old && JSON.stringify(old.metadata) === JSON.stringify(metadata)) return undefined;
+        kind = old ? 'update' : 'join';
       }
-      there.set(userId, member);
-      if (old && JSON.stringify(old.metadata) === JSON.stringify(metadata)) return false;
-      tell(on[old ? 'update' : 'join'], member);
-      return true;
+      tell(on[kind], member);
+      return kind;
     },
-    replace(members) {
-      roster.known = true;
+    replace_(members) {
+      roster.known_ = true;
       const named = new Set(members.map(({ userId }) => userId));
       for (const member of roster.members()) if (!named.has(member.userId)) change('leave', member);
-      for (const member of members) change(there.has(member.userId) ? 'update' : 'join', member);
+      for (const member of members) change('join', member);
     },
-    clear() {
-      roster.known = false;
+    clear_() {
+      roster.known_ = false;
       there.clear();
     },
   };

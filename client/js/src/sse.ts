@@ -8,13 +8,13 @@ export interface StreamEvent {
   retry: number | undefined;
 }
 
-const limit = 8 << 20; // UTF-16 units; the largest event a server sends is 1 MiB before escaping
-
 /**
  * Reads an event stream from pieces of any size: the returned function takes them, and emits the events they complete. It
  * throws a RangeError when an event is longer than 8 Mi characters.
  */
 export function createParser(emit: (event: StreamEvent) => void): (bytes: Uint8Array) => void {
+  const limit = 8 << 20; // UTF-16 units; the largest event a server sends is 1 MiB before escaping
+
   const decoder = new TextDecoder(); // drops the byte order mark
   let rest = '';
   let cr = false; // the text so far ends with CR: an LF that follows belongs to it
@@ -30,12 +30,11 @@ export function createParser(emit: (event: StreamEvent) => void): (bytes: Uint8A
     else if (name === 'id' && !value.includes('\0')) id = value;
     else if (name === 'retry' && /^\d+$/.test(value)) retry = +value;
     else if (!line) {
-      const made: StreamEvent = { event: event || 'message', id, data: data.slice(0, -1), retry };
-      const some = data;
+      if (data) {
+        emit({ event: event || 'message', id, data: data.slice(0, -1), retry });
+        retry = undefined;
+      }
       event = data = '';
-      if (!some) return;
-      retry = undefined;
-      emit(made);
     }
   };
 
@@ -44,7 +43,7 @@ export function createParser(emit: (event: StreamEvent) => void): (bytes: Uint8A
     if (!text) return;
     if (cr && text[0] === '\n') text = text.slice(1);
     cr = text.endsWith('\r');
-    const lines = (rest + text).split(/\r\n|\r|\n/);
+    const lines = (rest + text).split(/\r\n?|\n/);
     rest = lines.pop()!;
     lines.forEach(take);
     if (rest.length + data.length > limit) throw RangeError('too long');

@@ -4,7 +4,7 @@
 export interface Start {
   cursor: string;
   /** When the request was made, by Date.now(). */
-  at: number;
+  at_: number;
 }
 
 let requests = 0;
@@ -16,7 +16,7 @@ export function noteRequest(): (cursor: string | null) => void {
   const at = Date.now();
   return (cursor) => {
     // Cursors are opaque, and a slow answer may hold an older one than a quick one before it: the order of asking counts.
-    if (cursor && !(oldest && oldest.request < request)) oldest = { request, start: { cursor, at } };
+    if (cursor && !(oldest && oldest.request < request)) oldest = { request, start: { cursor, at_: at } };
   };
 }
 

@@ -29,7 +29,7 @@ function createStore<T>(value: T, begin: ((set: (value: T) => void) => () => voi
   return {
     getSnapshot: () => value,
     subscribe(cb) {
-      const off = listen(listeners, cb);
+      const off = listen(listeners)(cb);
       end ??= begin?.(set);
       return () => {
         off();
@@ -52,7 +52,10 @@ export function statusStore(client: Pick<RenClient | RealtimeClient, 'state' | '
 
 /** What has happened on the server. */
 export interface RenNews<Own extends AnyRenEvent = never> {
-  /** Grows with each event that matches, and with each reset: read again what depends on it. */
+  /**
+   * Grows with each event that matches, with each reset, and when the client opens for the first time: read again what
+   * depends on it.
+   */
   version: number;
   /** The last event that matched. */
   event: RenEvent<Own> | undefined;
@@ -65,7 +68,13 @@ export function renStore<Own extends AnyRenEvent = never>(
   let now: RenNews<Own> = { version: 0, event: undefined };
   return createStore(now, client && ((set) => {
     const next = (event = now.event): void => set((now = { version: now.version + 1, event }));
-    const offs = [client.on((event) => match(event) && next(event)), client.onReset(() => next())];
+    let first = now.version === 0 && client.state !== 'open';
+    const opened = (state: State): void => {
+      // What was written between somebody's reading and the beginning of the stream, nobody has told.
+      if (first && state === 'open') next();
+      first &&= state !== 'open';
+    };
+    const offs = [client.on((event) => match(event) && next(event)), client.onReset(() => next()), client.onState(opened)];
     return () => offs.forEach((off) => off());
   }));
 }
@@ -101,7 +110,15 @@ export interface PresenceStore<M = unknown> extends Store<readonly Member<M>[]> 
   readonly join: (userId?: string, metadata?: M, failed?: (error: Error) => void) => () => void;
 }
 
-const joined = new WeakMap<object, Map<string, number>>(); // by client and channel
+/** Those who have joined a channel through stores. */
+interface Joined {
+  count: number;
+  /** What was said in this tick, and what came of it. */
+  said: string | undefined;
+  answer: Promise<void>;
+}
+
+const joined = new WeakMap<object, Map<string, Joined>>(); // by client and channel
 
 /** Follows who is present in a channel. */
 export function presenceStore<C, P, Name extends ChannelOf<C> | ChannelOf<P>>(
@@ -114,20 +131,33 @@ export function presenceStore<C, P, Name extends ChannelOf<C> | ChannelOf<P>>(
     const offs = [room.onJoin(update), room.onLeave(update), room.onUpdate(update)];
     return () => offs.forEach((off) => off());
   }));
-  const count = (more: number): number => {
-    const counts = joined.get(client!) ?? new Map<string, number>();
-    joined.set(client!, counts);
-    const n = (counts.get(channel) ?? 0) + more;
-    counts.set(channel, n);
-    return n;
+  const joinedHere = (): Joined => {
+    const channels = joined.get(client!) ?? new Map<string, Joined>();
+    joined.set(client!, channels);
+    const here = channels.get(channel) ?? { count: 0, said: undefined, answer: Promise.resolve() };
+    channels.set(channel, here);
+    return here;
   };
   return {
     ...store,
     join(userId, metadata, failed) {
       if (!room) return () => {};
-      count(1);
-      room.join(userId, metadata).catch((error: Error) => failed?.(error));
-      return () => queueMicrotask(() => count(-1) || void room.leave()); // as above
+      const here = joinedHere();
+      let what: string | undefined;
+      try {
+        what = JSON.stringify([userId, metadata]);
+      } catch {
+        // the client refuses it
+      }
+      here.count++;
+      if (!what || here.said !== what) {
+        // Whoever joins twice at once, as in React's StrictMode, joins once.
+        here.said = what;
+        here.answer = room.join(userId, metadata);
+        queueMicrotask(() => (here.said = undefined));
+      }
+      here.answer.catch((error: Error) => failed?.(error));
+      return () => queueMicrotask(() => --here.count || void room.leave()); // as above
     },
   };
 }

@@ -6,18 +6,18 @@ export interface StreamCall {
   headers: Record<string, string>;
   signal: AbortSignal;
   /** When the request was made whose data the stream is to go on from; undefined where it goes on from another stream. */
-  at: number | undefined;
+  at_: number | undefined;
   /** Called when bytes have come. */
-  heard(): void;
+  heard_(): void;
   /** Called with each event. */
-  take(event: StreamEvent): void;
+  take_(event: StreamEvent): void;
 }
 
 /** Reads a stream to its end. Resolves with the answer where it is a refusal; rejects where there is no network, or when aborted. */
 export type OpenStream = (call: StreamCall) => Promise<Response | undefined>;
 
 /** Reads a stream with fetch: unlike EventSource it sends headers, shows the status, and comes back after a 503. */
-export async function fetchStream({ url, headers, signal, heard, take }: StreamCall): Promise<Response | undefined> {
+export async function fetchStream({ url, headers, signal, heard_: heard, take_: take }: StreamCall): Promise<Response | undefined> {
   const answer = await fetch(url, { headers, signal, credentials: 'include', cache: 'no-store' });
   heard();
   if (answer.status !== 200 || !answer.headers.get('Content-Type')?.startsWith('text/event-stream')) return answer;

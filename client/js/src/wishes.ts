@@ -7,23 +7,23 @@ export interface Wish {
   userId: string | undefined;
   metadata: unknown;
   /** Whether the server has agreed; it is then repeated on each connection. */
-  ok?: boolean;
+  ok_?: boolean;
   /** The wish it took the place of, which is back if it is refused. */
-  before?: Wish | undefined;
+  before_?: Wish | undefined;
 }
 
 /** Has the server know who wants to be present where, on each connection anew. */
 export interface Wishes {
   /** Joins or updates. */
-  make(room: Channel, op: 'join' | 'update', userId: string | undefined, metadata: unknown, done: Done): void;
+  make_(room: Channel, op: 'join' | 'update', userId: string | undefined, metadata: unknown, done: Done): void;
   /** Leaves. Without a connection nobody is present, so there is nothing to be said. */
-  end(room: Channel, wish: Wish, done: Done): void;
+  end_(room: Channel, wish: Wish, done: Done): void;
   /** Repeats what holds for a channel, on a new connection. */
-  restore(room: Channel): void;
+  restore_(room: Channel): void;
   /** The connection is gone, and with it the presence of those who wish for none. */
-  cut(): void;
+  cut_(): void;
   /** There will be no other connection for now: what has not been agreed to is refused. */
-  fail(error: RealtimeError): void;
+  fail_(error: RealtimeError): void;
 }
 
 /**
@@ -38,47 +38,47 @@ export function createWishes(outbox: Outbox, sync: (room: Channel) => void, repo
   };
   /** Goes back to the last wish that was agreed to. */
   const back = (room: Channel): void => {
-    while (room.wish && !room.wish.ok) room.wish = room.wish.before;
+    while (room.wish_ && !room.wish_.ok_) room.wish_ = room.wish_.before_;
     sync(room);
   };
   const say = (op: string, room: Channel, { userId, metadata }: Partial<Wish>, done: Done): void =>
-    outbox.add({ op, channel: room.name, userId, metadata }, 'presence ' + room.name, done);
+    outbox.add_({ op, channel: room.name, userId, metadata }, done, 'presence ' + room.name);
   const ask = (op: string, room: Channel, wish: Wish, dones: Done[]): void =>
     say(op, room, wish, (error) => {
       if (!error) {
-        wish.ok = true;
-        wish.before = undefined;
-      } else if (wish.ok) report(error);
-      else if (room.wish === wish) {
+        wish.ok_ = true;
+        wish.before_ = undefined;
+      } else if (wish.ok_) report(error);
+      else if (room.wish_ === wish) {
         back(room);
-        if (room.wish && op === 'join') ask(op, room, room.wish, []);
+        if (room.wish_ && op === 'join') ask(op, room, room.wish_, []);
       }
       settle(dones, error);
     });
 
   const wishes: Wishes = {
-    make(room, op, userId, metadata, done) {
+    make_(room, op, userId, metadata, done) {
       JSON.stringify(metadata); // throws before anything is changed
-      const wish = (room.wish = { userId, metadata, before: room.wish });
+      const wish = (room.wish_ = { userId, metadata, before_: room.wish_ });
       waiting.set(done, room);
       sync(room);
-      if (outbox.isOpen()) ask(op, room, wish, [done]);
+      if (outbox.isOpen_()) ask(op, room, wish, [done]);
     },
-    end(room, { userId }, done) {
-      room.wish = undefined;
+    end_(room, { userId }, done) {
+      room.wish_ = undefined;
       waiting.set(done, room);
-      if (outbox.isOpen())
+      if (outbox.isOpen_())
         say('leave', room, { userId }, (error) => settle([done], error?.code === 'not_joined' ? undefined : error));
-      else wishes.cut();
+      else wishes.cut_();
       sync(room);
     },
-    restore(room) {
-      if (room.wish) ask('join', room, room.wish, [...waiting.keys()].filter((done) => waiting.get(done) === room));
+    restore_(room) {
+      if (room.wish_) ask('join', room, room.wish_, [...waiting.keys()].filter((done) => waiting.get(done) === room));
     },
-    cut() {
-      for (const [done, room] of waiting) if (!room.wish) settle([done]);
+    cut_() {
+      for (const [done, room] of waiting) if (!room.wish_) settle([done]);
     },
-    fail(error) {
+    fail_(error) {
       for (const [done, room] of waiting) {
         back(room);
         settle([done], error);

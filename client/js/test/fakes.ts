@@ -88,14 +88,14 @@ export class FakePage {
     this.window.dispatchEvent(new Event(type));
   }
 
-  /** The browser stops the page where it is, or lets it go on. */
+  /** The browser stops the page where it is, or lets it go on. Events of the document pass the window, where capturing hears them. */
   life(type: 'freeze' | 'resume'): void {
-    this.document.dispatchEvent(new Event(type));
+    this.window.dispatchEvent(new Event(type));
   }
 
   look(visibilityState: 'visible' | 'hidden'): void {
     this.document.visibilityState = visibilityState;
-    this.document.dispatchEvent(new Event('visibilitychange'));
+    this.window.dispatchEvent(new Event('visibilitychange'));
   }
 }
 

@@ -14,12 +14,12 @@ beforeEach(() => {
   begin();
   [sent, told, alone, ref] = [[], [], [], 0];
   hub = createHub({ rate: 10, burst: 10 }, (text) => sent.push(JSON.parse(text) as Op), (lines) => told.push(...lines), (tab) => alone.push(tab));
-  hub.add('a', 'client of a');
-  hub.add('b', 'client of b');
+  hub.add_('a', 'client of a');
+  hub.add_('b', 'client of b');
 });
 
-const op = (tab: string, what: string, more: object = {}): void => hub.op(tab, JSON.stringify({ ref: ++ref, op: what, channel: 'room', ...more }));
-const answer = (frame: object): void => hub.frame(JSON.stringify({ ref: sent.at(-1)!.ref, ...frame }));
+const op = (tab: string, what: string, more: object = {}): void => hub.op_(tab, JSON.stringify({ ref: ++ref, op: what, channel: 'room', ...more }));
+const answer = (frame: object): void => hub.frame_(JSON.stringify({ ref: sent.at(-1)!.ref, ...frame }));
 const list = (): unknown[] => sent.map(({ op: name, cid }) => [name, cid]);
 
 test('a tab that asks another leader is not spoken for', () => {
@@ -31,7 +31,7 @@ test('answers go to who asked, with the number they asked by', () => {
   op('a', 'publish', { data: 1 });
   op('b', 'publish', { data: 2 });
   assert.deepEqual(sent.map(({ ref: n, cid }) => [n, cid]), [[1, 'client of a'], [2, 'client of b']]);
-  hub.frame('{"event":"ok","ref":2}\n{"event":"error","ref":1,"code":"forbidden"}');
+  hub.frame_('{"event":"ok","ref":2}\n{"event":"error","ref":1,"code":"forbidden"}');
   assert.deepEqual(told, [['b', '{"event":"ok","ref":2}'], ['a', '{"event":"error","ref":1,"code":"forbidden"}']]);
 });
 
@@ -48,7 +48,7 @@ test('who finds no room has to have a connection of its own, unless it is the on
   op('a', 'subscribe');
   answer({ event: 'error', code: 'channel_limit' });
   assert.deepEqual([alone, told], [['a'], []]);
-  hub.drop('a');
+  hub.drop_('a');
   op('b', 'subscribe');
   answer({ event: 'error', code: 'channel_limit' });
   assert.deepEqual([alone, told.length], [['a'], 1]);
@@ -65,7 +65,7 @@ test('so has who cannot be told what it has missed', () => {
 test('a subscription that goes on gets what came of its channel, and the cursor of another channel does not count', () => {
   op('a', 'subscribe');
   answer({ event: 'subscribed', channel: 'room', state: 'fresh', cursor: 'c1' });
-  for (const [id, channel] of [['c2', 'room'], ['c3', 'other'], ['c4', 'room']]) hub.frame(JSON.stringify({ event: 'message', channel, id }));
+  for (const [id, channel] of [['c2', 'room'], ['c3', 'other'], ['c4', 'room']]) hub.frame_(JSON.stringify({ event: 'message', channel, id }));
   told.length = 0;
   op('b', 'subscribe', { since: 'c2' });
   answer({ event: 'subscribed', channel: 'room', state: 'resumed' });
@@ -84,7 +84,7 @@ test('presence is asked for while any tab wants it', () => {
 });
 
 test('of two tabs of one client, the one that joined last is the one that leaves', () => {
-  hub.add('c', 'client of a');
+  hub.add_('c', 'client of a');
   op('a', 'join', { userId: 'ada' });
   op('c', 'join', { userId: 'ada' });
   op('a', 'leave', { userId: 'ada' });
@@ -96,11 +96,11 @@ test('of two tabs of one client, the one that joined last is the one that leaves
 
 test('a ring keeps so many entries, and so much text', () => {
   const many = createRing<number>();
-  for (let n = 0; n < 1500; n++) many.push(n, 1);
-  assert.deepEqual([many.entries.length, many.entries[0]], [1000, 500]);
+  for (let n = 0; n < 1500; n++) many.push_(n, 1);
+  assert.deepEqual([many.entries_.length, many.entries_[0]], [1000, 500]);
   const large = createRing<number>();
-  for (let n = 0; n < 10; n++) large.push(n, 1 << 20);
-  assert.deepEqual(large.entries, [6, 7, 8, 9]);
-  large.push(10, 5 << 20);
-  assert.deepEqual(large.entries, [10]);
+  for (let n = 0; n < 10; n++) large.push_(n, 1 << 20);
+  assert.deepEqual(large.entries_, [6, 7, 8, 9]);
+  large.push_(10, 5 << 20);
+  assert.deepEqual(large.entries_, [10]);
 });

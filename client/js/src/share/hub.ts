@@ -6,39 +6,37 @@ import { createRing } from './ring.js';
 /** One thing said: to one tab, or to all. */
 export type Line = [to: string | undefined, text: string];
 
-/** An operation of a tab. */
+/** An operation of a tab, or for one that has gone. */
 interface Op {
   op: string;
-  ref: number;
+  ref?: number;
   channel: string;
   cid?: string;
   since?: string;
   presence?: boolean;
-  userId?: string;
+  userId?: string | undefined;
 }
 
 interface Room {
   /** The tabs that subscribe, and whether with presence. */
-  tabs: Map<string, boolean>;
+  tabs_: Map<string, boolean>;
   /** Everything up to here has come. */
-  cursor: string | undefined;
+  cursor?: string;
 }
 
 /** Speaks for many tabs on one WebSocket. */
 export interface Hub {
   /** A tab comes; false where it is there already. */
-  add(tab: string, cid: string): boolean;
+  add_(tab: string, cid: string): boolean;
   /** A tab goes. It leaves where it is present after the grace that a server gives an orderly close. */
-  drop(tab: string): void;
+  drop_(tab: string): void;
   /** Takes an operation of a tab. */
-  op(tab: string, text: string): void;
+  op_(tab: string, text: string): void;
   /** Takes a frame of the server. */
-  frame(text: string): void;
+  frame_(text: string): void;
   /** The connection is over. */
   close(): void;
 }
-
-const grace = 3_000;
 
 /**
  * @param send - to the server
@@ -48,12 +46,14 @@ const grace = 3_000;
 export function createHub(
   limits: Partial<Limits> | undefined, send: (text: string) => void, tell: (lines: Line[]) => void, alone: (tab: string) => void,
 ): Hub {
+  const grace = 3_000; // ms
+
   const tabs = new Map<string, string>(); // and their client ids
   const rooms = new Map<string, Room>();
   const asked = new Map<number, { tab: string; op: Op }>();
-  const present = new Map<string, { tab: string; op: Op }>(); // by client, channel and user
-  const { entries: ring, push } = createRing<{ id: string; channel: string | undefined; text: string }>();
-  const pace = createPace({ message: 0, rate: 30, burst: 60, ...limits });
+  const present = new Map<string, { tab: string; op: Op }>(); // by client, channel and user; how to leave
+  const { entries_: ring, push_: push } = createRing<{ id: string; channel: string | undefined; text: string }>();
+  const pace = createPace(limits);
   const queue: string[] = [];
   let timer: ReturnType<typeof setTimeout> | undefined;
   let lastRef = 0;
@@ -61,7 +61,7 @@ export function createHub(
   const pump = (): void => {
     clearTimeout(timer);
     while (queue.length) {
-      const wait = pace.take();
+      const wait = pace.take_();
       if (wait) return void (timer = setTimeout(pump, wait));
       send(queue.shift()!);
     }
@@ -78,8 +78,8 @@ export function createHub(
   };
   const unsubscribe = (tab: string, channel: string): boolean => {
     const room = rooms.get(channel);
-    room?.tabs.delete(tab);
-    if (room?.tabs.size) return false;
+    room?.tabs_.delete(tab);
+    if (room?.tabs_.size) return false;
     rooms.delete(channel);
     return true;
   };
@@ -111,47 +111,45 @@ export function createHub(
     }
     lines.push([tab, JSON.stringify({ ...frame, ref })]);
   };
-  const ok = (tab: string, { ref }: Op): void => tell([[tab, JSON.stringify({ event: 'ok', ref })]]);
 
   return {
-    add(tab, cid) {
+    add_(tab, cid) {
       const more = !tabs.has(tab);
       tabs.set(tab, cid);
       return more;
     },
-    drop(tab) {
+    drop_(tab) {
       if (!tabs.delete(tab)) return;
       for (const channel of [...rooms.keys()])
-        if (rooms.get(channel)!.tabs.has(tab) && unsubscribe(tab, channel)) ask(tab, { op: 'unsubscribe', ref: 0, channel });
+        if (rooms.get(channel)!.tabs_.has(tab) && unsubscribe(tab, channel)) ask(tab, { op: 'unsubscribe', channel });
       for (const [name, by] of present)
         if (by.tab === tab)
           setTimeout(() => {
             if (present.get(name) !== by) return; // who reloaded is back
             present.delete(name);
-            ask(tab, { ...by.op, op: 'leave' });
+            ask(tab, by.op);
           }, grace);
     },
-    op(tab, text) {
+    op_(tab, text) {
       const cid = tabs.get(tab);
       if (!cid) return; // it has asked another leader
       const op = { ...(JSON.parse(text) as Op), cid };
       const { channel } = op;
+      const name = key(op);
       if (op.op === 'subscribe') {
-        const room = rooms.get(channel) ?? { tabs: new Map(), cursor: undefined };
+        const room = rooms.get(channel) ?? { tabs_: new Map() };
         rooms.set(channel, room);
-        room.tabs.set(tab, !!op.presence);
-        ask(tab, { ...op, presence: [...room.tabs.values()].some(Boolean) });
-      } else if (op.op === 'unsubscribe') {
-        if (unsubscribe(tab, channel)) ask(tab, op);
-        else ok(tab, op);
-      } else if (op.op === 'leave' && (present.get(key(op))?.tab ?? tab) !== tab) ok(tab, op);
+        room.tabs_.set(tab, !!op.presence);
+        ask(tab, { ...op, presence: [...room.tabs_.values()].some(Boolean) });
+      } else if (op.op === 'unsubscribe' ? !unsubscribe(tab, channel) : op.op === 'leave' && (present.get(name)?.tab ?? tab) !== tab)
+        tell([[tab, JSON.stringify({ event: 'ok', ref: op.ref })]]); // others still want it
       else {
-        if (op.op === 'join') present.set(key(op), { tab, op: { op: '', ref: 0, channel, cid: op.cid, userId: op.userId! } });
-        if (op.op === 'leave') present.delete(key(op));
+        if (op.op === 'join') present.set(name, { tab, op: { op: 'leave', channel, cid, userId: op.userId } });
+        if (op.op === 'leave') present.delete(name);
         ask(tab, op);
       }
     },
-    frame(text) {
+    frame_(text) {
       const lines: Line[] = [];
       for (const line of text.split('\n')) {
         const frame = Object(parse(line)) as Frame;

@@ -11,37 +11,39 @@ export interface Said<Ask> extends Message {
 /** What a connection does at what the group decides. */
 export interface Part<Ask, M extends Said<Ask>> {
   /** What the tab has to say of itself to follow. */
-  ask(): Ask;
-  /** Begins a connection to the server, anew if there is one, which leads to {@link Member.greeted}. */
-  dial(): void;
-  /** The own connection is for all, from now on. */
-  lead(): void;
+  ask_(): Ask;
+  /** Begins a connection to the server, anew if there is one, which leads to {@link Member.greeted_}. */
+  dial_(): void;
+  /** The own connection is for all, from now on, as they have been told. */
+  lead_(): void;
   /** Answers a tab that asks, if this one leads. */
-  serve(ask: Ask & { id: string }): void;
+  serve_(ask: Ask & { id: string }): void;
   /** The leader has said yes. */
-  follow(yes: M): void;
+  follow_(yes: M): void;
   /** The leader has said no. */
-  alone(): void;
+  alone_(): void;
   /** Takes what the leader says; as the leader, what the others say to it. */
-  hear(said: M): void;
+  hear_(said: M): void;
 }
 
 /** A connection as a member of the group of tabs that share one. */
 export interface Member<M> {
   readonly id: string;
-  say(message: M): unknown;
+  say_(message: M): unknown;
+  /** Says something as the leader: to all who follow, or to one. */
+  announce_(message: M): void;
   /** The server has greeted the tab on its own connection: it belongs to the group of the name. */
-  greeted(name: string): Promise<void>;
+  greeted_(name: string): Promise<void>;
   /** Asks the leader, once more. */
-  retry(): void;
+  retry_(): void;
   /** What was asked for is no longer what is wanted. */
-  forget(): void;
-  leave(): void;
+  forget_(): void;
+  leave_(): void;
 }
 
-const patience = 5_000; // with a leader that does not answer
-
 export function createMember<Ask, M extends Said<Ask>>(part: Part<Ask, M>): Member<M> {
+  const patience = 5_000; // ms, with a leader that does not answer
+
   let place: Place<M> | undefined;
   let leader: string | undefined;
   let over = false;
@@ -55,56 +57,60 @@ export function createMember<Ask, M extends Said<Ask>>(part: Part<Ask, M>): Memb
         answered = undefined;
         if (said && !said.no) {
           leader = said.from; // before the next thing is heard
-          part.follow(said);
+          part.follow_(said);
         }
         done(said);
       });
-      place!.say({ ask: { id: place!.id, ...part.ask() } } as unknown as M);
+      place!.say_({ ask: { id: place!.id, ...part.ask_() } } as unknown as M);
       if (ms) setTimeout(own, ms);
     });
   const hear = async (said: M): Promise<void> => {
     if (over || !place) return;
     if (said.lead) {
       leader = undefined;
-      if (place.lead) part.dial();
-      else if ((await ask())?.no) part.alone();
-    } else if (said.ask) part.serve(said.ask);
+      if (place.lead_) part.dial_();
+      else if ((await ask())?.no) part.alone_();
+    } else if (said.ask) part.serve_(said.ask);
     else if (said.to && answered) answered(said);
-    else if (said.from === leader) part.hear(said); // nobody is named where one speaks to the leader, who follows nobody
+    else if (said.from === leader) part.hear_(said); // nobody is named where one speaks to the leader, who follows nobody
   };
   const lost = (): void => {
-    place!.leave();
+    place!.leave_();
     place = undefined;
-    if (!over) part.dial();
+    if (!over) part.dial_();
   };
+
+  const say_ = (message: M): unknown => over || place?.say_(message);
 
   return {
     get id() {
       return place!.id;
     },
-    say: (message) => over || place?.say(message),
-    async greeted(name) {
+    say_,
+    announce_: (message) => say_({ from: place?.id, ...message }),
+    async greeted_(name) {
       if (place?.name !== name) {
-        place?.leave();
+        place?.leave_();
         place = undefined;
         const next = await takePlace<M>(name, (said) => void hear(said), lost);
-        if (over) return next.leave();
+        if (over) return next.leave_();
         place = next;
       }
-      if (!place.lead) {
+      if (!place.lead_) {
         const said = await ask(patience);
         if (over || leader) return;
-        if (said) return part.alone();
-        await place.steal();
-        if (over) return place.leave();
+        if (said) return part.alone_();
+        await place.steal_();
+        if (over) return place.leave_();
       }
-      part.lead();
+      say_({ lead: place.id } as M);
+      part.lead_();
     },
-    retry: () => void ask(),
-    forget: () => answered?.({ no: true } as M),
-    leave() {
+    retry_: () => void ask(),
+    forget_: () => answered?.({ no: true } as M),
+    leave_() {
       over = true;
-      place?.leave();
+      place?.leave_();
     },
   };
 }

@@ -14,17 +14,17 @@ export interface Place<M extends Message> {
   readonly name: string;
   readonly id: string;
   /** Whether it is this tab that has the connection. */
-  lead: boolean;
-  say(message: M): void;
+  lead_: boolean;
+  say_(message: M): void;
   /** Takes the lead from a tab that hangs. */
-  steal(): Promise<void>;
-  leave(): void;
+  steal_(): Promise<void>;
+  leave_(): void;
 }
 
-/** A lock that is held, until it is released or `stolen` is called. */
+/** A lock that is held, until it is released or `stolen_` is called. */
 export interface Lock {
-  release(): void;
-  stolen(): void;
+  release_(): void;
+  stolen_(): void;
 }
 
 /** Whether this is a page, or a worker, that can share. Web Locks are there in secure contexts only. */
@@ -35,10 +35,10 @@ export function canShare(): boolean {
 /** Waits for a lock; gives undefined where it cannot be had: not at once, if `ifAvailable` asks for that, or not at all. */
 export function lock(name: string, options: LockOptions): Promise<Lock | undefined> {
   return new Promise((done) => {
-    const own: Lock = { release() {}, stolen() {} };
+    const own: Lock = { release_() {}, stolen_() {} };
     navigator.locks
-      .request(name, options, (got) => got && new Promise<void>((release) => done(Object.assign(own, { release }))))
-      .catch(() => own.stolen())
+      .request(name, options, (got) => got && new Promise<void>((release) => done(Object.assign(own, { release_: release }))))
+      .catch(() => own.stolen_())
       .then(() => done(undefined)); // by then it has been given back, or never was ours
   });
 }
@@ -56,24 +56,24 @@ export async function takePlace<M extends Message>(name: string, hear: (message:
   const place: Place<M> = {
     name,
     id,
-    lead: false,
-    say: (message) => channel.postMessage(message),
-    async steal() {
+    lead_: false,
+    say_: (message) => channel.postMessage(message),
+    async steal_() {
       const got = await lock(name, { steal: true });
       hold(got);
     },
-    leave() {
+    leave_() {
       off.abort();
       channel.close();
-      own?.release();
+      own?.release_();
     },
   };
   const hold = (got: Lock | undefined): void => {
     if (!got) return;
-    if (off.signal.aborted) return got.release(); // too late
+    if (off.signal.aborted) return got.release_(); // too late
     off.abort(); // nothing more to wait for
-    own = Object.assign(got, { stolen: lost });
-    place.lead = true;
+    own = Object.assign(got, { stolen_: lost });
+    place.lead_ = true;
   };
   hold(await lock(name, { ifAvailable: true }));
   if (!own)

@@ -47,9 +47,9 @@ export function shareSocket(open: OpenSocket, group: string | undefined): OpenSo
     };
     const close = (): void => {
       over = true;
-      member.leave();
+      member.leave_();
       gone.abort();
-      void alive.then((own) => own?.release());
+      void alive.then((own) => own?.release_());
       drop();
     };
     const end = (code: number): void => {
@@ -64,7 +64,7 @@ export function shareSocket(open: OpenSocket, group: string | undefined): OpenSo
     };
     const goAlone = (): void => {
       alone = true;
-      member.leave();
+      member.leave_();
       dial();
     };
     const dial = (): void => {
@@ -74,55 +74,54 @@ export function shareSocket(open: OpenSocket, group: string | undefined): OpenSo
       socket.onmessage = ({ data }: { data: unknown }) => {
         const text = String(data);
         const frame = parse(text) as Frame | undefined;
-        if (hub) hub.frame(text);
+        if (hub) hub.frame_(text);
         else if (!alone && frame?.event === 'hello') {
           hello = text;
-          void member.greeted(['ws', url, group, frame.userId].join(' '));
+          void member.greeted_(['ws', url, group, frame.userId].join(' '));
         } else give(text);
       };
       socket.onclose = ({ code }: { code: number }) => {
-        if (hub) member.say({ from: member.id, end: code });
+        if (hub) member.announce_({ end: code });
         end(code);
       };
     };
     const cid = (): string => (parse(greeting) as { cid: string }).cid;
 
     const member = createMember<Tab, SocketSaid>({
-      ask: () => ({ cid: cid(), lock: name }),
-      dial,
-      lead() {
+      ask_: () => ({ cid: cid(), lock: name }),
+      dial_: dial,
+      lead_() {
         const { id } = member;
         const tell = (lines: Line[]): void => {
-          member.say({ from: id, lines });
+          member.announce_({ lines });
           hearLines(lines);
         };
         const refuse = (tab: string): void => {
           if (tab === id) queueMicrotask(goAlone);
-          else member.say({ to: tab, from: id, no: true });
+          else member.announce_({ to: tab, no: true });
         };
         hub = createHub((parse(hello) as Frame).limits, (text) => real?.send(text), tell, refuse);
-        hub.add(id, cid());
-        member.say({ lead: id });
+        hub.add_(id, cid());
         give(hello);
       },
-      serve({ id, cid: theirs, lock: held }) {
+      serve_({ id, cid: theirs, lock: held }) {
         const own = hub;
         if (!own) return;
-        if (own.add(id, theirs))
+        if (own.add_(id, theirs))
           void lock(held, { signal: gone.signal }).then((free) => {
             if (!free) return;
-            free.release();
-            own.drop(id);
+            free.release_();
+            own.drop_(id);
           });
-        member.say({ to: id, from: member.id });
+        member.announce_({ to: id });
       },
-      follow() {
+      follow_() {
         drop();
         give(hello);
       },
-      alone: goAlone,
-      hear({ op, lines, no, end: code }) {
-        if (op) hub?.op(op.id, op.text);
+      alone_: goAlone,
+      hear_({ op, lines, no, end: code }) {
+        if (op) hub?.op_(op.id, op.text);
         else if (lines) hearLines(lines);
         else if (no) goAlone();
         else if (code) end(code);
@@ -135,9 +134,9 @@ export function shareSocket(open: OpenSocket, group: string | undefined): OpenSo
       onclose: null,
       send(text) {
         if (!greeting) greeting = text;
-        if (hub) hub.op(member.id, text);
+        if (hub) hub.op_(member.id, text);
         else if (real) real.send(text);
-        else member.say({ op: { id: member.id, text } });
+        else member.say_({ op: { id: member.id, text } });
       },
       close: () => over || close(),
     };

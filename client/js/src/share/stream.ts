@@ -19,15 +19,15 @@ interface StreamSaid extends Said<Want> {
   end?: true;
 }
 
-const lag = 500; // that a leader can have behind a tab that asks
-const moment = 100; // between the end of a page's streams and the end of the page
-
 /**
  * Has the tabs share one stream: the one that leads reads it, the others hear from it. A tab joins only after the server
  * has greeted it on a stream of its own as the same user, with the same domains. Where the leader cannot tell what follows a
  * tab's cursor, the tab keeps its own stream for a while.
  */
 export function shareStream(open: OpenStream, group: string | undefined): OpenStream {
+  const lag = 500; // ms that a leader can have behind a tab that asks
+  const moment = 100; // ms between the end of a page's streams and the end of the page
+
   if (group === undefined) return open;
   return (call) =>
     new Promise((resolve, reject) => {
@@ -35,10 +35,10 @@ export function shareStream(open: OpenStream, group: string | undefined): OpenSt
       let early: StreamEvent[] | undefined; // of it, until it is decided whom they are for
       let ring: Ring<{ event: StreamEvent; at: number }> | undefined; // of the leader: all that has come, the hello first
       let hello: Record<string, unknown>;
-      let want: Want = { since: call.headers['Last-Event-ID'], at: call.at };
+      let want: Want = { since: call.headers['Last-Event-ID'], at: call.at_ };
 
       const finish = (): void => {
-        member.leave();
+        member.leave_();
         own?.abort();
         resolve(undefined);
       };
@@ -49,20 +49,20 @@ export function shareStream(open: OpenStream, group: string | undefined): OpenSt
       };
       const give = (event: StreamEvent): void => {
         want = { since: event.id };
-        call.take(event);
+        call.take_(event);
       };
       const pass = (event: StreamEvent): void => {
         const { since, at } = want;
         if (early) return void early.push(event);
-        ring?.push({ event, at: Date.now() }, event.data.length);
-        if (ring) member.say({ from: member.id, event }); // first, as the client may hang up at it
+        ring?.push_({ event, at: Date.now() }, event.data.length);
+        if (ring) member.announce_({ event }); // first, as the client may hang up at it
         give(event);
         if (ring) return;
         // Alone. What comes says where to follow, if the leader knows it by then.
-        if (event.event === 'message') return member.forget();
+        if (event.event === 'message') return member.forget_();
         // By a ping all has come that was on its way when the one before it came, or the hello.
         want = { since, at };
-        if (event.event === 'ren.ping') member.retry();
+        if (event.event === 'ren.ping') member.retry_();
         want = { since, at: Date.now() };
       };
       const dial = async (): Promise<void> => {
@@ -76,12 +76,12 @@ export function shareStream(open: OpenStream, group: string | undefined): OpenSt
         try {
           const refused = await open({
             ...call, headers, signal,
-            take(event) {
+            take_(event) {
               pass(event);
               if (event.event !== 'ren.hello') return;
               hello = JSON.parse(event.data) as typeof hello;
               if (hello['state'] !== 'resumed') want = { since: event.id, at };
-              void member.greeted(['ren', call.url, group, hello['userId'], hello['domains']].join(' '));
+              void member.greeted_(['ren', call.url, group, hello['userId'], hello['domains']].join(' '));
             },
           });
           if (refused) resolve(refused);
@@ -91,46 +91,44 @@ export function shareStream(open: OpenStream, group: string | undefined): OpenSt
         // A page that is left loses its streams a moment before it is told; then another tab goes on without a wait.
         if (ring) await new Promise((done) => setTimeout(done, moment));
         if (signal.aborted) return;
-        if (ring) member.say({ from: member.id, end: true });
+        if (ring) member.announce_({ end: true });
         finish();
       };
       /** Answers a tab that asks; false where this one cannot tell what it has missed, which is said if it is `final`. */
       const answer = ({ id, since, at }: Want & { id: string }, final = false): boolean => {
         if (!ring || own!.signal.aborted) return true;
-        const { entries } = ring;
+        const { entries_: entries } = ring;
         let i = entries.length - 1;
         while (i >= 0 && entries[i]!.event.id !== since) i--;
         if (i < 0 && at !== undefined && entries[0]!.at <= at)
           for (i = 0; i + 1 < entries.length && entries[i + 1]!.at < at; ) i++;
-        const to = { to: id, from: member.id };
-        const events = entries.slice(i + 1).map(({ event }) => event);
-        if (i >= 0) member.say({ ...to, cursor: entries[i]!.event.id, events });
-        else if (final) member.say({ ...to, no: true });
+                const events = entries.slice(i + 1).map(({ event }) => event);
+        if (i >= 0) member.announce_({ to: id, cursor: entries[i]!.event.id, events });
+        else if (final) member.announce_({ to: id, no: true });
         return i >= 0;
       };
 
       const member = createMember<Want, StreamSaid>({
-        ask: () => want,
-        dial: () => void dial(),
-        lead() {
+        ask_: () => want,
+        dial_: () => void dial(),
+        lead_() {
           ring = createRing();
           flush();
-          member.say({ lead: member.id });
         },
-        serve(ask) {
+        serve_(ask) {
           // The tab may have heard of more than has come here yet.
           if (!answer(ask)) setTimeout(() => answer(ask, true), lag);
         },
-        follow({ cursor, events }) {
+        follow_({ cursor, events }) {
           own?.abort();
           early = undefined;
           give({ event: 'ren.hello', id: cursor!, data: JSON.stringify(hello), retry: undefined });
           hello['state'] = 'resumed';
           events!.forEach(give);
         },
-        alone: () => (early ? flush() : void dial()),
-        hear({ event, end }) {
-          call.heard();
+        alone_: () => (early ? flush() : void dial()),
+        hear_({ event, end }) {
+          call.heard_();
           if (event) give(event);
           if (end) finish();
         },

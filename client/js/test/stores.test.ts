@@ -1,0 +1,91 @@
+import assert from 'node:assert/strict';
+import { beforeEach, test } from 'node:test';
+import { RealtimeClient } from '../src/realtime.js';
+import { RenClient } from '../src/ren.js';
+import { presenceStore, renStore } from '../src/stores.js';
+import { begin, dice, FakeSocket, pass, requests, settle } from './fakes.js';
+import { Server } from './server.js';
+
+let server: Server;
+
+beforeEach(() => {
+  begin();
+  dice(0.5);
+  server = new Server();
+  server.install();
+});
+
+test('renStore has everything read again when the client opens for the first time, and not when it comes back', async () => {
+  const ren = new RenClient({ clientId: 'client-of-this-tab' });
+  const store = renStore(ren);
+  const seen: number[] = [];
+  const off = store.subscribe(() => seen.push(store.getSnapshot().version));
+  assert.equal(store.getSnapshot().version, 0);
+  await settle();
+  assert.equal(ren.state, 'open');
+  assert.deepEqual(seen, [1], 'what was written since the first reading, nobody has told');
+  assert.equal(store.getSnapshot().event, undefined);
+  server.bye();
+  await pass(2_000);
+  assert.equal(ren.state, 'open');
+  assert.equal(requests.length, 2);
+  assert.deepEqual(seen, [1], 'the stream has been resumed');
+  off();
+  ren.close();
+});
+
+test('renStore of a client that is open says nothing of it', async () => {
+  const ren = new RenClient({ clientId: 'client-of-this-tab' });
+  await settle();
+  const store = renStore(ren);
+  const off = store.subscribe(() => {});
+  server.bye();
+  await pass(2_000);
+  assert.equal(ren.state, 'open');
+  assert.equal(store.getSnapshot().version, 0);
+  off();
+  ren.close();
+});
+
+test('presenceStore joins once for all who join alike at once', async () => {
+  const rt = new RealtimeClient({ clientId: 'client-of-this-tab' });
+  rt.connect();
+  await settle();
+  const [one, other] = [presenceStore(rt, 'room:1'), presenceStore(rt, 'room:1')];
+  const joins = (): unknown[] => FakeSocket.all[0]!.ops('join').map(({ metadata }) => metadata);
+  one.join('ada', { name: 'Ada' })();
+  const leave = one.join('ada', { name: 'Ada' });
+  const leaveToo = other.join('ada', { name: 'Ada' });
+  await settle();
+  assert.deepEqual(joins(), [{ name: 'Ada' }]);
+  one.join('ada', { name: 'Countess' })();
+  await settle();
+  one.join('ada', { name: 'Countess' })();
+  await settle();
+  assert.equal(joins().length, 3, 'later, and as somebody else');
+  leave();
+  await settle();
+  assert.equal(FakeSocket.all[0]!.ops('leave').length, 0);
+  leaveToo();
+  await settle();
+  assert.equal(FakeSocket.all[0]!.ops('leave').length, 1);
+  rt.disconnect();
+});
+
+test('presenceStore tells all who join alike at once of the refusal, even of metadata that is no JSON', async () => {
+  const rt = new RealtimeClient({ clientId: 'client-of-this-tab' });
+  rt.connect();
+  await settle();
+  server.answers = false;
+  const store = presenceStore(rt, 'room:1');
+  const failed: string[] = [];
+  for (const name of ['a', 'b']) store.join('eve', undefined, () => failed.push(name));
+  await settle();
+  FakeSocket.all[0]!.answer('join', { event: 'error', code: 'forbidden', message: 'no', retry: false });
+  await settle();
+  assert.deepEqual(failed, ['a', 'b']);
+  store.join('eve', 1n, (error) => failed.push(error.name));
+  await settle();
+  assert.deepEqual(failed, ['a', 'b', 'TypeError']);
+  rt.disconnect();
+});
