@@ -13,7 +13,7 @@ import { installTabs, locks, Tab } from './tabs.js';
 export const direct = { ...layer };
 export let server: Server;
 let reported: unknown[];
-let all: { tab: Tab; close(): void }[];
+export let all: { tab: Tab; close(): void }[];
 
 beforeEach(() => {
   begin();
