@@ -144,6 +144,17 @@ test('presence is asked for while any tab wants it', () => {
   assert.deepEqual(sent.map((o) => o['presence']), [true, true]);
 });
 
+test('what the server takes away nobody has', () => {
+  op('a', 'subscribe', { presence: true });
+  answer({ event: 'subscribed', channel: 'room', state: 'fresh', cursor: 'c1' });
+  hub.frame_(JSON.stringify({ event: 'unsubscribed', channel: 'room', code: 'forbidden' }));
+  assert.equal(told.at(-1)![0], undefined, 'all are told');
+  op('b', 'subscribe');
+  assert.equal(sent.at(-1)!['presence'], false);
+  hub.drop_('a');
+  assert.deepEqual(list().slice(2), []);
+});
+
 test('of two tabs of one client, the one that joined last is the one that leaves', () => {
   hub.add_('c', 'client of a');
   op('a', 'join', { userId: 'ada' });

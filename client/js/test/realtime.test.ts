@@ -567,6 +567,7 @@ test('a subscription that the server takes away is reported, and can be had agai
   await settle();
   assert.equal(socket.ops('subscribe').length, before + 1);
   socket.answer('subscribe', { event: 'subscribed', state: 'resumed', cursor: 'c2' });
+  assert.deepEqual(socket.ops('subscribe').slice(before).map((op) => op['presence']), [undefined, true], 'who is there has to be said anew');
   socket.say(message('room', 'again'));
   assert.deepEqual(heard, ['gone ada', 'again']);
 });

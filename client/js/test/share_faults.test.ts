@@ -56,12 +56,13 @@ test('channels: a tab that goes alone says nothing before it is greeted', async 
   other.tab.run(() => other.rt.subscribe('full', () => {}));
   await settle();
   assert.equal(waiting.length, 1);
-  other.tab.run(() => void other.rt.publish('room', 'mine'));
+  const ends: string[] = [];
+  other.tab.run(() => other.rt.publish('room', 'mine').then(() => ends.push('ok'), (e: unknown) => ends.push(String(e))));
   FakeSocket.opened = connect;
   waiting.forEach(connect);
   await pass(1000);
   assert.deepEqual(waiting[0]!.sent.map(({ op }) => op), ['hello', 'subscribe', 'subscribe', 'publish']);
-  assert.deepEqual(other.got, ['mine']);
+  assert.deepEqual([ends, other.got], [['ok'], ['mine']]);
 });
 
 test('channels: an old lead does not speak on the connection that came after it', async () => {
@@ -184,6 +185,7 @@ test('REN: a later hello with other rights makes another group', async () => {
   await pass(6000);
   server.publish('x', 2);
   await settle();
+  await openRen('c');
   assert.deepEqual([a.got, b.got, server.streams().length], [[1, 2], [1, 2], 1]);
 });
 
