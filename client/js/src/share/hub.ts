@@ -70,7 +70,7 @@ export function createHub(
       send(queue.shift()!);
     }
   };
-  /** @param before - as what the tab was subscribed till now, if it asks for a subscription */
+  /** @param before - whether with presence, where a tab that subscribes did so before */
   const ask = (tab: string, op: Op, before?: boolean): void => {
     asked.set(++lastRef, { tab, op, before_: before });
     queue.push(JSON.stringify({ ...op, ref: lastRef }));

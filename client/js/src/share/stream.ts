@@ -86,8 +86,9 @@ export function shareStream(open: OpenStream, group: string | undefined): OpenSt
               if (event.event !== 'ren.hello') return pass(event);
               const said = JSON.parse(event.data) as typeof hello;
               const next = groupName('ren', call.url, group, said['userId'], said['domains']);
-              // A later hello says what is granted now. Where that is the same, the others need no other hello; else they are another group.
-              if (name) return name === next ? pass({ ...event, event: said['state'] === 'reset' ? 'ren.reset' : 'ren.ping' }) : finish();
+              if (name && name !== next) return finish(); // the rights are others now, and so is the group
+              // The same rights as before: a greeting is for one tab only.
+              if (name) return pass({ ...event, event: said['state'] === 'reset' ? 'ren.reset' : 'ren.ping' });
               pass(event);
               hello = said;
               if (hello['state'] !== 'resumed') want = { since: event.id, at };
