@@ -125,7 +125,7 @@ export function createKeeper(
       if (!autoReconnect) return keeper.stop_();
       line.hangUp_();
       // The bound doubles from one second. Between 500 ms and there, so that clients cut together come back apart.
-      const most = keeper.retry_ ?? Math.min(maxBackoffMs, least * 2 ** ++tries);
+      const most = keeper.retry_ ?? Math.min(Math.max(maxBackoffMs, least), least * 2 ** ++tries);
       const low = Math.min(least, most);
       keeper.retry_ = undefined;
       waiting = true;

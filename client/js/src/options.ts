@@ -8,7 +8,7 @@ export interface ClientOptions {
   clientId?: string | undefined;
   /** Whether to come back after a connection is lost. Default true. */
   autoReconnect?: boolean | undefined;
-  /** The longest random wait between attempts, in milliseconds. Default 15000. */
+  /** The longest random wait between attempts, in milliseconds. Default 15000, at least 500. */
   maxBackoffMs?: number | undefined;
   /** Whether to write what happens to the console. Default: whether `localStorage.REN_DEBUG` is `'1'`. */
   debug?: boolean | undefined;

@@ -16,7 +16,8 @@ function useStore<T>({ subscribe, getSnapshot }: Store<T>): T {
 
 /** Whether a client is connected. */
 export function useConnectionStatus(client: Pick<RenClient | RealtimeClient, 'state' | 'onState'> | undefined): State {
-  return useStore(useMemo(() => statusStore(client), [client]));
+  const { subscribe, getSnapshot } = useMemo(() => statusStore(client), [client]);
+  return useSyncExternalStore(subscribe, getSnapshot, () => 'connecting'); // as a server has rendered it
 }
 
 /**

@@ -46,7 +46,10 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
   declare readonly onState: (cb: (state: State) => void) => () => void;
   /** Calls `cb` when it cannot be told what was missed in a channel: read your data again. */
   declare readonly onReset: (cb: (reset: RealtimeReset) => void) => () => void;
-  /** Calls `cb` with the refusal of a subscription, with what `getToken` threw, or with what ended the client. */
+  /**
+   * Calls `cb` with the refusal of a subscription, with why the server took one or a presence away, with what `getToken`
+   * threw, or with what ended the client.
+   */
   declare readonly onError: (cb: (error: Error) => void) => () => void;
   /** What `from` is in events this client caused. */
   declare readonly getClientId: () => string;

@@ -1,5 +1,5 @@
 import { createChannel, wantsPresence, type Channel, type RealtimeEvent } from './channel.js';
-import type { RealtimeError } from './errors.js';
+import { asError, type RealtimeError } from './errors.js';
 import { tell } from './listen.js';
 import type { Answer, Outbox } from './outbox.js';
 import type { Limits } from './pace.js';
@@ -96,6 +96,14 @@ export function createRooms(
     room.cursor = cursor ?? room.cursor;
     missed({ channel: room.name, reason });
   };
+  /** The server has ended a subscription. Whoever wants it again asks anew. */
+  const revoked = (room: Channel, frame: Frame): void => {
+    room.live_ = false;
+    room.asked_ = undefined;
+    room.roster_.replace_([]); // nobody is told of them any more
+    room.roster_.clear_();
+    report(asError(frame));
+  };
   /** Whether a presence event says anything new. */
   const present = (room: Channel, { event, userId = '', metadata, ts = 0 }: Frame): boolean => {
     const change = /^presence\.(join|update|leave)$/.exec(event)?.[1] as Change | undefined;
@@ -138,8 +146,13 @@ export function createRooms(
     event(frame) {
       const { event, id, channel } = frame;
       const room = channels.get(channel!);
+      if (event === 'left' && room && rooms.wishes_.lose_(room, frame.userId)) {
+        if (room.live_) sync(room); // else it would be asked for again
+        return report(asError(frame));
+      }
       if (!room?.live_) return; // of a subscription that is over
       if (event === 'reset') return reset(room, frame);
+      if (event === 'unsubscribed') return revoked(room, frame);
       if (event === 'presence.state') return wantsPresence(room) ? room.roster_.replace_(frame.members ?? []) : undefined;
       room.cursor = id || room.cursor;
       const made = frame as unknown as RealtimeEvent;

@@ -43,7 +43,8 @@ export function createParser(emit: (event: StreamEvent) => void): (bytes: Uint8A
     if (!text) return;
     if (cr && text[0] === '\n') text = text.slice(1);
     cr = text.endsWith('\r');
-    const lines = (rest + text).split(/\r\n?|\n/);
+    const lines = text.split(/\r\n?|\n/);
+    lines[0] = rest + lines[0]!; // which is not searched again with each piece
     rest = lines.pop()!;
     lines.forEach(take);
     if (rest.length + data.length > limit) throw RangeError('too long');

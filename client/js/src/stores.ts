@@ -94,7 +94,7 @@ export function channelStore<C, P, Name extends ChannelOf<C>>(
   let now: ChannelNews<OfChannel<C, Name>> = { messages: [], resets: 0 };
   return createStore(now, client && ((set) => {
     const offs = [
-      client.subscribe(channel, (message) => set((now = { ...now, messages: [...now.messages, message].slice(-limit) }))),
+      client.subscribe(channel, (message) => set((now = { ...now, messages: limit > 0 ? [...now.messages, message].slice(-limit) : [] }))),
       client.onReset((reset) => reset.channel === channel && set((now = { ...now, resets: now.resets + 1 }))),
     ];
     return () => offs.forEach((off) => off());
@@ -127,7 +127,18 @@ export function presenceStore<C, P, Name extends ChannelOf<C> | ChannelOf<P>>(
   type M = OfChannel<P, Name>;
   const room = client?.presence(channel);
   const store = createStore<readonly Member<M>[]>([], room && ((set) => {
-    const update = (): void => set(room.members());
+    let due = false;
+    const update = (): void => {
+      if (due) return;
+      due = true;
+      queueMicrotask(() => {
+        // once for a whole roster
+        due = false;
+        const members = room.members();
+        if (members.length || store.getSnapshot().length) set(members);
+      });
+    };
+    update(); // what was known when somebody listened last may be over
     const offs = [room.onJoin(update), room.onLeave(update), room.onUpdate(update)];
     return () => offs.forEach((off) => off());
   }));

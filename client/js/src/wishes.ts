@@ -18,6 +18,8 @@ export interface Wishes {
   make_(room: Channel, op: 'join' | 'update', userId: string | undefined, metadata: unknown, done: Done): void;
   /** Leaves. Without a connection nobody is present, so there is nothing to be said. */
   end_(room: Channel, wish: Wish, done: Done): void;
+  /** The server lets a user be present no longer; false where that was not wished for here. */
+  lose_(room: Channel, userId: string | undefined): boolean;
   /** Repeats what holds for a channel, on a new connection. */
   restore_(room: Channel): void;
   /** The connection is gone, and with it the presence of those who wish for none. */
@@ -47,6 +49,9 @@ export function createWishes(outbox: Outbox, sync: (room: Channel) => void, repo
     say(op, room, wish, (error) => {
       if (!error) {
         wish.ok_ = true;
+        // Who joins as another user is no longer who it was.
+        for (let { before_: old } = wish as Wish; old; old = old.before_)
+          if (old.ok_ && old.userId && wish.userId && old.userId !== wish.userId) say('leave', room, { userId: old.userId }, () => {});
         wish.before_ = undefined;
       } else if (wish.ok_) report(error);
       else if (room.wish_ === wish) {
@@ -71,6 +76,12 @@ export function createWishes(outbox: Outbox, sync: (room: Channel) => void, repo
         say('leave', room, { userId }, (error) => settle([done], error?.code === 'not_joined' ? undefined : error));
       else wishes.cut_();
       sync(room);
+    },
+    lose_(room, userId) {
+      const { wish_: wish } = room;
+      if (!wish || (wish.userId ?? userId) !== userId) return false;
+      room.wish_ = undefined;
+      return true;
     },
     restore_(room) {
       if (room.wish_) ask('join', room, room.wish_, [...waiting.keys()].filter((done) => waiting.get(done) === room));

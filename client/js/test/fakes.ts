@@ -192,6 +192,7 @@ export class FakeSocket {
   url: string;
   tab: unknown = clock.tab();
   sent: Op[] = [];
+  #open = false;
   closed: number | undefined;
   onopen: (() => void) | undefined;
   onmessage: ((event: { data: unknown }) => void) | undefined;
@@ -215,7 +216,14 @@ export class FakeSocket {
     return FakeSocket.all.at(-1)!;
   }
 
+  /** The connection is there. */
+  open(): void {
+    this.#open = true;
+    this.in(() => this.onopen?.());
+  }
+
   send(text: string): void {
+    if (!this.#open) throw new DOMException('Still in CONNECTING state', 'InvalidStateError');
     if (this.closed !== undefined) return;
     this.sent.push(JSON.parse(text) as Op);
     FakeSocket.serve?.(this, this.sent.at(-1)!);
@@ -235,7 +243,7 @@ export class FakeSocket {
   /** Opens, hears the hello, and greets. */
   async greet(more: object = {}): Promise<void> {
     await settle();
-    this.in(() => this.onopen?.());
+    this.open();
     this.say({ event: 'hello', src: 'MYTAG', cursor: 'c0', ...more });
     await settle();
   }

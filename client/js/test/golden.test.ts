@@ -55,7 +55,7 @@ async function client(log: string[], greet = true): Promise<[RealtimeClient, Fak
   rt.connect();
   await settle();
   const socket = FakeSocket.last;
-  socket.onopen!();
+  socket.open();
   if (greet) {
     socket.say({ event: 'hello', src: 'polBsgvE5iyw58vB', cursor: 'c' });
     rt.subscribe('room:42', ({ data }) => void log.push('data ' + JSON.stringify(data)));
@@ -80,8 +80,8 @@ const effects: Record<string, string[]> = {
   'presence.state empty': [],
   reset: ['reset room:42 evicted'],
   ping: ['cursor hoftbqjitc.2r'],
-  unsubscribed: [],
-  left: [],
+  unsubscribed: ['error forbidden'],
+  left: [], // of somebody who was not joined here
   bye: ['closed'],
   hello: ['open'],
   'subscribed fresh': ['data 1', 'message'],

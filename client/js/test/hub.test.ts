@@ -77,10 +77,82 @@ test('a subscription that goes on gets what came of its channel, and the cursor 
   assert.deepEqual(alone, ['b']);
 });
 
+for (const since of ['c2', 'p3']) test('what came while nobody was subscribed is not passed off as resumed: ' + since, () => {
+  op('a', 'subscribe');
+  answer({ event: 'subscribed', channel: 'room', state: 'fresh', cursor: 'c1' });
+  hub.frame_(JSON.stringify({ event: 'message', channel: 'room', id: 'c2' }));
+  hub.frame_(JSON.stringify({ event: 'ping', cursor: 'p3' }));
+  op('a', 'unsubscribe'); // a page that goes into the back/forward cache: the last of the channel
+  answer({ event: 'ok' });
+  // Here c4 is published, which does not come.
+  op('b', 'subscribe');
+  answer({ event: 'subscribed', channel: 'room', state: 'fresh', cursor: 'c5' });
+  hub.frame_(JSON.stringify({ event: 'message', channel: 'room', id: 'c6' }));
+  told.length = 0;
+  op('a', 'subscribe', { since });
+  answer({ event: 'subscribed', channel: 'room', state: 'resumed' });
+  assert.deepEqual([alone, told], [['a'], []]);
+});
+
+test('a subscription goes on from where it began for others', () => {
+  op('a', 'subscribe');
+  answer({ event: 'subscribed', channel: 'room', state: 'fresh', cursor: 'c1' });
+  hub.frame_(JSON.stringify({ event: 'message', channel: 'room', id: 'c2' }));
+  told.length = 0;
+  op('b', 'subscribe', { since: 'c1' });
+  answer({ event: 'subscribed', channel: 'room', state: 'resumed' });
+  assert.deepEqual([alone, told.length], [[], 2]);
+});
+
+test('a repeated subscribe that is refused ends nothing', () => {
+  op('a', 'subscribe');
+  answer({ event: 'subscribed', channel: 'room', state: 'fresh', cursor: 'c1' });
+  op('b', 'subscribe');
+  answer({ event: 'subscribed', channel: 'room', state: 'resumed' });
+  op('a', 'subscribe', { presence: true });
+  answer({ event: 'error', code: 'rate_limited', retry: true });
+  op('b', 'unsubscribe');
+  assert.deepEqual(sent.filter(({ op: name }) => name === 'unsubscribe'), []);
+});
+
+test('the refusal of who has gone does not bring it back', () => {
+  op('a', 'subscribe');
+  answer({ event: 'subscribed', channel: 'room', state: 'fresh', cursor: 'c1' });
+  op('b', 'subscribe');
+  answer({ event: 'subscribed', channel: 'room', state: 'resumed' });
+  op('a', 'subscribe', { presence: true });
+  hub.drop_('a');
+  answer({ event: 'error', code: 'rate_limited', retry: true });
+  op('b', 'unsubscribe');
+  assert.equal(list().at(-1)?.toString(), 'unsubscribe,client of b');
+});
+
+test('a hub that is closed says nothing of those who go', async () => {
+  op('a', 'join', { userId: 'ada' });
+  op('b', 'subscribe');
+  hub.drop_('a');
+  sent.length = 0;
+  hub.close();
+  hub.drop_('b');
+  await pass(5000);
+  assert.deepEqual(sent, []);
+});
+
 test('presence is asked for while any tab wants it', () => {
   op('a', 'subscribe', { presence: true });
   op('b', 'subscribe');
   assert.deepEqual(sent.map((o) => o['presence']), [true, true]);
+});
+
+test('what the server takes away nobody has', () => {
+  op('a', 'subscribe', { presence: true });
+  answer({ event: 'subscribed', channel: 'room', state: 'fresh', cursor: 'c1' });
+  hub.frame_(JSON.stringify({ event: 'unsubscribed', channel: 'room', code: 'forbidden' }));
+  assert.equal(told.at(-1)![0], undefined, 'all are told');
+  op('b', 'subscribe');
+  assert.equal(sent.at(-1)!['presence'], false);
+  hub.drop_('a');
+  assert.deepEqual(list().slice(2), []);
 });
 
 test('of two tabs of one client, the one that joined last is the one that leaves', () => {

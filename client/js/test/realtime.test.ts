@@ -85,7 +85,7 @@ test('subscriptions made before the connection wait for the hello', async () => 
   rt.subscribe('a', () => {});
   rt.connect();
   await settle();
-  FakeSocket.last.onopen!();
+  FakeSocket.last.open();
   assert.deepEqual(list(FakeSocket.last), [['hello', undefined, undefined]]);
   FakeSocket.last.say({ event: 'hello', src: 'MYTAG', cursor: 'c0' });
   assert.deepEqual(FakeSocket.last.sent[1], { ref: 1, op: 'subscribe', channel: 'a' });
@@ -547,6 +547,80 @@ test('a roster that was never told is asked for behind the resumed subscription'
   assert.deepEqual(second.ops('subscribe').map(({ since, presence: p }) => [since, p]), [['c1', undefined], [undefined, true]]);
 });
 
+/** Takes something away, as the server does after a check of rights. */
+const taken = (event: string, more: object = {}): object => ({ event, channel: 'room', code: 'forbidden', message: 'no', retry: false, ...more });
+
+test('a subscription that the server takes away is reported, and can be had again', async () => {
+  const socket = await connect();
+  const heard: unknown[] = [];
+  rt.subscribe('room', ({ data }) => void heard.push(data));
+  rt.presence('room').onLeave(({ userId }) => void heard.push('gone ' + userId));
+  await settle();
+  socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c1' });
+  socket.answer('subscribe', { event: 'subscribed', state: 'resumed' });
+  socket.say(state(member('ada')));
+  socket.say(taken('unsubscribed'), message('room', 'late'));
+  await settle();
+  assert.deepEqual([errors, heard, rt.presence('room').members()], [['forbidden'], ['gone ada'], []]);
+  const before = socket.ops('subscribe').length;
+  rt.subscribe('room', () => {});
+  await settle();
+  assert.equal(socket.ops('subscribe').length, before + 1);
+  socket.answer('subscribe', { event: 'subscribed', state: 'resumed', cursor: 'c2' });
+  assert.deepEqual(socket.ops('subscribe').slice(before).map((op) => op['presence']), [undefined, true], 'who is there has to be said anew');
+  socket.say(message('room', 'again'));
+  assert.deepEqual(heard, ['gone ada', 'again']);
+});
+
+test('a presence that the server ends is reported, and not wished for any more', async () => {
+  const socket = await connect();
+  void rt.presence('room').join('ada');
+  await settle();
+  socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c1' });
+  socket.answer('join');
+  socket.say(taken('left', { userId: 'eve' }));
+  assert.deepEqual(errors, []);
+  socket.say(taken('left', { userId: 'ada' }));
+  await settle();
+  assert.deepEqual(errors, ['forbidden']);
+  assert.equal(socket.ops('unsubscribe').length, 1, 'nobody wants the channel any more');
+  assert.equal((await again()).ops('join').length, 0);
+});
+
+test('what is taken away together is not asked for again', async () => {
+  const socket = await connect();
+  rt.subscribe('room', () => {});
+  void rt.presence('room').join('ada');
+  await settle();
+  socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c1' });
+  socket.answer('subscribe', { event: 'subscribed', state: 'resumed' });
+  socket.answer('join');
+  const before = socket.sent.length;
+  socket.say(taken('unsubscribed'), taken('left', { userId: 'ada' }));
+  await settle();
+  assert.deepEqual([errors, socket.sent.length], [['forbidden', 'forbidden'], before]);
+});
+
+test('who joins as another user is no longer who it was', async () => {
+  const socket = await connect();
+  const presence = rt.presence('room');
+  void presence.join('ada');
+  await settle();
+  socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c1' });
+  socket.answer('join');
+  void presence.join('eve');
+  void presence.join('bob');
+  await settle();
+  socket.answer('join', { event: 'error', code: 'forbidden', message: 'no', retry: false });
+  assert.deepEqual(socket.ops('leave'), []);
+  socket.answer('join');
+  assert.deepEqual(socket.ops('leave').map(({ userId }) => userId), ['ada']);
+  socket.answer('leave');
+  void presence.leave();
+  await settle();
+  assert.deepEqual(socket.ops('leave').map(({ userId }) => userId), ['ada', 'bob']);
+});
+
 test('a listener that throws harms nobody', async () => {
   const socket = await connect();
   const heard: unknown[] = [];
@@ -648,7 +722,7 @@ for (const getToken of [undefined, () => 'T']) {
     rt.connect();
     for (let i = 0; i < 2; i++) {
       await settle();
-      FakeSocket.last.onopen!();
+      FakeSocket.last.open();
       FakeSocket.last.say({ event: 'error', code: 'unauthorized', message: 'who?', retry: false });
       await FakeSocket.last.drop(4401);
       await pass(2000);

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, mock, test } from 'node:test';
 import { renFetch } from '../src/http.js';
 import { RenClient, type RenClientOptions, type RenReset } from '../src/ren.js';
 import type { RenEvent } from '../src/renevent.js';
-import { begin, clock, dice, pass, requests, settle, type FakePage, type FakeRequest } from './fakes.js';
+import { begin, clock, dice, pass, requests, serveFetch, settle, type FakePage, type FakeRequest } from './fakes.js';
 
 const clientId = 'browserbrowser.tab1';
 let page: FakePage;
@@ -337,6 +337,13 @@ test('waking ends a wait, and leaves a live stream alone', async () => {
   page.look('visible');
   await pass(20_000);
   assert.equal(requests.length, 2);
+});
+
+test('a backoff of 0 is no storm', async () => {
+  serveFetch.with = (request) => void request.fail();
+  await open({ maxBackoffMs: 0 });
+  await pass(1000);
+  assert.ok(requests.length < 5, `${requests.length} requests in a second`);
 });
 
 test('a page that goes into the cache has no stream, and one with its cursor when it is back', async () => {

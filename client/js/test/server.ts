@@ -21,7 +21,7 @@ export class Server {
 
   install(): void {
     serveFetch.with = (request) => setImmediate(() => void this.#stream(request));
-    FakeSocket.opened = (socket) => setImmediate(() => socket.in(() => socket.onopen?.()));
+    FakeSocket.opened = (socket) => setImmediate(() => socket.open());
     FakeSocket.serve = (socket, op) => setImmediate(() => this.#op(socket, op));
   }
 

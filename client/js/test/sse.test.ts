@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { mock, test } from 'node:test';
 import { createParser, type StreamEvent } from '../src/sse.js';
 
 function read(...chunks: (string | Uint8Array)[]): StreamEvent[] {
@@ -59,4 +59,17 @@ test('an endless event is refused, whether of one line or many', () => {
   assert.throws(() => read(...Array<string>(9).fill(line)), RangeError);
   assert.throws(() => read(...Array<string>(9).fill(`data: ${line}\n`)), RangeError);
   assert.equal(read('data: ', ...Array<string>(6).fill(line), '\n\n')[0]?.data.length, 6 << 20);
+});
+
+test('the pieces of a long line are searched once each', () => {
+  const split = String.prototype.split;
+  let searched = 0;
+  mock.method(String.prototype, 'split', function (this: string, by: never) {
+    searched += this.length;
+    return split.call(this, by);
+  });
+  const pieces = Array.from({ length: 1000 }, () => 'x'.repeat(1000));
+  const [event] = read('data: ', ...pieces, '\n\n');
+  mock.restoreAll();
+  assert.deepEqual([event!.data.length, searched], [1_000_000, 1_000_008]);
 });

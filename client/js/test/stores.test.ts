@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 import { RealtimeClient } from '../src/realtime.js';
 import { RenClient } from '../src/ren.js';
-import { presenceStore, renStore } from '../src/stores.js';
+import { channelStore, presenceStore, renStore } from '../src/stores.js';
 import { begin, dice, FakeSocket, pass, requests, settle } from './fakes.js';
 import { Server } from './server.js';
 
@@ -87,5 +87,61 @@ test('presenceStore tells all who join alike at once of the refusal, even of met
   store.join('eve', 1n, (error) => failed.push(error.name));
   await settle();
   assert.deepEqual(failed, ['a', 'b', 'TypeError']);
+  rt.disconnect();
+});
+
+/** A client that is connected, whose operations the test answers. */
+async function connected(): Promise<[RealtimeClient, FakeSocket]> {
+  const rt = new RealtimeClient({ clientId: 'client-of-this-tab' });
+  rt.connect();
+  await settle();
+  server.answers = false;
+  return [rt, FakeSocket.last];
+}
+
+test('presenceStore has no ghosts when it is listened to again', async () => {
+  const [rt, socket] = await connected();
+  const store = presenceStore(rt, 'room');
+  const off = store.subscribe(() => {});
+  await settle();
+  socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c1' });
+  socket.say({ event: 'presence.state', channel: 'room', members: [{ userId: 'ada', lastSeen: 1 }], cursor: 'c1' });
+  await settle();
+  assert.deepEqual(store.getSnapshot().map(({ userId }) => userId), ['ada']);
+  off();
+  await settle();
+  socket.answer('unsubscribe');
+  await settle();
+  const end = store.subscribe(() => {});
+  await settle();
+  assert.deepEqual(store.getSnapshot(), []);
+  end();
+  rt.disconnect();
+});
+
+test('presenceStore tells of a whole roster at once', async () => {
+  const [rt, socket] = await connected();
+  const store = presenceStore(rt, 'room');
+  let calls = 0;
+  const off = store.subscribe(() => void calls++);
+  await settle();
+  socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c1' });
+  const members = Array.from({ length: 10_000 }, (_, i) => ({ userId: 'u' + i, lastSeen: 1 }));
+  socket.say({ event: 'presence.state', channel: 'room', members, cursor: 'c1' });
+  await settle();
+  assert.deepEqual([calls, store.getSnapshot().length], [1, 10_000]);
+  off();
+  rt.disconnect();
+});
+
+test('channelStore with a limit of 0 keeps nothing', async () => {
+  const [rt, socket] = await connected();
+  const store = channelStore(rt, 'room', 0);
+  const off = store.subscribe(() => {});
+  await settle();
+  socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c1' });
+  for (let i = 0; i < 5; i++) socket.say({ event: 'message', channel: 'room', data: i, id: 'c' + i });
+  assert.deepEqual(store.getSnapshot().messages, []);
+  off();
   rt.disconnect();
 });

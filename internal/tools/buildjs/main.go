@@ -148,10 +148,10 @@ var budgets = []struct {
 	most        int
 }{
 	{"RenClient", `export { RenClient } from "./index.ts"`, 2850},
-	{"RealtimeClient", `export { RealtimeClient } from "./index.ts"`, 4680},
-	{"both", `export { RenClient, RealtimeClient } from "./index.ts"`, 5800},
-	{"both, shared by tabs", `export { RenClient, RealtimeClient } from "./index.ts"; export { shareTabs } from "./share.ts"`, 8650},
-	{"everything", `export * from "./index.ts"; export { shareTabs } from "./share.ts"`, 9300},
+	{"RealtimeClient", `export { RealtimeClient } from "./index.ts"`, 4800},
+	{"both", `export { RenClient, RealtimeClient } from "./index.ts"`, 5900},
+	{"both, shared by tabs", `export { RenClient, RealtimeClient } from "./index.ts"; export { shareTabs } from "./share.ts"`, 8950},
+	{"everything", `export * from "./index.ts"; export { shareTabs } from "./share.ts"`, 9650},
 }
 
 // checkSizes prints what the parts of the SDK weigh, as bundled here and as a

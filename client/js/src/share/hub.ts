@@ -22,6 +22,8 @@ interface Room {
   tabs_: Map<string, boolean>;
   /** Everything up to here has come. */
   cursor?: string;
+  /** Where it begins in what is kept: before that, something may be missing. */
+  begin_?: unknown;
 }
 
 /** Speaks for many tabs on one WebSocket. */
@@ -50,7 +52,7 @@ export function createHub(
 
   const tabs = new Map<string, string>(); // and their client ids
   const rooms = new Map<string, Room>();
-  const asked = new Map<number, { tab: string; op: Op }>();
+  const asked = new Map<number, { tab: string; op: Op; before_: boolean | undefined }>();
   const present = new Map<string, { tab: string; op: Op }>(); // by client, channel and user; how to leave
   const { entries_: ring, push_: push } = createRing<{ id: string; channel: string | undefined; text: string }>();
   const pace = createPace(limits);
@@ -66,8 +68,9 @@ export function createHub(
       send(queue.shift()!);
     }
   };
-  const ask = (tab: string, op: Op): void => {
-    asked.set(++lastRef, { tab, op });
+  /** @param before - whether with presence, where a tab that subscribes did so before */
+  const ask = (tab: string, op: Op, before?: boolean): void => {
+    asked.set(++lastRef, { tab, op, before_: before });
     queue.push(JSON.stringify({ ...op, ref: lastRef }));
     pump();
   };
@@ -89,14 +92,15 @@ export function createHub(
   const subscribed = ({ ref, channel, since }: Op): string[] | undefined => {
     const answer = { event: 'subscribed', ref, channel, state: 'fresh', cursor: rooms.get(channel)?.cursor };
     if (!since) return [JSON.stringify(answer)];
+    const begin = rooms.get(channel)?.begin_;
     let i = ring.length - 1;
-    while (i >= 0 && !(ring[i]!.id === since && (ring[i]!.channel ?? channel) === channel)) i--;
+    while (i >= 0 && !(ring[i]!.id === since && (ring[i]!.channel ?? channel) === channel)) i = ring[i] === begin ? -1 : i - 1;
     if (i < 0) return undefined;
     const missed = ring.slice(i + 1).filter((entry) => entry.channel === channel);
     return [JSON.stringify({ ...answer, state: 'resumed', cursor: since }), ...missed.map(({ text }) => text)].filter(Boolean);
   };
   const answered = (frame: Frame, lines: Line[]): void => {
-    const { tab, op } = asked.get(frame.ref!)!;
+    const { tab, op, before_: before } = asked.get(frame.ref!)!;
     asked.delete(frame.ref!);
     const { ref, channel } = op;
     if (frame.event === 'subscribed' && frame.cursor === undefined) {
@@ -104,11 +108,15 @@ export function createHub(
       if (!said) return alone(tab);
       return void lines.push(...said.map((line): Line => [tab, line]));
     }
-    if (frame.code === 'channel_limit' && tabs.size > 1) return alone(tab);
     if (op.op === 'subscribe') {
-      if (frame.event === 'error') unsubscribe(tab, channel);
-      else keep(frame.cursor, channel, '');
+      const room = rooms.get(channel);
+      if (frame.event !== 'error') {
+        keep(frame.cursor, channel, '');
+        if (room) room.begin_ = ring.at(-1);
+      } else if (before === undefined) unsubscribe(tab, channel);
+      else if (room?.tabs_.has(tab)) room.tabs_.set(tab, before);
     }
+    if (frame.code === 'channel_limit' && tabs.size > 1) return alone(tab);
     lines.push([tab, JSON.stringify({ ...frame, ref })]);
   };
 
@@ -139,8 +147,9 @@ export function createHub(
       if (op.op === 'subscribe') {
         const room = rooms.get(channel) ?? { tabs_: new Map() };
         rooms.set(channel, room);
+        const before = room.tabs_.get(tab);
         room.tabs_.set(tab, !!op.presence);
-        ask(tab, { ...op, presence: [...room.tabs_.values()].some(Boolean) });
+        ask(tab, { ...op, presence: [...room.tabs_.values()].some(Boolean) }, before);
       } else if (op.op === 'unsubscribe' ? !unsubscribe(tab, channel) : op.op === 'leave' && (present.get(name)?.tab ?? tab) !== tab)
         tell([[tab, JSON.stringify({ event: 'ok', ref: op.ref })]]); // others still want it
       else {
@@ -156,6 +165,7 @@ export function createHub(
         if (asked.has(frame.ref!)) answered(frame, lines);
         else {
           lines.push([undefined, line]);
+          if (frame.event === 'unsubscribed') rooms.delete(frame.channel!);
           if (frame.event !== 'presence.state') keep(frame.id ?? frame.cursor, frame.channel, frame.channel ? line : '');
         }
       }
@@ -163,6 +173,8 @@ export function createHub(
     },
     close() {
       clearTimeout(timer);
+      tabs.clear(); // whoever goes now is not spoken for
+      present.clear();
       queue.length = 0;
     },
   };

@@ -96,14 +96,15 @@ export function createMember<Ask, M extends Said<Ask>>(part: Part<Ask, M>): Memb
         if (over) return next.leave_();
         place = next;
       }
-      if (!place.lead_) {
+      const own = place;
+      if (!own.lead_) {
         const said = await ask(patience);
-        if (over || leader) return;
+        if (over || leader || own.lead_ || place !== own) return; // where the lead has come to this tab, it dials
         if (said) return part.alone_();
-        await place.steal_();
-        if (over) return place.leave_();
+        await own.steal_();
+        if (over || place !== own) return own.leave_();
       }
-      say_({ lead: place.id } as M);
+      say_({ lead: own.id } as M);
       part.lead_();
     },
     retry_: () => void ask(),

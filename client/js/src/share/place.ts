@@ -29,7 +29,23 @@ export interface Lock {
 
 /** Whether this is a page, or a worker, that can share. Web Locks are there in secure contexts only. */
 export function canShare(): boolean {
-  return !!globalThis.isSecureContext && globalThis.origin !== 'null' && !!globalThis.navigator?.locks && !!globalThis.BroadcastChannel;
+  if (!globalThis.isSecureContext || globalThis.origin === 'null' || !globalThis.navigator?.locks) return false;
+  try {
+    new BroadcastChannel('').close(); // Firefox throws where storage is forbidden
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const enum Format {
+  /** Of what tabs say to each other: those that have loaded another one do not share. */
+  Version = 1,
+}
+
+/** The name of the group of those tabs that have all of it in common. */
+export function groupName(...common: unknown[]): string {
+  return JSON.stringify([Format.Version, ...common]);
 }
 
 /** Waits for a lock; gives undefined where it cannot be had: not at once, if `ifAvailable` asks for that, or not at all. */

@@ -4,7 +4,7 @@ import type { Frame } from '../rooms.js';
 import type { OpenSocket, WebSocketLike } from '../transport.js';
 import { createHub, type Hub, type Line } from './hub.js';
 import { createMember, type Said } from './member.js';
-import { lock } from './place.js';
+import { groupName, lock } from './place.js';
 
 /** A tab that follows; as long as it lives, it holds the lock. */
 interface Tab {
@@ -37,6 +37,7 @@ export function shareSocket(open: OpenSocket, group: string | undefined): OpenSo
     let hello = ''; // the server's
     let greeting = ''; // the client's
     let alone = false;
+    let ready = false; // the own connection is for this tab alone, and the server has greeted it
     let over = false;
 
     const drop = (): void => {
@@ -69,7 +70,13 @@ export function shareSocket(open: OpenSocket, group: string | undefined): OpenSo
     };
     const dial = (): void => {
       drop();
-      const socket = (real = open(url));
+      ready = false;
+      let socket: WebSocketLike;
+      try {
+        socket = real = open(url);
+      } catch {
+        return end(1006); // as where there is no network
+      }
       socket.onopen = () => (greeting ? socket.send(greeting) : self.onopen?.({} as never));
       socket.onmessage = ({ data }: { data: unknown }) => {
         const text = String(data);
@@ -77,8 +84,11 @@ export function shareSocket(open: OpenSocket, group: string | undefined): OpenSo
         if (hub) hub.frame_(text);
         else if (!alone && frame?.event === 'hello') {
           hello = text;
-          void member.greeted_(['ws', url, group, frame.userId].join(' '));
-        } else give(text);
+          void member.greeted_(groupName('ws', url, group, frame.userId));
+        } else {
+          ready = alone;
+          give(text);
+        }
       };
       socket.onclose = ({ code }: { code: number }) => {
         if (hub) member.announce_({ end: code });
@@ -98,7 +108,10 @@ export function shareSocket(open: OpenSocket, group: string | undefined): OpenSo
         };
         const refuse = (tab: string): void => {
           if (tab === id) queueMicrotask(goAlone);
-          else member.announce_({ to: tab, no: true });
+          else {
+            member.announce_({ to: tab, no: true });
+            hub?.drop_(tab); // it begins anew elsewhere
+          }
         };
         hub = createHub((parse(hello) as Frame).limits, (text) => real?.send(text), tell, refuse);
         hub.add_(id, cid());
@@ -133,10 +146,11 @@ export function shareSocket(open: OpenSocket, group: string | undefined): OpenSo
       onmessage: null,
       onclose: null,
       send(text) {
-        if (!greeting) greeting = text;
-        if (hub) hub.op_(member.id, text);
-        else if (real) real.send(text);
-        else member.say_({ op: { id: member.id, text } });
+        if (!greeting) real?.send((greeting = text));
+        else if (hub) hub.op_(member.id, text);
+        else if (ready) real?.send(text);
+        // Else the hello that is on its way has the client say all of it again.
+        else if (!real) member.say_({ op: { id: member.id, text } });
       },
       close: () => over || close(),
     };

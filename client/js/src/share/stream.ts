@@ -1,6 +1,7 @@
 import type { StreamEvent } from '../sse.js';
 import type { OpenStream } from '../transport.js';
 import { createMember, type Said } from './member.js';
+import { groupName } from './place.js';
 import { createRing, type Ring } from './ring.js';
 
 /** Where a tab wants to go on: behind the id `since`, or behind what there was at the time `at`. */
@@ -71,20 +72,29 @@ export function shareStream(open: OpenStream, group: string | undefined): OpenSt
         early = [];
         const { signal } = (own = new AbortController());
         const at = Date.now();
+        let name: string | undefined; // of the group, once greeted
         const headers = { ...call.headers };
         if (want.since) headers['Last-Event-ID'] = want.since;
         try {
           const refused = await open({
             ...call, headers, signal,
             take_(event) {
+              if (event.event !== 'ren.hello') return pass(event);
+              const said = JSON.parse(event.data) as typeof hello;
+              const next = groupName('ren', call.url, group, said['userId'], said['domains']);
+              if (name && name !== next) return finish(); // the rights are others now, and so is the group
+              // The same rights as before: a greeting is for one tab only.
+              if (name) return pass({ ...event, event: said['state'] === 'reset' ? 'ren.reset' : 'ren.ping' });
               pass(event);
-              if (event.event !== 'ren.hello') return;
-              hello = JSON.parse(event.data) as typeof hello;
+              hello = said;
               if (hello['state'] !== 'resumed') want = { since: event.id, at };
-              void member.greeted_(['ren', call.url, group, hello['userId'], hello['domains']].join(' '));
+              void member.greeted_((name = next));
             },
           });
-          if (refused) resolve(refused);
+          if (refused) {
+            member.leave_(); // the own request goes on: what it was answered has yet to be read
+            return resolve(refused);
+          }
         } catch (e) {
           if (!ring && !signal.aborted) reject(e);
         }
@@ -102,7 +112,7 @@ export function shareStream(open: OpenStream, group: string | undefined): OpenSt
         while (i >= 0 && entries[i]!.event.id !== since) i--;
         if (i < 0 && at !== undefined && entries[0]!.at <= at)
           for (i = 0; i + 1 < entries.length && entries[i + 1]!.at < at; ) i++;
-                const events = entries.slice(i + 1).map(({ event }) => event);
+        const events = entries.slice(i + 1).map(({ event }) => event);
         if (i >= 0) member.announce_({ to: id, cursor: entries[i]!.event.id, events });
         else if (final) member.announce_({ to: id, no: true });
         return i >= 0;

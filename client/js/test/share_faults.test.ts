@@ -1,0 +1,292 @@
+// What goes wrong between tabs that share a connection, and between them and the server.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { RealtimeClient } from '../src/realtime.js';
+import { shareTabs } from '../src/share.js';
+import { layer } from '../src/transport.js';
+import { FakeSocket, pass, requests, serveFetch, settle } from './fakes.js';
+import { all, direct, opened, openRen, openRt, server, type RtTab } from './tabkit.js';
+import { locks, Tab } from './tabs.js';
+
+/** Has a connection refuse further channels, as one that has reached its limit; `full` is the one that is refused. */
+function fill(socket: FakeSocket): void {
+  const serve = FakeSocket.serve!;
+  FakeSocket.serve = (to, op) => {
+    if (to !== socket || op.op !== 'subscribe' || op.channel !== 'full') return serve(to, op);
+    setImmediate(() => to.say({ event: 'error', ref: op.ref, code: 'channel_limit', message: '', retry: false }));
+  };
+}
+
+/** The server greets a stream again, as after a check of rights. */
+async function greetAgain(domains: string[]): Promise<void> {
+  const data = JSON.stringify({ cursor: 'e.' + server.head, state: 'resumed', src: 'tag of client-of-tab-a', domains });
+  await server.streams()[0]!.send(`event: ren.hello\nid: e.${server.head}\ndata: ${data}\n\n`);
+  await settle();
+}
+
+test('channels: what a tab says while it takes the lead over waits for the connection', async () => {
+  const [leader, next] = [await openRt('a'), await openRt('b')];
+  const connect = FakeSocket.opened!;
+  const waiting: FakeSocket[] = [];
+  FakeSocket.opened = (socket) => void waiting.push(socket);
+  await leader.tab.kill();
+  await settle();
+  const ends: string[] = [];
+  const heard: unknown[] = [];
+  next.tab.run(() => {
+    next.rt.publish('room', 'mine').then(() => ends.push('ok'), (e: unknown) => ends.push(String(e)));
+    next.rt.subscribe('other', ({ data }) => void heard.push(data));
+  });
+  await settle();
+  assert.equal(waiting.length, 1);
+  FakeSocket.opened = connect;
+  waiting.forEach(connect);
+  await pass(1000);
+  server.publish('other', 1);
+  await settle();
+  assert.deepEqual([ends, next.got, heard], [['ok'], ['mine'], [1]]);
+});
+
+test('channels: a tab that goes alone says nothing before it is greeted', async () => {
+  const [, other] = [await openRt('a'), await openRt('b')];
+  fill(server.sockets()[0]!);
+  const connect = FakeSocket.opened!;
+  const waiting: FakeSocket[] = [];
+  FakeSocket.opened = (socket) => void waiting.push(socket);
+  other.tab.run(() => other.rt.subscribe('full', () => {}));
+  await settle();
+  assert.equal(waiting.length, 1);
+  const ends: string[] = [];
+  other.tab.run(() => other.rt.publish('room', 'mine').then(() => ends.push('ok'), (e: unknown) => ends.push(String(e))));
+  FakeSocket.opened = connect;
+  waiting.forEach(connect);
+  await pass(1000);
+  assert.deepEqual(waiting[0]!.sent.map(({ op }) => op), ['hello', 'subscribe', 'subscribe', 'publish']);
+  assert.deepEqual([ends, other.got], [['ok'], ['mine']]);
+});
+
+test('channels: an old lead does not speak on the connection that came after it', async () => {
+  const a = await openRt('a');
+  const b = await openRt('b', {}, ['other']);
+  fill(server.sockets()[0]!);
+  a.tab.run(() => a.rt.subscribe('full', () => {}));
+  await pass(500);
+  assert.equal(server.sockets().length, 2);
+  const own = server.sockets().find(({ tab }) => tab === a.tab)!;
+  a.tab.run(() => a.rt.subscribe('other', ({ data }) => void a.got.push(data)));
+  await settle();
+  await b.tab.kill();
+  await pass(4000);
+  server.publish('other', 1);
+  await settle();
+  assert.deepEqual([own.ops('unsubscribe'), a.got], [[], [1]]);
+});
+
+test('channels: who goes alone is not subscribed or present by the lead any more', async () => {
+  await openRt('a');
+  const b = await openRt('b', {}, ['mine']);
+  b.tab.run(() => void b.rt.presence('mine').join('bob'));
+  await settle();
+  const socket = server.sockets()[0]!;
+  fill(socket);
+  b.tab.run(() => b.rt.subscribe('full', () => {}));
+  await pass(5000);
+  assert.equal(server.sockets().length, 2);
+  assert.deepEqual([socket.ops('unsubscribe').map(({ channel }) => channel), socket.ops('leave').map((op) => op['userId'])], [['mine'], ['bob']]);
+});
+
+test('channels: a page that comes back is told of what came while nobody was subscribed', async () => {
+  const a = await openRt('a');
+  const b = await openRt('b', {}, ['other']);
+  server.ping();
+  await settle();
+  b.tab.run(() => b.tab.page.fire('pagehide'));
+  await settle();
+  server.publish('other', 1);
+  await settle();
+  a.tab.run(() => a.rt.subscribe('other', () => {}));
+  await settle();
+  server.publish('other', 2);
+  await settle();
+  b.tab.run(() => b.tab.page.fire('pageshow'));
+  await pass(1000);
+  assert.deepEqual(b.got, [1, 2]);
+});
+
+test('channels: what the server takes away all tabs are told, and can have again', async () => {
+  const tabs = [await openRt('a'), await openRt('b')];
+  const socket = server.sockets()[0]!;
+  socket.say({ event: 'unsubscribed', channel: 'room', code: 'forbidden', message: 'no', retry: false });
+  await settle();
+  assert.deepEqual(tabs.map(({ errors }) => errors), [['forbidden'], ['forbidden']]);
+  const asked = socket.ops('subscribe').length;
+  for (const { tab, rt } of tabs) tab.run(() => rt.subscribe('room', () => {}));
+  await settle();
+  assert.equal(socket.ops('subscribe').length, asked + 2);
+  server.publish('room', 1);
+  await settle();
+  assert.deepEqual(tabs.map(({ got }) => got), [[1], [1]]);
+});
+
+test('REN: a tab that gets the lead while it waits for an answer does not take it from itself', async () => {
+  const a = await openRen('a');
+  a.tab.hang();
+  const c = await openRen('c', {}, false);
+  await pass(1000);
+  await a.tab.kill();
+  await pass(500);
+  assert.equal(c.ren.state, 'open');
+  await pass(10_000);
+  server.publish('x', 1);
+  await settle();
+  assert.deepEqual([c.states, c.got, server.streams().length, requests.length], [['open'], [1], 1, 3]);
+});
+
+test('channels: a tab that gets the lead while it waits for an answer does not take it from itself', async () => {
+  const a = await openRt('a');
+  a.tab.hang();
+  const opening = openRt('c');
+  await pass(1000);
+  await a.tab.kill();
+  const c = await opening;
+  await pass(10_000);
+  server.publish('room', 1);
+  await settle();
+  assert.deepEqual([c.got, server.sockets().length, FakeSocket.all.length], [[1], 1, 3]);
+});
+
+test('REN: a later hello that says the same changes nothing, for those who come after it either', async () => {
+  const [a, b] = [await openRen('a'), await openRen('b')];
+  server.publish('x', 1);
+  await settle();
+  await greetAgain(['*']);
+  const c = await openRen('c');
+  await pass(6000);
+  server.publish('x', 2);
+  await settle();
+  assert.deepEqual([a.got, b.got, c.got, server.streams().length], [[1, 2], [1, 2], [2], 1]);
+  assert.deepEqual([a.states, b.states, c.states], [['open'], ['open'], ['open']]);
+});
+
+test('REN: after a later hello each tab still knows its own', async () => {
+  const [a, b] = [await openRen('a'), await openRen('b')];
+  await greetAgain(['*']);
+  server.publish('x', 1, 'tag of client-of-tab-b');
+  await settle();
+  assert.deepEqual([a.own, b.own], [[], [1]]);
+});
+
+test('REN: a later hello with other rights makes another group', async () => {
+  const [a, b] = [await openRen('a'), await openRen('b')];
+  server.publish('x', 1);
+  await settle();
+  server.domains = ['kv'];
+  await greetAgain(['kv']);
+  await pass(6000);
+  server.publish('x', 2);
+  await settle();
+  await openRen('c');
+  assert.deepEqual([a.got, b.got, server.streams().length], [[1, 2], [1, 2], 1]);
+});
+
+test('REN: what a refusal says is read', async () => {
+  await openRen('a');
+  serveFetch.with = (request) => {
+    const signal = request.init.signal!;
+    const body = new ReadableStream<Uint8Array>({
+      async start(controller) {
+        signal.addEventListener('abort', () => controller.error(signal.reason));
+        await settle();
+        if (signal.aborted) return;
+        controller.enqueue(new TextEncoder().encode('{"code":"origin","message":"not from here"}'));
+        controller.close();
+      },
+    });
+    request.answered.catch(() => {}); // in whose place another answers
+    request.answered = Promise.resolve(new Response(body, { status: 403 }));
+  };
+  const errors: unknown[] = [];
+  const b = await openRen('b', { onError: (e) => void errors.push([(e as { code?: string }).code, e.message]) }, false);
+  await pass(1000);
+  assert.deepEqual([b.ren.state, errors], ['closed', [['origin', 'not from here']]]);
+});
+
+test('where channels between tabs are forbidden every tab has its own connection', async () => {
+  Object.assign(layer, direct);
+  const was = globalThis.BroadcastChannel;
+  const forbidden = class {
+    constructor() {
+      throw new DOMException('The operation is insecure.', 'SecurityError');
+    }
+  };
+  Object.assign(globalThis, { BroadcastChannel: forbidden });
+  locks.forbidden = true;
+  shareTabs();
+  const tabs = [await openRen('a'), await openRen('b')];
+  Object.assign(globalThis, { BroadcastChannel: was });
+  assert.deepEqual([tabs.map(({ ren }) => ren.state), server.streams().length], [['open', 'open'], 2]);
+});
+
+test('channels: a WebSocket that cannot be made is tried again', async () => {
+  let tries = 0;
+  globalThis.WebSocket = class {
+    constructor(url: string, protocol: string) {
+      if (!tries++) throw new DOMException('no', 'SecurityError');
+      return new FakeSocket(url, protocol);
+    }
+  } as never;
+  const tab = new Tab();
+  const rt = tab.run(() => new RealtimeClient({ clientId: 'client-of-tab-x' }));
+  all.push({ tab, close: () => rt.disconnect() });
+  tab.run(() => rt.connect());
+  await opened(() => rt.state);
+  assert.deepEqual([tries, rt.state, server.sockets().length], [2, 'open', 1]);
+});
+
+/** A subscription, and what it has been told since. */
+interface Sub {
+  off: () => void;
+  from: number;
+  got: unknown[];
+}
+
+for (let first = 1; first <= 12; first++) test(`pages come, go and hide, and subscribe as they like: nobody misses anything, or gets it twice (${first})`, async () => {
+  let seed = first * 7919;
+  const random = (n: number): number => (seed = (seed * 48271) % 0x7fffffff) % n;
+  const pages: { page: RtTab; subs: Map<string, Sub>; hidden: boolean }[] = [];
+  for (let step = 0; step < 200; step++) {
+    const what = random(12);
+    const one = pages[random(Math.max(pages.length, 1))];
+    const channel = ['c0', 'c1'][random(2)]!;
+    const sub = one?.subs.get(channel);
+    if (what < 4) server.publish(channel, server.head + 1);
+    else if (what === 4) server.ping();
+    else if (what === 5 && pages.length < 4) pages.push({ page: await openRt('n' + step, {}, []), subs: new Map(), hidden: false });
+    else if (what === 11 && one && pages.length > 1) {
+      pages.splice(pages.indexOf(one), 1);
+      await one.page.tab.kill();
+    } else if (what === 10 && one?.hidden) {
+      one.hidden = false;
+      one.page.tab.run(() => one.page.tab.page.fire('pageshow'));
+      await pass(random(3) * 500);
+    } else if (!one || one.hidden) continue;
+    else if (what <= 7 && what > 5 && !sub) {
+      const got: unknown[] = [];
+      const off = one.page.tab.run(() => one.page.rt.subscribe(channel, ({ data }) => void got.push(data)));
+      await pass(1500);
+      one.subs.set(channel, { off, got, from: server.head });
+    } else if (what === 8 && sub) {
+      one.page.tab.run(sub.off);
+      one.subs.delete(channel);
+    } else if (what === 9) {
+      one.hidden = true;
+      one.page.tab.run(() => one.page.tab.page.fire('pagehide'));
+    }
+    if (random(2)) await pass(20);
+  }
+  for (const { page, hidden } of pages) if (hidden) page.tab.run(() => page.tab.page.fire('pageshow'));
+  await pass(20_000);
+  for (const { subs } of pages)
+    for (const [channel, { got, from }] of subs)
+      assert.deepEqual(got, server.log.filter((entry) => entry.channel === channel && entry.seq > from).map(({ data }) => data));
+});
