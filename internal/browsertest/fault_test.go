@@ -254,8 +254,8 @@ func TestBackForward(t *testing.T) {
 	has(ada, renTexts, "before")
 	Until(ada, names, "Ada,Grace")
 
-	Eval[any](ada, `void (window.kept = true, setTimeout(() => (location.href = 'icon.svg')))`)
-	Until(ada, `location.pathname`, "/icon.svg")
+	Eval[any](ada, `void (window.kept = true, setTimeout(() => (location.href = '/shared/icon.svg')))`)
+	Until(ada, `location.pathname`, "/shared/icon.svg")
 	Until(grace, names, "Grace") // Ada is not there while she is away
 	chat.Say("lobby", "while away")
 	Eval[any](ada, `void setTimeout(() => history.back())`)

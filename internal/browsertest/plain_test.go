@@ -16,7 +16,7 @@ func TestBareEventSource(t *testing.T) {
 	t.Parallel()
 	Require(t)
 	chat := StartChat(t)
-	p := NewUser(t).Open(chat.URL + "icon.svg") // a document of the same origin without a script
+	p := NewUser(t).Open(chat.URL + "shared/icon.svg") // a document of the same origin without a script
 	Eval[any](p, `{
 		window.got = [];
 		window.source = new EventSource('/api/maravilla/ren?s=realtime');
