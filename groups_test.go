@@ -1,0 +1,522 @@
+package realtime_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/backendtest"
+)
+
+// cluster is a backend that several nodes share, each through a connection of its
+// own that can be cut.
+type cluster struct{ backend.Backend }
+
+type nodeLink struct {
+	backend.Backend
+	lag chan struct{} // holds records up until it is closed; nil: none
+	cut atomic.Bool
+	end context.CancelFunc
+	ctx context.Context
+}
+
+var errCut = errors.New("connection cut")
+
+func newCluster() *cluster { return &cluster{realtime.NewMemory()} }
+
+// put stores a write of no node.
+func (c *cluster) put(key string) error {
+	ev := backend.Event(realtime.KVPut("demo", key))
+	ev.UnixMilli = time.Now().UnixMilli()
+	_, err := c.Append(context.Background(), backend.Entry{Event: ev})
+	return err
+}
+
+func (c *cluster) link() *nodeLink {
+	l := &nodeLink{Backend: c.Backend}
+	l.ctx, l.end = context.WithCancel(context.Background())
+	return l
+}
+
+func (l *nodeLink) kill() {
+	l.cut.Store(true)
+	l.end()
+}
+
+func (l *nodeLink) Close(context.Context) error { l.end(); return nil }
+
+func (l *nodeLink) Append(ctx context.Context, e backend.Entry) (backend.Position, error) {
+	if l.cut.Load() {
+		return backend.Position{}, errCut
+	}
+	return l.Backend.Append(ctx, e)
+}
+
+func (l *nodeLink) Follow(ctx context.Context, after backend.Position, sink func([]*backend.Record)) error {
+	if l.cut.Load() {
+		return errCut
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(l.ctx, cancel)()
+	return l.Backend.Follow(ctx, after, func(records []*backend.Record) {
+		if l.lag != nil {
+			select {
+			case <-l.lag:
+			case <-ctx.Done():
+				return
+			}
+		}
+		sink(records)
+	})
+}
+
+func (l *nodeLink) ClaimGroup(ctx context.Context, group, node string, ttl time.Duration) (backend.Progress, error) {
+	if l.cut.Load() {
+		return backend.Progress{}, errCut
+	}
+	return l.Backend.ClaimGroup(ctx, group, node, ttl)
+}
+
+func (l *nodeLink) CommitGroup(ctx context.Context, group, node string, p backend.Progress) error {
+	if l.cut.Load() {
+		return errCut
+	}
+	return l.Backend.CommitGroup(ctx, group, node, p)
+}
+
+func (l *nodeLink) ReleaseGroup(ctx context.Context, group, node string) error {
+	if l.cut.Load() {
+		return errCut
+	}
+	return l.Backend.ReleaseGroup(ctx, group, node)
+}
+
+func TestGroups(t *testing.T) {
+	type world struct {
+		*testing.T
+		*calls
+		*cluster
+	}
+	worker := func(w world, name string, f realtime.Handler) (*host, *nodeLink) {
+		w.Helper()
+		link := w.link()
+		h := start(w.T, open(), &realtime.Options{Backend: link})
+		noError(w.T, h.Group("work", nil, func(g *realtime.Group) error {
+			return g.OnKVChange(realtime.KVMatch{}, func(ctx context.Context, ev realtime.RenEvent) error {
+				w.add(name + " " + ev.Key)
+				if f != nil {
+					return f(ctx, ev)
+				}
+				return nil
+			})
+		}))
+		synctest.Wait()
+		return h, link
+	}
+	cases := map[string]func(w world){
+		"a group needs a name": func(w world) {
+			h := start(w.T, open(), &realtime.Options{Backend: w.link()})
+			err := h.OnKVChange(realtime.KVMatch{}, nil)
+			if !errors.Is(err, realtime.ErrBadGroup) {
+				w.Error(err)
+			}
+		},
+		"one node handles all": func(w world) {
+			a, _ := worker(w, "a", nil)
+			b, _ := worker(w, "b", nil)
+			for i := range 5 {
+				a.emit(realtime.KVPut("demo", fmt.Sprint("a", i)))
+				b.emit(realtime.KVPut("demo", fmt.Sprint("b", i)))
+			}
+			w.wantSorted(w.T, "a a0", "a a1", "a a2", "a a3", "a a4", "a b0", "a b1", "a b2", "a b3", "a b4")
+		},
+		"another one goes on where it was": func(w world) {
+			a, _ := worker(w, "a", nil)
+			b, _ := worker(w, "b", nil)
+			a.emit(realtime.KVPut("demo", "1"))
+			w.want(w.T, "a 1")
+			if err := a.Close(w.Context()); err != nil {
+				w.Error(err)
+			}
+			b.emit(realtime.KVPut("demo", "2"))
+			time.Sleep(4 * time.Second)
+			w.want(w.T, "b 2")
+		},
+		"what a dead node finished is not done again, though what it did not is lost": func(w world) {
+			_, link := worker(w, "a", func(ctx context.Context, ev realtime.RenEvent) error {
+				if ev.Key == "1" {
+					<-ctx.Done()
+				}
+				return ctx.Err()
+			})
+			for _, key := range []string{"1", "2", "3", "4"} {
+				noError(w.T, w.put(key))
+			}
+			w.wantSorted(w.T, "a 1", "a 2", "a 3", "a 4")
+			link.kill()
+			b := start(w.T, open(), &realtime.Options{Backend: w.link(), History: realtime.History{Events: 3}})
+			noError(w.T, b.Group("work", &realtime.GroupOptions{Missed: func(e *realtime.ResetError) { w.add("b missed " + e.Reason) }},
+				func(g *realtime.Group) error { return g.OnKVChange(realtime.KVMatch{}, w.handler("b")) }))
+			time.Sleep(20 * time.Second)
+			b.emit(realtime.KVPut("demo", "5"))
+			w.want(w.T, "b missed evicted", "b kv.put 5")
+		},
+		"handlers get what happens after their registration": func(w world) {
+			link := w.link()
+			link.lag = make(chan struct{})
+			h := start(w.T, open(), &realtime.Options{Backend: link})
+			on := func(g *realtime.Group, name string) error { return g.OnKVChange(realtime.KVMatch{}, w.handler(name)) }
+			h.emit(realtime.KVPut("demo", "1"))
+			var group *realtime.Group
+			noError(w.T, h.Group("work", nil, func(g *realtime.Group) error { group = g; return on(g, "first") }))
+			h.emit(realtime.KVPut("demo", "2"))
+			noError(w.T, on(group, "second"))
+			h.emit(realtime.KVPut("demo", "3"))
+			close(link.lag)
+			w.wantSorted(w.T, "first kv.put 2", "first kv.put 3", "second kv.put 3")
+		},
+		"a dead node's work is done again, what it finished is not": func(w world) {
+			_, link := worker(w, "a", func(ctx context.Context, ev realtime.RenEvent) error {
+				if ev.Key == "2" {
+					<-ctx.Done()
+					return ctx.Err()
+				}
+				return nil
+			})
+			b, _ := worker(w, "b", nil)
+			for _, key := range []string{"1", "2", "3"} {
+				b.emit(realtime.KVPut("demo", key))
+			}
+			w.wantSorted(w.T, "a 1", "a 2", "a 3")
+			link.kill()
+			synctest.Wait()
+			b.emit(realtime.KVPut("demo", "4"))
+			time.Sleep(15 * time.Second)
+			w.wantSorted(w.T, "b 2", "b 4")
+		},
+		"attempts go on counting": func(w world) {
+			attempts := func(ctx context.Context, _ realtime.RenEvent) error {
+				d, _ := realtime.DeliveryOf(ctx)
+				w.add(fmt.Sprint("attempt ", d.Attempt))
+				return errors.New("again")
+			}
+			a, _ := worker(w, "a", attempts)
+			a.emit(realtime.KVPut("demo", "1"))
+			w.want(w.T, "a 1", "attempt 1")
+			ctx, cancel := context.WithTimeout(w.Context(), time.Nanosecond)
+			defer cancel()
+			_ = a.Close(ctx) // while it waits for the second one
+			worker(w, "b", attempts)
+			w.want(w.T, "b 1", "attempt 2")
+		},
+		"an attempt that the end of its node interrupts does not count": func(w world) {
+			attempts := func(ctx context.Context, _ realtime.RenEvent) error {
+				d, _ := realtime.DeliveryOf(ctx)
+				w.add(fmt.Sprint("attempt ", d.Attempt))
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			a, _ := worker(w, "a", attempts)
+			a.emit(realtime.KVPut("demo", "1"))
+			w.want(w.T, "a 1", "attempt 1")
+			ctx, cancel := context.WithTimeout(w.Context(), time.Second)
+			defer cancel()
+			_ = a.Close(ctx)
+			worker(w, "b", attempts)
+			w.want(w.T, "b 1", "attempt 1")
+		},
+		"one that is behind in the log waits until it is not": func(w world) {
+			late := w.link()
+			late.lag = make(chan struct{})
+			b := start(w.T, open(), &realtime.Options{Backend: late, Handlers: realtime.GroupOptions{
+				Missed: func(e *realtime.ResetError) { w.add("missed " + e.Reason) },
+			}})
+			a, _ := worker(w, "a", nil)
+			a.emit(realtime.KVPut("demo", "1"))
+			w.want(w.T, "a 1")
+			noError(w.T, a.Close(w.Context()))
+			noError(w.T, b.Group("work", nil, func(g *realtime.Group) error { return g.OnKVChange(realtime.KVMatch{}, w.handler("b")) }))
+			b.emit(realtime.KVPut("demo", "2"))
+			time.Sleep(time.Minute)
+			w.want(w.T)
+			close(late.lag)
+			w.want(w.T, "b kv.put 2")
+		},
+		"a new group begins now, an old one where it was": func(w world) {
+			a, _ := worker(w, "a", nil)
+			a.emit(realtime.KVPut("demo", "1"))
+			w.want(w.T, "a 1")
+			noError(w.T, a.Close(w.Context()))
+			between := start(w.T, open(), &realtime.Options{Backend: w.link()})
+			between.emit(realtime.KVPut("demo", "2"))
+			synctest.Wait()
+			noError(w.T, between.Group("new", nil, func(g *realtime.Group) error { return g.OnKVChange(realtime.KVMatch{}, w.handler("new")) }))
+			worker(w, "b", nil)
+			between.emit(realtime.KVPut("demo", "3"))
+			w.wantSorted(w.T, "b 2", "b 3", "new kv.put 3")
+		},
+	}
+	for name, f := range cases {
+		bubble(t, name, func(t *testing.T) {
+			w := world{t, &calls{}, newCluster()}
+			f(w)
+		})
+	}
+}
+
+// A backend that does not take commits for a while costs nothing but that.
+func TestProgressIsCommittedLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, cl := &calls{}, newCluster()
+		link := &noCommits{Backend: cl.Backend}
+		link.refuse.Store(true)
+		register := func(h *host, stuck string) {
+			noError(t, h.Group("work", nil, func(g *realtime.Group) error {
+				return g.OnKVChange(realtime.KVMatch{}, func(ctx context.Context, ev realtime.RenEvent) error {
+					c.add(ev.Key)
+					if ev.Key == stuck {
+						<-ctx.Done()
+					}
+					return ctx.Err()
+				})
+			}))
+		}
+		a := start(t, open(), &realtime.Options{Backend: link})
+		register(a, "0") // so that the floor stays before what is done
+		for _, key := range []string{"0", "1", "2"} {
+			a.emit(realtime.KVPut("demo", key))
+		}
+		c.wantSorted(t, "0", "1", "2")
+		link.refuse.Store(false)
+		time.Sleep(4 * time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_ = a.Close(ctx)
+		b := start(t, open(), &realtime.Options{Backend: &noCommits{Backend: cl.Backend}})
+		register(b, "")
+		b.emit(realtime.KVPut("demo", "3"))
+		c.wantSorted(t, "0", "3")
+		if !strings.Contains(a.logs.String(), "cannot be committed") {
+			t.Error("the failures were not logged")
+		}
+	})
+}
+
+// A backend that takes no commits is not asked after each event, and in the end
+// gets no more than it needs.
+func TestCommitsAreNotHammered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, link, release := &calls{}, &noCommits{Backend: realtime.NewMemory()}, make(chan struct{})
+		link.refuse.Store(true)
+		h := start(t, open(), &realtime.Options{Backend: link})
+		noError(t, h.Group("work", nil, func(g *realtime.Group) error {
+			return errors.Join(
+				g.OnKVChange(realtime.KVMatch{Key: "slow"}, func(context.Context, realtime.RenEvent) error { <-release; return nil }),
+				g.OnKVChange(realtime.KVMatch{Key: "a"}, c.handler("h")))
+		}))
+		h.emit(realtime.KVPut("demo", "slow"))
+		for range 100 {
+			h.emit(realtime.KVPut("demo", "a"))
+			c.want(t, "h kv.put a")
+		}
+		if n := strings.Count(h.logs.String(), "cannot be committed"); n != 1 {
+			t.Errorf("%d commits failed", n)
+		}
+		time.Sleep(4 * time.Second) // what is done behind the slow one is not taken, either
+		close(release)
+		link.refuse.Store(false)
+		time.Sleep(4 * time.Second)
+		if n := link.largest.Load(); n != 0 {
+			t.Errorf("%d events were committed one by one that are all done", n)
+		}
+	})
+}
+
+type noCommits struct {
+	backend.Backend
+	refuse  atomic.Bool
+	largest atomic.Int32 // commit that was taken
+}
+
+func (b *noCommits) CommitGroup(ctx context.Context, group, node string, p backend.Progress) error {
+	if b.refuse.Load() {
+		return errors.New("no commits now")
+	}
+	b.largest.Store(max(b.largest.Load(), int32(len(p.Done)+len(p.Failed))))
+	return b.Backend.CommitGroup(ctx, group, node, p)
+}
+
+func (b *noCommits) Close(context.Context) error { return nil }
+
+// The only node there can be does not lose its handlers because it was held up.
+func TestTheOnlyNodeNeedsNoLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &calls{}
+		h := start(t, open(), &realtime.Options{Backend: &claimedOnce{Backend: realtime.NewMemory()}})
+		noError(t, h.OnKVChange(realtime.KVMatch{}, c.handler("h")))
+		time.Sleep(time.Hour)
+		h.emit(realtime.KVPut("demo", "1"))
+		c.want(t, "h kv.put 1")
+	})
+}
+
+// claimedOnce is a backend of one process that is claimed in time only once.
+type claimedOnce struct {
+	backend.Backend
+	claimed atomic.Bool
+}
+
+func (*claimedOnce) SingleProcess() bool { return true }
+
+func (b *claimedOnce) ClaimGroup(ctx context.Context, group, node string, ttl time.Duration) (backend.Progress, error) {
+	if b.claimed.Swap(true) {
+		return backend.Progress{}, errors.New("too late")
+	}
+	return b.Backend.ClaimGroup(ctx, group, node, ttl)
+}
+
+func TestHandlersMiss(t *testing.T) {
+	bubble(t, "what was evicted before they came to it", func(t *testing.T) {
+		c, release := &calls{}, make(chan struct{})
+		h := start(t, open(), &realtime.Options{
+			History:  realtime.History{Events: 10},
+			Handlers: realtime.GroupOptions{Missed: func(e *realtime.ResetError) { c.add("missed " + e.Reason) }},
+		})
+		noError(t, h.OnKVChange(realtime.KVMatch{}, func(_ context.Context, ev realtime.RenEvent) error {
+			if ev.Key == "0" {
+				<-release
+			}
+			c.add("handled " + ev.Key)
+			return nil
+		}))
+		h.emit(realtime.KVPut("demo", "0"))
+		synctest.Wait()
+		for range 30 {
+			h.emit(realtime.KVPut("demo", "0"))
+			synctest.Wait()
+		}
+		if n := realtime.Waiting(h.Realtime); n > 10 {
+			t.Errorf("%d events wait for their handlers", n)
+		}
+		close(release)
+		got := c.take()
+		slices.Sort(got)
+		handled, _ := slices.BinarySearch(got, "missed")
+		missed := len(got) - handled                     // once for each time that more was lost
+		if handled != 1+10 || missed < 1 || missed > 3 { // the first event, and what is still there
+			t.Errorf("calls: %v", got)
+		}
+		h.emit(realtime.KVPut("demo", "1"))
+		c.want(t, "handled 1")
+	})
+	for reason, lose := range map[string]func(*backendtest.Faulty){
+		"backend": func(f *backendtest.Faulty) { f.Skip(1) },
+		"epoch":   func(f *backendtest.Faulty) { f.NewEpoch() },
+	} {
+		bubble(t, reason, func(t *testing.T) {
+			c, f := &calls{}, backendtest.NewFaulty(realtime.NewMemory())
+			h := start(t, open(), &realtime.Options{Backend: f, Handlers: realtime.GroupOptions{
+				Missed: func(e *realtime.ResetError) { c.add("missed " + e.Reason) },
+			}})
+			noError(t, h.OnKVChange(realtime.KVMatch{}, c.handler("h")))
+			h.emit(realtime.KVPut("demo", "1"))
+			c.want(t, "h kv.put 1")
+			lose(f)
+			h.emit(realtime.KVPut("demo", "2"))
+			h.emit(realtime.KVPut("demo", "3"))
+			got := c.take()
+			if len(got) == 0 || got[0] != "missed "+reason || !slices.Contains(got, "h kv.put 3") {
+				t.Errorf("calls: %v", got)
+			}
+		})
+	}
+	bubble(t, "and the log tells where nobody else is told", func(t *testing.T) {
+		f := backendtest.NewFaulty(realtime.NewMemory())
+		h := start(t, open(), &realtime.Options{Backend: f})
+		noError(t, h.OnKVChange(realtime.KVMatch{}, func(context.Context, realtime.RenEvent) error { return nil }))
+		synctest.Wait()
+		f.LoseTail(1)
+		h.emit(realtime.KVPut("demo", "1"))
+		time.Sleep(time.Second)
+		if !strings.Contains(h.logs.String(), "handlers missed events") {
+			t.Error(h.logs.String())
+		}
+	})
+}
+
+// A key whose event fails holds up no other keys, however much happens meanwhile,
+// and what is kept of them stays bounded.
+func TestFailingKeyHoldsUpNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, b := &calls{}, lasting{realtime.NewMemory()}
+		h := start(t, open(), &realtime.Options{Backend: b, History: realtime.History{Events: 10}})
+		opts := &realtime.GroupOptions{
+			Backoff: time.Minute, MaxBackoff: time.Minute,
+			Missed: func(e *realtime.ResetError) { c.add("missed " + e.Reason) },
+		}
+		noError(t, h.Group("work", opts, func(g *realtime.Group) error {
+			return g.OnKVChange(realtime.KVMatch{}, func(_ context.Context, ev realtime.RenEvent) error {
+				c.add(ev.Key)
+				if ev.Key == "poison" {
+					return errors.New("no")
+				}
+				return nil
+			})
+		}))
+		for range 2 {
+			h.emit(realtime.KVPut("demo", "poison"))
+			c.want(t, "poison")
+			for i := range 100 {
+				h.emit(realtime.KVPut("demo", fmt.Sprint(i)))
+				c.want(t, fmt.Sprint(i))
+			}
+			time.Sleep(time.Minute)
+			c.want(t, "missed evicted") // the first one, which is gone
+		}
+		h.emit(realtime.KVPut("demo", "poison"))
+		for i := range 100 {
+			h.emit(realtime.KVPut("demo", fmt.Sprint(i)))
+			synctest.Wait()
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := h.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Close returned %v", err)
+		}
+		if p, err := b.ClaimGroup(t.Context(), "work", "other", time.Minute); err != nil || len(p.Done) > 10 {
+			t.Errorf("%d are done behind one that is not; %v", len(p.Done), err)
+		}
+	})
+}
+
+// A handler that ends its goroutine, as t.FailNow does, has failed for good.
+func TestHandlerThatEndsItsGoroutine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &calls{}
+		h := start(t, open(), &realtime.Options{Handlers: realtime.GroupOptions{
+			Concurrency: 1,
+			DeadLetter:  func(_ context.Context, d realtime.DeadLetter) { c.add("dead " + d.Event.Channel); runtime.Goexit() },
+		}})
+		noError(t,
+			h.OnChannel(realtime.ChannelMatch{Channel: "a"}, func(context.Context, realtime.RenEvent) error {
+				runtime.Goexit()
+				return nil
+			}),
+			h.OnChannel(realtime.ChannelMatch{}, c.handler("h")))
+		for _, channel := range []string{"a", "a", "b"} {
+			h.publish(channel, 1)
+		}
+		c.wantSorted(t, "dead a", "dead a", "h realtime.message a", "h realtime.message a", "h realtime.message b")
+		noError(t, h.Close(t.Context()))
+	})
+}
