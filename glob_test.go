@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
 func TestCompile(t *testing.T) {
@@ -86,7 +88,7 @@ func FuzzCompile(f *testing.F) {
 			}
 			return
 		}
-		if len(name) <= maxName {
+		if len(name) <= wire.MaxName {
 			match(t, m, pattern, name)
 		}
 		for _, name := range worst {

@@ -198,10 +198,8 @@ type view struct {
 	grants []Grant // of a REN stream; channels are decided when subscribed
 }
 
-// channel reports whether a subscriber of the event's channel gets it.
-func (v *view) channel(ev *backend.Event) bool { return v.sees(ev) }
-
-// sees reports whether the policy shows the event.
+// sees reports whether the policy shows the event: all that a subscriber of its
+// channel has to be asked for.
 func (v *view) sees(ev *backend.Event) bool {
 	if v.policy.See == nil || v.policy.See(v.id, RenEvent(*ev)) {
 		return true

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/maravilla-realtime/realtime/backend"
@@ -122,8 +121,7 @@ type Limits struct {
 }
 
 const (
-	maxName    = 255 // bytes of a channel, key, user id, …
-	maxDomains = 32  // of one REN stream
+	maxDomains = 32 // of one REN stream
 	retainIdle = 5 * time.Minute
 )
 
@@ -429,14 +427,4 @@ func badChannel(name string) bool { return badName(name) || name[0] == '$' }
 // [ErrBadChannel].
 func badName(name string) bool { return name == "" || badText(name) }
 
-func badText(s string) bool {
-	if len(s) > maxName || !utf8.ValidString(s) {
-		return true
-	}
-	for _, r := range s {
-		if unicode.IsControl(r) {
-			return true
-		}
-	}
-	return false
-}
+func badText(s string) bool { return !wire.ValidText(s) }

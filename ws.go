@@ -272,7 +272,7 @@ func (s *socket) answers() error {
 }
 
 func (s *socket) event(e *ring.Entry) {
-	if e.Event.Resource == "presence" && !s.presence[e.Event.Channel] || !s.view.channel(&e.Event) {
+	if e.Event.Resource == "presence" && !s.presence[e.Event.Channel] || !s.view.sees(&e.Event) {
 		return
 	}
 	s.separate()

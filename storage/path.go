@@ -2,12 +2,13 @@ package storage
 
 import (
 	"strings"
-	"unicode"
 	"unicode/utf8"
+
+	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
 // MaxPath is the length of the longest path, in bytes.
-const MaxPath = 255
+const MaxPath = wire.MaxName
 
 // ValidPath reports whether path can name an object. It is relative, of segments
 // between single slashes, at most [MaxPath] bytes of UTF-8 without control
@@ -15,8 +16,7 @@ const MaxPath = 255
 // dot, or ends with a dot or space, or is the name of a device on Windows, and
 // there is none of \ : * ? " < > |.
 func ValidPath(path string) bool {
-	if len(path) > MaxPath || !utf8.ValidString(path) || strings.ContainsAny(path, `\:*?"<>|`) ||
-		strings.ContainsFunc(path, unicode.IsControl) {
+	if !wire.ValidText(path) || strings.ContainsAny(path, `\:*?"<>|`) {
 		return false
 	}
 	for segment := range strings.SplitSeq(path, "/") {

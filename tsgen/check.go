@@ -6,14 +6,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
-
-// maxName is how many bytes the server takes as the name of a channel or a type.
-const maxName = 255
 
 var placeholder = regexp.MustCompile(`\{[A-Za-z_][A-Za-z0-9_]*\}`)
 
@@ -40,9 +35,9 @@ func checkName(name string) error {
 		return errors.New("is empty")
 	case name[0] == '$':
 		return errors.New("names that begin with $ are reserved")
-	case len(name) > maxName:
-		return fmt.Errorf("is longer than %d bytes", maxName)
-	case !utf8.ValidString(name), strings.ContainsFunc(name, unicode.IsControl):
+	case len(name) > wire.MaxName:
+		return fmt.Errorf("is longer than %d bytes", wire.MaxName)
+	case !wire.ValidText(name):
 		return errors.New("is not UTF-8, or has control characters")
 	}
 	return nil

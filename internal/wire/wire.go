@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/maravilla-realtime/realtime/backend"
@@ -51,6 +52,15 @@ func ValidClientID(s string) bool {
 // ValidDomain reports whether s has the form of a resource domain.
 func ValidDomain(s string) bool {
 	return len(s) >= 1 && len(s) <= 64 && isWord(s)
+}
+
+// MaxName is how many bytes a channel, key, user id or the like may have.
+const MaxName = 255
+
+// ValidText reports whether s can stand in a field of an event: at most [MaxName]
+// bytes of UTF-8 without control characters.
+func ValidText(s string) bool {
+	return len(s) <= MaxName && utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
 func isWord(s string) bool {
