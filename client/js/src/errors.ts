@@ -11,23 +11,13 @@ export class RealtimeError extends Error {
   }
 }
 
-const byStatus: Record<number, string> = {
-  401: 'unauthorized',
-  403: 'forbidden',
-  413: 'too_large',
-  429: 'rate_limited',
-};
+/** The codes of those HTTP statuses that no repetition changes. A WebSocket is closed with 4000 more. */
+export const fatal: Record<number, string> = { 400: 'bad_request', 401: 'unauthorized', 403: 'forbidden', 405: 'method' };
 
 /** Makes an error of whatever stands where `{code, message, retry}` is expected. */
-export function asError(body: unknown, code = 'internal', message: string = code, retry = false): RealtimeError {
-  const said = Object(body) as Partial<RealtimeError>;
-  return new RealtimeError(`${said.code ?? code}`, `${said.message ?? message}`, !!(said.retry ?? retry));
-}
-
-/** The refusal in an HTTP answer, which a proxy may have written in place of the server. */
-export function refusal(status: number, body: string): RealtimeError {
-  const retry = status === 429 || status > 499;
-  return asError(parse(body), byStatus[status] ?? (retry ? 'unavailable' : 'bad_request'), 'HTTP status ' + status, retry);
+export function asError(body: unknown, code = 'internal', message?: string): RealtimeError {
+  const said = { code, message, ...(body as Partial<RealtimeError>) };
+  return new RealtimeError(said.code, said.message, said.retry);
 }
 
 /** JSON.parse that gives undefined where the text is no JSON. */

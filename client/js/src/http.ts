@@ -1,4 +1,4 @@
-import { parse, refusal } from './errors.js';
+import { asError, fatal, parse, type RealtimeError } from './errors.js';
 import { getOrCreateClientId } from './id.js';
 import { resolve, sameOrigin } from './options.js';
 import { noteRequest } from './start.js';
@@ -70,6 +70,13 @@ async function settle(answer: Response): Promise<StoredObject | undefined> {
   const text = await answer.text();
   if (!answer.ok) throw refusal(answer.status, text);
   return parse(text) as StoredObject | undefined;
+}
+
+/** The refusal in an answer, which a proxy may have written in place of the server. */
+function refusal(status: number, body: string): RealtimeError {
+  const retry = status === 429 || status > 499;
+  const code = fatal[status] ?? { 413: 'too_large', 429: 'rate_limited' }[status] ?? (retry ? 'unavailable' : 'bad_request');
+  return asError({ retry, ...(parse(body) as object) }, code, 'HTTP status ' + status);
 }
 
 /** fetch cannot tell how far an upload has come. */

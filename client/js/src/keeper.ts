@@ -1,50 +1,59 @@
 import { now } from './clock.js';
+import { getOrCreateClientId, stored } from './id.js';
 import { watchLife } from './life.js';
-import { tell, type Listener } from './listen.js';
+import { listen, tell, type Listener } from './listen.js';
 import type { ClientOptions } from './options.js';
+import type { Group } from './transport.js';
 
 /** `connecting` also while waiting for the next attempt; `closed` only when none will be made. */
 export type State = 'connecting' | 'open' | 'closed';
 
-/** What a Keeper keeps up. */
-export interface Line {
-  /** Begins one attempt, which ends in {@link Keeper.opened_} or {@link Keeper.lost_}. */
-  dial_(): void;
-  /** Drops the connection or the attempt, after which it must not call the keeper any more. */
-  hangUp_(): void;
-}
-
-/** Keeps one connection up: when to try again, when to give a silent one up, and what to do as the page comes and goes. */
-export interface Keeper {
-  /** The server's wish for the next wait, in milliseconds. */
-  retry_?: number | undefined;
+/**
+ * What both clients are made of: one connection kept up. It knows when to try again, when to give a silent one up, and what
+ * to do as the page comes and goes.
+ */
+export interface Keeper<Reset> {
+  id_: string;
+  /** With whom to share connections. */
+  share_: Group;
   /** Begins, unless begun. */
   start_(): void;
   /** Ends, until started again. */
   stop_(): void;
   /** Bytes have come. */
   heard_(): void;
-  /** The server has said hello. */
-  opened_(): void;
+  /**
+   * The server has said hello.
+   * @param retry - bounds the next wait, in milliseconds, where the server says so
+   */
+  opened_(retry?: number): void;
   /** Whether this connection has lasted long enough to forget the troubles before it. */
   healthy_(): boolean;
   /**
    * The connection is lost or was refused.
-   * @param wait - milliseconds to the next attempt, where it is known
+   * @param wait - milliseconds to the next attempt, where it is known, else 0
    * @param atLeast - milliseconds on top of the random wait
    */
   lost_(wait?: number, atLeast?: number): void;
+  log_(...what: unknown[]): void;
+  /** Tells those who listen for errors; where nobody does, the console. */
+  report_(error: unknown): void;
+  /** Tells those who listen for resets. */
+  missed_(reset: Reset): void;
 }
 
 /**
- * @param client - where the state stands
- * @param states - told when it has changed
+ * Gives a client what both have: `state`, `onState`, `onError`, `onReset`, `getClientId`.
+ *
  * @param name - stands before what goes to the console
+ * @param call - begins one attempt, which ends in {@link Keeper.opened_} or {@link Keeper.lost_}, unless its signal aborts:
+ *   then it must not call the keeper any more
+ * @param hangUp - drops what the last attempt has led to
  */
-export function createKeeper(
-  client: { state: State }, line: Line, states: Set<Listener<State>>, name: string,
-  { autoReconnect = true, maxBackoffMs = 15_000 }: ClientOptions,
-): Keeper {
+export function createKeeper<Reset>(
+  client: { state: State }, options: ClientOptions & { onReset?: Listener<Reset> | undefined }, name: string,
+  call: (signal: AbortSignal, token: string | undefined) => unknown, hangUp?: () => void,
+): Keeper<Reset> {
   const silence = 60_000; // ms after which a connection counts as dead; the server beats every 25 s
   const missed = 30_000; // the same for a page that has been away: a beat is missing
   const look = 10_000; // how often to look, as timers may stand still while the machine sleeps
@@ -52,52 +61,68 @@ export function createKeeper(
   const least = 500;
   const longest = 300_000; // no server may send a client away for longer
 
+  const { clientId: id = getOrCreateClientId(), getToken, onError, onReset, autoReconnect = true, maxBackoffMs = 15_000 } = options;
+  const states = new Set<Listener<State>>();
+  const errors = new Set(onError && [onError]);
+  const resets = new Set(onReset && [onReset]);
+  const chatty = options.debug ?? stored('localStorage', 'REN_DEBUG') === '1';
   let tries = 0;
   let timer: ReturnType<typeof setTimeout> | undefined;
   let heardAt = 0;
   let openedAt: number;
-  let waiting = false;
+  let bound: number | undefined; // of the next wait, by the server's wish
   let asleep = false;
   let warned = false;
   let life: AbortController | undefined; // from start to stop
+  let attempt: AbortController | undefined;
 
-  const later = (cb: () => void, ms: number): void => {
-    clearTimeout(timer);
-    timer = setTimeout(cb, ms);
-  };
   const become = (state: State): void => {
     if (state !== client.state) tell(states, (client.state = state));
   };
-  const halt = (state: State): void => {
+  const drop = (): void => {
     clearTimeout(timer);
-    line.hangUp_();
+    attempt?.abort();
+    hangUp?.();
+  };
+  const halt = (state: State): void => {
+    drop();
     become(state);
   };
-  const dial = (): void => {
-    waiting = asleep = false;
+  const dial = async (): Promise<void> => {
+    asleep = false;
     openedAt = Infinity;
     keeper.heard_();
-    later(watch, look);
     become('connecting');
-    line.hangUp_();
-    if (life) line.dial_(); // a state listener may have stopped us
+    drop();
+    if (!life) return; // a state listener may have stopped us
+    timer = setTimeout(watch, look);
+    const { signal } = (attempt = new AbortController());
+    try {
+      const token = await getToken?.();
+      if (!signal.aborted) call(signal, token);
+    } catch (e) {
+      keeper.report_(e);
+      if (!signal.aborted) keeper.lost_();
+    }
   };
   const watch = (): void => {
     const left = silence - (now() - heardAt);
     if (left <= 0) return keeper.lost_();
-    later(watch, Math.min(left, look));
+    timer = setTimeout(watch, Math.min(left, look));
     if (client.state === 'open' || warned) return;
     warned = true;
     console.warn(name, 'no hello yet. Does a proxy buffer?');
   };
 
-  const keeper: Keeper = {
+  const keeper: Keeper<Reset> = {
+    id_: id,
+    share_: options.shareTabs ?? !getToken,
     start_() {
       if (life) return;
       life = new AbortController();
       watchLife(
         life.signal,
-        () => !asleep && (waiting || now() - heardAt >= missed) && dial(),
+        () => !asleep && now() - heardAt >= missed && dial(),
         () => {
           // An open connection would outlive the page in the cache, unread.
           asleep = true;
@@ -105,7 +130,7 @@ export function createKeeper(
         },
         () => asleep && dial(),
       );
-      dial();
+      void dial();
     },
     stop_() {
       life?.abort();
@@ -115,23 +140,29 @@ export function createKeeper(
     heard_() {
       heardAt = now();
     },
-    opened_() {
+    opened_(retry) {
       openedAt = now();
+      bound = retry;
       become('open');
     },
     healthy_: () => now() - openedAt >= proven,
     lost_(wait, atLeast = 0) {
       if (keeper.healthy_()) tries = 0;
       if (!autoReconnect) return keeper.stop_();
-      line.hangUp_();
+      drop();
       // The bound doubles from one second. Between 500 ms and there, so that clients cut together come back apart.
-      const most = keeper.retry_ ?? Math.min(Math.max(maxBackoffMs, least), least * 2 ** ++tries);
-      const low = Math.min(least, most);
-      keeper.retry_ = undefined;
-      waiting = true;
-      later(dial, Math.min(wait ?? atLeast + low + Math.random() * (most - low), longest));
+      const most = bound ?? Math.min(maxBackoffMs, least * 2 ** ++tries);
+      bound = undefined;
+      heardAt = 0; // whatever wakes the page ends the wait
+      timer = setTimeout(dial, Math.min(wait || atLeast + least + Math.random() * Math.max(most - least, 0), longest));
       become('connecting');
     },
+    log_: (...what) => chatty && console.debug(name, ...what),
+    report_: (error) => (errors.size ? tell(errors, error as Error) : console.error(name, error)),
+    missed_: (reset) => tell(resets, reset),
   };
+  Object.assign(client, {
+    state: 'closed', onState: listen(states), onError: listen(errors), onReset: listen(resets), getClientId: () => id,
+  });
   return keeper;
 }

@@ -16,7 +16,7 @@ export function watchLife(signal: AbortSignal, wake: () => unknown, hide: () => 
   on('online', wake, signal);
   on('pagehide', hide, signal);
   on('pageshow', show, signal);
-  on('visibilitychange', () => document.visibilityState === 'visible' && wake(), signal);
+  on('visibilitychange', () => document.hidden || wake(), signal);
   on('freeze', hide, signal);
   on('resume', show, signal);
 }

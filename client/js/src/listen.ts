@@ -10,16 +10,12 @@ export function listen<T>(set: Set<Listener<T>>): (cb: Listener<T>) => () => voi
   };
 }
 
-/** Calls everyone who listened before the call and still does. */
+/** Calls everyone who listened before the call and still does; what they throw goes to the page's error handler. */
 export function tell<T>(set: Set<Listener<T>>, value: T): void {
-  for (const cb of [...set]) if (set.has(cb)) call(cb, value);
-}
-
-/** Calls one listener; what it throws goes to the page's error handler. */
-export function call<T>(cb: Listener<T>, value: T): void {
-  try {
-    cb(value);
-  } catch (e) {
-    (globalThis.reportError ?? console.error)(e);
-  }
+  for (const cb of [...set])
+    try {
+      if (set.has(cb)) cb(value);
+    } catch (e) {
+      (globalThis.reportError ?? console.error)(e);
+    }
 }

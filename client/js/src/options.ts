@@ -1,6 +1,4 @@
-import { getOrCreateClientId, stored } from './id.js';
-import { createKeeper, type Keeper, type Line, type State } from './keeper.js';
-import { listen, tell, type Listener } from './listen.js';
+import type { getOrCreateClientId } from './id.js';
 
 /** What both clients can be told. */
 export interface ClientOptions {
@@ -22,56 +20,6 @@ export interface ClientOptions {
   shareTabs?: boolean | string | undefined;
   /** Called with each refusal that concerns nobody else; the same as `onError()`. Where nobody listens they go to the console. */
   onError?: ((error: Error) => void) | undefined;
-}
-
-/** What both clients have, beside the methods that {@link equip} gives them. */
-export interface Equipment<Reset> {
-  id: string;
-  /** With whom to share connections; undefined: with nobody. */
-  share_: string | undefined;
-  keeper_: Keeper;
-  /** Asks for a token; rejects, after reporting it, where there is none to be had. */
-  token_: () => Promise<string | undefined>;
-  log_: (...what: unknown[]) => void;
-  /** Tells those who listen for errors; where nobody does, the console. */
-  report_: (error: Error) => void;
-  /** Tells those who listen for resets. */
-  missed_: (reset: Reset) => void;
-}
-
-/** Fills the defaults in, and gives a client what both have; `name` stands before what is logged. */
-export function equip<Reset>(
-  client: { state: State }, options: ClientOptions & { onReset?: Listener<Reset> | undefined }, name: string, line: Line,
-): Equipment<Reset> {
-  const { clientId, getToken, shareTabs = !getToken, debug, onError, onReset } = options;
-  const states = new Set<Listener<State>>();
-  const errors = new Set<Listener<Error>>();
-  const resets = new Set<Listener<Reset>>();
-  const id = clientId ?? getOrCreateClientId();
-  const report = (error: Error): void => (errors.size ? tell(errors, error) : console.error(name, error));
-  const chatty = debug ?? stored('localStorage', 'REN_DEBUG') === '1';
-  Object.assign(client, {
-    state: 'closed', onState: listen(states), onError: listen(errors), onReset: listen(resets), getClientId: () => id,
-  });
-  if (onError) errors.add(onError);
-  if (onReset) resets.add(onReset);
-  const keeper = createKeeper(client, line, states, name, options);
-  return {
-    id,
-    share_: shareTabs === true ? '' : shareTabs || undefined,
-    keeper_: keeper,
-    async token_() {
-      try {
-        return await getToken?.();
-      } catch (e) {
-        report(e as Error);
-        throw e;
-      }
-    },
-    log_: (...what) => chatty && console.debug(name, ...what),
-    report_: report,
-    missed_: (reset) => tell(resets, reset),
-  };
 }
 
 /**

@@ -1,13 +1,13 @@
 import type { RealtimeEvent, RealtimeMessage } from './channel.js';
-import { asError, parse, RealtimeError } from './errors.js';
+import { asError, fatal, parse, RealtimeError } from './errors.js';
 import { random } from './id.js';
-import type { State } from './keeper.js';
+import { createKeeper, type Keeper, type State } from './keeper.js';
 import { listen, tell, type Listener } from './listen.js';
-import { equip, resolve, type ClientOptions } from './options.js';
+import { resolve, type ClientOptions } from './options.js';
 import { createOutbox } from './outbox.js';
 import { createPresence, promised, type Presence } from './presence.js';
 import { createRooms, type Frame, type RealtimeReset } from './rooms.js';
-import { layer, type WebSocketLike, type WebSocketMaker } from './transport.js';
+import { layer, type OpenSocket, type WebSocketLike, type WebSocketMaker } from './transport.js';
 import type { ChannelOf, OfChannel } from './types.js';
 
 /** Options of {@link RealtimeClient}. */
@@ -19,13 +19,6 @@ export interface RealtimeClientOptions extends ClientOptions {
   /** What makes the connection. Default: the global one, which Node has from version 22 on. */
   WebSocket?: WebSocketMaker | undefined;
 }
-
-/** One attempt to connect, and what has become of it. */
-interface Attempt {
-  socket_?: WebSocketLike;
-}
-
-const reasons: Record<number, string> = { 4401: 'unauthorized', 4403: 'forbidden' };
 
 /**
  * Channels over a WebSocket: messages and presence. After a lost connection it comes back by itself, goes on behind the
@@ -74,25 +67,42 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
     const mostKept = 100;
 
     const { wsEndpoint = '/api/maravilla/realtime', WebSocket: Socket = globalThis.WebSocket } = options;
-    const line = { dial_: () => void dial(), hangUp_: () => hangUp() };
-    const kit = equip<RealtimeReset>(this, options, '[realtime]', line);
-    const { id, share_: share, keeper_: keeper, token_: token, log_: log, report_: report, missed_: missed } = kit;
     const url = resolve(wsEndpoint);
     url.protocol = url.protocol.replace('http', 'ws');
     // A browser sees how a WebSocket was closed, but not why it was not opened: hence credentials are checked behind it.
     url.searchParams.set('auth', 'hello');
-    const open = layer.socket((to) => new Socket(to, 'maravilla.realtime.v1'), share);
 
     const any = new Set<Listener<RealtimeEvent>>();
     const prefix = random() + '-'; // of message ids
     let messages = 0;
-    let attempt: Attempt | undefined;
+    let socket: WebSocketLike | undefined;
     let tag: string | undefined;
     let refused: RealtimeError | undefined; // what was said before the connection was closed
     let denied = 0; // connections in a row that ended for want of credentials
 
+    const keeper: Keeper<RealtimeReset> = createKeeper<RealtimeReset>(this, options, '[realtime]', (signal, token) => {
+      if (!Socket) return end(new RealtimeError('unsupported', 'no WebSocket: give one as option'));
+      const own = (socket = open(url.href));
+      own.onopen = () => {
+        keeper.heard_();
+        own.send(JSON.stringify({ op: 'hello', cid: keeper.id_, token }));
+      };
+      own.onmessage = ({ data }: { data: unknown }) => {
+        if (!signal.aborted) keeper.heard_();
+        // A listener may hang up between two of them.
+        for (const text of String(data).split('\n')) if (!signal.aborted) take(text);
+      };
+      own.onclose = ({ code }: { code: number }) => signal.aborted || gone(fatal[code - 4000]);
+    }, () => {
+      const own = socket;
+      socket = refused = undefined;
+      cut();
+      own?.close(1000);
+    });
+    const connect: OpenSocket = (to) => new Socket(to, 'maravilla.realtime.v1');
+    const open = layer.socket?.(connect, keeper.share_) ?? connect;
     const outbox = createOutbox();
-    const rooms = createRooms(outbox, report, (event) => tell(any, event), missed);
+    const rooms = createRooms(outbox, keeper.report_, (event) => tell(any, event), keeper.missed_);
 
     const fail = (error: RealtimeError): void => {
       outbox.fail_(error);
@@ -101,11 +111,11 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
     const end = (error: RealtimeError): void => {
       keeper.stop_();
       fail(error);
-      report(error);
+      keeper.report_(error);
     };
     /** The connection is over: come back or not, according to the reason. */
     const gone = (reason?: string, wait?: number): void => {
-      log('gone', reason);
+      keeper.log_('gone', reason);
       if (keeper.healthy_()) denied = 0;
       const unknown = reason === 'unauthorized' || reason === 'expired';
       if (reason === 'revoked' || reason === 'forbidden' || (unknown && denied++))
@@ -116,58 +126,28 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
       outbox.cut_();
       rooms.cut_();
     };
-    const hangUp = (): void => {
-      const socket = attempt?.socket_;
-      attempt = refused = undefined;
-      cut();
-      socket?.close(1000);
-    };
     const take = (text: string): void => {
       const frame = parse(text) as Frame;
-      log('<', frame ?? text);
-      if (Object(frame) !== frame) return report(new RealtimeError('bad_json'));
+      keeper.log_('<', frame ?? text);
+      if (!frame) return keeper.report_(new RealtimeError('bad_json'));
       const { event, cursor } = frame;
       if (event === 'hello') {
         cut(); // another tab may have taken the connection over
         tag = frame.src;
-        const socket = attempt!.socket_!;
-        outbox.open_((op) => (log('>', op), socket.send(op)), frame.limits, rooms.restore_);
+        outbox.open_((op) => (keeper.log_('>', op), socket!.send(op)), frame.limits, rooms.restore_);
         keeper.opened_();
       } else if (event === 'bye') {
         rooms.complete_(cursor);
-        gone(frame.reason, frame.retryMs || undefined);
+        gone(frame.reason, frame.retryMs);
       } else if (event === 'ping') rooms.complete_(cursor);
       else if (frame.channel !== undefined && event !== 'subscribed')
-        rooms.event(frame.from && frame.from === tag ? { ...frame, from: id } : frame);
+        rooms.event(frame.from && frame.from === tag ? { ...frame, from: keeper.id_ } : frame);
       else if (!outbox.answer_(frame) && event === 'error') {
         const error = asError(frame);
-        if (outbox.isOpen_()) report(error);
+        if (outbox.isOpen_()) keeper.report_(error);
         else refused = error;
       }
     };
-    const dial = async (): Promise<void> => {
-      const own: Attempt = (attempt = {});
-      try {
-        const bearer = await token();
-        if (attempt !== own) return;
-        if (!Socket) return end(new RealtimeError('unsupported', 'no WebSocket: give one as option'));
-        const socket = (own.socket_ = open(url.href));
-        socket.onopen = () => {
-          keeper.heard_();
-          socket.send(JSON.stringify({ op: 'hello', cid: id, token: bearer }));
-        };
-        socket.onmessage = ({ data }: { data: unknown }) => {
-          if (attempt === own) keeper.heard_();
-          // A listener may hang up between two of them.
-          for (const text of String(data).split('\n')) if (attempt === own) take(text);
-        };
-        socket.onclose = ({ code }: { code: number }) => attempt === own && gone(reasons[code]);
-      } catch (e) {
-        log('failed', e);
-        if (attempt === own) keeper.lost_();
-      }
-    };
-
     this.connect = keeper.start_;
     this.disconnect = () => {
       keeper.stop_();

@@ -1,7 +1,7 @@
-import { parse, RealtimeError, refusal } from './errors.js';
-import type { State } from './keeper.js';
+import { asError, fatal, parse, RealtimeError } from './errors.js';
+import { createKeeper, type Keeper, type State } from './keeper.js';
 import { listen, tell, type Listener } from './listen.js';
-import { equip, resolve, type ClientOptions } from './options.js';
+import { resolve, type ClientOptions } from './options.js';
 import type { StreamEvent } from './sse.js';
 import type { AnyRenEvent, RenEvent } from './renevent.js';
 import { startCursor, started } from './start.js';
@@ -54,16 +54,11 @@ export class RenClient<Own extends AnyRenEvent = never> {
 
   /** @throws TypeError for a relative endpoint outside of a page */
   constructor(options: RenClientOptions = {}) {
-    const { endpoint = '/api/maravilla/ren', subscriptions: s = ['*'], getToken } = options;
-    const line = { dial_: () => void dial(), hangUp_: () => attempt?.abort() };
-    const kit = equip<RenReset>(this, options, '[ren]', line);
-    const { id, share_: share, keeper_: keeper, token_: token, log_: log, report_: report, missed_: missed } = kit;
-    const open = layer.stream(fetchStream, share);
+    const { endpoint = '/api/maravilla/ren', subscriptions } = options;
     const url = resolve(endpoint);
-    if (s.length && !s.includes('*')) url.searchParams.set('s', s.join());
+    if (subscriptions) url.searchParams.set('s', subscriptions.join());
 
     const events = new Set<Listener<RenEvent<Own>>>();
-    let attempt: AbortController | undefined;
     let start = startCursor(); // its own from now on, whatever other clients do
     let cursor: string | undefined;
     let tag: string | undefined;
@@ -71,54 +66,50 @@ export class RenClient<Own extends AnyRenEvent = never> {
 
     const end = (error: RealtimeError): void => {
       keeper.stop_();
-      report(error);
+      keeper.report_(error);
     };
-    const take = (event: StreamEvent): void => {
-      const name = event.event;
-      const body = parse(event.data) as RenEvent<Own> & Control;
-      cursor = event.id || cursor;
-      keeper.retry_ = event.retry ?? keeper.retry_;
-      log(name, body);
-      if (Object(body) !== body) return report(new RealtimeError('bad_json'));
-      const { src, reason } = body;
-      if (name === 'message') tell(events, src && src === tag ? { ...body, src: id } : body);
+    const take = ({ event: name, id, data, retry }: StreamEvent): void => {
+      const body = parse(data) as RenEvent<Own> & Control;
+      cursor = id || cursor;
+      keeper.log_(name, body);
+      if (!body) return keeper.report_(new RealtimeError('bad_json'));
+      const { src, reason, state } = body;
+      if (name === 'message') tell(events, src && src === tag ? { ...body, src: keeper.id_ } : body);
       if (name === 'ren.hello') {
         tag = src;
         denied = 0;
         started(start);
-        keeper.opened_();
+        keeper.opened_(retry);
       }
-      if (name === 'ren.reset' || (name === 'ren.hello' && body.state === 'reset')) missed({ reason: reason ?? 'unknown' });
+      if (name === 'ren.reset' || state === 'reset') keeper.missed_({ reason: reason! });
       if (name !== 'ren.bye') return;
       if (reason === 'revoked') end(new RealtimeError('forbidden', reason));
       // After expiry there may be new cookies; if not, the answer is 401.
-      else keeper.lost_(body.retryMs || undefined);
+      else keeper.lost_(body.retryMs);
     };
-    const dial = async (): Promise<void> => {
-      const { signal } = (attempt = new AbortController());
-      let answer: Response | undefined;
+    const keeper: Keeper<RenReset> = createKeeper<RenReset>(this, options, '[ren]', async (signal, token) => {
+      let wait = 0;
       try {
-        const bearer = await token();
-        if (signal.aborted) return;
         start ??= startCursor();
         const from = cursor ?? start?.cursor;
-        const headers: Record<string, string> = { Accept: 'text/event-stream', 'X-Ren-Client': id };
+        const headers: Record<string, string> = { 'X-Ren-Client': keeper.id_ };
         if (from) headers['Last-Event-ID'] = from;
-        if (bearer) headers['Authorization'] = 'Bearer ' + bearer;
-        answer = await open({ url, headers, signal, at_: cursor ? undefined : start?.at_, heard_: keeper.heard_, take_: take });
+        if (token) headers['Authorization'] = 'Bearer ' + token;
+        const answer = await open({ url, headers, signal, at_: cursor ? undefined : start?.at_, heard_: keeper.heard_, take_: take });
+        if (answer) {
+          const { status } = answer;
+          keeper.log_('refused', status);
+          if (status === 401 ? !options.getToken || ++denied > 2 : fatal[status])
+            return end(asError(parse(await answer.text()), fatal[status], 'HTTP status ' + status));
+          // 0 where the server does not say, or gives a date
+          wait = +answer.headers.get('Retry-After')! * 1000 || 0;
+        }
       } catch (e) {
-        log('failed', e);
+        keeper.log_('failed', e);
       }
-      if (signal.aborted) return;
-      if (!answer) return keeper.lost_();
-      const { status } = answer;
-      log('refused', status);
-      // Retry-After is 0 where the server does not say, or gives a date.
-      if (status === 401 ? getToken && ++denied < 3 : ![400, 403, 405].includes(status))
-        return keeper.lost_(undefined, +answer.headers.get('Retry-After')! * 1000 || 0);
-      const text = await answer.text().catch(() => '');
-      if (!signal.aborted) end(refusal(status, text));
-    };
+      if (!signal.aborted) keeper.lost_(0, wait);
+    });
+    const open = layer.stream?.(fetchStream, keeper.share_) ?? fetchStream;
 
     this.on = listen(events);
     this.close = keeper.stop_;

@@ -1,4 +1,4 @@
-import { call, listen, tell, type Listener } from './listen.js';
+import { listen, tell, type Listener } from './listen.js';
 
 /** A user who is present in a channel. */
 export interface Member<T = unknown> {
@@ -48,7 +48,7 @@ export function createRoster(report: (change: Change, member: Member) => void): 
       queueMicrotask(() => {
         if (!off) return;
         off = listen(on[kind])(cb);
-        if (kind === 'join') for (const member of roster.members()) call(cb, member);
+        if (kind === 'join') for (const member of roster.members()) tell(new Set([cb]), member);
       });
       return () => {
         if (!off) return;

@@ -10,28 +10,28 @@ export interface StreamEvent {
 
 /**
  * Reads an event stream from pieces of any size: the returned function takes them, and emits the events they complete. It
- * throws a RangeError when an event is longer than 8 Mi characters.
+ * throws a RangeError when an event is longer than 8 million characters.
  */
 export function createParser(emit: (event: StreamEvent) => void): (bytes: Uint8Array) => void {
-  const limit = 8 << 20; // UTF-16 units; the largest event a server sends is 1 MiB before escaping
+  const limit = 8e6; // UTF-16 units; the largest event a server sends is 1 MiB before escaping
 
   const decoder = new TextDecoder(); // drops the byte order mark
   let rest = '';
-  let cr = false; // the text so far ends with CR: an LF that follows belongs to it
+  let last: string | undefined; // character so far: an LF behind a CR belongs to it
   let event = '';
   let data = '';
   let id = '';
   let retry: number | undefined;
 
   const take = (line: string): void => {
-    const [, name, value = ''] = /^([^:]*)(?:: ?(.*))?$/s.exec(line)!;
-    if (name === 'data') data += value + '\n';
+    const [, name, value] = /([^:]*):? ?(.*)/s.exec(line) as unknown as [string, string, string];
+    if (name === 'data') data += '\n' + value;
     else if (name === 'event') event = value;
-    else if (name === 'id' && !value.includes('\0')) id = value;
+    else if (name === 'id' && !/\0/.test(value)) id = value;
     else if (name === 'retry' && /^\d+$/.test(value)) retry = +value;
     else if (!line) {
       if (data) {
-        emit({ event: event || 'message', id, data: data.slice(0, -1), retry });
+        emit({ event: event || 'message', id, data: data.slice(1), retry });
         retry = undefined;
       }
       event = data = '';
@@ -41,8 +41,8 @@ export function createParser(emit: (event: StreamEvent) => void): (bytes: Uint8A
   return (bytes) => {
     let text = decoder.decode(bytes, { stream: true });
     if (!text) return;
-    if (cr && text[0] === '\n') text = text.slice(1);
-    cr = text.endsWith('\r');
+    if (last + text[0]! === '\r\n') text = text.slice(1);
+    last = text.at(-1);
     const lines = text.split(/\r\n?|\n/);
     lines[0] = rest + lines[0]!; // which is not searched again with each piece
     rest = lines.pop()!;

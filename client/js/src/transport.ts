@@ -18,17 +18,20 @@ export type OpenStream = (call: StreamCall) => Promise<Response | undefined>;
 
 /** Reads a stream with fetch: unlike EventSource it sends headers, shows the status, and comes back after a 503. */
 export async function fetchStream({ url, headers, signal, heard_: heard, take_: take }: StreamCall): Promise<Response | undefined> {
-  const answer = await fetch(url, { headers, signal, credentials: 'include', cache: 'no-store' });
+  const type = 'text/event-stream';
+  const answer = await fetch(url, { headers: { Accept: type, ...headers }, signal, credentials: 'include', cache: 'no-store' });
   heard();
-  if (answer.status !== 200 || !answer.headers.get('Content-Type')?.startsWith('text/event-stream')) return answer;
-  const reader = answer.body!.getReader();
+  if (!answer.headers.get('Content-Type')?.startsWith(type)) return answer;
   const parse = createParser((event) => signal.aborted || take(event));
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done || signal.aborted) return undefined;
-    heard();
-    parse(value);
-  }
+  await answer.body!.pipeTo(
+    new WritableStream({
+      write(bytes) {
+        heard();
+        parse(bytes);
+      },
+    }),
+  );
+  return undefined;
 }
 
 /** The part of a WebSocket that is used. */
@@ -46,8 +49,11 @@ export type WebSocketMaker = new (url: string, protocol: string) => WebSocketLik
 /** Begins a WebSocket. */
 export type OpenSocket = (url: string) => WebSocketLike;
 
-/** What `shareTabs` puts between the clients and the network, for those who share with others of the same name. */
-export const layer = {
-  stream: (open: OpenStream, _name: string | undefined): OpenStream => open,
-  socket: (open: OpenSocket, _name: string | undefined): OpenSocket => open,
-};
+/** The option `shareTabs` of a client: with whom it shares connections, if with anybody. */
+export type Group = boolean | string | undefined;
+
+/** What `shareTabs()` puts between the clients and the network, for those who share with others of the same group. */
+export const layer: {
+  stream?: (open: OpenStream, name: Group) => OpenStream;
+  socket?: (open: OpenSocket, name: Group) => OpenSocket;
+} = {};

@@ -74,7 +74,7 @@ export class FakeStorage {
 /** The events a page gets from its browser. */
 export class FakePage {
   window: EventTarget = new EventTarget();
-  document: EventTarget & { visibilityState: string } = Object.assign(new EventTarget(), { visibilityState: 'visible' });
+  document = Object.assign(new EventTarget(), { hidden: false });
 
   install(): void {
     globals['addEventListener'] = this.window.addEventListener.bind(this.window);
@@ -94,7 +94,7 @@ export class FakePage {
   }
 
   look(visibilityState: 'visible' | 'hidden'): void {
-    this.document.visibilityState = visibilityState;
+    this.document.hidden = visibilityState === 'hidden';
     this.window.dispatchEvent(new Event('visibilitychange'));
   }
 }

@@ -1,7 +1,7 @@
 import { parse } from '../errors.js';
 import { random } from '../id.js';
 import type { Frame } from '../rooms.js';
-import type { OpenSocket, WebSocketLike } from '../transport.js';
+import type { Group, OpenSocket, WebSocketLike } from '../transport.js';
 import { createHub, type Hub, type Line } from './hub.js';
 import { createMember, type Said } from './member.js';
 import { groupName, lock } from './place.js';
@@ -26,8 +26,8 @@ interface SocketSaid extends Said<Tab> {
  * has greeted it on a connection of its own as the same user. When another tab takes the lead, the client hears another
  * hello, and begins anew as on a new connection.
  */
-export function shareSocket(open: OpenSocket, group: string | undefined): OpenSocket {
-  if (group === undefined) return open;
+export function shareSocket(open: OpenSocket, group: Group): OpenSocket {
+  if (!group) return open;
   return (url) => {
     const gone = new AbortController(); // ends the waiting for the ends of tabs
     const name = 'tab ' + random();

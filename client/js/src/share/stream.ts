@@ -1,5 +1,5 @@
 import type { StreamEvent } from '../sse.js';
-import type { OpenStream } from '../transport.js';
+import type { Group, OpenStream } from '../transport.js';
 import { createMember, type Said } from './member.js';
 import { groupName } from './place.js';
 import { createRing, type Ring } from './ring.js';
@@ -25,11 +25,11 @@ interface StreamSaid extends Said<Want> {
  * has greeted it on a stream of its own as the same user, with the same domains. Where the leader cannot tell what follows a
  * tab's cursor, the tab keeps its own stream for a while.
  */
-export function shareStream(open: OpenStream, group: string | undefined): OpenStream {
+export function shareStream(open: OpenStream, group: Group): OpenStream {
   const lag = 500; // ms that a leader can have behind a tab that asks
   const moment = 100; // ms between the end of a page's streams and the end of the page
 
-  if (group === undefined) return open;
+  if (!group) return open;
   return (call) =>
     new Promise((resolve, reject) => {
       let own: AbortController | undefined; // of the own stream
