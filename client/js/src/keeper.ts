@@ -35,6 +35,8 @@ export interface Keeper<Reset> {
    * @param atLeast - milliseconds on top of the random wait
    */
   lost_(wait?: number, atLeast?: number): void;
+  /** Names in the console, once, what may be wrong with the way to the server, and how that shows. */
+  suspect_(what: string): void;
   log_(...what: unknown[]): void;
   /** Tells those who listen for errors; where nobody does, the console. */
   report_(error: unknown): void;
@@ -109,9 +111,7 @@ export function createKeeper<Reset>(
     const left = silence - (now() - heardAt);
     if (left <= 0) return keeper.lost_();
     timer = setTimeout(watch, Math.min(left, look));
-    if (client.state === 'open' || warned) return;
-    warned = true;
-    console.warn(name, 'no hello yet. Does a proxy buffer?');
+    if (client.state !== 'open') keeper.suspect_('No hello yet');
   };
 
   const keeper: Keeper<Reset> = {
@@ -156,6 +156,10 @@ export function createKeeper<Reset>(
       heardAt = 0; // whatever wakes the page ends the wait
       timer = setTimeout(dial, Math.min(wait || atLeast + least + Math.random() * Math.max(most - least, 0), longest));
       become('connecting');
+    },
+    suspect_(what) {
+      if (!warned) console.warn(name, what + '. Does a proxy buffer?');
+      warned = true;
     },
     log_: (...what) => chatty && console.debug(name, ...what),
     report_: (error) => (errors.size ? tell(errors, error as Error) : console.error(name, error)),

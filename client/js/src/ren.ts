@@ -1,3 +1,4 @@
+import { now } from './clock.js';
 import { asError, fatal, parse, RealtimeError } from './errors.js';
 import { createKeeper, type Keeper, type State } from './keeper.js';
 import { listen, tell, type Listener } from './listen.js';
@@ -54,6 +55,8 @@ export class RenClient<Own extends AnyRenEvent = never> {
 
   /** @throws TypeError for a relative endpoint outside of a page */
   constructor(options: RenClientOptions = {}) {
+    const held = 4_000; // ms that a beat takes longer than the next only where something holds it back
+
     const { endpoint = '/api/maravilla/ren', subscriptions } = options;
     const url = resolve(endpoint);
     if (subscriptions) url.searchParams.set('s', subscriptions.join());
@@ -63,6 +66,7 @@ export class RenClient<Own extends AnyRenEvent = never> {
     let cursor: string | undefined;
     let tag: string | undefined;
     let denied = 0; // answers 401 in a row
+    let way: number; // of the last beat, in ms, give or take how the clocks differ
 
     const end = (error: RealtimeError): void => {
       keeper.stop_();
@@ -73,8 +77,9 @@ export class RenClient<Own extends AnyRenEvent = never> {
       cursor = id || cursor;
       keeper.log_(name, body);
       if (!body) return keeper.report_(new RealtimeError('bad_json'));
-      const { src, reason, state } = body;
+      const { src, reason, state, ts } = body;
       if (name === 'message') tell(events, src && src === tag ? { ...body, src: keeper.id_ } : body);
+      else if (way - (way = now() - ts!) > held) keeper.suspect_('Beats come late');
       if (name === 'ren.hello') {
         tag = src;
         denied = 0;

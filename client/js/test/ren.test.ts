@@ -323,7 +323,26 @@ test('a proxy that buffers is named in the console, once', async () => {
   await pass(9999);
   assert.deepEqual(warned, []);
   await pass(60_000);
-  assert.deepEqual(warned, ['[ren] no hello yet. Does a proxy buffer?']);
+  assert.deepEqual(warned, ['[ren] No hello yet. Does a proxy buffer?']);
+});
+
+test('a proxy that lets beats through in bursts is named, too', async () => {
+  const warned: unknown[] = [];
+  mock.method(console, 'warn', (...what: unknown[]) => void warned.push(what.join(' ')));
+  const behind = 3_600_000; // the server's clock
+  const beat = (held = 0): string => frame('ren.ping', 'c1', { ts: clock.now - behind - held });
+  await (await open()).stream(hello());
+  for (const held of [0, 3000, 0, 1000]) {
+    await pass(25_000);
+    await last().send(beat(held)); // as a network may be
+  }
+  await last().send(hello({ state: 'resumed' }) + data({ ts: 1 }) + data({ ts: clock.now }));
+  assert.deepEqual(warned, []);
+  for (let i = 0; i < 3; i++) {
+    await pass(50_000);
+    await last().send(beat(25_000) + beat());
+  }
+  assert.deepEqual(warned, ['[ren] Beats come late. Does a proxy buffer?']);
 });
 
 test('waking ends a wait, and leaves a live stream alone', async () => {
