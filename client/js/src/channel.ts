@@ -1,6 +1,9 @@
-import type { Listener } from './listen.js';
-import { createRoster, type Roster } from './roster.js';
-import type { Wish } from './wishes.js';
+import { asError, RealtimeError } from './errors.js';
+import type { Keeper } from './keeper.js';
+import { listen, tell, type Listener } from './listen.js';
+import type { Done, Outbox } from './outbox.js';
+import { createRoster, type Change, type Member } from './roster.js';
+import type { Frame } from './wire.js';
 
 interface Caused<Event extends string> {
   event: Event;
@@ -32,33 +35,192 @@ export interface RealtimePresence<T = unknown> extends Caused<'presence.join' | 
 /** What happens in a channel. */
 export type RealtimeEvent<T = unknown, M = unknown> = RealtimeMessage<T> | RealtimePresence<M>;
 
-/** What a client knows of one channel. */
+/** A channel of which something was missed, and why: `evicted`, `epoch`, `unknown` or `backend`. */
+export interface RealtimeReset {
+  channel: string;
+  reason: string;
+}
+
+/** Who wants to be present, and what others are to be shown. */
+export interface Wish {
+  userId?: string | undefined;
+  metadata?: unknown;
+  /** Whether it is a join, and no update. */
+  anew_?: boolean | undefined;
+}
+
+/**
+ * A channel in use. It has the server know, on each connection anew, that events are wanted and who wants to be present, and
+ * takes what the server says of the channel.
+ */
 export interface Channel {
-  readonly name: string;
-  readonly messages_: Set<Listener<RealtimeMessage>>;
-  readonly roster_: Roster;
-  /** Everything up to here has been delivered. */
-  cursor?: string | undefined;
-  /** Whether the server has confirmed the subscription. */
-  live_?: boolean;
-  /** Whether presence was asked for; undefined where the connection has no subscription. */
-  asked_?: boolean | undefined;
-  /** Whether an answer to that is due. */
-  asking_?: boolean;
-  wish_?: Wish | undefined;
+  subscribe_(cb: Listener<RealtimeMessage>): () => void;
+  on_(change: Change, cb: Listener<Member>): () => void;
+  /** Who is there. */
+  members_(): Member[];
+  /**
+   * Changes the wish to be present, or ends it. Without one there is nothing to be changed or ended, unless it is made `anew`.
+   */
+  wish_(own: Partial<Wish> | undefined, done: Done, anew?: boolean): void;
+  /** Tells the server what it does not know yet. */
+  sync_(): void;
+  /** The connection is gone, and with it the presence of those who wish for none. */
+  cut_(): void;
+  /** There will be no other connection for now: what has not been agreed to is refused. */
+  fail_(error: RealtimeError): void;
+  /** Everything up to the cursor has come. */
+  complete_(cursor: string | undefined): void;
+  /** Takes an event. */
+  event_(frame: Frame): void;
 }
 
-export function createChannel(name: string, report: (event: RealtimePresence) => void): Channel {
-  return {
-    name,
-    messages_: new Set(),
-    roster_: createRoster((change, { userId, metadata, lastSeen }) =>
-      report({ event: `presence.${change}`, channel: name, userId, metadata, ts: lastSeen }),
-    ),
+/**
+ * @param channels - where it stands as long as it is used
+ * @param any - told of every event
+ */
+export function createChannel(
+  channel: string, channels: Map<string, Channel>, outbox: Outbox, keeper: Keeper<RealtimeReset>, any: (event: RealtimeEvent) => void,
+): Channel {
+  const messages = new Set<Listener<RealtimeMessage>>();
+  const roster = createRoster(channel, any);
+  let cursor: string | undefined; // everything up to here has been delivered
+  let live = false; // the server has confirmed the subscription
+  let asked: boolean | undefined; // whether with presence; undefined where the connection has none
+  let asking = false; // and the answer is due
+  let wish: Wish | undefined;
+  let agreed: Wish | undefined; // the last wish that the server has agreed to
+  let joined = false; // on this connection
+  let joining = false; // or leaving, and the answer is due
+  let waiting: Done[] = []; // to be told what has come of their wishes
+
+  /** What the server knows of the wish. */
+  const had = (): Wish | undefined => (joined ? agreed : undefined);
+  /** Has the server know what is wanted. Each answer leads here again, as there is one question at a time. */
+  const sync = (): void => {
+    if ((channels.get(channel) ?? self) !== self) return; // in use again, but not here
+    const more = asked !== undefined;
+    const wanted = roster.listeners_ > 0 || !!(wish || had() || joining);
+    const used = wanted || messages.size > 0;
+    if (used) channels.set(channel, self);
+    else if (!more) channels.delete(channel);
+    // A subscription that goes on where another ended is not told who is there; to learn it, presence is asked for behind it.
+    const presence = used ? wanted && (more || !cursor || roster.known_) : undefined;
+    if (asked !== presence && !asking && outbox.isOpen_()) {
+      if (!presence) roster.clear_();
+      asking = true;
+      asked = presence;
+      const since = more ? undefined : cursor;
+      if (!used) {
+        live = false;
+        cursor = undefined;
+      }
+      outbox.add_({ op: used ? 'subscribe' : 'unsubscribe', channel, since, presence: presence || (more ? presence : undefined) }, answered);
+    }
+    syncPresence();
   };
-}
+  const answered: Done = (error, answer) => {
+    asking = false;
+    if (error) {
+      asked = live ? false : undefined;
+      return keeper.report_(error);
+    }
+    if (answer!.state && !live) begin(answer!);
+    sync();
+  };
+  /** Takes where a subscription begins, or goes on after a gap. */
+  const begin = ({ event, state = event, reason, cursor: at = cursor }: Frame): void => {
+    live = true;
+    cursor = at;
+    if (state === 'reset') keeper.missed_({ channel, reason: reason! });
+  };
+  const use = (off: () => void): (() => void) => {
+    sync();
+    return () => {
+      off();
+      queueMicrotask(sync); // many stop listening only to begin again
+    };
+  };
 
-/** Whether anybody wants to know who is there. */
-export function wantsPresence({ roster_: roster, wish_: wish }: Channel): boolean {
-  return roster.listeners_ > 0 || !!wish;
+  const settle = (error?: RealtimeError, many = waiting.length): void => waiting.splice(0, many).forEach((done) => done(error));
+  const say = (op: string, userId: string | undefined, metadata: unknown, then: Done): void => {
+    joining = true;
+    outbox.add_({ op, channel, userId, metadata }, (error) => {
+      joining = false;
+      then(error);
+      sync();
+    });
+  };
+  const syncPresence = (): void => {
+    const own = wish;
+    const old = had();
+    const many = waiting.length;
+    if (joining) return;
+    if (own === old) {
+      agreed = own; // without a connection nobody is present
+      settle();
+    } else if (outbox.isOpen_())
+      say(own ? (own.anew_ || old?.userId !== own.userId ? 'join' : 'update') : 'leave', (own ?? old)!.userId, own?.metadata, (error) => {
+        if (!error) {
+          agreed = own;
+          // Who joins as another user is no longer who it was.
+          if (old?.userId && own?.userId && old.userId !== own.userId) say('leave', old.userId, undefined, () => {});
+        } else if (own && own === agreed) keeper.report_(error);
+        else if (wish === own) wish = agreed;
+        joined ||= !error || own === agreed;
+        settle(error, many);
+      });
+  };
+
+  const self: Channel = {
+    subscribe_: (cb) => use(listen(messages)(cb)),
+    on_: (change, cb) => use(roster.listen_(change, cb)),
+    members_: roster.members,
+    wish_(own, done, anew) {
+      if (wish || anew) {
+        wish = own && { ...wish, ...own, anew_: anew };
+        waiting.push(done);
+      } else done(own && new RealtimeError('not_joined'));
+      sync();
+    },
+    sync_: sync,
+    cut_() {
+      live = asking = joining = joined = false;
+      asked = undefined;
+      sync();
+    },
+    fail_(error) {
+      wish = agreed;
+      settle(error);
+      sync();
+    },
+    complete_(at) {
+      if (live) cursor = at ?? cursor;
+    },
+    event_(frame) {
+      const { event, id, userId } = frame;
+      if (event === 'left' && wish && (wish.userId ?? userId) === userId) {
+        wish = agreed = undefined;
+        keeper.report_(asError(frame));
+        if (live) sync(); // else it would be asked for again
+      }
+      if (!live) return; // of a subscription that is over
+      if (event === 'reset') begin(frame);
+      else if (event === 'unsubscribed') {
+        live = false;
+        asked = undefined;
+        roster.replace_([]); // nobody is told of them any more
+        roster.clear_();
+        keeper.report_(asError(frame));
+      } else if (event === 'presence.state') asked && roster.replace_(frame.members!);
+      else {
+        cursor = id || cursor;
+        const made = frame as unknown as RealtimeEvent;
+        if (made.event === 'message') {
+          tell(messages, made);
+          any(made);
+        } else if (asked) roster.apply_(made);
+      }
+    },
+  };
+  return self;
 }

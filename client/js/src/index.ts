@@ -1,4 +1,4 @@
-export type { RealtimeEvent, RealtimeMessage, RealtimePresence } from './channel.js';
+export type { RealtimeEvent, RealtimeMessage, RealtimePresence, RealtimeReset } from './channel.js';
 export { RealtimeError } from './errors.js';
 export { renFetch, storageDelete, storageUpload, type StorageOptions, type StoredObject, type UploadOptions } from './http.js';
 export { getOrCreateClientId } from './id.js';
@@ -8,7 +8,6 @@ export type { Presence } from './presence.js';
 export { RealtimeClient, type RealtimeClientOptions } from './realtime.js';
 export { RenClient, type RenClientOptions, type RenReset } from './ren.js';
 export type { AnyRenEvent, DocumentEvent, KVEvent, MessageEvent, ObjectEvent, PresenceEvent, RenEvent } from './renevent.js';
-export type { RealtimeReset } from './rooms.js';
 export type { Member } from './roster.js';
 export type { WebSocketLike, WebSocketMaker } from './transport.js';
 export type { ChannelOf, OfChannel } from './types.js';

@@ -1,57 +1,48 @@
 import { now } from './clock.js';
 import { asError, RealtimeError } from './errors.js';
-import { createPace, type Limits, type Pace } from './pace.js';
-
-/** What a server answers to one operation. */
-export interface Answer {
-  event: string;
-  ref?: number;
-  state?: string;
-  reason?: string;
-  cursor?: string;
-}
+import { createPace, type Pace } from './pace.js';
+import type { Frame, Limits } from './wire.js';
 
 /** Called once, with the answer or the refusal. */
-export type Done = (error: RealtimeError | undefined, answer?: Answer) => void;
+export type Done = (error?: RealtimeError, answer?: Frame) => void;
 
 interface Entry {
   text_: string;
   done_: Done;
-  /** Operations of one lane are sent one at a time, and end with the connection they are about. */
-  lane_: string | undefined;
-  /** When it is too late to send it. */
-  until_: number;
-  ref?: number | undefined;
+  ref_?: number | undefined;
+  /** Of those that outlive the connection: ends the wait for an answer. */
   timer_?: ReturnType<typeof setTimeout>;
+  /** And when it is too late to send it. */
+  until_?: number;
 }
 
 /**
  * The operations that have no answer yet, in order. Kept ones outlive the connection and are sent again on the next; the
- * others are about the connection itself. It speaks no faster than the server has said, so that what is sent is not refused.
+ * others are about the connection itself. It speaks no faster than the server has said, so that what is sent is not
+ * refused, and says again what was refused for the moment.
  */
 export interface Outbox {
   /** Whether there is a connection. */
   isOpen_(): boolean;
-  /** How many kept operations wait for an answer. */
-  kept_(): number;
   /**
-   * Adds an operation. With a lane it is about the connection, is forgotten with it, and waits for the answers to those before
-   * it in its lane. Without, it outlives the connection, and is refused as `unavailable` after two minutes without an answer.
+   * Adds an operation. It is about the connection, and forgotten with it, unless it is to be `kept`. Then it is refused as
+   * `unavailable` after two minutes without an answer, or as `too_many` at once if 100 wait already.
    */
-  add_(op: object, done: Done, lane?: string): void;
+  add_(op: object, done: Done, kept?: boolean): void;
   /** A connection is open. What `first` adds goes before what is left of the connection before it. */
-  open_(send: (text: string) => void, limits: Partial<Limits> | undefined, first: () => void): void;
+  open_(send: (text: string) => void, limits: Limits, first: () => void): void;
   /** The connection is gone. */
   cut_(): void;
   /** Takes an answer; false where nobody waits for it. */
-  answer_(answer: Answer): boolean;
+  answer_(answer: Frame): boolean;
   /** Refuses all that waits. */
   fail_(error: RealtimeError): void;
 }
 
 export function createOutbox(): Outbox {
+  const most = 100;
   const lifetime = 120_000; // ms; as long as the server knows an id again
-  const travel = 10_000; // for the last one sent to arrive
+  const latest = 110_000; // to send it, so that it still arrives
 
   let entries: Entry[] = [];
   let send: ((text: string) => void) | undefined;
@@ -60,34 +51,22 @@ export function createOutbox(): Outbox {
   let lastRef = 0;
   let timer: ReturnType<typeof setTimeout> | undefined;
 
-  const isKept = ({ lane_: lane }: Entry): boolean => !lane;
-  const late = (entry: Entry): void =>
-    settle(entry, new RealtimeError('unavailable', 'no answer', true));
-  const settle = (entry: Entry, error: RealtimeError | undefined, answer?: Answer): void => {
+  const kept = (): Entry[] => entries.filter(({ timer_: kept }) => kept);
+  const settle = (entry: Entry, error?: RealtimeError, answer?: Frame): void => {
     clearTimeout(entry.timer_);
     entries = entries.filter((other) => other !== entry);
     entry.done_(error, answer);
   };
-  /** The first that may be sent. */
-  const next = (): Entry | undefined => {
-    const busy = new Set<string | undefined>();
-    for (const entry of send ? entries : []) {
-      const { lane_: lane, ref } = entry;
-      if (!ref && !busy.has(lane)) return entry;
-      if (lane) busy.add(lane);
-    }
-    return undefined;
-  };
+  const late = (entry: Entry): void => settle(entry, new RealtimeError('unavailable', 'no answer', true));
   const pump = (): void => {
     let entry: Entry | undefined;
     // Whoever is told of a refusal may add operations, or hang up.
-    while ((entry = next())) {
+    while (send && (entry = entries.find(({ ref_: ref }) => !ref))) {
       const text = `{"ref":${lastRef + 1},${entry.text_.slice(1)}`;
       // A timer stands still while the machine sleeps, and the server does not.
-      if (now() > entry.until_) late(entry);
+      if (now() > entry.until_!) late(entry);
       // A server closes the connection over a frame that is too large, and again each time it is sent.
-      else if (new TextEncoder().encode(text).length > size)
-        settle(entry, new RealtimeError('too_large', `larger than ${size} bytes`));
+      else if (new Blob([text]).size > size) settle(entry, new RealtimeError('too_large', `larger than ${size} bytes`));
       else {
         const wait = pace.take_();
         clearTimeout(timer);
@@ -95,26 +74,26 @@ export function createOutbox(): Outbox {
           timer = setTimeout(pump, wait);
           return;
         }
-        entry.ref = ++lastRef;
-        send!(text);
+        entry.ref_ = ++lastRef;
+        send(text);
       }
     }
   };
 
   return {
     isOpen_: () => !!send,
-    kept_: () => entries.filter(isKept).length,
-    add_(op, done, lane) {
-      const entry: Entry = { text_: JSON.stringify(op), done_: done, lane_: lane, until_: Infinity };
-      if (!lane) {
-        entry.until_ = now() + lifetime - travel;
+    add_(op, done, keep) {
+      const entry: Entry = { text_: JSON.stringify(op), done_: done };
+      if (keep) {
+        if (kept().length >= most) return done(new RealtimeError('too_many', 'too many wait', true));
+        entry.until_ = now() + latest;
         entry.timer_ = setTimeout(() => late(entry), lifetime);
       }
       entries.push(entry);
       pump();
     },
     open_(to, limits, first) {
-      size = limits?.message ?? Infinity;
+      size = limits.message;
       pace = createPace(limits);
       lastRef = 0;
       send = to;
@@ -127,23 +106,23 @@ export function createOutbox(): Outbox {
     cut_() {
       send = undefined;
       clearTimeout(timer);
-      entries = entries.filter(isKept);
-      for (const entry of entries) entry.ref = undefined;
+      entries = kept();
+      for (const entry of entries) entry.ref_ = undefined;
     },
     answer_(answer) {
-      const entry = entries.find(({ ref }) => ref && ref === answer.ref);
+      const entry = entries.find(({ ref_: ref }) => ref && ref === answer.ref);
       if (!entry) return false;
       const error = answer.event === 'error' ? asError(answer) : undefined;
-      if (error && (error.code === 'rate_limited' || (error.retry && !isKept(entry)))) {
+      if (error?.retry) {
         // again, and nothing before it, in a second or two
-        entry.ref = undefined;
-        pace.rest_(1 + Math.random());
+        entry.ref_ = undefined;
+        pace.rest_(1000 + 1000 * Math.random());
       } else settle(entry, error, answer);
       pump();
       return true;
     },
     fail_(error) {
-      for (const entry of [...entries]) settle(entry, error);
+      for (const entry of entries) settle(entry, error);
     },
   };
 }

@@ -1,38 +1,28 @@
 import { now } from './clock.js';
+import type { Limits } from './wire.js';
 
-/** How fast and how large a server lets a client speak; see the hello in docs/protocol.md. */
-export interface Limits {
-  message: number;
-  rate: number;
-  burst: number;
-}
-
-/** A token bucket: says when the next operation may be sent. */
+/** Says when the next operation may be sent: the generic cell rate algorithm, which is a token bucket. */
 export interface Pace {
   /** Takes leave to send one operation; else tells how many milliseconds to wait. */
   take_(): number;
-  /** Nothing more for so many seconds. */
-  rest_(seconds: number): void;
+  /** Nothing more for so many milliseconds. */
+  rest_(ms: number): void;
 }
 
 /** A little below the limits, since the network can push together what was sent apart. */
-export function createPace({ rate = 30, burst = 60 }: Partial<Limits> = {}): Pace {
-  const perSecond = Math.max(rate * 0.9, 0.1);
-  const most = Math.max(burst * 0.8, 1);
-  let tokens = most;
-  let filled = now();
+export function createPace({ rate, burst }: Omit<Limits, 'message'>): Pace {
+  const gap = 1000 / (rate * 0.9); // ms between operations
+  const slack = Math.max(burst * 0.8 - 1, 0) * gap; // that one may come too early
+  let due = 0; // when the next one would come if all came evenly
   return {
     take_() {
-      const time = now();
-      tokens = Math.min(most, tokens + ((time - filled) / 1000) * perSecond);
-      filled = time;
-      if (tokens < 1) return Math.ceil(((1 - tokens) / perSecond) * 1000);
-      tokens--;
+      const early = (due = Math.max(due, now())) - slack - now();
+      if (early > 0) return early;
+      due += gap;
       return 0;
     },
-    rest_(seconds) {
-      tokens = Math.min(tokens, -perSecond * seconds);
-      filled = now();
+    rest_(ms) {
+      due = now() + slack + ms;
     },
   };
 }

@@ -1,9 +1,7 @@
-import type { Channel } from './channel.js';
-import { RealtimeError } from './errors.js';
+import type { Channel, Wish } from './channel.js';
+import type { RealtimeError } from './errors.js';
 import type { Done } from './outbox.js';
 import type { Change, Member } from './roster.js';
-import type { Rooms } from './rooms.js';
-import type { Wish } from './wishes.js';
 
 /** Runs `start` and gives a promise of its end that may be ignored. */
 export function promised(start: (done: Done) => void): Promise<void> {
@@ -37,24 +35,21 @@ export interface Presence<Metadata = unknown> {
   members(): Member<Metadata>[];
 }
 
-export function createPresence(rooms: Rooms, channel: string): Presence {
-  const wishes = rooms.wishes_;
-  const on = (change: Change) => (cb: (member: Member) => void) => rooms.use_(channel, ({ roster_: roster }) => roster.listen_(change, cb));
-  /** Does something about the own wish to be present, if there is one. */
-  const mend = (then: (room: Channel, wish: Wish, done: Done) => void, none?: RealtimeError): Promise<void> =>
+/** @param use - gives the channel, made if need be */
+export function createPresence(use: () => Channel): Presence {
+  const wish = (own?: Wish, anew?: boolean): Promise<void> =>
     promised((done) => {
-      const room = rooms.peek_(channel);
-      if (room?.wish_) then(room, room.wish_, done);
-      else done(none);
+      JSON.stringify(own); // throws before anything is changed
+      use().wish_(own, done, anew);
     });
+  const on = (change: Change) => (cb: (member: Member) => void) => use().on_(change, cb);
   return {
-    join: (userId, metadata) => promised((done) => wishes.make_(rooms.room_(channel), 'join', userId, metadata, done)),
-    update: (metadata) =>
-      mend((room, { userId }, done) => wishes.make_(room, 'update', userId, metadata, done), new RealtimeError('not_joined')),
-    leave: () => mend(wishes.end_),
-    onJoin: on('join'),
-    onLeave: on('leave'),
-    onUpdate: on('update'),
-    members: () => rooms.peek_(channel)?.roster_.members() ?? [],
+    join: (userId, metadata) => wish({ userId, metadata }, true),
+    update: (metadata) => wish({ metadata }),
+    leave: () => wish(),
+    onJoin: on('presence.join'),
+    onLeave: on('presence.leave'),
+    onUpdate: on('presence.update'),
+    members: () => use().members_(),
   };
 }

@@ -1,4 +1,4 @@
-import type { RealtimeEvent, RealtimeMessage } from './channel.js';
+import { createChannel, type Channel, type RealtimeEvent, type RealtimeMessage, type RealtimeReset } from './channel.js';
 import { asError, fatal, parse, RealtimeError } from './errors.js';
 import { random } from './id.js';
 import { createKeeper, type Keeper, type State } from './keeper.js';
@@ -6,9 +6,9 @@ import { listen, tell, type Listener } from './listen.js';
 import { resolve, type ClientOptions } from './options.js';
 import { createOutbox } from './outbox.js';
 import { createPresence, promised, type Presence } from './presence.js';
-import { createRooms, type Frame, type RealtimeReset } from './rooms.js';
 import { layer, type OpenSocket, type WebSocketLike, type WebSocketMaker } from './transport.js';
 import type { ChannelOf, OfChannel } from './types.js';
+import type { Frame } from './wire.js';
 
 /** Options of {@link RealtimeClient}. */
 export interface RealtimeClientOptions extends ClientOptions {
@@ -64,8 +64,6 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
 
   /** @throws TypeError for a relative endpoint outside of a page */
   constructor(options: RealtimeClientOptions = {}) {
-    const mostKept = 100;
-
     const { wsEndpoint = '/api/maravilla/realtime', WebSocket: Socket = globalThis.WebSocket } = options;
     const url = resolve(wsEndpoint);
     url.protocol = url.protocol.replace('http', 'ws');
@@ -73,24 +71,21 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
     url.searchParams.set('auth', 'hello');
 
     const any = new Set<Listener<RealtimeEvent>>();
-    const prefix = random() + '-'; // of message ids
-    let messages = 0;
     let socket: WebSocketLike | undefined;
     let tag: string | undefined;
     let refused: RealtimeError | undefined; // what was said before the connection was closed
     let denied = 0; // connections in a row that ended for want of credentials
 
     const keeper: Keeper<RealtimeReset> = createKeeper<RealtimeReset>(this, options, '[realtime]', (signal, token) => {
-      if (!Socket) return end(new RealtimeError('unsupported', 'no WebSocket: give one as option'));
+      if (!Socket) return end(new RealtimeError('unsupported', 'no WebSocket'));
       const own = (socket = open(url.href));
       own.onopen = () => {
         keeper.heard_();
         own.send(JSON.stringify({ op: 'hello', cid: keeper.id_, token }));
       };
-      own.onmessage = ({ data }: { data: unknown }) => {
-        if (!signal.aborted) keeper.heard_();
+      own.onmessage = ({ data }: { data: string }) => {
         // A listener may hang up between two of them.
-        for (const text of String(data).split('\n')) if (!signal.aborted) take(text);
+        for (const text of data.split('\n')) if (!signal.aborted) take(text);
       };
       own.onclose = ({ code }: { code: number }) => signal.aborted || gone(fatal[code - 4000]);
     }, () => {
@@ -102,11 +97,13 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
     const connect: OpenSocket = (to) => new Socket(to, 'maravilla.realtime.v1');
     const open = layer.socket?.(connect, keeper.share_) ?? connect;
     const outbox = createOutbox();
-    const rooms = createRooms(outbox, keeper.report_, (event) => tell(any, event), keeper.missed_);
+    const channels = new Map<string, Channel>();
+    const use = (name: string): Channel =>
+      channels.get(name) ?? createChannel(name, channels, outbox, keeper, (event) => tell(any, event));
 
     const fail = (error: RealtimeError): void => {
       outbox.fail_(error);
-      rooms.wishes_.fail_(error);
+      for (const channel of channels.values()) channel.fail_(error);
     };
     const end = (error: RealtimeError): void => {
       keeper.stop_();
@@ -119,34 +116,36 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
       if (keeper.healthy_()) denied = 0;
       const unknown = reason === 'unauthorized' || reason === 'expired';
       if (reason === 'revoked' || reason === 'forbidden' || (unknown && denied++))
-        end(refused ?? new RealtimeError(unknown ? reason : 'forbidden', 'ended by the server'));
+        end(refused ?? new RealtimeError(unknown ? reason : 'forbidden', reason));
       else keeper.lost_(wait);
     };
     const cut = (): void => {
       outbox.cut_();
-      rooms.cut_();
+      for (const channel of channels.values()) channel.cut_();
     };
     const take = (text: string): void => {
       const frame = parse(text) as Frame;
-      keeper.log_('<', frame ?? text);
+      keeper.heard_();
+      keeper.log_('<', text);
       if (!frame) return keeper.report_(new RealtimeError('bad_json'));
       const { event, cursor } = frame;
+      if (event === 'bye' || event === 'ping') for (const channel of channels.values()) channel.complete_(cursor);
       if (event === 'hello') {
         cut(); // another tab may have taken the connection over
         tag = frame.src;
-        outbox.open_((op) => (keeper.log_('>', op), socket!.send(op)), frame.limits, rooms.restore_);
+        outbox.open_((op) => (keeper.log_('>', op), socket!.send(op)), frame.limits!, () => {
+          for (const channel of channels.values()) channel.sync_();
+        });
         keeper.opened_();
-      } else if (event === 'bye') {
-        rooms.complete_(cursor);
-        gone(frame.reason, frame.retryMs);
-      } else if (event === 'ping') rooms.complete_(cursor);
-      else if (frame.channel !== undefined && event !== 'subscribed')
-        rooms.event(frame.from && frame.from === tag ? { ...frame, from: keeper.id_ } : frame);
-      else if (!outbox.answer_(frame) && event === 'error') {
-        const error = asError(frame);
-        if (outbox.isOpen_()) keeper.report_(error);
-        else refused = error;
-      }
+      } else if (event === 'bye') gone(frame.reason, frame.retryMs);
+      else if (!outbox.answer_(frame))
+        if (frame.channel !== undefined)
+          channels.get(frame.channel)?.event_(frame.from && frame.from === tag ? { ...frame, from: keeper.id_ } : frame);
+        else if (event === 'error') {
+          const error = asError(frame);
+          if (outbox.isOpen_()) keeper.report_(error);
+          else refused = error;
+        }
     };
     this.connect = keeper.start_;
     this.disconnect = () => {
@@ -154,14 +153,10 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
       fail(new RealtimeError('closing', 'disconnected', true));
     };
     this.onAny = listen(any);
-    this.subscribe = (channel, cb) =>
-      rooms.use_(channel, ({ messages_: set }) => listen(set)(cb as Listener<RealtimeMessage>));
+    this.subscribe = (channel, cb) => use(channel).subscribe_(cb as Listener<RealtimeMessage>);
     this.publish = (channel, data) =>
-      promised((done) => {
-        if (outbox.kept_() >= mostKept) return done(new RealtimeError('too_many', 'too many wait', true));
-        outbox.add_({ op: 'publish', channel, data: data ?? null, id: prefix + ++messages }, done);
-      });
-    this.presence = (channel) => createPresence(rooms, channel) as Presence<never>;
+      promised((done) => outbox.add_({ op: 'publish', channel, data: data ?? null, id: random() }, done, true));
+    this.presence = (channel) => createPresence(() => use(channel)) as Presence<never>;
   }
 
   /** Whether the server has said hello. */

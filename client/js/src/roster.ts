@@ -1,3 +1,4 @@
+import type { RealtimePresence } from './channel.js';
 import { listen, tell, type Listener } from './listen.js';
 
 /** A user who is present in a channel. */
@@ -10,7 +11,7 @@ export interface Member<T = unknown> {
 }
 
 /** What can happen to a member. */
-export type Change = 'join' | 'leave' | 'update';
+export type Change = RealtimePresence['event'];
 
 /** Who is present in a channel, as far as the listeners have been told. */
 export interface Roster {
@@ -21,34 +22,30 @@ export interface Roster {
   members(): Member[];
   /** Adds a listener; one for joins is told, in a moment, who is there already. Returns how to remove it. */
   listen_(change: Change, cb: Listener<Member>): () => void;
-  /** Takes one change, and gives what it was to those who are told; undefined where it changes nothing. */
-  apply_(change: Change, member: Member): Change | undefined;
-  /** Takes the whole roster, and reports in what it differs from the one before. */
+  /** Takes an event, and tells everybody if it is a change. */
+  apply_(event: RealtimePresence): void;
+  /** Takes the whole roster, and tells everybody in what it differs from the one before. */
   replace_(members: Member[]): void;
   /** Forgets everybody, as nobody is told of them any more. */
   clear_(): void;
 }
 
-/** @param report - told of changes that no single event of the server stands for */
-export function createRoster(report: (change: Change, member: Member) => void): Roster {
+/** @param any - told of each change, as it is one to the roster */
+export function createRoster(channel: string, any: (event: RealtimePresence) => void): Roster {
   const there = new Map<string, Member>();
-  const on: Record<Change, Set<Listener<Member>>> = { join: new Set(), leave: new Set(), update: new Set() };
-  const change = (kind: Change, member: Member): void => {
-    const told = roster.apply_(kind, member);
-    if (told) report(told, member);
-  };
+  const on: Record<Change, Set<Listener<Member>>> = { 'presence.join': new Set(), 'presence.leave': new Set(), 'presence.update': new Set() };
 
   const roster: Roster = {
     known_: false,
     listeners_: 0,
     members: () => [...there.values()],
-    listen_(kind, cb) {
+    listen_(change, cb) {
       let off: (() => void) | undefined = () => {};
       roster.listeners_++;
       queueMicrotask(() => {
         if (!off) return;
-        off = listen(on[kind])(cb);
-        if (kind === 'join') for (const member of roster.members()) tell(new Set([cb]), member);
+        off = listen(on[change])(cb);
+        if (change === 'presence.join') for (const member of roster.members()) tell(new Set([cb]), member);
       });
       return () => {
         if (!off) return;
@@ -57,26 +54,30 @@ export function createRoster(report: (change: Change, member: Member) => void): 
         roster.listeners_--;
       };
     },
-    apply_(kind, member) {
-      const { userId, metadata } = member;
+    apply_(made) {
+      let { event, userId, metadata, ts: lastSeen = 0 } = made;
       const old = there.get(userId);
-      if (kind === 'leave') {
-        if (!old) return undefined;
+      let member: Member = { userId, metadata, lastSeen };
+      if (!on[event]) return; // of a kind that is not known here
+      if (event === 'presence.leave') {
+        if (!old) return;
         there.delete(userId);
         member = old; // with what it said last
       } else {
         there.set(userId, member);
-        if (old && JSON.stringify(old.metadata) === JSON.stringify(metadata)) return undefined;
-        kind = old ? 'update' : 'join';
+        if (old && JSON.stringify(old.metadata) === JSON.stringify(metadata)) return;
+        event = old ? 'presence.update' : 'presence.join';
       }
-      tell(on[kind], member);
-      return kind;
+      tell(on[event], member);
+      any({ ...made, event });
     },
     replace_(members) {
       roster.known_ = true;
       const named = new Set(members.map(({ userId }) => userId));
-      for (const member of roster.members()) if (!named.has(member.userId)) change('leave', member);
-      for (const member of members) change('join', member);
+      const take = (event: Change, { userId, metadata, lastSeen }: Member): void =>
+        roster.apply_({ event, channel, userId, metadata, ts: lastSeen });
+      for (const member of roster.members()) if (!named.has(member.userId)) take('presence.leave', member);
+      for (const member of members) take('presence.join', member);
     },
     clear_() {
       roster.known_ = false;

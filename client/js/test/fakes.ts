@@ -183,6 +183,9 @@ export function installFetch(): void {
 /** Frames as a client sends them. */
 export type Op = { op: string; ref?: number; channel?: string; id?: string; since?: string } & Record<string, unknown>;
 
+/** What a server allows unless told otherwise. */
+export const limits = { message: 65_536, channels: 100, metadata: 1024, rate: 30, burst: 60 };
+
 /** The far end of one WebSocket. */
 export class FakeSocket {
   static all: FakeSocket[] = [];
@@ -244,7 +247,7 @@ export class FakeSocket {
   async greet(more: object = {}): Promise<void> {
     await settle();
     this.open();
-    this.say({ event: 'hello', src: 'MYTAG', cursor: 'c0', ...more });
+    this.say({ event: 'hello', src: 'MYTAG', cursor: 'c0', limits, ...more });
     await settle();
   }
 

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { RealtimeClient } from '../src/realtime.js';
 import { createParser, type StreamEvent } from '../src/sse.js';
-import { begin, clock, FakeSocket, settle, type Op } from './fakes.js';
+import { begin, clock, FakeSocket, limits, settle, type Op } from './fakes.js';
 
 interface Wire {
   ren: { name: string; frame: string; parsed: { event: string; id: string; data: unknown; retry?: number }[] }[];
@@ -57,7 +57,7 @@ async function client(log: string[], greet = true): Promise<[RealtimeClient, Fak
   const socket = FakeSocket.last;
   socket.open();
   if (greet) {
-    socket.say({ event: 'hello', src: 'polBsgvE5iyw58vB', cursor: 'c' });
+    socket.say({ event: 'hello', src: 'polBsgvE5iyw58vB', cursor: 'c', limits });
     rt.subscribe('room:42', ({ data }) => void log.push('data ' + JSON.stringify(data)));
     rt.presence('room:42').onJoin(({ userId }) => void log.push('here ' + userId));
     await settle();
@@ -70,7 +70,7 @@ const effects: Record<string, string[]> = {
   message: ['data {"type":"message","text":"line\\nline\u2028 <b>&"}', 'message own'],
   'message.server': ['data null', 'message'],
   join: ['here ada', 'presence.join own'],
-  update: ['here ada', 'presence.update own'],
+  update: ['here ada', 'presence.join own'], // as the roster sees it, which did not know her
   leave: ['presence.leave own'],
   'leave.bare': ['presence.leave'],
   error: ['refused forbidden'],

@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
-import type { RealtimeEvent } from '../src/channel.js';
+import type { RealtimeEvent, RealtimeReset } from '../src/channel.js';
 import { RealtimeClient, type RealtimeClientOptions } from '../src/realtime.js';
-import type { RealtimeReset } from '../src/rooms.js';
-import { begin, clock, dice, FakeSocket, pass, settle, type FakePage } from './fakes.js';
+import { begin, clock, dice, FakeSocket, limits, pass, settle, type FakePage } from './fakes.js';
 
 const clientId = 'browserbrowser.tab1';
 let page: FakePage;
@@ -87,7 +86,7 @@ test('subscriptions made before the connection wait for the hello', async () => 
   await settle();
   FakeSocket.last.open();
   assert.deepEqual(list(FakeSocket.last), [['hello', undefined, undefined]]);
-  FakeSocket.last.say({ event: 'hello', src: 'MYTAG', cursor: 'c0' });
+  FakeSocket.last.say({ event: 'hello', src: 'MYTAG', cursor: 'c0', limits });
   assert.deepEqual(FakeSocket.last.sent[1], { ref: 1, op: 'subscribe', channel: 'a' });
 });
 
@@ -108,16 +107,29 @@ test('several subscribers share one subscription, which ends with the last', asy
   assert.deepEqual(list(socket).slice(1), [['subscribe', 1, 'a'], ['unsubscribe', 2, 'a']]);
 });
 
-test('a subscription made anew gets nothing of the one before', async () => {
+test('who comes back before the subscription has ended goes on with it', async () => {
   const socket = await connect();
   rt.subscribe('a', () => assert.fail())();
   await settle();
   const heard: unknown[] = [];
   rt.subscribe('a', ({ data }) => void heard.push(data));
-  assert.deepEqual(list(socket).slice(1), [['subscribe', 1, 'a']]);
-  socket.say({ event: 'subscribed', ref: 1, channel: 'a', state: 'fresh', cursor: 'c1' }, message('a', 'old'));
-  socket.say({ event: 'ok', ref: 2 }, message('a', 'older'), { event: 'subscribed', ref: 3, channel: 'a', state: 'fresh', cursor: 'c2' }, message('a', 'new'));
-  assert.deepEqual(heard, ['new']);
+  socket.say({ event: 'subscribed', ref: 1, channel: 'a', state: 'fresh', cursor: 'c1' }, message('a', 'x'));
+  assert.deepEqual([list(socket).slice(1), heard], [[['subscribe', 1, 'a']], ['x']]);
+});
+
+test('a subscription made anew gets nothing of the one before', async () => {
+  const socket = await connect();
+  const off = rt.subscribe('a', () => {});
+  socket.say({ event: 'subscribed', ref: 1, channel: 'a', state: 'fresh', cursor: 'c1' });
+  off();
+  await settle();
+  const heard: unknown[] = [];
+  rt.subscribe('a', ({ data }) => void heard.push(data));
+  assert.deepEqual(list(socket).slice(1), [['subscribe', 1, 'a'], ['unsubscribe', 2, 'a']]);
+  socket.say(message('a', 'old'), { event: 'ping', cursor: 'c2', ts: 1 }, { event: 'ok', ref: 2 }, message('a', 'older'));
+  assert.equal(socket.ops('subscribe')[1]!.since, undefined);
+  socket.say({ event: 'subscribed', ref: 3, channel: 'a', state: 'fresh', cursor: 'c3' }, message('a', 'new'));
+  assert.deepEqual([heard, resets], [['new'], []]);
 });
 
 test('messages carry the own id where they are the own, and reach onAny', async () => {
@@ -418,22 +430,46 @@ test('join, update, leave', async () => {
   assert.equal(socket.sent.length, 1, 'a handle costs nothing');
   await assert.rejects(handle.update(1), { code: 'not_joined' });
   await handle.leave();
-  const ends = [outcome(handle.join('ada', { n: 1 })), outcome(handle.update({ n: 2 })), outcome(handle.leave())];
+  const ends = [outcome(handle.join('ada', { n: 1 })), outcome(handle.update({ n: 2 }))];
   await settle();
   socket.say({ event: 'subscribed', ref: 1, channel: 'room', state: 'fresh', cursor: 'c1' });
   socket.answer('join');
   socket.answer('update');
+  ends.push(outcome(handle.leave()));
+  await settle();
   socket.answer('leave');
   await settle();
   assert.deepEqual(socket.sent.slice(1), [
     { ref: 1, op: 'subscribe', channel: 'room', presence: true },
     { ref: 2, op: 'join', channel: 'room', userId: 'ada', metadata: { n: 1 } },
-    { ref: 3, op: 'unsubscribe', channel: 'room' },
-    { ref: 4, op: 'update', channel: 'room', userId: 'ada', metadata: { n: 2 } },
-    { ref: 5, op: 'leave', channel: 'room', userId: 'ada' },
+    { ref: 3, op: 'update', channel: 'room', userId: 'ada', metadata: { n: 2 } },
+    { ref: 4, op: 'leave', channel: 'room', userId: 'ada' },
+    { ref: 5, op: 'unsubscribe', channel: 'room' },
   ]);
   assert.deepEqual(ends.map(({ is }) => is), ['ok', 'ok', 'ok']);
   assert.deepEqual((await again()).sent.slice(1), []);
+});
+
+test('of the wishes that wait for an answer to an earlier one only the last is sent', async () => {
+  const socket = await connect();
+  const handle = rt.presence('room');
+  const first = outcome(handle.join('ada', 0));
+  const later = Array.from({ length: 100 }, (_, n) => outcome(handle.update(n)));
+  await settle();
+  assert.deepEqual([socket.sent.length, first.is], [3, '']);
+  socket.answer('join');
+  await settle();
+  assert.deepEqual([first.is, later[0]!.is], ['ok', '']);
+  socket.answer('update', { event: 'error', code: 'too_large', message: '', retry: false });
+  await settle();
+  assert.ok(later.every(({ is }) => is === 'too_large'));
+  assert.deepEqual(socket.ops('update').map(({ metadata }) => metadata), [99]);
+  const ends = [outcome(handle.update(1)), outcome(handle.update(2)), outcome(handle.leave())];
+  socket.answer('update');
+  socket.answer('leave');
+  await settle();
+  assert.deepEqual(ends.map(({ is }) => is), ['ok', 'ok', 'ok']);
+  assert.deepEqual([socket.ops('update').map(({ metadata }) => metadata), socket.ops('leave').length], [[99, 1], 1]);
 });
 
 test('who has joined is joined again, with what was said last; who was refused is not', async () => {

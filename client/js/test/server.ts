@@ -72,7 +72,7 @@ export class Server {
     const channels = this.#channels.get(socket);
     if (op.op === 'hello') {
       this.#channels.set(socket, new Set());
-      return this.#say(socket, { event: 'hello', src: tag(cid), userId: this.user, cursor: cursor(this.head), limits: { rate: 1000, burst: 1000 } });
+      return this.#say(socket, { event: 'hello', src: tag(cid), userId: this.user, cursor: cursor(this.head), limits: { message: 65_536, rate: 1000, burst: 1000 } });
     }
     if (op.op === 'subscribe') {
       const first = !channels!.has(channel);

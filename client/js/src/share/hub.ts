@@ -1,6 +1,6 @@
 import { parse } from '../errors.js';
-import { createPace, type Limits } from '../pace.js';
-import type { Frame } from '../rooms.js';
+import { createPace } from '../pace.js';
+import type { Frame, Limits } from '../wire.js';
 import { createRing } from './ring.js';
 
 /** One thing said: to one tab, or to all. */
@@ -46,7 +46,7 @@ export interface Hub {
  * @param alone - a tab cannot be served here: it has to have a connection of its own
  */
 export function createHub(
-  limits: Partial<Limits> | undefined, send: (text: string) => void, tell: (lines: Line[]) => void, alone: (tab: string) => void,
+  limits: Omit<Limits, 'message'>, send: (text: string) => void, tell: (lines: Line[]) => void, alone: (tab: string) => void,
 ): Hub {
   const grace = 3_000; // ms
 

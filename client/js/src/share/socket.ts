@@ -1,6 +1,6 @@
 import { parse } from '../errors.js';
 import { random } from '../id.js';
-import type { Frame } from '../rooms.js';
+import type { Frame } from '../wire.js';
 import type { Group, OpenSocket, WebSocketLike } from '../transport.js';
 import { createHub, type Hub, type Line } from './hub.js';
 import { createMember, type Said } from './member.js';
@@ -113,7 +113,7 @@ export function shareSocket(open: OpenSocket, group: Group): OpenSocket {
             hub?.drop_(tab); // it begins anew elsewhere
           }
         };
-        hub = createHub((parse(hello) as Frame).limits, (text) => real?.send(text), tell, refuse);
+        hub = createHub((parse(hello) as Frame).limits!, (text) => real?.send(text), tell, refuse);
         hub.add_(id, cid());
         give(hello);
       },

@@ -1,0 +1,28 @@
+import type { Member } from './roster.js';
+
+/** How fast and how large a server lets a client speak; see the hello in docs/protocol.md. */
+export interface Limits {
+  message: number;
+  rate: number;
+  burst: number;
+}
+
+/** Whatever a server says on a WebSocket; docs/protocol.md tells what stands where. */
+export interface Frame {
+  event: string;
+  ref?: number;
+  channel?: string;
+  id?: string;
+  cursor?: string;
+  state?: string;
+  reason?: string;
+  from?: string;
+  src?: string;
+  userId?: string;
+  metadata?: unknown;
+  ts?: number;
+  limits?: Limits;
+  members?: Member[];
+  retryMs?: number;
+  code?: string;
+}
