@@ -111,7 +111,7 @@ export function createKeeper<Reset>(
     const left = silence - (now() - heardAt);
     if (left <= 0) return keeper.lost_();
     timer = setTimeout(watch, Math.min(left, look));
-    if (client.state !== 'open') keeper.suspect_('No hello yet');
+    if (client.state !== 'open') keeper.suspect_('no hello');
   };
 
   const keeper: Keeper<Reset> = {
@@ -158,7 +158,7 @@ export function createKeeper<Reset>(
       become('connecting');
     },
     suspect_(what) {
-      if (!warned) console.warn(name, what + '. Does a proxy buffer?');
+      if (!warned) console.warn(name, what + ': does a proxy buffer?');
       warned = true;
     },
     log_: (...what) => chatty && console.debug(name, ...what),

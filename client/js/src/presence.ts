@@ -21,7 +21,10 @@ export interface Presence<Metadata = unknown> {
    * @param metadata - what others are shown, at most 1 KiB of JSON by default
    */
   join(userId?: string, metadata?: Metadata): Promise<void>;
-  /** Changes what others are shown. Rejects as {@link Presence.join}, and with `not_joined`. */
+  /**
+   * Changes what others are shown. Rejects as {@link Presence.join}, and with `not_joined`. Of several changes that wait for an answer
+   * to an earlier one only the last is sent, and all end as it does.
+   */
   update(metadata: Metadata): Promise<void>;
   /** Ends the presence. Nothing happens if there is none. */
   leave(): Promise<void>;

@@ -50,11 +50,14 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
   declare readonly subscribe: <Name extends ChannelOf<Channels>>(
     channel: Name, cb: (event: RealtimeMessage<OfChannel<Channels, Name>>) => void,
   ) => () => void;
-  /** Calls `cb` with each event of the channels that are subscribed to or present in. Returns how to stop that. */
+  /**
+   * Calls `cb` with each event of the channels that are subscribed to or present in, those of presence as rosters see them: a join
+   * of somebody who was there is an update. Returns how to stop that.
+   */
   declare readonly onAny: (cb: (event: RealtimeEvent) => void) => () => void;
   /**
-   * Publishes a message. Resolves when the server has it. Rejects with a {@link RealtimeError}: with the server's refusal,
-   * `too_many` when 100 wait already, `unavailable` when two minutes have brought no answer. May be ignored.
+   * Publishes a message. Resolves when the server has it. Rejects with a {@link RealtimeError}: with the server's refusal, unless
+   * that is for the moment; `too_many` when 100 wait already; `unavailable` when two minutes have brought no answer. May be ignored.
    */
   declare readonly publish: <Name extends ChannelOf<Channels>>(channel: Name, data: OfChannel<Channels, Name>) => Promise<void>;
   /** Who is present in a channel, and how to be. Costs nothing until used. */

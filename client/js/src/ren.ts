@@ -58,8 +58,9 @@ export class RenClient<Own extends AnyRenEvent = never> {
     const held = 4_000; // ms that a beat takes longer than the next only where something holds it back
 
     const { endpoint = '/api/maravilla/ren', subscriptions } = options;
+    const s = subscriptions?.join();
     const url = resolve(endpoint);
-    if (subscriptions) url.searchParams.set('s', subscriptions.join());
+    if (s && !s.includes('*')) url.searchParams.set('s', s);
 
     const events = new Set<Listener<RenEvent<Own>>>();
     let start = startCursor(); // its own from now on, whatever other clients do
@@ -79,7 +80,7 @@ export class RenClient<Own extends AnyRenEvent = never> {
       if (!body) return keeper.report_(new RealtimeError('bad_json'));
       const { src, reason, state, ts } = body;
       if (name === 'message') tell(events, src && src === tag ? { ...body, src: keeper.id_ } : body);
-      else if (way - (way = now() - ts!) > held) keeper.suspect_('Beats come late');
+      else if (way - (way = now() - ts!) > held) keeper.suspect_('late beats');
       if (name === 'ren.hello') {
         tag = src;
         denied = 0;

@@ -323,7 +323,7 @@ test('a proxy that buffers is named in the console, once', async () => {
   await pass(9999);
   assert.deepEqual(warned, []);
   await pass(60_000);
-  assert.deepEqual(warned, ['[ren] No hello yet. Does a proxy buffer?']);
+  assert.deepEqual(warned, ['[ren] no hello: does a proxy buffer?']);
 });
 
 test('a proxy that lets beats through in bursts is named, too', async () => {
@@ -342,7 +342,7 @@ test('a proxy that lets beats through in bursts is named, too', async () => {
     await pass(50_000);
     await last().send(beat(25_000) + beat());
   }
-  assert.deepEqual(warned, ['[ren] Beats come late. Does a proxy buffer?']);
+  assert.deepEqual(warned, ['[ren] late beats: does a proxy buffer?']);
 });
 
 test('waking ends a wait, and leaves a live stream alone', async () => {
