@@ -87,6 +87,7 @@ export function createChannel(
   let live = false; // the server has confirmed the subscription
   let asked: boolean | undefined; // whether with presence; undefined where the connection has none
   let asking = false; // and the answer is due
+  let denied = false; // until somebody wants it anew
   let wish: Wish | undefined;
   let agreed: Wish | undefined; // the last wish that the server has agreed to
   let joined = false; // on this connection
@@ -105,7 +106,7 @@ export function createChannel(
     else if (!more) channels.delete(channel);
     // A subscription that goes on where another ended is not told who is there; to learn it, presence is asked for behind it.
     const presence = used ? wanted && (more || !cursor || roster.known_) : undefined;
-    if (asked !== presence && !asking && outbox.isOpen_()) {
+    if (asked !== presence && !asking && !denied && outbox.isOpen_()) {
       if (!presence) roster.clear_();
       asking = true;
       asked = presence;
@@ -121,6 +122,7 @@ export function createChannel(
   const answered: Done = (error, answer) => {
     asking = false;
     if (error) {
+      denied = true;
       asked = live ? false : undefined;
       return keeper.report_(error);
     }
@@ -134,6 +136,7 @@ export function createChannel(
     if (state === 'reset') keeper.missed_({ channel, reason: reason! });
   };
   const use = (off: () => void): (() => void) => {
+    denied = false;
     sync();
     return () => {
       off();
@@ -184,7 +187,7 @@ export function createChannel(
     },
     sync_: sync,
     cut_() {
-      live = asking = joining = joined = false;
+      live = asking = denied = joining = joined = false;
       asked = undefined;
       sync();
     },
@@ -201,12 +204,13 @@ export function createChannel(
       if (event === 'left' && wish && (wish.userId ?? userId) === userId) {
         wish = agreed = undefined;
         keeper.report_(asError(frame));
-        if (live) sync(); // else it would be asked for again
+        sync();
       }
       if (!live) return; // of a subscription that is over
       if (event === 'reset') begin(frame);
       else if (event === 'unsubscribed') {
         live = false;
+        denied = true;
         asked = undefined;
         roster.replace_([]); // nobody is told of them any more
         roster.clear_();

@@ -608,6 +608,24 @@ test('a subscription that the server takes away is reported, and can be had agai
   assert.deepEqual(heard, ['gone ada', 'again']);
 });
 
+test('a subscription that was refused or taken away is not asked for again for the sake of a presence', async () => {
+  const socket = await connect();
+  const handle = rt.presence('room');
+  void handle.join('ada');
+  socket.answer('subscribe', { event: 'error', channel: undefined, code: 'forbidden', message: 'no', retry: false });
+  socket.answer('join');
+  await settle();
+  assert.deepEqual([errors, socket.ops('subscribe').length], [['forbidden'], 1]);
+  handle.onJoin(() => {});
+  socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c1' });
+  void handle.update(1);
+  socket.say(taken('unsubscribed'));
+  socket.answer('update');
+  await settle();
+  assert.deepEqual([errors, socket.ops('subscribe').length], [['forbidden', 'forbidden'], 2]);
+  assert.equal((await again()).ops('subscribe').length, 1);
+});
+
 test('a presence that the server ends is reported, and not wished for any more', async () => {
   const socket = await connect();
   void rt.presence('room').join('ada');
