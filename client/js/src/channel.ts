@@ -106,7 +106,7 @@ export function createChannel(
     else if (!more) channels.delete(channel);
     // A subscription that goes on where another ended is not told who is there; to learn it, presence is asked for behind it.
     const presence = used ? wanted && (more || !cursor || roster.known_) : undefined;
-    if (asked !== presence && !asking && !denied && outbox.isOpen_()) {
+    if (asked !== presence && !asking && !(denied && used) && outbox.isOpen_()) {
       if (!presence) roster.clear_();
       asking = true;
       asked = presence;
@@ -194,7 +194,6 @@ export function createChannel(
     fail_(error) {
       wish = agreed;
       settle(error);
-      sync();
     },
     complete_(at) {
       if (live) cursor = at ?? cursor;

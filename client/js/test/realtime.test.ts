@@ -675,6 +675,134 @@ test('who joins as another user is no longer who it was', async () => {
   assert.deepEqual(socket.ops('leave').map(({ userId }) => userId), ['ada', 'bob']);
 });
 
+test('who listens no longer does not disturb who does', async () => {
+  const socket = await connect();
+  const off = rt.subscribe('a', () => assert.fail());
+  socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c1' });
+  off();
+  await settle();
+  socket.answer('unsubscribe');
+  const heard: unknown[] = [];
+  rt.subscribe('a', ({ data }) => void heard.push(data));
+  off();
+  await settle();
+  socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c2' });
+  socket.say(message('a', 'x'));
+  assert.deepEqual(heard, ['x']);
+});
+
+test('who stopped listening without a connection begins anew', async () => {
+  const socket = await connect();
+  const off = rt.subscribe('a', () => assert.fail());
+  socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c1' });
+  await socket.drop();
+  off();
+  await settle();
+  rt.subscribe('a', () => {});
+  page.fire('online');
+  await settle();
+  await FakeSocket.last.greet();
+  assert.deepEqual(FakeSocket.last.ops('subscribe').map(({ since }) => since), [undefined]);
+});
+
+test('a roster that nobody wants any more is forgotten', async () => {
+  const socket = await connect();
+  const any: unknown[] = [];
+  rt.onAny(({ event }) => void any.push(event));
+  rt.subscribe('room', () => {});
+  socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c1' });
+  const handle = rt.presence('room');
+  const off = handle.onJoin(() => {});
+  socket.answer('subscribe', { event: 'subscribed', state: 'resumed' });
+  socket.say(state(member('a')));
+  off();
+  await settle();
+  socket.say(presence('join', 'b'), state(member('a'), member('b'))); // before the answer
+  assert.deepEqual([handle.members(), any], [[], ['presence.join']]);
+});
+
+test('a refused roster leaves the subscription, which can be ended', async () => {
+  const socket = await connect();
+  const off = rt.subscribe('room', () => {});
+  socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c1' });
+  const offJoin = rt.presence('room').onJoin(() => {});
+  socket.answer('subscribe', { event: 'error', channel: undefined, code: 'forbidden', message: 'no', retry: false });
+  offJoin();
+  off();
+  await settle();
+  assert.equal(socket.ops('unsubscribe').length, 1);
+});
+
+test('a join that is taken back before its answer', async () => {
+  const socket = await connect();
+  const handle = rt.presence('room');
+  const ends = [outcome(handle.join('ada')), outcome(handle.leave())];
+  socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c1' });
+  socket.answer('join');
+  socket.answer('leave');
+  await settle();
+  assert.deepEqual(socket.sent.slice(1).map(({ op }) => op), ['subscribe', 'join', 'leave', 'unsubscribe']);
+  assert.deepEqual(ends.map(({ is }) => is), ['ok', 'ok']);
+});
+
+test('who left without a connection is not back because another was refused', async () => {
+  const first = await connect();
+  const handle = rt.presence('room');
+  void handle.join('ada');
+  first.answer('join');
+  await first.drop();
+  await handle.leave();
+  page.fire('online');
+  await settle();
+  const socket = FakeSocket.last;
+  await socket.greet();
+  void handle.join('bob');
+  socket.answer('join', { event: 'error', code: 'forbidden', message: 'no', retry: false });
+  await settle();
+  assert.deepEqual(socket.ops('join').map(({ userId }) => userId), ['bob']);
+});
+
+test('a presence that cannot be had again is reported, once a connection', async () => {
+  const first = await connect();
+  void rt.presence('room').join('ada');
+  first.answer('join');
+  for (const wanted of [['forbidden'], ['forbidden', 'forbidden']]) {
+    const socket = await again();
+    socket.answer('join', { event: 'error', code: 'forbidden', message: 'no', retry: false });
+    await settle();
+    assert.deepEqual([errors, socket.ops('join').length], [wanted, 1]);
+  }
+});
+
+test('what a disconnect refused is not asked for by the next connect', async () => {
+  await connect();
+  const end = outcome(rt.presence('room').join('ada'));
+  rt.disconnect();
+  await settle();
+  rt.connect();
+  await settle();
+  await FakeSocket.last.greet();
+  assert.deepEqual([end.is, list(FakeSocket.last).slice(1)], ['closing', []]);
+});
+
+test('a beat without a cursor moves nothing', async () => {
+  const socket = await connect();
+  rt.subscribe('a', () => {});
+  socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c1' });
+  socket.say({ event: 'ping', ts: 1 });
+  assert.equal((await again()).ops('subscribe')[0]!.since, 'c1');
+});
+
+test('the user that the server knows can be told to leave', async () => {
+  const socket = await connect();
+  void rt.presence('room').join();
+  socket.answer('join');
+  socket.say(taken('left', { userId: 'ada' }));
+  await settle();
+  assert.deepEqual([errors, socket.ops('leave')], [['forbidden'], []]);
+  assert.equal((await again()).ops('join').length, 0);
+});
+
 test('a listener that throws harms nobody', async () => {
   const socket = await connect();
   const heard: unknown[] = [];
