@@ -126,14 +126,15 @@ export function createChannel(
       asked = live ? false : undefined;
       return keeper.report_(error);
     }
-    if (answer!.state && !live) begin(answer!);
+    const state = answer!.state;
+    if (state && !live) begin(answer!, state === 'reset');
     sync();
   };
   /** Takes where a subscription begins, or goes on after a gap. */
-  const begin = ({ event, state = event, reason, cursor: at = cursor }: Frame): void => {
+  const begin = (frame: Frame, reset: boolean): void => {
     live = true;
-    cursor = at;
-    if (state === 'reset') keeper.missed_({ channel, reason: reason! });
+    cursor = frame.cursor ?? cursor;
+    if (reset) keeper.missed_({ channel, reason: frame.reason! });
   };
   const use = (off: () => void): (() => void) => {
     denied = false;
@@ -206,7 +207,7 @@ export function createChannel(
         sync();
       }
       if (!live) return; // of a subscription that is over
-      if (event === 'reset') begin(frame);
+      if (event === 'reset') begin(frame, true);
       else if (event === 'unsubscribed') {
         live = false;
         denied = true;

@@ -92,10 +92,9 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
       };
       own.onclose = ({ code }: { code: number }) => signal.aborted || gone(fatal[code - 4000]);
     }, () => {
-      const own = socket;
-      socket = refused = undefined;
       cut();
-      own?.close(1000);
+      socket?.close(1000);
+      refused = undefined;
     });
     const connect: OpenSocket = (to) => new Socket(to, 'maravilla.realtime.v1');
     const open = layer.socket?.(connect, keeper.share_) ?? connect;

@@ -684,9 +684,9 @@ test('who listens no longer does not disturb who does', async () => {
   socket.answer('unsubscribe');
   const heard: unknown[] = [];
   rt.subscribe('a', ({ data }) => void heard.push(data));
+  socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c2' });
   off();
   await settle();
-  socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c2' });
   socket.say(message('a', 'x'));
   assert.deepEqual(heard, ['x']);
 });
