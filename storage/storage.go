@@ -51,7 +51,10 @@ type Info struct {
 // Objects is where objects are kept. [Store] calls it with paths that are valid
 // (see [ValidPath]), and announces what it does. Its methods may be called
 // concurrently, also for the same path, may block until ctx ends, and return
-// errors of the file system or network as they are.
+// errors of the file system or network as they are. Where ctx has ended before the
+// call, they do nothing and return its error.
+//
+// Package storagetest proves an implementation against these rules.
 type Objects interface {
 	// Put stores what body yields until [io.EOF], in place of the object at path if
 	// there is one; created says that there was none. Before body has returned
