@@ -81,8 +81,14 @@ func (a *Announcer) Repeat(key, typ string) (owed bool, err error) {
 }
 
 // Doubt keeps the event of a write that failed, but has perhaps happened: it is
-// emitted if the write is repeated and there is nothing left to do.
+// emitted if the write is repeated and there is nothing left to do. It takes the
+// place of what is owed and still cannot be emitted, but not of its like, which is
+// not in doubt.
 func (a *Announcer) Doubt(ctx context.Context, key string, ev realtime.RenEvent) {
+	if a.owes(key).ev.Type == ev.Type {
+		return
+	}
+	_ = a.Settle(key) // its writer has been told
 	a.keep(key, debt{ctx: context.WithoutCancel(ctx), ev: ev, id: rand.Text(), doubt: true})
 }
 

@@ -135,6 +135,32 @@ func TestDoubt(t *testing.T) {
 	d.expect(t, "kv.delete a", "kv.put a")
 }
 
+// What is certain does not come into doubt; what cannot be emitted gives way to
+// what is newer.
+func TestDoubtOfWhatIsOwed(t *testing.T) {
+	put, deleted := realtime.KVPut("", "a"), realtime.KVDelete("", "a")
+	for _, c := range []struct {
+		owed realtime.RenEvent
+		down error // when doubt comes
+		want []string
+	}{
+		{deleted, errDown, []string{"kv.delete a", "kv.put a"}},
+		{put, nil, []string{"kv.put a", "kv.put a"}},
+		{put, errDown, []string{"kv.put a"}},
+	} {
+		d := &diary{fail: errDown}
+		a := announce.New(d)
+		_ = a.Announce(t.Context(), "a", c.owed)
+		d.fail = c.down
+		a.Doubt(t.Context(), "a", deleted)
+		d.fail = nil
+		if err := a.Announce(t.Context(), "a", put); err != nil {
+			t.Error(err)
+		}
+		d.expect(t, c.want...)
+	}
+}
+
 // An event that will never be accepted does not stand in the way of others.
 func TestHopelessIsForgotten(t *testing.T) {
 	for _, hopeless := range []error{realtime.ErrLoop, realtime.ErrBadEvent} {
