@@ -300,20 +300,3 @@ func (p *Policy) checkOrigin(r *http.Request) *refusal {
 func (p *Policy) listed(origin string) bool {
 	return origin != "" && slices.Contains(p.Origins, origin)
 }
-
-// allowCrossOrigin answers for a listed origin what CORS asks for.
-func (p *Policy) allowCrossOrigin(w http.ResponseWriter, r *http.Request) {
-	h := w.Header()
-	h.Add("Vary", "Origin")
-	origin := r.Header.Get("Origin")
-	if !p.listed(origin) {
-		return
-	}
-	h.Set("Access-Control-Allow-Origin", origin)
-	h.Set("Access-Control-Allow-Credentials", "true")
-	if r.Method == http.MethodOptions {
-		h.Set("Access-Control-Allow-Methods", "GET")
-		h.Set("Access-Control-Allow-Headers", "Authorization, Last-Event-ID, X-Ren-Client")
-		h.Set("Access-Control-Max-Age", "7200")
-	}
-}

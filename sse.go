@@ -20,7 +20,6 @@ import (
 // serveREN checks a request for the REN stream and runs it. The handler's
 // goroutine is the stream's only one.
 func (rt *Realtime) serveREN(w http.ResponseWriter, r *http.Request) {
-	rt.policy.allowCrossOrigin(w, r)
 	if f := rt.policy.checkOrigin(r); f != nil {
 		f.write(w)
 		return

@@ -32,6 +32,9 @@ func (e *Entry) expired(now time.Time) bool {
 // UTF-8 of 1 to 255 bytes without control characters, versions are at most 32
 // bytes of ASCII. Strings are compared byte by byte.
 //
+// Where an engine can find an entry damaged, Get returns an error, and List and
+// Expiring leave the entry out, so that it harms no other.
+//
 // Package kvtest proves an engine against these rules.
 type Engine interface {
 	// Get returns what the key holds, expired or not, or [ErrNotFound].

@@ -116,7 +116,11 @@ func (s *Store) end(ctx context.Context, namespace, key string) error {
 // announceExpiry emits the end of e. It is attributed to nobody. Its id makes it
 // one event, should the deletion fail, or another process do the same.
 func (s *Store) announceExpiry(e Entry) error {
-	sum := sha256.Sum256([]byte(e.Namespace + "\x00" + e.Key + "\x00" + e.Version))
+	name := join(e.Namespace, e.Key)
+	if err := s.events.Settle(name); err != nil {
+		return err
+	}
+	sum := sha256.Sum256([]byte(name + "\x00" + e.Version))
 	ev := realtime.KVExpired(e.Namespace, e.Key).WithVersion(s.versions.next(e.Version))
 	return announce.Emit(context.Background(), s.pub, ev, "kv.expired:"+hex.EncodeToString(sum[:]))
 }

@@ -19,7 +19,7 @@ var (
 	// ErrNotFound: the key holds nothing, or nothing any more.
 	ErrNotFound = errors.New("kv: not found")
 	// ErrUnannounced: the write has happened, but its event is not, or perhaps not,
-	// in the log. The error wraps the cause.
+	// in the log. To put or delete again announces again. The error wraps the cause.
 	ErrUnannounced = errors.New("kv: stored, but not announced")
 	// ErrBadKey: a namespace or key is empty; or one of them, a prefix or a cursor is
 	// longer than 255 bytes, not UTF-8, or has control characters.
@@ -54,8 +54,13 @@ type Options struct {
 
 // Store is a key-value store that announces its writes. All its methods may be
 // called concurrently.
+//
+// What could not be announced is kept in memory, the last event of each key, 1,024
+// at most: it is announced when the write is repeated, or else before the next
+// event of its key.
 type Store struct {
 	pub      realtime.Publisher
+	events   *announce.Announcer
 	engine   Engine
 	maxValue int
 	log      *slog.Logger
@@ -75,7 +80,7 @@ type Store struct {
 // that of the Realtime, which lets them finish. What expired while nobody was
 // there is announced now.
 func New(pub realtime.Publisher, opts *Options) *Store {
-	s := &Store{pub: pub, maxValue: 1 << 20, log: slog.Default(), wake: make(chan struct{}, 1)}
+	s := &Store{pub: pub, events: announce.New(pub), maxValue: 1 << 20, log: slog.Default(), wake: make(chan struct{}, 1)}
 	if opts != nil {
 		s.engine = opts.Engine
 		if opts.MaxValue > 0 {
@@ -191,8 +196,10 @@ func (s *Store) Get(ctx context.Context, namespace, key string) (Entry, error) {
 }
 
 // Delete removes what the key holds and announces it as "kv.delete". Where it
-// holds nothing, nothing happens. Errors: [ErrBadKey], [ErrUnannounced]. After any
-// other error it is perhaps deleted, and was not announced.
+// holds nothing, nothing happens, unless an earlier deletion could not be
+// announced, or has failed and was done all the same: then that one is announced.
+// Errors: [ErrBadKey], [ErrUnannounced]. After any other error it is perhaps
+// deleted, and was not announced: delete it again.
 func (s *Store) Delete(ctx context.Context, namespace, key string) error {
 	done, err := s.begin(ctx, namespace, key)
 	if err != nil {
@@ -200,16 +207,25 @@ func (s *Store) Delete(ctx context.Context, namespace, key string) error {
 	}
 	defer done()
 	old, state, err := s.current(ctx, namespace, key)
-	if err != nil || state == absent {
+	if err != nil {
 		return err
 	}
+	ev := realtime.KVDelete(namespace, key)
+	if state == absent {
+		_, err := s.events.Repeat(join(namespace, key), ev.Type)
+		return unannounced(err)
+	}
+	ev = ev.WithVersion(s.versions.next(old.Version))
 	if err := s.engine.Delete(ctx, namespace, key); err != nil {
+		if state == alive {
+			s.events.Doubt(ctx, join(namespace, key), ev)
+		}
 		return fmt.Errorf("kv: delete: %w", err)
 	}
 	if state == expired {
 		return nil
 	}
-	return s.announce(ctx, realtime.KVDelete(namespace, key).WithVersion(s.versions.next(old.Version)))
+	return s.announce(ctx, ev)
 }
 
 // begin begins a write: it returns with the key locked, until done is called.
@@ -232,8 +248,11 @@ func (s *Store) begin(ctx context.Context, namespace, key string) (done func(), 
 }
 
 func (s *Store) lock(ctx context.Context, namespace, key string) (unlock func(), err error) {
-	return s.locks.Lock(ctx, namespace+"\x00"+key) // no name has a control character
+	return s.locks.Lock(ctx, join(namespace, key))
 }
+
+// join makes one name of two, which have no control characters.
+func join(namespace, key string) string { return namespace + "\x00" + key }
 
 // state says what is to be seen of a key.
 type state int
@@ -264,10 +283,15 @@ func (s *Store) current(ctx context.Context, namespace, key string) (Entry, stat
 
 // announce emits the event of a write that has happened.
 func (s *Store) announce(ctx context.Context, ev realtime.RenEvent) error {
-	if err := announce.Emit(ctx, s.pub, ev, ""); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnannounced, err)
+	return unannounced(s.events.Announce(ctx, join(ev.Namespace, ev.Key), ev))
+}
+
+// unannounced wraps the error of announcing a write that has happened.
+func unannounced(err error) error {
+	if err == nil {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("%w: %w", ErrUnannounced, err)
 }
 
 // ListOptions select what [Store.List] returns.

@@ -65,7 +65,10 @@ func OpenDir(name string) (*Dir, error) {
 func (d *Dir) Close() error { return d.root.Close() }
 
 // Put implements [Objects].
-func (d *Dir) Put(_ context.Context, name, _ string, body io.Reader) (info Info, created bool, err error) {
+func (d *Dir) Put(ctx context.Context, name, _ string, body io.Reader) (info Info, created bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return Info{}, false, err
+	}
 	if _, err := d.stat(name); err != nil && !errors.Is(err, ErrNotFound) {
 		return Info{}, false, err // before the body comes
 	}
@@ -134,7 +137,10 @@ func (d *Dir) move(temp, name string) error {
 }
 
 // Delete implements [Objects].
-func (d *Dir) Delete(_ context.Context, name string) error {
+func (d *Dir) Delete(ctx context.Context, name string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if _, err := d.stat(name); err != nil {
@@ -157,7 +163,10 @@ func (d *Dir) prune(name string) {
 }
 
 // Open implements [Objects].
-func (d *Dir) Open(_ context.Context, name string) (io.ReadSeekCloser, Info, error) {
+func (d *Dir) Open(ctx context.Context, name string) (io.ReadSeekCloser, Info, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, Info{}, err
+	}
 	if _, err := d.stat(name); err != nil {
 		return nil, Info{}, err
 	}
@@ -209,6 +218,9 @@ func describe(name string, fi fs.FileInfo) Info {
 
 // List implements [Objects]. It reads the names of whole folders.
 func (d *Dir) List(ctx context.Context, prefix, cursor string, limit int) ([]Info, string, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, "", err
+	}
 	l := &lister{dir: d, ctx: ctx, prefix: prefix, after: cursor, limit: limit}
 	if err := l.walk("."); err != nil {
 		return nil, "", err
@@ -276,6 +288,9 @@ func (l *lister) names(folder string) ([]string, error) {
 	}
 	defer f.Close()
 	entries, err := f.ReadDir(-1)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // pruned now
+	}
 	var names []string
 	for _, e := range entries {
 		full := path.Join(folder, e.Name())

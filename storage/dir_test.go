@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/maravilla-realtime/realtime/storage"
+	"github.com/maravilla-realtime/realtime/storage/storagetest"
 )
 
 func put(t testing.TB, dir *storage.Dir, path, content string) storage.Info {
@@ -28,6 +29,10 @@ func put(t testing.TB, dir *storage.Dir, path, content string) storage.Info {
 		t.Fatalf("put %q: %v", path, err)
 	}
 	return info
+}
+
+func TestConformance(t *testing.T) {
+	storagetest.Run(t, func(t *testing.T) storage.Objects { return newDir(t) })
 }
 
 // What a crash left unfinished is gone at the next start, and nothing else is.

@@ -17,9 +17,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/maravilla-realtime/realtime"
-	"github.com/maravilla-realtime/realtime/backendtest"
-	"github.com/maravilla-realtime/realtime/internal/memory"
 	"github.com/maravilla-realtime/realtime/storage"
 )
 
@@ -243,10 +240,16 @@ type ending func()
 
 func (f ending) Read([]byte) (int, error) { f(); return 0, io.EOF }
 
-// hooked calls a function between storing and announcing.
+// hooked calls a function between storing and announcing, or says that what it
+// has deleted has failed.
 type hooked struct {
 	storage.Objects
-	stored func()
+	stored  func()
+	deleted error
+}
+
+func (h *hooked) Delete(ctx context.Context, path string) error {
+	return errors.Join(h.deleted, h.Objects.Delete(ctx, path))
 }
 
 func (h *hooked) Put(ctx context.Context, path, typ string, body io.Reader) (storage.Info, bool, error) {
@@ -263,32 +266,6 @@ func newDir(t testing.TB) *storage.Dir {
 	}
 	t.Cleanup(func() { dir.Close() })
 	return dir
-}
-
-func TestUnannounced(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		faulty := backendtest.NewFaulty(memory.New(memory.Limits{}))
-		rt, err := realtime.New(open(), &realtime.Options{Backend: faulty, Logger: slog.New(slog.DiscardHandler)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer rt.Close(context.Background())
-		store := storage.New(rt, newDir(t))
-		quiet := &storage.Options{Logger: slog.New(slog.DiscardHandler)}
-		s := serve(t, open(), nil, func(http.Handler) http.Handler { return storage.Handler(rt, store, quiet) })
-
-		boom := errors.New("boom")
-		faulty.FailAppend(3, boom)
-		s.refused("unannounced", s.do("POST", "upload?path=a", strings.NewReader("x")), 503, "unavailable")
-		info, _, err := store.Put(context.Background(), "a", "", strings.NewReader("xy"))
-		if !errors.Is(err, storage.ErrUnannounced) || !errors.Is(err, boom) || info.Size != 2 {
-			t.Errorf("got %+v, %v", info, err)
-		}
-		s.refused("unannounced", s.do("DELETE", "delete?path=a", nil), 503, "unavailable")
-		if r := s.do("POST", "upload?path=a", strings.NewReader("x")); r.StatusCode != 201 {
-			t.Errorf("sent again: %s", r.Status)
-		}
-	})
 }
 
 // broken fails with the body, or by itself, but does not say so well.

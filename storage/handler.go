@@ -45,7 +45,8 @@ type Options struct {
 //
 // The policy of rt is asked for each, for [realtime.Upload], [realtime.Delete]
 // and [realtime.Download] of the path. Mounted inside [realtime.Realtime.Attribute],
-// events carry the client that caused them.
+// events carry the client that caused them. Pages of [realtime.Policy.Origins] get
+// the answers that CORS asks for ([realtime.Realtime.CORS]).
 //
 // What was uploaded cannot run in the name of the site. Browsers get images (PNG,
 // JPEG, GIF, WebP, AVIF), audio, video (MP4, WebM) and plain text to show, and
@@ -69,7 +70,7 @@ func Handler(rt *realtime.Realtime, store *Store, opts *Options) http.Handler {
 	if h.opts.Logger == nil {
 		h.opts.Logger = slog.Default()
 	}
-	return h
+	return rt.CORS(h)
 }
 
 type handler struct {

@@ -321,3 +321,50 @@ func TestDownload(t *testing.T) {
 		}
 	})
 }
+
+// TestCrossOrigin: pages of listed origins can upload, delete, download, and read
+// why not; to those of others nothing is said.
+func TestCrossOrigin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const app = "https://app.example.com"
+		p := open()
+		p.Origins = []string{app}
+		s := serve(t, p, nil)
+		from := []string{"Origin", app, "Sec-Fetch-Site", "cross-site"}
+		for _, c := range []struct {
+			method, target string
+			status         int
+		}{
+			{"POST", "upload?path=a.txt", 201}, {"GET", "download?path=a.txt", 200}, {"DELETE", "delete?path=a.txt", 204},
+			{"DELETE", "delete?path=a.txt", 404}, {"PUT", "upload?path=a.txt", 405}, {"POST", "upload?path=..", 400},
+		} {
+			ask := append([]string{"Access-Control-Request-Method", c.method, "Access-Control-Request-Headers", "authorization,content-type,x-ren-client"}, from...)
+			preflight := s.do("OPTIONS", c.target, nil, ask...)
+			if got := preflight.Header; preflight.StatusCode != 204 || got.Get("Access-Control-Allow-Origin") != app ||
+				got.Get("Access-Control-Allow-Methods") != c.method || got.Get("Access-Control-Allow-Headers") != "authorization,content-type,x-ren-client" {
+				t.Errorf("preflight of %s %s: %s %v", c.method, c.target, preflight.Status, got)
+			}
+			r := s.do(c.method, c.target, strings.NewReader("x"), from...)
+			if got := r.Header; r.StatusCode != c.status || got.Get("Access-Control-Allow-Origin") != app ||
+				got.Get("Access-Control-Allow-Credentials") != "true" || got.Get("Access-Control-Expose-Headers") != "ETag, X-Ren-Cursor" ||
+				got.Get("X-Ren-Cursor") == "" {
+				t.Errorf("%s %s: %s %v", c.method, c.target, r.Status, got)
+			}
+		}
+		if said := s.said(); said != "created a.txt, deleted a.txt" {
+			t.Errorf("announced %s", said)
+		}
+
+		foreign := []string{"Origin", "https://evil.test", "Sec-Fetch-Site", "cross-site"}
+		preflight := s.do("OPTIONS", "upload?path=a.txt", nil, append(foreign, "Access-Control-Request-Method", "POST")...)
+		s.refused("foreign preflight", preflight, 405, "method")
+		upload := s.do("POST", "upload?path=a.txt", strings.NewReader("x"), foreign...)
+		s.refused("foreign upload", upload, 403, "origin")
+		for _, r := range []reply{preflight, upload, s.do("GET", "download?path=a.txt", nil, foreign...)} {
+			if got := r.Header; got.Get("Access-Control-Allow-Origin") != "" || got.Get("Vary") != "Origin" {
+				t.Errorf("foreign: %s %v", r.Status, got)
+			}
+		}
+		s.nothing("foreign")
+	})
+}

@@ -32,8 +32,7 @@ var (
 	// object and a folder cannot have one name, and [Dir] follows no links.
 	ErrBadPath = errors.New("storage: bad path")
 	// ErrUnannounced: the write is done, but whether those who watch were told is
-	// not known. Putting again announces again; what is deleted cannot be deleted
-	// again.
+	// not known. To put or delete again announces again.
 	ErrUnannounced = errors.New("storage: stored, but not announced")
 )
 
@@ -52,7 +51,10 @@ type Info struct {
 // Objects is where objects are kept. [Store] calls it with paths that are valid
 // (see [ValidPath]), and announces what it does. Its methods may be called
 // concurrently, also for the same path, may block until ctx ends, and return
-// errors of the file system or network as they are.
+// errors of the file system or network as they are. Where ctx has ended before the
+// call, they do nothing and return its error.
+//
+// Package storagetest proves an implementation against these rules.
 type Objects interface {
 	// Put stores what body yields until [io.EOF], in place of the object at path if
 	// there is one; created says that there was none. Before body has returned
@@ -80,8 +82,12 @@ type Objects interface {
 
 // Store announces what is written to [Objects]. Its methods may be called
 // concurrently. Writes that do not come through it are not announced.
+//
+// What could not be announced is kept in memory, the last event of each path,
+// 1,024 at most: it is announced when the write is repeated, or else before the
+// next event of its path.
 type Store struct {
-	events  realtime.Publisher
+	events  *announce.Announcer
 	objects Objects
 	writing keylock.Locks
 }
@@ -89,7 +95,7 @@ type Store struct {
 // New returns a store that announces through events, which is a
 // [realtime.Realtime] but in tests.
 func New(events realtime.Publisher, objects Objects) *Store {
-	return &Store{events: events, objects: objects}
+	return &Store{events: announce.New(events), objects: objects}
 }
 
 // Put stores an object and announces it, as created where there was none at the
@@ -111,11 +117,13 @@ func (s *Store) Put(ctx context.Context, path, typ string, body io.Reader) (info
 	if created {
 		ev = realtime.ObjectCreated(path)
 	}
-	return info, created, s.announce(ctx, ev.WithVersion(info.Version))
+	return info, created, unannounced(s.events.Announce(ctx, path, ev.WithVersion(info.Version)))
 }
 
-// Delete removes an object and announces that. Errors: [ErrBadPath],
-// [ErrNotFound], [ErrUnannounced], and those of [Objects].
+// Delete removes an object and announces that. Where there is none, and an earlier
+// deletion could not be announced, or has failed and was done all the same, it
+// announces that one. Errors: [ErrBadPath], [ErrNotFound], [ErrUnannounced], and
+// those of [Objects].
 func (s *Store) Delete(ctx context.Context, path string) error {
 	if !ValidPath(path) {
 		return ErrBadPath
@@ -125,10 +133,19 @@ func (s *Store) Delete(ctx context.Context, path string) error {
 		return err
 	}
 	defer unlock()
-	if err := s.objects.Delete(ctx, path); err != nil {
-		return err
+	ev := realtime.ObjectDeleted(path)
+	err = s.objects.Delete(ctx, path)
+	switch {
+	case err == nil:
+		return unannounced(s.events.Announce(ctx, path, ev))
+	case errors.Is(err, ErrNotFound):
+		if owed, err := s.events.Repeat(path, ev.Type); owed {
+			return unannounced(err)
+		}
+	case !errors.Is(err, ErrBadPath):
+		s.events.Doubt(ctx, path, ev)
 	}
-	return s.announce(ctx, realtime.ObjectDeleted(path))
+	return err
 }
 
 // Open returns an object to read; see [Objects]. Errors also: [ErrBadPath].
@@ -151,12 +168,12 @@ func (s *Store) List(ctx context.Context, prefix, cursor string, limit int) (lis
 	return s.objects.List(ctx, prefix, cursor, limit)
 }
 
-// announce emits the event of a write that is done.
-func (s *Store) announce(ctx context.Context, ev realtime.RenEvent) error {
-	if err := announce.Emit(ctx, s.events, ev, ""); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnannounced, err)
+// unannounced wraps the error of announcing a write that is done.
+func unannounced(err error) error {
+	if err == nil {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("%w: %w", ErrUnannounced, err)
 }
 
 // lockedEnd is a body whose end can be reached by one writer of a path at a time.

@@ -1,7 +1,7 @@
 // Package boltkv keeps the entries of a [kv.Store] in one file, with bbolt. Values,
 // times to expire and versions outlive the process.
 //
-//	engine, err := boltkv.Open("app.kv")
+//	engine, err := boltkv.Open("app.kv", nil)
 //	…
 //	defer engine.Close()
 //	store := kv.New(rt, &kv.Options{Engine: engine})
@@ -9,6 +9,11 @@
 //
 // A write returns when it is on disk, one at a time: some hundred a second, or
 // some thousand on a fast disk. One process has the file at a time.
+//
+// A record that a broken disk or another program has damaged harms no other: Get
+// returns an error, lists and expiry leave it out, which is logged once, and
+// [Engine.Put] and [Engine.Delete] replace and remove it. A Store does neither, as
+// it cannot say what was there.
 package boltkv
 
 import (
@@ -17,6 +22,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/kv"
@@ -34,16 +41,31 @@ var (
 // lockTime is how long Open waits for another process to close the file.
 const lockTime = 5 * time.Second
 
+// maxReported is how many damaged records are logged.
+const maxReported = 100
+
+// Options are all optional: the zero value of each field means its default, and
+// a nil *Options means all defaults.
+type Options struct {
+	// Logger is told of damaged records, once of each, and of 100 at most. Default:
+	// [slog.Default].
+	Logger *slog.Logger
+}
+
 // Engine implements [kv.Engine].
 type Engine struct {
-	db *bolt.DB
+	db  *bolt.DB
+	log *slog.Logger
+
+	mu       sync.Mutex
+	reported map[string]bool // names of damaged records
 }
 
 var _ kv.Engine = (*Engine)(nil)
 
 // Open opens the file, or makes it, readable for its owner only. It fails if
 // another process has it and does not close it within 5 s.
-func Open(path string) (*Engine, error) {
+func Open(path string, opts *Options) (*Engine, error) {
 	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: lockTime})
 	if err != nil {
 		return nil, fmt.Errorf("boltkv: open %s: %w", path, err)
@@ -56,7 +78,11 @@ func Open(path string) (*Engine, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("boltkv: open %s: %w", path, err), db.Close())
 	}
-	return &Engine{db}, nil
+	e := &Engine{db: db, log: slog.Default(), reported: map[string]bool{}}
+	if opts != nil && opts.Logger != nil {
+		e.log = opts.Logger
+	}
+	return e, nil
 }
 
 // Close waits for the calls that are under way, and closes the file.
@@ -109,14 +135,34 @@ func forget(tx *bolt.Tx, name []byte) error {
 	if value == nil {
 		return nil
 	}
-	old, err := decode(name, value)
-	if err != nil || old.Expires.IsZero() {
-		return err
+	old, err := decode(name, head(value))
+	if err != nil {
+		return forgetDamaged(tx, name)
+	}
+	if old.Expires.IsZero() {
+		return nil
 	}
 	return tx.Bucket(timesBucket).Delete(timed(old.Expires.UnixMilli(), name))
 }
 
-// List implements [kv.Engine].
+// forgetDamaged does so where what is stored no longer says when.
+func forgetDamaged(tx *bolt.Tx, name []byte) error {
+	var times [][]byte
+	c := tx.Bucket(timesBucket).Cursor()
+	for at, _ := c.First(); at != nil; at, _ = c.Next() {
+		if bytes.Equal(named(at), name) {
+			times = append(times, bytes.Clone(at))
+		}
+	}
+	for _, at := range times {
+		if err := tx.Bucket(timesBucket).Delete(at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// List implements [kv.Engine]. It leaves out what is damaged.
 func (e *Engine) List(ctx context.Context, namespace, prefix, after string, limit int) (list []kv.Entry, err error) {
 	all, behind := join(namespace, prefix), join(namespace, after)
 	from := all
@@ -131,7 +177,8 @@ func (e *Engine) List(ctx context.Context, namespace, prefix, after string, limi
 			}
 			entry, err := decode(name, value)
 			if err != nil {
-				return err
+				e.report(name, err)
+				continue
 			}
 			list = append(list, entry)
 		}
@@ -140,22 +187,39 @@ func (e *Engine) List(ctx context.Context, namespace, prefix, after string, limi
 	return list, err
 }
 
-// Expiring implements [kv.Engine]. It leaves out the values, of which a hundred
-// are a lot to read only to find that it is not yet time.
+// Expiring implements [kv.Engine]. It leaves out what is damaged, and the values,
+// of which a hundred are a lot to read only to find that it is not yet time.
 func (e *Engine) Expiring(ctx context.Context, limit int) (list []kv.Entry, err error) {
 	err = e.view(ctx, func(tx *bolt.Tx) error {
 		c := tx.Bucket(timesBucket).Cursor()
 		for at, _ := c.First(); at != nil && len(list) < limit; at, _ = c.Next() {
-			name := at[min(8, len(at)):]
+			name := named(at)
 			entry, err := decode(name, head(tx.Bucket(entriesBucket).Get(name)))
+			if err == nil && !bytes.Equal(at, timed(entry.Expires.UnixMilli(), name)) {
+				err = fmt.Errorf("boltkv: the entry %.64q does not expire at the time it is listed for", name)
+			}
 			if err != nil {
-				return err
+				e.report(name, err)
+				continue
 			}
 			list = append(list, entry)
 		}
 		return nil
 	})
 	return list, err
+}
+
+// report logs that a record is damaged, if it has not yet.
+func (e *Engine) report(name []byte, err error) {
+	e.mu.Lock()
+	told := e.reported[string(name)] || len(e.reported) >= maxReported
+	if !told {
+		e.reported[string(name)] = true
+	}
+	e.mu.Unlock()
+	if !told {
+		e.log.Error("boltkv: a damaged record is left out", "error", err)
+	}
 }
 
 // view and update run f in a transaction. bbolt cannot be interrupted: a context
@@ -185,6 +249,9 @@ func join(namespace, key string) []byte {
 func timed(unixMilli int64, name []byte) []byte {
 	return append(binary.BigEndian.AppendUint64(make([]byte, 0, 8+len(name)), uint64(unixMilli)), name...)
 }
+
+// named returns the name in what timed has made.
+func named(at []byte) []byte { return at[min(8, len(at)):] }
 
 // encode returns what is stored of an entry beside its name: when it expires (8
 // bytes, 0 is never), the length of its version (1 byte), its version, its value.

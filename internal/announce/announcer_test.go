@@ -1,0 +1,195 @@
+package announce_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/announce"
+)
+
+var errDown = errors.New("the log is down")
+
+type tab struct{}
+
+// diary is a Publisher that keeps what is emitted, each with the tab its context
+// has, or fails.
+type diary struct {
+	realtime.Publisher
+	fail   error
+	events []string
+}
+
+func (d *diary) Emit(ctx context.Context, ev realtime.RenEvent, _ ...realtime.EventOption) error {
+	if d.fail != nil {
+		return d.fail
+	}
+	who, _ := ctx.Value(tab{}).(string)
+	d.events = append(d.events, strings.TrimSpace(ev.Type+" "+ev.Key+" "+who))
+	return nil
+}
+
+// expect fails unless that is what was emitted since the last call.
+func (d *diary) expect(t *testing.T, want ...string) {
+	t.Helper()
+	if !slices.Equal(d.events, want) {
+		t.Errorf("emitted %q, want %q", d.events, want)
+	}
+	d.events = nil
+}
+
+func repeat(t *testing.T, a *announce.Announcer, key string, want bool) {
+	t.Helper()
+	if owed, err := a.Repeat(key, "kv.delete"); owed != want || err != nil {
+		t.Errorf("a deletion of %s was owed: %v, %v", key, owed, err)
+	}
+}
+
+func TestOwedIsEmittedFirstAndOnce(t *testing.T) {
+	d := &diary{fail: errDown}
+	a := announce.New(d)
+	as := func(who string) context.Context {
+		ctx, cancel := context.WithCancel(context.WithValue(t.Context(), tab{}, who))
+		cancel()
+		return ctx
+	}
+	if err := a.Announce(as("tab1"), "a", realtime.KVDelete("", "a")); !errors.Is(err, errDown) {
+		t.Error(err)
+	}
+	if err := a.Settle("a"); !errors.Is(err, errDown) {
+		t.Error(err)
+	}
+	d.fail = nil
+	repeat(t, a, "b", false)
+	if err := a.Announce(as("tab2"), "a", realtime.KVPut("", "a")); err != nil {
+		t.Error(err)
+	}
+	d.expect(t, "kv.delete a tab1", "kv.put a tab2")
+	repeat(t, a, "a", false)
+	if err := a.Settle("a"); err != nil {
+		t.Error(err)
+	}
+	d.expect(t)
+}
+
+// What was not announced is not owed to a write of another kind.
+func TestOnlyTheSameIsRepeated(t *testing.T) {
+	d := &diary{fail: errDown}
+	a := announce.New(d)
+	_ = a.Announce(t.Context(), "a", realtime.KVPut("", "a"))
+	d.fail = nil
+	repeat(t, a, "a", false)
+	d.expect(t)
+}
+
+func TestTheNewestIsOwed(t *testing.T) {
+	object := func(ev func(string) realtime.RenEvent) realtime.RenEvent { return ev("a") }
+	created, updated, deleted := object(realtime.ObjectCreated), object(realtime.ObjectUpdated), object(realtime.ObjectDeleted)
+	for _, c := range []struct {
+		writes []realtime.RenEvent
+		want   realtime.RenEvent
+	}{
+		{[]realtime.RenEvent{updated, deleted}, deleted},
+		{[]realtime.RenEvent{deleted, created}, created},
+		{[]realtime.RenEvent{deleted, created, updated, updated.WithVersion("2")}, created}, // of which nobody has heard
+	} {
+		d := &diary{fail: errDown}
+		a := announce.New(d)
+		for _, ev := range c.writes {
+			if err := a.Announce(t.Context(), "a", ev); !errors.Is(err, errDown) {
+				t.Error(err)
+			}
+		}
+		d.fail = nil
+		if err := a.Settle("a"); err != nil {
+			t.Error(err)
+		}
+		d.expect(t, c.want.Type+" a")
+	}
+}
+
+// What is in doubt is announced if it turns out to have happened, and else not.
+func TestDoubt(t *testing.T) {
+	d := &diary{}
+	a := announce.New(d)
+	a.Doubt(t.Context(), "a", realtime.KVDelete("", "a"))
+	if err := a.Announce(t.Context(), "a", realtime.KVPut("", "a")); err != nil {
+		t.Error(err)
+	}
+	repeat(t, a, "a", false)
+	d.expect(t, "kv.put a")
+
+	a.Doubt(t.Context(), "a", realtime.KVDelete("", "a"))
+	d.fail = errDown
+	if owed, err := a.Repeat("a", "kv.delete"); !owed || !errors.Is(err, errDown) {
+		t.Errorf("%v, %v", owed, err)
+	}
+	d.fail = nil
+	if err := a.Announce(t.Context(), "a", realtime.KVPut("", "a")); err != nil { // it had happened: no doubt any more
+		t.Error(err)
+	}
+	d.expect(t, "kv.delete a", "kv.put a")
+}
+
+// What is certain does not come into doubt; what cannot be emitted gives way to
+// what is newer.
+func TestDoubtOfWhatIsOwed(t *testing.T) {
+	put, deleted := realtime.KVPut("", "a"), realtime.KVDelete("", "a")
+	for _, c := range []struct {
+		owed realtime.RenEvent
+		down error // when doubt comes
+		want []string
+	}{
+		{deleted, errDown, []string{"kv.delete a", "kv.put a"}},
+		{put, nil, []string{"kv.put a", "kv.put a"}},
+		{put, errDown, []string{"kv.put a"}},
+	} {
+		d := &diary{fail: errDown}
+		a := announce.New(d)
+		_ = a.Announce(t.Context(), "a", c.owed)
+		d.fail = c.down
+		a.Doubt(t.Context(), "a", deleted)
+		d.fail = nil
+		if err := a.Announce(t.Context(), "a", put); err != nil {
+			t.Error(err)
+		}
+		d.expect(t, c.want...)
+	}
+}
+
+// An event that will never be accepted does not stand in the way of others.
+func TestHopelessIsForgotten(t *testing.T) {
+	for _, hopeless := range []error{realtime.ErrLoop, realtime.ErrBadEvent} {
+		d := &diary{fail: fmt.Errorf("wrapped: %w", hopeless)}
+		a := announce.New(d)
+		if err := a.Announce(t.Context(), "a", realtime.KVDelete("", "a")); !errors.Is(err, hopeless) {
+			t.Error(err)
+		}
+		d.fail = nil
+		repeat(t, a, "a", false)
+	}
+}
+
+// Memory is bounded: the oldest of more than 1,024 is forgotten.
+func TestBound(t *testing.T) {
+	d := &diary{fail: errDown}
+	a := announce.New(d)
+	lose := func(i int) {
+		key := fmt.Sprint(i)
+		_ = a.Announce(t.Context(), key, realtime.KVDelete("", key))
+	}
+	for i := range 1024 {
+		lose(i)
+	}
+	lose(0) // is the newest now
+	lose(1024)
+	d.fail = nil
+	repeat(t, a, "1", false)
+	for _, key := range []string{"0", "2", "1023", "1024"} {
+		repeat(t, a, key, true)
+	}
+}
