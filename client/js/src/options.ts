@@ -1,6 +1,7 @@
 import { getOrCreateClientId, stored } from './id.js';
 import { createKeeper, type Keeper, type Line, type State } from './keeper.js';
 import { listen, tell, type Listener } from './listen.js';
+import type { Group } from './transport.js';
 
 /** What both clients can be told. */
 export interface ClientOptions {
@@ -27,8 +28,8 @@ export interface ClientOptions {
 /** What both clients have, beside the methods that {@link equip} gives them. */
 export interface Equipment<Reset> {
   id: string;
-  /** With whom to share connections; undefined: with nobody. */
-  share_: string | undefined;
+  /** With whom to share connections. */
+  share_: Group;
   keeper_: Keeper;
   /** Asks for a token; rejects, after reporting it, where there is none to be had. */
   token_: () => Promise<string | undefined>;
@@ -58,7 +59,7 @@ export function equip<Reset>(
   const keeper = createKeeper(client, line, states, name, options);
   return {
     id,
-    share_: shareTabs === true ? '' : shareTabs || undefined,
+    share_: shareTabs,
     keeper_: keeper,
     async token_() {
       try {

@@ -46,8 +46,11 @@ export type WebSocketMaker = new (url: string, protocol: string) => WebSocketLik
 /** Begins a WebSocket. */
 export type OpenSocket = (url: string) => WebSocketLike;
 
-/** What `shareTabs` puts between the clients and the network, for those who share with others of the same name. */
+/** With whom a client shares, as its option `shareTabs` says: with nobody, with all of the name, or with all who give none. */
+export type Group = boolean | string | undefined;
+
+/** What `shareTabs` puts between the clients and the network, for those who share with others of the same group. */
 export const layer = {
-  stream: (open: OpenStream, _name: string | undefined): OpenStream => open,
-  socket: (open: OpenSocket, _name: string | undefined): OpenSocket => open,
+  stream: (open: OpenStream, _group: Group): OpenStream => open,
+  socket: (open: OpenSocket, _group: Group): OpenSocket => open,
 };
