@@ -1,4 +1,3 @@
-import { canShare } from './share/place.js';
 import { shareSocket } from './share/socket.js';
 import { shareStream } from './share/stream.js';
 import { layer } from './transport.js';
@@ -8,5 +7,12 @@ import { layer } from './transport.js';
  * the option `shareTabs`. The bundle `realtime.js` has called it.
  */
 export function shareTabs(): void {
-  if (canShare()) Object.assign(layer, { stream: shareStream, socket: shareSocket });
+  try {
+    // Outside of browsers there is no such name, and outside of secure contexts there are no locks.
+    if (!isSecureContext || !navigator.locks) return;
+    new BroadcastChannel('').close(); // Firefox throws where storage is forbidden
+  } catch {
+    return;
+  }
+  Object.assign(layer, { stream: shareStream, socket: shareSocket });
 }

@@ -49,7 +49,7 @@ export type WebSocketMaker = new (url: string, protocol: string) => WebSocketLik
 /** Begins a WebSocket. */
 export type OpenSocket = (url: string) => WebSocketLike;
 
-/** The option `shareTabs` of a client: with whom it shares connections, if with anybody. */
+/** With whom a client shares, as its option `shareTabs` says: with nobody, with all of the name, or with all who give none. */
 export type Group = boolean | string | undefined;
 
 /** What `shareTabs()` puts between the clients and the network, for those who share with others of the same group. */

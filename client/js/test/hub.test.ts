@@ -13,7 +13,10 @@ let ref: number;
 beforeEach(() => {
   begin();
   [sent, told, alone, ref] = [[], [], [], 0];
-  hub = createHub({ rate: 10, burst: 10 }, (text) => sent.push(JSON.parse(text) as Op), (lines) => told.push(...lines), (tab) => alone.push(tab));
+  hub = createHub({ rate: 10, burst: 10 }, (text) => sent.push(JSON.parse(text) as Op), (lines) => {
+    for (const line of lines) if (line[1] === undefined) alone.push(line[0]!);
+    else told.push(line);
+  });
   hub.add_('a', 'client of a');
   hub.add_('b', 'client of b');
 });
@@ -69,7 +72,7 @@ test('a subscription that goes on gets what came of its channel, and the cursor 
   told.length = 0;
   op('b', 'subscribe', { since: 'c2' });
   answer({ event: 'subscribed', channel: 'room', state: 'resumed' });
-  assert.deepEqual(told.map(([to, text]) => [to, (JSON.parse(text) as { event: string }).event, (JSON.parse(text) as { id?: string }).id]), [
+  assert.deepEqual(told.map(([to, text]) => [to, (JSON.parse(text!) as { event: string }).event, (JSON.parse(text!) as { id?: string }).id]), [
     ['b', 'subscribed', undefined], ['b', 'message', 'c4'],
   ]);
   op('b', 'subscribe', { since: 'c3' });
@@ -92,6 +95,45 @@ for (const since of ['c2', 'p3']) test('what came while nobody was subscribed is
   op('a', 'subscribe', { since });
   answer({ event: 'subscribed', channel: 'room', state: 'resumed' });
   assert.deepEqual([alone, told], [['a'], []]);
+});
+
+test('what comes late of a subscription that is over is not what the next goes on from', () => {
+  op('a', 'subscribe');
+  answer({ event: 'subscribed', channel: 'room', state: 'fresh', cursor: 'c1' });
+  op('a', 'unsubscribe');
+  op('a', 'subscribe');
+  hub.frame_(JSON.stringify({ event: 'message', channel: 'room', id: 'c2' }));
+  // Here c3 is published, which does not come.
+  answer({ event: 'subscribed', channel: 'room', state: 'fresh', cursor: 'c4' });
+  op('b', 'subscribe', { since: 'c2' });
+  answer({ event: 'subscribed', channel: 'room', state: 'resumed' });
+  assert.deepEqual(alone, ['b']);
+});
+
+test('who goes on is told neither of pings nor of who was present', () => {
+  op('a', 'subscribe', { presence: true });
+  answer({ event: 'subscribed', channel: 'room', state: 'fresh', cursor: 'c1' });
+  hub.frame_('{"event":"presence.state","channel":"room","members":[],"cursor":"c1.5"}');
+  hub.frame_('{"event":"ping","cursor":"c2"}');
+  hub.frame_('{"event":"message","channel":"room","id":"c3"}');
+  told.length = 0;
+  op('b', 'subscribe', { since: 'c1' });
+  answer({ event: 'subscribed', channel: 'room', state: 'resumed' });
+  assert.deepEqual(told.slice(1), [['b', '{"event":"message","channel":"room","id":"c3"}']]);
+});
+
+test('the channels share the room for what is kept', () => {
+  for (const channel of ['room', 'other']) {
+    op('a', 'subscribe', { channel });
+    answer({ event: 'subscribed', channel, state: 'fresh', cursor: 'c0' });
+  }
+  const data = 'x'.repeat(1 << 20);
+  for (let n = 1; n <= 3; n++) hub.frame_(JSON.stringify({ event: 'message', channel: 'room', id: 'c' + n, data }));
+  for (const since of ['c3', 'c2']) {
+    op('b', 'subscribe', { since });
+    answer({ event: 'subscribed', channel: 'room', state: 'resumed' });
+  }
+  assert.deepEqual(alone, ['b'], 'of two messages of 1 Mi units there is room for one, as they are a little longer');
 });
 
 test('a subscription goes on from where it began for others', () => {

@@ -16,6 +16,8 @@ export class Server {
   presence: string[] = [];
   published = new Set<string>();
   answers = true;
+  /** Whether it has forgotten what streams could go on from. */
+  forgets = false;
   #streams = new Set<FakeRequest>();
   #channels = new Map<FakeSocket, Set<string>>();
 
@@ -50,6 +52,12 @@ export class Server {
     for (const socket of this.sockets()) this.#say(socket, { event: 'ping', cursor: cursor(this.head), ts: 1 });
   }
 
+  /** Takes a channel away from those who subscribe. */
+  revoke(channel: string): void {
+    for (const socket of this.sockets())
+      if (this.#channels.get(socket)!.delete(channel)) this.#say(socket, { event: 'unsubscribed', channel, code: 'forbidden', message: 'no', retry: false });
+  }
+
   /** Sends everybody away for a while. */
   bye(): void {
     for (const request of this.streams()) void request.send(control('ren.bye', this.head, { reason: 'rotate', retryMs: 1000 }));
@@ -59,9 +67,9 @@ export class Server {
   async #stream(request: FakeRequest): Promise<void> {
     if (request.aborted) return;
     const since = request.headers.get('Last-Event-ID');
-    const seq = since ? +since.slice(2) : this.head;
+    const seq = since && !this.forgets ? +since.slice(2) : this.head;
     this.#streams.add(request);
-    const hello = { state: since ? 'resumed' : 'fresh', src: tag(request.headers.get('X-Ren-Client')!), userId: this.user, domains: this.domains };
+    const hello = { state: !since ? 'fresh' : this.forgets ? 'reset' : 'resumed', src: tag(request.headers.get('X-Ren-Client')!), userId: this.user, domains: this.domains };
     await request.stream(control('ren.hello', seq, hello) + this.log.slice(seq).map(ren).join(''));
   }
 

@@ -3,10 +3,12 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { RealtimeClient } from '../src/realtime.js';
 import { shareTabs } from '../src/share.js';
-import { layer } from '../src/transport.js';
+import { groupName } from '../src/share/place.js';
+import { shareStream } from '../src/share/stream.js';
+import { layer, type StreamCall } from '../src/transport.js';
 import { FakeSocket, pass, requests, serveFetch, settle } from './fakes.js';
-import { all, direct, opened, openRen, openRt, server, type RtTab } from './tabkit.js';
-import { locks, Tab } from './tabs.js';
+import { all, count, direct, opened, openRen, openRt, server, type RtTab } from './tabkit.js';
+import { locks, said, Tab } from './tabs.js';
 
 /** Has a connection refuse further channels, as one that has reached its limit; `full` is the one that is refused. */
 function fill(socket: FakeSocket): void {
@@ -47,21 +49,23 @@ test('channels: what a tab says while it takes the lead over waits for the conne
   assert.deepEqual([ends, next.got, heard], [['ok'], ['mine'], [1]]);
 });
 
-test('channels: a tab that goes alone says nothing before it is greeted', async () => {
-  const [, other] = [await openRt('a'), await openRt('b')];
+for (const name of ['follows', 'leads']) test(`channels: a tab that ${name} and goes alone says nothing before it is greeted`, async () => {
+  const tabs = [await openRt('a'), await openRt('b')];
+  const other = tabs[name === 'leads' ? 0 : 1]!;
   fill(server.sockets()[0]!);
   const connect = FakeSocket.opened!;
   const waiting: FakeSocket[] = [];
   FakeSocket.opened = (socket) => void waiting.push(socket);
   other.tab.run(() => other.rt.subscribe('full', () => {}));
   await settle();
-  assert.equal(waiting.length, 1);
+  assert.equal(waiting.filter(({ tab }) => tab === other.tab).length, 1);
   const ends: string[] = [];
   other.tab.run(() => other.rt.publish('room', 'mine').then(() => ends.push('ok'), (e: unknown) => ends.push(String(e))));
   FakeSocket.opened = connect;
   waiting.forEach(connect);
   await pass(1000);
-  assert.deepEqual(waiting[0]!.sent.map(({ op }) => op), ['hello', 'subscribe', 'subscribe', 'publish']);
+  const own = waiting.find(({ tab }) => tab === other.tab)!;
+  assert.deepEqual(own.sent.map(({ op }) => op), ['hello', 'subscribe', 'subscribe', 'publish']);
   assert.deepEqual([ends, other.got], [['ok'], ['mine']]);
 });
 
@@ -113,10 +117,64 @@ test('channels: a page that comes back is told of what came while nobody was sub
   assert.deepEqual(b.got, [1, 2]);
 });
 
+for (const name of ['a', 'b']) test(`channels: who hangs up at what comes before its refusal stays closed (${name})`, async () => {
+  const tabs = { a: await openRt('a'), b: await openRt('b') };
+  const { tab, rt } = tabs[name as 'a'];
+  const [socket] = server.sockets();
+  const serve = FakeSocket.serve!;
+  FakeSocket.serve = (to, op) => {
+    if (op.channel !== 'full') return serve(to, op);
+    to.say({ event: 'message', channel: 'room', data: 1, id: 'e.0' }, { event: 'error', ref: op.ref, code: 'channel_limit', message: '', retry: false });
+  };
+  tab.run(() => rt.subscribe('room', () => rt.disconnect()));
+  await settle();
+  tab.run(() => rt.subscribe('full', () => {}));
+  await pass(1000);
+  const made = FakeSocket.all.filter((one) => one !== socket && one.closed === undefined);
+  assert.deepEqual([rt.state, made.filter((one) => one.tab === tab)], ['closed', []]);
+});
+
+test('channels: a tab that takes the lead over as another user does not lead those of the one before', async () => {
+  server.user = 'ada';
+  const [a, b, c] = [await openRt('a'), await openRt('b'), await openRt('c')];
+  server.user = 'eve';
+  await a.tab.kill();
+  await pass(250);
+  assert.deepEqual([b.rt.state, c.rt.state, server.sockets().length], ['connecting', 'connecting', 0]);
+  await pass(1000);
+  server.publish('room', 1);
+  await settle();
+  assert.deepEqual([b.got, c.got, server.sockets().length], [[1], [1], 1]);
+});
+
+test('REN: a tab that takes the lead over as another user does not lead those of the one before', async () => {
+  server.user = 'ada';
+  const [a, b] = [await openRen('a'), await openRen('b')];
+  server.user = 'eve';
+  await a.tab.kill();
+  await pass(250);
+  assert.deepEqual([b.ren.state, server.streams().length], ['connecting', 0]);
+  await pass(1000);
+  server.publish('x', 1);
+  await settle();
+  assert.deepEqual([b.got, server.streams().length, b.resets], [[1], 1, 0]);
+});
+
+test('where locks are forbidden nobody waits for others', async () => {
+  locks.forbidden = true;
+  const tabs = [await openRen('a', {}, false), await openRen('b', {}, false)];
+  await settle();
+  await settle();
+  assert.deepEqual([tabs.map(({ ren }) => ren.state), server.streams().length], [['open', 'open'], 2]);
+  const channels = [await openRt('c'), await openRt('d')];
+  await pass(10_000);
+  assert.deepEqual([channels.map(({ rt }) => rt.state), server.sockets().length, FakeSocket.all.length], [['open', 'open'], 2, 2]);
+});
+
 test('channels: what the server takes away all tabs are told, and can have again', async () => {
   const tabs = [await openRt('a'), await openRt('b')];
   const socket = server.sockets()[0]!;
-  socket.say({ event: 'unsubscribed', channel: 'room', code: 'forbidden', message: 'no', retry: false });
+  server.revoke('room');
   await settle();
   assert.deepEqual(tabs.map(({ errors }) => errors), [['forbidden'], ['forbidden']]);
   const asked = socket.ops('subscribe').length;
@@ -139,7 +197,7 @@ test('REN: a tab that gets the lead while it waits for an answer does not take i
   await pass(10_000);
   server.publish('x', 1);
   await settle();
-  assert.deepEqual([c.states, c.got, server.streams().length, requests.length], [['open'], [1], 1, 3]);
+  assert.deepEqual([c.states, c.got, server.streams().length, requests.length], [['open'], [1], 1, 2]);
 });
 
 test('channels: a tab that gets the lead while it waits for an answer does not take it from itself', async () => {
@@ -152,20 +210,96 @@ test('channels: a tab that gets the lead while it waits for an answer does not t
   await pass(10_000);
   server.publish('room', 1);
   await settle();
-  assert.deepEqual([c.got, server.sockets().length, FakeSocket.all.length], [[1], 1, 3]);
+  assert.deepEqual([c.got, server.sockets().length, FakeSocket.all.length], [[1], 1, 2]);
 });
 
 test('REN: a later hello that says the same changes nothing, for those who come after it either', async () => {
   const [a, b] = [await openRen('a'), await openRen('b')];
   server.publish('x', 1);
   await settle();
+  const before = said().length;
   await greetAgain(['*']);
+  assert.equal(said().length, before + 1, 'the others hear of it, and nobody begins anew');
   const c = await openRen('c');
   await pass(6000);
   server.publish('x', 2);
   await settle();
   assert.deepEqual([a.got, b.got, c.got, server.streams().length], [[1, 2], [1, 2], [2], 1]);
   assert.deepEqual([a.states, b.states, c.states], [['open'], ['open'], ['open']]);
+});
+
+test('REN: where the server has forgotten where to go on, each tab is told once', async () => {
+  const tabs = [await openRen('a'), await openRen('b'), await openRen('c')];
+  server.publish('x', 1);
+  await settle();
+  server.forgets = true;
+  server.log.push({ seq: 2, channel: 'x', data: 2, from: 'server' }); // just as the leader goes
+  await tabs[0]!.tab.kill();
+  await pass(1000);
+  server.publish('x', 3);
+  server.ping();
+  await pass(1000);
+  server.publish('x', 4);
+  await settle();
+  assert.deepEqual(tabs.slice(1).map(({ got, resets }) => [got, resets]), [[[1, 3, 4], 1], [[1, 3, 4], 1]]);
+  assert.equal(server.streams().length, 1);
+});
+
+test('REN: a tab that has had a stream of its own is not told of a reset again', async () => {
+  const [tab, leader] = [new Tab(), new Tab()];
+  const url = new URL('https://app.example/ren');
+  const name = groupName('ren', url, true, undefined, undefined);
+  let answer: object = { no: true };
+  leader.run(() => {
+    void navigator.locks.request(name, {}, () => new Promise(() => {}));
+    const channel = new BroadcastChannel(name);
+    channel.onmessage = ({ data }) => channel.postMessage({ from: 'leader', to: (data as { from: string }).from, ...answer });
+  });
+  await settle();
+  const told: unknown[] = [];
+  const calls: StreamCall[] = [];
+  const open = (call: StreamCall): Promise<undefined> => new Promise(() => calls.push(call));
+  const hangUp = new AbortController();
+  const say = async (event: string, state: string): Promise<void> => {
+    tab.run(() => calls[0]!.take_({ event, id: 'e1', data: JSON.stringify({ state }), retry: undefined }));
+    await settle();
+  };
+  tab.run(() => void shareStream(open, true)({
+    url, headers: {}, signal: hangUp.signal, at_: undefined, heard_() {},
+    take_: ({ event, data }) => told.push([event, (JSON.parse(data) as { state?: string }).state]),
+  }));
+  await say('ren.hello', 'reset');
+  answer = { events: [{ event: 'ren.ping', id: 'e1', data: '{}' }, { event: 'message', id: 'e2', data: '{}' }] };
+  await say('ren.ping', 'open');
+  assert.deepEqual(told, [['ren.hello', 'reset'], ['ren.ping', 'open'], ['ren.hello', 'resumed'], ['message', undefined]]);
+  tab.run(() => hangUp.abort());
+  locks.kill(leader);
+});
+
+test('REN: an answer that comes too late for a tab with a stream of its own is not heeded', async () => {
+  const first = await openRen('a');
+  server.publish('x', 1);
+  await settle();
+  const second = await openRen('b');
+  second.tab.run(() => second.tab.page.fire('pagehide'));
+  for (let n = 2; n < 1200; n++) server.publish('x', n);
+  await settle();
+  second.tab.run(() => second.tab.page.fire('pageshow'));
+  await pass(750);
+  assert.equal(server.streams().length, 2);
+  first.tab.hang();
+  server.ping();
+  await settle();
+  server.publish('x', 1200);
+  await settle();
+  first.tab.wake();
+  await settle();
+  assert.deepEqual(second.got, count(2, 1200));
+  server.ping();
+  await pass(750);
+  server.publish('x', 1201);
+  await settle();
+  assert.deepEqual([second.got, server.streams().length], [count(2, 1201), 1]);
 });
 
 test('REN: after a later hello each tab still knows its own', async () => {

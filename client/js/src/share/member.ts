@@ -1,117 +1,148 @@
-import { takePlace, type Message, type Place } from './place.js';
+import { random } from '../id.js';
+import { hold } from './place.js';
 
-/** What the tabs of a group say to each other about following. */
-export interface Said<Ask> extends Message {
-  /** A tab asks to follow. */
-  ask?: Ask & { id: string };
+/** What the tabs of a group say to each other: to all of them, or to the one with the id `to`. */
+export interface Said<Ask> {
+  from?: string;
+  to?: string;
+  /** The lead has come to the tab that says it, or it is ready to lead. What was said before, all tabs have heard by then. */
+  lead?: true;
+  /** To whoever leads: asks to follow, or for something else. */
+  ask?: Ask;
   /** The leader, to one that it cannot have as a follower. */
   no?: true;
+  /** The leader's connection is over, with this code. */
+  end?: number;
 }
 
 /** What a connection does at what the group decides. */
 export interface Part<Ask, M extends Said<Ask>> {
-  /** What the tab has to say of itself to follow. */
+  /** How the tab asks to follow. */
   ask_(): Ask;
   /** Begins a connection to the server, anew if there is one, which leads to {@link Member.greeted_}. */
-  dial_(): void;
+  dial_(): unknown;
   /** The own connection is for all, from now on, as they have been told. */
   lead_(): void;
   /** Answers a tab that asks, if this one leads. */
-  serve_(ask: Ask & { id: string }): void;
+  serve_(tab: string, ask: Ask): void;
   /** The leader has said yes. */
   follow_(yes: M): void;
-  /** The leader has said no. */
+  /** The leader has said no, or there is no group to be had. */
   alone_(): void;
-  /** Takes what the leader says; as the leader, what the others say to it. */
+  /** Takes what the leader says. */
   hear_(said: M): void;
+  /** The connection is over, for the client too. */
+  end_(code?: number): void;
 }
 
 /** A connection as a member of the group of tabs that share one. */
 export interface Member<M> {
   readonly id: string;
-  say_(message: M): unknown;
-  /** Says something as the leader: to all who follow, or to one. */
-  announce_(message: M): void;
-  /** The server has greeted the tab on its own connection: it belongs to the group of the name. */
-  greeted_(name: string): Promise<void>;
-  /** Asks the leader, once more. */
-  retry_(): void;
+  /** Aborts when the member leaves. */
+  readonly signal_: AbortSignal;
+  /** Says something to the group; what is not for the leader is heard by those who follow this tab. */
+  say_(message: M): void;
+  /** Joins the group of a name; false where it is of another one. */
+  join_(name: string): boolean;
+  /** The server has greeted the tab on its own connection, as one of the group. */
+  greeted_(): void;
+  /** Asks the leader to be told what it hears. */
+  ask_(): void;
   /** What was asked for is no longer what is wanted. */
   forget_(): void;
+  /** The own connection is over, and with it that of those who follow. */
+  end_(code: number): void;
   leave_(): void;
 }
 
 export function createMember<Ask, M extends Said<Ask>>(part: Part<Ask, M>): Member<M> {
   const patience = 5_000; // ms, with a leader that does not answer
 
-  let place: Place<M> | undefined;
-  let leader: string | undefined;
-  let over = false;
-  let answered: ((said?: M) => void) | undefined;
+  const id = random();
+  const off = new AbortController();
+  const { signal } = off;
+  let channel: BroadcastChannel | undefined;
+  let leads = false;
+  let leader: string | undefined; // whom this tab follows
+  let asking = false;
+  let undecided: ReturnType<typeof setTimeout> | undefined; // runs until it is decided what the own connection is for
 
-  /** Asks the leader to be told what it hears; resolves with its answer, or undefined if there is none in time. */
-  const ask = (ms?: number): Promise<M | undefined> =>
-    new Promise((done) => {
-      const own = (answered = (said) => {
-        if (over || answered !== own) return;
-        answered = undefined;
-        if (said && !said.no) {
-          leader = said.from; // before the next thing is heard
-          part.follow_(said);
-        }
-        done(said);
-      });
-      place!.say_({ ask: { id: place!.id, ...part.ask_() } } as unknown as M);
-      if (ms) setTimeout(own, ms);
-    });
-  const hear = async (said: M): Promise<void> => {
-    if (over || !place) return;
-    if (said.lead) {
-      leader = undefined;
-      if (place.lead_) part.dial_();
-      else if ((await ask())?.no) part.alone_();
-    } else if (said.ask) part.serve_(said.ask);
-    else if (said.to && answered) answered(said);
-    else if (said.from === leader) part.hear_(said); // nobody is named where one speaks to the leader, who follows nobody
+  const say_ = (message: Said<Ask>): void => channel?.postMessage({ from: id, ...message });
+  const ask_ = (): void => {
+    asking = true;
+    say_({ ask: part.ask_() });
+  };
+  const decided = (): void => {
+    clearTimeout(undecided);
+    undecided = undefined;
+    asking = false;
+  };
+  const begin = (): void => {
+    decided();
+    say_({ lead: true });
+    part.lead_();
+  };
+  const lead = (): void => {
+    leads = true;
+    if (undecided) return begin(); // nothing has been heard of the last leader
+    // Through a channel of its own it comes to this tab as to all others: behind what the last leader has said.
+    const voice = new BroadcastChannel(channel!.name);
+    voice.postMessage({ lead: true });
+    voice.close();
   };
   const lost = (): void => {
-    place!.leave_();
-    place = undefined;
-    if (!over) part.dial_();
+    decided();
+    if (leads) part.end_();
+    else part.alone_();
+  };
+  const hear = (said: M): void => {
+    if ((said.to ?? id) !== id) return;
+    if (said.lead) {
+      leader = undefined;
+      if (leads) part.dial_(); // also where it has been stolen, as who asks from here on must not be answered by two
+      else ask_();
+    } else if (said.ask) part.serve_(said.from!, said.ask);
+    else if (said.to && asking) {
+      decided();
+      if (said.no) return part.alone_();
+      leader = said.from; // before the next thing is heard
+      part.follow_(said);
+    } else if (said.from !== leader) return;
+    else if (said.end) part.end_(said.end);
+    else part.hear_(said);
   };
 
-  const say_ = (message: M): unknown => over || place?.say_(message);
-
   return {
-    get id() {
-      return place!.id;
-    },
+    id,
+    signal_: signal,
     say_,
-    announce_: (message) => say_({ from: place?.id, ...message }),
-    async greeted_(name) {
-      if (place?.name !== name) {
-        place?.leave_();
-        place = undefined;
-        const next = await takePlace<M>(name, (said) => void hear(said), lost);
-        if (over) return next.leave_();
-        place = next;
+    join_(name) {
+      if (!channel) {
+        channel = new BroadcastChannel(name);
+        channel.onmessage = ({ data }) => hear(data as M);
+        hold(name, signal, lead, lost);
       }
-      const own = place;
-      if (!own.lead_) {
-        const said = await ask(patience);
-        if (over || leader || own.lead_ || place !== own) return; // where the lead has come to this tab, it dials
-        if (said) return part.alone_();
-        await own.steal_();
-        if (over || place !== own) return own.leave_();
-      }
-      say_({ lead: own.id } as M);
-      part.lead_();
+      return channel.name === name;
     },
-    retry_: () => void ask(),
-    forget_: () => answered?.({ no: true } as M),
+    greeted_() {
+      if (leads) return begin();
+      // Whoever leads and does not answer hangs.
+      undecided = setTimeout(() => hold(channel!.name, signal, lead, lost, { steal: true }), patience);
+      ask_();
+    },
+    ask_,
+    forget_() {
+      asking = false;
+    },
+    end_(code) {
+      say_({ end: code });
+      part.end_(code);
+    },
     leave_() {
-      over = true;
-      place?.leave_();
+      decided();
+      off.abort();
+      channel?.close();
+      channel = undefined;
     },
   };
 }

@@ -1,24 +1,19 @@
 import { parse } from '../errors.js';
-import { random } from '../id.js';
-import type { Frame } from '../wire.js';
 import type { Group, OpenSocket, WebSocketLike } from '../transport.js';
+import type { Frame } from '../wire.js';
 import { createHub, type Hub, type Line } from './hub.js';
 import { createMember, type Said } from './member.js';
-import { groupName, lock } from './place.js';
+import { groupName, hold } from './place.js';
 
-/** A tab that follows; as long as it lives, it holds the lock. */
-interface Tab {
-  cid: string;
-  lock: string;
+/** A tab asks to follow; as long as it does, it holds the lock of its id. Or it has an operation for the server. */
+interface Ask {
+  cid?: string;
+  op?: string;
 }
 
-interface SocketSaid extends Said<Tab> {
-  /** A tab's operation. */
-  op?: { id: string; text: string };
+interface SocketSaid extends Said<Ask> {
   /** What the server says, by the leader. */
   lines?: Line[];
-  /** The connection has been closed, with this code. */
-  end?: number;
 }
 
 /**
@@ -29,39 +24,35 @@ interface SocketSaid extends Said<Tab> {
 export function shareSocket(open: OpenSocket, group: Group): OpenSocket {
   if (!group) return open;
   return (url) => {
-    const gone = new AbortController(); // ends the waiting for the ends of tabs
-    const name = 'tab ' + random();
-    const alive = lock(name, {});
     let real: WebSocketLike | undefined;
+    let send: (text: string) => void; // on it
     let hub: Hub | undefined;
     let hello = ''; // the server's
     let greeting = ''; // the client's
+    let say: ((text: string) => void) | undefined; // takes what the client says, once it is decided to whom
     let alone = false;
-    let ready = false; // the own connection is for this tab alone, and the server has greeted it
     let over = false;
 
     const drop = (): void => {
       hub?.close();
-      if (real) real.onclose = null;
       real?.close(1000);
-      real = hub = undefined;
+      real = hub = say = undefined;
     };
     const close = (): void => {
       over = true;
       member.leave_();
-      gone.abort();
-      void alive.then((own) => own?.release_());
       drop();
     };
-    const end = (code: number): void => {
-      if (over) return;
+    const end = (code = 1006): void => {
       close();
-      self.onclose?.({ code } as never);
+      self.onclose!({ code } as never);
     };
-    const give = (data: string): void => void self.onmessage?.({ data } as never);
-    const hearLines = (lines: Line[]): void => {
-      const mine = lines.filter(([to]) => (to ?? member.id) === member.id).map(([, text]) => text);
-      if (mine.length) give(mine.join('\n'));
+    const give = (data: string): void => void self.onmessage!({ data } as never);
+    const hear_ = ({ lines = [] }: SocketSaid): void => {
+      for (const [to, text] of lines)
+        if ((to ?? id) !== id) continue;
+        else if (text === undefined) goAlone();
+        else give(text);
     };
     const goAlone = (): void => {
       alone = true;
@@ -69,92 +60,70 @@ export function shareSocket(open: OpenSocket, group: Group): OpenSocket {
       dial();
     };
     const dial = (): void => {
+      if (over) return;
       drop();
-      ready = false;
       let socket: WebSocketLike;
       try {
         socket = real = open(url);
       } catch {
-        return end(1006); // as where there is no network
+        return end(); // as where there is no network
       }
-      socket.onopen = () => (greeting ? socket.send(greeting) : self.onopen?.({} as never));
-      socket.onmessage = ({ data }: { data: unknown }) => {
-        const text = String(data);
-        const frame = parse(text) as Frame | undefined;
-        if (hub) hub.frame_(text);
-        else if (!alone && frame?.event === 'hello') {
-          hello = text;
-          void member.greeted_(groupName('ws', url, group, frame.userId));
-        } else {
-          ready = alone;
-          give(text);
-        }
+      send = (text) => socket.send(text);
+      socket.onopen = () => (greeting ? send(greeting) : self.onopen!({} as never));
+      socket.onmessage = ({ data }: { data: string }) => {
+        if (hub) return hub.frame_(data);
+        const frame = parse(data) as Frame | undefined;
+        if (alone) say = send;
+        if (alone || frame?.event !== 'hello') return give(data);
+        if (!member.join_(groupName('ws', url, group, frame.userId))) return end(); // another user now
+        hello = data;
+        member.greeted_();
       };
-      socket.onclose = ({ code }: { code: number }) => {
-        if (hub) member.announce_({ end: code });
-        end(code);
-      };
+      socket.onclose = ({ code }: { code: number }) => socket === real && member.end_(code);
     };
-    const cid = (): string => (parse(greeting) as { cid: string }).cid;
+    const ask_ = (): Ask => ({ cid: (parse(greeting) as Ask).cid! });
 
-    const member = createMember<Tab, SocketSaid>({
-      ask_: () => ({ cid: cid(), lock: name }),
+    const member = createMember<Ask, SocketSaid>({
+      ask_,
       dial_: dial,
       lead_() {
-        const { id } = member;
         const tell = (lines: Line[]): void => {
-          member.announce_({ lines });
-          hearLines(lines);
+          member.say_({ lines });
+          hear_({ lines });
         };
-        const refuse = (tab: string): void => {
-          if (tab === id) queueMicrotask(goAlone);
-          else {
-            member.announce_({ to: tab, no: true });
-            hub?.drop_(tab); // it begins anew elsewhere
-          }
-        };
-        hub = createHub((parse(hello) as Frame).limits!, (text) => real?.send(text), tell, refuse);
-        hub.add_(id, cid());
+        hub = createHub((parse(hello) as Frame).limits!, send, tell);
+        hub.add_(id, ask_().cid!);
+        say = (text) => hub!.op_(id, text);
         give(hello);
       },
-      serve_({ id, cid: theirs, lock: held }) {
+      serve_(tab, { op, cid }) {
         const own = hub;
         if (!own) return;
-        if (own.add_(id, theirs))
-          void lock(held, { signal: gone.signal }).then((free) => {
-            if (!free) return;
-            free.release_();
-            own.drop_(id);
-          });
-        member.announce_({ to: id });
+        if (op) return own.op_(tab, op);
+        own.add_(tab, cid!);
+        navigator.locks.request(tab, { signal: member.signal_ }, () => own.drop_(tab)).catch(() => {});
+        member.say_({ to: tab });
       },
       follow_() {
         drop();
+        say = (text) => member.say_({ ask: { op: text } });
         give(hello);
       },
       alone_: goAlone,
-      hear_({ op, lines, no, end: code }) {
-        if (op) hub?.op_(op.id, op.text);
-        else if (lines) hearLines(lines);
-        else if (no) goAlone();
-        else if (code) end(code);
-      },
+      hear_,
+      end_: end,
     });
+    const { id } = member;
 
-    const self: WebSocketLike = {
-      onopen: null,
-      onmessage: null,
-      onclose: null,
+    const self = {
       send(text) {
-        if (!greeting) real?.send((greeting = text));
-        else if (hub) hub.op_(member.id, text);
-        else if (ready) real?.send(text);
-        // Else the hello that is on its way has the client say all of it again.
-        else if (!real) member.say_({ op: { id: member.id, text } });
+        // Where nobody takes it, the hello that is on its way has the client say all of it again.
+        if (greeting) say?.(text);
+        else send((greeting = text));
       },
-      close: () => over || close(),
-    };
-    void alive.then(() => over || dial());
+      close,
+    } as WebSocketLike; // which the client completes, with its handlers
+    hold(id, member.signal_, dial, goAlone);
     return self;
   };
 }

@@ -7,17 +7,14 @@ import { createRing, type Ring } from './ring.js';
 /** Where a tab wants to go on: behind the id `since`, or behind what there was at the time `at`. */
 interface Want {
   since: string | undefined;
-  at?: number | undefined;
+  at: number | undefined;
 }
 
 interface StreamSaid extends Said<Want> {
-  /** The leader's answer: what to begin with, and the cursor before it. */
-  cursor?: string;
+  /** The leader's answer: the event to go on behind, and those behind it. */
   events?: StreamEvent[];
   /** What the leader hears. */
   event?: StreamEvent;
-  /** The leader's stream has ended. */
-  end?: true;
 }
 
 /**
@@ -32,15 +29,16 @@ export function shareStream(open: OpenStream, group: Group): OpenStream {
   if (!group) return open;
   return (call) =>
     new Promise((resolve, reject) => {
-      let own: AbortController | undefined; // of the own stream
+      let own = new AbortController(); // of the own stream
       let early: StreamEvent[] | undefined; // of it, until it is decided whom they are for
-      let ring: Ring<{ event: StreamEvent; at: number }> | undefined; // of the leader: all that has come, the hello first
-      let hello: Record<string, unknown>;
-      let want: Want = { since: call.headers['Last-Event-ID'], at: call.at_ };
+      let ring: Ring<StreamEvent & { at: number }> | undefined; // of the leader: all that has come, the hello first
+      let hello: string; // what it is once more, to a tab that has had it
+      let since: Want['since'] = call.headers['Last-Event-ID'];
+      let at = call.at_;
 
       const finish = (): void => {
         member.leave_();
-        own?.abort();
+        own.abort();
         resolve(undefined);
       };
       const flush = (): void => {
@@ -49,46 +47,49 @@ export function shareStream(open: OpenStream, group: Group): OpenStream {
         events.forEach(pass);
       };
       const give = (event: StreamEvent): void => {
-        want = { since: event.id };
+        since = event.id;
+        at = undefined;
         call.take_(event);
       };
       const pass = (event: StreamEvent): void => {
-        const { since, at } = want;
         if (early) return void early.push(event);
-        ring?.push_({ event, at: Date.now() }, event.data.length);
-        if (ring) member.announce_({ event }); // first, as the client may hang up at it
+        if (ring) {
+          ring.push_({ ...event, at: Date.now() }, event.data.length);
+          member.say_({ event }); // first, as the client may hang up at it
+        } else if (event.event === 'message') member.forget_();
+        else {
+          // Alone. What comes says where to follow, if the leader knows it by then: by a ping all has come that was on its way
+          // when the one before it came, or the hello.
+          if (event.event === 'ren.ping') member.ask_();
+          at = Date.now();
+          return call.take_(event);
+        }
         give(event);
-        if (ring) return;
-        // Alone. What comes says where to follow, if the leader knows it by then.
-        if (event.event === 'message') return member.forget_();
-        // By a ping all has come that was on its way when the one before it came, or the hello.
-        want = { since, at };
-        if (event.event === 'ren.ping') member.retry_();
-        want = { since, at: Date.now() };
       };
       const dial = async (): Promise<void> => {
-        own?.abort();
-        ring = undefined;
-        early = [];
+        own.abort();
+        early = ring = undefined;
         const { signal } = (own = new AbortController());
-        const at = Date.now();
-        let name: string | undefined; // of the group, once greeted
-        const headers = { ...call.headers };
-        if (want.since) headers['Last-Event-ID'] = want.since;
+        const asked = Date.now();
+        let greeted = false;
         try {
           const refused = await open({
-            ...call, headers, signal,
+            ...call, signal, headers: { ...call.headers, ...(since && { 'Last-Event-ID': since }) },
             take_(event) {
               if (event.event !== 'ren.hello') return pass(event);
-              const said = JSON.parse(event.data) as typeof hello;
-              const next = groupName('ren', call.url, group, said['userId'], said['domains']);
-              if (name && name !== next) return finish(); // the rights are others now, and so is the group
+              const said = JSON.parse(event.data) as Record<string, unknown>;
+              // Where the rights are others now, so is the group.
+              if (!member.join_(groupName('ren', call.url, group, said['userId'], said['domains']))) return finish();
               // The same rights as before: a greeting is for one tab only.
-              if (name) return pass({ ...event, event: said['state'] === 'reset' ? 'ren.reset' : 'ren.ping' });
-              pass(event);
-              hello = said;
-              if (hello['state'] !== 'resumed') want = { since: event.id, at };
-              void member.greeted_((name = next));
+              if (greeted) return pass({ ...event, event: said['state'] === 'reset' ? 'ren.reset' : 'ren.ping' });
+              greeted = true;
+              early = [event];
+              hello = JSON.stringify({ ...said, state: 'resumed' });
+              if (said['state'] !== 'resumed') {
+                since = event.id;
+                at = asked;
+              }
+              member.greeted_();
             },
           });
           if (refused) {
@@ -100,48 +101,43 @@ export function shareStream(open: OpenStream, group: Group): OpenStream {
         }
         // A page that is left loses its streams a moment before it is told; then another tab goes on without a wait.
         if (ring) await new Promise((done) => setTimeout(done, moment));
-        if (signal.aborted) return;
-        if (ring) member.announce_({ end: true });
-        finish();
+        if (!signal.aborted) member.end_(1);
       };
-      /** Answers a tab that asks; false where this one cannot tell what it has missed, which is said if it is `final`. */
-      const answer = ({ id, since, at }: Want & { id: string }, final = false): boolean => {
-        if (!ring || own!.signal.aborted) return true;
+      /** Answers a tab that asks; after a while, as it may have heard of more than has come here yet, it is `final`. */
+      const answer = (to: string, want: Want, final?: boolean): void => {
+        if (!ring) return;
         const { entries_: entries } = ring;
-        let i = entries.length - 1;
-        while (i >= 0 && entries[i]!.event.id !== since) i--;
-        if (i < 0 && at !== undefined && entries[0]!.at <= at)
-          for (i = 0; i + 1 < entries.length && entries[i + 1]!.at < at; ) i++;
-        const events = entries.slice(i + 1).map(({ event }) => event);
-        if (i >= 0) member.announce_({ to: id, cursor: entries[i]!.event.id, events });
-        else if (final) member.announce_({ to: id, no: true });
-        return i >= 0;
+        let i = entries.map(({ id }) => id).lastIndexOf(want.since!);
+        if (i < 0 && entries[0]!.at <= want.at!) i = Math.max(entries.filter((entry) => entry.at < want.at!).length - 1, 0);
+        if (i >= 0) member.say_({ to, events: entries.slice(i) });
+        else if (final) member.say_({ to, no: true });
+        else setTimeout(() => answer(to, want, true), lag);
       };
 
       const member = createMember<Want, StreamSaid>({
-        ask_: () => want,
-        dial_: () => void dial(),
+        ask_: () => ({ since, at }),
+        dial_: dial,
         lead_() {
           ring = createRing();
           flush();
         },
-        serve_(ask) {
-          // The tab may have heard of more than has come here yet.
-          if (!answer(ask)) setTimeout(() => answer(ask, true), lag);
-        },
-        follow_({ cursor, events }) {
-          own?.abort();
+        serve_: answer,
+        follow_({ events: [first, ...events] = [] }) {
+          const data = early?.[0]!.data ?? hello;
+          own.abort();
           early = undefined;
-          give({ event: 'ren.hello', id: cursor!, data: JSON.stringify(hello), retry: undefined });
-          hello['state'] = 'resumed';
-          events!.forEach(give);
+          give({ ...first!, event: 'ren.hello', data });
+          events.forEach(give);
         },
-        alone_: () => (early ? flush() : void dial()),
-        hear_({ event, end }) {
+        alone_() {
+          if (early) flush();
+          else if (own.signal.aborted) void dial();
+        },
+        hear_({ event }) {
           call.heard_();
           if (event) give(event);
-          if (end) finish();
         },
+        end_: finish,
       });
       call.signal.addEventListener('abort', finish);
       void dial();
