@@ -8,10 +8,11 @@ import (
 	"time"
 )
 
-// Close lets handlers finish with what was accepted so far, within half of the
-// time that ctx leaves, ends all connections, telling clients to come back after
-// a random delay within the rest, then the background work and the backend. It
-// has 5 s if ctx has no deadline. Where time runs out, the contexts of handlers
+// Close accepts nothing more, but for what handlers cause while they finish with
+// what was accepted so far, which it lets them do within half of the time that ctx
+// leaves. Then it ends all connections, each with all of that, telling clients to
+// come back after a random delay within the rest, then the background work and the
+// backend. It has 5 s if ctx has no deadline. Where time runs out, the contexts of handlers
 // are cancelled, connections are dropped and the error of the context is returned.
 // When it returns, no goroutine of the library is left, unless a function of the
 // host's (a handler, the policy) does not return: it is left behind 2 s after its
@@ -36,19 +37,38 @@ func (rt *Realtime) shutDown(ctx context.Context) error {
 		ctx, cancel = context.WithTimeout(ctx, closeTime)
 		defer cancel()
 	}
+	defer context.AfterFunc(ctx, rt.stop)()
+	late, giveUp := outlast(ctx, leaveBehind)
+	defer giveUp()
 	rt.conns.shut()
+	rt.outside.close(ctx)
 	rt.settle(ctx)
 	handled := rt.groups.drain(ctx)
-	drained := rt.conns.drain(ctx)
+	rt.inside.close(ctx) // what the groups did not finish causes nothing that would be lost
+	rt.settle(ctx)
+	drained := rt.conns.drain(ctx, late, rt.ring.Head())
 	rt.stop()
-	return errors.Join(handled, drained, await(ctx, &rt.background), rt.backend.Close(ctx))
+	return errors.Join(handled, drained, await(late, &rt.background), rt.backend.Close(ctx))
 }
 
 // leaveBehind is how much longer than its context Close waits for what ends with
 // it, so that a function of the host's that does not return cannot keep it.
 const leaveBehind = 2 * time.Second
 
-// await waits for all, and gives up leaveBehind after ctx has ended.
+// outlast returns a context that ends d after ctx.
+func outlast(ctx context.Context, d time.Duration) (late context.Context, cancel func()) {
+	late, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(d):
+			end(fmt.Errorf("realtime: a handler or the policy does not return: %w", ctx.Err()))
+		case <-late.Done():
+		}
+	})
+	return late, func() { stop(); end(nil) }
+}
+
+// await waits for all until ctx ends.
 func await(ctx context.Context, all *sync.WaitGroup) error {
 	ended := make(chan struct{})
 	go func() {
@@ -59,12 +79,7 @@ func await(ctx context.Context, all *sync.WaitGroup) error {
 	case <-ended:
 		return nil
 	case <-ctx.Done():
-	}
-	select {
-	case <-ended:
-		return nil
-	case <-time.After(leaveBehind):
-		return fmt.Errorf("realtime: a handler or the policy does not return: %w", ctx.Err())
+		return context.Cause(ctx)
 	}
 }
 

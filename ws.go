@@ -358,8 +358,10 @@ func (s *socket) close() error {
 	var told *wsconn.CloseError
 	switch cause := context.Cause(s.ctx); {
 	case errors.As(cause, &end):
-		for more, err := end.rest, error(nil); more && err == nil; {
-			more, err = s.deliver()
+		for more := end.rest != (backend.Position{}); more; {
+			var err error
+			more, err = s.deliver() // answers as well, so once in any case
+			more = more && err == nil && !s.conn.over(s.ctx, s.pos)
 		}
 		retry := end.retry.Milliseconds()
 		s.append(wire.Frame{Event: "bye", Reason: end.reason, RetryMs: &retry, Cursor: s.cursor()})
