@@ -12,12 +12,12 @@ import (
 // what was accepted so far, which it lets them do within half of the time that ctx
 // leaves. Then it ends all connections, each with all of that, telling clients to
 // come back after a random delay within the rest, then the background work and the
-// backend. It has 5 s if ctx has no deadline. Where time runs out, the contexts of handlers
-// are cancelled, connections are dropped and the error of the context is returned.
-// When it returns, no goroutine of the library is left, unless a function of the
-// host's (a handler, the policy) does not return: it is left behind 2 s after its
-// context has ended. So a handler that calls Close holds it up, and gets an error.
-// Calls after the first wait for it and return the same.
+// backend. It has 5 s if ctx has no deadline. Where time runs out, the contexts of
+// handlers are cancelled, connections are dropped and the error of the context is
+// returned. When it returns, no goroutine of the library is left, unless a function
+// of the host's (a handler, the policy) does not return: it is left behind 2 s after
+// its context has ended. So a handler that calls Close holds it up, and gets an
+// error. Calls after the first wait for it and return the same.
 //
 // [http.Server.Shutdown] waits for streams, and does not wait for WebSockets. So a
 // server closes the Realtime when the one begins and after it has returned:

@@ -185,9 +185,8 @@ func (r *Ring) topic(name Topic) *topic {
 }
 
 // change does f under the lock, together with what others want done by then. An
-// RWMutex lets all who wait to read in between one writer and the next, so that n
-// readers who leave one by one would make way for all the others n times: minutes,
-// where thousands do and each has much to read.
+// RWMutex lets all who wait to read in between one writer and the next: n readers
+// who leave one by one would make way n times for all the others, who read on.
 func (r *Ring) change(f func()) {
 	r.changing.Lock()
 	c := r.changes
