@@ -41,11 +41,9 @@ func (rt *Realtime) shutDown(ctx context.Context) error {
 	late, giveUp := outlast(ctx, leaveBehind)
 	defer giveUp()
 	rt.conns.shut()
-	rt.outside.close(ctx)
-	rt.settle(ctx)
+	rt.shut(ctx, &rt.outside)
 	handled := rt.groups.drain(ctx)
-	rt.inside.close(ctx) // what the groups did not finish causes nothing that would be lost
-	rt.settle(ctx)
+	rt.shut(ctx, &rt.inside) // what groups that are not done cause now would reach nobody
 	drained := rt.conns.drain(ctx, late, rt.ring.Head())
 	rt.stop()
 	return errors.Join(handled, drained, await(late, &rt.background), rt.backend.Close(ctx))
@@ -85,6 +83,15 @@ func await(ctx context.Context, all *sync.WaitGroup) error {
 
 // settleTime is how long Close waits for what is on its way through the log.
 const settleTime = 2 * time.Second
+
+// shut closes a gate, and waits until those who are in have passed, and what they
+// had accepted has come back through the log.
+func (rt *Realtime) shut(ctx context.Context, g *gate) {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	g.close(ctx)
+	rt.settle(ctx)
+}
 
 // settle waits until what was accepted here has come back through the log, so
 // that it can be delivered.

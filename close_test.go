@@ -93,6 +93,26 @@ func TestCloseDeliversWhatIsOnItsWay(t *testing.T) {
 	})
 }
 
+// A backend that hangs does not take the time that connections need to end.
+func TestCloseOfABackendThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, open(), &realtime.Options{Backend: hesitant{realtime.NewMemory(), time.Hour}})
+		stream, accepted := h.ren(get("/ren")), make(chan error, 1)
+		go func() { accepted <- h.Publish(t.Context(), "room", "lost") }()
+		synctest.Wait()
+		began := time.Now()
+		if err := h.Close(t.Context()); err != nil || time.Since(began) != 2*time.Second {
+			t.Errorf("Close returned %v after %v", err, time.Since(began))
+		}
+		if got := stream.keys(1); got != "ren.bye" {
+			t.Errorf("the stream ends with %s", got)
+		}
+		if err := <-accepted; !errors.Is(err, realtime.ErrClosed) {
+			t.Errorf("Publish: %v", err)
+		}
+	})
+}
+
 // Another node may publish faster than the connections of this one get it: they
 // end with what was there when they were told to.
 func TestCloseEndsBehindWhatWasThere(t *testing.T) {
@@ -152,6 +172,10 @@ func TestCloseLeavesBehindOnce(t *testing.T) {
 		noError(t, h.OnChannel(realtime.ChannelMatch{}, func(ctx context.Context, _ realtime.RenEvent) error {
 			<-ctx.Done()
 			told <- time.Now()
+			// Nobody would deliver it.
+			if err := h.Publish(context.WithoutCancel(ctx), "room", 2); !errors.Is(err, realtime.ErrClosed) {
+				t.Errorf("Publish of a handler that is late: %v", err)
+			}
 			<-release
 			return nil
 		}))
@@ -169,4 +193,36 @@ func TestCloseLeavesBehindOnce(t *testing.T) {
 		}
 		close(release)
 	})
+}
+
+// A connection that is dropped looks no further for what it might deliver.
+func TestCloseDropsWhatHasNothingToSay(t *testing.T) {
+	for _, kind := range []string{"REN", "WebSocket"} {
+		bubble(t, kind, func(t *testing.T) {
+			policy := open()
+			var hidden atomic.Int64
+			policy.See = func(realtime.Identity, realtime.RenEvent) bool {
+				hidden.Add(1)
+				time.Sleep(time.Millisecond)
+				return false
+			}
+			h := start(t, policy, nil)
+			const backlog = 20_000 // takes 20 s
+			cursor := string(h.Cursor())
+			for range backlog {
+				h.publish("room", 1)
+			}
+			if kind == "REN" {
+				h.ren(get("/ren", "Last-Event-ID", cursor))
+			} else {
+				h.socket(get("/realtime")).ok(since("room", cursor))
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			err := h.Close(ctx)
+			if n := hidden.Load(); !errors.Is(err, context.DeadlineExceeded) || n > 2000+1024 { // some batches
+				t.Errorf("%v, after a look at %d events", err, n)
+			}
+		})
+	}
 }
