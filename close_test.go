@@ -135,6 +135,7 @@ func TestCloseEndsBehindWhatWasThere(t *testing.T) {
 			for range backlog {
 				other.publish("room", "there")
 			}
+			synctest.Wait() // until this node has it
 			ended := make(chan int, 1)
 			if kind == "REN" {
 				stream := h.ren(get("/ren", "Last-Event-ID", cursor))

@@ -18,9 +18,9 @@ import (
 // seconds, and handles again what was under way.
 //
 // At least once is the promise, within the history that nodes keep: a handler
-// that failed half-way, or whose process died, sees its event again, and with it
-// the other handlers that the event has in the group. See
-// [DeliveryOf] for a name by which it can recognise one.
+// that failed half-way, or whose process died, sees its event again, and where
+// another process goes on, so do the other handlers of that event. See [DeliveryOf]
+// for a name by which they can recognise one.
 type Group struct {
 	rt    *Realtime
 	name  string

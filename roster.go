@@ -87,7 +87,7 @@ func (rs *rosters) begin(channel string) *reading {
 }
 
 func (p *presence) read(r *reading, channel string) {
-	ctx, cancel := context.WithTimeout(context.Background(), decideTime)
+	ctx, cancel := context.WithTimeout(p.rt.running, decideTime)
 	defer cancel()
 	if r.members, r.at, r.err = p.snapshot(ctx, channel); r.err == nil && p.rt.policy.See == nil {
 		r.encoded, r.err = json.Marshal(r.members)

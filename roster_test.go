@@ -189,3 +189,23 @@ func TestRosterWaitsForTheLog(t *testing.T) {
 		})
 	}
 }
+
+// A roster that waits for the log does not keep Close.
+func TestCloseWhileARosterIsRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := backendtest.NewFaulty(realtime.NewMemory())
+		h := start(t, open(), &realtime.Options{Backend: b})
+		s := h.socket(get("/realtime"))
+		b.Hold()
+		h.join("room", "ada", nil)
+		s.ask(subscribe("room") + `,"presence":true`)
+		synctest.Wait()
+		began := time.Now()
+		if err := h.Close(t.Context()); err != nil || time.Since(began) > 0 {
+			t.Errorf("Close returned %v after %v", err, time.Since(began))
+		}
+		if code, _ := s.closed(); code != 1012 {
+			t.Errorf("closed with %d", code)
+		}
+	})
+}
