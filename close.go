@@ -8,15 +8,16 @@ import (
 	"time"
 )
 
-// Close lets handlers finish with what was accepted so far, within half of the
-// time that ctx leaves, ends all connections, telling clients to come back after
-// a random delay within the rest, then the background work and the backend. It
-// has 5 s if ctx has no deadline. Where time runs out, the contexts of handlers
-// are cancelled, connections are dropped and the error of the context is returned.
-// When it returns, no goroutine of the library is left, unless a function of the
-// host's (a handler, the policy) does not return: it is left behind 2 s after its
-// context has ended. So a handler that calls Close holds it up, and gets an error.
-// Calls after the first wait for it and return the same.
+// Close accepts nothing more, but for what handlers cause while they finish with
+// what was accepted so far, which it lets them do within half of the time that ctx
+// leaves. Then it ends all connections, each with all of that, telling clients to
+// come back after a random delay within the rest, then the background work and the
+// backend. It has 5 s if ctx has no deadline. Where time runs out, the contexts of
+// handlers are cancelled, connections are dropped and the error of the context is
+// returned. When it returns, no goroutine of the library is left, unless a function
+// of the host's (a handler, the policy) does not return: it is left behind 2 s after
+// its context has ended. So a handler that calls Close holds it up, and gets an
+// error. Calls after the first wait for it and return the same.
 //
 // [http.Server.Shutdown] waits for streams, and does not wait for WebSockets. So a
 // server closes the Realtime when the one begins and after it has returned:
@@ -36,19 +37,36 @@ func (rt *Realtime) shutDown(ctx context.Context) error {
 		ctx, cancel = context.WithTimeout(ctx, closeTime)
 		defer cancel()
 	}
+	defer context.AfterFunc(ctx, rt.stop)()
+	late, giveUp := outlast(ctx, leaveBehind)
+	defer giveUp()
 	rt.conns.shut()
-	rt.settle(ctx)
+	rt.shut(ctx, &rt.outside)
 	handled := rt.groups.drain(ctx)
-	drained := rt.conns.drain(ctx)
+	rt.shut(ctx, &rt.inside) // what groups that are not done cause now would reach nobody
+	drained := rt.conns.drain(ctx, late, rt.ring.Head())
 	rt.stop()
-	return errors.Join(handled, drained, await(ctx, &rt.background), rt.backend.Close(ctx))
+	return errors.Join(handled, drained, await(late, &rt.background), rt.backend.Close(ctx))
 }
 
 // leaveBehind is how much longer than its context Close waits for what ends with
 // it, so that a function of the host's that does not return cannot keep it.
 const leaveBehind = 2 * time.Second
 
-// await waits for all, and gives up leaveBehind after ctx has ended.
+// outlast returns a context that ends d after ctx.
+func outlast(ctx context.Context, d time.Duration) (late context.Context, cancel func()) {
+	late, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(d):
+			end(fmt.Errorf("realtime: a handler or the policy does not return: %w", ctx.Err()))
+		case <-late.Done():
+		}
+	})
+	return late, func() { stop(); end(nil) }
+}
+
+// await waits for all until ctx ends.
 func await(ctx context.Context, all *sync.WaitGroup) error {
 	ended := make(chan struct{})
 	go func() {
@@ -59,17 +77,21 @@ func await(ctx context.Context, all *sync.WaitGroup) error {
 	case <-ended:
 		return nil
 	case <-ctx.Done():
-	}
-	select {
-	case <-ended:
-		return nil
-	case <-time.After(leaveBehind):
-		return fmt.Errorf("realtime: a handler or the policy does not return: %w", ctx.Err())
+		return context.Cause(ctx)
 	}
 }
 
 // settleTime is how long Close waits for what is on its way through the log.
 const settleTime = 2 * time.Second
+
+// shut closes a gate, and waits until those who are in have passed, and what they
+// had accepted has come back through the log.
+func (rt *Realtime) shut(ctx context.Context, g *gate) {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	g.close(ctx)
+	rt.settle(ctx)
+}
 
 // settle waits until what was accepted here has come back through the log, so
 // that it can be delivered.

@@ -100,16 +100,16 @@ func (c *conn) expire(id Identity) (stop func() bool) {
 // ending is why, and how, the server ends a connection.
 type ending struct {
 	reason string
-	rest   bool          // what is already in the log is delivered first
-	retry  time.Duration // when the client may come back
-	code   int           // the WebSocket close code
+	rest   backend.Position // what is in the log up to here is delivered first
+	retry  time.Duration    // when the client may come back
+	code   int              // the WebSocket close code
 }
 
 func (e *ending) Error() string { return "realtime: connection ended: " + e.reason }
 
 // The ways in which connections end.
-func closing(retry time.Duration) *ending {
-	return &ending{reason: "closing", rest: true, retry: retry, code: 1012}
+func closing(rest backend.Position, retry time.Duration) *ending {
+	return &ending{reason: "closing", rest: rest, retry: retry, code: 1012}
 }
 
 var (
@@ -119,11 +119,14 @@ var (
 	noHello  = &ending{reason: "hello_required", code: 4408}
 )
 
-// over reports whether a connection whose context is ctx has nothing more to
-// deliver.
-func over(ctx context.Context) bool {
+// over reports whether the connection, whose context is ctx and which is complete
+// up to pos, has nothing more to deliver.
+func (c *conn) over(ctx context.Context, pos backend.Position) bool {
+	if ctx.Err() == nil {
+		return false
+	}
 	var end *ending
-	return ctx.Err() != nil && !(errors.As(context.Cause(ctx), &end) && end.rest)
+	return !errors.As(context.Cause(ctx), &end) || pos.Compare(end.rest) >= 0 || c.isAborted()
 }
 
 // arrival is a client that is being authenticated. Whose rights change meanwhile
@@ -252,20 +255,21 @@ func (cs *conns) isShut() bool {
 	return cs.closing
 }
 
-// drain ends all connections before ctx does, which has a deadline.
-func (cs *conns) drain(ctx context.Context) error {
+// drain ends all connections, with what is in the log up to rest, before ctx does,
+// which has a deadline. It gives up when late ends.
+func (cs *conns) drain(ctx, late context.Context, rest backend.Position) error {
 	deadline, _ := ctx.Deadline()
 	spread := max(time.Until(deadline), time.Second)
 	every := func(*conn) bool { return true }
 	for _, c := range cs.matching(every) {
-		c.cancel(closing(mathrand.N(spread)))
+		c.cancel(closing(rest, mathrand.N(spread)))
 	}
 	drop := context.AfterFunc(ctx, func() {
 		for _, c := range cs.matching(every) {
 			c.abort()
 		}
 	})
-	err := await(ctx, &cs.all)
+	err := await(late, &cs.all)
 	if !drop() && err == nil {
 		err = ctx.Err()
 	}

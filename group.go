@@ -18,8 +18,9 @@ import (
 // seconds, and handles again what was under way.
 //
 // At least once is the promise, within the history that nodes keep: a handler
-// that failed half-way, or whose process died, sees its event again. See
-// [DeliveryOf] for a name by which it can recognise one.
+// that failed half-way, or whose process died, sees its event again, and where
+// another process goes on, so do the other handlers of that event. See [DeliveryOf]
+// for a name by which they can recognise one.
 type Group struct {
 	rt    *Realtime
 	name  string
@@ -42,7 +43,8 @@ type GroupOptions struct {
 	Concurrency int
 
 	// Attempts is how often a handler is called for one event until it succeeds.
-	// Default 8.
+	// Default 8. When another process takes the group over, it counts on with the
+	// first handler of the event, and begins anew with the others.
 	Attempts int
 
 	// Backoff is how long after the first failure a handler is called again; the

@@ -221,6 +221,9 @@ func (s *socket) publish(op wire.Op) *wire.Error {
 // failed turns an error of the backend into what clients are told.
 func (s *socket) failed(what string, err error) *wire.Error {
 	if errors.Is(err, ErrClosed) {
+		if s.rt.conns.isShut() { // whoever has something to do goes to another server now, and does it there
+			s.conn.cancel(closing(s.rt.ring.Head(), retryAfter()))
+		}
 		e := wire.Errorf("closing", "the server is going away")
 		e.Retry = true
 		return e

@@ -208,11 +208,16 @@ func (v *view) sees(ev *backend.Event) bool {
 		return false
 	}
 	// Whom it shows coming would stay for ever if it did not show it going.
+	return v.member(ev.Channel, memberOf(ev))
+}
+
+// memberOf returns the member that a presence event tells of.
+func memberOf(ev *backend.Event) Member {
 	var data struct {
 		Metadata json.RawMessage `json:"metadata"`
 	}
-	_ = json.Unmarshal(ev.Data, &data) // what LeaveEvent made
-	return v.member(ev.Channel, Member{UserID: ev.User, Metadata: data.Metadata, LastSeen: time.UnixMilli(ev.UnixMilli)})
+	_ = json.Unmarshal(ev.Data, &data) // what backend.JoinEvent and its like made
+	return Member{UserID: ev.User, Metadata: data.Metadata, LastSeen: time.UnixMilli(ev.UnixMilli)}
 }
 
 // member reports whether a subscriber's roster shows a member: if it would have

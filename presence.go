@@ -147,6 +147,11 @@ func (p *presence) lease(ctx context.Context, channel, userID string, opts []Eve
 }
 
 func (p *presence) join(ctx context.Context, s backend.Session) error {
+	g := p.rt.gate(s.Depth)
+	if err := g.enter(); err != nil {
+		return err
+	}
+	defer g.leave()
 	err := p.rt.backend.Join(ctx, s)
 	if s.TTL > 0 {
 		p.wake()

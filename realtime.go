@@ -33,6 +33,8 @@ type Realtime struct {
 	groups   groups
 	conns    conns
 	accepted mark // of what was appended here
+	outside  gate // for what the host and clients cause
+	inside   gate // for what handlers cause
 
 	running    context.Context // ends when the background goroutines are to end
 	stop       context.CancelFunc
@@ -334,6 +336,11 @@ func (rt *Realtime) Emit(ctx context.Context, ev RenEvent, opts ...EventOption) 
 // append is the one way of events into the log, but for those of presence,
 // which the backend appends itself.
 func (rt *Realtime) append(ctx context.Context, ev backend.Event, a attribution) error {
+	g := rt.gate(a.depth)
+	if err := g.enter(); err != nil {
+		return err
+	}
+	defer g.leave()
 	ev.User, ev.Source, ev.UnixMilli = a.user, wire.Tag(a.client), time.Now().UnixMilli()
 	pos, err := rt.backend.Append(ctx, backend.Entry{ID: a.id, Event: ev, Depth: a.depth})
 	if err != nil {
@@ -341,6 +348,14 @@ func (rt *Realtime) append(ctx context.Context, ev backend.Event, a attribution)
 	}
 	rt.accepted.raise(pos)
 	return nil
+}
+
+// gate returns the gate for what depth handlers in a row led to.
+func (rt *Realtime) gate(depth int) *gate {
+	if depth > 0 {
+		return &rt.inside
+	}
+	return &rt.outside
 }
 
 // mark is the greatest position seen.

@@ -133,7 +133,7 @@ func (s *socket) recheck(ctx context.Context) {
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)() // nothing is left to ask about then
 	var channels []string
-	if !s.conn.hand(s.todo, func() { channels = slices.Sorted(maps.Keys(s.presence)) }) {
+	if !s.conn.hand(s.todo, func() { channels = slices.Sorted(maps.Keys(s.channels)) }) {
 		return
 	}
 	var told []wire.Frame
@@ -164,14 +164,14 @@ func (s *socket) restrict(told []wire.Frame) {
 	for _, frame := range told {
 		if frame.Event == "unsubscribed" {
 			s.reader.Unsubscribe(ring.Channel(frame.Channel))
-			delete(s.presence, frame.Channel)
+			delete(s.channels, frame.Channel)
 			frame.Cursor = s.cursor()
 		}
 		s.append(frame)
 	}
 	if s.rt.policy.See != nil { // which perhaps shows other members now
-		for channel, presence := range s.presence {
-			if presence {
+		for channel, f := range s.channels {
+			if f.presence {
 				s.roster(channel)
 			}
 		}

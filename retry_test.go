@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
@@ -29,6 +30,35 @@ func (f *failing) fail(key string) error {
 		return fmt.Errorf("failure %d", f.tries[key])
 	}
 	return nil
+}
+
+// Which of the handlers of an event are done is not known to the node that takes
+// over: all of them are called again, at least once each.
+func TestTakeoverCallsAllHandlers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, all := &calls{}, newCluster()
+		node := func(name string) *host {
+			h := start(t, open(), &realtime.Options{Backend: all.link()})
+			noError(t, h.Group("work", nil, func(g *realtime.Group) error {
+				return errors.Join(
+					g.OnKVChange(realtime.KVMatch{}, c.handler(name+" first")),
+					g.OnKVChange(realtime.KVMatch{}, func(context.Context, realtime.RenEvent) error {
+						c.add(name + " second")
+						return errors.New("again")
+					}))
+			}))
+			synctest.Wait()
+			return h
+		}
+		a := node("a")
+		a.emit(realtime.KVPut("demo", "1"))
+		c.want(t, "a first kv.put 1", "a second")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
+		defer cancel()
+		_ = a.Close(ctx) // while it waits to call the second one again
+		node("b")
+		c.want(t, "b first kv.put 1", "b second")
+	})
 }
 
 func TestRetry(t *testing.T) {

@@ -3,8 +3,13 @@ package realtime
 import (
 	"context"
 	"encoding/json"
+	"slices"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/ring"
 )
 
 // rosters reads members for clients. For a large channel that is work, which any
@@ -21,7 +26,8 @@ type rosters struct {
 type reading struct {
 	done    chan struct{}
 	members []Member
-	encoded json.RawMessage // where everybody sees the same
+	at      backend.Position // where in the log they are these
+	encoded json.RawMessage  // where everybody sees the same
 	err     error
 }
 
@@ -81,9 +87,57 @@ func (rs *rosters) begin(channel string) *reading {
 }
 
 func (p *presence) read(r *reading, channel string) {
-	ctx, cancel := context.WithTimeout(context.Background(), decideTime)
+	ctx, cancel := context.WithTimeout(p.rt.running, decideTime)
 	defer cancel()
-	if r.members, r.err = p.Members(ctx, channel); r.err == nil && p.rt.policy.See == nil {
+	if r.members, r.at, r.err = p.snapshot(ctx, channel); r.err == nil && p.rt.policy.See == nil {
 		r.encoded, r.err = json.Marshal(r.members)
 	}
+}
+
+// snapshot returns the members of a channel as they are at a place in the log, up
+// to which the ring has come. The backend says what they are at some place while it
+// is asked; about those who come, go or change meanwhile, the log has the last word.
+func (p *presence) snapshot(ctx context.Context, channel string) (members []Member, at backend.Position, err error) {
+	reader := p.rt.ring.NewReader()
+	defer reader.Close()
+	reader.Subscribe(nil, ring.Channel(channel))
+	if members, err = p.Members(ctx, channel); err != nil {
+		return nil, at, err
+	}
+	page, err := p.rt.backend.Read(ctx, p.rt.ring.Head(), 0)
+	if err == nil {
+		err = p.rt.reach(ctx, page.Head)
+	}
+	if err != nil {
+		return nil, at, publicError(err)
+	}
+	changed := make(map[string]*backend.Event)
+	for at.Compare(page.Head) < 0 {
+		var items []ring.Item
+		items, at, _ = reader.Next(nil, batch)
+		for _, it := range items {
+			switch {
+			case it.Entry == nil: // what happened meanwhile is lost
+				return p.snapshot(ctx, channel)
+			case it.Entry.Event.Resource == "presence":
+				changed[it.Entry.Event.User] = &it.Entry.Event
+			}
+		}
+	}
+	return change(members, changed), at, nil
+}
+
+// change applies to members the last that happened to each of some users.
+func change(members []Member, last map[string]*backend.Event) []Member {
+	if len(last) == 0 {
+		return members
+	}
+	members = slices.DeleteFunc(members, func(m Member) bool { return last[m.UserID] != nil })
+	for _, ev := range last {
+		if ev.Type != "presence.leave" {
+			members = append(members, memberOf(ev))
+		}
+	}
+	slices.SortFunc(members, func(a, b Member) int { return strings.Compare(a.UserID, b.UserID) })
+	return members
 }

@@ -265,7 +265,7 @@ const burst = 64 << 10
 // deliver writes all there is to say, batch by batch, and returns when the
 // stream is complete.
 func (s *stream) deliver() error {
-	for more := true; more && !over(s.ctx); {
+	for more := true; more && !s.conn.over(s.ctx, s.pos); {
 		select {
 		case f := <-s.todo:
 			f()

@@ -43,7 +43,7 @@ func (rt *Realtime) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	s := &socket{
 		rt: rt, request: r, name: rand.Text(), late: r.URL.Query().Get("auth") == "hello",
-		todo: make(chan func(), 16), deciding: make(chan struct{}, 1), stopExpiry: func() bool { return false }, presence: make(map[string]bool),
+		todo: make(chan func(), 16), deciding: make(chan struct{}, 1), stopExpiry: func() bool { return false }, channels: make(map[string]following),
 		sessions: make(map[backend.SessionKey]backend.Session), begun: make(chan struct{}),
 		pace:   rate.NewLimiter(rate.Limit(rt.opts.Limits.Rate), rt.opts.Limits.Burst),
 		flood:  rate.NewLimiter(rate.Limit(floodFactor*rt.opts.Limits.Rate), floodFactor*rt.opts.Limits.Burst),
@@ -149,11 +149,17 @@ type socket struct {
 	// the writer's
 	view     view // its identity is set with the hello
 	reader   *ring.Reader
-	presence map[string]bool // the subscribed channels, and whether with presence
+	channels map[string]following // the subscribed ones
 	out      []byte
 	items    []ring.Item
 	pos      backend.Position // all channels are complete up to here
 	ahead    backend.Position // and some up to here, while another is replayed
+}
+
+// following is how a socket follows a channel.
+type following struct {
+	presence bool             // with presence events,
+	known    backend.Position // of which the roster had those up to here
 }
 
 func (s *socket) run() {
@@ -272,7 +278,12 @@ func (s *socket) answers() error {
 }
 
 func (s *socket) event(e *ring.Entry) {
-	if e.Event.Resource == "presence" && !s.presence[e.Event.Channel] || !s.view.sees(&e.Event) {
+	if e.Event.Resource == "presence" {
+		if f := s.channels[e.Event.Channel]; !f.presence || e.Pos.Compare(f.known) <= 0 {
+			return
+		}
+	}
+	if !s.view.sees(&e.Event) {
 		return
 	}
 	s.separate()
@@ -282,18 +293,19 @@ func (s *socket) event(e *ring.Entry) {
 func (s *socket) reset(it ring.Item) {
 	channel := it.Topic.Name
 	s.append(wire.Frame{Event: "reset", Channel: channel, Reason: string(it.Reason), Cursor: wire.Cursor(it.Pos)})
-	if s.presence[channel] {
+	if s.channels[channel].presence {
 		s.roster(channel)
 	}
 }
 
 // roster says anew who is in a channel.
 func (s *socket) roster(channel string) {
-	state, err := s.state(channel)
+	state, at, err := s.state(channel)
 	if err != nil { // the client would keep a roster that is wrong
 		s.conn.cancel(&ending{reason: err.Code, retry: retryAfter(), code: 4503})
 		return
 	}
+	s.channels[channel] = following{presence: true, known: at}
 	s.append(state)
 }
 
@@ -358,8 +370,10 @@ func (s *socket) close() error {
 	var told *wsconn.CloseError
 	switch cause := context.Cause(s.ctx); {
 	case errors.As(cause, &end):
-		for more, err := end.rest, error(nil); more && err == nil; {
-			more, err = s.deliver()
+		for more := end.rest != (backend.Position{}); more; {
+			var err error
+			more, err = s.deliver() // answers as well, so once in any case
+			more = more && err == nil && !s.conn.over(s.ctx, s.pos)
 		}
 		retry := end.retry.Milliseconds()
 		s.append(wire.Frame{Event: "bye", Reason: end.reason, RetryMs: &retry, Cursor: s.cursor()})
@@ -374,29 +388,29 @@ func (s *socket) close() error {
 	return nil
 }
 
-// state returns the roster of a channel.
-func (s *socket) state(channel string) (wire.Frame, *wire.Error) {
+// state returns the roster of a channel, and where in the log it is that one.
+func (s *socket) state(channel string) (wire.Frame, backend.Position, *wire.Error) {
 	ctx, cancel := context.WithTimeout(s.ctx, 5*time.Second)
 	defer cancel()
 	roster, err := s.rt.presence.roster(ctx, channel)
 	if err != nil {
-		return wire.Frame{}, s.failed("members", err)
+		return wire.Frame{}, backend.Position{}, s.failed("members", err)
 	}
 	frame := wire.Frame{Event: "presence.state", Channel: channel, Members: roster.encoded, Cursor: wire.Cursor(s.pos)}
 	if roster.encoded == nil {
 		shown := slices.Clone(roster.members)
 		frame.Members = slices.DeleteFunc(shown, func(m Member) bool { return !s.view.member(channel, m) })
 	}
-	return frame, nil
+	return frame, roster.at, nil
 }
 
 // subscribe is what the writer does for an allowed subscribe.
 func (s *socket) subscribe(op wire.Op) {
 	frame := wire.Frame{Event: "subscribed", Ref: op.Ref, Channel: op.Channel, State: string(ring.Resumed)}
-	_, again := s.presence[op.Channel]
+	f, again := s.channels[op.Channel]
 	switch {
 	case again: // without a cursor: a replay may be under way
-	case len(s.presence) >= s.rt.opts.Limits.Channels:
+	case len(s.channels) >= s.rt.opts.Limits.Channels:
 		s.append(wire.ErrorFrame(op.Ref, wire.Errorf("channel_limit", "more than %d channels", s.rt.opts.Limits.Channels)))
 		return
 	default:
@@ -408,13 +422,13 @@ func (s *socket) subscribe(op wire.Op) {
 		}
 	}
 	if !op.Presence || frame.State == string(ring.Resumed) && !again {
-		s.presence[op.Channel] = op.Presence
+		s.channels[op.Channel] = following{presence: op.Presence, known: f.known}
 		s.append(frame)
 		return
 	}
 	// The roster is read behind the place where the events begin, so that no
 	// change escapes both.
-	state, err := s.state(op.Channel)
+	state, at, err := s.state(op.Channel)
 	if err != nil {
 		if !again {
 			s.reader.Unsubscribe(ring.Channel(op.Channel))
@@ -422,14 +436,14 @@ func (s *socket) subscribe(op wire.Op) {
 		s.append(wire.ErrorFrame(op.Ref, err))
 		return
 	}
-	s.presence[op.Channel] = true
+	s.channels[op.Channel] = following{presence: true, known: at}
 	s.append(frame)
 	s.append(state)
 }
 
 func (s *socket) unsubscribe(op wire.Op) {
-	if _, ok := s.presence[op.Channel]; ok {
-		delete(s.presence, op.Channel)
+	if _, ok := s.channels[op.Channel]; ok {
+		delete(s.channels, op.Channel)
 		s.reader.Unsubscribe(ring.Channel(op.Channel))
 	}
 	s.append(wire.Frame{Event: "ok", Ref: op.Ref})

@@ -95,7 +95,9 @@ type Presence interface {
 	Touch(ctx context.Context, channel, user string) error
 
 	// Members lists the members of a channel, ordered by user. The caller does not
-	// change their Metadata.
+	// change their Metadata. Each is what it was at some time during the call: what
+	// the log had of it before counts, and nothing that the log has not got when the
+	// call returns. They need not all be of the same time.
 	Members(ctx context.Context, channel string) ([]Member, error)
 
 	// PresentChannels lists the channels that have members, ordered.

@@ -56,6 +56,7 @@ var rules = []rule{
 	{"many sweeps reap once", manySweepsReapOnce},
 	{"Sweep says when to come back", sweepSaysWhen},
 	{"Members are ordered and up to date", membersAreOrdered},
+	{"Members agree with the log", membersAgreeWithTheLog},
 	{"Touch moves nothing but LastSeen", touchMovesNothingElse},
 	{"PresentChannels lists the channels with members", presentChannels},
 	{"joins and leaves alternate under concurrency", joinsAndLeavesAlternate},

@@ -432,6 +432,7 @@ func TestEveryRuleCanFail(t *testing.T) {
 		"many sweeps reap once":                           {reapingTwice},
 		"Sweep says when to come back":                    {lazy},
 		"Members are ordered and up to date":              {backwards, nameless},
+		"Members agree with the log":                      {stale, hasty},
 		"Touch moves nothing but LastSeen":                {inviting},
 		"PresentChannels lists the channels with members": {backwards},
 		"joins and leaves alternate under concurrency":    {chatty, twice},

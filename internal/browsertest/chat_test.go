@@ -118,16 +118,37 @@ func TestRoster(t *testing.T) {
 	ready(second, "Ada") // it is not asked for a name again
 	Until(second, names, "Ada,Grace")
 	second.Close()
-	ada.Do(chromedp.Reload())
-	ready(ada, "Ada")
-	Until(ada, `performance.now() > 4000`, true) // longer than the grace of an orderly close
+	told := reload(t, ada, grace)
 	Until(grace, names, "Ada,Grace")
-	equal(t, "before the last tab closed, Grace was told", Eval[[]string](grace, notes), nil)
 
 	ada.Close()
 	Until(grace, names, "Grace")
-	equal(t, "Grace was told", Eval[[]string](grace, notes), []string{"Ada left"})
-	Until(grace, reasons, "closed")
+	equal(t, "Grace was told", Eval[[]string](grace, notes), append(told, "Ada left"))
+	Until(grace, reasons+`.split(',').at(-1)`, "closed")
+}
+
+// reload reloads Ada's page, and fails if Grace is told of it. It returns what she
+// was told of reloads that do not count: a busy machine took longer for them than
+// the grace of an orderly close.
+func reload(t *testing.T, ada, grace *Page) (told []string) {
+	t.Helper()
+	const graceMs = 3000
+	for try := range 10 {
+		ada.Do(chromedp.Reload())
+		ready(ada, "Ada")
+		took := Eval[float64](ada, `performance.now()`) // since before the old page closed
+		Until(ada, fmt.Sprintf(`performance.now() > %f`, took+graceMs+500), true)
+		mark := fmt.Sprint("reloaded ", try)
+		say(ada, mark, "websocket")
+		has(grace, texts, mark)
+		before := told
+		if told = Eval[[]string](grace, notes); took < graceMs {
+			equal(t, "before the last tab closed, Grace was told", told, before)
+			return told
+		}
+	}
+	t.Fatalf("no reload took less than %d ms", graceMs)
+	return nil
 }
 
 // reasons tells why members left, as REN has it.

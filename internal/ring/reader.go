@@ -78,9 +78,13 @@ type Start struct {
 // begin behind since, if nothing of any of them is missing there; else, or where
 // since is nil, behind the newest entry.
 func (rd *Reader) Subscribe(since *backend.Position, topics ...Topic) Start {
+	var start Start
+	rd.ring.change(func() { start = rd.subscribe(since, topics) })
+	return start
+}
+
+func (rd *Reader) subscribe(since *backend.Position, topics []Topic) Start {
 	r := rd.ring
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.evict(time.Now()) // where nothing is put, nothing else enforces the age
 	start := Start{State: Fresh, Pos: r.pos(r.head)}
 	if since != nil {
@@ -134,9 +138,7 @@ func (rd *Reader) Unsubscribe(name Topic) {
 	}
 	s := rd.subs[i]
 	rd.subs = slices.Delete(rd.subs, i, i+1)
-	rd.ring.mu.Lock()
-	defer rd.ring.mu.Unlock()
-	s.end()
+	rd.ring.change(s.end)
 }
 
 // end needs the ring's lock.
@@ -148,11 +150,14 @@ func (s *subscription) end() {
 
 // Close ends all subscriptions.
 func (rd *Reader) Close() {
-	rd.ring.mu.Lock()
-	defer rd.ring.mu.Unlock()
-	for _, s := range rd.subs {
-		s.end()
+	if len(rd.subs) == 0 {
+		return
 	}
+	rd.ring.change(func() {
+		for _, s := range rd.subs {
+			s.end()
+		}
+	})
 	rd.subs = nil
 }
 

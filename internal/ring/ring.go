@@ -71,6 +71,15 @@ type Ring struct {
 	// not known of a topic any more is assumed: evicted up to floor.
 	graves queue.Queue[grave]
 	floor  uint64
+
+	changing sync.Mutex
+	changes  *changes // that wait for the lock; nil if none do
+}
+
+// changes are made at once.
+type changes struct {
+	do   []func()
+	made chan struct{} // closed when they are
 }
 
 type topic struct {
@@ -173,6 +182,34 @@ func (r *Ring) topic(name Topic) *topic {
 		r.topics[name] = t
 	}
 	return t
+}
+
+// change does f under the lock, together with what others want done by then. An
+// RWMutex lets all who wait to read in between one writer and the next: n readers
+// who leave one by one would make way n times for all the others, who read on.
+func (r *Ring) change(f func()) {
+	r.changing.Lock()
+	c := r.changes
+	first := c == nil
+	if first {
+		c = &changes{made: make(chan struct{})}
+		r.changes = c
+	}
+	c.do = append(c.do, f)
+	r.changing.Unlock()
+	if !first {
+		<-c.made
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.changing.Lock()
+	r.changes = nil
+	r.changing.Unlock()
+	for _, f := range c.do {
+		f()
+	}
+	close(c.made)
 }
 
 // wake marks the topic's subscriptions. It runs under the ring's lock, like

@@ -1,0 +1,229 @@
+package realtime_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/backend"
+)
+
+// While handlers finish, what they cause is accepted and delivered, and nothing
+// else: whoever publishes without end cannot keep Close.
+func TestCloseRefusesAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, c, finish := start(t, open(), nil), &calls{}, make(chan struct{})
+		noError(t, h.OnChannel(realtime.ChannelMatch{}, func(ctx context.Context, ev realtime.RenEvent) error {
+			c.add("handled " + ev.Channel)
+			if ev.Channel != "room" {
+				return nil
+			}
+			<-finish
+			return errors.Join(h.Publish(ctx, "effect", 1), h.Presence().Join(ctx, "effect", "bob", nil))
+		}))
+		follower, writer := h.socket(get("/realtime")), h.socket(get("/realtime", "Authorization", "Bearer ada"))
+		follower.ok(subscribe("room"), subscribe("effect"))
+		writer.ok(`"op":"join","channel":"room"`)
+		h.publish("room", 1)
+		synctest.Wait()
+		closed := make(chan error, 1)
+		go func() { closed <- h.Close(t.Context()) }()
+		synctest.Wait()
+		for what, err := range map[string]error{
+			"Publish": h.Publish(t.Context(), "room", 2),
+			"Emit":    h.Emit(t.Context(), realtime.KVPut("n", "k")),
+			"Join":    h.Presence().Join(t.Context(), "room", "bob", nil),
+		} {
+			if !errors.Is(err, realtime.ErrClosed) {
+				t.Errorf("%s while Close runs: %v", what, err)
+			}
+		}
+		// A client that has something to say is sent to another server, where it says it.
+		writer.ask(publish("room", "3"))
+		if code, last := writer.closed(); code != 1012 || len(last) != 1 || last[0].Event != "bye" || *last[0].RetryMs <= 0 {
+			t.Errorf("the client that publishes is closed with %d, %+v", code, last)
+		}
+		if err := h.Presence().Leave(t.Context(), "room", "bob"); err != nil {
+			t.Errorf("Leave while Close runs: %v", err)
+		}
+		close(finish)
+		if err := <-closed; err != nil {
+			t.Error(err)
+		}
+		code, last := follower.closed()
+		if code != 1012 || len(last) != 3 || last[0].Channel != "room" || last[1].Channel != "effect" || last[2].Event != "bye" {
+			t.Errorf("the follower is closed with %d, %+v", code, last)
+		}
+		c.wantSorted(t, "handled effect", "handled room")
+	})
+}
+
+// hesitant is a backend that takes its time to append.
+type hesitant struct {
+	backend.Backend
+	wait time.Duration
+}
+
+func (b hesitant) Append(ctx context.Context, e backend.Entry) (backend.Position, error) {
+	time.Sleep(b.wait)
+	return b.Backend.Append(ctx, e)
+}
+
+// What is on its way into the log when Close is called is accepted, so it is
+// delivered.
+func TestCloseDeliversWhatIsOnItsWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, open(), &realtime.Options{Backend: hesitant{realtime.NewMemory(), time.Second}})
+		stream, accepted := h.ren(get("/ren")), make(chan error, 1)
+		go func() { accepted <- h.Publish(t.Context(), "room", "late") }()
+		synctest.Wait()
+		if err := h.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := <-accepted; err != nil {
+			t.Errorf("Publish: %v", err)
+		}
+		if got := stream.keys(2); got != `"late" ren.bye` {
+			t.Errorf("the stream ends with %s", got)
+		}
+	})
+}
+
+// A backend that hangs does not take the time that connections need to end.
+func TestCloseOfABackendThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, open(), &realtime.Options{Backend: hesitant{realtime.NewMemory(), time.Hour}})
+		stream, accepted := h.ren(get("/ren")), make(chan error, 1)
+		go func() { accepted <- h.Publish(t.Context(), "room", "lost") }()
+		synctest.Wait()
+		began := time.Now()
+		if err := h.Close(t.Context()); err != nil || time.Since(began) != 2*time.Second {
+			t.Errorf("Close returned %v after %v", err, time.Since(began))
+		}
+		if got := stream.keys(1); got != "ren.bye" {
+			t.Errorf("the stream ends with %s", got)
+		}
+		if err := <-accepted; !errors.Is(err, realtime.ErrClosed) {
+			t.Errorf("Publish: %v", err)
+		}
+	})
+}
+
+// Another node may publish faster than the connections of this one get it: they
+// end with what was there when they were told to.
+func TestCloseEndsBehindWhatWasThere(t *testing.T) {
+	for _, kind := range []string{"REN", "WebSocket"} {
+		bubble(t, kind, func(t *testing.T) {
+			b := lasting{realtime.NewMemory()}
+			defer b.Backend.Close(context.Background())
+			other := start(t, open(), &realtime.Options{Backend: b})
+			const backlog = 2000
+			var seen atomic.Int64
+			policy := open()
+			policy.See = func(realtime.Identity, realtime.RenEvent) bool {
+				seen.Add(1)
+				time.Sleep(time.Millisecond)
+				other.publish("room", "more")
+				return true
+			}
+			h := start(t, policy, &realtime.Options{Backend: b})
+			cursor := string(h.Cursor())
+			for range backlog {
+				other.publish("room", "there")
+			}
+			synctest.Wait() // until this node has it
+			ended := make(chan int, 1)
+			if kind == "REN" {
+				stream := h.ren(get("/ren", "Last-Event-ID", cursor))
+				go func() { stream.events.end(); ended <- 1012 }()
+			} else {
+				s := h.socket(get("/realtime"))
+				s.ok(since("room", cursor))
+				go func() { code, _ := s.closed(); ended <- code }()
+			}
+			if seen.Load() == backlog {
+				t.Fatal("Close has nothing to wait for")
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			if err := h.Close(ctx); err != nil {
+				t.Error(err)
+			}
+			if code := <-ended; code != 1012 {
+				t.Errorf("closed with %d", code)
+			}
+			if n := seen.Load(); n < backlog || n > backlog+1024 { // some batches
+				t.Errorf("%d events were delivered, %d had to be", n, backlog)
+			}
+		})
+	}
+}
+
+// However many functions of the host's do not return, and wherever, Close waits
+// 2 s longer than it was to, and their contexts have ended by then.
+func TestCloseLeavesBehindOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		policy, release := open(), make(chan struct{})
+		policy.Allow = func(context.Context, realtime.Identity, realtime.Action) error { <-release; return nil }
+		h, told := start(t, policy, nil), make(chan time.Time, 1)
+		noError(t, h.OnChannel(realtime.ChannelMatch{}, func(ctx context.Context, _ realtime.RenEvent) error {
+			<-ctx.Done()
+			told <- time.Now()
+			// Nobody would deliver it.
+			if err := h.Publish(context.WithoutCancel(ctx), "room", 2); !errors.Is(err, realtime.ErrClosed) {
+				t.Errorf("Publish of a handler that is late: %v", err)
+			}
+			<-release
+			return nil
+		}))
+		h.publish("room", 1)
+		h.socket(get("/realtime")).ask(subscribe("room"))
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+		defer cancel()
+		began := time.Now()
+		if err := h.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Close returned %v", err)
+		}
+		if took, after := time.Since(began), (<-told).Sub(began); took != 6*time.Second || after != 4*time.Second {
+			t.Errorf("Close took %v; the handler was told after %v", took, after)
+		}
+		close(release)
+	})
+}
+
+// A connection that is dropped looks no further for what it might deliver.
+func TestCloseDropsWhatHasNothingToSay(t *testing.T) {
+	for _, kind := range []string{"REN", "WebSocket"} {
+		bubble(t, kind, func(t *testing.T) {
+			policy := open()
+			var hidden atomic.Int64
+			policy.See = func(realtime.Identity, realtime.RenEvent) bool {
+				hidden.Add(1)
+				time.Sleep(time.Millisecond)
+				return false
+			}
+			h := start(t, policy, nil)
+			const backlog = 20_000 // takes 20 s
+			cursor := string(h.Cursor())
+			for range backlog {
+				h.publish("room", 1)
+			}
+			if kind == "REN" {
+				h.ren(get("/ren", "Last-Event-ID", cursor))
+			} else {
+				h.socket(get("/realtime")).ok(since("room", cursor))
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			err := h.Close(ctx)
+			if n := hidden.Load(); !errors.Is(err, context.DeadlineExceeded) || n > 2000+1024 { // some batches
+				t.Errorf("%v, after a look at %d events", err, n)
+			}
+		})
+	}
+}
