@@ -76,7 +76,7 @@ async function settle(answer: Response): Promise<StoredObject | undefined> {
 function refusal(status: number, body: string): RealtimeError {
   const retry = status === 429 || status > 499;
   const code = fatal[status] ?? { 413: 'too_large', 429: 'rate_limited' }[status] ?? (retry ? 'unavailable' : 'bad_request');
-  return asError({ retry, ...(parse(body) as object) }, code, 'HTTP status ' + status);
+  return asError({ retry, ...(parse(body) as object) }, code, 'HTTP ' + status);
 }
 
 /** fetch cannot tell how far an upload has come. */

@@ -114,7 +114,7 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
     };
     /** The connection is over: come back or not, according to the reason. */
     const gone = (reason?: string, wait?: number): void => {
-      keeper.log_('gone', reason);
+      keeper.log_('closed', reason);
       if (keeper.healthy_()) denied = 0;
       const unknown = reason === 'unauthorized' || reason === 'expired';
       if (reason === 'revoked' || reason === 'forbidden' || (unknown && denied++))

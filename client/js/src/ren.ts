@@ -104,14 +104,15 @@ export class RenClient<Own extends AnyRenEvent = never> {
         const answer = await open({ url, headers, signal, at_: cursor ? undefined : start?.at_, heard_: keeper.heard_, take_: take });
         if (answer) {
           const { status } = answer;
-          keeper.log_('refused', status);
+          const refusal = 'HTTP ' + status;
+          keeper.log_(refusal);
           if (status === 401 ? !options.getToken || ++denied > 2 : fatal[status])
-            return end(asError(parse(await answer.text()), fatal[status], 'HTTP status ' + status));
+            return end(asError(parse(await answer.text()), fatal[status], refusal));
           // 0 where the server does not say, or gives a date
           wait = +answer.headers.get('Retry-After')! * 1000 || 0;
         }
       } catch (e) {
-        keeper.log_('failed', e);
+        keeper.log_(e);
       }
       if (!signal.aborted) keeper.lost_(0, wait);
     });
