@@ -86,10 +86,6 @@ export function createKeeper<Reset>(
     attempt?.abort();
     hangUp?.();
   };
-  const halt = (state: State): void => {
-    drop();
-    become(state);
-  };
   const dial = async (): Promise<void> => {
     asleep = false;
     openedAt = Infinity;
@@ -108,7 +104,7 @@ export function createKeeper<Reset>(
     }
   };
   const watch = (): void => {
-    const left = silence - (now() - heardAt);
+    const left = heardAt + silence - now();
     if (left <= 0) return keeper.lost_();
     timer = setTimeout(watch, Math.min(left, look));
     if (client.state !== 'open') keeper.suspect_('no hello');
@@ -126,7 +122,8 @@ export function createKeeper<Reset>(
         () => {
           // An open connection would outlive the page in the cache, unread.
           asleep = true;
-          halt('connecting');
+          drop();
+          become('connecting');
         },
         () => asleep && dial(),
       );
@@ -135,7 +132,8 @@ export function createKeeper<Reset>(
     stop_() {
       life?.abort();
       life = undefined;
-      halt('closed');
+      drop();
+      become('closed');
     },
     heard_() {
       heardAt = now();
