@@ -145,7 +145,7 @@ func (p *Page) Close() {
 	if p.ctx.Err() != nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(p.ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(p.ctx, 30*time.Second)
 	defer cancel()
 	if err := chromedp.Cancel(ctx); err != nil {
 		p.t.Errorf("close a tab: %v", err)
