@@ -53,6 +53,11 @@ class FakeClock {
     this.now = end;
   }
 
+  /** How many timers run. */
+  get timers(): number {
+    return this.#timers.size;
+  }
+
   /** The clock goes on, and timers do not notice: the machine sleeps, or somebody sets the clock, back if `ms` is negative. */
   sleep(ms: number): void {
     this.now += ms;

@@ -302,6 +302,31 @@ test('the client keeps below the rate and the size the server allows', async () 
   assert.deepEqual(socket.ops('publish').map((op) => op['data']), Array.from({ length: 30 }, (_, n) => n));
 });
 
+test('a server that allows one operation at once is asked one at a time', async () => {
+  const socket = await connect({}, { limits: { ...limits, rate: 10, burst: 1 } });
+  const timers = clock.timers;
+  for (const name of ['a', 'b', 'c']) rt.subscribe(name, () => {});
+  assert.deepEqual([socket.ops('subscribe').length, clock.timers - timers], [1, 1]);
+  await pass(250);
+  assert.equal(socket.ops('subscribe').length, 3);
+});
+
+test('an error without a question refuses nothing that waits', async () => {
+  const socket = await connect({}, { limits: { ...limits, burst: 1 } });
+  const ends = [1, 2].map((n) => outcome(rt.publish('a', n)));
+  socket.say({ event: 'error', code: 'internal', message: '', retry: false });
+  await settle();
+  assert.deepEqual([errors, ends.map(({ is }) => is)], [['internal'], ['', '']]);
+});
+
+test('nothing runs on for a message that has its answer', async () => {
+  const socket = await connect();
+  const timers = clock.timers;
+  void rt.publish('a', 1);
+  socket.answer('publish');
+  assert.equal(clock.timers, timers);
+});
+
 test('a refused subscription is reported; one that can succeed later is tried again', async () => {
   const socket = await connect();
   rt.subscribe('a', () => {});
@@ -748,6 +773,7 @@ test('a join that is taken back before its answer', async () => {
 test('who left without a connection is not back because another was refused', async () => {
   const first = await connect();
   const handle = rt.presence('room');
+  rt.subscribe('room', () => {});
   void handle.join('ada');
   first.answer('join');
   await first.drop();
@@ -861,6 +887,50 @@ for (const code of [1000, 1002, 1003, 1006, 1007, 1008, 1009, 1011, 1012, 4408, 
     assert.deepEqual(errors, []);
   });
 }
+
+test('connecting twice is connecting once', async () => {
+  const socket = await connect();
+  rt.connect();
+  await settle();
+  assert.deepEqual([FakeSocket.all.length, socket.closed, rt.state], [1, undefined, 'open']);
+});
+
+test('a listener for states may disconnect, and connect again', async () => {
+  make();
+  let off = rt.onState((state) => state === 'connecting' && rt.disconnect());
+  rt.connect();
+  await settle();
+  assert.deepEqual([FakeSocket.all.length, rt.state], [0, 'closed']);
+  off();
+  off = rt.onState((state) => {
+    off();
+    assert.equal(state, 'connecting');
+    rt.disconnect();
+    rt.connect();
+  });
+  rt.connect();
+  await settle();
+  assert.equal(FakeSocket.all.filter(({ closed }) => closed === undefined).length, 1);
+});
+
+test('after a disconnect neither a token nor the page makes a connection', async () => {
+  const gives: { done: (token: string) => void; fail: (error: Error) => void }[] = [];
+  make({ getToken: () => new Promise((done, fail) => void gives.push({ done, fail })) });
+  for (const end of [() => gives[0]!.done('T'), () => gives[1]!.fail(new Error('no session'))]) {
+    rt.connect();
+    await settle();
+    rt.disconnect();
+    end();
+    await settle();
+    assert.deepEqual([FakeSocket.all.length, rt.state], [0, 'closed']);
+  }
+  clock.sleep(100_000);
+  page.fire('online');
+  page.fire('pagehide');
+  page.fire('pageshow');
+  await pass(60_000);
+  assert.deepEqual([gives.length, rt.state], [2, 'closed']);
+});
 
 test('the waits double up to the bound', async () => {
   dice(1);

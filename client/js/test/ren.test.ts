@@ -197,6 +197,9 @@ test('only ten healthy seconds make the waits short again', async () => {
   await last().cut(); // 1 s
   await pass(1000);
   assert.equal(requests.length, 4);
+  await last().fail(); // 2 s again
+  await pass(1999);
+  assert.equal(requests.length, 4);
 });
 
 test('retry bounds the next wait, once', async () => {
@@ -216,6 +219,14 @@ test('Retry-After comes on top of the wait', async () => {
   dice(0);
   await (await open()).answer(503, { 'Retry-After': '20' });
   await pass(20_499);
+  assert.equal(requests.length, 1);
+  await pass(1);
+  assert.equal(requests.length, 2);
+});
+
+test('no server can send a client away for longer than five minutes', async () => {
+  await (await open()).answer(503, { 'Retry-After': '86400' });
+  await pass(299_999);
   assert.equal(requests.length, 1);
   await pass(1);
   assert.equal(requests.length, 2);
@@ -288,7 +299,7 @@ test('a silent stream is found when the page wakes', async () => {
 
 test('a machine that has slept with its page in view is noticed soon', async () => {
   await (await open()).stream(hello());
-  await pass(1000);
+  await pass(11_000);
   clock.sleep(61_000);
   await pass(9999);
   assert.ok(requests[0]!.aborted);
