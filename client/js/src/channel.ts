@@ -168,16 +168,16 @@ export function createChannel(
           agreed = own;
           // Who joins as another user is no longer who it was.
           if (old?.userId && own?.userId && old.userId !== own.userId) say('leave', old.userId, undefined, () => {});
-        } else if (own && own === agreed) keeper.report_(error);
+        } else if (own === agreed) keeper.report_(error);
         else if (wish === own) wish = agreed;
-        joined ||= !error || own === agreed;
+        joined ||= own === agreed;
         settle(error, many);
       });
   };
 
   const self: Channel = {
     subscribe_: (cb) => use(listen(messages)(cb)),
-    on_: (change, cb) => use(roster.listen_(change, cb)),
+    on_: (change, cb) => use(roster.on_(change, cb)),
     members_: roster.members,
     wish_(own, done, anew) {
       if (wish || anew) {

@@ -152,7 +152,7 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
     this.connect = keeper.start_;
     this.disconnect = () => {
       keeper.stop_();
-      fail(new RealtimeError('closing', 'disconnected', true));
+      fail(new RealtimeError('closing', 'closed', true));
     };
     this.onAny = listen(any);
     this.subscribe = (channel, cb) => use(channel).subscribe_(cb as Listener<RealtimeMessage>);

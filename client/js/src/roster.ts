@@ -21,7 +21,7 @@ export interface Roster {
   listeners_: number;
   members(): Member[];
   /** Adds a listener; one for joins is told, in a moment, who is there already. Returns how to remove it. */
-  listen_(change: Change, cb: Listener<Member>): () => void;
+  on_(change: Change, cb: Listener<Member>): () => void;
   /** Takes an event, and tells everybody if it is a change. */
   apply_(event: RealtimePresence): void;
   /** Takes the whole roster, and tells everybody in what it differs from the one before. */
@@ -39,7 +39,7 @@ export function createRoster(channel: string, any: (event: RealtimePresence) => 
     known_: false,
     listeners_: 0,
     members: () => [...there.values()],
-    listen_(change, cb) {
+    on_(change, cb) {
       let off: (() => void) | undefined = () => {};
       roster.listeners_++;
       queueMicrotask(() => {

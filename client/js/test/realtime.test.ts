@@ -984,6 +984,18 @@ for (const getToken of [undefined, () => 'T']) {
   });
 }
 
+test('what was said on one connection does not explain the end of another', async () => {
+  make();
+  rt.connect();
+  await settle();
+  FakeSocket.last.open();
+  FakeSocket.last.say({ event: 'error', code: 'rate_limited', message: 'slow', retry: true });
+  await FakeSocket.last.drop();
+  await pass(1000);
+  await FakeSocket.last.drop(4403);
+  assert.deepEqual([rt.state, errors], ['closed', ['forbidden']]);
+});
+
 test('after ten healthy seconds an expiry is the first again', async () => {
   await connect({ getToken: () => 'T' });
   for (let i = 0; i < 3; i++) {

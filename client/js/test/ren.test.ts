@@ -3,6 +3,7 @@ import { afterEach, beforeEach, mock, test } from 'node:test';
 import { renFetch } from '../src/http.js';
 import { RenClient, type RenClientOptions, type RenReset } from '../src/ren.js';
 import type { RenEvent } from '../src/renevent.js';
+import { layer } from '../src/transport.js';
 import { begin, clock, dice, pass, requests, serveFetch, settle, type FakePage, type FakeRequest } from './fakes.js';
 
 const clientId = 'browserbrowser.tab1';
@@ -46,7 +47,8 @@ test('the first request', async () => {
   assert.equal(request.headers.get('X-Ren-Client'), clientId);
   assert.equal(request.headers.get('Last-Event-ID'), null);
   assert.equal(request.headers.get('Authorization'), null);
-  assert.equal(request.init.credentials, 'include');
+  assert.equal(request.headers.get('Accept'), 'text/event-stream');
+  assert.deepEqual([request.init.credentials, request.init.cache], ['include', 'no-store']);
   assert.equal(ren.state, 'connecting');
   assert.equal(ren.getClientId(), clientId);
 });
@@ -63,6 +65,18 @@ test('events come, the own ones marked with the own id', async () => {
   await request.stream(hello() + data({ k: 'a', src: 'MYTAG' }) + data({ k: 'b', src: 'OTHER' }) + data({ k: 'c' }));
   assert.deepEqual(events.map(({ k, src }) => [k, src]), [['a', clientId], ['b', 'OTHER'], ['c', undefined]]);
   assert.deepEqual([states, resets, errors], [['open'], [], []]);
+});
+
+test('all domains are none to be named', async () => {
+  for (const subscriptions of [[], ['*'], ['kv', '*']]) {
+    assert.equal((await open({ subscriptions })).url.search, '');
+    ren.close();
+  }
+});
+
+test('without a tag no event is the own', async () => {
+  await (await open()).stream(hello({ src: undefined }) + data({ k: 'a' }) + data({ k: 'b', src: 'OTHER' }));
+  assert.deepEqual(events.map(({ src }) => src), [undefined, 'OTHER']);
 });
 
 test('a listener that is gone hears nothing', async () => {
@@ -89,6 +103,16 @@ test('a cut stream goes on behind the last id, of whatever event', async () => {
   assert.equal(last().headers.get('Last-Event-ID'), 'c9');
   assert.deepEqual(states, ['open', 'connecting', 'open', 'connecting']);
   assert.deepEqual(resets, []);
+});
+
+test('an event without an id keeps the cursor', async () => {
+  await (await open()).stream(hello() + data({}, 'c3'));
+  await last().cut();
+  await pass(1000);
+  await last().stream('data: {}\n\n');
+  await last().cut();
+  await pass(2000);
+  assert.equal(last().headers.get('Last-Event-ID'), 'c3');
 });
 
 test('resets are told, at the hello and in between', async () => {
@@ -219,6 +243,15 @@ test('Retry-After comes on top of the wait', async () => {
   dice(0);
   await (await open()).answer(503, { 'Retry-After': '20' });
   await pass(20_499);
+  assert.equal(requests.length, 1);
+  await pass(1);
+  assert.equal(requests.length, 2);
+});
+
+test('a Retry-After that is no number is none', async () => {
+  dice(0);
+  await (await open()).answer(503, { 'Retry-After': 'Fri, 31 Dec 2027 23:59:59 GMT' });
+  await pass(499);
   assert.equal(requests.length, 1);
   await pass(1);
   assert.equal(requests.length, 2);
@@ -454,6 +487,24 @@ test('a stream begins behind the oldest cursor of what was fetched before it', a
   await last().stream(hello({ state: 'resumed' }));
   ren.close();
   assert.equal((await open()).headers.get('Last-Event-ID'), null);
+});
+
+test('a time is told with the first cursor only', async () => {
+  const fetched = renFetch('/a');
+  await requests[0]!.answer(200, { 'X-Ren-Cursor': 'older' });
+  await fetched;
+  const asked = clock.now;
+  const times: unknown[] = [];
+  layer.stream = (inner) => (call) => (times.push(call.at_), inner(call));
+  await pass(5000);
+  await open();
+  delete layer.stream;
+  await last().answer(503);
+  await pass(1000);
+  await last().stream(hello({ state: 'resumed' }));
+  await last().cut();
+  await pass(2000);
+  assert.deepEqual(times, [asked, asked, undefined]);
 });
 
 test('a client keeps the cursor it was made with, whatever other clients do', async () => {

@@ -1,6 +1,6 @@
-// Buildjs bundles the browser SDK: client/js/src becomes client/js/dist/realtime.js.
-// With -test it bundles the SDK's tests instead, for node --test. It runs from
-// any directory of the repository.
+// Buildjs builds the browser SDK: client/js/src becomes the modules in client/js/lib,
+// which npm gets, and these client/js/dist/realtime.js. With -test it bundles the
+// SDK's tests instead, for node --test. It runs from any directory of the repository.
 package main
 
 import (
@@ -40,11 +40,14 @@ func run(tests string) error {
 	if tests != "" {
 		return bundleTests(root, tests)
 	}
+	if err := compile(root); err != nil {
+		return err
+	}
 	entry, err := os.ReadFile(filepath.Join(root, "src", "bundle.ts"))
 	if err != nil {
 		return err
 	}
-	js, err := bundle(root, string(entry), internalName)
+	js, err := bundle(root, string(entry))
 	if err != nil {
 		return err
 	}
@@ -56,6 +59,46 @@ func run(tests string) error {
 		return err
 	}
 	return checkSizes(root)
+}
+
+// compile writes a module to lib for each one in src, with a map to its source.
+func compile(root string) error {
+	// What is gone from src would still be published.
+	if err := os.RemoveAll(filepath.Join(root, "lib")); err != nil {
+		return err
+	}
+	opts := options(root)
+	opts.Outbase, opts.Outdir = "src", "lib"
+	opts.External = []string{"react"}
+	opts.MangleProps = internalName
+	for _, pattern := range []string{"*.ts", "share/*.ts"} {
+		sources, err := filepath.Glob(filepath.Join(root, "src", pattern))
+		if err != nil {
+			return err
+		}
+		opts.EntryPoints = append(opts.EntryPoints, sources...)
+	}
+	// The first build chooses the short names, of which the modules, each compiled
+	// by itself, have to be told.
+	opts.MangleCache = map[string]any{}
+	all := opts.EntryPoints
+	opts.EntryPoints = []string{filepath.Join(root, "src", "index.ts")}
+	names, err := build(opts)
+	if err != nil {
+		return err
+	}
+	opts.MangleCache = names.MangleCache
+	opts.EntryPoints = all
+	names, err = build(opts)
+	if err != nil {
+		return err
+	}
+	opts.MangleCache = names.MangleCache
+	opts.Bundle, opts.External = false, nil
+	opts.Sourcemap, opts.SourcesContent = api.SourceMapLinked, api.SourcesContentExclude // npm gets src, too
+	opts.Write = true
+	_, err = build(opts)
+	return err
 }
 
 // findRoot returns the directory client/js of the repository that the working
@@ -81,20 +124,18 @@ func findRoot() (string, error) {
 	}
 }
 
-// bundle returns the minified module that an entry, resolved in src, makes;
-// properties whose names match mangle are renamed.
-func bundle(root, entry, mangle string) ([]byte, error) {
+// bundle returns the minified module that an entry, resolved in lib, makes.
+func bundle(root, entry string) ([]byte, error) {
 	opts := options(root)
-	opts.Stdin = &api.StdinOptions{Contents: entry, ResolveDir: filepath.Join(root, "src"), Loader: api.LoaderTS}
+	opts.Stdin = &api.StdinOptions{Contents: entry, ResolveDir: filepath.Join(root, "lib")}
 	opts.Platform = api.PlatformBrowser
 	opts.MinifyWhitespace, opts.MinifyIdentifiers, opts.MinifySyntax = true, true, true
 	opts.LegalComments = api.LegalCommentsNone
-	opts.MangleProps = mangle
-	files, err := build(opts)
+	built, err := build(opts)
 	if err != nil {
 		return nil, err
 	}
-	return files[0].Contents, nil
+	return built.OutputFiles[0].Contents, nil
 }
 
 // bundleTests writes one module for each test file to dir.
@@ -132,13 +173,13 @@ func options(root string) api.BuildOptions {
 	}
 }
 
-func build(opts api.BuildOptions) ([]api.OutputFile, error) {
+func build(opts api.BuildOptions) (api.BuildResult, error) {
 	result := api.Build(opts)
 	if len(result.Errors) > 0 {
 		lines := api.FormatMessages(result.Errors, api.FormatMessagesOptions{})
-		return nil, errors.New(lines[0])
+		return result, errors.New(lines[0])
 	}
-	return result.OutputFiles, nil
+	return result, nil
 }
 
 // budgets are what a page that imports no more than this may have to load:
@@ -147,42 +188,31 @@ var budgets = []struct {
 	name, entry string
 	most        int
 }{
-	{"RenClient", `export { RenClient } from "./index.ts"`, 2560},
-	{"RealtimeClient", `export { RealtimeClient } from "./index.ts"`, 4096},
-	{"both", `export { RenClient, RealtimeClient } from "./index.ts"`, 5120},
-	{"both, shared by tabs", `export { RenClient, RealtimeClient } from "./index.ts"; export { shareTabs } from "./share.ts"`, 7500},
-	{"everything", `export * from "./index.ts"; export { shareTabs } from "./share.ts"`, 8250},
+	{"RenClient", `export { RenClient } from "./index.js"`, 2560},
+	{"RealtimeClient", `export { RealtimeClient } from "./index.js"`, 4096},
+	{"both", `export { RenClient, RealtimeClient } from "./index.js"`, 5120},
+	{"both, shared by tabs", `export { RenClient, RealtimeClient } from "./index.js"; export { shareTabs } from "./share.js"`, 7500},
+	{"everything", `export * from "./index.js"; export { shareTabs } from "./share.js"`, 8250},
 }
 
-// checkSizes prints what the parts of the SDK weigh, as bundled here and as a
-// bundler makes them that does not shorten internal names, and fails if one of
-// the former is over its budget.
+// checkSizes prints what the parts of the SDK weigh, and fails if one is over its
+// budget.
 func checkSizes(root string) (err error) {
 	for _, part := range budgets {
-		packed, e := weigh(root, part.entry, internalName)
+		js, e := bundle(root, part.entry)
 		if e != nil {
 			return e
 		}
-		plain, e := weigh(root, part.entry, "")
+		size, e := gzipped(js)
 		if e != nil {
 			return e
 		}
-		fmt.Printf("%-21s %5d bytes of %5d; %5d with long names\n", part.name, packed, part.most, plain)
-		if packed > part.most {
-			err = errors.Join(err, fmt.Errorf("%s is %d bytes over its budget", part.name, packed-part.most))
+		fmt.Printf("%-21s %5d bytes of %5d\n", part.name, size, part.most)
+		if size > part.most {
+			err = errors.Join(err, fmt.Errorf("%s is %d bytes over its budget", part.name, size-part.most))
 		}
 	}
 	return err
-}
-
-// weigh returns the size of the module that an entry makes, minified and
-// compressed.
-func weigh(root, entry, mangle string) (int, error) {
-	js, err := bundle(root, entry, mangle)
-	if err != nil {
-		return 0, err
-	}
-	return gzipped(js)
 }
 
 func gzipped(data []byte) (int, error) {
