@@ -158,6 +158,10 @@ export function presenceStore<C = Untyped, P = Untyped, Name extends ChannelOf<C
     channels.set(channel, here);
     return here;
   };
+  const end = (): void => {
+    joined.get(client!)!.delete(channel);
+    void room!.leave();
+  };
   return {
     ...store,
     join(userId, metadata, failed) {
@@ -179,7 +183,7 @@ export function presenceStore<C = Untyped, P = Untyped, Name extends ChannelOf<C
       here.answer.catch((error: Error) => failed?.(error));
       let there = true;
       return () => {
-        if (there) queueMicrotask(() => --here.count || void room.leave()); // as above
+        if (there) queueMicrotask(() => --here.count || end()); // as above
         there = false;
       };
     },
