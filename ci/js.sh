@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Checks, builds and tests the browser SDK: its types, its size, the package that
-# npm would publish, and that what is committed is what is built.
+# Checks, builds and tests the browser SDK: its types, its size, the code in its
+# documents, the package that npm would publish, and that what is committed is what
+# is built.
 set -euo pipefail
 cd "$(dirname "$0")/../client/js"
 
@@ -8,6 +9,7 @@ npm ci --no-audit --no-fund --silent
 npm run --silent check
 npm run --silent build
 npm test --silent
+npm run --silent docs
 REALTIME_REQUIRE_TSC=1 go test -count=1 -run TypeScript ../../tsgen
 npm run --silent lint
 

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -47,9 +46,9 @@ func addCard(p *Page, text string) {
 
 const boardDir = "../../examples/react"
 
-// development returns a directory with the board's page as its developers build
-// it: there StrictMode mounts everything twice.
-func development(t *testing.T) string {
+// development returns a directory with a page of the board's, main, as its
+// developers build it: there StrictMode mounts everything twice.
+func development(t *testing.T, main string) string {
 	t.Helper()
 	if _, err := os.Stat(boardDir + "/node_modules"); err != nil {
 		if os.Getenv("REALTIME_REQUIRE_REACT") == "1" {
@@ -57,29 +56,18 @@ func development(t *testing.T) string {
 		}
 		t.Skip("no React: npm ci --prefix examples/react")
 	}
-	dir, err := buildBoard()
-	if err != nil {
-		t.Fatalf("build the board: %v", err)
+	dir := t.TempDir()
+	served := filepath.Join(dir, "page")
+	if err := os.CopyFS(served, os.DirFS(boardDir+"/page")); err != nil {
+		t.Fatal(err)
+	}
+	build := exec.Command("go", "run", "./buildpage", "-dev", "-main", main, "-o", filepath.Join(served, "app.js"), boardDir) // which is as far from there
+	build.Dir = "../tools"
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build %s: %v: %s", main, err, out)
 	}
 	return dir
 }
-
-var buildBoard = sync.OnceValues(func() (dir string, err error) {
-	if dir, err = os.MkdirTemp("", "browsertest-react"); err != nil {
-		return "", err
-	}
-	cleanup(func() error { return os.RemoveAll(dir) })
-	served := filepath.Join(dir, "page")
-	if err := os.CopyFS(served, os.DirFS(boardDir+"/page")); err != nil {
-		return "", err
-	}
-	build := exec.Command("go", "run", "./buildpage", "-dev", "-o", filepath.Join(served, "app.js"), boardDir) // which is as far from there
-	build.Dir = "../tools"
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%w: %s", err, out)
-	}
-	return dir, nil
-})
 
 // Two people at a board: each sees who is here, what the other changes and says,
 // and knows what is their own.
@@ -199,7 +187,7 @@ func TestBoardMounts(t *testing.T) {
 	Require(t)
 	for name, args := range map[string]func(*testing.T) []string{
 		"production":  func(*testing.T) []string { return nil },
-		"development": func(t *testing.T) []string { return []string{"-dir", development(t)} },
+		"development": func(t *testing.T) []string { return []string{"-dir", development(t, "src/main.tsx")} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -246,6 +234,24 @@ func testMounts(t *testing.T, board *Example) {
 	ada.Close()
 	inUse(t, board, map[string]string{})
 	Until(told, `told.at(-1)`, "presence.leave Ada")
+}
+
+// A page takes over what a server has rendered, without a client, although its own
+// clients are connected by then: React finds no difference, and the hooks go on
+// from there.
+func TestHydration(t *testing.T) {
+	t.Parallel()
+	Require(t)
+	board := Start(t, "react", "-dir", development(t, "test/hydrate.tsx"))
+	p := NewUser(t).Open(board.URL)
+	Until(p, `document.getElementById('app').innerText`, "open,open,0,1,0")
+	// Each in StrictMode: twice; what a server renders, once.
+	const first = "connecting,connecting,0,0,0"
+	equal(t, "renders", Eval[[]string](p, `page.renders.slice(0, 3)`), []string{first, first, first})
+	equal(t, "faults", Eval[[]string](p, `page.faults`), []string{})
+	Eval[any](p, `page.publish({ type: 'say', by: { id: 'ada', name: 'Ada' }, text: 'hello' })`)
+	Eval[any](p, `fetch('/api/cards/000001', { method: 'DELETE' })`)
+	Until(p, `document.getElementById('app').innerText`, "open,open,1,1,1")
 }
 
 // watchPresence returns a page that is not at the board, and lists in told what is

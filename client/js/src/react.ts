@@ -1,10 +1,12 @@
-import { useEffect, useMemo, useRef, useState, useSyncExternalStore } from 'react';
+import { useCallback, useEffect, useMemo, useRef, useState, useSyncExternalStore } from 'react';
+import { RealtimeError } from './errors.js';
 import type { State } from './keeper.js';
+import { promised } from './presence.js';
 import type { RealtimeClient } from './realtime.js';
 import type { RenClient } from './ren.js';
 import type { AnyRenEvent, RenEvent } from './renevent.js';
 import type { Member } from './roster.js';
-import { channelStore, presenceStore, renStore, statusStore, type ChannelNews, type RenNews, type Store } from './stores.js';
+import { channelStore, presenceStore, renStore, statusStore, type Untyped, type ChannelNews, type RenNews, type Store } from './stores.js';
 import type { ChannelOf, OfChannel } from './types.js';
 
 // Every hook takes its client, which is best made once, outside of all components; undefined stands for none, as on a
@@ -34,15 +36,20 @@ export function useRen<Own extends AnyRenEvent = never>(
   return useStore(useMemo(() => renStore(client, (event) => latest.current?.(event) ?? true), [client]));
 }
 
-/** The last messages of a channel, at most `limit` of them (100), and how to publish another one. */
-export function useChannel<C, P, Name extends ChannelOf<C>>(
+/**
+ * The last messages of a channel, at most `limit` of them (100), and how to publish another one: `publish` stays the same
+ * until the channel changes. Whoever gives another channel or limit begins without messages.
+ */
+export function useChannel<C = Untyped, P = Untyped, Name extends ChannelOf<C> = ChannelOf<C>>(
   client: RealtimeClient<C, P> | undefined, channel: Name, limit = 100,
 ): ChannelNews<OfChannel<C, Name>> & { publish: (data: OfChannel<C, Name>) => Promise<void> } {
   const news = useStore(useMemo(() => channelStore(client, channel, limit), [client, channel, limit]));
-  return useMemo(
-    () => ({ ...news, publish: (data) => client?.publish(channel, data) ?? Promise.reject(new Error('no client')) }),
-    [client, channel, news],
+  const publish = useCallback(
+    (data: OfChannel<C, Name>) =>
+      client?.publish(channel, data) ?? promised((done) => done(new RealtimeError('unavailable', 'no client', true))),
+    [client, channel],
   );
+  return useMemo(() => ({ ...news, publish }), [news, publish]);
 }
 
 /** Who one is oneself in a channel. */
@@ -54,7 +61,7 @@ export interface Me<M = unknown> {
 }
 
 /** Who is present in a channel; with `me`, oneself too, as long as the component is there. */
-export function usePresence<C, P, Name extends ChannelOf<C> | ChannelOf<P>>(
+export function usePresence<C = Untyped, P = Untyped, Name extends ChannelOf<C> | ChannelOf<P> = ChannelOf<C> | ChannelOf<P>>(
   client: RealtimeClient<C, P> | undefined, channel: Name, me?: Me<OfChannel<P, Name>>,
 ): { members: readonly Member<OfChannel<P, Name>>[]; error: Error | undefined } {
   const store = useMemo(() => presenceStore(client, channel), [client, channel]);
@@ -64,7 +71,12 @@ export function usePresence<C, P, Name extends ChannelOf<C> | ChannelOf<P>>(
   useEffect(() => {
     setError(undefined);
     if (!me) return undefined;
-    return store.join(me.userId, me.metadata, setError);
+    let over = false;
+    const leave = store.join(me.userId, me.metadata, (error) => over || setError(error));
+    return () => {
+      over = true; // a refusal that comes now is of somebody one no longer is
+      leave();
+    };
     // what `me` says counts, not which object says it
   }, [store, what]);
   return useMemo(() => ({ members, error }), [members, error]);

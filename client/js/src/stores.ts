@@ -7,6 +7,9 @@ import type { AnyRenEvent, RenEvent } from './renevent.js';
 import type { Member } from './roster.js';
 import type { ChannelOf, OfChannel } from './types.js';
 
+/** The channels of `undefined`, a client that there never is. */
+export type Untyped = Record<string, unknown>;
+
 /**
  * Something that changes, in the form in which frameworks take it: React's `useSyncExternalStore` as it is, others with a
  * few lines (docs/frameworks.md). It listens while anybody subscribes. Without a client, as on a server that renders, it
@@ -19,8 +22,10 @@ export interface Store<T> {
   readonly getSnapshot: () => T;
 }
 
-function createStore<T>(value: T, begin: ((set: (value: T) => void) => () => void) | undefined): Store<T> {
+/** @param begin - `again`: nobody has listened for a while */
+function createStore<T>(value: T, begin: ((set: (value: T) => void, again: boolean) => () => void) | undefined): Store<T> {
   const listeners = new Set<Listener<void>>();
+  let again = false;
   let end: (() => void) | undefined;
   const set = (next: T): void => {
     value = next;
@@ -30,7 +35,8 @@ function createStore<T>(value: T, begin: ((set: (value: T) => void) => () => voi
     getSnapshot: () => value,
     subscribe(cb) {
       const off = listen(listeners)(cb);
-      end ??= begin?.(set);
+      end ??= begin?.(set, again);
+      again = true;
       return () => {
         off();
         queueMicrotask(() => {
@@ -53,8 +59,8 @@ export function statusStore(client: Pick<RenClient | RealtimeClient, 'state' | '
 /** What has happened on the server. */
 export interface RenNews<Own extends AnyRenEvent = never> {
   /**
-   * Grows with each event that matches, with each reset, and when the client opens for the first time: read again what
-   * depends on it.
+   * Grows with each event that matches, with each reset, when the client opens for the first time, and when somebody
+   * listens again after a while in which nobody did: read again what depends on it.
    */
   version: number;
   /** The last event that matched. */
@@ -66,7 +72,7 @@ export function renStore<Own extends AnyRenEvent = never>(
   client: RenClient<Own> | undefined, match: (event: RenEvent<Own>) => boolean = () => true,
 ): Store<RenNews<Own>> {
   let now: RenNews<Own> = { version: 0, event: undefined };
-  return createStore(now, client && ((set) => {
+  return createStore(now, client && ((set, again) => {
     const next = (event = now.event): void => set((now = { version: now.version + 1, event }));
     let first = now.version === 0 && client.state !== 'open';
     const opened = (state: State): void => {
@@ -74,6 +80,7 @@ export function renStore<Own extends AnyRenEvent = never>(
       if (first && state === 'open') next();
       first &&= state !== 'open';
     };
+    if (again) next();
     const offs = [client.on((event) => match(event) && next(event)), client.onReset(() => next()), client.onState(opened)];
     return () => offs.forEach((off) => off());
   }));
@@ -83,19 +90,21 @@ export function renStore<Own extends AnyRenEvent = never>(
 export interface ChannelNews<T = unknown> {
   /** The last ones, oldest first. */
   messages: readonly RealtimeMessage<T>[];
-  /** How often it could not be told what was missed: read again what came before. */
+  /** How often it could not be told what was missed, by the server or as nobody listened: read again what came before. */
   resets: number;
 }
 
 /** Collects the messages of a channel, the last `limit` of them. */
-export function channelStore<C, P, Name extends ChannelOf<C>>(
+export function channelStore<C = Untyped, P = Untyped, Name extends ChannelOf<C> = ChannelOf<C>>(
   client: RealtimeClient<C, P> | undefined, channel: Name, limit = 100,
 ): Store<ChannelNews<OfChannel<C, Name>>> {
   let now: ChannelNews<OfChannel<C, Name>> = { messages: [], resets: 0 };
-  return createStore(now, client && ((set) => {
+  return createStore(now, client && ((set, again) => {
+    const missed = (): void => set((now = { ...now, resets: now.resets + 1 }));
+    if (again) missed();
     const offs = [
       client.subscribe(channel, (message) => set((now = { ...now, messages: limit > 0 ? [...now.messages, message].slice(-limit) : [] }))),
-      client.onReset((reset) => reset.channel === channel && set((now = { ...now, resets: now.resets + 1 }))),
+      client.onReset((reset) => reset.channel === channel && missed()),
     ];
     return () => offs.forEach((off) => off());
   }));
@@ -121,7 +130,7 @@ interface Joined {
 const joined = new WeakMap<object, Map<string, Joined>>(); // by client and channel
 
 /** Follows who is present in a channel. */
-export function presenceStore<C, P, Name extends ChannelOf<C> | ChannelOf<P>>(
+export function presenceStore<C = Untyped, P = Untyped, Name extends ChannelOf<C> | ChannelOf<P> = ChannelOf<C> | ChannelOf<P>>(
   client: RealtimeClient<C, P> | undefined, channel: Name,
 ): PresenceStore<OfChannel<P, Name>> {
   type M = OfChannel<P, Name>;
@@ -149,6 +158,10 @@ export function presenceStore<C, P, Name extends ChannelOf<C> | ChannelOf<P>>(
     channels.set(channel, here);
     return here;
   };
+  const end = (): void => {
+    joined.get(client!)!.delete(channel);
+    void room!.leave();
+  };
   return {
     ...store,
     join(userId, metadata, failed) {
@@ -168,7 +181,11 @@ export function presenceStore<C, P, Name extends ChannelOf<C> | ChannelOf<P>>(
         queueMicrotask(() => (here.said = undefined));
       }
       here.answer.catch((error: Error) => failed?.(error));
-      return () => queueMicrotask(() => --here.count || void room.leave()); // as above
+      let there = true;
+      return () => {
+        if (there) queueMicrotask(() => --here.count || end()); // as above
+        there = false;
+      };
     },
   };
 }

@@ -99,6 +99,27 @@ test('useChannel collects the last messages, by one subscription, and publishes'
   assert.deepEqual([chat.is.messages, ops('unsubscribe').length], [[], 1]);
 });
 
+test('useChannel gives the same publish until the channel changes, as it belongs to what an effect depends on', async () => {
+  const chat = await show(() => useChannel(rt, 'room:42'));
+  const { publish } = chat.is;
+  await does(() => server.publish('room:42', { text: 'a' }));
+  assert.equal(chat.is.messages.length, 1);
+  assert.equal(chat.is.publish, publish);
+  await chat.again(() => useChannel(rt, 'room:43'));
+  assert.notEqual(chat.is.publish, publish);
+});
+
+test('what is published without a client is refused, and may be ignored', async () => {
+  const unhandled = mock.fn();
+  process.on('unhandledRejection', unhandled);
+  const chat = await show(() => useChannel(undefined, 'room:42'));
+  void chat.is.publish({ text: 'a' });
+  await settle();
+  process.off('unhandledRejection', unhandled);
+  assert.equal(unhandled.mock.callCount(), 0);
+  await assert.rejects(chat.is.publish({ text: 'a' }), { name: 'RealtimeError', code: 'unavailable', retry: true });
+});
+
 test('usePresence joins once in StrictMode, follows the metadata, and leaves', async () => {
   const room = await show(() => usePresence(rt, 'room:42', { userId: 'ada', metadata: { name: 'Ada' } }));
   const state = (...userIds: string[]): object => ({
@@ -127,6 +148,19 @@ test('usePresence tells of a refusal', async () => {
   assert.equal((room.is.error as { code?: string } | undefined)?.code, 'forbidden');
 });
 
+test('usePresence says nothing of the refusal of who one no longer is', async () => {
+  server.answers = false;
+  const room = await show(() => usePresence(rt, 'room:42', { userId: 'eve' }));
+  await room.again(() => usePresence(rt, 'room:43', { userId: 'eve' }));
+  const refuse = (): void => FakeSocket.all[0]!.answer('join', { event: 'error', code: 'forbidden', message: 'no', retry: false });
+  assert.deepEqual(ops('join').map((op) => (op as { channel: string }).channel), ['room:42', 'room:43']);
+  FakeSocket.all[0]!.say({ event: 'error', ref: (ops('join')[0] as { ref: number }).ref, code: 'forbidden', message: 'no', retry: false });
+  await does(() => {});
+  assert.equal(room.is.error, undefined);
+  await does(refuse);
+  assert.equal((room.is.error as { code?: string } | undefined)?.code, 'forbidden');
+});
+
 test('useRen counts what matches, by the latest match', async () => {
   const news = await show(() => useRen(ren, (event) => event.ch === 'a'));
   await does(() => ['a', 'b'].forEach((channel) => server.publish(channel, channel)));
@@ -138,8 +172,8 @@ test('useRen counts what matches, by the latest match', async () => {
 
 test('without a client, as on a server that renders, the hooks say what there is at first', async () => {
   const all = await show(() => [
-    useConnectionStatus(undefined), useRen(undefined).version, useChannel(undefined as typeof rt | undefined, 'room:1').messages,
-    usePresence(undefined as typeof rt | undefined, 'room:1', {}).members,
+    useConnectionStatus(undefined), useRen(undefined).version, useChannel(undefined, 'room:1').messages,
+    usePresence(undefined, 'room:1', {}).members,
   ]);
   assert.deepEqual(all.is, ['connecting', 0, [], []]);
 });

@@ -145,3 +145,47 @@ test('channelStore with a limit of 0 keeps nothing', async () => {
   off();
   rt.disconnect();
 });
+
+test('renStore and channelStore tell those who listen again of the gap', async () => {
+  const rt = new RealtimeClient({ clientId: 'client-of-this-tab' });
+  rt.connect();
+  const ren = new RenClient({ clientId: 'client-of-this-tab' });
+  await settle();
+  const [news, room] = [renStore(ren), channelStore(rt, 'room')];
+  const told = (): number[] => [news.getSnapshot().version, room.getSnapshot().resets];
+  const listen = (): (() => void) => {
+    const offs = [news.subscribe(() => {}), room.subscribe(() => {})];
+    return () => offs.forEach((off) => off());
+  };
+  listen()();
+  const off = listen();
+  await settle();
+  assert.deepEqual(told(), [0, 0], 'as in StrictMode, there was no gap');
+  off();
+  await settle();
+  server.publish('room', 'nobody hears it');
+  await settle();
+  const end = listen();
+  await settle();
+  assert.deepEqual(told(), [1, 1]);
+  end();
+  rt.disconnect();
+  ren.close();
+});
+
+test('presenceStore counts whoever leaves twice once', async () => {
+  const rt = new RealtimeClient({ clientId: 'client-of-this-tab' });
+  rt.connect();
+  await settle();
+  const store = presenceStore(rt, 'room:1');
+  const leaves = (): number => FakeSocket.all[0]!.ops('leave').length;
+  const [one, other] = [store.join('ada'), store.join('ada')];
+  one();
+  one();
+  await settle();
+  assert.equal(leaves(), 0, 'the other is there');
+  other();
+  await settle();
+  assert.equal(leaves(), 1);
+  rt.disconnect();
+});

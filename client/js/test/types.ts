@@ -1,4 +1,5 @@
 // What must compile, and what must not: checked by tsc, never run.
+import { useChannel, useConnectionStatus, usePresence, useRen } from '../src/react.js';
 import { RealtimeClient, RenClient, storageUpload, type RealtimeClientOptions, type RenClientOptions, type UploadOptions } from '../src/index.js';
 
 /** Under exactOptionalPropertyTypes, too, an option may be given as undefined. */
@@ -72,4 +73,25 @@ export function channels(client: RealtimeClient<Channels, { 'room:{id}': { name:
     return event.data.text;
   });
   plain.onAny((event) => (event.event === 'message' ? event.data : event.userId.length));
+}
+
+// The hooks know what their clients do.
+
+export function Hooks(client: RealtimeClient<Channels, { 'room:{id}': { name: string } }> | undefined, jobs: RenClient<JobEvent> | undefined): void {
+  const { messages, publish } = useChannel(client, 'room:1');
+  messages[0]?.data.text.trim();
+  void publish({ text: 'hello' });
+  // @ts-expect-error a move is no chat message
+  void publish({ x: 1 });
+  // @ts-expect-error no such channel
+  useChannel(client, 'rooms:1');
+  usePresence(client, 'room:1', { metadata: { name: 'Ada' } }).members[0]?.metadata?.name.trim();
+  // @ts-expect-error a name is missing
+  usePresence(client, 'room:1', { userId: 'ada', metadata: {} });
+  useRen(jobs, (event) => event.t === 'job.done').event?.data;
+  // @ts-expect-error no such type of event
+  useRen(jobs, (event) => event.t === 'job.began');
+  useConnectionStatus(client);
+  // @ts-expect-error unknown, not any
+  useChannel(undefined, 'any').messages[0]?.data.text;
 }

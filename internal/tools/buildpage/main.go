@@ -2,7 +2,7 @@
 // DIR/src/main.tsx becomes DIR/page/app.js. The npm packages must be installed in
 // DIR.
 //
-//	go run ./internal/tools/buildpage [-dev] [-o FILE] DIR
+//	go run ./internal/tools/buildpage [-dev] [-main FILE] [-o FILE] DIR
 package main
 
 import (
@@ -17,24 +17,25 @@ import (
 
 func main() {
 	dev := flag.Bool("dev", false, "build for development: React warns, StrictMode mounts twice, and errors have lines")
+	main := flag.String("main", "src/main.tsx", "begin with this `file` of DIR")
 	out := flag.String("o", "", "write to this `file`, not to page/app.js")
 	flag.Parse()
 	if flag.NArg() != 1 {
 		flag.Usage()
 		os.Exit(2)
 	}
-	if err := run(flag.Arg(0), *out, *dev); err != nil {
+	if err := run(flag.Arg(0), *main, *out, *dev); err != nil {
 		fmt.Fprintln(os.Stderr, "buildpage:", err)
 		os.Exit(1)
 	}
 }
 
-func run(dir, out string, dev bool) error {
+func run(dir, main, out string, dev bool) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return err
 	}
-	js, err := bundle(dir, dev)
+	js, err := bundle(dir, main, dev)
 	if err != nil {
 		return err
 	}
@@ -45,9 +46,9 @@ func run(dir, out string, dev bool) error {
 	return os.WriteFile(out, js, 0o644)
 }
 
-func bundle(dir string, dev bool) ([]byte, error) {
+func bundle(dir, main string, dev bool) ([]byte, error) {
 	opts := api.BuildOptions{
-		AbsWorkingDir: dir, EntryPoints: []string{"src/main.tsx"},
+		AbsWorkingDir: dir, EntryPoints: []string{main},
 		Bundle: true, Format: api.FormatESModule, Target: api.ES2022, Platform: api.PlatformBrowser, Charset: api.CharsetUTF8,
 		LegalComments: api.LegalCommentsEndOfFile, // React's license wants to be told
 		Define:        map[string]string{"process.env.NODE_ENV": `"production"`},
