@@ -94,6 +94,7 @@ export function createChannel(
   let joining = false; // or leaving, and the answer is due
   let waiting: Done[] = []; // to be told what has come of their wishes
 
+  const refuse = (error: RealtimeError): void => keeper.report_(Object.assign(error, { channel }));
   /** What the server knows of the wish. */
   const had = (): Wish | undefined => (joined ? agreed : undefined);
   /** Has the server know what is wanted. Each answer leads here again, as there is one question at a time. */
@@ -124,7 +125,7 @@ export function createChannel(
     if (error) {
       denied = true;
       asked = live ? false : undefined;
-      return keeper.report_(error);
+      return refuse(error);
     }
     const state = answer!.state;
     if (state && !live) begin(answer!, state === 'reset');
@@ -168,7 +169,7 @@ export function createChannel(
           agreed = own;
           // Who joins as another user is no longer who it was.
           if (old?.userId && own?.userId && old.userId !== own.userId) say('leave', old.userId, undefined, () => {});
-        } else if (own === agreed) keeper.report_(error);
+        } else if (own === agreed) refuse(error);
         else if (wish === own) wish = agreed;
         joined ||= own === agreed;
         settle(error, many);
@@ -203,7 +204,7 @@ export function createChannel(
       const { event, id, userId } = frame;
       if (event === 'left' && wish && (wish.userId ?? userId) === userId) {
         wish = agreed = undefined;
-        keeper.report_(asError(frame));
+        refuse(asError(frame));
         sync();
       }
       if (!live) return; // of a subscription that is over
@@ -214,7 +215,7 @@ export function createChannel(
         asked = undefined;
         roster.replace_([]); // nobody is told of them any more
         roster.clear_();
-        keeper.report_(asError(frame));
+        refuse(asError(frame));
       } else if (event === 'presence.state') asked && roster.replace_(frame.members!);
       else {
         cursor = id || cursor;

@@ -4,6 +4,8 @@ export class RealtimeError extends Error {
   declare readonly code: string;
   /** Whether the same request can succeed later. */
   declare readonly retry: boolean;
+  /** Of which channel a subscription or a presence was refused or taken away, where nobody waits for an answer. */
+  declare readonly channel?: string;
 
   constructor(code: string, message: string = code, retry = false) {
     super(message);

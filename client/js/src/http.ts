@@ -8,7 +8,7 @@ import { noteRequest } from './start.js';
  * back with it as `src`. It also remembers the oldest `X-Ren-Cursor` answered, for the next {@link RenClient} to begin
  * there and miss nothing. Rejects as fetch does.
  */
-export async function renFetch(input: RequestInfo | URL, init?: RequestInit): Promise<Response> {
+export async function renFetch(input: string | URL | Request, init?: RequestInit): Promise<Response> {
   const request = input instanceof Request ? input : undefined;
   const base = globalThis.document?.baseURI ?? globalThis.location?.href;
   if (!base || !sameOrigin(new URL(request?.url ?? String(input), base))) return fetch(input, init);
@@ -75,7 +75,7 @@ async function settle(answer: Response): Promise<StoredObject | undefined> {
 /** The refusal in an answer, which a proxy may have written in place of the server. */
 function refusal(status: number, body: string): RealtimeError {
   const retry = status === 429 || status > 499;
-  const code = fatal[status] ?? { 413: 'too_large', 429: 'rate_limited' }[status] ?? (retry ? 'unavailable' : 'bad_request');
+  const code = fatal[status] ?? { 404: 'not_found', 413: 'too_large', 429: 'rate_limited' }[status] ?? (retry ? 'unavailable' : 'bad_request');
   return asError({ retry, ...(parse(body) as object) }, code, 'HTTP ' + status);
 }
 

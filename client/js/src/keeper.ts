@@ -35,7 +35,7 @@ export interface Keeper<Reset> {
    * @param atLeast - milliseconds on top of the random wait
    */
   lost_(wait?: number, atLeast?: number): void;
-  /** Names in the console, once, what may be wrong with the way to the server, and how that shows. */
+  /** Says in the console, once, what may be wrong with the way to the server. */
   suspect_(what: string): void;
   log_(...what: unknown[]): void;
   /** Tells those who listen for errors; where nobody does, the console. */
@@ -107,7 +107,7 @@ export function createKeeper<Reset>(
     const left = heardAt + silence - now();
     if (left <= 0) return keeper.lost_();
     timer = setTimeout(watch, Math.min(left, look));
-    if (client.state !== 'open') keeper.suspect_('no hello');
+    if (client.state !== 'open') keeper.suspect_('no hello: does a proxy buffer?');
   };
 
   const keeper: Keeper<Reset> = {
@@ -156,7 +156,7 @@ export function createKeeper<Reset>(
       become('connecting');
     },
     suspect_(what) {
-      if (!warned) console.warn(name, what + ': does a proxy buffer?');
+      if (!warned) console.warn(name, what);
       warned = true;
     },
     log_: (...what) => chatty && console.debug(name, ...what),

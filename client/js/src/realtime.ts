@@ -69,7 +69,6 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
   constructor(options: RealtimeClientOptions = {}) {
     const { wsEndpoint = '/api/maravilla/realtime', WebSocket: Socket = globalThis.WebSocket } = options;
     const url = resolve(wsEndpoint);
-    url.protocol = url.protocol.replace('http', 'ws');
     // A browser sees how a WebSocket was closed, but not why it was not opened: hence credentials are checked behind it.
     url.searchParams.set('auth', 'hello');
 
@@ -81,7 +80,7 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
 
     const keeper: Keeper<RealtimeReset> = createKeeper<RealtimeReset>(this, options, '[realtime]', (signal, token) => {
       if (!Socket) return end(new RealtimeError('unsupported', 'no WebSocket'));
-      const own = (socket = open(url.href));
+      const own = (socket = open(url.href.replace(/^http/, 'ws')));
       own.onopen = () => {
         keeper.heard_();
         own.send(JSON.stringify({ op: 'hello', cid: keeper.id_, token }));

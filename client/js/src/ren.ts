@@ -80,7 +80,7 @@ export class RenClient<Own extends AnyRenEvent = never> {
       if (!body) return keeper.report_(new RealtimeError('bad_json'));
       const { src, reason, state, ts } = body;
       if (name === 'message') tell(events, src && src === tag ? { ...body, src: keeper.id_ } : body);
-      else if (way - (way = now() - ts!) > held) keeper.suspect_('late beats');
+      else if (way - (way = now() - ts!) > held) keeper.suspect_('late beats: does a proxy buffer?');
       if (name === 'ren.hello') {
         tag = src;
         denied = 0;
@@ -101,7 +101,7 @@ export class RenClient<Own extends AnyRenEvent = never> {
         const headers: Record<string, string> = { 'X-Ren-Client': keeper.id_ };
         if (from) headers['Last-Event-ID'] = from;
         if (token) headers['Authorization'] = 'Bearer ' + token;
-        const answer = await open({ url, headers, signal, at_: cursor ? undefined : start?.at_, heard_: keeper.heard_, take_: take });
+        const answer = await open(url, headers, signal, take, keeper.heard_, cursor ? undefined : start?.at_);
         if (answer) {
           const { status } = answer;
           const refusal = 'HTTP ' + status;
@@ -109,6 +109,7 @@ export class RenClient<Own extends AnyRenEvent = never> {
           if (status === 401 ? !options.getToken || ++denied > 2 : fatal[status])
             return end(asError(parse(await answer.text()), fatal[status], refusal));
           // 0 where the server does not say, or gives a date
+          if (status < 300 || status === 404) keeper.suspect_(refusal + ': is this the endpoint?');
           wait = +answer.headers.get('Retry-After')! * 1000 || 0;
         }
       } catch (e) {

@@ -55,9 +55,9 @@ export function createRoster(channel: string, any: (event: RealtimePresence) => 
       };
     },
     apply_(made) {
-      let { event, userId, metadata, ts: lastSeen = 0 } = made;
+      let { event, userId, metadata, ts } = made;
       const old = there.get(userId);
-      let member: Member = { userId, metadata, lastSeen };
+      let member: Member = { userId, metadata, lastSeen: ts! };
       if (!on[event]) return; // of a kind that is not known here
       if (event === 'presence.leave') {
         if (!old) return;

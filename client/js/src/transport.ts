@@ -1,23 +1,19 @@
 import { createParser, type StreamEvent } from './sse.js';
 
-/** One attempt at a stream. */
-export interface StreamCall {
-  url: URL;
-  headers: Record<string, string>;
-  signal: AbortSignal;
-  /** When the request was made whose data the stream is to go on from; undefined where it goes on from another stream. */
-  at_: number | undefined;
-  /** Called when bytes have come. */
-  heard_(): void;
-  /** Called with each event. */
-  take_(event: StreamEvent): void;
-}
-
-/** Reads a stream to its end. Resolves with the answer where it is a refusal; rejects where there is no network, or when aborted. */
-export type OpenStream = (call: StreamCall) => Promise<Response | undefined>;
+/**
+ * Reads a stream to its end. Resolves with the answer where it is a refusal; rejects where there is no network, or when aborted.
+ *
+ * @param take - called with each event
+ * @param heard - called when bytes have come
+ * @param at - when the request was made whose data the stream is to go on from; undefined where it goes on from another stream
+ */
+export type OpenStream = (
+  url: URL, headers: Record<string, string>, signal: AbortSignal,
+  take: (event: StreamEvent) => void, heard: () => void, at: number | undefined,
+) => Promise<Response | undefined>;
 
 /** Reads a stream with fetch: unlike EventSource it sends headers, shows the status, and comes back after a 503. */
-export async function fetchStream({ url, headers, signal, heard_: heard, take_: take }: StreamCall): Promise<Response | undefined> {
+export const fetchStream: OpenStream = async (url, headers, signal, take, heard) => {
   const type = 'text/event-stream';
   const answer = await fetch(url, { headers: { Accept: type, ...headers }, signal, credentials: 'include', cache: 'no-store' });
   heard();
@@ -32,7 +28,7 @@ export async function fetchStream({ url, headers, signal, heard_: heard, take_: 
     }),
   );
   return undefined;
-}
+};
 
 /** The part of a WebSocket that is used. */
 export interface WebSocketLike {

@@ -77,8 +77,11 @@ test('a refusal says why', async () => {
   const refused = assert.rejects(storageUpload('../x', file), { name: 'RealtimeError', code: 'bad_name', message: 'no', retry: false });
   await requests[0]!.answer(400, {}, '{"code":"bad_name","message":"no","retry":false}');
   await refused;
+  const missing = assert.rejects(storageDelete('x'), { code: 'not_found', retry: false });
+  await requests[1]!.answer(404, {}, '<p>Not found');
+  await missing;
   const proxy = assert.rejects(storageDelete('x'), { name: 'RealtimeError', code: 'unavailable', retry: true });
-  await requests[1]!.answer(502, {}, '<p>Bad gateway');
+  await requests[2]!.answer(502, {}, '<p>Bad gateway');
   await proxy;
 });
 

@@ -700,6 +700,37 @@ test('who joins as another user is no longer who it was', async () => {
   assert.deepEqual(socket.ops('leave').map(({ userId }) => userId), ['ada', 'bob']);
 });
 
+test('the same listener can listen twice, and one can end another', async () => {
+  const socket = await connect();
+  const heard: unknown[] = [];
+  const cb = ({ data }: { data: unknown }): void => void heard.push(data);
+  const offs = [rt.subscribe('a', cb), rt.subscribe('a', cb)];
+  socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c1' });
+  socket.say(message('a', 'x'));
+  offs[0]!();
+  rt.subscribe('a', () => offs[1]!());
+  socket.say(message('a', 'y'));
+  const off = rt.subscribe('a', () => late());
+  const late = rt.subscribe('a', () => assert.fail());
+  socket.say(message('a', 'z'));
+  off();
+  assert.deepEqual(heard, ['x', 'x', 'y']);
+});
+
+test('without a tag no message is the own', async () => {
+  const socket = await connect({}, { src: undefined });
+  const from: unknown[] = [];
+  rt.subscribe('a', (event) => void from.push(event.from));
+  socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c1' });
+  socket.say(message('a', 'x'));
+  assert.deepEqual(from, [undefined]);
+});
+
+test('an error without a code is one all the same', async () => {
+  (await connect()).say({ event: 'error' });
+  assert.deepEqual(errors, ['internal']);
+});
+
 test('who listens no longer does not disturb who does', async () => {
   const socket = await connect();
   const off = rt.subscribe('a', () => assert.fail());
@@ -786,6 +817,20 @@ test('who left without a connection is not back because another was refused', as
   socket.answer('join', { event: 'error', code: 'forbidden', message: 'no', retry: false });
   await settle();
   assert.deepEqual(socket.ops('join').map(({ userId }) => userId), ['bob']);
+});
+
+test('a refusal that nobody waits for names its channel', async () => {
+  const socket = await connect();
+  const named: unknown[] = [];
+  rt.onError((error) => void named.push((error as { channel?: string }).channel));
+  rt.subscribe('a', () => {});
+  socket.answer('subscribe', { event: 'error', channel: undefined, code: 'forbidden', message: 'no', retry: false });
+  rt.subscribe('room', () => {});
+  void rt.presence('room').join('ada');
+  socket.answer('join');
+  socket.say(taken('left', { userId: 'ada' }));
+  socket.say({ event: 'error', code: 'bad_request', message: '', retry: false });
+  assert.deepEqual(named, ['a', 'room', undefined]);
 });
 
 test('a presence that cannot be had again is reported, once a connection', async () => {

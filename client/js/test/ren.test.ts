@@ -389,8 +389,24 @@ test('a proxy that lets beats through in bursts is named, too', async () => {
   assert.deepEqual(warned, ['[ren] late beats: does a proxy buffer?']);
 });
 
+test('an answer that is no stream is named in the console, once', async () => {
+  const warned: unknown[] = [];
+  mock.method(console, 'warn', (...what: unknown[]) => void warned.push(what.join(' ')));
+  await (await open({ maxBackoffMs: 500 })).answer(503);
+  await pass(1000);
+  assert.deepEqual(warned, []);
+  for (const status of [200, 404]) {
+    await last().answer(status, { 'Content-Type': 'text/html' }, '<p>Welcome');
+    await pass(1000);
+  }
+  assert.deepEqual(warned, ['[ren] HTTP 200: is this the endpoint?']);
+});
+
 test('waking ends a wait, and leaves a live stream alone', async () => {
   await (await open()).fail();
+  page.look('hidden');
+  await settle();
+  assert.equal(requests.length, 1);
   page.fire('online');
   await settle();
   assert.equal(requests.length, 2);
@@ -495,7 +511,7 @@ test('a time is told with the first cursor only', async () => {
   await fetched;
   const asked = clock.now;
   const times: unknown[] = [];
-  layer.stream = (inner) => (call) => (times.push(call.at_), inner(call));
+  layer.stream = (inner) => (...call) => (times.push(call[5]), inner(...call));
   await pass(5000);
   await open();
   delete layer.stream;

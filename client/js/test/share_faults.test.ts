@@ -5,7 +5,7 @@ import { RealtimeClient } from '../src/realtime.js';
 import { shareTabs } from '../src/share.js';
 import { groupName } from '../src/share/place.js';
 import { shareStream } from '../src/share/stream.js';
-import { layer, type StreamCall } from '../src/transport.js';
+import { layer, type OpenStream } from '../src/transport.js';
 import { FakeSocket, pass, requests, serveFetch, settle } from './fakes.js';
 import { all, count, direct, opened, openRen, openRt, server, type RtTab } from './tabkit.js';
 import { locks, said, Tab } from './tabs.js';
@@ -257,17 +257,15 @@ test('REN: a tab that has had a stream of its own is not told of a reset again',
   });
   await settle();
   const told: unknown[] = [];
-  const calls: StreamCall[] = [];
-  const open = (call: StreamCall): Promise<undefined> => new Promise(() => calls.push(call));
+  const takes: Parameters<OpenStream>[3][] = [];
+  const open: OpenStream = (_url, _headers, _signal, take) => new Promise(() => takes.push(take));
   const hangUp = new AbortController();
   const say = async (event: string, state: string): Promise<void> => {
-    tab.run(() => calls[0]!.take_({ event, id: 'e1', data: JSON.stringify({ state }), retry: undefined }));
+    tab.run(() => takes[0]!({ event, id: 'e1', data: JSON.stringify({ state }), retry: undefined }));
     await settle();
   };
-  tab.run(() => void shareStream(open, true)({
-    url, headers: {}, signal: hangUp.signal, at_: undefined, heard_() {},
-    take_: ({ event, data }) => told.push([event, (JSON.parse(data) as { state?: string }).state]),
-  }));
+  const take: Parameters<OpenStream>[3] = ({ event, data }) => told.push([event, (JSON.parse(data) as { state?: string }).state]);
+  tab.run(() => void shareStream(open, true)(url, {}, hangUp.signal, take, () => {}, undefined));
   await say('ren.hello', 'reset');
   answer = { events: [{ event: 'ren.ping', id: 'e1', data: '{}' }, { event: 'message', id: 'e2', data: '{}' }] };
   await say('ren.ping', 'open');

@@ -27,14 +27,14 @@ export function shareStream(open: OpenStream, group: Group): OpenStream {
   const moment = 100; // ms between the end of a page's streams and the end of the page
 
   if (!group) return open;
-  return (call) =>
+  return (url, headers, wanted, take, heard, noted) =>
     new Promise((resolve, reject) => {
       let own = new AbortController(); // of the own stream
       let early: StreamEvent[] | undefined; // of it, until it is decided whom they are for
       let ring: Ring<StreamEvent & { at: number }> | undefined; // of the leader: all that has come, the hello first
       let hello: string; // what it is once more, to a tab that has had it
-      let since: Want['since'] = call.headers['Last-Event-ID'];
-      let at = call.at_;
+      let since: Want['since'] = headers['Last-Event-ID'];
+      let at = noted;
 
       const finish = (): void => {
         member.leave_();
@@ -49,7 +49,7 @@ export function shareStream(open: OpenStream, group: Group): OpenStream {
       const give = (event: StreamEvent): void => {
         since = event.id;
         at = undefined;
-        call.take_(event);
+        take(event);
       };
       const pass = (event: StreamEvent): void => {
         if (early) return void early.push(event);
@@ -62,7 +62,7 @@ export function shareStream(open: OpenStream, group: Group): OpenStream {
           // when the one before it came, or the hello.
           if (event.event === 'ren.ping') member.ask_();
           at = Date.now();
-          return call.take_(event);
+          return take(event);
         }
         give(event);
       };
@@ -73,25 +73,23 @@ export function shareStream(open: OpenStream, group: Group): OpenStream {
         const asked = Date.now();
         let greeted = false;
         try {
-          const refused = await open({
-            ...call, signal, headers: { ...call.headers, ...(since && { 'Last-Event-ID': since }) },
-            take_(event) {
-              if (event.event !== 'ren.hello') return pass(event);
-              const said = JSON.parse(event.data) as Record<string, unknown>;
-              // Where the rights are others now, so is the group.
-              if (!member.join_(groupName('ren', call.url, group, said['userId'], said['domains']))) return finish();
-              // The same rights as before: a greeting is for one tab only.
-              if (greeted) return pass({ ...event, event: said['state'] === 'reset' ? 'ren.reset' : 'ren.ping' });
-              greeted = true;
-              early = [event];
-              hello = JSON.stringify({ ...said, state: 'resumed' });
-              if (said['state'] !== 'resumed') {
-                since = event.id;
-                at = asked;
-              }
-              member.greeted_();
-            },
-          });
+          const hear = (event: StreamEvent): void => {
+            if (event.event !== 'ren.hello') return pass(event);
+            const said = JSON.parse(event.data) as Record<string, unknown>;
+            // Where the rights are others now, so is the group.
+            if (!member.join_(groupName('ren', url, group, said['userId'], said['domains']))) return finish();
+            // The same rights as before: a greeting is for one tab only.
+            if (greeted) return pass({ ...event, event: said['state'] === 'reset' ? 'ren.reset' : 'ren.ping' });
+            greeted = true;
+            early = [event];
+            hello = JSON.stringify({ ...said, state: 'resumed' });
+            if (said['state'] !== 'resumed') {
+              since = event.id;
+              at = asked;
+            }
+            member.greeted_();
+          };
+          const refused = await open(url, { ...headers, ...(since && { 'Last-Event-ID': since }) }, signal, hear, heard, undefined);
           if (refused) {
             member.leave_(); // the own request goes on: what it was answered has yet to be read
             return resolve(refused);
@@ -134,12 +132,12 @@ export function shareStream(open: OpenStream, group: Group): OpenStream {
           else if (own.signal.aborted) void dial();
         },
         hear_({ event }) {
-          call.heard_();
+          heard();
           if (event) give(event);
         },
         end_: finish,
       });
-      call.signal.addEventListener('abort', finish);
+      wanted.addEventListener('abort', finish);
       void dial();
     });
 }
