@@ -76,7 +76,7 @@ function tests(): void {
 
   test('what somebody else stored is not taken for a part', async () => {
     begin();
-    globalThis.localStorage.setItem('ren.browser', 'not a part\nof it');
+    globalThis.localStorage.setItem('ren.browser', 'not a part of it');
     globalThis.sessionStorage.setItem('ren.tab', 'x'.repeat(100));
     assert.match((await load())(), /^[A-Za-z0-9._-]{16,64}$/);
   });

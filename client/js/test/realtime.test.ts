@@ -77,6 +77,10 @@ test('an absolute endpoint with a query', async () => {
   rt.connect();
   await settle();
   assert.equal(FakeSocket.last.url, 'ws://other.example/ws?x=1&auth=hello');
+  make({ wsEndpoint: 'wss://other.example/ws/http' });
+  rt.connect();
+  await settle();
+  assert.equal(FakeSocket.last.url, 'wss://other.example/ws/http?auth=hello');
 });
 
 test('subscriptions made before the connection wait for the hello', async () => {
