@@ -227,3 +227,48 @@ func TestCloseDropsWhatHasNothingToSay(t *testing.T) {
 		})
 	}
 }
+
+// Once what handlers cause is refused, none begins, and it is held against none
+// that they fail: another node handles the event.
+func TestCloseFailsNoHandler(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := lasting{realtime.NewMemory()}
+		defer b.Backend.Close(context.Background())
+		c, begun, finish := &calls{}, make(chan struct{}), make(chan struct{})
+		node := func(name string) *host {
+			h := start(t, open(), &realtime.Options{Backend: b})
+			opts := &realtime.GroupOptions{Attempts: 1, DeadLetter: func(_ context.Context, d realtime.DeadLetter) {
+				c.add("dead " + d.Event.Key)
+			}}
+			noError(t, h.Group("g", opts, func(g *realtime.Group) error {
+				return g.OnKVChange(realtime.KVMatch{}, func(ctx context.Context, ev realtime.RenEvent) error {
+					if ev.Key == "slow" && name == "first" {
+						close(begun)
+						<-finish
+					}
+					if err := h.Publish(ctx, "effect", 1); err != nil {
+						return err
+					}
+					c.add(name + " handled " + ev.Key)
+					return nil
+				})
+			}))
+			synctest.Wait()
+			return h
+		}
+		first := node("first")
+		second := node("second")
+		first.renStalled(get("/ren")) // keeps Close until its time is over
+		second.emit(realtime.KVPut("n", "slow"))
+		<-begun
+		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+		defer cancel()
+		time.AfterFunc(3*time.Second, func() {
+			second.emit(realtime.KVPut("n", "other"))
+			close(finish)
+		})
+		_ = first.Close(ctx)
+		time.Sleep(time.Minute)
+		c.wantSorted(t, "second handled other", "second handled slow")
+	})
+}
