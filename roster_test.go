@@ -120,6 +120,44 @@ func TestRosterIsOfOnePlace(t *testing.T) {
 	})
 }
 
+// What the ring has let go of by the time the backend has answered is asked about
+// again, for as long as a roster may take.
+func TestRosterOutrun(t *testing.T) {
+	for readings, want := range map[int]string{3: "subscribed presence.state", 1_000_000: "error"} {
+		bubble(t, want, func(t *testing.T) {
+			b := &eventful{Backend: realtime.NewMemory(), before: func(string) {}}
+			h := start(t, open(), &realtime.Options{Backend: b, History: realtime.History{Events: 2}})
+			asked := 0
+			b.after = func(channel string) {
+				if asked++; asked > readings {
+					return
+				}
+				h.join(channel, fmt.Sprint("user", asked), nil)
+				for range 5 {
+					h.publish(channel, 1)
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			s, roster := h.socket(get("/realtime")), &literal{}
+			s.ask(subscribe("room") + `,"presence":true`)
+			time.Sleep(time.Minute)
+			var got []string
+			objects := s.rest()
+			for _, o := range objects {
+				if o.Event != "message" && o.Event != "ping" && o.Event != "reset" {
+					got = append(got, o.Event)
+				}
+			}
+			if got := strings.Join(slices.Compact(got), " "); got != want {
+				t.Fatalf("got %s, want %s", got, want)
+			}
+			if roster.take(objects); want != "error" {
+				roster.want(t, map[string]string{"user1": "", "user2": "", "user3": ""})
+			}
+		})
+	}
+}
+
 // The same with many who come and go at random, and rosters that take time.
 func TestRostersWhilePeopleComeAndGo(t *testing.T) {
 	for seed := range uint64(figure(10, 300)) {
