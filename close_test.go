@@ -242,14 +242,16 @@ func TestCloseFailsNoHandler(t *testing.T) {
 			}}
 			noError(t, h.Group("g", opts, func(g *realtime.Group) error {
 				return g.OnKVChange(realtime.KVMatch{}, func(ctx context.Context, ev realtime.RenEvent) error {
-					if ev.Key == "slow" && name == "first" {
+					if ev.Type == "kv.put" && ev.Key == "slow" && name == "first" {
 						close(begun)
 						<-finish
 					}
-					if err := h.Publish(ctx, "effect", 1); err != nil {
-						return err
+					if ev.Type == "kv.put" { // else there is nothing that could fail
+						if err := h.Publish(ctx, "effect", 1); err != nil {
+							return err
+						}
 					}
-					c.add(name + " handled " + ev.Key)
+					c.add(name + " handled " + ev.Type + " " + ev.Key)
 					return nil
 				})
 			}))
@@ -260,6 +262,7 @@ func TestCloseFailsNoHandler(t *testing.T) {
 		second := node("second")
 		first.renStalled(get("/ren")) // keeps Close until its time is over
 		second.emit(realtime.KVPut("n", "slow"))
+		second.emit(realtime.KVDelete("n", "slow"))
 		<-begun
 		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
 		defer cancel()
@@ -269,6 +272,6 @@ func TestCloseFailsNoHandler(t *testing.T) {
 		})
 		_ = first.Close(ctx)
 		time.Sleep(time.Minute)
-		c.wantSorted(t, "second handled other", "second handled slow")
+		c.wantSorted(t, "second handled kv.delete slow", "second handled kv.put other", "second handled kv.put slow")
 	})
 }
