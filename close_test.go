@@ -275,3 +275,42 @@ func TestCloseFailsNoHandler(t *testing.T) {
 		c.wantSorted(t, "second handled kv.delete slow", "second handled kv.put other", "second handled kv.put slow")
 	})
 }
+
+// What handlers are done with is another node's at once, not when the slowest
+// connection has ended.
+func TestCloseGivesGroupsUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := lasting{realtime.NewMemory()}
+		defer b.Backend.Close(context.Background())
+		handled := make(chan string, 1)
+		node := func(name string) *host {
+			h := start(t, open(), &realtime.Options{Backend: b})
+			noError(t, h.Group("g", nil, func(g *realtime.Group) error {
+				return g.OnKVChange(realtime.KVMatch{}, func(context.Context, realtime.RenEvent) error {
+					handled <- name
+					return nil
+				})
+			}))
+			synctest.Wait()
+			return h
+		}
+		first := node("first")
+		second := node("second")
+		first.renStalled(get("/ren")) // keeps Close for 10 s
+		closed := make(chan struct{})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		go func() { first.Close(ctx); close(closed) }()
+		synctest.Wait()
+		second.emit(realtime.KVPut("n", "k"))
+		select {
+		case name := <-handled:
+			if name != "second" {
+				t.Errorf("handled by the %s", name)
+			}
+		case <-closed:
+			t.Error("nobody handles anything while Close runs")
+		}
+		<-closed
+	})
+}
