@@ -300,8 +300,8 @@ func TestExpiryWhileHandlersFinish(t *testing.T) {
 		put(t, s, "a", "1")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if err := errors.Join(rt.Close(ctx), wrote); err != nil {
-			t.Error(err)
+		if err := rt.Close(ctx); err != nil || wrote != nil {
+			t.Errorf("Close: %v; the handler: %v", err, wrote)
 		}
 	})
 }

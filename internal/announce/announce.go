@@ -16,8 +16,8 @@ import (
 // Patience is the longest that Emit takes.
 const Patience = 5 * time.Second
 
-// Emit emits ev, once, with what ctx attributes it to, but beyond the end of ctx:
-// who gave up waiting has still written. Where the outcome is unknown it tries
+// Emit emits ev, once, with what ctx and opts attribute it to, but beyond the end of
+// ctx: who gave up waiting has still written. Where the outcome is unknown it tries
 // again. id makes the event idempotent; if it is empty, Emit takes one of its own.
 // The error is that of the last try.
 func Emit(ctx context.Context, pub realtime.Publisher, ev realtime.RenEvent, id string, opts ...realtime.EventOption) error {
