@@ -44,6 +44,9 @@ func (rt *Realtime) shutDown(ctx context.Context) error {
 	rt.shut(ctx, &rt.outside)
 	handled := rt.groups.drain(ctx)
 	rt.shut(ctx, &rt.inside) // what groups that are not done cause now would reach nobody
+	if handled == nil {
+		rt.groups.stop() // another node goes on with them at once
+	}
 	drained := rt.conns.drain(ctx, late, rt.ring.Head())
 	rt.stop()
 	return errors.Join(handled, drained, await(late, &rt.background), rt.backend.Close(ctx))

@@ -227,3 +227,90 @@ func TestCloseDropsWhatHasNothingToSay(t *testing.T) {
 		})
 	}
 }
+
+// Once what handlers cause is refused, none begins, and it is held against none
+// that they fail: another node handles the event.
+func TestCloseFailsNoHandler(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := lasting{realtime.NewMemory()}
+		defer b.Backend.Close(context.Background())
+		c, begun, finish := &calls{}, make(chan struct{}), make(chan struct{})
+		node := func(name string) *host {
+			h := start(t, open(), &realtime.Options{Backend: b})
+			opts := &realtime.GroupOptions{Attempts: 1, DeadLetter: func(_ context.Context, d realtime.DeadLetter) {
+				c.add("dead " + d.Event.Key)
+			}}
+			noError(t, h.Group("g", opts, func(g *realtime.Group) error {
+				return g.OnKVChange(realtime.KVMatch{}, func(ctx context.Context, ev realtime.RenEvent) error {
+					if ev.Type == "kv.put" && ev.Key == "slow" && name == "first" {
+						close(begun)
+						<-finish
+					}
+					if ev.Type == "kv.put" { // else there is nothing that could fail
+						if err := h.Publish(ctx, "effect", 1); err != nil {
+							return err
+						}
+					}
+					c.add(name + " handled " + ev.Type + " " + ev.Key)
+					return nil
+				})
+			}))
+			synctest.Wait()
+			return h
+		}
+		first := node("first")
+		second := node("second")
+		first.renStalled(get("/ren")) // keeps Close until its time is over
+		second.emit(realtime.KVPut("n", "slow"))
+		second.emit(realtime.KVDelete("n", "slow"))
+		<-begun
+		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+		defer cancel()
+		time.AfterFunc(3*time.Second, func() {
+			second.emit(realtime.KVPut("n", "other"))
+			close(finish)
+		})
+		_ = first.Close(ctx)
+		time.Sleep(time.Minute)
+		c.wantSorted(t, "second handled kv.delete slow", "second handled kv.put other", "second handled kv.put slow")
+	})
+}
+
+// What handlers are done with is another node's at once, not when the slowest
+// connection has ended.
+func TestCloseGivesGroupsUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := lasting{realtime.NewMemory()}
+		defer b.Backend.Close(context.Background())
+		handled := make(chan string, 1)
+		node := func(name string) *host {
+			h := start(t, open(), &realtime.Options{Backend: b})
+			noError(t, h.Group("g", nil, func(g *realtime.Group) error {
+				return g.OnKVChange(realtime.KVMatch{}, func(context.Context, realtime.RenEvent) error {
+					handled <- name
+					return nil
+				})
+			}))
+			synctest.Wait()
+			return h
+		}
+		first := node("first")
+		second := node("second")
+		first.renStalled(get("/ren")) // keeps Close for 10 s
+		closed := make(chan struct{})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		go func() { first.Close(ctx); close(closed) }()
+		synctest.Wait()
+		second.emit(realtime.KVPut("n", "k"))
+		select {
+		case name := <-handled:
+			if name != "second" {
+				t.Errorf("handled by the %s", name)
+			}
+		case <-closed:
+			t.Error("nobody handles anything while Close runs")
+		}
+		<-closed
+	})
+}

@@ -6,10 +6,10 @@ import (
 )
 
 // CORS wraps handlers that pages of [Policy.Origins] ask as well: it answers what
-// their browsers ask before a request (preflights), of any method and header, and lets the
-// pages read the answers, with ETag and X-Ren-Cursor (Fetch standard, section 3.2).
-// For pages of all other origins it says nothing. What a request may do is for
-// the handlers to decide.
+// their browsers ask before a request (preflights), of any method and header, and
+// lets the pages read the answers, with ETag, Retry-After and X-Ren-Cursor (Fetch
+// standard, section 3.2). For pages of all other origins it says nothing. What a
+// request may do is for the handlers to decide.
 //
 // The library's own handlers, and that of package storage, need no CORS around
 // them, and do not mind it. It belongs outside of [http.CrossOriginProtection],
@@ -51,6 +51,6 @@ func (p *Policy) allowCrossOrigin(w http.ResponseWriter, r *http.Request) bool {
 	}
 	h.Set("Access-Control-Allow-Origin", origin)
 	h.Set("Access-Control-Allow-Credentials", "true")
-	h.Set("Access-Control-Expose-Headers", "ETag, "+cursorHeader)
+	h.Set("Access-Control-Expose-Headers", "ETag, Retry-After, "+cursorHeader)
 	return true
 }

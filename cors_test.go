@@ -77,7 +77,7 @@ func TestCORS(t *testing.T) {
 			}
 			want := [3]string{}
 			if c.allowed {
-				want = [3]string{app, "true", "ETag, X-Ren-Cursor"}
+				want = [3]string{app, "true", "ETag, Retry-After, X-Ren-Cursor"}
 			}
 			said := [3]string{got.Get("Access-Control-Allow-Origin"), got.Get("Access-Control-Allow-Credentials"), got.Get("Access-Control-Expose-Headers")}
 			if said != want {

@@ -109,7 +109,9 @@ func (o *GroupOptions) check() error {
 
 // groups are the groups of handlers of a Realtime.
 type groups struct {
-	rt *Realtime
+	rt      *Realtime
+	running context.Context // ends when the groups are given up
+	stop    context.CancelFunc
 
 	mu     sync.Mutex
 	closed bool
@@ -119,7 +121,10 @@ type groups struct {
 // processGroup is what the group of a process is called here: no name of a host's.
 const processGroup = "$process"
 
-func (gs *groups) init(rt *Realtime) { gs.rt, gs.named = rt, make(map[string]*Group) }
+func (gs *groups) init(rt *Realtime) {
+	gs.rt, gs.named = rt, make(map[string]*Group)
+	gs.running, gs.stop = context.WithCancel(rt.running)
+}
 
 // Group adds a named group of handlers, which register registers. Where the
 // backend serves several processes, all of them that register the same group
@@ -194,8 +199,7 @@ func (gs *groups) launch(name string, g *Group) error {
 	g.mu.Lock()
 	g.launched = true
 	g.mu.Unlock()
-	ctx := gs.rt.running
-	gs.rt.background.Go(func() { g.run(ctx) })
+	gs.rt.background.Go(func() { g.run(gs.running) })
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -56,7 +57,8 @@ type Policy struct {
 
 	// Origins lists, exactly, the web origins ("https://app.example.com") beside
 	// the server's own whose pages may connect with their user's cookies. Pages
-	// of all other sites are refused.
+	// of all other sites are refused. [New] refuses what is no origin, as "*", and
+	// "null", which any page can be.
 	Origins []string
 
 	allowAll bool
@@ -120,6 +122,16 @@ func AllowAll() Policy {
 		},
 		allowAll: true,
 	}
+}
+
+func (p *Policy) check() error {
+	var origins http.CrossOriginProtection // knows what is one
+	for _, origin := range p.Origins {
+		if err := origins.AddTrustedOrigin(origin); err != nil {
+			return fmt.Errorf("realtime: Policy.Origins: %w", err)
+		}
+	}
+	return nil
 }
 
 // authenticate tells who sends r.
@@ -292,7 +304,7 @@ func (p *Policy) checkOrigin(r *http.Request) *refusal {
 	case "same-origin", "none":
 		return nil
 	case "":
-		if u, err := url.Parse(origin); origin == "" || err == nil && strings.EqualFold(u.Host, r.Host) {
+		if u, err := url.Parse(origin); origin == "" || err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host) {
 			return nil
 		}
 	}

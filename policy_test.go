@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -401,4 +402,37 @@ func TestOrigins(t *testing.T) {
 			}
 		}
 	})
+}
+
+// An origin without a host, which sandboxed pages and files have, is not that of a
+// server that was not told its own, as by HTTP/1.0.
+func TestOriginWithoutHost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := prepare(t, open(), nil).Realtime
+		defer rt.Close(context.Background())
+		for _, origin := range []string{"null", "file://"} {
+			r := httptest.NewRequest("GET", "/ren", nil)
+			r.Host = ""
+			r.Header.Set("Origin", origin)
+			w := httptest.NewRecorder()
+			ctx, cancel := context.WithTimeout(r.Context(), time.Second)
+			rt.RenHandler().ServeHTTP(w, r.WithContext(ctx))
+			cancel()
+			if w.Code != http.StatusForbidden {
+				t.Errorf("%s: %d", origin, w.Code)
+			}
+		}
+	})
+}
+
+func TestBadOrigins(t *testing.T) {
+	for _, origin := range []string{"", "*", "null", "app.example.com", "//app.example.com", "https://app.example.com/", "https://a b"} {
+		p := open()
+		p.Origins = []string{"https://app.example.com", origin}
+		rt, err := realtime.New(p, nil)
+		if err == nil {
+			rt.Close(t.Context())
+			t.Errorf("%q is taken for an origin", origin)
+		}
+	}
 }

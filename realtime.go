@@ -177,7 +177,7 @@ func set[T comparable](field *T, value T) {
 // history the backend has, and fails if it cannot.
 func New(policy Policy, opts *Options) (*Realtime, error) {
 	o := opts.withDefaults()
-	if err := o.check(); err != nil {
+	if err := errors.Join(o.check(), policy.check()); err != nil {
 		return nil, err
 	}
 	if policy.allowAll {

@@ -171,8 +171,11 @@ func (s *socket) restrict(told []wire.Frame) {
 	}
 	if s.rt.policy.See != nil { // which perhaps shows other members now
 		for channel, f := range s.channels {
-			if f.presence {
-				s.roster(channel)
+			if !f.presence {
+				continue
+			}
+			if state, err := s.roster(channel); err == nil {
+				s.append(state)
 			}
 		}
 	}

@@ -97,34 +97,49 @@ func (p *presence) read(r *reading, channel string) {
 // snapshot returns the members of a channel as they are at a place in the log, up
 // to which the ring has come. The backend says what they are at some place while it
 // is asked; about those who come, go or change meanwhile, the log has the last word.
-func (p *presence) snapshot(ctx context.Context, channel string) (members []Member, at backend.Position, err error) {
+// Where the ring has lost what that was, the backend is asked again.
+func (p *presence) snapshot(ctx context.Context, channel string) ([]Member, backend.Position, error) {
 	reader := p.rt.ring.NewReader()
 	defer reader.Close()
 	reader.Subscribe(nil, ring.Channel(channel))
-	if members, err = p.Members(ctx, channel); err != nil {
-		return nil, at, err
+	for {
+		members, err := p.Members(ctx, channel)
+		if err != nil {
+			return nil, backend.Position{}, err
+		}
+		page, err := p.rt.backend.Read(ctx, p.rt.ring.Head(), 0)
+		if err == nil {
+			err = p.rt.reach(ctx, page.Head)
+		}
+		if err != nil {
+			return nil, backend.Position{}, publicError(err)
+		}
+		if last, at, complete := lastOfEach(reader, page.Head); complete {
+			return change(members, last), at, nil
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, backend.Position{}, err
+		}
 	}
-	page, err := p.rt.backend.Read(ctx, p.rt.ring.Head(), 0)
-	if err == nil {
-		err = p.rt.reach(ctx, page.Head)
-	}
-	if err != nil {
-		return nil, at, publicError(err)
-	}
-	changed := make(map[string]*backend.Event)
-	for at.Compare(page.Head) < 0 {
+}
+
+// lastOfEach reads up to pos at least, which the ring has, and returns the last that
+// happened to each user.
+func lastOfEach(reader *ring.Reader, pos backend.Position) (last map[string]*backend.Event, at backend.Position, complete bool) {
+	last, complete = make(map[string]*backend.Event), true
+	for at.Compare(pos) < 0 {
 		var items []ring.Item
 		items, at, _ = reader.Next(nil, batch)
 		for _, it := range items {
 			switch {
-			case it.Entry == nil: // what happened meanwhile is lost
-				return p.snapshot(ctx, channel)
+			case it.Entry == nil:
+				complete = false
 			case it.Entry.Event.Resource == "presence":
-				changed[it.Entry.Event.User] = &it.Entry.Event
+				last[it.Entry.Event.User] = &it.Entry.Event
 			}
 		}
 	}
-	return change(members, changed), at, nil
+	return last, at, complete
 }
 
 // change applies to members the last that happened to each of some users.

@@ -2,12 +2,14 @@ package realtime_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -118,6 +120,44 @@ func TestRosterIsOfOnePlace(t *testing.T) {
 	})
 }
 
+// What the ring has let go of by the time the backend has answered is asked about
+// again, for as long as a roster may take.
+func TestRosterOutrun(t *testing.T) {
+	for readings, want := range map[int]string{3: "subscribed presence.state", 1_000_000: "error"} {
+		bubble(t, want, func(t *testing.T) {
+			b := &eventful{Backend: realtime.NewMemory(), before: func(string) {}}
+			h := start(t, open(), &realtime.Options{Backend: b, History: realtime.History{Events: 2}})
+			asked := 0
+			b.after = func(channel string) {
+				if asked++; asked > readings {
+					return
+				}
+				h.join(channel, fmt.Sprint("user", asked), nil)
+				for range 5 {
+					h.publish(channel, 1)
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			s, roster := h.socket(get("/realtime")), &literal{}
+			s.ask(subscribe("room") + `,"presence":true`)
+			time.Sleep(time.Minute)
+			var got []string
+			objects := s.rest()
+			for _, o := range objects {
+				if o.Event != "message" && o.Event != "ping" && o.Event != "reset" {
+					got = append(got, o.Event)
+				}
+			}
+			if got := strings.Join(slices.Compact(got), " "); got != want {
+				t.Fatalf("got %s, want %s", got, want)
+			}
+			if roster.take(objects); want != "error" {
+				roster.want(t, map[string]string{"user1": "", "user2": "", "user3": ""})
+			}
+		})
+	}
+}
+
 // The same with many who come and go at random, and rosters that take time.
 func TestRostersWhilePeopleComeAndGo(t *testing.T) {
 	for seed := range uint64(figure(10, 300)) {
@@ -208,4 +248,48 @@ func TestCloseWhileARosterIsRead(t *testing.T) {
 			t.Errorf("closed with %d", code)
 		}
 	})
+}
+
+// A client that missed who came and went is not told so before it can be told who
+// is there: else it would go on from there with the roster it had.
+func TestResetWithoutRoster(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		faulty := backendtest.NewFaulty(realtime.NewMemory())
+		b := &unreadable{Backend: faulty}
+		h := start(t, open(), &realtime.Options{Backend: b})
+		h.join("room", "ada", nil)
+		s := h.socket(get("/realtime"))
+		s.ask(subscribe("room") + `,"presence":true`)
+		cursor := s.want("subscribed").Cursor
+		s.want("presence.state")
+		b.broken.Store(true)
+		faulty.NewEpoch()
+		h.publish("room", 1)
+		code, last := s.closed()
+		if code != 4503 || len(last) != 1 || last[0].Event != "bye" || last[0].Reason != "unavailable" || last[0].Cursor != "" {
+			t.Errorf("closed with %d, %+v", code, last)
+		}
+		b.broken.Store(false)
+		s = h.socket(get("/realtime"))
+		s.ask(since("room", cursor) + `,"presence":true`)
+		if got := s.want("subscribed"); got.State != "reset" {
+			t.Errorf("got %s", got.raw)
+		}
+		if got := s.want("presence.state"); len(got.Members) != 1 {
+			t.Errorf("got %s", got.raw)
+		}
+	})
+}
+
+// unreadable is a backend that cannot say who is where while it is broken.
+type unreadable struct {
+	backend.Backend
+	broken atomic.Bool
+}
+
+func (b *unreadable) Members(ctx context.Context, channel string) ([]backend.Member, error) {
+	if b.broken.Load() {
+		return nil, errors.New("connection refused")
+	}
+	return b.Backend.Members(ctx, channel)
 }

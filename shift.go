@@ -232,7 +232,7 @@ func (s *shift) handle(t *task) time.Duration {
 		return 0
 	}
 	for len(t.rules) > 0 {
-		if s.ctx.Err() != nil {
+		if s.isEnding() {
 			return 0 // whoever holds the group next begins with this event
 		}
 		d := Delivery{Group: s.g.publicName(), Cursor: Cursor(wire.Cursor(t.pos)), Attempt: t.failed + 1}
@@ -240,8 +240,8 @@ func (s *shift) handle(t *task) time.Duration {
 		err := s.try(ctx, t, RenEvent(e.Event), d)
 		switch {
 		case err == nil:
-		case s.ctx.Err() != nil:
-			return 0
+		case s.isEnding():
+			return 0 // that is perhaps why it failed
 		case d.Attempt < s.g.opts.Attempts && !errors.Is(err, ErrPermanent) && !errors.Is(err, ErrLoop):
 			s.g.rt.log.Debug("realtime: a handler failed; trying again", "group", d.Group, "type", e.Event.Type, "attempt", d.Attempt, "error", err)
 			t.failed++
@@ -256,6 +256,10 @@ func (s *shift) handle(t *task) time.Duration {
 	s.tracker.Done(t.pos)
 	return 0
 }
+
+// isEnding reports whether the shift is over, or Close accepts nothing more of what
+// handlers cause.
+func (s *shift) isEnding() bool { return s.ctx.Err() != nil || s.g.rt.inside.isShut() }
 
 // next goes on to the next handler.
 func (t *task) next() { t.rules, t.failed = t.rules[1:], 0 }

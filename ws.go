@@ -244,10 +244,11 @@ func (s *socket) deliver() (more bool, err error) {
 	s.items, s.pos, more = s.reader.Next(s.items[:0], batch)
 	s.ahead = later(s.ahead, s.pos)
 	for _, it := range s.items {
-		if it.Entry == nil {
-			s.reset(it)
-		} else {
+		if it.Entry != nil {
 			s.event(it.Entry)
+		} else if err := s.reset(it); err != nil {
+			s.pos = backend.Position{} // the client comes back with the cursors it has
+			return false, err
 		}
 		if len(s.out) >= burst {
 			if err := s.flush(); err != nil {
@@ -290,23 +291,35 @@ func (s *socket) event(e *ring.Entry) {
 	s.out = append(s.out, e.Encoded(ring.FormChannel, wire.Channel)...)
 }
 
-func (s *socket) reset(it ring.Item) {
+// reset says that something of a channel was missed, and who is there now. Without
+// that the client would go on from here with a roster that is wrong.
+func (s *socket) reset(it ring.Item) error {
 	channel := it.Topic.Name
-	s.append(wire.Frame{Event: "reset", Channel: channel, Reason: string(it.Reason), Cursor: wire.Cursor(it.Pos)})
-	if s.channels[channel].presence {
-		s.roster(channel)
+	frame := wire.Frame{Event: "reset", Channel: channel, Reason: string(it.Reason), Cursor: wire.Cursor(it.Pos)}
+	if !s.channels[channel].presence {
+		s.append(frame)
+		return nil
 	}
+	state, err := s.roster(channel)
+	if err != nil {
+		return err
+	}
+	s.append(frame)
+	s.append(state)
+	return nil
 }
 
-// roster says anew who is in a channel.
-func (s *socket) roster(channel string) {
+// roster returns anew who is in a channel. Where it cannot, the connection ends:
+// the client would keep a roster that is wrong.
+func (s *socket) roster(channel string) (wire.Frame, error) {
 	state, at, err := s.state(channel)
-	if err != nil { // the client would keep a roster that is wrong
-		s.conn.cancel(&ending{reason: err.Code, retry: retryAfter(), code: 4503})
-		return
+	if err != nil {
+		end := &ending{reason: err.Code, retry: retryAfter(), code: 4503}
+		s.conn.cancel(end)
+		return state, end
 	}
 	s.channels[channel] = following{presence: true, known: at}
-	s.append(state)
+	return state, nil
 }
 
 func (s *socket) append(f wire.Frame) {

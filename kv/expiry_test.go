@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -272,6 +274,70 @@ func TestRestart(t *testing.T) {
 		}
 		if v := put(t, after, "c", "2"); v <= ahead.Version {
 			t.Errorf("version %q after %q", v, ahead.Version)
+		}
+	})
+}
+
+// A handler that Close waits for can write a key whose time is over by then.
+func TestExpiryWhileHandlersFinish(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt, err := realtime.New(realtime.Policy{}, &realtime.Options{Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := kv.New(rt, &kv.Options{Logger: slog.New(slog.DiscardHandler)})
+		defer s.Close()
+		var wrote error
+		err = rt.OnKVChange(realtime.KVMatch{Key: "a"}, func(ctx context.Context, ev realtime.RenEvent) error {
+			time.Sleep(2 * time.Second)
+			_, wrote = s.Put(ctx, "demo", "b", nil)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(t, s, "b", "1", kv.TTL(time.Second))
+		put(t, s, "a", "1")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := rt.Close(ctx); err != nil || wrote != nil {
+			t.Errorf("Close: %v; the handler: %v", err, wrote)
+		}
+	})
+}
+
+// That somebody writes a key whose time is over does not make the end theirs.
+func TestExpiryIsNobodys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt, err := realtime.New(realtime.Policy{}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rt.Close(context.Background())
+		engine := &sick{Engine: kv.NewMemory()}
+		engine.failWith("Expiring", errDown) // so that the next write finds it
+		s := kv.New(rt, &kv.Options{Engine: engine, Logger: slog.New(slog.DiscardHandler)})
+		defer s.Close()
+		put(t, s, "a", "1", kv.TTL(time.Second))
+		pass(time.Second)
+		start := rt.Cursor()
+		request := httptest.NewRequest("POST", "/", nil)
+		request.Header.Set("X-Ren-Client", "0123456789abcdef")
+		rt.Attribute(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			if _, err := s.Put(r.Context(), "demo", "a", nil); err != nil {
+				t.Error(err)
+			}
+		})).ServeHTTP(httptest.NewRecorder(), request)
+		for ev, err := range rt.Events(t.Context(), realtime.EventMatch{}, start) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if (ev.Source == "") != (ev.Type == "kv.expired") {
+				t.Errorf("%s of %q", ev.Type, ev.Source)
+			}
+			if ev.Type == "kv.put" {
+				break
+			}
 		}
 	})
 }

@@ -113,14 +113,15 @@ func (s *Store) end(ctx context.Context, namespace, key string) error {
 	return nil
 }
 
-// announceExpiry emits the end of e. It is attributed to nobody. Its id makes it
-// one event, should the deletion fail, or another process do the same.
-func (s *Store) announceExpiry(e Entry) error {
+// announceExpiry emits the end of e. It is attributed to nobody, but is an effect
+// of the handler whose ctx that is, if it is one's: Close waits for those. Its id
+// makes it one event, should the deletion fail, or another process do the same.
+func (s *Store) announceExpiry(ctx context.Context, e Entry) error {
 	name := join(e.Namespace, e.Key)
 	if err := s.events.Settle(name); err != nil {
 		return err
 	}
 	sum := sha256.Sum256([]byte(name + "\x00" + e.Version))
 	ev := realtime.KVExpired(e.Namespace, e.Key).WithVersion(s.versions.next(e.Version))
-	return announce.Emit(context.Background(), s.pub, ev, "kv.expired:"+hex.EncodeToString(sum[:]))
+	return announce.Emit(ctx, s.pub, ev, "kv.expired:"+hex.EncodeToString(sum[:]), realtime.FromClient(""))
 }

@@ -275,7 +275,7 @@ func (s *Store) current(ctx context.Context, namespace, key string) (Entry, stat
 	case !e.expired(time.Now()):
 		return e, alive, nil
 	}
-	if err := s.announceExpiry(e); err != nil {
+	if err := s.announceExpiry(ctx, e); err != nil {
 		return Entry{}, absent, fmt.Errorf("kv: announce that the old value has expired: %w", err)
 	}
 	return e, expired, nil

@@ -346,7 +346,7 @@ func TestCrossOrigin(t *testing.T) {
 			}
 			r := s.do(c.method, c.target, strings.NewReader("x"), from...)
 			if got := r.Header; r.StatusCode != c.status || got.Get("Access-Control-Allow-Origin") != app ||
-				got.Get("Access-Control-Allow-Credentials") != "true" || got.Get("Access-Control-Expose-Headers") != "ETag, X-Ren-Cursor" ||
+				got.Get("Access-Control-Allow-Credentials") != "true" || got.Get("Access-Control-Expose-Headers") != "ETag, Retry-After, X-Ren-Cursor" ||
 				got.Get("X-Ren-Cursor") == "" {
 				t.Errorf("%s %s: %s %v", c.method, c.target, r.Status, got)
 			}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
@@ -15,18 +16,19 @@ import (
 // Patience is the longest that Emit takes.
 const Patience = 5 * time.Second
 
-// Emit emits ev, once, with what ctx attributes it to, but beyond the end of ctx:
-// who gave up waiting has still written. Where the outcome is unknown it tries
+// Emit emits ev, once, with what ctx and opts attribute it to, but beyond the end of
+// ctx: who gave up waiting has still written. Where the outcome is unknown it tries
 // again. id makes the event idempotent; if it is empty, Emit takes one of its own.
 // The error is that of the last try.
-func Emit(ctx context.Context, pub realtime.Publisher, ev realtime.RenEvent, id string) error {
+func Emit(ctx context.Context, pub realtime.Publisher, ev realtime.RenEvent, id string, opts ...realtime.EventOption) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), Patience)
 	defer cancel()
 	if id == "" {
 		id = rand.Text()
 	}
+	opts = append(slices.Clip(opts), realtime.WithID(id))
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		err := pub.Emit(ctx, ev, realtime.WithID(id))
+		err := pub.Emit(ctx, ev, opts...)
 		if !errors.Is(err, realtime.ErrUnknown) {
 			return err
 		}
