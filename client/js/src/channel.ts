@@ -103,11 +103,11 @@ export function createChannel(
     const wanted = roster.listeners_ > 0 || !!(wish || had() || joining);
     const used = wanted || messages.size > 0;
     if (used) channels.set(channel, self);
-    else if (!more) channels.delete(channel);
+    else if (!more && !asking) channels.delete(channel); // while an answer is due, nobody else may ask
     // A subscription that goes on where another ended is not told who is there; to learn it, presence is asked for behind it.
     const presence = used ? wanted && (more || !cursor || roster.known_) : undefined;
     if (asked !== presence && !asking && !(denied && used) && outbox.isOpen_()) {
-      if (!presence) roster.clear_();
+      if (!wanted) roster.clear_();
       asking = true;
       asked = presence;
       const since = more ? undefined : cursor;
@@ -124,17 +124,17 @@ export function createChannel(
     if (error) {
       denied = true;
       asked = live ? false : undefined;
-      return keeper.report_(error);
-    }
-    const state = answer!.state;
-    if (state && !live) begin(answer!, state === 'reset');
+      keeper.report_(error);
+    } else if (answer!.state && !live) begin(answer!, answer!.state === 'reset');
     sync();
   };
   /** Takes where a subscription begins, or goes on after a gap. */
   const begin = (frame: Frame, reset: boolean): void => {
     live = true;
     cursor = frame.cursor ?? cursor;
-    if (reset) keeper.missed_({ channel, reason: frame.reason! });
+    if (!reset) return;
+    roster.known_ = false; // what it has missed will not come, but a whole one
+    keeper.missed_({ channel, reason: frame.reason! });
   };
   const use = (off: () => void): (() => void) => {
     denied = false;
@@ -163,7 +163,7 @@ export function createChannel(
       agreed = own; // without a connection nobody is present
       settle();
     } else if (outbox.isOpen_())
-      say(own ? (own.anew_ || old?.userId !== own.userId ? 'join' : 'update') : 'leave', (own ?? old)!.userId, own?.metadata, (error) => {
+      say(own ? (old && !own.anew_ && old.userId === own.userId ? 'update' : 'join') : 'leave', (own ?? old)!.userId, own?.metadata, (error) => {
         if (!error) {
           agreed = own;
           // Who joins as another user is no longer who it was.
@@ -180,10 +180,10 @@ export function createChannel(
     on_: (change, cb) => use(roster.listen_(change, cb)),
     members_: roster.members,
     wish_(own, done, anew) {
-      if (wish || anew) {
+      if (wish || anew || !own) {
         wish = own && { ...wish, ...own, anew_: anew };
         waiting.push(done);
-      } else done(own && new RealtimeError('not_joined'));
+      } else done(new RealtimeError('not_joined'));
       sync();
     },
     sync_: sync,
