@@ -100,8 +100,8 @@ export function createChannel(
   const sync = (): void => {
     if ((channels.get(channel) ?? self) !== self) return; // in use again, but not here
     const more = asked !== undefined;
-    const wanted = roster.listeners_ > 0 || !!(wish || had() || joining);
-    const used = wanted || messages.size > 0;
+    const wanted = !!(roster.listeners_ || wish || had() || joining);
+    const used = wanted || messages.size;
     if (used) channels.set(channel, self);
     else if (!more && !asking) channels.delete(channel); // while an answer is due, nobody else may ask
     // A subscription that goes on where another ended is not told who is there; to learn it, presence is asked for behind it.
@@ -121,8 +121,8 @@ export function createChannel(
   };
   const answered: Done = (error, answer) => {
     asking = false;
+    denied = !!error;
     if (error) {
-      denied = true;
       asked = live ? false : undefined;
       keeper.report_(error);
     } else if (answer!.state && !live) begin(answer!, answer!.state === 'reset');
@@ -146,11 +146,11 @@ export function createChannel(
   };
 
   const settle = (error?: RealtimeError, many = waiting.length): void => waiting.splice(0, many).forEach((done) => done(error));
-  const say = (op: string, userId: string | undefined, metadata: unknown, then: Done): void => {
+  const say = (op: string, userId: string | undefined, metadata?: unknown, then?: Done): void => {
     joining = true;
     outbox.add_({ op, channel, userId, metadata }, (error) => {
       joining = false;
-      then(error);
+      then?.(error);
       sync();
     });
   };
@@ -167,7 +167,7 @@ export function createChannel(
         if (!error) {
           agreed = own;
           // Who joins as another user is no longer who it was.
-          if (old?.userId && own?.userId && old.userId !== own.userId) say('leave', old.userId, undefined, () => {});
+          if (old?.userId && own?.userId && old.userId !== own.userId) say('leave', old.userId);
         } else if (own && own === agreed) keeper.report_(error);
         else if (wish === own) wish = agreed;
         joined ||= !error || own === agreed;
@@ -180,7 +180,7 @@ export function createChannel(
     on_: (change, cb) => use(roster.listen_(change, cb)),
     members_: roster.members,
     wish_(own, done, anew) {
-      if (wish || anew || !own) {
+      if (anew || wish || !own) {
         wish = own && { ...wish, ...own, anew_: anew };
         waiting.push(done);
       } else done(new RealtimeError('not_joined'));
@@ -195,29 +195,33 @@ export function createChannel(
     fail_(error) {
       wish = agreed;
       settle(error);
+      sync();
     },
     complete_(at) {
       if (live) cursor = at ?? cursor;
     },
     event_(frame) {
-      const { event, id, userId } = frame;
-      if (event === 'left' && wish && (wish.userId ?? userId) === userId) {
-        wish = agreed = undefined;
-        keeper.report_(asError(frame));
-        sync();
+      const { event, userId } = frame;
+      if (event === 'left') {
+        if ((agreed?.userId ?? userId) === userId) agreed = undefined;
+        if (wish && (wish.userId ?? userId) === userId) {
+          wish = undefined;
+          keeper.report_(asError(frame));
+          sync();
+        }
       }
       if (!live) return; // of a subscription that is over
       if (event === 'reset') begin(frame, true);
       else if (event === 'unsubscribed') {
         live = false;
         denied = true;
-        asked = undefined;
+        asked = asking ? asked : undefined; // else the answer says
         roster.replace_([]); // nobody is told of them any more
-        roster.clear_();
+        roster.known_ = false;
         keeper.report_(asError(frame));
       } else if (event === 'presence.state') asked && roster.replace_(frame.members!);
       else {
-        cursor = id || cursor;
+        cursor = frame.id ?? cursor;
         const made = frame as unknown as RealtimeEvent;
         if (made.event === 'message') {
           tell(messages, made);
