@@ -8,18 +8,11 @@ type Frame = Record<string, unknown> & { event: string };
 type Entry = Frame & { channel: string; id: string };
 
 const names = ['a', 'b'];
-const runs = Number(process.env["RUNS"] ?? 1000);
+const runs = 800;
 const steps = 150;
 
-/** Mulberry32: the same numbers for the same seed. */
-function chance(seed: number): () => number {
-  return () => {
-    let t = (seed += 0x6d2b79f5);
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
+/** A linear congruential generator: the same numbers for the same seed. */
+const chance = (seed: number) => (): number => (seed = (Math.imul(seed, 1_664_525) + 1_013_904_223) >>> 0) / 2 ** 32;
 
 const turn = async (): Promise<void> => {
   for (let i = 0; i < 5; i++) await undefined;
@@ -41,14 +34,14 @@ async function play(seed: number): Promise<void> {
   let out: Frame[] = [];
   let following = new Map<string, boolean>();
   let sessions = new Map<string, Set<string>>();
-  let calm = false;
-
   let opening = false;
+  let calm = false; // nothing is refused any more
 
   // What the client is to be told, and what is to come of what it asked for.
   const next = new Map<string, number>(); // of each channel, all up to here
   const refused = new Set<string>(); // until somebody listens anew
   const calls = names.map((): { own: string | undefined; ok?: boolean }[] => []); // of presence, and what others then see
+  const wrong: unknown[] = [];
   let waiting = 0;
 
   const due = (name: string): string | undefined => log.slice(next.get(name)).find(({ event, channel }) => event === 'message' && channel === name)?.id;
@@ -157,7 +150,7 @@ async function play(seed: number): Promise<void> {
   rt.onReset(({ channel }) => void next.set(channel, at));
   rt.onAny((event) => {
     if (event.event !== 'message') return;
-    assert.equal(event.id, due(event.channel), 'each message once');
+    if (event.id !== due(event.channel)) wrong.push(event); // what a listener throws harms nobody
     next.set(event.channel, Number(event.id));
   });
   const handles = names.map((name) => rt.presence(name));
@@ -230,14 +223,14 @@ async function play(seed: number): Promise<void> {
 
   rt.connect();
   calm = true;
-  for (let round = 0, idle = 0; idle < 10; round++) {
+  for (let round = 0, idle = 0; idle < 30; round++) {
     assert.ok(round < 2000, 'it never rests');
     await turn();
     idle = rt.isConnected() && !inbox.length && !out.length ? idle + 1 : 0;
-    if (idle < 5 ) clock.tick(idle ? 500 : 50);
+    clock.tick(100);
     server();
   }
-  assert.equal(waiting, 0, 'promises');
+  assert.deepEqual([waiting, wrong], [0, []], 'promises, and each message once');
   for (const [i, name] of names.entries()) {
     const own = calls[i]!.filter(({ ok }) => ok).at(-1)?.own;
     const members = rosters.get(name)!;
@@ -257,7 +250,7 @@ async function play(seed: number): Promise<void> {
 }
 
 test('whatever comes between, at rest all is as it is wanted', async () => {
-  for (let seed = Number(process.env["SEED"] ?? 1); seed <= runs; seed++)
+  for (let seed = 1; seed <= runs; seed++)
     await play(seed).catch((e: Error) => {
       e.message = `seed ${seed}: ${e.message}`;
       throw e;
