@@ -145,7 +145,9 @@ export function createChannel(
     };
   };
 
-  const settle = (error?: RealtimeError, many = waiting.length): void => waiting.splice(0, many).forEach((done) => done(error));
+  const settle = (error?: RealtimeError, many = waiting.length): void => {
+    for (const done of waiting.splice(0, many)) done(error);
+  };
   const say = (op: string, userId: string | undefined, metadata?: unknown, then?: Done): void => {
     joining = true;
     outbox.add_({ op, channel, userId, metadata }, (error) => {

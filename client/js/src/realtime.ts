@@ -138,10 +138,10 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
         outbox.open_((op) => (keeper.log_('>', op), socket!.send(op)), frame.limits!, () => {
           for (const channel of channels.values()) channel.sync_();
         });
-        keeper.opened_();
+        if (outbox.isOpen_()) keeper.opened_(); // what was refused may have had a listener hang up
       } else if (event === 'bye') gone(frame.reason, frame.retryMs);
       else if (!outbox.answer_(frame))
-        if (frame.channel !== undefined)
+        if (frame.channel)
           channels.get(frame.channel)?.event_(frame.from && frame.from === tag ? { ...frame, from: keeper.id_ } : frame);
         else if (event === 'error') {
           const error = asError(frame);
@@ -152,7 +152,7 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
     this.connect = keeper.start_;
     this.disconnect = () => {
       keeper.stop_();
-      fail(new RealtimeError('closing', 'disconnected', true));
+      fail(new RealtimeError('closing', 'closed', true));
     };
     this.onAny = listen(any);
     this.subscribe = (channel, cb) => use(channel).subscribe_(cb as Listener<RealtimeMessage>);

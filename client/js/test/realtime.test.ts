@@ -1185,3 +1185,14 @@ test('what a disconnect refused leaves no channel behind', async () => {
   await settle();
   assert.deepEqual([end.is, kept.map(({ size }) => size)], ['closing', [0]]);
 });
+
+test('a listener may disconnect while the hello is taken', async () => {
+  make();
+  rt.onError(() => rt.disconnect());
+  rt.subscribe('x'.repeat(200), () => {});
+  const end = outcome(rt.publish('a', 1));
+  rt.connect();
+  await settle();
+  await FakeSocket.last.greet({ limits: { ...limits, message: 200 } });
+  assert.deepEqual([errors, rt.state, end.is], [['too_large'], 'closed', 'closing']);
+});
