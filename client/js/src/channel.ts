@@ -92,7 +92,7 @@ export function createChannel(
   let agreed: Wish | undefined; // the last wish that the server has agreed to
   let joined = false; // on this connection
   let joining = false; // or leaving, and the answer is due
-  let waiting: Done[] = []; // to be told what has come of their wishes
+  const waiting: Done[] = []; // to be told what has come of their wishes
 
   const refuse = (error: RealtimeError): void => keeper.report_(Object.assign(error, { channel }));
   /** What the server knows of the wish. */
@@ -101,14 +101,14 @@ export function createChannel(
   const sync = (): void => {
     if ((channels.get(channel) ?? self) !== self) return; // in use again, but not here
     const more = asked !== undefined;
-    const wanted = roster.listeners_ > 0 || !!(wish || had() || joining);
-    const used = wanted || messages.size > 0;
+    const wanted = !!(roster.listeners_ || wish || had() || joining);
+    const used = wanted || messages.size;
     if (used) channels.set(channel, self);
-    else if (!more) channels.delete(channel);
+    else if (!more && !asking) channels.delete(channel); // while an answer is due, nobody else may ask
     // A subscription that goes on where another ended is not told who is there; to learn it, presence is asked for behind it.
     const presence = used ? wanted && (more || !cursor || roster.known_) : undefined;
     if (asked !== presence && !asking && !(denied && used) && outbox.isOpen_()) {
-      if (!presence) roster.clear_();
+      if (!wanted) roster.clear_();
       asking = true;
       asked = presence;
       const since = more ? undefined : cursor;
@@ -122,20 +122,20 @@ export function createChannel(
   };
   const answered: Done = (error, answer) => {
     asking = false;
+    denied = !!error;
     if (error) {
-      denied = true;
       asked = live ? false : undefined;
-      return refuse(error);
-    }
-    const state = answer!.state;
-    if (state && !live) begin(answer!, state === 'reset');
+      refuse(error);
+    } else if (answer!.state && !live) begin(answer!, answer!.state === 'reset');
     sync();
   };
   /** Takes where a subscription begins, or goes on after a gap. */
   const begin = (frame: Frame, reset: boolean): void => {
     live = true;
     cursor = frame.cursor ?? cursor;
-    if (reset) keeper.missed_({ channel, reason: frame.reason! });
+    if (!reset) return;
+    roster.known_ = false; // what it has missed will not come, but a whole one
+    keeper.missed_({ channel, reason: frame.reason! });
   };
   const use = (off: () => void): (() => void) => {
     denied = false;
@@ -146,12 +146,14 @@ export function createChannel(
     };
   };
 
-  const settle = (error?: RealtimeError, many = waiting.length): void => waiting.splice(0, many).forEach((done) => done(error));
-  const say = (op: string, userId: string | undefined, metadata: unknown, then: Done): void => {
+  const settle = (error?: RealtimeError, many = waiting.length): void => {
+    for (const done of waiting.splice(0, many)) done(error);
+  };
+  const say = (op: string, userId: string | undefined, metadata?: unknown, then?: Done): void => {
     joining = true;
     outbox.add_({ op, channel, userId, metadata }, (error) => {
       joining = false;
-      then(error);
+      then?.(error);
       sync();
     });
   };
@@ -164,12 +166,12 @@ export function createChannel(
       agreed = own; // without a connection nobody is present
       settle();
     } else if (outbox.isOpen_())
-      say(own ? (own.anew_ || old?.userId !== own.userId ? 'join' : 'update') : 'leave', (own ?? old)!.userId, own?.metadata, (error) => {
+      say(own ? (old && !own.anew_ && old.userId === own.userId ? 'update' : 'join') : 'leave', (own ?? old)!.userId, own?.metadata, (error) => {
         if (!error) {
           agreed = own;
           // Who joins as another user is no longer who it was.
-          if (old?.userId && own?.userId && old.userId !== own.userId) say('leave', old.userId, undefined, () => {});
-        } else if (own === agreed) refuse(error);
+          if (old?.userId && own?.userId && old.userId !== own.userId) say('leave', old.userId);
+        } else if (own && own === agreed) refuse(error);
         else if (wish === own) wish = agreed;
         joined ||= own === agreed;
         settle(error, many);
@@ -181,10 +183,10 @@ export function createChannel(
     on_: (change, cb) => use(roster.on_(change, cb)),
     members_: roster.members,
     wish_(own, done, anew) {
-      if (wish || anew) {
+      if (anew || wish || !own) {
         wish = own && { ...wish, ...own, anew_: anew };
         waiting.push(done);
-      } else done(own && new RealtimeError('not_joined'));
+      } else done(new RealtimeError('not_joined'));
       sync();
     },
     sync_: sync,
@@ -196,29 +198,33 @@ export function createChannel(
     fail_(error) {
       wish = agreed;
       settle(error);
+      sync();
     },
     complete_(at) {
       if (live) cursor = at ?? cursor;
     },
     event_(frame) {
-      const { event, id, userId } = frame;
-      if (event === 'left' && wish && (wish.userId ?? userId) === userId) {
-        wish = agreed = undefined;
-        refuse(asError(frame));
-        sync();
+      const { event, userId } = frame;
+      if (event === 'left') {
+        if ((agreed?.userId ?? userId) === userId) agreed = undefined;
+        if (wish && (wish.userId ?? userId) === userId) {
+          wish = undefined;
+          refuse(asError(frame));
+          sync();
+        }
       }
       if (!live) return; // of a subscription that is over
       if (event === 'reset') begin(frame, true);
       else if (event === 'unsubscribed') {
         live = false;
         denied = true;
-        asked = undefined;
+        asked = asking ? asked : undefined; // else the answer says
         roster.replace_([]); // nobody is told of them any more
-        roster.clear_();
+        roster.known_ = false;
         refuse(asError(frame));
       } else if (event === 'presence.state') asked && roster.replace_(frame.members!);
       else {
-        cursor = id || cursor;
+        cursor = frame.id ?? cursor;
         const made = frame as unknown as RealtimeEvent;
         if (made.event === 'message') {
           tell(messages, made);

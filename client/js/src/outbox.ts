@@ -46,7 +46,7 @@ export function createOutbox(): Outbox {
 
   let entries: Entry[] = [];
   let send: ((text: string) => void) | undefined;
-  let pace: Pace;
+  let pace: Pace | undefined; // of the connection
   let size: number;
   let lastRef = 0;
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -68,7 +68,7 @@ export function createOutbox(): Outbox {
       // A server closes the connection over a frame that is too large, and again each time it is sent.
       else if (new Blob([text]).size > size) settle(entry, new RealtimeError('too_large', `over ${size} bytes`));
       else {
-        const wait = pace.take_();
+        const wait = pace!.take_();
         clearTimeout(timer);
         if (wait) {
           timer = setTimeout(pump, wait);
@@ -81,7 +81,7 @@ export function createOutbox(): Outbox {
   };
 
   return {
-    isOpen_: () => !!send,
+    isOpen_: () => !!pace,
     add_(op, done, keep) {
       const entry: Entry = { text_: JSON.stringify(op), done_: done };
       if (keep) {
@@ -96,15 +96,15 @@ export function createOutbox(): Outbox {
       size = limits.message;
       pace = createPace(limits);
       lastRef = 0;
-      send = to;
       const left = entries;
       entries = [];
-      first();
+      first(); // of which nothing is sent yet, or refused
       entries.push(...left);
+      send = to;
       pump();
     },
     cut_() {
-      send = undefined;
+      send = pace = undefined;
       clearTimeout(timer);
       entries = kept();
       for (const entry of entries) entry.ref_ = undefined;
@@ -116,7 +116,7 @@ export function createOutbox(): Outbox {
       if (error?.retry) {
         // again, and nothing before it, in a second or two
         entry.ref_ = undefined;
-        pace.rest_(1000 + 1000 * Math.random());
+        pace!.rest_(1000 + 1000 * Math.random());
       } else settle(entry, error, answer);
       pump();
       return true;

@@ -137,10 +137,10 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
         outbox.open_((op) => (keeper.log_('>', op), socket!.send(op)), frame.limits!, () => {
           for (const channel of channels.values()) channel.sync_();
         });
-        keeper.opened_();
+        if (outbox.isOpen_()) keeper.opened_(); // what was refused may have had a listener hang up
       } else if (event === 'bye') gone(frame.reason, frame.retryMs);
       else if (!outbox.answer_(frame))
-        if (frame.channel !== undefined)
+        if (frame.channel)
           channels.get(frame.channel)?.event_(frame.from && frame.from === tag ? { ...frame, from: keeper.id_ } : frame);
         else if (event === 'error') {
           const error = asError(frame);

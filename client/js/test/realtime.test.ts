@@ -1131,3 +1131,129 @@ test('an error without a question and a frame that is no JSON are reported', asy
   socket.say({ event: 'news', channel: 'a' });
   assert.deepEqual([errors, rt.state], [['unavailable', 'bad_json'], 'open']);
 });
+
+test('who joined as the user the server knows, and has changed since, is joined again', async () => {
+  const first = await connect();
+  const handle = rt.presence('room');
+  void handle.join(undefined, 1);
+  first.answer('join');
+  void handle.update(2);
+  first.answer('update');
+  const second = await again();
+  assert.deepEqual(second.sent.slice(2).map(({ op, metadata }) => [op, metadata]), [['join', 2]]);
+});
+
+test('a refused change leaves no subscription that nobody wants', async () => {
+  const socket = await connect();
+  const off = rt.subscribe('room', () => {});
+  socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c1' });
+  const offJoin = rt.presence('room').onJoin(() => {});
+  off();
+  offJoin();
+  await settle();
+  socket.answer('subscribe', { event: 'error', channel: undefined, code: 'forbidden', message: 'no', retry: false });
+  assert.equal(socket.ops('unsubscribe').length, 1);
+});
+
+test('a subscription waits for the end of the one before, even if that is refused for the moment', async () => {
+  const socket = await connect();
+  const offs = [1, 2].map(() => rt.subscribe('room', () => {}));
+  socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c1' });
+  for (const off of offs) off();
+  await settle();
+  rt.subscribe('room', () => {});
+  socket.answer('unsubscribe', { event: 'error', code: 'rate_limited', message: 'slow', retry: true });
+  await pass(3000);
+  assert.deepEqual(socket.sent.slice(2).map(({ op }) => op), ['unsubscribe', 'unsubscribe']);
+  socket.answer('unsubscribe');
+  assert.equal(socket.ops('subscribe').length, 2);
+});
+
+for (const begins of ['subscribed', 'reset'])
+  test(`a cut between a ${begins} that tells of a gap and the roster behind it: the roster is asked for again`, async () => {
+    const told: string[] = [];
+    let socket = await connect();
+    rt.presence('room').onJoin(({ userId }) => void told.push('+' + userId));
+    rt.presence('room').onLeave(({ userId }) => void told.push('-' + userId));
+    await settle();
+    socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c1' });
+    socket.say(state(member('a'), member('b')));
+    if (begins === 'subscribed') {
+      socket = await again();
+      socket.answer('subscribe', { event: 'subscribed', state: 'reset', reason: 'evicted', cursor: 'd1' });
+    } else socket.say({ event: 'reset', channel: 'room', reason: 'backend', cursor: 'd1' });
+    socket = await again();
+    socket.answer('subscribe', { event: 'subscribed', state: 'resumed', cursor: 'd1' });
+    socket.answer('subscribe', { event: 'subscribed', state: 'resumed' });
+    socket.say(state(member('b'), member('c')));
+    assert.deepEqual(socket.ops('subscribe').map(({ since, presence: p }) => [since, p]), [['d1', undefined], [undefined, true]]);
+    assert.deepEqual(told, ['+a', '+b', '-a', '+c']);
+  });
+
+test('a leave ends with the leave before it', async () => {
+  const socket = await connect();
+  const handle = rt.presence('room');
+  void handle.join('ada');
+  socket.answer('join');
+  const ends = [outcome(handle.leave()), outcome(handle.leave())];
+  await settle();
+  assert.deepEqual(ends.map(({ is }) => is), ['', '']);
+  socket.answer('leave');
+  await settle();
+  assert.deepEqual(ends.map(({ is }) => is), ['ok', 'ok']);
+});
+
+test('who was told to leave is not back because another was refused', async () => {
+  const socket = await connect();
+  const handle = rt.presence('room');
+  void handle.join('ada');
+  socket.answer('join');
+  void handle.join('eve');
+  socket.say(taken('left', { userId: 'ada' }));
+  socket.answer('join', { event: 'error', code: 'forbidden', message: 'no', retry: false });
+  await settle();
+  const end = outcome(handle.update(1));
+  await settle();
+  assert.deepEqual([end.is, (await again()).ops('join')], ['not_joined', []]);
+});
+
+test('a subscription that was taken away while it was asked for anew is asked for once more, and can be ended', async () => {
+  const socket = await connect();
+  const off = rt.subscribe('room', () => {});
+  socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c1' });
+  const offJoin = rt.presence('room').onJoin(() => {});
+  socket.say(taken('unsubscribed'));
+  socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c2' });
+  off();
+  offJoin();
+  await settle();
+  assert.equal(socket.ops('unsubscribe').length, 1);
+});
+
+test('what a disconnect refused leaves no channel behind', async () => {
+  const kept: Map<string, unknown>[] = [];
+  const RealMap = Map;
+  globalThis.Map = class extends RealMap<string, unknown> {
+    constructor() {
+      super();
+      kept.push(this);
+    }
+  } as MapConstructor;
+  make();
+  globalThis.Map = RealMap;
+  const end = outcome(rt.presence('room').join('ada'));
+  rt.disconnect();
+  await settle();
+  assert.deepEqual([end.is, kept.map(({ size }) => size)], ['closing', [0]]);
+});
+
+test('a listener may disconnect while the hello is taken', async () => {
+  make();
+  rt.onError(() => rt.disconnect());
+  rt.subscribe('x'.repeat(200), () => {});
+  const end = outcome(rt.publish('a', 1));
+  rt.connect();
+  await settle();
+  await FakeSocket.last.greet({ limits: { ...limits, message: 200 } });
+  assert.deepEqual([errors, rt.state, end.is], [['too_large'], 'closed', 'closing']);
+});
