@@ -218,3 +218,21 @@ test('a ring keeps so many entries, and so much text', () => {
   large.push_(10, 5 << 20);
   assert.deepEqual(large.entries_, [10]);
 });
+
+test('who asks anew for what the server takes away is not forgotten', () => {
+  op('a', 'subscribe');
+  answer({ event: 'subscribed', channel: 'room', state: 'fresh', cursor: 'c1' });
+  op('b', 'subscribe');
+  hub.frame_(JSON.stringify({ event: 'unsubscribed', channel: 'room', code: 'forbidden', message: 'no', retry: false }));
+  answer({ event: 'subscribed', channel: 'room', state: 'fresh', cursor: 'c2' });
+  op('b', 'unsubscribe');
+  assert.deepEqual(sent.map(({ op: what }) => what), ['subscribe', 'subscribe', 'unsubscribe']);
+  answer({ event: 'ok' });
+  op('a', 'subscribe');
+  answer({ event: 'subscribed', channel: 'room', state: 'fresh', cursor: 'c3' });
+  op('a', 'subscribe', { presence: true });
+  hub.frame_(JSON.stringify({ event: 'unsubscribed', channel: 'room', code: 'forbidden', message: 'no', retry: false }));
+  answer({ event: 'error', code: 'forbidden', message: 'no', retry: false });
+  op('a', 'unsubscribe');
+  assert.equal(sent.length, 5, 'nobody subscribes any more');
+});

@@ -75,6 +75,14 @@ export function createHub(limits: Omit<Limits, 'message'>, send: (text: string) 
     left?.delete(tab);
     return left?.size === 0 && rooms.delete(channel);
   };
+  /** The server has ended a subscription, though not what is asked for by then. */
+  const revoked = (channel: string): void => {
+    for (const tab of rooms.get(channel)?.tabs_.keys() ?? []) {
+      const due = [...asked.values()].find(([by, said]) => by === tab && said.op === 'subscribe' && said.channel === channel);
+      if (due) due[2] = false;
+      else unsubscribe(tab, channel);
+    }
+  };
   const answered = (frame: Frame, lines: Line[]): void => {
     const [tab, { op, ref, channel, since }, again] = asked.get(frame.ref)!;
     asked.delete(frame.ref);
@@ -138,7 +146,7 @@ export function createHub(limits: Omit<Limits, 'message'>, send: (text: string) 
         if (asked.has(frame.ref)) answered(frame, lines);
         else {
           lines.push([undefined, line]);
-          if (event === 'unsubscribed') rooms.delete(channel!);
+          if (event === 'unsubscribed') revoked(channel!);
           if (id && event !== 'presence.state')
             for (const [name, { kept_: kept }] of rooms)
               if ((channel ?? name) === name) kept.push_([id, channel ? line : ''], line.length, most / rooms.size);
