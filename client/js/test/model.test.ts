@@ -98,8 +98,8 @@ async function play(seed: number): Promise<void> {
     if (!calm && random() < 0.1) return no('rate_limited', true);
     const members = sessions.get(channel!)!;
     if (op === 'subscribe') {
-      if (!calm && random() < 0.1) return no('forbidden');
       const again = following.has(channel!);
+      if (!calm && (presence || !again) && random() < 0.1) return no('forbidden'); // but not to want less
       const at = Number(since ?? -1);
       const how = again || at >= oldest ? 'resumed' : since ? 'reset' : 'fresh';
       following.set(channel!, !!presence);
