@@ -66,7 +66,7 @@ export function createOutbox(): Outbox {
       // A timer stands still while the machine sleeps, and the server does not.
       if (now() > entry.until_!) late(entry);
       // A server closes the connection over a frame that is too large, and again each time it is sent.
-      else if (new Blob([text]).size > size) settle(entry, new RealtimeError('too_large', `over ${size} bytes`));
+      else if (new Blob([text]).size > size) settle(entry, new RealtimeError('too_large', 'over ' + size));
       else {
         const wait = pace!.take_();
         clearTimeout(timer);
@@ -114,9 +114,8 @@ export function createOutbox(): Outbox {
       if (!entry) return false;
       const error = answer.event === 'error' ? asError(answer) : undefined;
       if (error?.retry) {
-        // again, and nothing before it, in a second or two
-        entry.ref_ = undefined;
-        pace!.rest_(1000 + 1000 * Math.random());
+        entry.ref_ = undefined; // again, and nothing before it
+        pace!.rest_();
       } else settle(entry, error, answer);
       pump();
       return true;

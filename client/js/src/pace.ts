@@ -5,8 +5,8 @@ import type { Limits } from './wire.js';
 export interface Pace {
   /** Takes leave to send one operation; else tells how many milliseconds to wait. */
   take_(): number;
-  /** Nothing more for so many milliseconds. */
-  rest_(ms: number): void;
+  /** Nothing more for a second or two. */
+  rest_(): void;
 }
 
 /** A little below the limits, since the network can push together what was sent apart. */
@@ -21,8 +21,8 @@ export function createPace({ rate, burst }: Omit<Limits, 'message'>): Pace {
       due += gap;
       return 0;
     },
-    rest_(ms) {
-      due = now() + slack + ms;
+    rest_() {
+      due = now() + slack + 1000 + 1000 * Math.random();
     },
   };
 }

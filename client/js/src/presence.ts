@@ -38,12 +38,16 @@ export interface Presence<Metadata = unknown> {
   members(): Member<Metadata>[];
 }
 
-/** @param use - gives the channel, made if need be */
-export function createPresence(use: () => Channel): Presence {
+/**
+ * @param use - gives the channel, made if need be
+ * @param check - called behind each wish
+ */
+export function createPresence(use: () => Channel, check: () => void): Presence {
   const wish = (own?: Wish, anew?: boolean): Promise<void> =>
     promised((done) => {
       JSON.stringify(own); // throws before anything is changed
       use().wish_(own, done, anew);
+      check();
     });
   const on = (change: Change) => (cb: (member: Member) => void) => use().on_(change, cb);
   return {

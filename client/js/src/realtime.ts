@@ -75,7 +75,7 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
     const any = new Set<Listener<RealtimeEvent>>();
     let socket: WebSocketLike | undefined;
     let tag: string | undefined;
-    let refused: RealtimeError | undefined; // what was said before the connection was closed
+    let refused: RealtimeError | undefined; // what was said before the connection was closed, or has ended the client
     let denied = 0; // connections in a row that ended for want of credentials
 
     const keeper: Keeper<RealtimeReset> = createKeeper<RealtimeReset>(this, options, '[realtime]', (signal, token) => {
@@ -108,14 +108,19 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
     };
     const end = (error: RealtimeError): void => {
       keeper.stop_();
-      fail(error);
+      refused = error;
+      check();
       keeper.report_(error);
+    };
+    /** Refuses what waits where nothing will come of it: the client has ended, and not been told to connect again. */
+    const check = (): void => {
+      if (this.state === 'closed' && refused) fail(refused);
     };
     /** The connection is over: come back or not, according to the reason. */
     const gone = (reason?: string, wait?: number): void => {
-      keeper.log_('closed', reason);
-      if (keeper.healthy_()) denied = 0;
+      keeper.log_(reason);
       const unknown = reason === 'unauthorized' || reason === 'expired';
+      if (keeper.healthy_()) denied = 0;
       if (reason === 'revoked' || reason === 'forbidden' || (unknown && denied++))
         end(refused ?? new RealtimeError(unknown ? reason : 'forbidden', reason));
       else keeper.lost_(wait);
@@ -127,14 +132,14 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
     const take = (text: string): void => {
       const frame = parse(text) as Frame;
       keeper.heard_();
-      keeper.log_('<', text);
+      keeper.log_(text);
       if (!frame) return keeper.report_(new RealtimeError('bad_json'));
       const { event, cursor } = frame;
       if (event === 'bye' || event === 'ping') for (const channel of channels.values()) channel.complete_(cursor);
       if (event === 'hello') {
         cut(); // another tab may have taken the connection over
         tag = frame.src;
-        outbox.open_((op) => (keeper.log_('>', op), socket!.send(op)), frame.limits!, () => {
+        outbox.open_((op) => (keeper.log_(op), socket!.send(op)), frame.limits!, () => {
           for (const channel of channels.values()) channel.sync_();
         });
         if (outbox.isOpen_()) keeper.opened_(); // what was refused may have had a listener hang up
@@ -156,8 +161,11 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
     this.onAny = listen(any);
     this.subscribe = (channel, cb) => use(channel).subscribe_(cb as Listener<RealtimeMessage>);
     this.publish = (channel, data) =>
-      promised((done) => outbox.add_({ op: 'publish', channel, data: data ?? null, id: random() }, done, true));
-    this.presence = (channel) => createPresence(() => use(channel)) as Presence<never>;
+      promised((done) => {
+        outbox.add_({ op: 'publish', channel, data: data ?? null, id: random() }, done, true);
+        check();
+      });
+    this.presence = (channel) => createPresence(() => use(channel), check) as Presence<never>;
   }
 
   /** Whether the server has said hello. */

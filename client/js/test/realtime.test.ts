@@ -1039,8 +1039,10 @@ test('what was said on one connection does not explain the end of another', asyn
   await settle();
   FakeSocket.last.open();
   FakeSocket.last.say({ event: 'error', code: 'rate_limited', message: 'slow', retry: true });
+  const end = outcome(rt.publish('a', 1));
   await FakeSocket.last.drop();
   await pass(1000);
+  assert.equal(end.is, '');
   await FakeSocket.last.drop(4403);
   assert.deepEqual([rt.state, errors], ['closed', ['forbidden']]);
 });
@@ -1115,6 +1117,27 @@ test('where there is no WebSocket, that is said, and one can be given', async ()
   rt.disconnect();
   await connect({ WebSocket: given });
   assert.equal(rt.state, 'open');
+});
+
+test('a client that has ended refuses what is asked of it, until it is to connect again', async () => {
+  await connect();
+  const early = outcome(rt.presence('room').join('ada'));
+  await FakeSocket.last.drop(4403);
+  const published = outcome(rt.publish('a', 1));
+  await settle();
+  assert.deepEqual([early.is, published.is], ['forbidden', 'forbidden']);
+  const presence = rt.presence('room');
+  const ends = [presence.join('ada'), presence.update(1), presence.leave()].map(outcome);
+  await settle();
+  assert.deepEqual(ends.map(({ is }) => is), ['forbidden', 'not_joined', 'ok']);
+  rt.connect();
+  const late = [outcome(rt.publish('a', 2)), outcome(presence.join('ada'))];
+  await settle();
+  await FakeSocket.last.greet();
+  FakeSocket.last.answer('publish');
+  FakeSocket.last.answer('join');
+  await settle();
+  assert.deepEqual(late.map(({ is }) => is), ['ok', 'ok']);
 });
 
 test('an error that nobody listens for goes to the console', async () => {
