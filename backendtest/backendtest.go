@@ -9,93 +9,72 @@ package backendtest
 
 import (
 	"context"
-	"fmt"
 	"testing"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/contract"
 )
 
 // lease is the time unit of the rules in which time has to pass. It is as short
 // as an engine across a network can be asked to keep to.
 const lease = 500 * time.Millisecond
 
-// A rule is one sentence of the contract, and how to find out whether a backend
-// keeps it. A rule gets along with whatever the backend held before.
-type rule struct {
-	name  string
-	check func(context.Context, backend.Backend) error
-}
+// A rule gets along with whatever the backend held before.
+var rules = contract.Rules[backend.Backend]{
+	{Name: "Append numbers records without gaps", Check: appendIsDense},
+	{Name: "Append stores an id once", Check: idIsStoredOnce},
+	{Name: "Append stores an id once under concurrency", Check: idIsStoredOnceConcurrently},
+	{Name: "records are stored byte for byte", Check: recordsAreUnchanged},
+	{Name: "all followers see one order", Check: followersSeeOneOrder},
+	{Name: "Follow joins history and live without a gap", Check: historyJoinsLive},
+	{Name: "Follow skips nothing for a slow sink", Check: slowSinkMissesNothing},
+	{Name: "Follow tells what was evicted", Check: evictionIsTold},
+	{Name: "Follow refuses a foreign epoch", Check: foreignEpochIsLost},
+	{Name: "Follow refuses a position from the future", Check: futureIsLost},
+	{Name: "Follow ends with its context", Check: followEndsWithContext},
+	{Name: "Read returns the newest records and the head", Check: readReturnsNewest},
+	{Name: "an ended context is honoured", Check: endedContextIsHonoured},
+	{Name: "Close ends everything", Check: closeEndsEverything},
 
-var rules = []rule{
-	{"Append numbers records without gaps", appendIsDense},
-	{"Append stores an id once", idIsStoredOnce},
-	{"Append stores an id once under concurrency", idIsStoredOnceConcurrently},
-	{"records are stored byte for byte", recordsAreUnchanged},
-	{"all followers see one order", followersSeeOneOrder},
-	{"Follow joins history and live without a gap", historyJoinsLive},
-	{"Follow skips nothing for a slow sink", slowSinkMissesNothing},
-	{"Follow tells what was evicted", evictionIsTold},
-	{"Follow refuses a foreign epoch", foreignEpochIsLost},
-	{"Follow refuses a position from the future", futureIsLost},
-	{"Follow ends with its context", followEndsWithContext},
-	{"Read returns the newest records and the head", readReturnsNewest},
-	{"an ended context is honoured", endedContextIsHonoured},
-	{"Close ends everything", closeEndsEverything},
+	{Name: "the first session joins", Check: firstSessionJoins},
+	{Name: "changed metadata is an update", Check: changedMetadataIsAnUpdate},
+	{Name: "the last session leaves", Check: lastSessionLeaves},
+	{Name: "an unknown session leaves without a trace", Check: unknownSessionLeaves},
+	{Name: "a scheduled leave comes when it is time", Check: scheduledLeaveComes},
+	{Name: "joining again calls a scheduled leave off", Check: joinCallsLeaveOff},
+	{Name: "a scheduled leave is never postponed", Check: leaveIsNotPostponed},
+	{Name: "a session outlives its TTL only if renewed", Check: ttlRunsOut},
+	{Name: "the first of TTL and scheduled leave counts", Check: firstEndCounts},
+	{Name: "the sessions of a dead node end", Check: deadNodeLeaves},
+	{Name: "many sweeps reap once", Check: manySweepsReapOnce},
+	{Name: "Sweep says when to come back", Check: sweepSaysWhen},
+	{Name: "Members are ordered and up to date", Check: membersAreOrdered},
+	{Name: "Members agree with the log", Check: membersAgreeWithTheLog},
+	{Name: "Touch moves nothing but LastSeen", Check: touchMovesNothingElse},
+	{Name: "PresentChannels lists the channels with members", Check: presentChannels},
+	{Name: "joins and leaves alternate under concurrency", Check: joinsAndLeavesAlternate},
+	{Name: "presence has the depth of its cause", Check: presenceHasDepth},
 
-	{"the first session joins", firstSessionJoins},
-	{"changed metadata is an update", changedMetadataIsAnUpdate},
-	{"the last session leaves", lastSessionLeaves},
-	{"an unknown session leaves without a trace", unknownSessionLeaves},
-	{"a scheduled leave comes when it is time", scheduledLeaveComes},
-	{"joining again calls a scheduled leave off", joinCallsLeaveOff},
-	{"a scheduled leave is never postponed", leaveIsNotPostponed},
-	{"a session outlives its TTL only if renewed", ttlRunsOut},
-	{"the first of TTL and scheduled leave counts", firstEndCounts},
-	{"the sessions of a dead node end", deadNodeLeaves},
-	{"many sweeps reap once", manySweepsReapOnce},
-	{"Sweep says when to come back", sweepSaysWhen},
-	{"Members are ordered and up to date", membersAreOrdered},
-	{"Members agree with the log", membersAgreeWithTheLog},
-	{"Touch moves nothing but LastSeen", touchMovesNothingElse},
-	{"PresentChannels lists the channels with members", presentChannels},
-	{"joins and leaves alternate under concurrency", joinsAndLeavesAlternate},
-	{"presence has the depth of its cause", presenceHasDepth},
-
-	{"a group begins with nothing done", groupBegins},
-	{"one node at a time holds a group", oneNodeHolds},
-	{"a hold lasts as long as it is renewed", holdRunsOut},
-	{"ReleaseGroup frees a group at once", releaseFrees},
-	{"CommitGroup adds to the progress", commitAddsUp},
-	{"only the holder commits", onlyHolderCommits},
-	{"the floor never goes back", floorNeverGoesBack},
-	{"groups are independent", groupsAreApart},
+	{Name: "a group begins with nothing done", Check: groupBegins},
+	{Name: "one node at a time holds a group", Check: oneNodeHolds},
+	{Name: "a hold lasts as long as it is renewed", Check: holdRunsOut},
+	{Name: "ReleaseGroup frees a group at once", Check: releaseFrees},
+	{Name: "CommitGroup adds to the progress", Check: commitAddsUp},
+	{Name: "only the holder commits", Check: onlyHolderCommits},
+	{Name: "the floor never goes back", Check: floorNeverGoesBack},
+	{Name: "groups are independent", Check: groupsAreApart},
 }
 
 // Rules returns the names of all rules.
-func Rules() []string {
-	names := make([]string, len(rules))
-	for i, r := range rules {
-		names[i] = r.name
-	}
-	return names
-}
+func Rules() []string { return rules.Names() }
 
 // Check returns how b breaks the named rule, or nil. Some rules take a second;
 // in a bubble of testing/synctest none takes any. ctx must have an end: a broken
 // backend may keep a rule waiting until then. "Close ends everything" leaves b
 // closed.
 func Check(ctx context.Context, b backend.Backend, name string) error {
-	for _, r := range rules {
-		if r.name != name {
-			continue
-		}
-		if err := r.check(ctx, b); err != nil {
-			return fmt.Errorf("broken: %s: %w", name, err)
-		}
-		return nil
-	}
-	return fmt.Errorf("backendtest: no rule is called %q", name)
+	return rules.Check(ctx, b, name)
 }
 
 // Run checks every rule in a parallel subtest, each with a backend that open

@@ -7,70 +7,35 @@ package kvtest
 
 import (
 	"context"
-	"fmt"
 	"testing"
-	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/contract"
 	"github.com/maravilla-realtime/realtime/kv"
 )
 
-// A rule is one sentence of the contract, and how to find out whether an engine
-// keeps it.
-type rule struct {
-	name  string
-	check func(context.Context, kv.Engine) error
-}
-
-var rules = []rule{
-	{"Get returns what was put", getReturnsWhatWasPut},
-	{"what is not there is ErrNotFound", unknownIsNotFound},
-	{"Put replaces everything", putReplaces},
-	{"Delete removes, if there is anything", deleteRemoves},
-	{"names are any text and are kept apart", namesAreKeptApart},
-	{"slices are not shared", slicesAreNotShared},
-	{"List is the prefix in the order of bytes", listIsInOrder},
-	{"List goes on behind a key", listGoesOn},
-	{"Expiring is what expires, the soonest first", expiringIsInOrder},
-	{"what was replaced or deleted does not expire", replacedDoesNotExpire},
-	{"what has expired is still there", expiredIsThere},
-	{"calls do not disturb each other", callsDoNotDisturb},
-	{"an ended context is honoured", endedContextIsHonoured},
+var rules = contract.Rules[kv.Engine]{
+	{Name: "Get returns what was put", Check: getReturnsWhatWasPut},
+	{Name: "what is not there is ErrNotFound", Check: unknownIsNotFound},
+	{Name: "Put replaces everything", Check: putReplaces},
+	{Name: "Delete removes, if there is anything", Check: deleteRemoves},
+	{Name: "names are any text and are kept apart", Check: namesAreKeptApart},
+	{Name: "slices are not shared", Check: slicesAreNotShared},
+	{Name: "List is the prefix in the order of bytes", Check: listIsInOrder},
+	{Name: "List goes on behind a key", Check: listGoesOn},
+	{Name: "Expiring is what expires, the soonest first", Check: expiringIsInOrder},
+	{Name: "what was replaced or deleted does not expire", Check: replacedDoesNotExpire},
+	{Name: "what has expired is still there", Check: expiredIsThere},
+	{Name: "calls do not disturb each other", Check: callsDoNotDisturb},
+	{Name: "an ended context is honoured", Check: endedContextIsHonoured},
 }
 
 // Rules returns the names of all rules.
-func Rules() []string {
-	names := make([]string, len(rules))
-	for i, r := range rules {
-		names[i] = r.name
-	}
-	return names
-}
+func Rules() []string { return rules.Names() }
 
 // Check returns how e, which is empty, breaks the named rule, or nil. What it
 // stores stays.
-func Check(ctx context.Context, e kv.Engine, name string) error {
-	for _, r := range rules {
-		if r.name != name {
-			continue
-		}
-		if err := r.check(ctx, e); err != nil {
-			return fmt.Errorf("broken: %s: %w", name, err)
-		}
-		return nil
-	}
-	return fmt.Errorf("kvtest: no rule is called %q", name)
-}
+func Check(ctx context.Context, e kv.Engine, name string) error { return rules.Check(ctx, e, name) }
 
 // Run checks every rule in a subtest, each with an empty engine that open returns
 // and whose cleanup it leaves to [testing.T.Cleanup].
-func Run(t *testing.T, open func(t *testing.T) kv.Engine) {
-	for _, name := range Rules() {
-		t.Run(name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			defer cancel()
-			if err := Check(ctx, open(t), name); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-}
+func Run(t *testing.T, open func(t *testing.T) kv.Engine) { rules.Run(t, open) }

@@ -8,74 +8,41 @@ package storagetest
 
 import (
 	"context"
-	"fmt"
 	"testing"
-	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/contract"
 	"github.com/maravilla-realtime/realtime/storage"
 )
 
-// A rule is one sentence of the contract, and how to find out whether a store
-// keeps it.
-type rule struct {
-	name  string
-	check func(context.Context, storage.Objects) error
-}
-
-var rules = []rule{
-	{"Open returns what was put", openReturnsWhatWasPut},
-	{"a body is read to its end, however it comes", bodiesAreRead},
-	{"what is not there is ErrNotFound", unknownIsNotFound},
-	{"Put replaces, and says what it created", putReplaces},
-	{"the version is another one when the content is", versionsChange},
-	{"paths are kept as they are, and apart", pathsAreKeptApart},
-	{"an object and a folder of one name do no harm", foldersDoNoHarm},
-	{"nothing can be seen before the end of a body", nothingIsSeenBefore},
-	{"a body that fails leaves what was", failedBodyLeaves},
-	{"who reads gets one object, or an error", readersGetOne},
-	{"Open can seek", openSeeks},
-	{"Delete removes one object", deleteRemoves},
-	{"List is the prefix in the order of bytes", listIsInOrder},
-	{"List goes on behind a cursor", listGoesOn},
-	{"calls do not disturb each other", callsDoNotDisturb},
-	{"of those who write one path the last to end wins", lastWins},
-	{"an ended context is honoured", endedContextIsHonoured},
+var rules = contract.Rules[storage.Objects]{
+	{Name: "Open returns what was put", Check: openReturnsWhatWasPut},
+	{Name: "a body is read to its end, however it comes", Check: bodiesAreRead},
+	{Name: "what is not there is ErrNotFound", Check: unknownIsNotFound},
+	{Name: "Put replaces, and says what it created", Check: putReplaces},
+	{Name: "the version is another one when the content is", Check: versionsChange},
+	{Name: "paths are kept as they are, and apart", Check: pathsAreKeptApart},
+	{Name: "an object and a folder of one name do no harm", Check: foldersDoNoHarm},
+	{Name: "nothing can be seen before the end of a body", Check: nothingIsSeenBefore},
+	{Name: "a body that fails leaves what was", Check: failedBodyLeaves},
+	{Name: "who reads gets one object, or an error", Check: readersGetOne},
+	{Name: "Open can seek", Check: openSeeks},
+	{Name: "Delete removes one object", Check: deleteRemoves},
+	{Name: "List is the prefix in the order of bytes", Check: listIsInOrder},
+	{Name: "List goes on behind a cursor", Check: listGoesOn},
+	{Name: "calls do not disturb each other", Check: callsDoNotDisturb},
+	{Name: "of those who write one path the last to end wins", Check: lastWins},
+	{Name: "an ended context is honoured", Check: endedContextIsHonoured},
 }
 
 // Rules returns the names of all rules.
-func Rules() []string {
-	names := make([]string, len(rules))
-	for i, r := range rules {
-		names[i] = r.name
-	}
-	return names
-}
+func Rules() []string { return rules.Names() }
 
 // Check returns how o, which is empty, breaks the named rule, or nil. What it
 // stores stays. A store that waits where it must not is found out when ctx ends.
 func Check(ctx context.Context, o storage.Objects, name string) error {
-	for _, r := range rules {
-		if r.name != name {
-			continue
-		}
-		if err := r.check(ctx, o); err != nil {
-			return fmt.Errorf("broken: %s: %w", name, err)
-		}
-		return nil
-	}
-	return fmt.Errorf("storagetest: no rule is called %q", name)
+	return rules.Check(ctx, o, name)
 }
 
 // Run checks every rule in a subtest, each with an empty store that open returns
 // and whose cleanup it leaves to [testing.T.Cleanup].
-func Run(t *testing.T, open func(t *testing.T) storage.Objects) {
-	for _, name := range Rules() {
-		t.Run(name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			defer cancel()
-			if err := Check(ctx, open(t), name); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-}
+func Run(t *testing.T, open func(t *testing.T) storage.Objects) { rules.Run(t, open) }
