@@ -80,7 +80,7 @@ type Store struct {
 // that of the Realtime, which lets them finish. What expired while nobody was
 // there is announced now.
 func New(pub realtime.Publisher, opts *Options) *Store {
-	s := &Store{pub: pub, events: announce.New(pub), maxValue: 1 << 20, log: slog.Default(), wake: make(chan struct{}, 1)}
+	s := &Store{pub: pub, events: announce.New(pub, nil), maxValue: 1 << 20, log: slog.Default(), wake: make(chan struct{}, 1)}
 	if opts != nil {
 		s.engine = opts.Engine
 		if opts.MaxValue > 0 {

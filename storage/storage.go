@@ -95,7 +95,7 @@ type Store struct {
 // New returns a store that announces through events, which is a
 // [realtime.Realtime] but in tests.
 func New(events realtime.Publisher, objects Objects) *Store {
-	return &Store{events: announce.New(events), objects: objects}
+	return &Store{events: announce.New(events, unheard), objects: objects}
 }
 
 // Put stores an object and announces it, as created where there was none at the
@@ -166,6 +166,15 @@ func (s *Store) List(ctx context.Context, prefix, cursor string, limit int) (lis
 		limit = maxList
 	}
 	return s.objects.List(ctx, prefix, cursor, limit)
+}
+
+// unheard returns what an event is to those who have not heard of the one before it:
+// of an object that nobody knows, an update is the creation.
+func unheard(owed, ev realtime.RenEvent) realtime.RenEvent {
+	if owed.Type == realtime.ObjectCreated("").Type && ev.Type == realtime.ObjectUpdated("").Type {
+		ev.Type = owed.Type
+	}
+	return ev
 }
 
 // unannounced wraps the error of announcing a write that is done.

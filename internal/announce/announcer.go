@@ -18,7 +18,8 @@ const maxOwed = 1024
 // it is emitted when the write is repeated, or else before the next of its key.
 // Who calls has the key locked; calls for different keys are concurrent.
 type Announcer struct {
-	pub realtime.Publisher
+	pub    realtime.Publisher
+	follow func(owed, ev realtime.RenEvent) realtime.RenEvent
 
 	mu    sync.Mutex
 	owed  map[string]debt
@@ -34,9 +35,10 @@ type debt struct {
 	since uint64
 }
 
-// New returns an Announcer that emits through pub.
-func New(pub realtime.Publisher) *Announcer {
-	return &Announcer{pub: pub, owed: map[string]debt{}}
+// New returns an Announcer that emits through pub. Where an event takes the place
+// of one that nobody has heard of, follow says what it is then; nil: what it was.
+func New(pub realtime.Publisher, follow func(owed, ev realtime.RenEvent) realtime.RenEvent) *Announcer {
+	return &Announcer{pub: pub, follow: follow, owed: map[string]debt{}}
 }
 
 // Announce emits the event of a write of key, and before it the one that is owed.
@@ -45,8 +47,8 @@ func (a *Announcer) Announce(ctx context.Context, key string, ev realtime.RenEve
 	d := debt{ctx: context.WithoutCancel(ctx), ev: ev, id: rand.Text()}
 	old := a.owes(key)
 	if err := a.Settle(key); err != nil {
-		if old.ev.Type == "storage.object.created" && ev.Type == "storage.object.updated" {
-			d.ev.Type = old.ev.Type // nobody has heard of the object
+		if a.follow != nil {
+			d.ev = a.follow(old.ev, ev)
 		}
 		a.keep(key, d)
 		return err

@@ -51,7 +51,7 @@ func repeat(t *testing.T, a *announce.Announcer, key string, want bool) {
 
 func TestOwedIsEmittedFirstAndOnce(t *testing.T) {
 	d := &diary{fail: errDown}
-	a := announce.New(d)
+	a := announce.New(d, nil)
 	as := func(who string) context.Context {
 		ctx, cancel := context.WithCancel(context.WithValue(t.Context(), tab{}, who))
 		cancel()
@@ -79,7 +79,7 @@ func TestOwedIsEmittedFirstAndOnce(t *testing.T) {
 // What was not announced is not owed to a write of another kind.
 func TestOnlyTheSameIsRepeated(t *testing.T) {
 	d := &diary{fail: errDown}
-	a := announce.New(d)
+	a := announce.New(d, nil)
 	_ = a.Announce(t.Context(), "a", realtime.KVPut("", "a"))
 	d.fail = nil
 	repeat(t, a, "a", false)
@@ -98,7 +98,12 @@ func TestTheNewestIsOwed(t *testing.T) {
 		{[]realtime.RenEvent{deleted, created, updated, updated.WithVersion("2")}, created}, // of which nobody has heard
 	} {
 		d := &diary{fail: errDown}
-		a := announce.New(d)
+		a := announce.New(d, func(owed, ev realtime.RenEvent) realtime.RenEvent {
+			if owed.Type == created.Type && ev.Type == updated.Type {
+				ev.Type = owed.Type
+			}
+			return ev
+		})
 		for _, ev := range c.writes {
 			if err := a.Announce(t.Context(), "a", ev); !errors.Is(err, errDown) {
 				t.Error(err)
@@ -115,7 +120,7 @@ func TestTheNewestIsOwed(t *testing.T) {
 // What is in doubt is announced if it turns out to have happened, and else not.
 func TestDoubt(t *testing.T) {
 	d := &diary{}
-	a := announce.New(d)
+	a := announce.New(d, nil)
 	a.Doubt(t.Context(), "a", realtime.KVDelete("", "a"))
 	if err := a.Announce(t.Context(), "a", realtime.KVPut("", "a")); err != nil {
 		t.Error(err)
@@ -149,7 +154,7 @@ func TestDoubtOfWhatIsOwed(t *testing.T) {
 		{put, errDown, []string{"kv.put a"}},
 	} {
 		d := &diary{fail: errDown}
-		a := announce.New(d)
+		a := announce.New(d, nil)
 		_ = a.Announce(t.Context(), "a", c.owed)
 		d.fail = c.down
 		a.Doubt(t.Context(), "a", deleted)
@@ -165,7 +170,7 @@ func TestDoubtOfWhatIsOwed(t *testing.T) {
 func TestHopelessIsForgotten(t *testing.T) {
 	for _, hopeless := range []error{realtime.ErrLoop, realtime.ErrBadEvent} {
 		d := &diary{fail: fmt.Errorf("wrapped: %w", hopeless)}
-		a := announce.New(d)
+		a := announce.New(d, nil)
 		if err := a.Announce(t.Context(), "a", realtime.KVDelete("", "a")); !errors.Is(err, hopeless) {
 			t.Error(err)
 		}
@@ -177,7 +182,7 @@ func TestHopelessIsForgotten(t *testing.T) {
 // Memory is bounded: the oldest of more than 1,024 is forgotten.
 func TestBound(t *testing.T) {
 	d := &diary{fail: errDown}
-	a := announce.New(d)
+	a := announce.New(d, nil)
 	lose := func(i int) {
 		key := fmt.Sprint(i)
 		_ = a.Announce(t.Context(), key, realtime.KVDelete("", key))
