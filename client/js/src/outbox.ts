@@ -51,7 +51,7 @@ export function createOutbox(): Outbox {
   let lastRef = 0;
   let timer: ReturnType<typeof setTimeout> | undefined;
 
-  const kept = (): Entry[] => entries.filter(({ timer_: kept }) => kept);
+  const kept = (): Entry[] => entries.filter((entry) => entry.timer_);
   const settle = (entry: Entry, error?: RealtimeError, answer?: Frame): void => {
     clearTimeout(entry.timer_);
     entries = entries.filter((other) => other !== entry);

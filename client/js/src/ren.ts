@@ -108,8 +108,8 @@ export class RenClient<Own extends AnyRenEvent = never> {
           keeper.log_(refusal);
           if (status === 401 ? !options.getToken || ++denied > 2 : fatal[status])
             return end(asError(parse(await answer.text()), fatal[status], refusal));
-          // 0 where the server does not say, or gives a date
           if (status < 300 || status === 404) keeper.suspect_(refusal + ': is this the endpoint?');
+          // 0 where the server does not say, or gives a date
           wait = +answer.headers.get('Retry-After')! * 1000 || 0;
         }
       } catch (e) {
