@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
 // Error is a refusal: by the server, or by the client on its behalf.
@@ -31,56 +33,37 @@ var (
 
 const maxRefusal = 4 << 10 // bytes read of a refusal
 
-var codeOf = map[int]string{
-	http.StatusUnauthorized:          "unauthorized",
-	http.StatusForbidden:             "forbidden",
-	http.StatusNotFound:              "not_found",
-	http.StatusMethodNotAllowed:      "method",
-	http.StatusRequestEntityTooLarge: "too_large",
-	http.StatusTooManyRequests:       "rate_limited",
-}
-
-// refused is the loss that a response to an attempt is which is not the one
-// asked for. A proxy may have written it in place of the server.
+// refused is the loss that a response to an attempt is which is not the one asked
+// for. Only what the server itself has said is final: a proxy answers in its
+// place while it is deployed, with any status.
 func (s *settings) refused(resp *http.Response) loss {
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal)) // what has come is read
+	l := loss{atLeast: retryAfter(resp.Header)}
 	e := refusalOf(body)
-	status := resp.StatusCode
-	ours := e != nil
-	if !ours {
-		e = &Error{Code: codeOf[status], Message: fmt.Sprintf("HTTP status %d", status)}
-		e.Retry = status == http.StatusTooManyRequests || status < 400 || status >= 500
-		switch {
-		case e.Code != "":
-		case e.Retry:
-			e.Code = "unavailable"
-		default:
-			e.Code = "bad_request"
-		}
+	if e == nil {
+		e = &Error{Code: "unavailable", Message: fmt.Sprintf("HTTP status %d", resp.StatusCode), Retry: true}
+	} else if resp.StatusCode >= 400 && resp.StatusCode < 500 {
+		l.denied = wantsCredentials(e.Code)
+		l.final = !e.Retry && !l.denied
 	}
-	e.Status = status
-	l := loss{err: e, atLeast: retryAfter(resp.Header)}
-	switch status {
-	case http.StatusUnauthorized:
-		l.denied, l.final = true, s.token == nil
-	case http.StatusBadRequest, http.StatusForbidden, http.StatusMethodNotAllowed, http.StatusUpgradeRequired:
-		l.final = true
-	default:
-		l.final = ours && !e.Retry && status < 500
-	}
+	e.Status, l.err = resp.StatusCode, e
 	return l
 }
 
-// refusalOf reads {code, message, retry}, nil where it stands not there.
+// wantsCredentials reports whether other credentials may lift a refusal.
+func wantsCredentials(code string) bool { return code == "unauthorized" || code == "expired" }
+
+// refusalOf reads {code, message, retry}, nil where that is not what body is.
 func refusalOf(body []byte) *Error {
 	var f struct {
-		Code, Message string
-		Retry         bool
+		Code    string
+		Message *string
+		Retry   *bool
 	}
-	if json.Unmarshal(body, &f) != nil || f.Code == "" || !utf8.Valid(body) {
+	if json.Unmarshal(body, &f) != nil || !wire.IsCode(f.Code) || f.Message == nil || f.Retry == nil || !utf8.Valid(body) {
 		return nil
 	}
-	return &Error{Code: f.Code, Message: f.Message, Retry: f.Retry}
+	return &Error{Code: f.Code, Message: *f.Message, Retry: *f.Retry}
 }
 
 // retryAfter is 0 where the server does not say or gives a date.

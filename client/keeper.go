@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"math"
 	mathrand "math/rand/v2"
 	"time"
 )
@@ -16,61 +17,78 @@ const (
 	StateClosed     State = "closed"     // no attempt will be made any more
 )
 
+// The rule of testdata/backoff.json.
 const (
-	least   = 500 * time.Millisecond // of a random wait
-	longest = 5 * time.Minute        // no server sends a client away for longer
-	healthy = 10 * time.Second       // a connection that lasted so long makes up for the troubles before it
-	silence = 60 * time.Second       // ends a connection; servers beat every 25 s
+	least       = 500 * time.Millisecond // of a random wait
+	firstBound  = time.Second            // of the random wait after the first attempt that fails
+	growth      = 1.5                    // of the bound, with each attempt
+	longest     = 5 * time.Minute        // no server sends a client away for longer
+	maxBackoff  = 15 * time.Second       // of the bound, unless the options say otherwise
+	healthy     = 2 * time.Second        // a connection that lasts so long makes up for the troubles before it
+	credentials = 30 * time.Second       // how long denials go on before they are final: a token may be renewed late
 )
+
+const silence = 60 * time.Second // ends a connection; servers beat every 25 s
 
 // loss is how an attempt or a connection ended.
 type loss struct {
 	err     error
 	final   bool          // coming back would not change it
 	denied  bool          // new credentials may change it
-	wait    time.Duration // until the next attempt, exactly, where the server has said so
+	bye     bool          // the server has said goodbye,
+	wait    time.Duration // and for how long, 0 where it leaves that to the client
 	atLeast time.Duration // on top of the random wait, where the server has said so
 }
 
 // keeper decides when to come back.
 type keeper struct {
-	max     time.Duration // of a random wait
-	chances int           // attempts that are denied, in a row, before it is final
-	retry   time.Duration // the wait the connection gave beforehand, else 0
-	tries   int
-	denied  int
-	opened  time.Time // zero: not yet
+	max    time.Duration // of a random wait
+	retry  time.Duration // the least wait, as the stream has said beforehand, else 0
+	tries  int           // that failed in a row
+	denied time.Time     // the first denial in a row; zero: none
+	opened time.Time     // zero: not yet
 }
 
 // dialing begins an attempt.
 func (k *keeper) dialing() { k.retry, k.opened = 0, time.Time{} }
 
 // open says that the attempt has become a connection.
-func (k *keeper) open() { k.opened = time.Now() }
+func (k *keeper) open() { k.opened, k.denied = time.Now(), time.Time{} }
 
 // lost returns how long to wait before the next attempt, unless there is to be
 // none.
 func (k *keeper) lost(l loss) (wait time.Duration, again bool) {
-	if !k.opened.IsZero() && time.Since(k.opened) >= healthy {
-		k.tries, k.denied = 0, 0
+	proven := !k.opened.IsZero() && time.Since(k.opened) >= healthy
+	if proven {
+		k.tries = 0
 	}
 	k.tries++
-	if l.denied {
-		k.denied++
+	if l.denied && k.denied.IsZero() {
+		k.denied = time.Now()
 	}
-	if l.final || k.denied > k.chances {
+	left := credentials - time.Since(k.denied) // only where there was a denial
+	if l.final || l.denied && left <= 0 {
 		return 0, false
 	}
-	if wait = l.wait; wait <= 0 {
-		wait = l.atLeast + spread(max(bound(k.tries, k.max), min(k.retry, longest)))
+	wait = spread(bound(k.tries, k.max))
+	if !k.denied.IsZero() && left > 0 {
+		wait = min(wait, left) // so that one attempt comes when the time is over
 	}
-	return min(wait, longest), true
+	switch {
+	case l.bye && l.wait > 0 && proven:
+		wait = l.wait
+	case l.bye:
+		wait = max(wait, l.wait)
+	default:
+		wait = max(wait, k.retry)
+	}
+	return min(wait+min(l.atLeast, longest), longest), true
 }
 
-// bound returns the bound of the wait before attempt n (1, 2, …): it doubles from
-// one second to most.
+// bound returns the bound of the wait after n attempts that failed: 1, 2, …
 func bound(n int, most time.Duration) time.Duration {
-	return min(most, least<<min(n, 20))
+	b := float64(firstBound) * math.Pow(growth, float64(n-1))
+	return time.Duration(min(b, float64(most)))
 }
 
 // spread returns a wait anywhere between half a second and bound, so that clients

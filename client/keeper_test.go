@@ -1,82 +1,197 @@
 package client
 
 import (
+	"encoding/json"
 	"errors"
+	"os"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
-func TestWaits(t *testing.T) {
-	lost := loss{err: errors.New("lost")}
-	for i, most := range []time.Duration{1, 2, 4, 8, 15, 15, 15} {
-		low, high := time.Hour, time.Duration(0)
-		for range 2000 {
-			k := keeper{max: 15 * time.Second, chances: 1, tries: i}
-			wait, again := k.lost(lost)
-			if !again {
-				t.Fatal("no further attempt")
-			}
-			low, high = min(low, wait), max(high, wait)
-		}
-		most *= time.Second
-		room := (most - least) / 20
-		if low < least || low > least+room || high > most || high < most-room {
-			t.Errorf("attempt %d comes after %v to %v, want %v to %v", i+1, low, high, least, most)
+// backoffTable is testdata/backoff.json, which the tests of the browser SDK read
+// too.
+type backoffTable struct {
+	Rule struct {
+		LeastMs, FirstBoundMs, MaxBackoffMs, HealthyMs, LongestMs, CredentialsMs millis
+		Growth                                                                   float64
+	}
+	Cases []struct {
+		Name         string
+		MaxBackoffMs millis
+		Steps        []struct {
+			OpenMs                       *millis
+			RetryMs, RetryAfterMs, ByeMs *millis
+			WaitMs                       [2]millis
 		}
 	}
+	Credentials []struct {
+		Name     string
+		DeniedMs []millis
+		NextMs   *[2]millis
+	}
+}
 
-	for name, test := range map[string]struct {
-		k         keeper
-		l         loss
-		low, high time.Duration // of the wait
-	}{
-		"bye":               {keeper{tries: 9}, loss{wait: 100 * time.Millisecond}, 100 * time.Millisecond, 100 * time.Millisecond},
-		"a bye of an hour":  {keeper{}, loss{wait: time.Hour}, longest, longest},
-		"retry":             {keeper{retry: 9 * time.Second}, loss{}, least, 9 * time.Second},
-		"retry of an hour":  {keeper{retry: time.Hour}, loss{}, least, longest},
-		"Retry-After":       {keeper{}, loss{atLeast: time.Minute}, time.Minute + least, time.Minute + time.Second},
-		"many attempts":     {keeper{tries: 1 << 40}, loss{}, least, 15 * time.Second},
-		"a small bound":     {keeper{max: time.Millisecond}, loss{}, 0, time.Millisecond},
-		"Retry-After, ages": {keeper{}, loss{atLeast: 1 << 60}, longest, longest},
+type millis int64
+
+func (m millis) duration() time.Duration { return time.Duration(m) * time.Millisecond }
+
+func readBackoff(t *testing.T) (table backoffTable) {
+	t.Helper()
+	b, err := os.ReadFile("../testdata/backoff.json")
+	if err == nil {
+		err = json.Unmarshal(b, &table)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table
+}
+
+func TestBackoffRule(t *testing.T) {
+	r := readBackoff(t).Rule
+	for name, pair := range map[string][2]time.Duration{
+		"leastMs": {r.LeastMs.duration(), least}, "firstBoundMs": {r.FirstBoundMs.duration(), firstBound},
+		"maxBackoffMs": {r.MaxBackoffMs.duration(), maxBackoff}, "healthyMs": {r.HealthyMs.duration(), healthy},
+		"longestMs": {r.LongestMs.duration(), longest}, "credentialsMs": {r.CredentialsMs.duration(), credentials},
 	} {
-		if test.k.max == 0 {
-			test.k.max = 15 * time.Second
+		if pair[0] != pair[1] {
+			t.Errorf("%s is %v, want %v", name, pair[1], pair[0])
 		}
-		for range 1000 {
-			k := test.k
-			if wait, again := k.lost(test.l); !again || wait < test.low || wait > test.high {
-				t.Fatalf("%s: wait %v, want %v to %v", name, wait, test.low, test.high)
+	}
+	if r.Growth != growth {
+		t.Errorf("the growth is %v, want %v", growth, r.Growth)
+	}
+}
+
+// Each wait of the table is within its interval, and reaches both of its ends.
+func TestBackoff(t *testing.T) {
+	const runs = 500
+	for _, c := range readBackoff(t).Cases {
+		t.Run(c.Name, func(t *testing.T) {
+			waits := make([][]time.Duration, len(c.Steps))
+			synctest.Test(t, func(t *testing.T) {
+				for range runs {
+					k := keeper{max: c.MaxBackoffMs.duration()}
+					if k.max == 0 {
+						k.max = maxBackoff
+					}
+					for i, s := range c.Steps {
+						k.dialing()
+						if s.OpenMs != nil {
+							k.open()
+							time.Sleep(s.OpenMs.duration())
+						}
+						l := loss{err: errors.New("lost")}
+						if s.RetryMs != nil {
+							k.retry = s.RetryMs.duration()
+						}
+						if s.RetryAfterMs != nil {
+							l.atLeast = s.RetryAfterMs.duration()
+						}
+						if s.ByeMs != nil {
+							l.bye, l.wait = true, s.ByeMs.duration()
+						}
+						wait, again := k.lost(l)
+						if !again {
+							t.Fatalf("no attempt follows step %d", i)
+						}
+						waits[i] = append(waits[i], wait)
+						time.Sleep(wait)
+					}
+				}
+			})
+			for i, s := range c.Steps {
+				checkWaits(t, i, waits[i], s.WaitMs[0].duration(), s.WaitMs[1].duration())
 			}
+		})
+	}
+}
+
+func checkWaits(t *testing.T, step int, waits []time.Duration, low, high time.Duration) {
+	t.Helper()
+	shortest, most := waits[0], waits[0]
+	for _, w := range waits {
+		shortest, most = min(shortest, w), max(most, w)
+	}
+	slack := (high - low) / 20
+	if shortest < low || shortest > low+slack || most > high+time.Millisecond || most < high-slack {
+		t.Errorf("the waits after step %d are %v to %v, want %v to %v", step, shortest, most, low, high)
+	}
+}
+
+func TestCredentialsGetTime(t *testing.T) {
+	denied := loss{err: errors.New("denied"), denied: true}
+	for _, c := range readBackoff(t).Credentials {
+		for range 100 {
+			bubbled(t, c.Name, func(t *testing.T) {
+				began := time.Now()
+				k := keeper{max: maxBackoff}
+				var wait time.Duration
+				again := true
+				for i, at := range c.DeniedMs {
+					time.Sleep(time.Until(began.Add(at.duration())))
+					if k.dialing(); !again {
+						t.Fatalf("ended at denial %d", i)
+					}
+					wait, again = k.lost(denied)
+				}
+				next := time.Since(began) + wait
+				switch {
+				case again != (c.NextMs != nil):
+					t.Errorf("comes back: %v", again)
+				case again && (next < c.NextMs[0].duration() || next > c.NextMs[1].duration()):
+					t.Errorf("comes back at %v", next)
+				}
+			})
 		}
 	}
 }
 
-func TestHealthyConnectionsForgive(t *testing.T) {
+func bubbled(t *testing.T, name string, f func(t *testing.T)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		k := keeper{max: 15 * time.Second, chances: 1}
-		denied := loss{err: errors.New("denied"), denied: true}
-		attempt := func(lasts time.Duration) bool {
+		t.Helper()
+		f(t)
+		if t.Failed() {
+			t.Fatalf("in %q", name)
+		}
+	})
+}
+
+// A greeting is proof of the credentials: only the waits go on growing.
+func TestAGreetingEndsDenials(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := keeper{max: maxBackoff}
+		var waited time.Duration
+		for range 30 { // tokens that last for half a second
 			k.dialing()
 			k.open()
-			time.Sleep(lasts)
-			_, again := k.lost(denied)
-			return again
-		}
-		for range 5 {
-			if !attempt(healthy) {
-				t.Error("denied for good after ten healthy seconds")
+			time.Sleep(500 * time.Millisecond)
+			wait, again := k.lost(loss{err: errors.New("expired"), denied: true, bye: true})
+			if !again {
+				t.Fatal("ended, though each token was taken")
 			}
+			time.Sleep(wait)
+			waited = max(waited, wait)
 		}
-		if attempt(healthy - 1) {
-			t.Error("denied twice in a row is not for good")
+		if waited < 8*time.Second {
+			t.Errorf("no wait was longer than %v", waited)
 		}
-		k = keeper{max: 15 * time.Second, tries: 10}
-		k.dialing()
-		k.open()
-		time.Sleep(healthy)
-		if k.lost(loss{}); k.tries != 1 {
-			t.Errorf("%d attempts are counted", k.tries)
+	})
+}
+
+// What the server says of the time beats the end of the time for credentials.
+func TestDenialsWaitAsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := keeper{max: maxBackoff}
+		k.lost(loss{denied: true})
+		time.Sleep(29 * time.Second)
+		if wait, again := k.lost(loss{bye: true, wait: 5 * time.Second}); !again || wait != 5*time.Second {
+			t.Errorf("after a bye of 5 s it waits for %v", wait)
+		}
+		if wait, again := k.lost(loss{atLeast: 5 * time.Second}); !again || wait < 5*time.Second || wait > 6*time.Second {
+			t.Errorf("after a Retry-After of 5 s it waits for %v", wait)
 		}
 	})
 }

@@ -22,13 +22,16 @@ type RealtimeOptions struct {
 	ClientID string
 	// Token gives a bearer token. It is called for each attempt to connect, and its
 	// context ends with the attempt. Where it fails, the client tries again later.
+	// Where the server refuses the token, the client asks for others for 30 seconds
+	// before it gives up.
 	Token func(context.Context) (string, error)
 	// HTTPClient does the requests; its Timeout is not used, as streams last.
 	// Default: [http.DefaultClient].
 	HTTPClient *http.Client
 	// Header is sent with each request.
 	Header http.Header
-	// MaxBackoff bounds the random wait between attempts. Default 15 s.
+	// MaxBackoff bounds the random wait between attempts, which grows by a half with
+	// each one that fails. Default 15 s.
 	MaxBackoff time.Duration
 	// Logger gets what happens to connections, at debug level, and warnings.
 	// Default: [slog.Default].
@@ -88,7 +91,7 @@ func newSettings(address string, o *RealtimeOptions, schemes ...string) settings
 		s.client = rand.Text()
 	}
 	if s.max <= 0 {
-		s.max = 15 * time.Second
+		s.max = maxBackoff
 	}
 	if s.log == nil {
 		s.log = slog.Default()
@@ -111,13 +114,7 @@ func newSettings(address string, o *RealtimeOptions, schemes ...string) settings
 	return s
 }
 
-func (s *settings) keeper() keeper {
-	k := keeper{max: s.max, chances: 1} // what a proxy or a cookie jar adds may have been renewed
-	if s.token != nil {
-		k.chances = 2
-	}
-	return k
-}
+func (s *settings) keeper() keeper { return keeper{max: s.max} }
 
 func (s *settings) become(state State) {
 	if s.state == state {

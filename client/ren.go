@@ -282,6 +282,7 @@ func (s *renStream) bye(c control) *loss {
 func byeOf(reason string, retryMs int64) loss {
 	l := loss{
 		err:  &Error{Code: reason, Message: "the server ended the connection", Retry: true},
+		bye:  true,
 		wait: time.Duration(min(max(retryMs, 0), longest.Milliseconds())) * time.Millisecond,
 	}
 	switch reason {

@@ -138,10 +138,10 @@ func TestRealtimeGarbage(t *testing.T) {
 // A server that can say no more than a code is understood as well.
 func TestCloseCodes(t *testing.T) {
 	for code, want := range map[websocket.StatusCode]struct {
-		err   string
-		tries int // 0: it goes on
+		err   string // "": it goes on
+		after time.Duration
 	}{
-		4403: {"error:client: forbidden: ", 1}, 4401: {"error:client: unauthorized: ", 2},
+		4403: {"error:client: forbidden: ", 0}, 4401: {"error:client: unauthorized: ", 30 * time.Second},
 		4503: {}, 4408: {}, 1012: {}, 1008: {}, 1011: {},
 	} {
 		bubble(t, fmt.Sprint(int(code)), func(t *testing.T) {
@@ -155,10 +155,16 @@ func TestCloseCodes(t *testing.T) {
 				ws.Close(code, "")
 			}))
 			loop := messages(t, n.realtime(nil), "room")
-			time.Sleep(time.Minute)
-			got, tries := loop.take(), len(n.asked())
-			if !strings.HasPrefix(got, want.err) || got != "" && want.err == "" || want.tries > 0 && tries != want.tries || tries > 60 ||
-				want.tries == 0 && tries < 4 {
+			if want.after > 0 {
+				time.Sleep(want.after - 1)
+				loop.want(t, "")
+				time.Sleep(1)
+			}
+			got := loop.take()
+			time.Sleep(time.Minute - want.after)
+			tries := len(n.asked())
+			if !strings.HasPrefix(got, want.err) || (got == "") != (want.err == "") || loop.ended() != (got != "") || tries > 60 ||
+				want.err == "" && tries < 4 {
 				t.Errorf("after %d attempts the loop was told %q", tries, got)
 			}
 		})

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"math"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -208,4 +210,24 @@ func FuzzParseCursor(f *testing.F) {
 			t.Errorf("%v does not come back: %v %v", pos, back, ok)
 		}
 	})
+}
+
+// Codes are those that docs/protocol.md lists.
+func TestCodes(t *testing.T) {
+	text, err := os.ReadFile("../../docs/protocol.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(text), "Codes: ")
+	list, _, _ = strings.Cut(list, "\n\n")
+	var want []string
+	for i, word := range strings.Split(list, "`") {
+		if i%2 == 1 {
+			want = append(want, word)
+		}
+	}
+	slices.Sort(want)
+	if diff := cmp.Diff(want, codes); diff != "" {
+		t.Errorf("codes differ from docs/protocol.md (-want +got):\n%s", diff)
+	}
 }
