@@ -19,8 +19,9 @@ import (
 // its context has ended. So a handler that calls Close holds it up, and gets an
 // error. Calls after the first wait for it and return the same.
 //
-// [http.Server.Shutdown] waits for streams, and does not wait for WebSockets. So a
-// server closes the Realtime when the one begins and after it has returned:
+// [Serve] shuts a server down together with the Realtime, in the right order. A
+// host that runs its server itself must do the same: [http.Server.Shutdown] waits
+// for streams, but not for WebSockets.
 //
 //	srv.RegisterOnShutdown(func() { _ = rt.Close(ctx) })
 //	err := errors.Join(srv.Shutdown(ctx), rt.Close(ctx))

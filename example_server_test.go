@@ -7,14 +7,15 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"time"
+	"syscall"
 
 	"github.com/maravilla-realtime/realtime"
 )
 
-// A server that knows when it is well, tunes the connections of streams, and
-// sends its clients home when it ends.
-func Example_server() {
+// A server that tells a load balancer when it is ready, and that ends in order
+// when it is interrupted: requests are answered, streams and WebSockets are told to
+// come back, to the process that follows.
+func ExampleServe() {
 	rt, err := realtime.New(realtime.Policy{}, nil)
 	if err != nil {
 		log.Fatal(err)
@@ -26,20 +27,10 @@ func Example_server() {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		}
 	})
-	srv := &http.Server{Addr: ":8080", Handler: mux, ConnContext: realtime.ConnContext}
-	go func() {
-		if err := srv.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
-			log.Fatal(err)
-		}
-	}()
-
-	stopped, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	<-stopped.Done()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	srv.RegisterOnShutdown(func() { _ = rt.Close(ctx) })
-	if err := errors.Join(srv.Shutdown(ctx), rt.Close(ctx)); err != nil {
+	srv := &http.Server{Addr: ":8080", Handler: mux}
+	if err := realtime.Serve(ctx, srv, rt); err != nil {
 		log.Print(err)
 	}
 }

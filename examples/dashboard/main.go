@@ -16,27 +16,13 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
-	"fmt"
-	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/examples/internal/web"
 	"github.com/maravilla-realtime/realtime/kv"
 )
 
-func main() {
-	addr := flag.String("addr", "localhost:8080", "`address` to listen on; port 0 takes any free one")
-	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, *addr); err != nil {
-		fmt.Fprintln(os.Stderr, "dashboard:", err)
-		os.Exit(1)
-	}
-}
+func main() { web.Main("dashboard", run) }
 
 // run serves until ctx ends.
 func run(ctx context.Context, addr string) error {

@@ -15,29 +15,16 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"net"
 	"net/http"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/examples/internal/web"
 )
 
-func main() {
-	addr := flag.String("addr", "localhost:8080", "`address` to listen on; port 0 takes any free one")
-	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, *addr); err != nil {
-		fmt.Fprintln(os.Stderr, "embed:", err)
-		os.Exit(1)
-	}
-}
+func main() { web.Main("embed", run) }
 
 // run serves until ctx ends.
 func run(ctx context.Context, addr string) error {
@@ -52,20 +39,7 @@ func run(ctx context.Context, addr string) error {
 	if err != nil {
 		return errors.Join(err, rt.Close(ctx))
 	}
-	srv := &http.Server{
-		Handler: a.handler(), ReadHeaderTimeout: 5 * time.Second,
-		ConnContext: realtime.ConnContext, // Added: dead and stalled readers cost less
-	}
-	failed := make(chan error, 1)
-	go func() { failed <- srv.Serve(ln) }()
 	fmt.Println("The app is ready:", web.URL(addr, ln.Addr()))
-
-	select {
-	case err = <-failed:
-	case <-ctx.Done():
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	srv.RegisterOnShutdown(func() { _ = rt.Close(ctx) })      // Added: sends the streams home, which Shutdown waits for
-	return errors.Join(err, srv.Shutdown(ctx), rt.Close(ctx)) // Added: the last one waits for the WebSockets
+	srv := &http.Server{Handler: a.handler(), ReadHeaderTimeout: 5 * time.Second}
+	return realtime.ServeListener(ctx, srv, rt, ln) // Added, in the place of srv.Serve: it ends rt in order, too
 }

@@ -23,11 +23,8 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"io/fs"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/examples/internal/web"
@@ -35,19 +32,14 @@ import (
 )
 
 func main() {
-	addr := flag.String("addr", "localhost:8080", "`address` to listen on; port 0 takes any free one")
 	dir := flag.String("dir", "", "serve the page in this `directory`, not the one built in")
-	flag.Parse()
-	var files fs.FS = page
-	if *dir != "" {
-		files = os.DirFS(*dir)
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, *addr, files); err != nil {
-		fmt.Fprintln(os.Stderr, "react:", err)
-		os.Exit(1)
-	}
+	web.Main("react", func(ctx context.Context, addr string) error {
+		var files fs.FS = page
+		if *dir != "" {
+			files = os.DirFS(*dir)
+		}
+		return run(ctx, addr, files)
+	})
 }
 
 // run serves until ctx ends.

@@ -14,10 +14,7 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/examples/internal/web"
@@ -25,16 +22,11 @@ import (
 )
 
 func main() {
-	addr := flag.String("addr", "localhost:8080", "`address` to listen on; port 0 takes any free one")
 	dir := flag.String("dir", "", "`directory` that keeps the pictures; without one they are gone at the end")
 	megabytes := flag.Int64("max", 8, "most `MiB` of a picture")
-	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, *addr, *dir, *megabytes<<20); err != nil {
-		fmt.Fprintln(os.Stderr, "uploads:", err)
-		os.Exit(1)
-	}
+	web.Main("uploads", func(ctx context.Context, addr string) error {
+		return run(ctx, addr, *dir, *megabytes<<20)
+	})
 }
 
 // run serves until ctx ends.

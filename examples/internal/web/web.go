@@ -7,13 +7,16 @@ import (
 	"embed"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"mime"
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"strconv"
+	"syscall"
 	"time"
 	"unicode/utf8"
 
@@ -80,28 +83,28 @@ func Fits(s string, least, most int) bool {
 	return least <= n && n <= most
 }
 
-// Serve serves handler at addr until ctx ends, and closes rt, which it does as
-// well where it cannot serve.
+// Main is the main function of an example: it has run serve at the address that
+// -addr names until the program is interrupted. Other flags are defined before.
+func Main(name string, run func(ctx context.Context, addr string) error) {
+	addr := flag.String("addr", "localhost:8080", "`address` to listen on; port 0 takes any free one")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, *addr)
+	stop()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+		os.Exit(1)
+	}
+}
+
+// Serve serves handler at addr until ctx ends, and closes rt in any case.
 func Serve(ctx context.Context, name, addr string, rt *realtime.Realtime, handler http.Handler) error {
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
 		return errors.Join(err, rt.Close(ctx))
 	}
-	srv := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, ConnContext: realtime.ConnContext}
-	failed := make(chan error, 1)
-	go func() { failed <- srv.Serve(ln) }()
 	fmt.Printf("%s is ready: %s\n", name, URL(addr, ln.Addr()))
-
-	select {
-	case err = <-failed:
-	case <-ctx.Done():
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	// No new connections, then the streams are sent home, for which Shutdown waits;
-	// the second Close waits for the WebSockets, for which it does not.
-	srv.RegisterOnShutdown(func() { _ = rt.Close(ctx) })
-	return errors.Join(err, srv.Shutdown(ctx), rt.Close(ctx))
+	return realtime.ServeListener(ctx, &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}, rt, ln)
 }
 
 // URL is where a browser finds a server that was told to listen on addr.

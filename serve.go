@@ -1,0 +1,140 @@
+package realtime
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// serveTime is how long Serve takes at most to shut down.
+const serveTime = 10 * time.Second
+
+// Serve runs srv on srv.Addr until ctx ends, then shuts both down, srv and rt:
+// it accepts no new connections, ends streams and WebSockets as [Realtime.Close]
+// does, waits for the requests that are being answered, and closes rt. It takes
+// 10 s at most for that, and drops what is left then. With browser tabs on it and
+// nothing else, it takes well under half a second.
+//
+//	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+//	defer stop()
+//	err := realtime.Serve(ctx, &http.Server{Addr: ":8080", Handler: app}, rt)
+//
+// It serves TLS if srv.TLSConfig has a certificate. It adds [ConnContext] to
+// srv.ConnContext. The context of requests does not end with ctx. A server that
+// somebody else shuts down ends Serve as well.
+//
+// Serve closes rt in any case, also where it cannot listen. The error is nil after
+// an orderly shutdown, otherwise that of listening, serving, [http.Server.Shutdown]
+// or Close. Call it once for a srv.
+func Serve(ctx context.Context, srv *http.Server, rt *Realtime) error {
+	addr := srv.Addr
+	switch {
+	case addr != "":
+	case servesTLS(srv):
+		addr = ":https"
+	default:
+		addr = ":http"
+	}
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if err != nil {
+		down, cancel := context.WithTimeout(context.WithoutCancel(ctx), serveTime)
+		defer cancel()
+		return errors.Join(err, rt.Close(down))
+	}
+	return ServeListener(ctx, srv, rt, ln)
+}
+
+// ServeListener is [Serve] on a listener of the caller's, which it closes.
+func ServeListener(ctx context.Context, srv *http.Server, rt *Realtime, ln net.Listener) error {
+	unused := watchUnused(srv)
+	addConnContext(srv)
+	ended := make(chan error, 1)
+	go func() {
+		if servesTLS(srv) {
+			ended <- srv.ServeTLS(ln, "", "")
+		} else {
+			ended <- srv.Serve(ln)
+		}
+	}()
+	select {
+	case err := <-ended:
+		ended <- err
+	case <-ctx.Done():
+	}
+	down, cancel := context.WithTimeout(context.WithoutCancel(ctx), serveTime)
+	defer cancel()
+	// Shutdown waits for streams, which Close ends, and not for WebSockets, which
+	// the second Close waits for.
+	srv.RegisterOnShutdown(unused.close)
+	srv.RegisterOnShutdown(func() { _ = rt.Close(down) })
+	err := srv.Shutdown(down)
+	if err != nil {
+		_ = srv.Close() // the requests that do not end; Shutdown has said why
+	}
+	err = errors.Join(err, rt.Close(down))
+	if served := <-ended; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(served, err)
+	}
+	return err
+}
+
+func servesTLS(srv *http.Server) bool {
+	c := srv.TLSConfig
+	return c != nil && (len(c.Certificates) > 0 || c.GetCertificate != nil || c.GetConfigForClient != nil)
+}
+
+func addConnContext(srv *http.Server) {
+	hosts := srv.ConnContext
+	srv.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		if ctx = ConnContext(ctx, c); hosts != nil {
+			ctx = hosts(ctx, c)
+		}
+		return ctx
+	}
+}
+
+// unused are the connections of a server on which no request has come yet.
+// Browsers open some ahead of need. Shutdown answers no request on them, but waits
+// 5 s for each (golang.org/issue/22682).
+type unused struct {
+	mu     sync.Mutex
+	conns  map[net.Conn]struct{}
+	closed bool
+}
+
+func watchUnused(srv *http.Server) *unused {
+	u := &unused{conns: make(map[net.Conn]struct{})}
+	hosts := srv.ConnState
+	srv.ConnState = func(c net.Conn, state http.ConnState) {
+		u.note(c, state)
+		if hosts != nil {
+			hosts(c, state)
+		}
+	}
+	return u
+}
+
+func (u *unused) note(c net.Conn, state http.ConnState) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	switch {
+	case state != http.StateNew:
+		delete(u.conns, c)
+	case u.closed:
+		_ = c.Close() // nobody has used it
+	default:
+		u.conns[c] = struct{}{}
+	}
+}
+
+func (u *unused) close() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.closed = true
+	for c := range u.conns {
+		_ = c.Close() // nobody has used it
+	}
+}
