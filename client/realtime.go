@@ -68,7 +68,7 @@ func (r *Realtime) Connect() {
 // [realtime.ErrClosed]. When it returns, which takes two seconds at most where a
 // server does not answer, no goroutine of the client is left. It returns what
 // had ended the client before, if anything had: an [*Error] that says how the
-// server refused it.
+// server refused it. Want of credentials ends a client after 30 seconds of attempts.
 func (r *Realtime) Close() error {
 	r.fail(realtime.ErrClosed)
 	r.stop()
