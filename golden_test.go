@@ -138,6 +138,7 @@ func (g *golden) ren(t *testing.T) {
 	}
 	add("hello fresh", append(sse.AppendRetry(nil, 3127e6),
 		control("ren.hello", map[string]any{"state": ring.Fresh, "domains": []string{"*"}, "src": wire.Tag(goldenClient), "userId": "ada"})...))
+	add("hello with an expiry", control("ren.hello", map[string]any{"state": ring.Fresh, "domains": []string{"kv"}, "userId": "ada", "expiresIn": 900000}))
 	add("hello resumed", control("ren.hello", map[string]any{"state": ring.Resumed, "domains": []string{"db", "kv"}}))
 	add("hello reset", control("ren.hello", map[string]any{"state": ring.Reset, "reason": ring.Evicted, "domains": []string{"kv"}}))
 	add("reset", control("ren.reset", map[string]any{"reason": ring.Lost}))
@@ -150,7 +151,7 @@ func (g *golden) server() {
 	for _, name := range []string{"message", "message.server", "join", "update", "leave", "leave.bare"} {
 		g.Server = append(g.Server, goldenFrame{name, string(wire.Channel(records[name]))})
 	}
-	ref, retry := int64(7), int64(1500)
+	ref, retry, expiry := int64(7), int64(1500), int64(900000)
 	cursor := wire.Cursor(backend.Position{Epoch: goldenEpoch, Seq: 99})
 	refused := wire.Errorf("forbidden", "not allowed to subscribe to %s", wire.Quote("room:42"))
 	for _, f := range []struct {
@@ -158,10 +159,12 @@ func (g *golden) server() {
 		frame wire.Frame
 	}{
 		{"hello", wire.Frame{Event: "hello", Src: wire.Tag(goldenClient), UserID: "ada", Cursor: cursor, Limits: &wire.Limits{Message: 65536, Channels: 128, Metadata: 1024, Rate: 30, Burst: 60}}},
+		{"hello with an expiry", wire.Frame{Event: "hello", Src: wire.Tag(goldenClient), UserID: "ada", Cursor: cursor, Limits: &wire.Limits{Message: 65536, Channels: 128, Metadata: 1024, Rate: 30, Burst: 60}, ExpiresIn: &expiry}},
 		{"subscribed fresh", wire.Frame{Event: "subscribed", Ref: &ref, Channel: "room:42", State: "fresh", Cursor: cursor}},
 		{"subscribed resumed", wire.Frame{Event: "subscribed", Ref: &ref, Channel: "room:42", State: "resumed", Cursor: cursor}},
 		{"subscribed reset", wire.Frame{Event: "subscribed", Ref: &ref, Channel: "room:42", State: "reset", Reason: "epoch", Cursor: cursor}},
 		{"ok", wire.Frame{Event: "ok", Ref: &ref}},
+		{"ok renewed", wire.Frame{Event: "ok", Ref: &ref, ExpiresIn: &expiry}},
 		{"error", wire.ErrorFrame(&ref, refused)},
 		{"error without ref", wire.ErrorFrame(nil, refused)},
 		{"presence.state", wire.Frame{Event: "presence.state", Channel: "room:42", Cursor: cursor, Members: []Member{{UserID: "ada", Metadata: json.RawMessage(`{"name":"Ada"}`), LastSeen: now}, {UserID: "bob", LastSeen: now}}}},

@@ -216,6 +216,7 @@ type renEvent struct {
 	Domains                            []string
 	TS                                 int64
 	RetryMs                            int64
+	ExpiresIn                          *int64
 }
 
 // ren opens a stream and reads its hello.
@@ -260,7 +261,7 @@ func (s *ren) pump() {
 				var c control
 				err = json.Unmarshal([]byte(got.Data), &c)
 				ev.Cursor, ev.State, ev.Reason, ev.Src, ev.UserID = c.Cursor, c.State, c.Reason, c.Src, c.UserID
-				ev.Domains, ev.TS, ev.RetryMs = c.Domains, c.TS, c.RetryMs
+				ev.Domains, ev.TS, ev.RetryMs, ev.ExpiresIn = c.Domains, c.TS, c.RetryMs, c.ExpiresIn
 			}
 			if err != nil {
 				s.t.Errorf("event %q: %v", got.Data, err)
@@ -275,6 +276,7 @@ type control struct {
 	Domains                            []string
 	TS                                 int64
 	RetryMs                            int64
+	ExpiresIn                          *int64
 }
 
 // inbox is what a client received and the test has not read yet. It has room for
@@ -434,9 +436,12 @@ type socket struct {
 type object struct {
 	Event, Channel, State, Reason, Src, UserID, Code, Message, Cursor, From, ID string
 
-	Ref      *int64
-	Retry    *bool
-	RetryMs  *int64
+	Ref     *int64
+	Retry   *bool
+	RetryMs *int64
+
+	ExpiresIn *int64
+
 	TS       int64
 	Limits   map[string]int
 	Members  []realtime.Member

@@ -3,7 +3,6 @@ package realtime
 import (
 	"context"
 	"errors"
-	"net/http"
 	"strings"
 	"time"
 
@@ -45,11 +44,24 @@ func (s *socket) read(ctx context.Context, hello *time.Timer) error {
 // decide decides and does one operation, while nobody changes the rights of the
 // client.
 func (s *socket) decide(op wire.Op) *wire.Error {
+	if s.greeted {
+		if err := s.paced(); err != nil {
+			return err
+		}
+		if op.Op == "hello" {
+			return s.renew(op)
+		}
+	}
 	s.deciding <- struct{}{}
 	defer func() { <-s.deciding }()
 	if !s.greeted {
 		return s.hello(op)
 	}
+	return s.handle(op)
+}
+
+// paced refuses operations that come too fast.
+func (s *socket) paced() *wire.Error {
 	limits := s.rt.opts.Limits
 	switch {
 	case !s.pace.Allow():
@@ -57,7 +69,7 @@ func (s *socket) decide(op wire.Op) *wire.Error {
 	case s.conn.pace != nil && !s.conn.pace.Allow():
 		return tooFast("more than %d operations a second of one user", limits.UserRate)
 	}
-	return s.handle(op)
+	return nil
 }
 
 func tooFast(format string, limit int) *wire.Error {
@@ -75,8 +87,6 @@ func (s *socket) handle(op wire.Op) *wire.Error {
 	case "ping":
 		s.answer(wire.Frame{Event: "ok", Ref: op.Ref})
 		return nil
-	case "hello":
-		return wire.Errorf("bad_request", "hello came before")
 	case "subscribe", "unsubscribe", "publish", "join", "update", "leave":
 	default:
 		return wire.Errorf("unknown_op", "%s is no operation", wire.Quote(op.Op))
@@ -127,66 +137,6 @@ func (s *socket) allow(ctx context.Context, verb Verb, channel string) *wire.Err
 		return f.Error
 	}
 	return nil
-}
-
-// hello greets the client, or refuses it and ends the connection where it is not
-// let in.
-func (s *socket) hello(op wire.Op) *wire.Error {
-	if op.Op != "hello" {
-		return wire.Errorf("hello_required", "the first operation is hello")
-	}
-	if !wire.ValidClientID(op.CID) {
-		return wire.Errorf("bad_request", "%s is no client id", wire.Quote(op.CID))
-	}
-	if s.late || op.Token != "" {
-		arriving := s.rt.conns.arrive()
-		defer arriving.gone()
-		ctx, cancel := context.WithTimeout(s.ctx, decideTime)
-		defer cancel()
-		r := s.request.Clone(ctx)
-		if op.Token != "" {
-			r.Header.Set("Authorization", "Bearer "+op.Token)
-		}
-		id, f := s.rt.policy.authenticate(r, s.rt.log)
-		if f == nil {
-			f = arriving.identify(&s.conn, id.User)
-		}
-		if f != nil {
-			s.answer(wire.ErrorFrame(op.Ref, f.Error))
-			s.turnAway(f)
-			return nil
-		}
-		s.id = id
-	}
-	s.greeted, s.client = true, op.CID
-	s.request = nil // with its credentials
-	s.stopExpiry = s.conn.expire(s.id)
-	limits := s.rt.opts.Limits
-	frame := wire.Frame{
-		Event: "hello", Src: wire.Tag(op.CID), UserID: s.id.User, Cursor: string(s.rt.Cursor()),
-		Limits: &wire.Limits{
-			Message: limits.Message, Channels: limits.Channels, Metadata: limits.Metadata, Rate: limits.Rate, Burst: limits.Burst,
-		},
-	}
-	id := s.id
-	s.do(func() {
-		s.view.id = id
-		s.append(frame)
-	})
-	return nil
-}
-
-// turnAway ends the connection of a client that is not let in. The bye behind
-// the error tells it when to come back.
-func (s *socket) turnAway(f *refusal) {
-	end := &ending{reason: f.Code, code: 4401}
-	switch {
-	case f.Retry:
-		end.code, end.retry = 4503, retryAfter()
-	case f.status == http.StatusInternalServerError:
-		end.code, end.retry = 1011, retryAfter()
-	}
-	s.do(func() { s.conn.cancel(end) })
 }
 
 // publish sends a message. A client's id for it is its own: it cannot take
@@ -245,8 +195,8 @@ func (s *socket) member(op wire.Op) *wire.Error {
 		return wire.Errorf("bad_request", "userId is missing")
 	case badName(user):
 		return wire.Errorf("bad_request", "%s is no user id", wire.Quote(user))
-	case user != s.id.User && !s.id.AnyUser:
-		return wire.Errorf("user_mismatch", "%s is not who you are", wire.Quote(user))
+	case !s.mayBe(user):
+		return notYou(user)
 	case len(op.Metadata) > s.rt.opts.Limits.Metadata:
 		return wire.Errorf("too_large", "metadata is larger than %d bytes", s.rt.opts.Limits.Metadata)
 	}
@@ -273,6 +223,13 @@ func (s *socket) member(op wire.Op) *wire.Error {
 		return s.failed("join", err)
 	}
 	return nil
+}
+
+// mayBe reports whether the client may be present as a user.
+func (s *socket) mayBe(user string) bool { return user == s.id.User || s.id.AnyUser }
+
+func notYou(user string) *wire.Error {
+	return wire.Errorf("user_mismatch", "%s is not who you are", wire.Quote(user))
 }
 
 // leave ends what the client has joined over this connection, and what is left of

@@ -23,13 +23,13 @@ import (
 // All ways in and out ask the policy in one place each, so that REN streams and
 // WebSockets, live and replayed events, cannot differ.
 type Policy struct {
-	// Authenticate tells who sends a request; it is called once per connection.
-	// It may block, as long as the request's context (5 s where the credentials
-	// come in a hello). An error refuses the
-	// request with 401; one that wraps [ErrExpired] says so, and one that wraps
-	// [ErrTemporary] asks the client to come back. For a WebSocket whose client
-	// sends a token in its hello, the request is the one that opened it, with the
-	// token as a bearer token. Nil: everyone is refused.
+	// Authenticate tells who sends a request; it is called once per connection,
+	// and when a client renews the token of an open one. It may block, as long as
+	// the request's context (5 s where the credentials come in a hello). An error
+	// refuses the request with 401; one that wraps [ErrExpired] says so, and one
+	// that wraps [ErrTemporary] asks the client to come back. For a WebSocket whose
+	// client sends a token in a hello, the request is the one that opened it, with
+	// the token as a bearer token. Nil: everyone is refused.
 	Authenticate func(*http.Request) (Identity, error)
 
 	// Allow decides about one action of a client. An error refuses it as forbidden
@@ -70,7 +70,9 @@ type Identity struct {
 	User string
 	// AnyUser permits presence under any user id, as servers and demos need it.
 	AnyUser bool
-	// Expires ends the connection, which then needs new credentials. Zero: never.
+	// Expires ends the connection, unless a client renews its token before: the
+	// identity of the new one, which must be the same User's, then replaces this
+	// one. Zero: never.
 	Expires time.Time
 	// Claims is the host's own, for Allow, Grants and See.
 	Claims any

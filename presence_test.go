@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"math/rand/v2"
-	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -266,30 +265,6 @@ func TestPresenceStories(t *testing.T) {
 			})
 		})
 	}
-}
-
-// What the server does to a connection is an orderly end of it: protocol.md,
-// Presence.
-func TestPresenceAfterExpiry(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := open()
-		inner := p.Authenticate
-		end := time.Now().Add(time.Minute)
-		p.Authenticate = func(r *http.Request) (realtime.Identity, error) {
-			id, err := inner(r)
-			if id.User == "ada" {
-				id.Expires = end
-			}
-			return id, err
-		}
-		h := start(t, p, forever)
-		watch := h.presence()
-		h.tab("ada", "room")
-		time.Sleep(time.Minute + 3*time.Second)
-		if got := story(watch); got != "ada join, ada leave closed" {
-			t.Errorf("told %q 3 s after the server closed the connection", got)
-		}
-	})
 }
 
 func TestMembers(t *testing.T) {

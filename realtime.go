@@ -85,7 +85,8 @@ type Options struct {
 
 	// CloseGrace and DropGrace are how long a user whose last connection closed
 	// in an orderly way, or broke, stays present. Long enough for a page to
-	// reload, and for a phone to find its network. Defaults 3 s and 15 s.
+	// reload, and for a phone to find its network. Defaults 3 s and 15 s. Where
+	// credentials expired it is DropGrace, but at least 35 s.
 	CloseGrace, DropGrace time.Duration
 
 	// Lease is how long a user whom the server joined stays present unless

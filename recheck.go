@@ -129,6 +129,11 @@ func (s *socket) recheck(ctx context.Context) {
 	case <-s.conn.done:
 		return
 	}
+	s.askAgain(ctx)
+}
+
+// askAgain is recheck for who holds deciding.
+func (s *socket) askAgain(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)() // nothing is left to ask about then
@@ -143,13 +148,22 @@ func (s *socket) recheck(ctx context.Context) {
 		}
 	}
 	for key := range s.sessions {
-		if err := s.allow(ctx, Join, key.Channel); err != nil && s.ctx.Err() == nil {
+		if err := s.allowPresence(ctx, key); err != nil && s.ctx.Err() == nil {
 			s.rt.presence.leaveSurely(context.WithoutCancel(ctx), key, backend.ReasonClosed, 0)
 			delete(s.sessions, key)
 			told = append(told, taken("left", key.Channel, key.User, err))
 		}
 	}
 	s.conn.hand(s.todo, func() { s.restrict(told) })
+}
+
+// allowPresence decides about a session that the client has: a renewed identity
+// may be without AnyUser.
+func (s *socket) allowPresence(ctx context.Context, key backend.SessionKey) *wire.Error {
+	if !s.mayBe(key.User) {
+		return notYou(key.User)
+	}
+	return s.allow(ctx, Join, key.Channel)
 }
 
 // taken tells a client what it no longer has, and why.

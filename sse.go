@@ -218,6 +218,9 @@ func (s *stream) hello(cursor string) {
 	if s.view.id.User != "" {
 		hello["userId"] = s.view.id.User
 	}
+	if in := expiresIn(s.view.id); in != nil {
+		hello["expiresIn"] = *in
+	}
 	s.control("ren.hello", hello)
 }
 

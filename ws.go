@@ -124,7 +124,7 @@ func lists(h http.Header, name, value string) bool {
 // events.
 type socket struct {
 	rt      *Realtime
-	request *http.Request
+	request *http.Request   // that opened it, for the policy
 	ctx     context.Context // ends with an *ending, *wsconn.CloseError or other error
 	conn    conn
 	ws      *wsconn.Conn
@@ -462,6 +462,10 @@ func (s *socket) unsubscribe(op wire.Op) {
 	s.append(wire.Frame{Event: "ok", Ref: op.Ref})
 }
 
+// renewTime is how long a user stays present whose credentials have expired: a
+// client may need 30 s for new ones, and some more to come back with them.
+const renewTime = 35 * time.Second
+
 // leaveAll ends, after a grace, the sessions that lived with the connection.
 func (s *socket) leaveAll() {
 	why, grace := backend.ReasonTimeout, s.rt.opts.DropGrace
@@ -474,7 +478,7 @@ func (s *socket) leaveAll() {
 		case revoked:
 			grace = 0
 		case outdated:
-			grace = s.rt.opts.CloseGrace // it comes back at once, or has to log in
+			grace = max(s.rt.opts.DropGrace, renewTime)
 		}
 	case errors.As(cause, &closed) && slices.Contains([]int{1000, 1001, 1005}, closed.Code):
 		why, grace = backend.ReasonClosed, s.rt.opts.CloseGrace

@@ -20,6 +20,8 @@ type Frame struct {
 	Cursor  string  `json:"cursor,omitempty"`
 	TS      int64   `json:"ts,omitempty"`
 	Limits  *Limits `json:"limits,omitempty"`
+
+	ExpiresIn *int64 `json:"expiresIn,omitempty"` // milliseconds
 }
 
 // Limits is what a client learns of its limits.

@@ -1,0 +1,117 @@
+package realtime
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/internal/wire"
+)
+
+// hello greets the client, or refuses it and ends the connection where it is not
+// let in.
+func (s *socket) hello(op wire.Op) *wire.Error {
+	if op.Op != "hello" {
+		return wire.Errorf("hello_required", "the first operation is hello")
+	}
+	if !wire.ValidClientID(op.CID) {
+		return wire.Errorf("bad_request", "%s is no client id", wire.Quote(op.CID))
+	}
+	if s.late || op.Token != "" {
+		arriving := s.rt.conns.arrive()
+		defer arriving.gone()
+		id, f := s.authenticate(op.Token)
+		if f == nil {
+			f = arriving.identify(&s.conn, id.User)
+		}
+		if f != nil {
+			s.answer(wire.ErrorFrame(op.Ref, f.Error))
+			s.turnAway(f)
+			return nil
+		}
+		s.id = id
+	}
+	s.greeted, s.client = true, op.CID
+	s.stopExpiry = s.conn.expire(s.id)
+	limits := s.rt.opts.Limits
+	frame := wire.Frame{
+		Event: "hello", Src: wire.Tag(op.CID), UserID: s.id.User, Cursor: string(s.rt.Cursor()),
+		Limits: &wire.Limits{
+			Message: limits.Message, Channels: limits.Channels, Metadata: limits.Metadata, Rate: limits.Rate, Burst: limits.Burst,
+		},
+		ExpiresIn: expiresIn(s.id),
+	}
+	id := s.id
+	s.do(func() {
+		s.view.id = id
+		s.append(frame)
+	})
+	return nil
+}
+
+// authenticate tells who opened the connection, with a token, if there is one, as
+// the bearer token of that request.
+func (s *socket) authenticate(token string) (Identity, *refusal) {
+	ctx, cancel := context.WithTimeout(s.ctx, decideTime)
+	defer cancel()
+	r := s.request.Clone(ctx)
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	return s.rt.policy.authenticate(r, s.rt.log)
+}
+
+// turnAway ends the connection of a client that is not let in. The bye after the
+// error tells it when to come back.
+func (s *socket) turnAway(f *refusal) {
+	end := &ending{reason: f.Code, code: 4401}
+	switch {
+	case f.Retry:
+		end.code, end.retry = 4503, retryAfter()
+	case f.status == http.StatusInternalServerError:
+		end.code, end.retry = 1011, retryAfter()
+	}
+	s.do(func() { s.conn.cancel(end) })
+}
+
+// renew gives a connection that is open the identity of a new token, which must
+// be the same user's. What is refused changes nothing: the connection ends when
+// its old identity expires.
+//
+// The policy is asked before deciding is taken, so that a slow Authenticate does
+// not hold up Recheck; a Recheck in that time makes the client ask again.
+func (s *socket) renew(op wire.Op) *wire.Error {
+	if op.Token == "" {
+		return wire.Errorf("bad_request", "hello came before, and this one has no token")
+	}
+	arriving := s.rt.conns.arrive()
+	defer arriving.gone()
+	id, f := s.authenticate(op.Token)
+	if f != nil {
+		return f.Error
+	}
+	if id.User != s.id.User {
+		return wire.Errorf("user_mismatch", "the token is of another user")
+	}
+	s.deciding <- struct{}{}
+	defer func() { <-s.deciding }()
+	if f := arriving.identify(&s.conn, id.User); f != nil {
+		return f.Error
+	}
+	s.stopExpiry()
+	s.id, s.stopExpiry = id, s.conn.expire(id)
+	s.do(func() { s.view.id = id })
+	s.askAgain(s.ctx)
+	s.answer(wire.Frame{Event: "ok", Ref: op.Ref, ExpiresIn: expiresIn(id)})
+	return nil
+}
+
+// expiresIn is what clients are told of the end of an identity, in milliseconds
+// from now, since their clocks may differ from the server's; nil for never.
+func expiresIn(id Identity) *int64 {
+	if id.Expires.IsZero() {
+		return nil
+	}
+	in := max(time.Until(id.Expires).Milliseconds(), 0)
+	return &in
+}
