@@ -4,7 +4,8 @@ import (
 	"context"
 	"net"
 	"net/http"
-	"time"
+
+	"github.com/maravilla-realtime/realtime/internal/tcp"
 )
 
 type netConnKey struct{}
@@ -25,37 +26,14 @@ func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, netConnKey{}, c)
 }
 
-const (
-	// sendBuffer is what is on its way to one client at most, in bytes: a round
-	// trip of 100 ms still allows more than half a megabyte a second. The kernel
-	// takes twice as much for it.
-	sendBuffer = 64 << 10
-
-	// A silent peer is asked after keepIdle whether it is there. One that does not
-	// acknowledge for userTimeout is gone; the two together stay below 30 s.
-	keepIdle    = 15 * time.Second
-	keepEvery   = 5 * time.Second
-	userTimeout = 10 * time.Second
-)
-
 // tune does for the connection of a stream what ConnContext promises.
 func tune(r *http.Request) {
-	c, _ := r.Context().Value(netConnKey{}).(net.Conn)
-	for {
-		under, ok := c.(interface{ NetConn() net.Conn })
-		if !ok {
-			break
-		}
-		c = under.NetConn()
-	}
-	tcp, ok := c.(*net.TCPConn)
+	c, ok := r.Context().Value(netConnKey{}).(net.Conn)
 	if !ok {
 		return
 	}
-	// What fails here fails on a connection that is gone, which the stream notices.
-	if r.ProtoMajor == 1 {
-		_ = tcp.SetWriteBuffer(sendBuffer)
+	tcp.KeepAlive(c)
+	if r.ProtoMajor == 1 { // HTTP/2 shares the connection, and has windows
+		tcp.LimitSendBuffer(c)
 	}
-	_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: keepIdle, Interval: keepEvery, Count: 3})
-	setUserTimeout(tcp, userTimeout)
 }

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/contract"
+	"github.com/maravilla-realtime/realtime/internal/conformance"
 )
 
 // lease is the time unit of the rules in which time has to pass. It is as short
@@ -21,7 +21,7 @@ import (
 const lease = 500 * time.Millisecond
 
 // A rule gets along with whatever the backend held before.
-var rules = contract.Rules[backend.Backend]{
+var rules = conformance.Rules[backend.Backend]{
 	{Name: "Append numbers records without gaps", Check: appendIsDense},
 	{Name: "Append stores an id once", Check: idIsStoredOnce},
 	{Name: "Append stores an id once under concurrency", Check: idIsStoredOnceConcurrently},

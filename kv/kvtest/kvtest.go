@@ -9,11 +9,11 @@ import (
 	"context"
 	"testing"
 
-	"github.com/maravilla-realtime/realtime/internal/contract"
+	"github.com/maravilla-realtime/realtime/internal/conformance"
 	"github.com/maravilla-realtime/realtime/kv"
 )
 
-var rules = contract.Rules[kv.Engine]{
+var rules = conformance.Rules[kv.Engine]{
 	{Name: "Get returns what was put", Check: getReturnsWhatWasPut},
 	{Name: "what is not there is ErrNotFound", Check: unknownIsNotFound},
 	{Name: "Put replaces everything", Check: putReplaces},

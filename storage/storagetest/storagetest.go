@@ -10,11 +10,11 @@ import (
 	"context"
 	"testing"
 
-	"github.com/maravilla-realtime/realtime/internal/contract"
+	"github.com/maravilla-realtime/realtime/internal/conformance"
 	"github.com/maravilla-realtime/realtime/storage"
 )
 
-var rules = contract.Rules[storage.Objects]{
+var rules = conformance.Rules[storage.Objects]{
 	{Name: "Open returns what was put", Check: openReturnsWhatWasPut},
 	{Name: "a body is read to its end, however it comes", Check: bodiesAreRead},
 	{Name: "what is not there is ErrNotFound", Check: unknownIsNotFound},

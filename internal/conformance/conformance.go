@@ -1,5 +1,5 @@
-// Package contract proves implementations of an interface against its rules.
-package contract
+// Package conformance proves implementations of an interface against its rules.
+package conformance
 
 import (
 	"context"
