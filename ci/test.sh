@@ -2,8 +2,8 @@
 # Runs every check there is: ./ci/test.sh
 #
 # Installs what it needs where it can (npm packages; as root on Debian also
-# Chromium, nginx, haproxy, iproute2 and iptables), and says what it skips where
-# it cannot. With CI=true a skip is a failure.
+# Postgres, Chromium, nginx, haproxy, iproute2 and iptables), and says what it
+# skips where it cannot. With CI=true a skip is a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,6 +22,12 @@ step() {
 
 step "Go: format, vet, staticcheck" ci/lint.sh
 step "Go: tests, every module" ci/go.sh
+
+if ci/postgres.sh; then
+	step "Go: tests with Postgres" ci/db.sh
+else
+	skip "tests with Postgres: need initdb (apt-get install postgresql), or REALTIME_POSTGRES=/directory/of/it"
+fi
 
 step "Faults" ci/faults.sh
 

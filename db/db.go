@@ -9,6 +9,7 @@ import (
 
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/internal/announce"
+	"github.com/maravilla-realtime/realtime/internal/detach"
 	"github.com/maravilla-realtime/realtime/internal/keylock"
 )
 
@@ -17,6 +18,14 @@ var (
 	// ErrUnannounced: the transaction was committed, but not all of its events are
 	// in the log. Such an error is an [*UnannouncedError].
 	ErrUnannounced = errors.New("db: committed, but not announced")
+	// ErrMaybeCommitted: the database did not say whether it committed the
+	// transaction. The connection broke in the middle of COMMIT, or there was no
+	// answer within 30 s. The events were announced all the same: whoever reads again
+	// sees what is there. It is an [ErrUnannounced] as well if they could not be.
+	ErrMaybeCommitted = errors.New("db: perhaps committed")
+	// ErrNoAnswer: the database did not answer within 30 s. Nothing was committed,
+	// unless the error is an [ErrMaybeCommitted] as well.
+	ErrNoAnswer = detach.ErrNoAnswer
 	// ErrBusy: other transactions of the same documents took too long to commit and
 	// announce. This one was rolled back; it can be tried again.
 	ErrBusy = errors.New("db: documents are busy")
@@ -41,8 +50,9 @@ func (e *UnannouncedError) Error() string {
 func (e *UnannouncedError) Unwrap() []error { return []error{ErrUnannounced, e.Err} }
 
 const (
-	maxEvents = 10_000           // of a transaction
-	maxWait   = 10 * time.Second // for the documents of a transaction
+	maxEvents  = 10_000           // of a transaction
+	maxWait    = 10 * time.Second // for the documents of a transaction
+	answerTime = 30 * time.Second // of the database, to BEGIN, COMMIT and ROLLBACK
 )
 
 // DB runs transactions whose events are announced when they have committed. Its
@@ -91,42 +101,55 @@ func (tx *Tx) Emit(ev realtime.RenEvent) error {
 }
 
 // InTx runs f in a transaction, commits it, and announces its events, in their
-// order. If f returns an error or panics, the transaction is rolled back and
-// nothing is announced; the error is returned, the panic goes on. opts are those of
-// [sql.DB.BeginTx].
+// order. If f returns an error, panics, or calls [runtime.Goexit], the transaction
+// is rolled back and nothing is announced; the error is returned, the panic goes
+// on. opts are those of [sql.DB.BeginTx].
 //
-// Errors, beside those of f and the database: [ErrBusy] and the error of ctx, with
-// nothing committed; [ErrUnannounced], with everything committed. Once it is, ctx
-// no longer counts: events are announced even if nobody waits for it any more, for
-// 5 s each at most. If the commit itself fails, nothing is announced, though a
-// database whose connection breaks at that moment may have committed.
+// If ctx ends before the COMMIT, the transaction is rolled back, as by
+// [sql.DB.BeginTx], and the error is that of ctx: it always means that nothing was
+// committed. From the COMMIT on ctx no longer counts. The database has 30 s for its
+// answer, as far as its driver heeds the context of the transaction, and each
+// event 5 s, whether or not anybody still waits for them.
+//
+// Errors, beside those of f, of the database and of ctx: [ErrBusy], with nothing
+// committed; [ErrUnannounced], with everything committed; [ErrMaybeCommitted].
 func (d *DB) InTx(ctx context.Context, opts *sql.TxOptions, f func(tx *Tx) error) error {
-	sqlTx, err := d.db.BeginTx(ctx, opts)
+	c := detach.New(ctx)
+	defer c.Cancel()
+	t, err := begin(c, d.db, opts)
 	if err != nil {
 		return fmt.Errorf("db: begin: %w", err)
 	}
-	tx := &Tx{Tx: sqlTx}
-	defer sqlTx.Rollback() // of a panic; it does nothing behind a commit or rollback
+	defer t.end() // of a panic; it does nothing after a commit or rollback
+	tx := &Tx{Tx: t.Tx}
 	if err := f(tx); err != nil {
-		return rollback(sqlTx, err)
+		return t.rollback(explain(c, ctx, err))
 	}
 	unlock, err := d.lock(ctx, tx.events)
 	if err != nil {
-		return rollback(sqlTx, err)
+		return t.rollback(err)
 	}
 	defer unlock()
-	if err := sqlTx.Commit(); err != nil {
+	if err := c.Detach(); err != nil {
+		return t.rollback(err)
+	}
+	switch err := t.commit(); {
+	case err == nil:
+		return d.announce(ctx, tx.events)
+	case errors.Is(err, ErrMaybeCommitted):
+		return errors.Join(err, d.announce(ctx, tx.events))
+	default:
 		return fmt.Errorf("db: commit: %w", err)
 	}
-	return d.announce(ctx, tx.events)
 }
 
-// rollback rolls back because of err.
-func rollback(tx *sql.Tx, err error) error {
-	if failed := tx.Rollback(); failed != nil && !errors.Is(failed, sql.ErrTxDone) {
-		return errors.Join(err, fmt.Errorf("db: rollback: %w", failed))
+// explain returns what the error of a function is to the caller. Where ctx has
+// ended, and with it the transaction, it is also the error of ctx.
+func explain(c *detach.Context, ctx context.Context, err error) error {
+	if callerErr := ctx.Err(); errors.Is(err, sql.ErrTxDone) && callerErr != nil && !errors.Is(err, callerErr) {
+		return fmt.Errorf("%w: %w", callerErr, err)
 	}
-	return err
+	return c.Explain(err)
 }
 
 // lock locks the documents of the events.
@@ -147,7 +170,7 @@ func (d *DB) lock(ctx context.Context, events []realtime.RenEvent) (unlock func(
 }
 
 // announce emits the events of a transaction that has committed. The first that
-// cannot be emitted holds back those behind it, so that none overtakes.
+// cannot be emitted holds back those after it, so that none overtakes.
 func (d *DB) announce(ctx context.Context, events []realtime.RenEvent) error {
 	for i, ev := range events {
 		if err := announce.Emit(ctx, d.pub, ev, ""); err != nil {

@@ -29,6 +29,19 @@
 // which a commit waits for readers (SQLite without WAL). There the wait for the
 // documents ends after 10 s, and the transaction is rolled back with [ErrBusy].
 //
+// # When the caller has gone
+//
+// A browser that navigates away ends the context of its request. As long as the
+// COMMIT has not begun, the transaction is then rolled back, and the error is that of
+// the context. Once it has begun, the context no longer counts: the transaction is
+// committed and announced, or the error says which of the two is not known or has
+// failed. So there are four outcomes:
+//
+//	nil                   committed, announced
+//	ErrMaybeCommitted     perhaps committed, announced, so that clients read again
+//	ErrUnannounced        committed (or perhaps, if it is an ErrMaybeCommitted as well), not announced
+//	any other error       not committed, not announced
+//
 // # What can be lost
 //
 // A process that crashes between commit and event has written and not announced.

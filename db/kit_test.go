@@ -26,6 +26,11 @@ type diary struct {
 	failRollback error
 	failEmit     map[string]error // by key
 	commits      chan struct{}    // a commit waits for a receive, if there is one
+	onCommit     func()           // called when the rows are there, and before the answer
+	dead         error            // of a Ping
+	failBegin    int              // that many find their connection dead
+	hang         string           // "begin", "commit" or "rollback" ends with its context only
+	attended     bool             // Emit ends with its context only
 }
 
 func (d *diary) write(line string) {
@@ -54,6 +59,9 @@ func (d *diary) Emit(ctx context.Context, ev realtime.RenEvent, _ ...realtime.Ev
 	d.mu.Lock()
 	err := d.failEmit[ev.Key]
 	d.mu.Unlock()
+	if d.attended {
+		<-ctx.Done()
+	}
 	if err = errors.Join(ctx.Err(), err, ev.Validate()); err != nil {
 		return err
 	}
@@ -63,26 +71,55 @@ func (d *diary) Emit(ctx context.Context, ev realtime.RenEvent, _ ...realtime.Ev
 
 // The driver.
 
-func (d *diary) Connect(context.Context) (driver.Conn, error) { return (*conn)(d), nil }
+func (d *diary) Connect(context.Context) (driver.Conn, error) { return &conn{diary: d}, nil }
 func (d *diary) Driver() driver.Driver                        { return nil }
 
-type conn diary
+// conn is a connection as those of pgx are: the context that a transaction was
+// begun with is also that of its commit and rollback.
+type conn struct {
+	*diary
+	ctx context.Context
+}
 
 func (c *conn) Prepare(query string) (driver.Stmt, error) { return &stmt{c, query}, nil }
 func (c *conn) Close() error                              { return nil }
-func (c *conn) Begin() (driver.Tx, error)                 { return c, nil }
+func (c *conn) Begin() (driver.Tx, error)                 { return nil, errors.ErrUnsupported }
+func (c *conn) Ping(context.Context) error                { return c.dead }
+
+func (c *conn) BeginTx(ctx context.Context, _ driver.TxOptions) (driver.Tx, error) {
+	if c.failBegin > 0 {
+		c.failBegin--
+		return nil, driver.ErrBadConn
+	}
+	c.ctx = ctx
+	return c, c.answer("begin")
+}
 
 func (c *conn) Commit() error {
-	(*diary)(c).write("commit")
+	c.write("commit")
 	if c.commits != nil {
 		<-c.commits
 	}
-	return c.failCommit
+	if c.onCommit != nil {
+		c.onCommit()
+	}
+	return errors.Join(c.answer("commit"), c.failCommit)
 }
 
 func (c *conn) Rollback() error {
-	(*diary)(c).write("rollback")
-	return c.failRollback
+	c.write("rollback")
+	return errors.Join(c.answer("rollback"), c.failRollback)
+}
+
+// answer is the error of the context, for which it waits where it hangs.
+func (c *conn) answer(call string) error {
+	if c.hang == call {
+		<-c.ctx.Done()
+	}
+	if call == "rollback" {
+		return nil
+	}
+	return c.ctx.Err()
 }
 
 type stmt struct {
@@ -98,7 +135,7 @@ func (s *stmt) LastInsertId() (int64, error)               { return 0, nil }
 func (s *stmt) RowsAffected() (int64, error)               { return 0, nil }
 
 func (s *stmt) exec() error {
-	(*diary)(s.conn).write(s.query)
+	s.write(s.query)
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/detach"
 )
 
 // Patience is the longest that Emit takes.
@@ -30,12 +31,12 @@ func Emit(ctx context.Context, pub realtime.Publisher, ev realtime.RenEvent, id 
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		err := pub.Emit(ctx, ev, opts...)
 		if !errors.Is(err, realtime.ErrUnknown) {
-			return err
+			return detach.Opaque(err)
 		}
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			return err
+			return detach.Opaque(err)
 		}
 	}
 }

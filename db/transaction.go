@@ -1,0 +1,95 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+
+	"github.com/maravilla-realtime/realtime/internal/detach"
+)
+
+// transaction is a transaction that ends with its context, and the connection it
+// has for itself. BEGIN, COMMIT and ROLLBACK have a time of their own.
+type transaction struct {
+	*sql.Tx
+	ctx  *detach.Context
+	conn *sql.Conn
+}
+
+// begin begins a transaction. As [sql.DB.BeginTx] does, it tries again where a
+// connection of the pool turns out to be dead.
+func begin(c *detach.Context, db *sql.DB, opts *sql.TxOptions) (t *transaction, err error) {
+	defer c.Bound(answerTime)()
+	for range 3 {
+		if t, err = beginOnce(c, db, opts); !errors.Is(err, driver.ErrBadConn) {
+			break
+		}
+	}
+	return t, c.Explain(err)
+}
+
+func beginOnce(c *detach.Context, db *sql.DB, opts *sql.TxOptions) (*transaction, error) {
+	conn, err := db.Conn(c)
+	if err != nil {
+		return nil, err
+	}
+	tx, err := conn.BeginTx(c, opts)
+	if err != nil {
+		_ = conn.Close() // which has nothing to say that BEGIN has not
+		return nil, err
+	}
+	return &transaction{tx, c, conn}, nil
+}
+
+// commit commits and gives the connection back. Its errors are those of a database
+// that did not commit, and [ErrMaybeCommitted].
+func (t *transaction) commit() error {
+	defer t.ctx.Bound(answerTime)()
+	defer t.conn.Close()
+	err := t.Commit()
+	if err == nil {
+		return nil
+	}
+	if lost(err) || t.conn.PingContext(t.ctx) != nil {
+		return fmt.Errorf("%w: %w", ErrMaybeCommitted, detach.Opaque(t.ctx.Explain(err)))
+	}
+	return err
+}
+
+// end rolls back and gives the connection back, if commit has not.
+func (t *transaction) end() error {
+	defer t.ctx.Bound(answerTime)()
+	defer t.conn.Close()
+	return t.Rollback()
+}
+
+// rollback rolls back because of err.
+func (t *transaction) rollback(err error) error {
+	if failed := t.end(); failed != nil && !errors.Is(failed, sql.ErrTxDone) {
+		return errors.Join(err, fmt.Errorf("db: rollback: %w", failed))
+	}
+	return err
+}
+
+// lost reports whether the error of a COMMIT says that the question or the answer
+// was lost, or that the function has ended the transaction itself. A connection that
+// is dead after another error says so too; on one that lives, the error is the answer
+// of the database: it did not commit.
+func lost(err error) bool {
+	for _, cause := range []error{
+		context.Canceled, context.DeadlineExceeded, os.ErrDeadlineExceeded,
+		driver.ErrBadConn, sql.ErrConnDone, sql.ErrTxDone,
+		io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, net.ErrClosed,
+	} {
+		if errors.Is(err, cause) {
+			return true
+		}
+	}
+	var broken net.Error // also the system's, such as "connection reset by peer"
+	return errors.As(err, &broken)
+}
