@@ -10,6 +10,7 @@ import (
 
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/internal/announce"
+	"github.com/maravilla-realtime/realtime/internal/detach"
 	"github.com/maravilla-realtime/realtime/internal/keylock"
 )
 
@@ -28,6 +29,8 @@ var (
 	ErrBadOption = errors.New("kv: bad option")
 	// ErrTooLarge: a value exceeds the limit.
 	ErrTooLarge = errors.New("kv: value too large")
+	// ErrNoAnswer: the engine did not answer within 10 s.
+	ErrNoAnswer = detach.ErrNoAnswer
 	// ErrClosed: the Store was closed.
 	ErrClosed = errors.New("kv: closed")
 )
@@ -61,7 +64,7 @@ type Options struct {
 type Store struct {
 	pub      realtime.Publisher
 	events   *announce.Announcer
-	engine   Engine
+	engine   bounded
 	maxValue int
 	log      *slog.Logger
 	locks    keylock.Locks
@@ -80,9 +83,10 @@ type Store struct {
 // that of the Realtime, which lets them finish. What expired while nobody was
 // there is announced now.
 func New(pub realtime.Publisher, opts *Options) *Store {
+	var engine Engine
 	s := &Store{pub: pub, events: announce.New(pub, nil), maxValue: 1 << 20, log: slog.Default(), wake: make(chan struct{}, 1)}
 	if opts != nil {
-		s.engine = opts.Engine
+		engine = opts.Engine
 		if opts.MaxValue > 0 {
 			s.maxValue = opts.MaxValue
 		}
@@ -90,9 +94,10 @@ func New(pub realtime.Publisher, opts *Options) *Store {
 			s.log = opts.Logger
 		}
 	}
-	if s.engine == nil {
-		s.engine = NewMemory()
+	if engine == nil {
+		engine = NewMemory()
 	}
+	s.engine = bounded{engine}
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	s.running.Go(func() { s.janitor(ctx) })
@@ -135,9 +140,11 @@ func TTL(d time.Duration) PutOption { return func(p *put) { p.ttl, p.hasTTL = d,
 
 // Put stores value, announces it as "kv.put", and returns its version. It takes
 // the place of what the key held, whose time to expire is forgotten. The caller
-// keeps the slice. Errors: [ErrBadKey], [ErrBadOption], [ErrTooLarge],
-// [ErrUnannounced] (with a version). After any other error the value is perhaps
-// stored, and was not announced: put it again.
+// keeps the slice. ctx counts until the engine has been told to store, and its error
+// means that nothing was stored. Errors: [ErrBadKey], [ErrBadOption],
+// [ErrTooLarge], [ErrUnannounced] (with a version). After an error of the engine the
+// value is perhaps stored. If it is, or the engine cannot say, it was announced,
+// unless the error is an [ErrUnannounced] as well: put it again.
 func (s *Store) Put(ctx context.Context, namespace, key string, value []byte, opts ...PutOption) (version string, err error) {
 	var p put
 	for _, opt := range opts {
@@ -163,7 +170,7 @@ func (s *Store) Put(ctx context.Context, namespace, key string, value []byte, op
 		e.Expires = expiry(time.Now(), p.ttl)
 	}
 	if err := s.engine.Put(ctx, e); err != nil {
-		return "", fmt.Errorf("kv: put: %w", err)
+		return "", s.unsurePut(ctx, e, err)
 	}
 	s.expect(e.Expires)
 	return e.Version, s.announce(ctx, realtime.KVPut(namespace, key).WithVersion(e.Version))
@@ -198,8 +205,10 @@ func (s *Store) Get(ctx context.Context, namespace, key string) (Entry, error) {
 // Delete removes what the key holds and announces it as "kv.delete". Where it
 // holds nothing, nothing happens, unless an earlier deletion could not be
 // announced, or has failed and was done all the same: then that one is announced.
-// Errors: [ErrBadKey], [ErrUnannounced]. After any other error it is perhaps
-// deleted, and was not announced: delete it again.
+// ctx counts until the engine has been told to delete, and its error means that
+// nothing was deleted. Errors: [ErrBadKey], [ErrUnannounced]. After an error of the
+// engine it is perhaps deleted: delete it again. If it is seen to be, that was
+// announced; if the engine cannot say, a "kv.put" was, so that who watches looks.
 func (s *Store) Delete(ctx context.Context, namespace, key string) error {
 	done, err := s.begin(ctx, namespace, key)
 	if err != nil {
@@ -215,17 +224,16 @@ func (s *Store) Delete(ctx context.Context, namespace, key string) error {
 		_, err := s.events.Repeat(join(namespace, key), ev.Type)
 		return unannounced(err)
 	}
-	ev = ev.WithVersion(s.versions.next(old.Version))
-	if err := s.engine.Delete(ctx, namespace, key); err != nil {
-		if state == alive {
-			s.events.Doubt(ctx, join(namespace, key), ev)
-		}
+	err = s.engine.Delete(ctx, namespace, key)
+	switch {
+	case state == expired && err != nil:
 		return fmt.Errorf("kv: delete: %w", err)
-	}
-	if state == expired {
+	case state == expired:
 		return nil
+	case err != nil:
+		return s.unsureDelete(ctx, old, err)
 	}
-	return s.announce(ctx, ev)
+	return s.announce(ctx, ev.WithVersion(s.versions.next(old.Version)))
 }
 
 // begin begins a write: it returns with the key locked, until done is called.

@@ -1,0 +1,46 @@
+package kv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/maravilla-realtime/realtime"
+)
+
+// unsurePut returns the error of a Put that the engine has failed with. If the
+// value is stored all the same, or nobody can tell, it is announced: who reads
+// again sees what is there.
+func (s *Store) unsurePut(ctx context.Context, e Entry, cause error) error {
+	cause = fmt.Errorf("kv: put: %w", cause)
+	found, err := s.look(ctx, e.Namespace, e.Key)
+	if err == nil && found.Version != e.Version {
+		return cause
+	}
+	s.expect(e.Expires)
+	return errors.Join(cause, s.announce(ctx, realtime.KVPut(e.Namespace, e.Key).WithVersion(e.Version)))
+}
+
+// unsureDelete does so for a Delete of old. That of which nobody can tell is
+// announced as a put, upon which who watches reads the key. If it turns out to have
+// happened when it is repeated, it is announced then.
+func (s *Store) unsureDelete(ctx context.Context, old Entry, cause error) error {
+	cause = fmt.Errorf("kv: delete: %w", cause)
+	deleted := realtime.KVDelete(old.Namespace, old.Key)
+	_, err := s.look(ctx, old.Namespace, old.Key)
+	if errors.Is(err, ErrNotFound) {
+		return errors.Join(cause, s.announce(ctx, deleted.WithVersion(s.versions.next(old.Version))))
+	}
+	var announced error
+	if err != nil {
+		perhaps := realtime.KVPut(old.Namespace, old.Key).WithVersion(s.versions.next(old.Version))
+		announced = s.announce(ctx, perhaps)
+	}
+	s.events.Doubt(ctx, join(old.Namespace, old.Key), deleted.WithVersion(s.versions.next(old.Version)))
+	return errors.Join(cause, announced)
+}
+
+// look reads what is there after a write that has failed, whoever has gone.
+func (s *Store) look(ctx context.Context, namespace, key string) (Entry, error) {
+	return s.engine.Get(context.WithoutCancel(ctx), namespace, key)
+}
