@@ -167,8 +167,6 @@ func (g *golden) server() {
 		{"ok renewed", wire.Frame{Event: "ok", Ref: &ref, ExpiresIn: &expiry}},
 		{"error", wire.ErrorFrame(&ref, refused)},
 		{"error without ref", wire.ErrorFrame(nil, refused)},
-		{"presence.state", wire.Frame{Event: "presence.state", Channel: "room:42", Cursor: cursor, Members: []Member{{UserID: "ada", Metadata: json.RawMessage(`{"name":"Ada"}`), LastSeen: now}, {UserID: "bob", LastSeen: now}}}},
-		{"presence.state empty", wire.Frame{Event: "presence.state", Channel: "room:42", Cursor: cursor, Members: []Member{}}},
 		{"ping", wire.Frame{Event: "ping", Cursor: cursor, TS: goldenInstant}},
 		{"reset", wire.Frame{Event: "reset", Channel: "room:42", Reason: "evicted", Cursor: cursor}},
 		{"unsubscribed", withCursor(taken("unsubscribed", "room:42", "", refused), cursor)},
@@ -176,6 +174,25 @@ func (g *golden) server() {
 		{"bye", wire.Frame{Event: "bye", Reason: "closing", RetryMs: &retry, Cursor: cursor}},
 	} {
 		g.Server = append(g.Server, goldenFrame{f.name, string(f.frame.Append(nil))})
+	}
+	g.rosters(cursor)
+}
+
+func (g *golden) rosters(cursor string) {
+	ada := wire.AppendMember(nil, "ada", json.RawMessage(`{"name":"Ada"}`), goldenInstant)
+	bob := wire.AppendMember(nil, "bob", nil, goldenInstant)
+	for _, f := range []struct {
+		name string
+		part wire.RosterPart
+	}{
+		{"presence.state", wire.RosterPart{Members: bytes.Join([][]byte{ada, bob}, []byte(",")), Cursor: cursor}},
+		{"presence.state empty", wire.RosterPart{Cursor: cursor}},
+		{"presence.state first part", wire.RosterPart{Members: ada, More: true}},
+		{"presence.state middle part", wire.RosterPart{Members: bob, Part: 1, More: true}},
+		{"presence.state last part", wire.RosterPart{Members: bob, Part: 2, Cursor: cursor}},
+	} {
+		f.part.Channel = "room:42"
+		g.Server = append(g.Server, goldenFrame{f.name, string(f.part.Append(nil))})
 	}
 }
 

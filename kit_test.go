@@ -445,6 +445,8 @@ type object struct {
 	TS       int64
 	Limits   map[string]int
 	Members  []realtime.Member
+	Part     int  // of a roster
+	More     bool // parts of it follow
 	Data     json.RawMessage
 	Metadata json.RawMessage
 	raw      string

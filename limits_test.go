@@ -266,7 +266,7 @@ func TestLargeRoster(t *testing.T) {
 			t.Fatalf("%d members, %v", len(o.Members), err)
 		}
 		for i, m := range o.Members {
-			if m.UserID != want[i].UserID || string(m.Metadata) != `{"name":"\u2028\u003c\u0026\u003e"}` {
+			if m.UserID != want[i].UserID || string(m.Metadata) != `{"name":"\u2028<&>"}` {
 				t.Fatalf("%+v, want %+v", m, want[i])
 			}
 		}

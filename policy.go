@@ -240,10 +240,15 @@ func (v *view) member(channel string, m Member) bool {
 	if v.policy.See == nil {
 		return true
 	}
-	join := backend.JoinEvent(backend.Session{
+	join := joinOf(channel, m)
+	return v.sees(&join)
+}
+
+// joinOf returns the presence.join of a member.
+func joinOf(channel string, m Member) backend.Event {
+	return backend.JoinEvent(backend.Session{
 		SessionKey: backend.SessionKey{Channel: channel, User: m.UserID}, Metadata: m.Metadata,
 	}, m.LastSeen)
-	return v.sees(&join)
 }
 
 // ren reports whether a REN stream gets the event, and with its data or not.

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/ring"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 	"golang.org/x/sync/errgroup"
 )
@@ -177,19 +176,15 @@ func taken(event, channel, user string, why *wire.Error) wire.Frame {
 func (s *socket) restrict(told []wire.Frame) {
 	for _, frame := range told {
 		if frame.Event == "unsubscribed" {
-			s.reader.Unsubscribe(ring.Channel(frame.Channel))
-			delete(s.channels, frame.Channel)
+			s.drop(frame.Channel)
 			frame.Cursor = s.cursor()
 		}
 		s.append(frame)
 	}
 	if s.rt.policy.See != nil { // which perhaps shows other members now
 		for channel, f := range s.channels {
-			if !f.presence {
-				continue
-			}
-			if state, err := s.roster(channel); err == nil {
-				s.append(state)
+			if f.presence { // one that is being read is shown as the rights are by then
+				s.show(&showing{channel: channel, must: true})
 			}
 		}
 	}

@@ -2,7 +2,6 @@ package realtime
 
 import (
 	"context"
-	"encoding/json"
 	"slices"
 	"strings"
 	"sync"
@@ -24,11 +23,10 @@ type rosters struct {
 // reading is one reading of a roster. All who asked before it began share it, and
 // do not change it.
 type reading struct {
-	done    chan struct{}
-	members []Member
-	at      backend.Position // where in the log they are these
-	encoded json.RawMessage  // where everybody sees the same
-	err     error
+	done  chan struct{}
+	parts []rosterPart
+	at    backend.Position // where in the log they are these
+	err   error
 }
 
 // restFactor is how many times as long as a reading took the next one waits.
@@ -89,8 +87,9 @@ func (rs *rosters) begin(channel string) *reading {
 func (p *presence) read(r *reading, channel string) {
 	ctx, cancel := context.WithTimeout(p.rt.running, decideTime)
 	defer cancel()
-	if r.members, r.at, r.err = p.snapshot(ctx, channel); r.err == nil && p.rt.policy.See == nil {
-		r.encoded, r.err = json.Marshal(r.members)
+	var members []Member
+	if members, r.at, r.err = p.snapshot(ctx, channel); r.err == nil {
+		r.parts = divide(channel, members, p.rt.policy.See != nil)
 	}
 }
 

@@ -152,14 +152,17 @@ type socket struct {
 	channels map[string]following // the subscribed ones
 	out      []byte
 	items    []ring.Item
-	pos      backend.Position // all channels are complete up to here
+	pos      backend.Position // all channels but those that are held are complete up to here
 	ahead    backend.Position // and some up to here, while another is replayed
+	holds    int              // channels that wait for their roster
+	parts    []*showing       // rosters being sent
 }
 
 // following is how a socket follows a channel.
 type following struct {
 	presence bool             // with presence events,
 	known    backend.Position // of which the roster had those up to here
+	showing  *showing         // the roster on its way; until it has come the channel is held
 }
 
 func (s *socket) run() {
@@ -221,7 +224,11 @@ func (s *socket) write() error {
 		if err != nil {
 			return err
 		}
-		if more {
+		part, err := s.sendPart()
+		if err != nil {
+			return err
+		}
+		if more || part {
 			continue
 		}
 		select {
@@ -246,9 +253,8 @@ func (s *socket) deliver() (more bool, err error) {
 	for _, it := range s.items {
 		if it.Entry != nil {
 			s.event(it.Entry)
-		} else if err := s.reset(it); err != nil {
-			s.pos = backend.Position{} // the client comes back with the cursors it has
-			return false, err
+		} else {
+			s.reset(it)
 		}
 		if len(s.out) >= burst {
 			if err := s.flush(); err != nil {
@@ -269,7 +275,7 @@ func (s *socket) answers() error {
 		default:
 			return nil
 		}
-		if len(s.out) >= burst { // rosters are large
+		if len(s.out) >= burst {
 			if err := s.flush(); err != nil {
 				return err
 			}
@@ -279,6 +285,9 @@ func (s *socket) answers() error {
 }
 
 func (s *socket) event(e *ring.Entry) {
+	if s.holds > 0 && s.channels[e.Event.Channel].showing != nil {
+		return // a reset in this batch holds it: it is read again
+	}
 	if e.Event.Resource == "presence" {
 		if f := s.channels[e.Event.Channel]; !f.presence || e.Pos.Compare(f.known) <= 0 {
 			return
@@ -291,35 +300,17 @@ func (s *socket) event(e *ring.Entry) {
 	s.out = append(s.out, e.Encoded(ring.FormChannel, wire.Channel)...)
 }
 
-// reset says that something of a channel was missed, and who is there now. Without
-// that the client would go on from here with a roster that is wrong.
-func (s *socket) reset(it ring.Item) error {
+// reset says that something of a channel was missed, and who is there now, both at
+// once: a client that is told one alone would go on from there with the roster it
+// had.
+func (s *socket) reset(it ring.Item) {
 	channel := it.Topic.Name
 	frame := wire.Frame{Event: "reset", Channel: channel, Reason: string(it.Reason), Cursor: wire.Cursor(it.Pos)}
-	if !s.channels[channel].presence {
+	if s.channels[channel].presence {
+		s.show(&showing{channel: channel, held: it.Pos, reset: &frame, must: true})
+	} else {
 		s.append(frame)
-		return nil
 	}
-	state, err := s.roster(channel)
-	if err != nil {
-		return err
-	}
-	s.append(frame)
-	s.append(state)
-	return nil
-}
-
-// roster returns anew who is in a channel. Where it cannot, the connection ends:
-// the client would keep a roster that is wrong.
-func (s *socket) roster(channel string) (wire.Frame, error) {
-	state, at, err := s.state(channel)
-	if err != nil {
-		end := &ending{reason: err.Code, retry: retryAfter(), code: 4503}
-		s.conn.cancel(end)
-		return state, end
-	}
-	s.channels[channel] = following{presence: true, known: at}
-	return state, nil
 }
 
 func (s *socket) append(f wire.Frame) {
@@ -347,7 +338,7 @@ func (s *socket) flush() error {
 // cursor is what the client may hand back for every channel: "" while that would
 // repeat events of some of them.
 func (s *socket) cursor() string {
-	if s.pos.Compare(s.ahead) < 0 {
+	if s.holds > 0 || s.pos.Compare(s.ahead) < 0 {
 		return ""
 	}
 	return wire.Cursor(s.pos)
@@ -383,6 +374,7 @@ func (s *socket) close() error {
 	var told *wsconn.CloseError
 	switch cause := context.Cause(s.ctx); {
 	case errors.As(cause, &end):
+		s.abandon()
 		for more := end.rest != (backend.Position{}); more; {
 			var err error
 			more, err = s.deliver() // answers as well, so once in any case
@@ -399,22 +391,6 @@ func (s *socket) close() error {
 		s.ws.Close(told.Code, told.Reason)
 	}
 	return nil
-}
-
-// state returns the roster of a channel, and where in the log it is that one.
-func (s *socket) state(channel string) (wire.Frame, backend.Position, *wire.Error) {
-	ctx, cancel := context.WithTimeout(s.ctx, 5*time.Second)
-	defer cancel()
-	roster, err := s.rt.presence.roster(ctx, channel)
-	if err != nil {
-		return wire.Frame{}, backend.Position{}, s.failed("members", err)
-	}
-	frame := wire.Frame{Event: "presence.state", Channel: channel, Members: roster.encoded, Cursor: wire.Cursor(s.pos)}
-	if roster.encoded == nil {
-		shown := slices.Clone(roster.members)
-		frame.Members = slices.DeleteFunc(shown, func(m Member) bool { return !s.view.member(channel, m) })
-	}
-	return frame, roster.at, nil
 }
 
 // subscribe is what the writer does for an allowed subscribe.
@@ -434,31 +410,23 @@ func (s *socket) subscribe(op wire.Op) {
 			s.pos = start.Pos // what is between has to be read again, for this channel
 		}
 	}
-	if !op.Presence || frame.State == string(ring.Resumed) && !again {
-		s.channels[op.Channel] = following{presence: op.Presence, known: f.known}
-		s.append(frame)
+	if op.Presence && (again || frame.State != string(ring.Resumed)) {
+		// The roster is read after the place where the events begin, so that no change
+		// escapes both.
+		s.channels[op.Channel] = f
+		s.show(&showing{channel: op.Channel, answers: []pending{{frame, !again}}})
 		return
 	}
-	// The roster is read behind the place where the events begin, so that no
-	// change escapes both.
-	state, at, err := s.state(op.Channel)
-	if err != nil {
-		if !again {
-			s.reader.Unsubscribe(ring.Channel(op.Channel))
-		}
-		s.append(wire.ErrorFrame(op.Ref, err))
-		return
+	if f.showing != nil && f.showing.reset != nil { // without presence it needs no roster
+		s.append(*f.showing.reset)
 	}
-	s.channels[op.Channel] = following{presence: true, known: at}
+	s.proceed(op.Channel)
+	s.channels[op.Channel] = following{presence: op.Presence, known: f.known}
 	s.append(frame)
-	s.append(state)
 }
 
 func (s *socket) unsubscribe(op wire.Op) {
-	if _, ok := s.channels[op.Channel]; ok {
-		delete(s.channels, op.Channel)
-		s.reader.Unsubscribe(ring.Channel(op.Channel))
-	}
+	s.drop(op.Channel)
 	s.append(wire.Frame{Event: "ok", Ref: op.Ref})
 }
 

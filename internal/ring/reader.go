@@ -26,6 +26,7 @@ type subscription struct {
 	after  uint64 // everything up to here has been handed out
 	lost   Reason // a reset is due
 	dirty  bool   // is in reader.dirty; guarded by reader.mu
+	held   bool   // is not to be read for now; guarded by reader.mu
 	gone   bool
 }
 
@@ -34,8 +35,8 @@ type subscription struct {
 func (s *subscription) mark() {
 	rd := s.reader
 	rd.mu.Lock()
-	first := len(rd.dirty) == 0
-	if !s.dirty {
+	first := len(rd.dirty) == 0 && !s.held
+	if !s.dirty && !s.held {
 		s.dirty = true
 		rd.dirty = append(rd.dirty, s)
 	}
@@ -130,9 +131,57 @@ func (r *Ring) missing(pos backend.Position, topics []Topic) Reason {
 	return ""
 }
 
+// find returns the index of the subscription to a topic, or -1.
+func (rd *Reader) find(name Topic) int {
+	return slices.IndexFunc(rd.subs, func(s *subscription) bool { return s.topic.Topic == name })
+}
+
+// Complete returns the place up to which a topic that is subscribed to has been
+// read: nothing of it lies between the last that was and there. Where a reset is
+// due there is no such place, and the Position is zero.
+func (rd *Reader) Complete(name Topic) backend.Position {
+	s := rd.subs[rd.find(name)]
+	rd.ring.mu.RLock()
+	defer rd.ring.mu.RUnlock()
+	rd.mu.Lock()
+	defer rd.mu.Unlock()
+	switch {
+	case s.lost != "" || s.outrun():
+		return backend.Position{}
+	case s.dirty || s.held:
+		return rd.ring.pos(s.after)
+	}
+	return rd.ring.pos(rd.ring.head) // what follows would have marked it
+}
+
+// Hold keeps back what follows pos in a topic that is subscribed to, until
+// Release. Next goes on with the others; what it calls complete leaves this one
+// out. A pos before what has been read has it read again.
+func (rd *Reader) Hold(name Topic, pos backend.Position) {
+	s := rd.subs[rd.find(name)]
+	rd.ring.mu.RLock()
+	defer rd.ring.mu.RUnlock()
+	rd.mu.Lock()
+	defer rd.mu.Unlock()
+	if pos.Epoch == rd.ring.epoch { // else a reset is due, and has moved the cursor
+		s.after = pos.Seq
+	}
+	s.held, s.dirty = true, false
+	rd.dirty = slices.DeleteFunc(rd.dirty, func(d *subscription) bool { return d == s })
+}
+
+// Release goes on with a topic that is held.
+func (rd *Reader) Release(name Topic) {
+	s := rd.subs[rd.find(name)]
+	rd.mu.Lock()
+	s.held = false
+	rd.mu.Unlock()
+	s.mark()
+}
+
 // Unsubscribe ends the subscription to a topic, if there is one.
 func (rd *Reader) Unsubscribe(name Topic) {
-	i := slices.IndexFunc(rd.subs, func(s *subscription) bool { return s.topic.Topic == name })
+	i := rd.find(name)
 	if i < 0 {
 		return
 	}

@@ -499,3 +499,63 @@ func TestAt(t *testing.T) {
 		t.Error("an entry of another epoch")
 	}
 }
+
+// A topic that is held waits, and the others do not wait for it.
+func TestHold(t *testing.T) {
+	r := newRing(roomy)
+	rd := r.NewReader()
+	a, b := Channel("a"), Channel("b")
+	rd.Subscribe(nil, a, b)
+	r.fill(record(1, "realtime", "a"), record(2, "realtime", "b"))
+	expect(t, "read", drain(rd, 9), []string{"1", "2"})
+	r.fill(record(3, "realtime", "b"))
+	if pos := rd.Complete(a); pos != *at(3) {
+		t.Errorf("a is complete up to %v", pos)
+	}
+	if pos := rd.Complete(b); pos != *at(2) {
+		t.Errorf("b is complete up to %v", pos)
+	}
+	r.fill(record(4, "realtime", "a"))
+	rd.Hold(a, *at(1))
+	<-rd.Wake()
+	r.fill(record(5, "realtime", "b"), record(6, "realtime", "a"))
+	expect(t, "while a is held", drain(rd, 9), []string{"3", "5"})
+	r.fill(record(7, "realtime", "a"))
+	select {
+	case <-rd.Wake():
+		expect(t, "woken", drain(rd, 9), []string(nil))
+	default:
+	}
+	if pos := rd.Complete(a); pos != *at(1) {
+		t.Errorf("a is held, and complete up to %v", pos)
+	}
+	rd.Release(a)
+	<-rd.Wake()
+	r.fill(record(8, "realtime", "b"))
+	expect(t, "when it is no longer", drain(rd, 1), []string{"4", "6", "7", "8"})
+
+	rd.Hold(a, *at(4)) // once more
+	rd.Release(a)
+	expect(t, "read again", drain(rd, 9), []string{"6", "7"})
+
+	rd.Hold(a, *at(8))
+	r.Reset(backend.Position{Epoch: epoch + 1, Seq: 3})
+	rd.Hold(a, *at(9)) // of the log that has ended
+	if pos := rd.Complete(a); pos != (backend.Position{}) {
+		t.Errorf("a is complete up to %v, though a reset is due", pos)
+	}
+	expect(t, "a reset of the others", drain(rd, 9), []string{"epoch@3"})
+	rd.Release(a)
+	expect(t, "its own reset", drain(rd, 9), []string{"epoch@3"})
+
+	small := newRing(Limits{Records: 2, Bytes: 1 << 40, Age: time.Hour})
+	rd = small.NewReader()
+	rd.Subscribe(nil, a)
+	rd.Hold(a, *at(0))
+	small.fill(record(1, "realtime", "a"), record(2, "realtime", "a"), record(3, "realtime", "a"))
+	rd.Release(a)
+	expect(t, "outrun meanwhile", drain(rd, 9), []string{"evicted@3"})
+	rd.Hold(a, *at(3))
+	rd.Unsubscribe(a)
+	expect(t, "ended", drain(rd, 9), []string(nil))
+}

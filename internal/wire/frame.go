@@ -12,7 +12,6 @@ type Frame struct {
 	Reason  string  `json:"reason,omitempty"`
 	Src     string  `json:"src,omitempty"`
 	UserID  string  `json:"userId,omitempty"`
-	Members any     `json:"members,omitempty"`
 	Code    string  `json:"code,omitempty"`
 	Message string  `json:"message,omitempty"`
 	Retry   *bool   `json:"retry,omitempty"`

@@ -139,9 +139,10 @@ func Channel(rec *backend.Record) []byte {
 type object struct{ buf []byte }
 
 func (o *object) name(name string) {
-	if len(o.buf) == 0 {
+	switch n := len(o.buf); {
+	case n == 0:
 		o.buf = append(o.buf, '{')
-	} else {
+	case o.buf[n-1] != '{': // no value ends with one
 		o.buf = append(o.buf, ',')
 	}
 	o.buf = append(o.buf, '"')

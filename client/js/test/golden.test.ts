@@ -78,6 +78,10 @@ const effects: Record<string, string[]> = {
   ok: ['accepted'],
   'presence.state': ['here ada', 'presence.join', 'here bob', 'presence.join'],
   'presence.state empty': [],
+  // to be put together: see docs/protocol.md, "Rosters"
+  'presence.state first part': ['here ada', 'presence.join'],
+  'presence.state middle part': ['here bob', 'presence.join'],
+  'presence.state last part': ['here bob', 'presence.join'],
   reset: ['reset room:42 evicted'],
   ping: ['cursor hoftbqjitc.2r'],
   unsubscribed: ['error forbidden'],

@@ -1,0 +1,82 @@
+package realtime
+
+// rosterWalk is how far a client has got in a roster. It holds that, and copies
+// nothing of it.
+type rosterWalk struct {
+	parts []rosterPart
+	view  *view
+	taken int // parts
+
+	next  int    // the part to be taken, the first from there on that shows somebody; len(parts): none
+	shown []bool // who of it
+	count int    // how many
+}
+
+// nextPart is a part as one client gets it.
+type nextPart struct {
+	number  int
+	members []byte
+	shared  []byte // the whole frame, where others get the same
+	more    bool   // parts follow
+}
+
+func walkRoster(parts []rosterPart, v *view) *rosterWalk {
+	w := &rosterWalk{parts: parts, view: v}
+	w.seek(0)
+	return w
+}
+
+// seek looks for the next part that shows somebody, from part i on.
+func (w *rosterWalk) seek(i int) {
+	for w.next, w.shown, w.count = i, w.shown[:0], 0; w.next < len(w.parts); w.next++ {
+		joins := w.parts[w.next].joins
+		if joins == nil {
+			return // everybody
+		}
+		w.shown = w.shown[:0]
+		for i := range joins {
+			shown := w.view.sees(&joins[i])
+			if w.shown = append(w.shown, shown); shown {
+				w.count++
+			}
+		}
+		if w.count > 0 {
+			return
+		}
+	}
+}
+
+// take returns the next part. The first is there also where nobody is shown.
+func (w *rosterWalk) take() nextPart {
+	p := nextPart{number: w.taken}
+	w.taken++
+	if w.next >= len(w.parts) {
+		return p
+	}
+	part, whole := &w.parts[w.next], w.count == len(w.shown)
+	if p.members = part.members; !whole {
+		p.members = part.only(w.shown)
+	}
+	same := whole && w.next == p.number
+	w.seek(w.next + 1)
+	if p.more = w.next < len(w.parts); p.more && same {
+		p.shared = part.frame
+	}
+	return p
+}
+
+// only returns the encoded members that are shown.
+func (p *rosterPart) only(shown []bool) []byte {
+	members := make([]byte, 0, len(p.members))
+	begin := 0
+	for i, end := range p.ends {
+		if shown[i] {
+			if len(members) > 0 {
+				members = append(members, ',')
+			}
+			members = append(members, p.members[begin:end]...)
+		}
+		begin = end + 1 // a comma
+	}
+	return members
+}
