@@ -466,3 +466,16 @@ func TestRenewalPanics(t *testing.T) {
 		h.recheck("ada")
 	})
 }
+
+// A ping that is on its way when the server ends a connection does not break it.
+func TestEndingDuringAPing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, tokens(), noLimits)
+		for i := range 300 { // it is a matter of luck
+			s := h.greet("ada,25s,") // and there is a ping every 25 s
+			if code, last := s.closed(); code != 4401 || len(last) == 0 {
+				t.Fatalf("round %d: closed with %d, %v", i, code, last)
+			}
+		}
+	})
+}

@@ -356,7 +356,9 @@ func later(p, q backend.Position) backend.Position {
 func (s *socket) ping() {
 	s.append(wire.Frame{Event: "ping", Cursor: s.cursor(), TS: time.Now().UnixMilli()})
 	s.group.Go(func() error {
-		ctx, cancel := context.WithTimeout(s.ctx, pongTime)
+		// Not s.ctx: the library drops a connection whose ping is cancelled, and the
+		// client would not get the bye.
+		ctx, cancel := context.WithTimeout(context.Background(), pongTime)
 		defer cancel()
 		if err := s.ws.Ping(ctx); err != nil {
 			s.conn.cancel(err)
