@@ -288,8 +288,8 @@ func (cs *conns) distrust(user string) []*conn {
 }
 
 // Revoke ends the connections of a user, who is told not to come back, and is
-// not present any more. When it returns nil, nothing more is delivered to them.
-// It does not keep the user out: from now on the [Policy] has to. It covers the
+// not present any more; with an empty userID, those of all anonymous clients. When
+// it returns nil, nothing more is delivered to them. It does not keep the user out: from now on the [Policy] has to. It covers the
 // connections of this node; an error means that ctx ended before all of them had.
 // [Realtime.Recheck] takes away only some of what a user may do.
 func (rt *Realtime) Revoke(ctx context.Context, userID string) error {

@@ -36,8 +36,8 @@ func rooms() realtime.Policy {
 		},
 		Grants: func(context.Context, realtime.Identity) ([]realtime.Grant, error) {
 			return []realtime.Grant{
-				{Resource: "realtime", Prefix: "room:", Data: true},
-				{Resource: "kv", Namespace: "demo"},
+				realtime.GrantAll("realtime").Under("room").WithData(),
+				realtime.GrantAll("kv").In("demo"),
 			}, nil
 		},
 	}

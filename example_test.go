@@ -31,8 +31,8 @@ func ExamplePolicy() {
 		},
 		Grants: func(_ context.Context, id realtime.Identity) ([]realtime.Grant, error) {
 			return []realtime.Grant{
-				{Resource: "kv", Namespace: "todos", Prefix: id.User},
-				{Resource: "realtime", Prefix: "lobby", Data: true},
+				realtime.GrantAll("kv").In("todos").Under(id.User),
+				realtime.GrantAll("realtime").Under("lobby").WithData(),
 			}, nil
 		},
 	}

@@ -49,10 +49,8 @@ func open() realtime.Policy {
 				return realtime.Identity{User: token}, nil
 			}
 		},
-		Allow: func(context.Context, realtime.Identity, realtime.Action) error { return nil },
-		Grants: func(context.Context, realtime.Identity) ([]realtime.Grant, error) {
-			return []realtime.Grant{{Resource: "*", Data: true}}, nil
-		},
+		Allow:  func(context.Context, realtime.Identity, realtime.Action) error { return nil },
+		Grants: realtime.AllowAll().Grants,
 	}
 }
 

@@ -39,7 +39,7 @@ type Policy struct {
 	Allow func(context.Context, Identity, Action) error
 
 	// Grants lists what of REN an identity may see. It is called when a stream
-	// begins, never per event. Nil, or no grants: no stream.
+	// begins, never per event. Nil, or no grants: no stream. See [Grant].
 	Grants func(context.Context, Identity) ([]Grant, error)
 
 	// See has a last look at every single event before a client gets it, on
@@ -98,21 +98,6 @@ type Action struct {
 	Name string // of the channel, or path of the object
 }
 
-// Grant lets a REN stream carry the events of a resource domain.
-type Grant struct {
-	// Resource is the domain: "kv", "realtime", …; "*" for all.
-	Resource string
-	// Namespace narrows it to one KV namespace or DB collection. "": all.
-	Namespace string
-	// Prefix narrows it to keys (channels, for realtime and presence) that equal
-	// it or go on behind it with a whole segment: "acme" grants "acme" and
-	// "acme:1", not "acme2". Segments end at ':', of storage paths at '/'. "": all.
-	Prefix string
-	// Data lets the data of messages and the metadata of members through.
-	// Without it a stream says only that something happened.
-	Data bool
-}
-
 // AllowAll lets everybody do and see everything, under any user id they like.
 // It is for demos; [New] warns of it.
 func AllowAll() Policy {
@@ -120,7 +105,7 @@ func AllowAll() Policy {
 		Authenticate: func(*http.Request) (Identity, error) { return Identity{AnyUser: true}, nil },
 		Allow:        func(context.Context, Identity, Action) error { return nil },
 		Grants: func(context.Context, Identity) ([]Grant, error) {
-			return []Grant{{Resource: "*", Data: true}}, nil
+			return []Grant{everything}, nil
 		},
 		allowAll: true,
 	}
@@ -184,26 +169,6 @@ func (p *Policy) allow(ctx context.Context, log *slog.Logger, id Identity, a Act
 	}
 }
 
-// grants lists what of REN id may see.
-func (p *Policy) grants(ctx context.Context, log *slog.Logger, id Identity) ([]Grant, *refusal) {
-	denied := refuse(http.StatusForbidden, "forbidden", "nothing is granted")
-	if p.Grants == nil {
-		return nil, denied
-	}
-	grants, err := p.Grants(ctx, id)
-	switch {
-	case errors.Is(err, ErrTemporary), ctx.Err() != nil:
-		return nil, unavailable()
-	case err != nil:
-		// A policy that grants nothing returns nothing: this looks like a fault.
-		log.WarnContext(ctx, "realtime: grants", "user", id.User, "error", err)
-		return nil, denied
-	case len(grants) == 0:
-		return nil, denied
-	}
-	return grants, nil
-}
-
 // view is what a connection may see of an event. It is asked for every event
 // that leaves to a client, live or replayed.
 type view struct {
@@ -256,48 +221,12 @@ func (v *view) ren(ev *backend.Event) (seen, data bool) {
 	for i := range v.grants {
 		if g := &v.grants[i]; g.covers(ev) {
 			seen = true
-			if data = g.Data; data {
+			if data = g.data; data {
 				break
 			}
 		}
 	}
 	return seen && v.sees(ev), data
-}
-
-func (g *Grant) covers(ev *backend.Event) bool {
-	if g.Resource != "*" && g.Resource != ev.Resource || g.Namespace != "" && g.Namespace != ev.Namespace {
-		return false
-	}
-	name, sep := ev.Key, byte(':')
-	switch ev.Resource {
-	case "realtime", "presence":
-		name = ev.Channel
-	case "storage":
-		sep = '/'
-	}
-	rest, ok := strings.CutPrefix(name, g.Prefix)
-	return ok && (g.Prefix == "" || rest == "" || rest[0] == sep || g.Prefix[len(g.Prefix)-1] == sep)
-}
-
-// domains returns those of the asked domains that grants can yield anything of;
-// asked nil means all, and so does a nil result.
-func domains(grants []Grant, asked []string) []string {
-	all := slices.ContainsFunc(grants, func(g Grant) bool { return g.Resource == "*" })
-	if asked == nil && all {
-		return nil
-	}
-	found := []string{}
-	if all {
-		found = append(found, asked...)
-	} else {
-		for _, g := range grants {
-			if asked == nil || slices.Contains(asked, g.Resource) {
-				found = append(found, g.Resource)
-			}
-		}
-	}
-	slices.Sort(found)
-	return slices.Compact(found)
 }
 
 // checkOrigin refuses requests that a browser sends for a page of another site.

@@ -190,7 +190,7 @@ func TestAuthorisation(t *testing.T) {
 			return p
 		}},
 		{name: "allow others only", policy: func() realtime.Policy {
-			p := withGrants(realtime.Grant{Resource: "*", Prefix: "lobby"})
+			p := withGrants(realtime.GrantAll("realtime").Under("lobby"), realtime.GrantAll("presence").Under("lobby"))
 			p.Allow = func(_ context.Context, _ realtime.Identity, a realtime.Action) error {
 				if a.Name != "lobby" {
 					return forbid
@@ -236,7 +236,7 @@ func TestAuthorisation(t *testing.T) {
 				return inner(r)
 			}
 			p.Grants = func(context.Context, realtime.Identity) ([]realtime.Grant, error) {
-				return []realtime.Grant{{Resource: "*", Data: true}}, may.to("room")
+				return []realtime.Grant{realtime.GrantAll("realtime").WithData(), realtime.GrantAll("presence")}, may.to("room")
 			}
 			return p
 		}, change: func(h *host) {

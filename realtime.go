@@ -29,6 +29,7 @@ type Realtime struct {
 	ring    *ring.Ring
 	node    string // this process, in session keys and leases
 
+	flaws    once // of grants, that were logged
 	presence presence
 	groups   groups
 	conns    conns

@@ -96,7 +96,7 @@ func (c *conn) hand(todo chan<- func(), f func()) bool {
 // gets another hello.
 func (s *stream) recheck(ctx context.Context) {
 	turn := s.asked.Add(1)
-	grants, f := s.rt.policy.grants(ctx, s.rt.log, s.view.id)
+	grants, f := s.rt.grants(ctx, s.view.id)
 	if f != nil {
 		end := &ending{reason: f.Code}
 		if f.Retry {

@@ -51,7 +51,7 @@ func (r *rights) policy() realtime.Policy {
 				return nil, why
 			}
 			if why == nil {
-				grants = append(grants, realtime.Grant{Resource: "realtime", Prefix: channel, Data: true})
+				grants = append(grants, realtime.GrantAll("realtime").Under(channel).WithData())
 			}
 		}
 		return grants, nil
@@ -172,7 +172,7 @@ func number(data []byte) (n int64) {
 
 // Grants that grow or shrink change the domains of a stream that is open.
 func TestRecheckDomains(t *testing.T) {
-	kv, db, all := realtime.Grant{Resource: "kv"}, realtime.Grant{Resource: "db"}, realtime.Grant{Resource: "*"}
+	kv, db, all := realtime.GrantAll("kv"), realtime.GrantAll("db"), realtime.GrantAll("*")
 	for _, c := range []struct {
 		name, ask     string
 		before, after []realtime.Grant
@@ -184,7 +184,7 @@ func TestRecheckDomains(t *testing.T) {
 		{"all to some", "/ren", []realtime.Grant{all}, []realtime.Grant{kv}, "[kv]", "1 2 ren.hello 3"},
 		{"some to all", "/ren", []realtime.Grant{kv}, []realtime.Grant{all}, "[*]", "1 2 ren.hello 3 4"},
 		{"not asked for", "/ren?s=kv", []realtime.Grant{kv}, []realtime.Grant{kv, db}, "[kv]", "1 2 ren.hello 3"},
-		{"within a domain", "/ren", []realtime.Grant{kv}, []realtime.Grant{{Resource: "kv", Prefix: "none"}}, "[kv]", "1 ren.hello"},
+		{"within a domain", "/ren", []realtime.Grant{kv}, []realtime.Grant{realtime.GrantAll("kv").Under("none")}, "[kv]", "1 ren.hello"},
 	} {
 		bubble(t, c.name, func(t *testing.T) {
 			var grants atomic.Pointer[[]realtime.Grant]
@@ -244,7 +244,7 @@ func TestRecheckTrouble(t *testing.T) {
 				if on.Load() {
 					return nil, c.trouble()
 				}
-				return []realtime.Grant{{Resource: "*"}}, nil
+				return []realtime.Grant{realtime.GrantAll("*")}, nil
 			}
 			h := start(t, p, nil)
 			stream, s := h.ren(get("/ren", "Authorization", asAda)), h.socket(get("/realtime", "Authorization", asAda))

@@ -232,8 +232,8 @@ func TestRENDomains(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		all := start(t, open(), nil)
 		few := start(t, withGrants(
-			realtime.Grant{Resource: "kv", Namespace: "demo"}, realtime.Grant{Resource: "kv", Namespace: "other"},
-			realtime.Grant{Resource: "db"}), nil)
+			realtime.GrantAll("kv").In("demo"), realtime.GrantAll("kv").In("other"),
+			realtime.GrantAll("db")), nil)
 		for _, c := range []struct {
 			host *host
 			ask  string
@@ -277,23 +277,21 @@ func TestRENGrants(t *testing.T) {
 		event realtime.RenEvent
 		seen  bool
 	}{
-		{"resource", realtime.Grant{Resource: "kv"}, put("n", "k"), true},
-		{"any resource", realtime.Grant{Resource: "*"}, put("n", "k"), true},
-		{"other resource", realtime.Grant{Resource: "db"}, put("n", "k"), false},
-		{"namespace", realtime.Grant{Resource: "kv", Namespace: "n"}, put("n", "k"), true},
-		{"other namespace", realtime.Grant{Resource: "kv", Namespace: "n"}, put("n2", "k"), false},
-		{"no namespace", realtime.Grant{Resource: "kv", Namespace: "n"}, put("", "k"), false},
-		{"key", realtime.Grant{Resource: "kv", Prefix: "acme"}, put("n", "acme"), true},
-		{"segment", realtime.Grant{Resource: "kv", Prefix: "acme"}, put("n", "acme:1"), true},
-		{"separator", realtime.Grant{Resource: "kv", Prefix: "acme:"}, put("n", "acme:1"), true},
-		{"half a segment", realtime.Grant{Resource: "kv", Prefix: "acme"}, put("n", "acme2"), false},
-		{"foreign separator", realtime.Grant{Resource: "kv", Prefix: "acme"}, put("n", "acme/1"), false},
-		{"shorter", realtime.Grant{Resource: "kv", Prefix: "acme:1"}, put("n", "acme"), false},
-		{"object", realtime.Grant{Resource: "storage", Prefix: "acme"}, object("acme/1.png"), true},
-		{"object, separator", realtime.Grant{Resource: "storage", Prefix: "acme/"}, object("acme/1.png"), true},
-		{"object, half a segment", realtime.Grant{Resource: "storage", Prefix: "acme"}, object("acme2/1.png"), false},
-		{"object, foreign separator", realtime.Grant{Resource: "storage", Prefix: "acme"}, object("acme:1.png"), false},
-		{"namespace and prefix", realtime.Grant{Resource: "kv", Namespace: "n", Prefix: "a"}, put("m", "a:1"), false},
+		{"resource", realtime.GrantAll("kv"), put("n", "k"), true},
+		{"any resource", realtime.GrantAll("*"), put("n", "k"), true},
+		{"other resource", realtime.GrantAll("db"), put("n", "k"), false},
+		{"namespace", realtime.GrantAll("kv").In("n"), put("n", "k"), true},
+		{"other namespace", realtime.GrantAll("kv").In("n"), put("n2", "k"), false},
+		{"no namespace", realtime.GrantAll("kv").In("n"), put("", "k"), false},
+		{"key", realtime.GrantAll("kv").Under("acme"), put("n", "acme"), true},
+		{"segment", realtime.GrantAll("kv").Under("acme"), put("n", "acme:1"), true},
+		{"half a segment", realtime.GrantAll("kv").Under("acme"), put("n", "acme2"), false},
+		{"foreign separator", realtime.GrantAll("kv").Under("acme"), put("n", "acme/1"), false},
+		{"shorter", realtime.GrantAll("kv").Under("acme:1"), put("n", "acme"), false},
+		{"object", realtime.GrantAll("storage").Under("acme"), object("acme/1.png"), true},
+		{"object, half a segment", realtime.GrantAll("storage").Under("acme"), object("acme2/1.png"), false},
+		{"object, foreign separator", realtime.GrantAll("storage").Under("acme"), object("acme:1.png"), false},
+		{"namespace and prefix", realtime.GrantAll("kv").In("n").Under("a"), put("m", "a:1"), false},
 	} {
 		bubble(t, c.name, func(t *testing.T) {
 			h := start(t, withGrants(c.grant), nil)
@@ -310,8 +308,8 @@ func TestRENGrants(t *testing.T) {
 		})
 	}
 	bubble(t, "channel", func(t *testing.T) {
-		h := start(t, withGrants(realtime.Grant{Resource: "realtime", Prefix: "acme", Data: true},
-			realtime.Grant{Resource: "presence", Prefix: "acme"}), nil)
+		h := start(t, withGrants(realtime.GrantAll("realtime").Under("acme").WithData(),
+			realtime.GrantAll("presence").Under("acme")), nil)
 		s := h.ren(get("/ren"))
 		for _, channel := range []string{"acme", "acme:1", "acme2", "other"} {
 			h.publish(channel, channel)
@@ -333,7 +331,11 @@ func TestRENData(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := open()
 		p.Grants = func(_ context.Context, id realtime.Identity) ([]realtime.Grant, error) {
-			return []realtime.Grant{{Resource: "*"}, {Resource: "realtime", Prefix: "open", Data: true}, {Resource: "*", Data: id.User == "ada"}}, nil
+			all := realtime.GrantAll("realtime")
+			if id.User == "ada" {
+				all = all.WithData()
+			}
+			return []realtime.Grant{realtime.GrantAll("realtime"), realtime.GrantAll("realtime").Under("open").WithData(), all}, nil
 		}
 		h := start(t, p, nil)
 		bare, full := h.ren(get("/ren")), h.ren(get("/ren", "Authorization", "Bearer ada"))

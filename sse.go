@@ -7,6 +7,7 @@ import (
 	mathrand "math/rand/v2"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -118,7 +119,7 @@ func (rt *Realtime) newStream(r *http.Request) (*stream, *refusal) {
 	if f != nil {
 		return nil, f
 	}
-	grants, f := rt.policy.grants(r.Context(), rt.log, id)
+	grants, f := rt.grants(r.Context(), id)
 	if f != nil {
 		return nil, f
 	}
@@ -206,9 +207,6 @@ func (s *stream) hello(cursor string) {
 	start := s.reader.Subscribe(parseSince(cursor), topics(granted)...)
 	s.pos = start.Pos
 	hello := map[string]any{"state": start.State, "domains": granted}
-	if granted == nil {
-		hello["domains"] = []string{"*"}
-	}
 	if start.Reason != "" {
 		hello["reason"] = start.Reason
 	}
@@ -240,7 +238,7 @@ func parseSince(cursor string) *backend.Position {
 var nowhere = backend.Position{Epoch: 1<<64 - 1, Seq: 1<<64 - 1}
 
 func topics(domains []string) []ring.Topic {
-	if domains == nil {
+	if slices.Contains(domains, "*") { // and with it what view.ren leaves out
 		return []ring.Topic{{}}
 	}
 	list := make([]ring.Topic, len(domains))

@@ -38,7 +38,7 @@ func Example() {
 			return errors.New("not theirs")
 		},
 		Grants: func(context.Context, realtime.Identity) ([]realtime.Grant, error) {
-			return []realtime.Grant{{Resource: "storage", Prefix: "photos"}}, nil
+			return []realtime.Grant{realtime.GrantAll("storage").Under("photos")}, nil
 		},
 	}, nil)
 	must(err)

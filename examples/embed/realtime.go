@@ -34,7 +34,7 @@ func (a *app) policy() realtime.Policy {
 		// Keys of orders begin with the team they are of.
 		Grants: func(_ context.Context, id realtime.Identity) ([]realtime.Grant, error) {
 			u := id.Claims.(user)
-			return []realtime.Grant{{Resource: "db", Namespace: "orders", Prefix: u.team}}, nil
+			return []realtime.Grant{realtime.GrantAll("db").In("orders").Under(u.team)}, nil
 		},
 	}
 }

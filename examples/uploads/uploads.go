@@ -15,7 +15,7 @@ import (
 //go:embed page
 var page embed.FS
 
-const folder = "photos/"
+const folder = "photos/" // also the segment that is granted
 
 // policy lets everybody in, but only to the pictures, and to the channel in which
 // pages tell how far they are.
@@ -35,7 +35,7 @@ var policy = realtime.Policy{
 		return errors.New("not part of the gallery")
 	},
 	Grants: func(context.Context, realtime.Identity) ([]realtime.Grant, error) {
-		return []realtime.Grant{{Resource: "storage", Prefix: folder}}, nil
+		return []realtime.Grant{realtime.GrantAll("storage").Under("photos")}, nil
 	},
 }
 

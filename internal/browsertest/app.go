@@ -39,10 +39,8 @@ func StartApp(t testing.TB) *App {
 			}
 			return id, nil
 		},
-		Allow: func(context.Context, realtime.Identity, realtime.Action) error { return nil },
-		Grants: func(context.Context, realtime.Identity) ([]realtime.Grant, error) {
-			return []realtime.Grant{{Resource: "*", Data: true}}, nil
-		},
+		Allow:  func(context.Context, realtime.Identity, realtime.Action) error { return nil },
+		Grants: realtime.AllowAll().Grants,
 	}, &realtime.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,203 @@
+package realtime
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/wire"
+)
+
+// Grant lets a REN stream carry events. [GrantAll] makes one for a resource
+// domain, and methods narrow it:
+//
+//	realtime.GrantAll("kv")                                   // every key of every namespace
+//	realtime.GrantAll("db").In("orders")                      // one DB collection
+//	realtime.GrantAll("kv").In("todos").Under(id.User)        // the keys "ada", "ada:1", …
+//	realtime.GrantAll("storage").Under("photos")              // the paths "photos/1.png", …
+//	realtime.GrantAll("presence").Under("room:42")            // who comes and goes in a channel
+//	realtime.GrantAll("realtime").Under("room:42").WithData() // and what is said there
+//
+// An empty value never widens a grant. A Grant that is made with one, such as the
+// user id of a guest, and the zero Grant, grant nothing. The log says so at warning
+// level, once for each resource and field. So all of something is granted only
+// where the call that would narrow it is not made.
+//
+// Grants are values: they can be copied, compared with ==, and used concurrently.
+type Grant struct {
+	resource  string
+	namespace string
+	prefix    string
+	data      bool
+
+	channels  bool // "*" stands for realtime and presence, too
+	in, under bool // In and Under were called
+}
+
+// everything is the grant of [AllowAll].
+var everything = Grant{resource: "*", channels: true, data: true}
+
+// GrantAll grants that a stream says of every event of a resource domain ("kv",
+// "db", "storage", "realtime", "presence", or one of the host's own) that it
+// happened. "*" is every domain but realtime and presence: what channels carry is
+// granted by name only.
+func GrantAll(resource string) Grant { return Grant{resource: resource} }
+
+// In narrows the grant to one namespace: of keys, or a DB collection. Objects,
+// messages and presence have none.
+func (g Grant) In(namespace string) Grant {
+	g.namespace, g.in = namespace, true
+	return g
+}
+
+// Under narrows the grant to keys (of realtime and presence: channels) that equal
+// the prefix or go on after it with another segment: "acme" grants "acme" and
+// "acme:1", not "acme2". Segments are separated by ':', those of storage paths by
+// '/'. No segment of the prefix may be empty: "user:" grants nothing, since it is
+// what "user:"+id is for a guest.
+func (g Grant) Under(prefix string) Grant {
+	g.prefix, g.under = prefix, true
+	return g
+}
+
+// WithData lets the data of messages, the metadata of members and the data of
+// custom events through. Without it a stream says only that something happened.
+func (g Grant) WithData() Grant {
+	g.data = true
+	return g
+}
+
+// carried reports whether a resource domain is what channels carry.
+func carried(resource string) bool { return resource == "realtime" || resource == "presence" }
+
+// flaw returns which part of a grant means nothing, and why; "" if none does.
+func (g *Grant) flaw() (field, why string) {
+	switch {
+	case g.resource == "":
+		return "resource", "it is empty"
+	case g.resource != "*" && !wire.ValidDomain(g.resource):
+		return "resource", "it is no resource domain"
+	case g.in && g.namespace == "":
+		return "namespace", "it is empty"
+	case g.in && (carried(g.resource) || g.resource == "storage"):
+		return "namespace", "events of the resource have none"
+	case g.under && hasEmptySegment(g.prefix, separators(g.resource)):
+		return "prefix", "it is empty, or has an empty segment"
+	}
+	return "", ""
+}
+
+func hasEmptySegment(name string, separators []string) bool {
+	return slices.ContainsFunc(separators, func(sep string) bool { return slices.Contains(strings.Split(name, sep), "") })
+}
+
+// separators lists what separates the segments of keys of a resource.
+func separators(resource string) []string {
+	switch resource {
+	case "storage":
+		return []string{"/"}
+	case "*":
+		return []string{":", "/"}
+	}
+	return []string{":"}
+}
+
+func (g *Grant) covers(ev *backend.Event) bool {
+	switch {
+	case g.resource == "*" && carried(ev.Resource) && !g.channels,
+		g.resource != "*" && g.resource != ev.Resource,
+		g.in && g.namespace != ev.Namespace:
+		return false
+	case !g.under:
+		return true
+	}
+	name := ev.Key
+	if carried(ev.Resource) {
+		name = ev.Channel
+	}
+	rest, ok := strings.CutPrefix(name, g.prefix)
+	return ok && (rest == "" || strings.HasPrefix(rest, separators(ev.Resource)[0]))
+}
+
+// grants lists what of REN id may see.
+func (rt *Realtime) grants(ctx context.Context, id Identity) ([]Grant, *refusal) {
+	denied := refuse(http.StatusForbidden, "forbidden", "nothing is granted")
+	if rt.policy.Grants == nil {
+		return nil, denied
+	}
+	grants, err := rt.policy.Grants(ctx, id)
+	switch {
+	case errors.Is(err, ErrTemporary), ctx.Err() != nil:
+		return nil, unavailable()
+	case err != nil:
+		// A policy that grants nothing returns nothing: this looks like a fault.
+		rt.log.WarnContext(ctx, "realtime: grants", "user", id.User, "error", err)
+		return nil, denied
+	}
+	var sound []Grant
+	for _, g := range grants {
+		field, why := g.flaw()
+		if field == "" {
+			sound = append(sound, g)
+		} else if rt.flaws.first(g.resource + " " + field) {
+			rt.log.WarnContext(ctx, "realtime: a grant grants nothing; this is logged once for each resource and field",
+				"resource", g.resource, "field", field, "reason", why, "user", id.User)
+		}
+	}
+	if len(sound) == 0 {
+		return nil, denied
+	}
+	return sound, nil
+}
+
+// once remembers what was said, so that it is not said with each request.
+type once struct {
+	mu   sync.Mutex
+	said map[string]struct{}
+}
+
+// maxSaid bounds what is remembered; what comes later is not said at all.
+const maxSaid = 100
+
+// first reports whether something is to be said now.
+func (o *once) first(what string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if _, said := o.said[what]; said || len(o.said) == maxSaid {
+		return false
+	}
+	if o.said == nil {
+		o.said = make(map[string]struct{})
+	}
+	o.said[what] = struct{}{}
+	return true
+}
+
+// domains returns those of the asked domains, sorted, that grants can yield
+// anything of; asked nil means all. "*" in it stands for all domains, what channels
+// carry excepted unless it is listed as well.
+func domains(grants []Grant, asked []string) []string {
+	found := []string{}
+	for _, g := range grants {
+		switch {
+		case asked == nil:
+			found = append(found, g.resource)
+		case g.resource != "*":
+			if slices.Contains(asked, g.resource) {
+				found = append(found, g.resource)
+			}
+		default:
+			for _, name := range asked {
+				if g.channels || !carried(name) {
+					found = append(found, name)
+				}
+			}
+		}
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
+}
