@@ -1,8 +1,9 @@
-import { asError, RealtimeError } from './errors.js';
-import type { Keeper } from './keeper.js';
+import { createAttendance, type Wish } from './attendance.js';
+import type { RealtimeError } from './errors.js';
 import { listen, tell, type Listener } from './listen.js';
 import type { Done, Outbox } from './outbox.js';
 import { createRoster, type Change, type Member } from './roster.js';
+import { createSubscription, type Owner } from './subscription.js';
 import type { Frame } from './wire.js';
 
 interface Caused<Event extends string> {
@@ -41,197 +42,105 @@ export interface RealtimeReset {
   reason: string;
 }
 
-/** Who wants to be present, and what others are to be shown. */
-export interface Wish {
-  userId?: string | undefined;
-  metadata?: unknown;
-  /** Whether it is a join, and no update. */
-  anew_?: boolean | undefined;
+/** What a channel stands in. */
+export interface Surroundings {
+  /** The channels that are in use. */
+  readonly channels_: Map<string, Channel>;
+  readonly outbox_: Outbox;
+  /** Told of every event. */
+  any_(event: RealtimeEvent): void;
+  report_(error: Error): void;
+  missed_(reset: RealtimeReset): void;
 }
 
-/**
- * A channel in use. It has the server know, on each connection anew, that events are wanted and who wants to be present, and
- * takes what the server says of the channel.
- */
-export interface Channel {
+/** A channel in use. */
+export interface Channel extends Owner {
+  /** Adds a listener for messages. */
   subscribe_(cb: Listener<RealtimeMessage>): () => void;
+  /** Adds a listener for those who come, change or go. */
   on_(change: Change, cb: Listener<Member>): () => void;
   /** Who is there. */
   members_(): Member[];
-  /**
-   * Changes the wish to be present, or ends it. Without one there is nothing to be changed or ended, unless it is made `anew`.
-   */
+  /** Changes whether this client is present; see {@link Attendance.want_}. */
   wish_(own: Partial<Wish> | undefined, done: Done, anew?: boolean): void;
   /** Tells the server what it does not know yet. */
   sync_(): void;
-  /** The connection is gone, and with it the presence of those who wish for none. */
+  /** The connection is gone. */
   cut_(): void;
-  /** There will be no other connection for now: what has not been agreed to is refused. */
+  /** There will be no other connection for now: what waits is refused. */
   fail_(error: RealtimeError): void;
   /** Everything up to the cursor has come. */
   complete_(cursor: string | undefined): void;
-  /** Takes an event. */
-  event_(frame: Frame): void;
+  /** Takes what the server says of the channel. */
+  take_(frame: Frame): void;
 }
 
 /**
- * @param channels - where it stands as long as it is used
- * @param any - told of every event
+ * A channel in use. Three parts do the work: the subscription has events sent, the roster is what those of presence amount to, and
+ * the attendance is whether this client is present itself. Each asks the server one question at a time. Every answer, and
+ * whatever somebody wants, leads to {@link Channel.sync_}, which has the parts ask what is to be asked next.
  */
 export function createChannel(
-  channel: string, channels: Map<string, Channel>, outbox: Outbox, keeper: Keeper<RealtimeReset>, any: (event: RealtimeEvent) => void,
+  channel: string, { channels_: channels, outbox_: outbox, any_: any, report_: report, missed_: missed }: Surroundings,
 ): Channel {
   const messages = new Set<Listener<RealtimeMessage>>();
-  const roster = createRoster(channel, any);
-  let cursor: string | undefined; // everything up to here has been delivered
-  let live = false; // the server has confirmed the subscription
-  let asked: boolean | undefined; // whether with presence; undefined where the connection has none
-  let asking = false; // and the answer is due
-  let denied = false; // until somebody wants it anew
-  let wish: Wish | undefined;
-  let agreed: Wish | undefined; // the last wish that the server has agreed to
-  let joined = false; // on this connection
-  let joining = false; // or leaving, and the answer is due
-  const waiting: Done[] = []; // to be told what has come of their wishes
 
-  const refuse = (error: RealtimeError): void => keeper.report_(Object.assign(error, { channel }));
-  /** What the server knows of the wish. */
-  const had = (): Wish | undefined => (joined ? agreed : undefined);
-  /** Has the server know what is wanted. Each answer leads here again, as there is one question at a time. */
-  const sync = (): void => {
-    if ((channels.get(channel) ?? self) !== self) return; // in use again, but not here
-    const more = asked !== undefined;
-    const wanted = !!(roster.listeners_ || wish || had() || joining);
-    const used = wanted || messages.size;
-    if (used) channels.set(channel, self);
-    else if (!more && !asking) channels.delete(channel); // while an answer is due, nobody else may ask
-    // A subscription that goes on where another ended is not told who is there; to learn it, presence is asked for behind it.
-    const presence = used ? wanted && (more || !cursor || roster.known_) : undefined;
-    if (asked !== presence && !asking && !(denied && used) && outbox.isOpen_()) {
-      if (!wanted) roster.clear_();
-      asking = true;
-      asked = presence;
-      const since = more ? undefined : cursor;
-      if (!used) {
-        live = false;
-        cursor = undefined;
-      }
-      outbox.add_({ op: used ? 'subscribe' : 'unsubscribe', channel, since, presence: presence || (more ? presence : undefined) }, answered);
-    }
-    syncPresence();
-  };
-  const answered: Done = (error, answer) => {
-    asking = false;
-    denied = !!error;
-    if (error) {
-      asked = live ? false : undefined;
-      refuse(error);
-    } else if (answer!.state && !live) begin(answer!, answer!.state === 'reset');
-    sync();
-  };
-  /** Takes where a subscription begins, or goes on after a gap. */
-  const begin = (frame: Frame, reset: boolean): void => {
-    live = true;
-    cursor = frame.cursor ?? cursor;
-    if (!reset) return;
-    roster.known_ = false; // what it has missed will not come, but a whole one
-    keeper.missed_({ channel, reason: frame.reason! });
-  };
   const use = (off: () => void): (() => void) => {
-    denied = false;
-    sync();
+    subscription.renew_();
+    self.sync_();
     return () => {
       off();
-      queueMicrotask(sync); // many stop listening only to begin again
+      queueMicrotask(self.sync_); // many stop listening only to begin again
     };
   };
-
-  const settle = (error?: RealtimeError, many = waiting.length): void => {
-    for (const done of waiting.splice(0, many)) done(error);
-  };
-  const say = (op: string, userId: string | undefined, metadata?: unknown, then?: Done): void => {
-    joining = true;
-    outbox.add_({ op, channel, userId, metadata }, (error) => {
-      joining = false;
-      then?.(error);
-      sync();
-    });
-  };
-  const syncPresence = (): void => {
-    const own = wish;
-    const old = had();
-    const many = waiting.length;
-    if (joining) return;
-    if (own === old) {
-      agreed = own; // without a connection nobody is present
-      settle();
-    } else if (outbox.isOpen_())
-      say(own ? (old && !own.anew_ && old.userId === own.userId ? 'update' : 'join') : 'leave', (own ?? old)!.userId, own?.metadata, (error) => {
-        if (!error) {
-          agreed = own;
-          // Who joins as another user is no longer who it was.
-          if (old?.userId && own?.userId && old.userId !== own.userId) say('leave', old.userId);
-        } else if (own && own === agreed) refuse(error);
-        else if (wish === own) wish = agreed;
-        joined ||= own === agreed;
-        settle(error, many);
-      });
+  const show = (frame: Frame): void => {
+    const event = frame as unknown as RealtimeEvent;
+    if (event.event === 'message') {
+      tell(messages, event);
+      any(event);
+    } else if (frame.event === 'presence.state') roster.take_(frame);
+    else roster.apply_(event);
   };
 
   const self: Channel = {
     subscribe_: (cb) => use(listen(messages)(cb)),
     on_: (change, cb) => use(roster.on_(change, cb)),
-    members_: roster.members,
+    members_: () => roster.members_(),
     wish_(own, done, anew) {
-      if (anew || wish || !own) {
-        wish = own && { ...wish, ...own, anew_: anew };
-        waiting.push(done);
-      } else done(new RealtimeError('not_joined'));
-      sync();
+      attendance.want_(own, done, anew);
+      self.sync_();
     },
-    sync_: sync,
+    sync_() {
+      if ((channels.get(channel) ?? self) !== self) return; // in use again, but not here
+      const presence = !!roster.listeners_ || attendance.wanted_();
+      const used = presence || !!messages.size;
+      if (used) channels.set(channel, self);
+      else if (subscription.idle_()) channels.delete(channel); // while an answer is due, nobody else may ask
+      subscription.sync_(used, presence);
+      attendance.sync_();
+    },
     cut_() {
-      live = asking = denied = joining = joined = false;
-      asked = undefined;
-      sync();
+      subscription.cut_();
+      attendance.cut_();
+      self.sync_();
     },
     fail_(error) {
-      wish = agreed;
-      settle(error);
-      sync();
+      attendance.fail_(error);
+      self.sync_();
     },
-    complete_(at) {
-      if (live) cursor = at ?? cursor;
+    complete_: (cursor) => subscription.complete_(cursor),
+    take_(frame) {
+      const { event } = frame;
+      if (event === 'left') attendance.lose_(frame);
+      else if (event === 'unsubscribed') subscription.lose_(frame);
+      else if (event === 'reset') subscription.reset_(frame);
+      else if (subscription.takes_(frame)) show(frame);
     },
-    event_(frame) {
-      const { event, userId } = frame;
-      if (event === 'left') {
-        if ((agreed?.userId ?? userId) === userId) agreed = undefined;
-        if (wish && (wish.userId ?? userId) === userId) {
-          wish = undefined;
-          refuse(asError(frame));
-          sync();
-        }
-      }
-      if (!live) return; // of a subscription that is over
-      if (event === 'reset') begin(frame, true);
-      else if (event === 'unsubscribed') {
-        live = false;
-        denied = true;
-        asked = asking ? asked : undefined; // else the answer says
-        roster.replace_([]); // nobody is told of them any more
-        roster.known_ = false;
-        refuse(asError(frame));
-      } else if (event === 'presence.state') asked && roster.replace_(frame.members!);
-      else {
-        cursor = frame.id ?? cursor;
-        const made = frame as unknown as RealtimeEvent;
-        if (made.event === 'message') {
-          tell(messages, made);
-          any(made);
-        } else if (asked) roster.apply_(made);
-      }
-    },
+    refuse_: (error) => report(Object.assign(error, { channel })),
+    missed_: (reason) => missed({ channel, reason }),
   };
+  const roster = createRoster(channel, any);
+  const subscription = createSubscription(channel, outbox, roster, self);
+  const attendance = createAttendance(channel, outbox, self);
   return self;
 }

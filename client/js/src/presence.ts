@@ -1,4 +1,5 @@
-import type { Channel, Wish } from './channel.js';
+import type { Wish } from './attendance.js';
+import type { Channel } from './channel.js';
 import type { RealtimeError } from './errors.js';
 import type { Done } from './outbox.js';
 import type { Change, Member } from './roster.js';

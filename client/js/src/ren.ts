@@ -1,10 +1,10 @@
 import { now } from './clock.js';
-import { asError, fatal, parse, RealtimeError } from './errors.js';
+import { byeError, ownRefusal, parse, RealtimeError } from './errors.js';
 import { createKeeper, type Keeper, type State } from './keeper.js';
 import { listen, tell, type Listener } from './listen.js';
 import { resolve, type ClientOptions } from './options.js';
-import type { StreamEvent } from './sse.js';
 import type { AnyRenEvent, RenEvent } from './renevent.js';
+import type { StreamEvent } from './sse.js';
 import { startCursor, started } from './start.js';
 import { fetchStream, layer } from './transport.js';
 
@@ -21,14 +21,6 @@ export interface RenClientOptions extends ClientOptions {
   subscriptions?: string[] | undefined;
   /** The same as {@link RenClient.onReset}. */
   onReset?: ((reset: RenReset) => void) | undefined;
-}
-
-interface Control {
-  cursor?: string;
-  state?: string;
-  reason?: string;
-  src?: string;
-  retryMs?: number;
 }
 
 /**
@@ -55,72 +47,79 @@ export class RenClient<Own extends AnyRenEvent = never> {
 
   /** @throws TypeError for a relative endpoint outside of a page */
   constructor(options: RenClientOptions = {}) {
-    const held = 4_000; // ms that a beat takes longer than the next only where something holds it back
-
-    const { endpoint = '/api/maravilla/ren', subscriptions } = options;
-    const s = subscriptions?.join();
-    const url = resolve(endpoint);
-    if (s && !s.includes('*')) url.searchParams.set('s', s);
-
     const events = new Set<Listener<RenEvent<Own>>>();
-    let start = startCursor(); // its own from now on, whatever other clients do
-    let cursor: string | undefined;
-    let tag: string | undefined;
-    let denied = 0; // answers 401 in a row
-    let way: number; // of the last beat, in ms, give or take how the clocks differ
-
-    const end = (error: RealtimeError): void => {
-      keeper.stop_();
-      keeper.report_(error);
-    };
-    const take = ({ event: name, id, data, retry }: StreamEvent): void => {
-      const body = parse(data) as RenEvent<Own> & Control;
-      cursor = id || cursor;
-      keeper.log_(name, body);
-      if (!body) return keeper.report_(new RealtimeError('bad_json'));
-      const { src, reason, state, ts } = body;
-      if (name === 'message') tell(events, src && src === tag ? { ...body, src: keeper.id_ } : body);
-      else if (way - (way = now() - ts!) > held) keeper.suspect_('late beats: does a proxy buffer?');
-      if (name === 'ren.hello') {
-        tag = src;
-        denied = 0;
-        started(start);
-        keeper.opened_(retry);
-      }
-      if (name === 'ren.reset' || state === 'reset') keeper.missed_({ reason: reason! });
-      if (name !== 'ren.bye') return;
-      if (reason === 'revoked') end(new RealtimeError('forbidden', reason));
-      // After expiry there may be new cookies; if not, the answer is 401.
-      else keeper.lost_(body.retryMs);
-    };
-    const keeper: Keeper<RenReset> = createKeeper<RenReset>(this, options, '[ren]', async (signal, token) => {
-      let wait = 0;
-      try {
-        start ??= startCursor();
-        const from = cursor ?? start?.cursor;
-        const headers: Record<string, string> = { 'X-Ren-Client': keeper.id_ };
-        if (from) headers['Last-Event-ID'] = from;
-        if (token) headers['Authorization'] = 'Bearer ' + token;
-        const answer = await open(url, headers, signal, take, keeper.heard_, cursor ? undefined : start?.at_);
-        if (answer) {
-          const { status } = answer;
-          const refusal = 'HTTP ' + status;
-          keeper.log_(refusal);
-          if (status === 401 ? !options.getToken || ++denied > 2 : fatal[status])
-            return end(asError(parse(await answer.text()), fatal[status], refusal));
-          if (status < 300 || status === 404) keeper.suspect_(refusal + ': is this the endpoint?');
-          // 0 where the server does not say, or gives a date
-          wait = +answer.headers.get('Retry-After')! * 1000 || 0;
-        }
-      } catch (e) {
-        keeper.log_(e);
-      }
-      if (!signal.aborted) keeper.lost_(0, wait);
-    });
-    const open = layer.stream?.(fetchStream, keeper.share_) ?? fetchStream;
-
+    const keeper = createReader(this, options, (event) => tell(events, event as RenEvent<Own>));
     this.on = listen(events);
-    this.close = keeper.stop_;
+    this.close = () => keeper.stop_();
     keeper.start_();
   }
+}
+
+interface Control {
+  state?: string;
+  reason?: string;
+  retryMs?: number;
+  expiresIn?: number;
+}
+
+/** Reads one stream after the other, each from where the one before it ended. */
+function createReader(client: { state: State }, options: RenClientOptions, give: (event: AnyRenEvent) => void): Keeper<RenReset> {
+  const held = 4_000; // ms that a beat takes longer than the next only where something holds it back
+
+  const { endpoint = '/api/maravilla/ren', subscriptions } = options;
+  const s = subscriptions?.join();
+  const url = resolve(endpoint);
+  if (s && !s.includes('*')) url.searchParams.set('s', s);
+  let start = startCursor(); // its own from now on, whatever other clients do
+  let cursor: string | undefined;
+  let tag: string | undefined;
+  let way: number; // of the last beat, in ms, give or take how the clocks differ
+
+  const take = ({ event: name, id, data, retry }: StreamEvent): void => {
+    const body = parse(data) as AnyRenEvent & Control;
+    cursor = id || cursor;
+    keeper.log_(name, body);
+    if (!body) return keeper.report_(new RealtimeError('bad_json'));
+    const { src, reason, state, ts, expiresIn } = body;
+    if (name === 'message') give(src && src === tag ? { ...body, src: keeper.id_ } : body);
+    else if (way - (way = now() - ts!) > held) keeper.suspect_('late beats: does a proxy buffer?');
+    if (name === 'ren.hello') {
+      tag = src;
+      started(start);
+      keeper.opened_(expiresIn, retry);
+    }
+    if (name === 'ren.reset' || state === 'reset') keeper.missed_({ reason: reason! });
+    if (name === 'ren.bye') keeper.lost_(byeError(reason), body.retryMs ?? 0);
+  };
+  const dial_ = async (signal: AbortSignal, token = ''): Promise<void> => {
+    const unfit = /[^\t -\xff]/; // for a header
+    // What fetch refuses as if there were no network.
+    if (!/^https?:\/\/[^/@]+\//.test(url.href) || unfit.test(keeper.id_)) throw new RealtimeError('bad_request', 'bad endpoint or clientId');
+    if (unfit.test(token.trim())) throw new TypeError('bad character in the token');
+    start ??= startCursor();
+    const from = cursor ?? start?.cursor;
+    const headers: Record<string, string> = { 'X-Ren-Client': keeper.id_ };
+    if (from) headers['Last-Event-ID'] = from;
+    if (token) headers['Authorization'] = 'Bearer ' + token;
+    let error: RealtimeError | undefined;
+    let atLeast = 0;
+    try {
+      const answer = await open(url, headers, signal, take, keeper.heard_, cursor ? undefined : start?.at_);
+      if (answer) {
+        const { status } = answer;
+        const what = 'HTTP ' + status;
+        if (status < 500) error = ownRefusal(await answer.text());
+        keeper.log_(what, error);
+        if (!error && status < 429) keeper.suspect_(what + ': is this the endpoint?');
+        atLeast = +answer.headers.get('Retry-After')! * 1000 || 0; // 0 where the server does not say, or gives a date
+      }
+    } catch (e) {
+      keeper.log_(e);
+    }
+    if (!signal.aborted) keeper.lost_(error, undefined, atLeast);
+  };
+
+  const keeper: Keeper<RenReset> = createKeeper(client, options, '[ren]', { dial_ });
+  const open = layer.stream?.(fetchStream, keeper.share_) ?? fetchStream;
+  return keeper;
 }

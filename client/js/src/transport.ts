@@ -34,6 +34,7 @@ export const fetchStream: OpenStream = async (url, headers, signal, take, heard)
 export interface WebSocketLike {
   onopen: ((event: never) => unknown) | null;
   onmessage: ((event: never) => unknown) | null;
+  onerror: ((event: never) => unknown) | null;
   onclose: ((event: never) => unknown) | null;
   send(data: string): void;
   close(code?: number): void;
@@ -44,6 +45,20 @@ export type WebSocketMaker = new (url: string, protocol: string) => WebSocketLik
 
 /** Begins a WebSocket. */
 export type OpenSocket = (url: string) => WebSocketLike;
+
+/** How a WebSocket ended. */
+export interface Closed {
+  code: number;
+  reason?: string;
+}
+
+/**
+ * How a WebSocket ends that could not even begin, as its constructor threw: with 4400 where it never will, as its address is none, or the
+ * page may not connect to it.
+ */
+export function unopened(e: unknown): Closed {
+  return { code: /^(Syntax|Security|Type)Error$/.test((e as Error)?.name) ? 4400 : 1006, reason: String(e) };
+}
 
 /** With whom a client shares, as its option `shareTabs` says: with nobody, with all of the name, or with all who give none. */
 export type Group = boolean | string | undefined;

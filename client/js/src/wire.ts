@@ -23,6 +23,12 @@ export interface Frame {
   ts?: number;
   limits?: Limits;
   members?: Member[];
+  /** Which part of a roster, from 1 on; the first one has none. */
+  part?: number;
+  /** Another part follows. */
+  more?: boolean;
   retryMs?: number;
+  expiresIn?: number;
   code?: string;
+  retry?: boolean;
 }

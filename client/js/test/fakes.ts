@@ -6,11 +6,12 @@ export async function settle(): Promise<void> {
   for (let i = 0; i < 8; i++) await new Promise((done) => setImmediate(done));
 }
 
-/** Moves the clock, in steps small enough for timers set by timers. */
+/** Moves the clock, and lets everything get on at each moment at which a timer fires. */
 export async function pass(ms: number): Promise<void> {
+  const end = clock.now + ms;
   await settle();
-  for (let left = ms; left > 0; left -= 250) {
-    clock.tick(Math.min(left, 250));
+  while (clock.now < end) {
+    clock.tick(Math.min(clock.next, end) - clock.now);
     await settle();
   }
 }
@@ -51,6 +52,11 @@ class FakeClock {
       next[1].cb();
     }
     this.now = end;
+  }
+
+  /** When the next timer fires; Infinity where none runs. */
+  get next(): number {
+    return Math.min(Infinity, ...[...this.#timers.values()].map(({ at }) => Math.max(at, this.now)));
   }
 
   /** How many timers run. */
@@ -114,6 +120,8 @@ export class FakeRequest {
   #body: ReadableStreamDefaultController<Uint8Array> | undefined;
 
   tab: unknown = clock.tab();
+  /** When it was made. */
+  at: number = clock.now;
   /** Whether the tab that asked has been killed. */
   gone = false;
 
@@ -199,12 +207,15 @@ export class FakeSocket {
   static opened: ((socket: FakeSocket) => void) | undefined;
   url: string;
   tab: unknown = clock.tab();
+  /** When it was made. */
+  at: number = clock.now;
   sent: Op[] = [];
   #open = false;
   closed: number | undefined;
   onopen: (() => void) | undefined;
   onmessage: ((event: { data: unknown }) => void) | undefined;
   onclose: ((event: { code: number }) => void) | undefined;
+  onerror: ((event: object) => void) | undefined;
   /** Runs a handler as its tab would. */
   in: (cb: () => void) => void = clock.enter();
 
@@ -260,6 +271,13 @@ export class FakeSocket {
   async drop(code = 1006): Promise<void> {
     this.closed = code;
     this.in(() => this.onclose?.({ code }));
+    await settle();
+  }
+
+  /** It fails, and says nothing else, as that of Node 22 does. */
+  async fail(): Promise<void> {
+    this.closed = 1006;
+    this.in(() => this.onerror?.({}));
     await settle();
   }
 

@@ -1,11 +1,10 @@
 // The frames of testdata/wire.json, which the Go server's tests make.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { RealtimeClient } from '../src/realtime.js';
 import { createParser, type StreamEvent } from '../src/sse.js';
 import { begin, clock, FakeSocket, limits, settle, type Op } from './fakes.js';
+import { testdata } from './testdata.js';
 
 interface Wire {
   ren: { name: string; frame: string; parsed: { event: string; id: string; data: unknown; retry?: number }[] }[];
@@ -13,22 +12,7 @@ interface Wire {
   client: { name: string; frame: string }[];
 }
 
-/** The file, found from the working directory or, where the bundle lies in the repository, from there. */
-function load(): Wire {
-  for (const start of [process.env['REALTIME_WIRE'] ?? '', process.cwd(), import.meta.dirname]) {
-    for (let dir = start; dir; dir = dirname(dir)) {
-      try {
-        return JSON.parse(readFileSync(dir.endsWith('.json') ? dir : join(dir, 'testdata', 'wire.json'), 'utf8')) as Wire;
-      } catch (e) {
-        if (!['ENOENT', 'ENOTDIR'].includes((e as NodeJS.ErrnoException).code ?? '')) throw e;
-      }
-      if (dir === dirname(dir)) break;
-    }
-  }
-  throw new Error('no testdata/wire.json here or above; name it in REALTIME_WIRE');
-}
-
-const wire = load();
+const wire = testdata<Wire>('wire.json', process.env['REALTIME_WIRE']);
 
 for (const { name, frame, parsed } of wire.ren) {
   test('REN: ' + name, () => {

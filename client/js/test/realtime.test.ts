@@ -981,21 +981,6 @@ test('after a disconnect neither a token nor the page makes a connection', async
   assert.deepEqual([gives.length, rt.state], [2, 'closed']);
 });
 
-test('the waits double up to the bound', async () => {
-  dice(1);
-  make();
-  rt.connect();
-  await settle();
-  for (const wait of [1000, 2000, 4000, 8000, 15_000, 15_000]) {
-    const n = FakeSocket.all.length;
-    await FakeSocket.last.drop();
-    await pass(wait - 1);
-    assert.equal(FakeSocket.all.length, n);
-    await pass(1);
-    assert.equal(FakeSocket.all.length, n + 1);
-  }
-});
-
 test('after a bye the client comes back when told to, behind its cursor', async () => {
   const socket = await connect();
   rt.subscribe('a', () => {});
@@ -1017,22 +1002,6 @@ test('who is forbidden does not come back', async () => {
   assert.deepEqual([FakeSocket.all.length, rt.state, errors, end.is], [1, 'closed', ['forbidden'], 'forbidden']);
 });
 
-for (const getToken of [undefined, () => 'T']) {
-  test(`who is not known comes back once ${getToken ? 'with a new token' : 'as it is'}`, async () => {
-    make(getToken ? { getToken } : {});
-    rt.connect();
-    for (let i = 0; i < 2; i++) {
-      await settle();
-      FakeSocket.last.open();
-      FakeSocket.last.say({ event: 'error', code: 'unauthorized', message: 'who?', retry: false });
-      await FakeSocket.last.drop(4401);
-      await pass(2000);
-    }
-    await pass(60_000);
-    assert.deepEqual([FakeSocket.all.length, rt.state, errors], [2, 'closed', ['unauthorized']]);
-  });
-}
-
 test('what was said on one connection does not explain the end of another', async () => {
   make();
   rt.connect();
@@ -1045,17 +1014,6 @@ test('what was said on one connection does not explain the end of another', asyn
   assert.equal(end.is, '');
   await FakeSocket.last.drop(4403);
   assert.deepEqual([rt.state, errors], ['closed', ['forbidden']]);
-});
-
-test('after ten healthy seconds an expiry is the first again', async () => {
-  await connect({ getToken: () => 'T' });
-  for (let i = 0; i < 3; i++) {
-    await pass(10_000);
-    FakeSocket.last.say({ event: 'bye', reason: 'expired', retryMs: 0, cursor: 'c' });
-    await pass(16_000);
-    await FakeSocket.last.greet();
-  }
-  assert.deepEqual([rt.state, FakeSocket.all.length], ['open', 4]);
 });
 
 test('sixty silent seconds end a connection', async () => {

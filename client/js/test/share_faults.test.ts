@@ -330,7 +330,7 @@ test('REN: what a refusal says is read', async () => {
         signal.addEventListener('abort', () => controller.error(signal.reason));
         await settle();
         if (signal.aborted) return;
-        controller.enqueue(new TextEncoder().encode('{"code":"origin","message":"not from here"}'));
+        controller.enqueue(new TextEncoder().encode('{"code":"origin","message":"not from here","retry":false}'));
         controller.close();
       },
     });

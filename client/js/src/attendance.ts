@@ -1,0 +1,101 @@
+import { asError, RealtimeError } from './errors.js';
+import type { Done, Outbox } from './outbox.js';
+import type { Owner } from './subscription.js';
+import type { Frame } from './wire.js';
+
+/** Who wants to be present, and what others are to be shown. */
+export interface Wish {
+  userId?: string | undefined;
+  metadata?: unknown;
+  /** Whether it is a join, and no update. */
+  anew_?: boolean | undefined;
+}
+
+/**
+ * The client's own presence in a channel: has the server know the last wish, on each connection again. It asks one question at a
+ * time; of the wishes that come meanwhile, only the last is sent.
+ */
+export interface Attendance {
+  /** Whether anybody is present, or may be soon. */
+  wanted_(): boolean;
+  /** Changes the wish, or ends it. Without one there is nothing to be changed or ended, unless it is made `anew`. */
+  want_(own: Partial<Wish> | undefined, done: Done, anew?: boolean): void;
+  /** Tells the server the wish, if it does not know it. */
+  sync_(): void;
+  /** The connection is gone, and with it the presence of those who wish for none. */
+  cut_(): void;
+  /** There will be no other connection for now: what has not been agreed to is refused. */
+  fail_(error: RealtimeError): void;
+  /** The server has ended the presence of a user: for good, or until it is asked again. */
+  lose_(frame: Frame): void;
+}
+
+export function createAttendance(channel: string, outbox: Outbox, owner: Owner): Attendance {
+  const waiting: Done[] = []; // to be told what has come of their wishes
+  let wish: Wish | undefined;
+  let agreed: Wish | undefined; // the last wish that the server has agreed to
+  let joined = false; // on this connection
+  let asking = false; // and the answer is due
+
+  /** What the server knows of the wish. */
+  const had = (): Wish | undefined => (joined ? agreed : undefined);
+  const settle = (error?: RealtimeError, many = waiting.length): void => {
+    for (const done of waiting.splice(0, many)) done(error);
+  };
+  const ask = (op: string, userId: string | undefined, metadata?: unknown, then?: Done): void => {
+    asking = true;
+    outbox.add_({ op, channel, userId, metadata }, (error) => {
+      asking = false;
+      then?.(error);
+      owner.sync_();
+    });
+  };
+
+  return {
+    wanted_: () => !!(wish || had() || asking),
+    want_(own, done, anew) {
+      if (!anew && !wish && own) return done(new RealtimeError('not_joined'));
+      wish = own && { ...wish, ...own, anew_: anew };
+      waiting.push(done);
+    },
+    sync_() {
+      const own = wish;
+      const old = had();
+      const many = waiting.length;
+      if (asking) return;
+      if (own === old) {
+        agreed = own; // without a connection nobody is present
+        return settle();
+      }
+      if (!outbox.isOpen_()) return;
+      const op = !own ? 'leave' : old && !own.anew_ && old.userId === own.userId ? 'update' : 'join';
+      ask(op, (own ?? old)!.userId, own?.metadata, (error) => {
+        if (!error) {
+          agreed = own;
+          // Who joins as another user is no longer who it was.
+          if (old?.userId && own?.userId && old.userId !== own.userId) ask('leave', old.userId);
+        } else if (own && own === agreed) owner.refuse_(error); // had before the connection was lost: nobody waits
+        else if (wish === own) wish = agreed;
+        joined ||= own === agreed;
+        settle(error, many);
+      });
+    },
+    cut_() {
+      asking = joined = false;
+    },
+    fail_(error) {
+      wish = agreed;
+      settle(error);
+    },
+    lose_(frame) {
+      const { userId, retry } = frame;
+      if ((agreed?.userId ?? userId) === userId) agreed = undefined;
+      if (!wish || (wish.userId ?? userId) !== userId) return;
+      if (!retry) {
+        wish = undefined;
+        owner.refuse_(asError(frame));
+      }
+      owner.sync_();
+    },
+  };
+}
