@@ -62,10 +62,10 @@ const effects: Record<string, string[]> = {
   ok: ['accepted'],
   'presence.state': ['here ada', 'presence.join', 'here bob', 'presence.join'],
   'presence.state empty': [],
-  // to be put together: see docs/protocol.md, "Rosters"
-  'presence.state first part': ['here ada', 'presence.join'],
-  'presence.state middle part': ['here bob', 'presence.join'],
-  'presence.state last part': ['here bob', 'presence.join'],
+  // nothing of a roster counts before its last part has come
+  'presence.state first part': [],
+  'presence.state middle part': [],
+  'presence.state last part': [],
   reset: ['reset room:42 evicted'],
   ping: ['cursor hoftbqjitc.2r'],
   unsubscribed: ['error forbidden'],
