@@ -108,7 +108,7 @@ func TestBadRequests(t *testing.T) {
 		{"WS, temporary", open(), ws("/realtime", "Authorization", "Bearer later"), 503, "unavailable", true},
 		{"WS, foreign subprotocol", open(), ws("/realtime", "Sec-WebSocket-Protocol", "graphql-ws"), 400, "bad_request", false},
 		{"WS, no upgrade", open(), get("/realtime"), 426, "bad_request", false},
-		{"WS, old version", open(), get("/realtime", "Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "8", "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="), 400, "bad_request", false},
+		{"WS, old version", open(), get("/realtime", "Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "8", "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="), 426, "bad_request", false},
 		{"WS, no key", open(), get("/realtime", "Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13"), 400, "bad_request", false},
 		{"WS, POST", open(), method("POST", "/realtime"), 405, "method", false},
 		{"elsewhere", open(), get("/api/maravilla/nothing"), 404, "not_found", false},

@@ -26,14 +26,17 @@ func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, netConnKey{}, c)
 }
 
-// tune does for the connection of a stream what ConnContext promises.
-func tune(r *http.Request) {
-	c, ok := r.Context().Value(netConnKey{}).(net.Conn)
-	if !ok {
-		return
+// tuneRequest does for the connection of a stream what ConnContext promises.
+func tuneRequest(r *http.Request) {
+	if c, ok := r.Context().Value(netConnKey{}).(net.Conn); ok {
+		tune(c, r.ProtoMajor == 1) // HTTP/2 shares the connection, and has windows
 	}
+}
+
+// tune does it for a connection, which is the stream's alone or not.
+func tune(c net.Conn, alone bool) {
 	tcp.KeepAlive(c)
-	if r.ProtoMajor == 1 { // HTTP/2 shares the connection, and has windows
+	if alone {
 		tcp.LimitSendBuffer(c)
 	}
 }

@@ -28,12 +28,14 @@ type conns struct {
 type user struct {
 	conns int
 	pace  *rate.Limiter // of the operations of all of them
+	flood *rate.Limiter // of their frames
 }
 
 // conn is an open connection.
 type conn struct {
-	user   string                  // guarded by conns.mu, as pace when it is set
-	pace   *rate.Limiter           // of the user; nil for anonymous
+	user   string        // guarded by conns.mu, as pace when it is set
+	pace   *rate.Limiter // of the user; nil for anonymous, as flood
+	flood  *rate.Limiter
 	cancel context.CancelCauseFunc // with an *ending, to end it in an orderly way
 	done   chan struct{}           // closed when nothing is written any more
 
@@ -176,7 +178,10 @@ func (cs *conns) own(c *conn, name string) *refusal {
 	var u *user
 	if name != "" {
 		if u = cs.users[name]; u == nil {
-			u = &user{pace: rate.NewLimiter(rate.Limit(cs.limits.UserRate), cs.limits.UserBurst)}
+			u = &user{
+				pace:  rate.NewLimiter(rate.Limit(cs.limits.UserRate), cs.limits.UserBurst),
+				flood: rate.NewLimiter(rate.Limit(floodFactor*cs.limits.UserRate), floodFactor*cs.limits.UserBurst),
+			}
 		}
 		if u.conns >= cs.limits.Connections {
 			return refuse(http.StatusTooManyRequests, "too_many", "more than %d connections of one user", cs.limits.Connections).retry()
@@ -186,7 +191,7 @@ func (cs *conns) own(c *conn, name string) *refusal {
 	if u != nil {
 		u.conns++
 		cs.users[name] = u
-		c.user, c.pace = name, u.pace
+		c.user, c.pace, c.flood = name, u.pace, u.flood
 	}
 	return nil
 }
@@ -197,7 +202,7 @@ func (cs *conns) disown(c *conn) {
 			delete(cs.users, c.user)
 		}
 	}
-	c.user, c.pace = "", nil
+	c.user, c.pace, c.flood = "", nil, nil
 }
 
 // add registers a connection; its owner calls remove. It fails once the

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
-	"fmt"
 	"net/http"
 	"path"
 	"time"
@@ -55,40 +54,4 @@ func serveScript(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", "no-cache") // kept, and asked for with the ETag
 	h.Set("ETag", scriptETag)
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(script))
-}
-
-// supports reports whether w, or a writer it wraps, has an ability; last is where
-// the search ended.
-func supports(w http.ResponseWriter, able func(http.ResponseWriter) bool) (ok bool, last http.ResponseWriter) {
-	for {
-		if able(w) {
-			return true, w
-		}
-		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
-		if !ok {
-			return false, w
-		}
-		w = u.Unwrap()
-	}
-}
-
-func canFlush(w http.ResponseWriter) bool {
-	switch w.(type) {
-	case http.Flusher, interface{ FlushError() error }:
-		return true
-	}
-	return false
-}
-
-func canHijack(w http.ResponseWriter) bool {
-	_, ok := w.(http.Hijacker)
-	return ok
-}
-
-// unsupported answers where a middleware's ResponseWriter hides what streams
-// need, and logs which.
-func (rt *Realtime) unsupported(w, last http.ResponseWriter, need string) {
-	rt.log.Error("realtime: a ResponseWriter hides "+need+"; the middleware that wraps it needs an Unwrap method, "+
-		"or must not wrap this route", "type", fmt.Sprintf("%T", last))
-	refuse(http.StatusInternalServerError, "streaming_unsupported", "a middleware of the server does not support streaming").write(w)
 }

@@ -13,14 +13,12 @@ import (
 
 // read is the reader: it takes one operation after the other, decides it, and
 // has it answered.
-func (s *socket) read(ctx context.Context, hello *time.Timer) error {
+func (s *socket) read(hello *time.Timer) error {
 	for {
-		msg, err := s.ws.Read(ctx)
+		msg, err := s.ws.Read()
 		if err != nil {
+			s.violated(err)
 			return err
-		}
-		if !s.flood.Allow() {
-			return &wsconn.CloseError{Code: 1008, Reason: "too many messages"}
 		}
 		op, refused := wire.DecodeOp(msg)
 		if refused == nil {
@@ -38,6 +36,20 @@ func (s *socket) read(ctx context.Context, hello *time.Timer) error {
 				return &wsconn.CloseError{Code: 1008, Reason: "too many errors"}
 			}
 		}
+	}
+}
+
+// admit reports whether the client, and its user, may send one frame more. Frames
+// without an operation cost as well, and fragments more than whole messages.
+func (s *socket) admit() bool {
+	return s.flood.Allow() && (s.conn.flood == nil || s.conn.flood.Allow())
+}
+
+// violated logs which rule a client has broken, of which it is told.
+func (s *socket) violated(err error) {
+	var told *wsconn.CloseError
+	if errors.As(err, &told) && !told.Peer {
+		s.rt.log.Debug("realtime: a WebSocket is closed", "code", told.Code, "reason", told.Reason, "user", s.id.User)
 	}
 }
 

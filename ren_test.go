@@ -1,7 +1,6 @@
 package realtime_test
 
 import (
-	"compress/gzip"
 	"context"
 	"fmt"
 	"io"
@@ -557,144 +556,12 @@ func TestRENServerTimeouts(t *testing.T) {
 	})
 }
 
-// wrapper is what middlewares put around a ResponseWriter. It hides everything
-// but Unwrap.
-type wrapper struct{ http.ResponseWriter }
-
-func (w wrapper) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-type opaque struct{ http.ResponseWriter } // hides everything
-
-// accessLog counts, as middlewares do that log requests.
-type accessLog struct {
-	http.ResponseWriter
-	status, bytes int
-}
-
-func (l *accessLog) Unwrap() http.ResponseWriter { return l.ResponseWriter }
-
-func (l *accessLog) WriteHeader(status int) {
-	l.status = status
-	l.ResponseWriter.WriteHeader(status)
-}
-
-func (l *accessLog) Write(p []byte) (int, error) {
-	n, err := l.ResponseWriter.Write(p)
-	l.bytes += n
-	return n, err
-}
-
-// gzipped compresses what is written, though a stream says no-transform.
-type gzipped struct {
-	http.ResponseWriter
-	gz *gzip.Writer
-}
-
-func (g *gzipped) Unwrap() http.ResponseWriter { return g.ResponseWriter }
-
-func (g *gzipped) WriteHeader(status int) {
-	if status == http.StatusOK {
-		g.Header().Set("Content-Encoding", "gzip")
-		g.gz = gzip.NewWriter(g.ResponseWriter)
-	}
-	g.ResponseWriter.WriteHeader(status)
-}
-
-func (g *gzipped) Write(p []byte) (int, error) {
-	if g.gz == nil {
-		return g.ResponseWriter.Write(p)
-	}
-	return g.gz.Write(p)
-}
-
-func (g *gzipped) FlushError() error {
-	if g.gz != nil {
-		if err := g.gz.Flush(); err != nil {
-			return err
-		}
-	}
-	return http.NewResponseController(g.ResponseWriter).Flush()
-}
-
-// unzip reads what gzipped writes.
-type unzip struct {
-	io.ReadCloser
-	gz *gzip.Reader
-}
-
-func (u *unzip) Read(p []byte) (n int, err error) {
-	if u.gz == nil {
-		if u.gz, err = gzip.NewReader(u.ReadCloser); err != nil {
-			return 0, err
-		}
-	}
-	return u.gz.Read(p)
-}
-
-func TestStreamsBehindMiddlewares(t *testing.T) {
-	wrap := func(f func(http.ResponseWriter) http.ResponseWriter) func(http.Handler) http.Handler {
-		return func(next http.Handler) http.Handler {
-			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(f(w), r) })
-		}
-	}
-	for _, c := range []struct {
-		name string
-		wrap func(http.Handler) http.Handler
-		log  string // "": it works
-	}{
-		{"StripPrefix", func(next http.Handler) http.Handler { return http.StripPrefix("/api", next) }, ""},
-		{"Unwrap", wrap(func(w http.ResponseWriter) http.ResponseWriter { return wrapper{wrapper{w}} }), ""},
-		{"access log", wrap(func(w http.ResponseWriter) http.ResponseWriter { return &accessLog{ResponseWriter: w} }), ""},
-		{"gzip", wrap(func(w http.ResponseWriter) http.ResponseWriter { return &gzipped{ResponseWriter: w} }), ""},
-		{"opaque", wrap(func(w http.ResponseWriter) http.ResponseWriter { return opaque{w} }), "realtime_test.opaque"},
-		{"opaque inside", wrap(func(w http.ResponseWriter) http.ResponseWriter { return wrapper{opaque{w}} }), "realtime_test.opaque"},
-		{"TimeoutHandler", func(next http.Handler) http.Handler { return http.TimeoutHandler(next, time.Minute, "late") }, "*http.timeoutWriter"},
-	} {
-		bubble(t, c.name, func(t *testing.T) {
-			h := prepare(t, open(), nil)
-			h.handler = c.wrap(h.handler)
-			h.serve()
-			if c.log == "" {
-				s, w := h.renStalled(get("/api/ren")), h.socket(get("/api/realtime"))
-				if s.resp.Header.Get("Content-Encoding") == "gzip" {
-					s.resp.Body = &unzip{ReadCloser: s.resp.Body}
-				}
-				s.pump()
-				if hello := s.next(); hello.State != "fresh" {
-					t.Errorf("%s", hello.Raw)
-				}
-				w.ok(`"op":"subscribe","channel":"room"`)
-				h.publish("room", 1)
-				if got := s.keys(1) + w.data(1); got != "11" {
-					t.Error(got)
-				}
-				return
-			}
-			for _, ask := range []request{get("/ren"), get("/realtime", upgrade...)} {
-				status, f := h.refused(ask)
-				if status != 500 || f.Code != "streaming_unsupported" {
-					t.Errorf("%s: %d %+v", ask.path, status, f)
-				}
-			}
-			if log := h.logs.String(); strings.Count(log, c.log) != 2 {
-				t.Errorf("the log does not name %s twice:\n%s", c.log, log)
-			}
-		})
-	}
-}
-
-var upgrade = []string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="}
-
 // HTTP/2 in virtual time, without TLS; then both protocols over real sockets.
 func TestRENOverHTTP2(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := prepare(t, open(), nil)
 		h.server.WriteTimeout = time.Second
-		h.server.Protocols = new(http.Protocols)
-		h.server.Protocols.SetUnencryptedHTTP2(true)
-		transport := h.http.Transport.(*http.Transport)
-		transport.Protocols = new(http.Protocols)
-		transport.Protocols.SetUnencryptedHTTP2(true)
+		h.overHTTP2()
 		h.serve()
 		s := h.ren(get("/ren"))
 		if s.resp.ProtoMajor != 2 {

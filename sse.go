@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	mathrand "math/rand/v2"
 	"net/http"
 	"net/url"
@@ -42,18 +43,23 @@ func (rt *Realtime) serveREN(w http.ResponseWriter, r *http.Request) {
 		sendAway(w, r, f)
 		return
 	}
-	if ok, last := supports(w, canFlush); !ok {
-		rt.unsupported(w, last, "http.Flusher")
+	out, missing := newStreamWriter(w, time.Now().Add(rt.opts.WriteTimeout))
+	if missing != nil {
+		missing.refuse(rt, w)
 		return
 	}
-	s.w, s.rc = w, http.NewResponseController(w)
+	s.w = out
 	if f := arriving.add(&s.conn, s.view.id.User); f != nil {
 		sendAway(w, r, f)
 		return
 	}
 	arriving.gone()
 	defer rt.conns.remove(&s.conn)
-	tune(r)
+	tuneRequest(r)
+	if out.gone == nil {
+		// Nobody else tells when the client is gone. It may be there, though.
+		defer context.AfterFunc(r.Context(), func() { s.conn.cancel(rotated) })()
+	}
 	if r.ProtoMajor == 1 {
 		// Net/http then ends the body with the connection and sends no chunks, of
 		// which WHATWG HTML, section 9.2.7, warns: HAProxy holds each back for 200 ms.
@@ -95,8 +101,7 @@ type stream struct {
 	asked   atomic.Uint64 // how often the policy was asked again
 	granted uint64        // which of these times view.grants are from
 
-	w      http.ResponseWriter
-	rc     *http.ResponseController
+	w      *streamWriter
 	reader *ring.Reader
 	out    []byte
 	items  []ring.Item
@@ -124,7 +129,9 @@ func (rt *Realtime) newStream(r *http.Request) (*stream, *refusal) {
 		return nil, f
 	}
 	s := &stream{rt: rt, ask: ask, todo: make(chan func()), view: view{policy: &rt.policy, id: id, grants: grants}}
-	s.ctx, s.conn.cancel = context.WithCancelCause(r.Context())
+	// A middleware's timeout must not cut the stream, nor a server's context: it ends
+	// with a bye, or with the client.
+	s.ctx, s.conn.cancel = context.WithCancelCause(context.WithoutCancel(r.Context()))
 	s.conn.recheck = s.recheck
 	return s, nil
 }
@@ -167,7 +174,7 @@ func parseREN(r *http.Request) (ask renRequest, f *refusal) {
 // waits for more.
 func (s *stream) run() {
 	defer s.conn.cancel(nil)
-	s.conn.onAbort(func() { _ = s.rc.SetWriteDeadline(time.Now()) }) // where it fails, no write is stuck
+	s.conn.onAbort(func() { _ = s.w.SetWriteDeadline(time.Now()) }) // if it fails, no write is stuck
 	s.reader = s.rt.ring.NewReader()
 	defer func() { s.reader.Close() }()
 	streamHeaders(s.w.Header())
@@ -185,9 +192,12 @@ func (s *stream) run() {
 	defer s.conn.expire(s.view.id)()
 	for {
 		if err := s.deliver(); err != nil {
+			s.failed(err)
 			return
 		}
 		select {
+		case <-s.w.gone:
+			return
 		case <-s.reader.Wake():
 		case f := <-s.todo:
 			f()
@@ -287,6 +297,7 @@ func (s *stream) deliver() error {
 			return err
 		}
 	}
+	s.items = release(s.items, idleItems)
 	return nil
 }
 
@@ -328,8 +339,7 @@ const chunk = 16 << 10
 func (s *stream) flush() error {
 	for out := s.out; len(out) > 0; {
 		n := min(len(out), chunk)
-		err := s.rc.SetWriteDeadline(time.Now().Add(s.rt.opts.WriteTimeout))
-		if err != nil && !errors.Is(err, http.ErrNotSupported) {
+		if err := s.w.SetWriteDeadline(time.Now().Add(s.rt.opts.WriteTimeout)); err != nil {
 			return err
 		}
 		if s.conn.isAborted() { // perhaps before the deadline was put off
@@ -338,17 +348,36 @@ func (s *stream) flush() error {
 		if _, err := s.w.Write(out[:n]); err != nil {
 			return err
 		}
-		if err := s.rc.Flush(); err != nil {
+		if err := s.w.Flush(); err != nil {
 			return err
 		}
 		out = out[n:]
 	}
 	// HTTP/2 resets a stream whose deadline passes, in use or not.
-	_ = s.rc.SetWriteDeadline(time.Time{})
-	if s.out = s.out[:0]; cap(s.out) > chunk {
-		s.out = nil // a burst must not be paid for by an idle stream
-	}
+	_ = s.w.SetWriteDeadline(time.Time{})
+	s.out = release(s.out, idleBytes)
 	return nil
+}
+
+// failed logs an error that is not the client's.
+func (s *stream) failed(err error) {
+	if errors.Is(err, errPanic) {
+		s.rt.log.Error("realtime: a ResponseWriter cannot be flushed; the stream is dropped", "type", fmt.Sprintf("%T", s.w.ResponseWriter), "error", err)
+	}
+}
+
+// What an idle connection keeps of the buffers that a burst needed.
+const (
+	idleBytes = 2 << 10
+	idleItems = 16
+)
+
+// release returns an empty buffer: none if buf is larger than an idle connection's.
+func release[T any](buf []T, most int) []T {
+	if cap(buf) > most {
+		return nil
+	}
+	return buf[:0]
 }
 
 // bye says why the server ends the stream, where it is the server.

@@ -3,13 +3,13 @@ package realtime
 import (
 	"context"
 	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	mathrand "math/rand/v2"
 	"net/http"
+	"os"
 	"runtime/debug"
 	"slices"
-	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
@@ -21,10 +21,9 @@ import (
 )
 
 const (
-	messageTime = 10 * time.Second // for a message, and for the hello, to be complete
-	pongTime    = 10 * time.Second // for a peer to answer a ping
+	messageTime = 10 * time.Second // for the hello, a message that makes no progress, the answer to a ping
 	maxErrors   = 20               // a minute: the last of them ends the connection
-	floodFactor = 4                // times the allowed rate, refusing costs too much
+	floodFactor = 4                // times the allowed rate of operations, frames cost too much
 )
 
 // serveWebSocket checks a request for a WebSocket and runs it.
@@ -37,8 +36,8 @@ func (rt *Realtime) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		f.write(w)
 		return
 	}
-	if ok, last := supports(w, canHijack); !ok {
-		rt.unsupported(w, last, "http.Hijacker")
+	if missing := checkHijack(w, r); missing != nil {
+		missing.refuse(rt, w)
 		return
 	}
 	s := &socket{
@@ -69,53 +68,22 @@ func (rt *Realtime) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	arriving.gone()
 	defer rt.conns.remove(&s.conn)
-	tune(r)
-	ws, err := wsconn.Accept(w, r, wsconn.Options{
-		Subprotocol: wire.Subprotocol, ReadLimit: int64(rt.opts.Limits.Message),
-		MessageTime: messageTime, WriteTime: rt.opts.WriteTimeout,
+	conn, rw, missing := hijack(w)
+	if missing != nil {
+		missing.refuse(rt, w)
+		return
+	}
+	tune(conn, true)
+	ws, err := wsconn.Accept(conn, rw, r, w.Header(), wsconn.Options{
+		Subprotocol: wire.Subprotocol, ReadLimit: rt.opts.Limits.Message,
+		Patience: messageTime, WriteTime: rt.opts.WriteTimeout, Admit: s.admit,
 	})
 	if err != nil {
-		return // answered
+		return // the client is gone
 	}
 	s.ws = ws
 	close(s.begun)
 	s.run()
-}
-
-// checkHandshake checks what the WebSocket library would refuse in its own words:
-// RFC 6455, section 4.2.1.
-func checkHandshake(w http.ResponseWriter, r *http.Request) *refusal {
-	h := r.Header
-	key, err := base64.StdEncoding.DecodeString(h.Get("Sec-WebSocket-Key"))
-	switch {
-	case r.Method != http.MethodGet:
-		w.Header().Set("Allow", "GET")
-		return refuse(http.StatusMethodNotAllowed, "method", "only GET is served here")
-	case !lists(h, "Connection", "upgrade"), !lists(h, "Upgrade", "websocket"):
-		w.Header().Set("Upgrade", "websocket")
-		return refuse(http.StatusUpgradeRequired, "bad_request", "this is a WebSocket")
-	case h.Get("Sec-WebSocket-Version") != "13":
-		w.Header().Set("Sec-WebSocket-Version", "13")
-		return refuse(http.StatusBadRequest, "bad_request", "the WebSocket version is 13")
-	case err != nil || len(key) != 16 || len(h.Values("Sec-WebSocket-Key")) != 1:
-		return refuse(http.StatusBadRequest, "bad_request", "bad Sec-WebSocket-Key")
-	case h.Get("Sec-WebSocket-Protocol") != "" && !lists(h, "Sec-WebSocket-Protocol", wire.Subprotocol):
-		return refuse(http.StatusBadRequest, "bad_request", "the subprotocol is %s", wire.Subprotocol)
-	}
-	return nil
-}
-
-// lists reports whether one of the values of a header, separated by commas, is
-// the given one.
-func lists(h http.Header, name, value string) bool {
-	for _, line := range h.Values(name) {
-		for v := range strings.SplitSeq(line, ",") {
-			if strings.EqualFold(strings.TrimSpace(v), value) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // socket is one WebSocket. The handler's goroutine reads and decides, another
@@ -130,6 +98,7 @@ type socket struct {
 	ws      *wsconn.Conn
 	name    string // in session keys
 	group   errgroup.Group
+	asking  atomic.Bool // whether the client is there
 	todo    chan func()
 
 	deciding chan struct{} // holds one while an operation is decided, or all rights are
@@ -141,7 +110,7 @@ type socket struct {
 	stopExpiry func() bool
 	client     string
 	pace       *rate.Limiter // beyond it operations are refused
-	flood      *rate.Limiter // beyond it the connection is closed
+	flood      *rate.Limiter // of frames: beyond it the connection is closed
 	errors     *rate.Limiter
 	sessions   map[backend.SessionKey]backend.Session
 	begun      chan struct{} // closed when the last subscription asked for has begun
@@ -166,16 +135,11 @@ type following struct {
 }
 
 func (s *socket) run() {
-	readCtx, stopReading := context.WithCancel(context.Background())
-	defer stopReading()
-	// The reader has to go on until the closing handshake is over, so it does not
-	// end with s.ctx, but with the connection.
 	s.conn.onAbort(s.ws.Drop)
 	s.reader = s.rt.ring.NewReader()
 	s.pos = s.rt.ring.Head()
 	defer s.reader.Close()
 	s.group.Go(func() error {
-		defer stopReading()
 		s.guard(s.write)
 		s.guard(s.close)
 		s.ws.Drop() // where nothing has closed it
@@ -185,9 +149,9 @@ func (s *socket) run() {
 		s.conn.cancel(noHello)
 	})
 	defer hello.Stop()
-	s.guard(func() error { return s.read(readCtx, hello) })
+	s.guard(func() error { return s.read(hello) })
+	s.ws.Discard()     // for the closing handshake
 	_ = s.group.Wait() // the errors are in the context
-	s.ws.Release()
 	s.stopExpiry()
 	s.leaveAll()
 }
@@ -263,6 +227,9 @@ func (s *socket) deliver() (more bool, err error) {
 		}
 	}
 	clear(s.items)
+	if !more {
+		s.items = release(s.items, idleItems)
+	}
 	return more, s.flush()
 }
 
@@ -328,10 +295,8 @@ func (s *socket) flush() error {
 	if len(s.out) == 0 {
 		return nil
 	}
-	err := s.ws.Write(context.Background(), s.out) // ends by WriteTimeout or Drop
-	if s.out = s.out[:0]; cap(s.out) > chunk {
-		s.out = nil // as in stream.flush
-	}
+	err := s.ws.Write(s.out) // ends by WriteTimeout or Drop
+	s.out = release(s.out, idleBytes)
 	return err
 }
 
@@ -355,14 +320,14 @@ func later(p, q backend.Position) backend.Position {
 // client's WebSocket whether it does.
 func (s *socket) ping() {
 	s.append(wire.Frame{Event: "ping", Cursor: s.cursor(), TS: time.Now().UnixMilli()})
+	if !s.asking.CompareAndSwap(false, true) {
+		return // a slow client has not come to the last one
+	}
 	s.group.Go(func() error {
-		// Not s.ctx: the library drops a connection whose ping is cancelled, and the
-		// client would not get the bye.
-		ctx, cancel := context.WithTimeout(context.Background(), pongTime)
-		defer cancel()
-		if err := s.ws.Ping(ctx); err != nil {
+		defer s.asking.Store(false)
+		if err := s.ws.Ping(s.ctx); err != nil {
 			s.conn.cancel(err)
-			if errors.Is(err, context.DeadlineExceeded) {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
 				s.ws.Drop() // nobody is there to say goodbye to
 			}
 		}

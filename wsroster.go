@@ -189,7 +189,7 @@ func (s *socket) sendPart() (sent bool, err error) {
 	}
 	s.parts = append(s.parts[1:], x)
 	if p.shared != nil { // of any number of connections, so it is not copied
-		return true, s.ws.Write(context.Background(), p.shared) // ends by WriteTimeout or Drop
+		return true, s.ws.Write(p.shared) // ends by WriteTimeout or Drop
 	}
 	s.appendPart(x, p, "")
 	return true, s.flush()

@@ -1,177 +1,177 @@
-// Package wsconn is a thin layer over coder/websocket that adds what that
-// library leaves to its user: text must be UTF-8 (RFC 6455, section 8.1), a
-// message must be complete in time, and a write must make progress.
+// Package wsconn is a server's end of WebSockets (RFC 6455), without extensions.
+//
+// The server has to bound what frames cost that carry no message, to let a slow
+// peer take its time as long as it makes progress, and to answer pings in the
+// middle of a message that such a peer is being sent. A general library answers
+// control frames where nobody can count them, and gives each of them a few
+// seconds of its own. So the server has its own framing; clients use
+// github.com/coder/websocket.
 package wsconn
 
 import (
 	"bufio"
-	"context"
+	"crypto/sha1"
+	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
+	"maps"
 	"net"
 	"net/http"
+	"os"
+	"slices"
+	"sync/atomic"
 	"time"
-	"unicode/utf8"
-
-	"github.com/coder/websocket"
 )
 
 // Options are all required.
 type Options struct {
+	// Subprotocol is spoken if the client asks for it.
 	Subprotocol string
-	ReadLimit   int64         // bytes a message may have
-	MessageTime time.Duration // from a message's first frame to its last
-	WriteTime   time.Duration // a write may stand still
+	// ReadLimit is how many bytes a message may have.
+	ReadLimit int
+	// Patience is how long a message may take, and longer while each such time
+	// brings [Progress] bytes of it and all of them [Slowest] bytes a second. It is
+	// also how long a peer may take to answer a ping.
+	Patience time.Duration
+	// WriteTime is how long a peer may take for each [Fragment] that it is sent.
+	WriteTime time.Duration
+	// Admit is asked, by the goroutine that reads, about each frame that may cost
+	// more than it brings: the first of a message, a small one that continues it,
+	// and each control frame. The first that it refuses ends the connection.
+	Admit func() bool
 }
 
-// Conn is a server's end of a WebSocket. One goroutine may read, one may write,
-// and Ping and Close may be called by any.
+const (
+	// Fragment is how many bytes of a message are sent in one frame, so that control
+	// frames need not wait for the whole message.
+	Fragment = 16 << 10
+	// Progress is how many bytes of an unfinished message must arrive within Patience.
+	Progress = 1 << 10
+	// Slowest is how many bytes a second an unfinished message must bring on average.
+	Slowest = 1 << 10
+)
+
+// Conn is a server's end of a WebSocket. One goroutine may read and one may
+// write. Another one may ping, and Drop may be called by any.
 type Conn struct {
-	ws   *websocket.Conn
 	net  net.Conn
 	opts Options
+
+	// the reader's
+	src    source
+	br     *bufio.Reader
+	left   int64         // bytes of a frame's payload that have not been read
+	astray bool          // what comes next is not the beginning of a frame
+	heard  chan struct{} // closed when the peer has said its last
+	deaf   chan struct{} // closed when nobody reads any more
+
+	turn    chan struct{} // holds one while a frame is being written
+	bw      *bufio.Writer // guarded by turn, as ended
+	ended   bool          // a close frame was written
+	pong    chan []byte   // holds the payload of a ping that is not answered yet
+	written atomic.Int64  // bytes of messages
+
+	receiving atomic.Bool   // a message, in the middle of whose frames no pong can come
+	asked     atomic.Uint64 // the number in the last ping
+	answered  chan uint64   // numbers in pongs
+	confirmed int64         // the pinger's: bytes written before the last ping that was answered
 }
 
 // CloseError says with which code a connection should be, or was, closed.
 type CloseError struct {
 	Code   int
 	Reason string
+	Peer   bool // the peer said so
 }
 
 func (e *CloseError) Error() string { return fmt.Sprintf("websocket: %d %s", e.Code, e.Reason) }
 
-// Accept upgrades the request. It answers one that cannot be upgraded. The
-// caller has checked the origin, and that the connection can be hijacked.
-func Accept(w http.ResponseWriter, r *http.Request, opts Options) (*Conn, error) {
-	h := hijacker{ResponseWriter: w, writeTime: opts.WriteTime}
-	ws, err := websocket.Accept(&h, r, &websocket.AcceptOptions{
-		Subprotocols:       []string{opts.Subprotocol},
-		InsecureSkipVerify: true, // see above
-	})
-	if err != nil {
+// The close codes of RFC 6455, section 7.4.1, that the package uses.
+const (
+	protocolError = 1002
+	unsupported   = 1003
+	noStatus      = 1005
+	invalidData   = 1007
+	tooMuch       = 1008
+	tooBig        = 1009
+)
+
+// Accept upgrades a request whose connection has been hijacked. The caller has
+// checked the handshake (RFC 6455, section 4.2.1) and the origin. The answer has
+// the headers in extra as well. If it cannot be written the connection is closed.
+func Accept(conn net.Conn, rw *bufio.ReadWriter, r *http.Request, extra http.Header, opts Options) (*Conn, error) {
+	early, _ := rw.Reader.Peek(rw.Reader.Buffered()) // cannot fail
+	c := &Conn{
+		net: conn, opts: opts, src: source{conn: conn, early: slices.Clone(early)}, br: rw.Reader, bw: rw.Writer,
+		heard: make(chan struct{}), deaf: make(chan struct{}), turn: make(chan struct{}, 1),
+		pong: make(chan []byte, 1), answered: make(chan uint64, 1),
+	}
+	c.br.Reset(&c.src)
+	c.bw.Reset(conn)
+	if err := c.shake(r, extra); err != nil {
+		conn.Close()
 		return nil, err
 	}
-	ws.SetReadLimit(opts.ReadLimit)
-	return &Conn{ws, h.conn, opts}, nil
+	return c, nil
 }
 
-// Read returns the next message. The error is a [*CloseError] where the peer
-// closed the connection, or broke a rule and is to be told.
-func (c *Conn) Read(ctx context.Context) ([]byte, error) {
-	typ, r, err := c.ws.Reader(ctx)
-	if err != nil {
-		return nil, readError(ctx, err)
+func (c *Conn) shake(r *http.Request, extra http.Header) error {
+	h := make(http.Header)
+	maps.Copy(h, extra)
+	for _, name := range []string{ // of a body, or of the connection, or ours
+		"Content-Encoding", "Content-Length", "Content-Type", "Keep-Alive", "Sec-Websocket-Extensions", "Sec-Websocket-Protocol",
+		"Trailer", "Transfer-Encoding",
+	} {
+		delete(h, name)
 	}
-	if typ != websocket.MessageText {
-		return nil, &CloseError{int(websocket.StatusUnsupportedData), "binary message"}
+	h.Set("Upgrade", "websocket")
+	h.Set("Connection", "Upgrade")
+	h.Set("Sec-WebSocket-Accept", acceptKey(r.Header.Get("Sec-WebSocket-Key")))
+	if r.Header.Get("Sec-WebSocket-Protocol") != "" {
+		h.Set("Sec-WebSocket-Protocol", c.opts.Subprotocol)
 	}
-	// The library's read limit counts bytes, so that empty fragments could go on
-	// for ever.
-	late := &CloseError{int(websocket.StatusPolicyViolation), "message not complete in time"}
-	closed := make(chan struct{})
-	timer := time.AfterFunc(c.opts.MessageTime, func() {
-		defer close(closed)
-		c.Close(late.Code, late.Reason)
-	})
-	msg, err := io.ReadAll(r)
-	if !timer.Stop() {
-		<-closed
-		return nil, late
-	}
-	if err != nil {
-		return nil, readError(ctx, err)
-	}
-	if !utf8.Valid(msg) {
-		return nil, &CloseError{int(websocket.StatusInvalidFramePayloadData), "invalid UTF-8"}
-	}
-	return msg, nil
-}
-
-func readError(ctx context.Context, err error) error {
-	var closed websocket.CloseError
-	switch {
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case errors.As(err, &closed):
-		return &CloseError{int(closed.Code), closed.Reason}
-	case errors.Is(err, websocket.ErrMessageTooBig):
-		return &CloseError{int(websocket.StatusMessageTooBig), "message too large"}
-	case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), errors.As(err, new(net.Error)):
+	if err := c.net.SetWriteDeadline(time.Now().Add(c.opts.WriteTime)); err != nil {
 		return err
 	}
-	// What is left is a violation, most of which the library has answered itself.
-	return &CloseError{int(websocket.StatusProtocolError), "protocol error"}
+	_, _ = c.bw.WriteString("HTTP/1.1 101 Switching Protocols\r\n") // Flush reports it
+	_ = h.Write(c.bw)
+	_, _ = c.bw.WriteString("\r\n")
+	return c.bw.Flush()
 }
 
-// Write sends one text message.
-func (c *Conn) Write(ctx context.Context, msg []byte) error {
-	return c.ws.Write(ctx, websocket.MessageText, msg)
+// acceptKey is the answer to a client's key: RFC 6455, section 4.2.2.
+func acceptKey(key string) string {
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// Ping returns when the peer has answered. It needs a concurrent Read.
-func (c *Conn) Ping(ctx context.Context) error { return c.ws.Ping(ctx) }
-
-// Close tells the peer why and waits up to 5 s for its answer. After a
-// connection has broken, or a Close, it does nothing.
-func (c *Conn) Close(code int, reason string) {
-	c.ws.Close(websocket.StatusCode(code), reason) // the error says that the peer was gone already
-}
-
-// Drop closes the connection without a word. Unlike the library's CloseNow it
-// does not wait for a Close that is under way.
+// Drop closes the connection without a word. What waits for it returns.
 func (c *Conn) Drop() { c.net.Close() }
 
-// Release frees a connection that has ended, however it has. Nothing else of it
-// may be running. The library sets a finalizer, which keeps what was not closed
-// from being collected for ever: it is part of a cycle.
-func (c *Conn) Release() { c.ws.CloseNow() } // the error says that it was closed already
-
-// hijacker hands the library a connection whose writes have to make progress.
-type hijacker struct {
-	http.ResponseWriter
-	writeTime time.Duration
-	conn      net.Conn // once hijacked
+// source is the connection, read by a deadline. It is set where reading has to
+// wait, which is seldom in the middle of a message.
+type source struct {
+	conn    net.Conn
+	early   []byte    // what the HTTP server had read already
+	by, set time.Time // the deadline: as it should be, and as it is
 }
 
-// WriteHeader writes the header at once also where it is put off: gin keeps it
-// until the first byte of a body, which an upgrade does not have.
-func (h *hijacker) WriteHeader(status int) {
-	h.ResponseWriter.WriteHeader(status)
-	if now, ok := h.ResponseWriter.(interface{ WriteHeaderNow() }); ok {
-		now.WriteHeaderNow()
+func (s *source) Read(p []byte) (int, error) {
+	if len(s.early) > 0 {
+		n := copy(p, s.early)
+		s.early = s.early[n:]
+		return n, nil
 	}
-}
-
-func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
-	if err != nil {
-		return nil, nil, err
-	}
-	h.conn = progressConn{conn, h.writeTime}
-	return h.conn, bufio.NewReadWriter(rw.Reader, bufio.NewWriter(h.conn)), nil
-}
-
-// progressConn ends writes that stand still for too long. A deadline for the
-// whole write would end a slow peer together with a dead one.
-type progressConn struct {
-	net.Conn
-	writeTime time.Duration
-}
-
-const chunk = 16 << 10
-
-func (c progressConn) Write(p []byte) (n int, err error) {
-	for len(p) > 0 {
-		if err := c.SetWriteDeadline(time.Now().Add(c.writeTime)); err != nil {
-			return n, err
+	s.early = nil
+	if !s.by.Equal(s.set) {
+		if err := s.conn.SetReadDeadline(s.by); err != nil {
+			return 0, err
 		}
-		m, err := c.Conn.Write(p[:min(len(p), chunk)])
-		n += m
-		if err != nil {
-			return n, err
-		}
-		p = p[m:]
+		s.set = s.by
 	}
-	return n, nil
+	n, err := s.conn.Read(p)
+	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+		return 0, tooSlow
+	}
+	return n, err
 }

@@ -1,0 +1,54 @@
+package realtime
+
+import (
+	"encoding/base64"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/maravilla-realtime/realtime/internal/wire"
+)
+
+// checkHandshake checks what a client must send: RFC 6455, section 4.2.1.
+func checkHandshake(w http.ResponseWriter, r *http.Request) *refusal {
+	h := r.Header
+	key, err := base64.StdEncoding.DecodeString(h.Get("Sec-WebSocket-Key"))
+	switch {
+	case r.Method != http.MethodGet:
+		w.Header().Set("Allow", "GET")
+		return refuse(http.StatusMethodNotAllowed, "method", "only GET is served here")
+	case !lists(h, "Connection", "upgrade"), !lists(h, "Upgrade", "websocket"):
+		return upgradeRequired(w, "this is a WebSocket")
+	case !r.ProtoAtLeast(1, 1):
+		return upgradeRequired(w, "a WebSocket needs HTTP/1.1")
+	case !slices.Equal(h.Values("Sec-WebSocket-Version"), []string{"13"}):
+		return upgradeRequired(w, "the WebSocket version is 13")
+	case err != nil || len(key) != 16 || len(h.Values("Sec-WebSocket-Key")) != 1:
+		return refuse(http.StatusBadRequest, "bad_request", "bad Sec-WebSocket-Key")
+	case h.Get("Sec-WebSocket-Protocol") != "" && !lists(h, "Sec-WebSocket-Protocol", wire.Subprotocol):
+		return refuse(http.StatusBadRequest, "bad_request", "the subprotocol is %s", wire.Subprotocol)
+	}
+	return nil
+}
+
+// upgradeRequired says which protocol, and which version, it takes: RFC 9110,
+// section 15.5.22, and RFC 6455, section 4.2.2.
+func upgradeRequired(w http.ResponseWriter, message string) *refusal {
+	w.Header().Set("Connection", "Upgrade")
+	w.Header().Set("Upgrade", "websocket")
+	w.Header().Set("Sec-WebSocket-Version", "13")
+	return refuse(http.StatusUpgradeRequired, "bad_request", "%s", message)
+}
+
+// lists reports whether one of the values of a header, separated by commas, is
+// the given one.
+func lists(h http.Header, name, value string) bool {
+	for _, line := range h.Values(name) {
+		for v := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(strings.TrimSpace(v), value) {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,180 @@
+package wsconn
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"net"
+	"os"
+	"strconv"
+	"time"
+)
+
+// Write sends one text message. It returns [net.ErrClosed] after a close frame
+// was sent, and any other error for good.
+func (c *Conn) Write(msg []byte) error {
+	for op := byte(opText); ; op = opContinue {
+		n := min(len(msg), Fragment)
+		if err := c.send(op, n == len(msg), msg[:n]); err != nil {
+			return err
+		}
+		c.written.Add(int64(n))
+		if msg = msg[n:]; len(msg) == 0 {
+			return nil
+		}
+	}
+}
+
+// send writes a frame when it is its turn.
+func (c *Conn) send(op byte, fin bool, p []byte) error {
+	c.turn <- struct{}{}
+	err := c.put(op, fin, p)
+	return c.pass(err)
+}
+
+// put writes a frame, for which the peer has limited time. The turn is the caller's.
+func (c *Conn) put(op byte, fin bool, p []byte) error {
+	if c.ended {
+		return net.ErrClosed
+	}
+	c.ended = op == opClose
+	if err := c.net.SetWriteDeadline(time.Now().Add(c.opts.WriteTime)); err != nil {
+		return err
+	}
+	var b [10]byte
+	if b[0] = op; fin {
+		b[0] |= finBit
+	}
+	h := b[:2]
+	switch n := len(p); { // a server does not mask
+	case n < 126:
+		h[1] = byte(n)
+	default: // a fragment is shorter than 64 KiB
+		h[1] = 126
+		h = binary.BigEndian.AppendUint16(h, uint16(n))
+	}
+	_, _ = c.bw.Write(h) // Flush reports it
+	_, _ = c.bw.Write(p)
+	return c.bw.Flush()
+}
+
+// pass ends a turn. Pings that came meanwhile are answered first: whoever has the
+// turn does that for the reader, which need not wait for a peer that takes long
+// for a fragment.
+func (c *Conn) pass(err error) error {
+	for {
+		select {
+		case p := <-c.pong:
+			if err == nil && !c.ended {
+				err = c.put(opPong, true, p)
+			}
+		default:
+		}
+		<-c.turn
+		if len(c.pong) == 0 {
+			return err
+		}
+		select {
+		case c.turn <- struct{}{}:
+		default:
+			return err // the one who has the turn sees the ping
+		}
+	}
+}
+
+// answerPing answers a ping now, or has it answered after the fragment that is
+// being sent. Only the latest ping must be answered: RFC 6455, section 5.5.3.
+func (c *Conn) answerPing(payload []byte) error {
+	p := bytes.Clone(payload)
+	select {
+	case <-c.pong: // which was not answered yet
+	default:
+	}
+	c.pong <- p // only the reader sends
+	select {
+	case c.turn <- struct{}{}:
+		return c.pass(nil)
+	default:
+		return nil
+	}
+}
+
+const (
+	// pongRate is how many bytes a second a peer is expected to take, so that a ping
+	// comes to it after all that was sent before.
+	pongRate = 4 << 10
+	// maxQueue is how many bytes are assumed to be on their way at most.
+	maxQueue = 1 << 20
+)
+
+// Ping asks whether the peer is there, and returns nil when it has answered, or
+// [os.ErrDeadlineExceeded]. A slow peer has to take what was written before: it
+// has a second more for each 4 KiB that it has not confirmed with an earlier
+// answer. One that is sending a message may complete it first. Ping needs somebody who reads, and must not be called concurrently.
+func (c *Conn) Ping(ctx context.Context) error {
+	n := c.asked.Add(1)
+	before := c.written.Load()
+	if err := c.send(opPing, true, strconv.AppendUint(nil, n, 10)); err != nil {
+		return err
+	}
+	queue := min(before-c.confirmed, maxQueue)
+	late := time.NewTimer(c.opts.Patience + time.Duration(queue/pongRate)*time.Second)
+	defer late.Stop()
+	for {
+		select {
+		case got := <-c.answered:
+			if got == n {
+				c.confirmed = before
+				return nil
+			}
+		case <-late.C:
+			if !c.receiving.Load() {
+				return os.ErrDeadlineExceeded
+			}
+			late.Reset(c.opts.Patience)
+		case <-c.heard:
+			return net.ErrClosed
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+const (
+	closeTime = 5 * time.Second // for the peer's answer to a close frame
+	lingering = time.Second     // if nobody would see the answer
+)
+
+// Close tells the peer why, waits for its answer and closes the connection. The
+// one who writes calls it, and the one who reads calls Discard. After a broken
+// connection or a close frame of the peer it does not wait.
+func (c *Conn) Close(code int, reason string) {
+	defer c.net.Close()
+	p := binary.BigEndian.AppendUint16(nil, uint16(code))
+	if c.send(opClose, true, append(p, reason[:min(len(reason), maxControl-2)]...)) != nil {
+		return
+	}
+	late := time.NewTimer(closeTime)
+	defer late.Stop()
+	select {
+	case <-c.heard:
+	case <-late.C:
+	case <-c.deaf:
+		// A connection that is closed with bytes unread is reset, and with it what the
+		// peer has not read.
+		late.Reset(lingering)
+		select {
+		case <-c.heard:
+		case <-late.C:
+		}
+	}
+}
+
+// echoClose answers a close frame: RFC 6455, section 5.5.1.
+func (c *Conn) echoClose(code int) error {
+	var p []byte
+	if code != noStatus {
+		p = binary.BigEndian.AppendUint16(nil, uint16(code))
+	}
+	return c.send(opClose, true, p)
+}

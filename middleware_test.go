@@ -1,0 +1,417 @@
+package realtime_test
+
+import (
+	"bufio"
+	"compress/gzip"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/maravilla-realtime/realtime"
+)
+
+// wrapper is what middlewares put around a ResponseWriter. It hides everything
+// but Unwrap.
+type wrapper struct{ http.ResponseWriter }
+
+func (w wrapper) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+type opaque struct{ http.ResponseWriter } // hides everything
+
+// accessLog counts, as middlewares do that log requests.
+type accessLog struct {
+	http.ResponseWriter
+	status, bytes int
+}
+
+func (l *accessLog) Unwrap() http.ResponseWriter { return l.ResponseWriter }
+
+func (l *accessLog) WriteHeader(status int) {
+	l.status = status
+	l.ResponseWriter.WriteHeader(status)
+}
+
+func (l *accessLog) Write(p []byte) (int, error) {
+	n, err := l.ResponseWriter.Write(p)
+	l.bytes += n
+	return n, err
+}
+
+// gzipped compresses what is written, though a stream says no-transform.
+type gzipped struct {
+	http.ResponseWriter
+	gz *gzip.Writer
+}
+
+func (g *gzipped) Unwrap() http.ResponseWriter { return g.ResponseWriter }
+
+func (g *gzipped) WriteHeader(status int) {
+	if status == http.StatusOK {
+		g.Header().Set("Content-Encoding", "gzip")
+		g.gz = gzip.NewWriter(g.ResponseWriter)
+	}
+	g.ResponseWriter.WriteHeader(status)
+}
+
+func (g *gzipped) Write(p []byte) (int, error) {
+	if g.gz == nil {
+		return g.ResponseWriter.Write(p)
+	}
+	return g.gz.Write(p)
+}
+
+func (g *gzipped) FlushError() error {
+	if g.gz != nil {
+		if err := g.gz.Flush(); err != nil {
+			return err
+		}
+	}
+	return http.NewResponseController(g.ResponseWriter).Flush()
+}
+
+// unzip reads what gzipped writes.
+type unzip struct {
+	io.ReadCloser
+	gz *gzip.Reader
+}
+
+func (u *unzip) Read(p []byte) (n int, err error) {
+	if u.gz == nil {
+		if u.gz, err = gzip.NewReader(u.ReadCloser); err != nil {
+			return 0, err
+		}
+	}
+	return u.gz.Read(p)
+}
+
+// lavish has all methods, as the writers of gin and echo do, whatever is beneath
+// it: they look at the next writer only, panic if it cannot, or do nothing.
+type lavish struct {
+	http.ResponseWriter
+	silent bool
+}
+
+func (l lavish) Unwrap() http.ResponseWriter { return l.ResponseWriter }
+
+func (l lavish) Flush() {
+	if f, ok := l.ResponseWriter.(http.Flusher); ok || !l.silent {
+		f.Flush()
+	}
+}
+
+func (l lavish) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	h, ok := l.ResponseWriter.(http.Hijacker)
+	if !ok && l.silent {
+		return nil, nil, nil
+	}
+	return h.Hijack()
+}
+
+// sealed can all that streams need but for deadlines, and does not say what it wraps.
+type sealed struct{ http.ResponseWriter }
+
+func (s sealed) Flush() { _ = http.NewResponseController(s.ResponseWriter).Flush() }
+
+func (s sealed) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return http.NewResponseController(s.ResponseWriter).Hijack()
+}
+
+// faulty has methods that fail.
+type faulty struct {
+	http.ResponseWriter
+	err error // nil: they panic
+}
+
+func (f faulty) Unwrap() http.ResponseWriter { return f.ResponseWriter }
+
+func (f faulty) SetWriteDeadline(time.Time) error {
+	if f.err == nil {
+		panic("no deadlines")
+	}
+	return f.err
+}
+
+// foreign is the writer of another server than net/http's, such as HTTP/3's: it
+// has what streams need, and tells by the context alone that the client is gone.
+type foreign struct{ http.ResponseWriter }
+
+func (f foreign) FlushError() error { return http.NewResponseController(f.ResponseWriter).Flush() }
+
+func (f foreign) SetWriteDeadline(at time.Time) error {
+	return http.NewResponseController(f.ResponseWriter).SetWriteDeadline(at)
+}
+
+// endless wraps itself.
+type endless struct{ http.ResponseWriter }
+
+func (e endless) Unwrap() http.ResponseWriter { return e }
+
+// hollow wraps nothing.
+type hollow struct{ http.ResponseWriter }
+
+func (hollow) Unwrap() http.ResponseWriter { return nil }
+
+// wrap makes a middleware of a writer.
+func wrap(f func(http.ResponseWriter) http.ResponseWriter) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(f(w), r) })
+	}
+}
+
+func TestStreamsBehindMiddlewares(t *testing.T) {
+	type writer = http.ResponseWriter
+	late := func(f func(writer) writer) func(http.Handler) http.Handler {
+		return func(next http.Handler) http.Handler { return http.TimeoutHandler(wrap(f)(next), time.Minute, "late") }
+	}
+	plain := func(w writer) writer { return w }
+	for _, c := range []struct {
+		name    string
+		wrap    func(http.Handler) http.Handler
+		ren, ws string // which type is named; "": it works
+	}{
+		{"StripPrefix", func(next http.Handler) http.Handler { return http.StripPrefix("/api", next) }, "", ""},
+		{"Unwrap", wrap(func(w writer) writer { return wrapper{wrapper{w}} }), "", ""},
+		{"access log", wrap(func(w writer) writer { return &accessLog{ResponseWriter: w} }), "", ""},
+		{"gzip", wrap(func(w writer) writer { return &gzipped{ResponseWriter: w} }), "", ""},
+		{"gzip inside", wrap(func(w writer) writer { return lavish{wrapper{&gzipped{ResponseWriter: w}}, true} }), "", ""},
+		{"lavish", wrap(func(w writer) writer { return lavish{w, false} }), "", ""},
+		{"lavish, and panics", wrap(func(w writer) writer { return lavish{wrapper{w}, false} }), "", ""},
+		{"lavish, and does nothing", wrap(func(w writer) writer { return lavish{wrapper{w}, true} }), "", ""},
+		{"opaque", wrap(func(w writer) writer { return opaque{w} }), "realtime_test.opaque", "realtime_test.opaque"},
+		{"opaque inside", wrap(func(w writer) writer { return wrapper{opaque{w}} }), "realtime_test.opaque", "realtime_test.opaque"},
+		{"lavish outside", wrap(func(w writer) writer { return lavish{opaque{w}, false} }), "realtime_test.opaque", "realtime_test.opaque"},
+		{"TimeoutHandler", late(plain), "*http.timeoutWriter", "*http.timeoutWriter"},
+		{"TimeoutHandler, and panics", late(func(w writer) writer { return lavish{w, false} }), "*http.timeoutWriter", "*http.timeoutWriter"},
+		{"TimeoutHandler, and does nothing", late(func(w writer) writer { return lavish{w, true} }), "*http.timeoutWriter", "*http.timeoutWriter"},
+		{"sealed", wrap(func(w writer) writer { return sealed{w} }), "realtime_test.sealed", ""},
+		{"sealed inside", wrap(func(w writer) writer { return wrapper{sealed{w}} }), "realtime_test.sealed", ""},
+		{"deadlines panic", wrap(func(w writer) writer { return faulty{ResponseWriter: w} }), "realtime_test.faulty", ""},
+		{"deadlines fail", wrap(func(w writer) writer { return wrapper{faulty{w, http.ErrNotSupported}} }), "realtime_test.faulty", ""},
+		{"deadlines fail for now", wrap(func(w writer) writer { return faulty{w, errors.New("closed")} }), "-", ""},
+		{"HTTP/3", wrap(func(w writer) writer { return foreign{w} }), "", "realtime_test.foreign"},
+		{"endless", wrap(func(w writer) writer { return endless{w} }), "realtime_test.endless", "realtime_test.endless"},
+		{"hollow", wrap(func(w writer) writer { return hollow{w} }), "realtime_test.hollow", "realtime_test.hollow"},
+	} {
+		bubble(t, c.name, func(t *testing.T) {
+			h := prepare(t, open(), nil)
+			h.handler = c.wrap(h.handler)
+			h.server.WriteTimeout = 2 * time.Second // a stream that lives on has deadlines of its own
+			h.serve()
+			refused := func(ask request, typ string) {
+				t.Helper()
+				status, f := h.refused(ask)
+				if status != 500 || f.Code != "streaming_unsupported" || *f.Retry {
+					t.Errorf("%s: %d %+v", ask.path, status, f)
+				}
+				if log := h.logs.String(); !strings.Contains(log, "type="+typ+" ") && !strings.Contains(log, "type="+typ+"\n") {
+					t.Errorf("the log does not name %s:\n%s", typ, log)
+				}
+			}
+			switch c.ws {
+			case "":
+				w := h.socket(get("/api/realtime"))
+				w.ok(`"op":"subscribe","channel":"room"`)
+				h.publish("room", 1)
+				if got := w.data(1); got != "1" {
+					t.Error(got)
+				}
+			default:
+				refused(get("/realtime", upgrade...), c.ws)
+			}
+			switch c.ren {
+			case "":
+				revocable(h)
+			case "-":
+				if s := h.renStalled(get("/ren")); s.resp.StatusCode != http.StatusOK {
+					t.Error(s.resp.Status)
+				}
+			default:
+				refused(get("/ren"), c.ren)
+			}
+		})
+	}
+}
+
+// revocable fails unless a stream delivers, outlives the server's WriteTimeout, and
+// ends with its rights though its client does not read.
+func revocable(h *host) {
+	h.t.Helper()
+	s := h.renStalled(get("/api/ren", "Authorization", "Bearer ada"))
+	if s.resp.Header.Get("Content-Encoding") == "gzip" {
+		s.resp.Body = &unzip{ReadCloser: s.resp.Body}
+	}
+	s.pump()
+	if hello := s.next(); hello.State != "fresh" {
+		h.t.Errorf("%s", hello.Raw)
+	}
+	time.Sleep(time.Minute)
+	h.publish("room", 2)
+	if got := s.keys(1); got != "2" {
+		h.t.Error(got)
+	}
+	stalled := h.renStalled(get("/api/ren", "Authorization", "Bearer bob"))
+	h.publish("room", strings.Repeat("x", 100<<10))
+	synctest.Wait()
+	began := time.Now()
+	if err := h.Revoke(context.Background(), "bob"); err != nil || time.Since(began) > time.Second {
+		h.t.Errorf("Revoke took %v: %v", time.Since(began), err)
+	}
+	stalled.cancel()
+}
+
+// A writer that cannot flush after all ends the stream, and nothing else.
+func TestFlushPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := prepare(t, open(), nil)
+		h.handler = wrap(func(w http.ResponseWriter) http.ResponseWriter { return brittle{foreign{w}} })(h.handler)
+		h.serve()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		req, _ := http.NewRequestWithContext(ctx, "GET", "http://host.test/ren", nil)
+		if resp, err := h.http.Do(req); err == nil {
+			_, _ = io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+		}
+		if log := h.logs.String(); !strings.Contains(log, "type=realtime_test.brittle") || !strings.Contains(log, "out of order") {
+			t.Errorf("logged: %s", log)
+		}
+	})
+}
+
+type brittle struct{ foreign }
+
+func (brittle) FlushError() error { panic("out of order") }
+
+// A recorder has no deadlines.
+func TestStreamIntoARecorder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, open(), nil)
+		w := httptest.NewRecorder()
+		h.RenHandler().ServeHTTP(w, httptest.NewRequest("GET", "/ren", nil))
+		if f := parseRefusal(t, w.Body.Bytes()); w.Code != 500 || f.Code != "streaming_unsupported" {
+			t.Errorf("%d %+v", w.Code, f)
+		}
+	})
+}
+
+var upgrade = []string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="}
+
+// watched tells when the handler has returned.
+func watched(h http.Handler) (http.Handler, <-chan time.Time) {
+	ended := make(chan time.Time, 10)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() { ended <- time.Now() }()
+		h.ServeHTTP(w, r)
+	}), ended
+}
+
+// timeout is what chi's and echo's middlewares do: they end the context only.
+func timeout(d time.Duration, h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), d)
+		defer cancel()
+		h.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// overHTTP2 has a host speak it, without TLS.
+func (h *host) overHTTP2() {
+	h.server.Protocols = new(http.Protocols)
+	h.server.Protocols.SetUnencryptedHTTP2(true)
+	transport := h.http.Transport.(*http.Transport)
+	transport.Protocols = new(http.Protocols)
+	transport.Protocols.SetUnencryptedHTTP2(true)
+}
+
+// Neither a middleware's timeout nor the server's context cuts a stream. It gets
+// what was accepted, and a goodbye. A client that is gone ends it at once.
+func TestRENOutlivesTheContextOfTheRequest(t *testing.T) {
+	for _, proto := range []string{"HTTP/1.1", "HTTP/2"} {
+		bubble(t, proto, func(t *testing.T) {
+			h := prepare(t, open(), nil)
+			if proto == "HTTP/2" {
+				h.overHTTP2()
+			}
+			base, stop := context.WithCancel(context.Background())
+			h.server.BaseContext = func(net.Listener) context.Context { return base }
+			handler, ended := watched(h.handler)
+			h.handler = timeout(time.Second, handler)
+			h.serve()
+
+			s, gone, cut := h.ren(get("/ren")), h.ren(get("/ren")), h.ren(get("/ren"))
+			time.Sleep(time.Minute)
+			h.emit(realtime.KVPut("n", "1"))
+			if got := s.keys(1) + gone.keys(1) + cut.keys(1); got != "111" {
+				t.Error(got)
+			}
+			began := time.Now()
+			gone.cut()
+			if at := <-ended; at != began {
+				t.Errorf("the handler of a client that has gone ran for another %v", at.Sub(began))
+			}
+
+			stop()
+			synctest.Wait()
+			if len(ended) > 0 {
+				t.Fatal("a stream ended with the context of the server")
+			}
+			h.emit(realtime.KVPut("n", "2"))
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			if err := h.Close(ctx); err != nil {
+				t.Error(err)
+			}
+			for _, s := range []*ren{s, cut} {
+				if got := s.keys(1); got != "2" {
+					t.Error(got)
+				}
+				if bye := s.next(); bye.Name != "ren.bye" || bye.Reason != "closing" {
+					t.Errorf("%s %s", bye.Name, bye.Raw)
+				}
+				s.ended()
+			}
+		})
+		bubble(t, proto+", cut", func(t *testing.T) {
+			h := prepare(t, open(), nil)
+			if proto == "HTTP/2" {
+				h.overHTTP2()
+			}
+			handler, ended := watched(h.handler)
+			h.handler = timeout(time.Second, handler)
+			h.serve()
+			s := h.ren(get("/ren"))
+			time.Sleep(time.Minute)
+			began := time.Now()
+			h.listener.Cut()
+			if at := <-ended; at != began {
+				t.Errorf("the handler ran for another %v", at.Sub(began))
+			}
+			s.cut()
+		})
+	}
+	// Where nothing but the context tells, the stream ends with it, in an orderly way.
+	bubble(t, "HTTP/3", func(t *testing.T) {
+		h := prepare(t, open(), nil)
+		handler, ended := watched(h.handler)
+		handler = timeout(15*time.Second, handler)
+		h.handler = wrap(func(w http.ResponseWriter) http.ResponseWriter { return foreign{w} })(handler)
+		h.serve()
+		s, gone := h.ren(get("/ren")), h.ren(get("/ren"))
+		began := time.Now()
+		gone.cut()
+		if at := <-ended; at != began {
+			t.Errorf("the handler of a client that has gone ran for another %v", at.Sub(began))
+		}
+		if bye := s.next(); bye.Name != "ren.bye" || bye.Reason != "rotate" || time.Since(began) != 15*time.Second {
+			t.Errorf("%s %s after %v", bye.Name, bye.Raw, time.Since(began))
+		}
+		s.ended()
+	})
+}

@@ -1,0 +1,194 @@
+package realtime
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+)
+
+// A middleware's ResponseWriter may say that it can do what the one that it wraps
+// cannot, since its methods are there in any case. So the innermost one is asked,
+// and what is called on the outer ones may fail, panic or do nothing.
+
+// unsupported is that a ResponseWriter lacks what streams need.
+type unsupported struct {
+	need   string
+	writer http.ResponseWriter // which lacks it
+	cause  error               // nil if there is just no such method
+}
+
+func (u *unsupported) Error() string {
+	return fmt.Sprintf("realtime: %T has no %s: %v", u.writer, u.need, u.cause)
+}
+
+// refuse answers, and logs what the answer does not say.
+func (u *unsupported) refuse(rt *Realtime, w http.ResponseWriter) {
+	attrs := []any{"type", fmt.Sprintf("%T", u.writer)}
+	if u.cause != nil {
+		attrs = append(attrs, "error", u.cause)
+	}
+	rt.log.Error("realtime: a ResponseWriter hides "+u.need+"; the middleware that wraps it needs an Unwrap method, "+
+		"or must not wrap this route; servers other than net/http's are not supported", attrs...)
+	refuse(http.StatusInternalServerError, "streaming_unsupported", "the server, or a middleware of it, does not support streaming").write(w)
+}
+
+// unwrap returns w and the writers beneath it, the innermost last.
+func unwrap(w http.ResponseWriter) []http.ResponseWriter {
+	const most = 100 // a writer that wraps itself must not keep us here
+	chain := []http.ResponseWriter{w}
+	for len(chain) < most {
+		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			break
+		}
+		if w = u.Unwrap(); w == nil {
+			break
+		}
+		chain = append(chain, w)
+	}
+	return chain
+}
+
+func canFlush(w http.ResponseWriter) bool {
+	switch w.(type) {
+	case http.Flusher, interface{ FlushError() error }:
+		return true
+	}
+	return false
+}
+
+func canHijack(w http.ResponseWriter) bool {
+	_, ok := w.(http.Hijacker)
+	return ok
+}
+
+func hasDeadlines(w http.ResponseWriter) bool {
+	_, ok := w.(interface{ SetWriteDeadline(time.Time) error })
+	return ok
+}
+
+// delegates returns those of a chain that have an ability and must be asked one
+// by one: the outermost, and each whose wrapper does not have it. A wrapper that
+// looks only at the writer just beneath it does not reach further.
+func delegates(chain []http.ResponseWriter, able func(http.ResponseWriter) bool) (list []http.ResponseWriter) {
+	before := false
+	for _, w := range chain {
+		is := able(w)
+		if is && !before {
+			list = append(list, w)
+		}
+		before = is
+	}
+	return list
+}
+
+// guarded turns a panic of f, such as that of a failed type assertion in somebody's
+// wrapper, into an error.
+func guarded(f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("%w: %v", errPanic, v)
+		}
+	}()
+	return f()
+}
+
+var errPanic = errors.New("panic")
+
+// streamWriter writes a stream through the middlewares around it.
+type streamWriter struct {
+	http.ResponseWriter
+	rc       *http.ResponseController
+	flushers []http.ResponseWriter
+	gone     <-chan bool // tells that the client is; nil if nobody does
+}
+
+// newStreamWriter looks for all that a stream needs before anything is written,
+// and gives the first write until the deadline.
+func newStreamWriter(w http.ResponseWriter, deadline time.Time) (*streamWriter, *unsupported) {
+	chain := unwrap(w)
+	inner := chain[len(chain)-1]
+	switch {
+	case !canFlush(inner):
+		return nil, &unsupported{need: "http.Flusher", writer: inner}
+	case !hasDeadlines(inner):
+		return nil, &unsupported{need: "SetWriteDeadline", writer: inner}
+	}
+	s := &streamWriter{ResponseWriter: w, rc: http.NewResponseController(w), flushers: delegates(chain, canFlush)}
+	if s.flushers[len(s.flushers)-1] != inner {
+		s.flushers = append(s.flushers, inner) // which knows of errors that http.Flusher cannot tell
+	}
+	if err := s.SetWriteDeadline(deadline); errors.Is(err, http.ErrNotSupported) || errors.Is(err, errPanic) {
+		return nil, &unsupported{"SetWriteDeadline", delegates(chain, hasDeadlines)[0], err}
+	}
+	// The request's context also ends with a middleware's timeout, or with the
+	// context that the server was given. This method of net/http's writers tells of
+	// the client alone.
+	if n, ok := inner.(interface{ CloseNotify() <-chan bool }); ok {
+		_ = guarded(func() error { s.gone = n.CloseNotify(); return nil })
+	}
+	return s, nil
+}
+
+// SetWriteDeadline limits the writes that follow, and those under way.
+func (s *streamWriter) SetWriteDeadline(at time.Time) error {
+	return guarded(func() error { return s.rc.SetWriteDeadline(at) })
+}
+
+// Flush sends what was written.
+func (s *streamWriter) Flush() error {
+	var failed error
+	for _, w := range s.flushers {
+		failed = guarded(func() error { return flush(w) })
+	}
+	return failed // as the innermost says
+}
+
+func flush(w http.ResponseWriter) error {
+	switch f := w.(type) {
+	case interface{ FlushError() error }:
+		return f.FlushError()
+	case http.Flusher:
+		f.Flush()
+	}
+	return nil
+}
+
+// checkHijack reports why a connection cannot be taken over from the server.
+func checkHijack(w http.ResponseWriter, r *http.Request) *unsupported {
+	chain := unwrap(w)
+	inner := chain[len(chain)-1]
+	switch {
+	case !canHijack(inner):
+		return &unsupported{need: "http.Hijacker", writer: inner}
+	case !hasDeadlines(inner) && r.Context().Value(http.ServerContextKey) == nil:
+		// Fasthttp's adaptor can be hijacked, but reuses the memory of the request.
+		return &unsupported{need: "SetWriteDeadline", writer: inner}
+	}
+	return nil
+}
+
+// hijack takes a connection over that checkHijack has no objection to. Nothing has
+// been written then.
+func hijack(w http.ResponseWriter) (net.Conn, *bufio.ReadWriter, *unsupported) {
+	var why *unsupported
+	for _, w := range delegates(unwrap(w), canHijack) {
+		var conn net.Conn
+		var rw *bufio.ReadWriter
+		err := guarded(func() (err error) {
+			conn, rw, err = w.(http.Hijacker).Hijack()
+			return err
+		})
+		if err == nil && (conn == nil || rw == nil) {
+			err = errors.New("no connection")
+		}
+		if err == nil {
+			return conn, rw, nil
+		}
+		why = &unsupported{"http.Hijacker", w, err}
+	}
+	return nil, nil, why
+}
