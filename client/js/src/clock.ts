@@ -1,12 +1,19 @@
-let behind = 0;
-let last = 0;
+let date = 0;
+let steps = 0;
+let slept = 0;
+
+/** Milliseconds by a clock that nobody sets, and that may stand still while the machine sleeps. */
+export function steady(): number {
+  return globalThis.performance?.now() ?? Date.now();
+}
 
 /**
- * Milliseconds by a clock that goes on while the machine sleeps, which timers and performance.now() do not everywhere, and
- * that is never set back, which Date.now() is: what passed between two calls is lost then.
+ * The same by one that goes on while the machine sleeps: where Date.now() is suddenly ahead, that much has passed. Where it is
+ * set back, or stands still as in somebody's test, nothing is amiss.
  */
 export function now(): number {
-  const date = Date.now();
-  behind = Math.max(behind, last - date);
-  return (last = date + behind);
+  const last = date - steps;
+  const jump = (date = Date.now()) - (steps = steady()) - last;
+  if (jump > 1000) slept += jump;
+  return steps + slept;
 }

@@ -1,22 +1,36 @@
 import { asError, fatal, parse, type RealtimeError } from './errors.js';
 import { getOrCreateClientId } from './id.js';
-import { resolve, sameOrigin } from './options.js';
+import { locate, ownOrigin, resolve, sameOrigin, type ClientOptions } from './options.js';
 import { noteRequest } from './start.js';
+
+/** What {@link renFetch} can be told on top of what fetch can. */
+export interface RenRequestInit extends RequestInit {
+  /** Gives a bearer token, asked for each request. It goes to the page's own origin only. */
+  getToken?: ClientOptions['getToken'];
+}
 
 /**
  * `fetch` that says who asks: requests to the page's own origin carry the client id, so that the events they cause come
  * back with it as `src`. It also remembers the oldest `X-Ren-Cursor` answered, for the next {@link RenClient} to begin
- * there and miss nothing. Rejects as fetch does.
+ * there and miss nothing. Rejects as fetch does, or with what `getToken` throws.
  */
-export async function renFetch(input: string | URL | Request, init?: RequestInit): Promise<Response> {
-  const request = input instanceof Request ? input : undefined;
-  const base = globalThis.document?.baseURI ?? globalThis.location?.href;
-  if (!base || !sameOrigin(new URL(request?.url ?? String(input), base))) return fetch(input, init);
-  const headers = new Headers(init?.headers ?? request?.headers);
-  headers.set('X-Ren-Client', getOrCreateClientId());
+export async function renFetch(input: string | URL | Request, { getToken, ...init }: RenRequestInit = {}): Promise<Response> {
+  const request = input as Partial<Request>; // where there is no such class, as in jsdom, there are no such objects
+  const address = request.url ?? String(input);
+  const usual = locate(address, globalThis.document?.baseURI ?? globalThis.location?.href);
+  // In a worker that a page has made of a blob, fetch finds nothing by a relative address.
+  const url = usual ?? locate(address, ownOrigin());
+  if (!url || !sameOrigin(url)) return fetch(input, init);
+  const given = init.headers ?? request.headers;
+  const own = { ...(getToken && (await bearer(getToken))), 'X-Ren-Client': getOrCreateClientId() };
+  let headers: HeadersInit = { ...(given as Record<string, string>), ...own };
+  if (globalThis.Headers) {
+    headers = new Headers(given);
+    for (const [name, value] of Object.entries(own)) headers.set(name, value);
+  }
   const note = noteRequest();
-  const answer = await fetch(input, { ...init, headers });
-  note(answer.headers.get('X-Ren-Cursor'));
+  const answer = await fetch(usual ? input : url, { ...init, headers });
+  note(answer?.headers?.get?.('X-Ren-Cursor')); // a mocked fetch answers with less
   return answer;
 }
 
@@ -26,6 +40,8 @@ export interface StorageOptions {
   endpoint?: string | undefined;
   /** Ends the request when aborted. */
   signal?: AbortSignal | undefined;
+  /** Gives a bearer token, asked for each request; it goes to `endpoint`. Default: cookies only. */
+  getToken?: ClientOptions['getToken'];
 }
 
 /** Options of {@link storageUpload}. */
@@ -47,36 +63,45 @@ export interface StoredObject {
 
 /**
  * Uploads a file to `path`. Resolves with what the server says of the object, or undefined where it says nothing. Rejects
- * with a {@link RealtimeError} when refused, and as fetch does when the network fails or `signal` aborts.
+ * with a {@link RealtimeError} when refused, as fetch does when the network fails or `signal` aborts, and with what
+ * `getToken` throws.
  */
 export async function storageUpload(path: string, file: Blob, options: UploadOptions = {}): Promise<StoredObject | undefined> {
   const url = address('upload', path, options);
-  const headers: Record<string, string> = file.type ? { 'Content-Type': file.type } : {};
-  if (options.onProgress && globalThis.XMLHttpRequest) return uploadByXHR(url, file, headers, options);
-  return settle(await renFetch(url, { method: 'POST', body: file, headers, signal: options.signal ?? null }));
+  const { signal = null, getToken, onProgress } = options;
+  const headers = { ...(file.type && { 'Content-Type': file.type }), ...(getToken && (await bearer(getToken))) };
+  if (onProgress && globalThis.XMLHttpRequest) return uploadByXHR(url, file, headers, options);
+  return settle(await renFetch(url, { method: 'POST', body: file, headers, signal }));
 }
 
 /** Deletes the file at `path`. Resolves and rejects as {@link storageUpload}. */
 export async function storageDelete(path: string, options: StorageOptions = {}): Promise<void> {
   const url = address('delete', path, options);
-  await settle(await renFetch(url, { method: 'DELETE', signal: options.signal ?? null }));
+  const { signal = null, getToken } = options;
+  const headers = getToken && (await bearer(getToken));
+  await settle(await renFetch(url, { method: 'DELETE', ...(headers && { headers }), signal }));
 }
 
 function address(verb: string, path: string, { endpoint = '/api/storage' }: StorageOptions): URL {
   return resolve(endpoint + '/' + verb + '?path=' + encodeURIComponent(path));
 }
 
+async function bearer(getToken: NonNullable<ClientOptions['getToken']>): Promise<Record<string, string>> {
+  const token = await getToken();
+  return token ? { Authorization: 'Bearer ' + token } : {};
+}
+
 async function settle(answer: Response): Promise<StoredObject | undefined> {
-  const text = await answer.text();
-  if (!answer.ok) throw refusal(answer.status, text);
-  return parse(text) as StoredObject | undefined;
+  const body = answer.text ? parse(await answer.text()) : await answer.json?.(); // a mocked fetch answers with less
+  if (!answer.ok) throw refusal(answer.status, body);
+  return body as StoredObject | undefined;
 }
 
 /** The refusal in an answer, which a proxy may have written in place of the server. */
-function refusal(status: number, body: string): RealtimeError {
+function refusal(status: number, body: unknown): RealtimeError {
   const retry = status === 429 || status > 499;
   const code = fatal[status] ?? { 404: 'not_found', 413: 'too_large', 429: 'rate_limited' }[status] ?? (retry ? 'unavailable' : 'bad_request');
-  return asError({ retry, ...(parse(body) as object) }, code, 'HTTP ' + status);
+  return asError({ retry, ...(body as object) }, code, 'HTTP ' + status);
 }
 
 /** fetch cannot tell how far an upload has come. */
@@ -92,7 +117,11 @@ function uploadByXHR(
     for (const name in headers) xhr.setRequestHeader(name, headers[name]!);
     if (sameOrigin(url)) xhr.setRequestHeader('X-Ren-Client', getOrCreateClientId());
     xhr.upload.onprogress = ({ loaded, total }) => onProgress?.({ loaded, total });
-    xhr.onload = () => (xhr.status < 300 ? done(parse(xhr.responseText) as StoredObject | undefined) : fail(refusal(xhr.status, xhr.responseText)));
+    xhr.onload = () => {
+      const body = parse(xhr.responseText);
+      if (xhr.status < 300) done(body as StoredObject | undefined);
+      else fail(refusal(xhr.status, body));
+    };
     xhr.onerror = () => fail(new TypeError('network error'));
     xhr.onabort = () => fail(signal?.reason);
     xhr.onloadend = () => signal?.removeEventListener('abort', abort);

@@ -3,23 +3,45 @@ import { on } from './life.js';
 let clientId: string | undefined;
 
 /**
- * The client id of this tab: a part the tabs of a browser share (localStorage), a dot, and a part of the tab's own, which
- * survives a reload (sessionStorage) but is not copied when the tab is duplicated. Digits and a dot, at most 61 of them.
- * Where storage is missing or forbidden, it lasts as long as the page.
+ * The client id of this page, or of this frame of it: a part the tabs of a browser share (localStorage), a dot, and a part of
+ * the frame's own, which survives a reload (sessionStorage) but is not copied when the tab is duplicated. Digits and a dot, at
+ * most 61 of them. Where storage is missing or forbidden, it lasts as long as the page.
  */
 export function getOrCreateClientId(): string {
-  return (clientId ??= create());
+  return clientId ?? create();
 }
 
+/**
+ * Two pages that live at once have different parts of their own. The part stands in sessionStorage only while its page does not
+ * live, as a duplicated tab begins with a copy; and in localStorage it tells those who have a copy that it has been taken.
+ */
 function create(): string {
+  const key = 'ren.tab' + framePath();
   const browser = part('localStorage', 'ren.browser');
-  const tab = part('sessionStorage', 'ren.tab');
-  // A duplicated tab begins with a copy of sessionStorage, so the part stands there only while the page does not live.
-  const take = (): unknown => stored('sessionStorage', 'ren.tab', 'taken');
+  let own = part('sessionStorage', key);
+  /** One of a hundred places, so that the parts of pages that have crashed do not gather. */
+  const place = (): string => 'ren.taken.' + own.slice(-2);
+  const take = (): void => {
+    if (stored('localStorage', place()) === own) own = random();
+    clientId = browser + '.' + own;
+    stored('sessionStorage', key, 'taken');
+    stored('localStorage', place(), own);
+  };
+  on('pagehide', () => {
+    stored('sessionStorage', key, own);
+    stored('localStorage', place(), 'free');
+  });
+  on('pageshow', () => stored('sessionStorage', key) === own && take()); // back from the cache
   take();
-  on('pagehide', () => stored('sessionStorage', 'ren.tab', tab));
-  on('pageshow', take);
-  return browser + '.' + tab;
+  return clientId!;
+}
+
+/** Where this frame is among those of its tab, which share one sessionStorage: empty for the page itself. */
+function framePath(): string {
+  let path = '';
+  for (let frame: Window | undefined = globalThis.window; frame?.parent && frame !== frame.parent; frame = frame.parent)
+    path += '.' + [].indexOf.call(frame.parent as never, frame as never);
+  return path;
 }
 
 /** At most 30 random digits, 96 bits. */
@@ -39,7 +61,7 @@ function part(area: Area, key: string): string {
 /** What is stored, or the value that now is; null where nothing is, or may be. */
 export function stored(area: Area, key: string, value?: string): string | null {
   try {
-    const storage = globalThis[area];
+    const storage = globalThis.document && globalThis[area]; // in Node a look is enough for a warning
     if (value) storage.setItem(key, value);
     return storage.getItem(key);
   } catch {

@@ -31,7 +31,8 @@ export interface Dialer {
  * credentials, and what to do as the page comes and goes.
  */
 export interface Keeper<Reset> extends Reports<Reset> {
-  id_: string;
+  /** The client id of now: another one where a page that was away finds its own taken. */
+  readonly id_: string;
   /** With whom to share connections. */
   share_: Group;
   /** Begins, unless begun. */
@@ -75,7 +76,9 @@ export function createKeeper<Reset>(
   const hasty = 2_000; // ms for an attempt that may have begun without a network
   const short = 4_000; // ms of life for which credentials are not renewed ahead of time
 
-  const { clientId: id = getOrCreateClientId(), getToken, autoReconnect = true, maxBackoffMs = 15_000 } = options;
+  const { getToken, autoReconnect = true, maxBackoffMs = 15_000 } = options;
+  const id = (): string => options.clientId ?? getOrCreateClientId();
+  id(); // before this client hears of the page, so that the id is of now when it does
   const states = new Set<Listener<State>>();
   const reports = createReports(client, options, name);
   const backoff = createBackoff(maxBackoffMs);
@@ -150,7 +153,9 @@ export function createKeeper<Reset>(
 
   const keeper: Keeper<Reset> = {
     ...reports,
-    id_: id,
+    get id_() {
+      return id();
+    },
     share_: options.shareTabs ?? !getToken,
     start_() {
       if (life) return;
@@ -208,6 +213,6 @@ export function createKeeper<Reset>(
       become('connecting');
     },
   };
-  Object.assign(client, { state: 'closed', onState: listen(states), getClientId: () => id });
+  Object.assign(client, { state: 'closed', onState: listen(states), getClientId: id });
   return keeper;
 }

@@ -1,7 +1,16 @@
-/** Calls `cb` for each event of a kind, of the page's window or document, until `signal` aborts. */
+let page: EventTarget | null = null; // the window, or the worker
+
+/**
+ * Calls `cb` for each event of a kind that the browser sends to the page's window or document, until `signal` aborts. Events of
+ * elements pass the window too, and an app may give a CustomEvent of its own such a name: neither counts.
+ */
 export function on(type: string, cb: () => unknown, signal?: AbortSignal): void {
+  const own = (event: Event): void => {
+    page = event.currentTarget ?? page; // Node knows it for the first listener only
+    if ((event.target === page || event.target === globalThis.document) && !('detail' in event)) cb();
+  };
   // What concerns the document passes the window on its way there.
-  globalThis.addEventListener?.(type, cb, { signal: signal!, capture: true });
+  globalThis.addEventListener?.(type, own, { signal: signal!, capture: true });
 }
 
 /**
@@ -13,10 +22,21 @@ export function on(type: string, cb: () => unknown, signal?: AbortSignal): void 
  * @param show - the page is shown: for the first time, or again; or it goes on
  */
 export function watchLife(signal: AbortSignal, wake: () => unknown, hide: () => unknown, show: () => unknown): void {
+  let leaving = false; // a page that is left is still to be hidden
   on('online', wake, signal);
-  on('pagehide', hide, signal);
+  on('pagehide', () => {
+    leaving = true;
+    hide();
+  }, signal);
   on('pageshow', show, signal);
-  on('visibilitychange', () => document.hidden || wake(), signal);
+  on('visibilitychange', () => {
+    if (document.hidden) leaving = false;
+    else if (!leaving) {
+      // A page that is looked at lives, whatever it has been told before.
+      show();
+      wake();
+    }
+  }, signal);
   on('freeze', hide, signal);
   on('resume', show, signal);
 }

@@ -22,16 +22,37 @@ export interface ClientOptions {
   onError?: ((error: Error) => void) | undefined;
 }
 
+/** The origin of the page or worker, which its address does not always tell; undefined where there is none, or an opaque one. */
+export function ownOrigin(): string | undefined {
+  const origin = globalThis.origin ?? globalThis.location?.origin;
+  return origin === 'null' ? undefined : origin; // a sandboxed frame, a file
+}
+
+/** What an address means there; undefined where it means nothing. */
+export function locate(address: string, base: string | undefined): URL | undefined {
+  try {
+    return new URL(address, base);
+  } catch {
+    return undefined;
+  }
+}
+
 /**
  * An address of the page's own server, or elsewhere if absolute: a `<base>` does not move it, so that no foreign one learns
  * the client id.
- * @throws TypeError for a relative address where there is no page it could be relative to
+ *
+ * @param option - which gives the address
+ * @throws TypeError for a relative address where there is no origin it could be relative to
  */
-export function resolve(endpoint: string): URL {
-  return new URL(endpoint, globalThis.location?.href);
+export function resolve(address: string, option = 'endpoint'): URL {
+  const origin = ownOrigin();
+  // Pages and workers that another page has made (about:srcdoc, blob:) have an address that nothing can be relative to.
+  const url = locate(address, origin && globalThis.location?.href) ?? locate(address, origin);
+  if (!url) throw TypeError(option + ' must be absolute where there is no origin: ' + address);
+  return url;
 }
 
 /** Whether an address is of the page's own origin; never where there is no page. */
 export function sameOrigin(url: URL): boolean {
-  return url.origin === globalThis.location?.origin;
+  return url.origin === ownOrigin();
 }

@@ -1,4 +1,4 @@
-import { now } from './clock.js';
+import { steady } from './clock.js';
 import type { Limits } from './wire.js';
 
 /** Says when the next operation may be sent: the generic cell rate algorithm, which is a token bucket. */
@@ -16,13 +16,13 @@ export function createPace({ rate, burst }: Omit<Limits, 'message'>): Pace {
   let due = 0; // when the next one would come if all came evenly
   return {
     take_() {
-      const early = (due = Math.max(due, now())) - slack - now();
-      if (early > 0) return early;
+      const early = (due = Math.max(due, steady())) - slack - steady();
+      if (early >= 1) return Math.ceil(early); // less than a timer can wait is no wait
       due += gap;
       return 0;
     },
     rest_() {
-      due = now() + slack + 1000 + 1000 * Math.random();
+      due = steady() + slack + 1000 + 1000 * Math.random();
     },
   };
 }

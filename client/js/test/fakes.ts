@@ -17,11 +17,16 @@ export async function pass(ms: number): Promise<void> {
 }
 
 /**
- * Stands in for setTimeout and Date.now. That of node:test does not do: in Node 20, clearing a timer that has fired
- * removes another one.
+ * Stands in for setTimeout, Date.now and performance.now. Those of node:test do not do: in Node 20, clearing a timer that has
+ * fired removes another one.
  */
 class FakeClock {
+  /** What Date.now says, unless it is fixed. */
   now = 0;
+  /** What performance.now says, which nobody sets. */
+  steps = 0;
+  /** What Date.now always says, as in a test with a fixed time. */
+  fixed: number | undefined;
   /** Has a callback run in the context it was given in. */
   /** The tab whose script is running. */
   tab = (): unknown => undefined;
@@ -33,13 +38,20 @@ class FakeClock {
 
   install(now: number): void {
     this.now = now;
+    this.fixed = undefined;
     this.#timers.clear();
     globals['setTimeout'] = (cb: () => void, ms: number): number => {
       this.#timers.set(++this.#id, { at: this.now + ms, cb: this.bind(cb) });
       return this.#id;
     };
     globals['clearTimeout'] = (id: number): void => void this.#timers.delete(id);
-    Date.now = () => this.now;
+    Date.now = () => this.fixed ?? this.now;
+    performance.now = () => this.steps;
+  }
+
+  #go(to: number): void {
+    this.steps += to - this.now;
+    this.now = to;
   }
 
   tick(ms: number): void {
@@ -47,11 +59,11 @@ class FakeClock {
     for (;;) {
       const [next] = [...this.#timers].filter(([, { at }]) => at <= end).sort(([, a], [, b]) => a.at - b.at);
       if (!next) break;
-      this.now = next[1].at;
+      this.#go(next[1].at);
       this.#timers.delete(next[0]);
       next[1].cb();
     }
-    this.now = end;
+    this.#go(end);
   }
 
   /** When the next timer fires; Infinity where none runs. */
@@ -64,7 +76,7 @@ class FakeClock {
     return this.#timers.size;
   }
 
-  /** The clock goes on, and timers do not notice: the machine sleeps, or somebody sets the clock, back if `ms` is negative. */
+  /** The clock goes on, and neither timers nor performance.now notice: the machine sleeps, or somebody sets the clock, back if `ms` is negative. */
   sleep(ms: number): void {
     this.now += ms;
     for (const timer of this.#timers.values()) timer.at += ms;
@@ -99,14 +111,20 @@ export class FakePage {
     this.window.dispatchEvent(new Event(type));
   }
 
-  /** The browser stops the page where it is, or lets it go on. Events of the document pass the window, where capturing hears them. */
+  /** The browser stops the page where it is, or lets it go on. */
   life(type: 'freeze' | 'resume'): void {
-    this.window.dispatchEvent(new Event(type));
+    this.pass(new Event(type), this.document);
   }
 
   look(visibilityState: 'visible' | 'hidden'): void {
     this.document.hidden = visibilityState === 'hidden';
-    this.window.dispatchEvent(new Event('visibilitychange'));
+    this.pass(new Event('visibilitychange'), this.document);
+  }
+
+  /** An event of the document, or of something in it, passes the window, where capturing hears it. */
+  pass(event: Event, target: object): void {
+    Object.defineProperty(event, 'target', { value: target });
+    this.window.dispatchEvent(event);
   }
 }
 

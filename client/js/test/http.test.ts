@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
-import { storageDelete, storageUpload } from '../src/http.js';
-import { begin, requests, type FakePage } from './fakes.js';
+import { renFetch, storageDelete, storageUpload } from '../src/http.js';
+import { begin, requests, settle, type FakePage } from './fakes.js';
 
 /** The far end of one upload. */
 class FakeXHR {
@@ -126,4 +126,95 @@ test('a foreign storage does not learn the client id', () => {
   assert.equal(requests[0]!.headers.get('X-Ren-Client'), null);
   void storageUpload('a', file, { endpoint: 'https://other.example/s', onProgress: () => {} });
   assert.equal(FakeXHR.last.headers['X-Ren-Client'], undefined);
+});
+
+test('a bearer token goes where an upload or a delete goes', async () => {
+  const getToken = async (): Promise<string> => 'T';
+  for (const endpoint of ['/files', 'https://other.example/s']) {
+    void storageUpload('a', file, { endpoint, getToken });
+    void storageDelete('a', { endpoint, getToken });
+    void storageUpload('a', file, { endpoint, getToken, onProgress: () => {} });
+    await settle();
+    assert.deepEqual(requests.splice(0).map(({ headers }) => headers.get('Authorization')), ['Bearer T', 'Bearer T']);
+    assert.equal(FakeXHR.last.headers['Authorization'], 'Bearer T');
+    assert.equal(FakeXHR.last.headers['Content-Type'], 'image/png');
+    assert.equal(!!FakeXHR.last.headers['X-Ren-Client'], endpoint === '/files');
+  }
+});
+
+test('without a token there is no header for it, and what getToken throws is the end', async () => {
+  void storageUpload('a', file, { getToken: () => undefined });
+  await settle();
+  assert.equal(requests[0]!.headers.get('Authorization'), null);
+  const error = new Error('no session');
+  const getToken = (): never => {
+    throw error;
+  };
+  const fails = (promise: Promise<unknown>): Promise<void> => assert.rejects(promise, error);
+  await fails(storageUpload('a', file, { getToken, onProgress: () => {} }));
+  await fails(storageDelete('a', { getToken }));
+  await fails(renFetch('/todos', { getToken }));
+  assert.equal(requests.length, 1);
+});
+
+test('renFetch gives the token to the own origin, and to nobody else', async () => {
+  const getToken = (): string => 'T';
+  void renFetch('/todos', { getToken, headers: { 'X-Own': '1' } });
+  void renFetch('https://other.example/todos', { getToken, headers: { 'X-Own': '1' } });
+  await settle();
+  const [foreign, own] = requests; // which has not waited for a token
+  assert.deepEqual([own!.headers.get('Authorization'), own!.headers.get('X-Own')], ['Bearer T', '1']);
+  assert.deepEqual([foreign!.headers.get('Authorization'), foreign!.headers.get('X-Own'), foreign!.headers.get('X-Ren-Client')], [null, '1', null]);
+  assert.ok(requests.every(({ init }) => !('getToken' in init)));
+});
+
+test('an aborted upload does not begin when its token comes', async () => {
+  const abort = new AbortController();
+  const getToken = async (): Promise<string> => {
+    abort.abort();
+    return 'T';
+  };
+  await assert.rejects(storageUpload('a', file, { getToken, signal: abort.signal, onProgress: () => {} }), { name: 'AbortError' });
+});
+
+test('a Request keeps its headers', async () => {
+  void renFetch(new Request('https://app.example/todos', { headers: { 'X-Own': '1' } }));
+  assert.deepEqual([requests[0]!.headers.get('X-Own'), !!requests[0]!.headers.get('X-Ren-Client')], ['1', true]);
+});
+
+/** As in jsdom, which has nothing of fetch: a test brings what it needs of it. */
+function likeJsdom(fetch: (input: unknown, init?: RequestInit) => unknown): () => void {
+  const names = ['Request', 'Response', 'Headers', 'fetch', 'XMLHttpRequest'];
+  const kept = names.map((name) => globals[name]);
+  for (const name of names) delete globals[name];
+  globals['fetch'] = fetch;
+  return () => names.forEach((name, i) => (globals[name] = kept[i]));
+}
+
+test('where there are no classes of fetch, and it is mocked with as little as it gets', async () => {
+  const asked: [unknown, RequestInit | undefined][] = [];
+  let answer: unknown;
+  const restore = likeJsdom(async (input, init) => {
+    asked.push([input, init]);
+    return answer;
+  });
+  try {
+    answer = { ok: true, json: async () => [1] };
+    assert.deepEqual(await (await renFetch('/todos', { headers: { 'X-Own': '1' } })).json(), [1]);
+    const headers = asked[0]![1]!.headers as Record<string, string>;
+    assert.deepEqual([asked[0]![0], headers['X-Own'], typeof headers['X-Ren-Client']], ['/todos', '1', 'string']);
+    await renFetch(new URL('https://app.example/todos'));
+    answer = { ok: true, json: async () => ({ path: 'a' }) };
+    assert.deepEqual(await storageUpload('a', file, { onProgress: () => {} }), { path: 'a' });
+    answer = { ok: false, status: 413, json: async () => ({ code: 'too_large' }) };
+    await assert.rejects(storageDelete('a'), { code: 'too_large' });
+    answer = { ok: true };
+    assert.equal(await storageDelete('a'), undefined);
+    answer = undefined;
+    assert.equal(await renFetch('/todos'), undefined);
+    answer = { ok: true, headers: { 'X-Ren-Cursor': 'c1' } };
+    assert.equal(await renFetch('/todos'), answer);
+  } finally {
+    restore();
+  }
 });

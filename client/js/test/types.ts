@@ -20,6 +20,7 @@ export const rt: RealtimeClient = new RealtimeClient({
 
 export const upload: Promise<{ path: string; size: number } | undefined> = storageUpload('a', new Blob(), {
   endpoint: optional('/s'), signal: optional(new AbortController().signal), onProgress: optional(() => {}),
+  getToken: optional(() => 'T'),
 } satisfies Required<UploadOptions>);
 
 // Events are told apart by `t`, and by `r`.

@@ -1,0 +1,92 @@
+// Two clocks, either of which may fail.
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, test } from 'node:test';
+import { now } from '../src/clock.js';
+import { RealtimeClient } from '../src/realtime.js';
+import { begin, clock, FakeSocket, pass, settle } from './fakes.js';
+
+const { performance } = globalThis;
+
+beforeEach(() => {
+  begin();
+  clock.tick(2000); // by which the clocks are compared
+  now();
+});
+
+afterEach(() => {
+  globalThis.performance = performance;
+});
+
+/** What passes by now() while `body` runs. */
+function passed(body: () => void): number {
+  const before = now();
+  body();
+  return now() - before;
+}
+
+test('what passes is what either clock has seen pass', () => {
+  assert.equal(passed(() => clock.tick(500)), 500);
+  assert.equal(passed(() => clock.sleep(3_600_000)), 3_600_000, 'the machine slept');
+  assert.equal(passed(() => clock.tick(500)), 500);
+  assert.equal(passed(() => clock.sleep(-3_600_000)), 0, 'the clock was set back');
+  assert.equal(passed(() => clock.tick(500)), 500);
+  clock.fixed = clock.now;
+  for (let i = 0; i < 20; i++) assert.equal(passed(() => clock.tick(500)), 500, 'the date stands still');
+  clock.fixed = undefined;
+  assert.equal(passed(() => clock.tick(500)), 500);
+});
+
+test('roundings do not add up', () => {
+  const before = now();
+  for (let i = 0; i < 10_000; i++) {
+    clock.tick(0.1);
+    clock.fixed = Math.floor(clock.now);
+    now();
+  }
+  assert.ok(Math.abs(now() - before - 1000) < 2, `${now() - before} ms`);
+});
+
+async function connect(): Promise<RealtimeClient> {
+  const rt = new RealtimeClient({ clientId: 'client-of-this-tab' });
+  rt.connect();
+  await settle();
+  await FakeSocket.last.greet({ limits: { message: 1000, channels: 9, metadata: 9, rate: 10, burst: 10 } });
+  return rt;
+}
+
+test('with the date fixed all is published, no faster than allowed', async () => {
+  const rt = await connect();
+  clock.fixed = clock.now;
+  for (let n = 0; n < 100; n++) void rt.publish('a', n);
+  await pass(1000);
+  assert.ok(FakeSocket.last.ops('publish').length <= 17);
+  await pass(10_000);
+  assert.equal(FakeSocket.last.ops('publish').length, 100);
+  rt.disconnect();
+});
+
+test('a date that is set forward makes nobody faster', async () => {
+  const rt = await connect();
+  for (let n = 0; n < 30; n++) void rt.publish('a', n);
+  clock.sleep(3_600_000);
+  void rt.publish('a', 30);
+  assert.equal(FakeSocket.last.ops('publish').length, 8);
+  rt.disconnect();
+});
+
+test('with the date fixed a silent connection is given up', async () => {
+  const rt = await connect();
+  clock.fixed = clock.now;
+  await pass(63_000);
+  assert.equal(FakeSocket.all.length, 2);
+  rt.disconnect();
+});
+
+test('without performance all is published, too', async () => {
+  Object.assign(globalThis, { performance: undefined });
+  const rt = await connect();
+  for (let n = 0; n < 30; n++) void rt.publish('a', n);
+  await pass(5000);
+  assert.equal(FakeSocket.last.ops('publish').length, 30);
+  rt.disconnect();
+});
