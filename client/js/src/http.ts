@@ -1,6 +1,6 @@
 import { asError, fatal, parse, type RealtimeError } from './errors.js';
 import { getOrCreateClientId } from './id.js';
-import { locate, ownOrigin, resolve, sameOrigin, type ClientOptions } from './options.js';
+import { ownOrigin, resolve, sameOrigin, type ClientOptions } from './options.js';
 import { noteRequest } from './start.js';
 
 /** What {@link renFetch} can be told on top of what fetch can. */
@@ -32,6 +32,15 @@ export async function renFetch(input: string | URL | Request, { getToken, ...ini
   const answer = await fetch(usual ? input : url, { ...init, headers });
   note(answer?.headers?.get?.('X-Ren-Cursor')); // a mocked fetch answers with less
   return answer;
+}
+
+/** What an address means there; undefined where it means nothing. */
+function locate(address: string, base: string | undefined): URL | undefined {
+  try {
+    return new URL(address, base);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Options of {@link storageDelete}. */

@@ -19,8 +19,8 @@ function create(): string {
   const key = 'ren.tab' + framePath();
   const browser = part('localStorage', 'ren.browser');
   let own = part('sessionStorage', key);
-  /** One of a hundred places, so that the parts of pages that have crashed do not gather. */
-  const place = (): string => 'ren.taken.' + own.slice(-2);
+  /** One of a thousand places, as pages that crash leave theirs occupied. */
+  const place = (): string => 'ren.taken.' + own.slice(-3);
   const take = (): void => {
     if (stored('localStorage', place()) === own) own = random();
     clientId = browser + '.' + own;
@@ -29,7 +29,7 @@ function create(): string {
   };
   on('pagehide', () => {
     stored('sessionStorage', key, own);
-    stored('localStorage', place(), 'free');
+    stored('localStorage', place(), '');
   });
   on('pageshow', () => stored('sessionStorage', key) === own && take()); // back from the cache
   take();
@@ -58,11 +58,12 @@ function part(area: Area, key: string): string {
   return value;
 }
 
-/** What is stored, or the value that now is; null where nothing is, or may be. */
+/** What is stored, or the value that now is, or with '' nothing; null where nothing is, or may be. */
 export function stored(area: Area, key: string, value?: string): string | null {
   try {
     const storage = globalThis.document && globalThis[area]; // in Node a look is enough for a warning
     if (value) storage.setItem(key, value);
+    else if (value === '') storage.removeItem(key);
     return storage.getItem(key);
   } catch {
     return null; // memory has it

@@ -28,15 +28,6 @@ export function ownOrigin(): string | undefined {
   return origin === 'null' ? undefined : origin; // a sandboxed frame, a file
 }
 
-/** What an address means there; undefined where it means nothing. */
-export function locate(address: string, base: string | undefined): URL | undefined {
-  try {
-    return new URL(address, base);
-  } catch {
-    return undefined;
-  }
-}
-
 /**
  * An address of the page's own server, or elsewhere if absolute: a `<base>` does not move it, so that no foreign one learns
  * the client id.
@@ -47,9 +38,13 @@ export function locate(address: string, base: string | undefined): URL | undefin
 export function resolve(address: string, option = 'endpoint'): URL {
   const origin = ownOrigin();
   // Pages and workers that another page has made (about:srcdoc, blob:) have an address that nothing can be relative to.
-  const url = locate(address, origin && globalThis.location?.href) ?? locate(address, origin);
-  if (!url) throw TypeError(option + ' must be absolute where there is no origin: ' + address);
-  return url;
+  for (const base of [origin && globalThis.location?.href, origin])
+    try {
+      return new URL(address, base);
+    } catch {
+      // the next one
+    }
+  throw TypeError(option + ' must be absolute where there is no origin');
 }
 
 /** Whether an address is of the page's own origin; never where there is no page. */
