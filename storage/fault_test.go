@@ -283,7 +283,7 @@ func TestInternalErrorsAreLoggedNotShown(t *testing.T) {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { failing.ServeHTTP(w, r) })
 		})
 		log := slog.New(slog.NewTextHandler(&s.logs, nil))
-		failing = storage.Handler(s.rt, storage.New(s.rt, broken{}), &storage.Options{MaxSize: 10, Logger: log})
+		failing = storage.Handler(s.rt, storage.New(s.rt, broken{newDir(t)}), &storage.Options{MaxSize: 10, Logger: log})
 		s.refused("too large", s.do("POST", "upload?path=a", reader{strings.NewReader("01234567890")}), 413, "too_large")
 		if logged := s.logs.String(); logged != "" {
 			t.Errorf("logged %s", logged)

@@ -21,6 +21,7 @@ import (
 
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/internal/announce"
+	"github.com/maravilla-realtime/realtime/internal/detach"
 	"github.com/maravilla-realtime/realtime/internal/keylock"
 )
 
@@ -34,6 +35,9 @@ var (
 	// ErrUnannounced: the write is done, but whether those who watch were told is
 	// not known. To put or delete again announces again.
 	ErrUnannounced = errors.New("storage: stored, but not announced")
+	// ErrNoAnswer: [Objects] did not answer in time. A call has 30 s; Put has 5 min
+	// after each part of the body that it has read.
+	ErrNoAnswer = detach.ErrNoAnswer
 )
 
 // Info describes an object.
@@ -88,30 +92,36 @@ type Objects interface {
 // next event of its path.
 type Store struct {
 	events  *announce.Announcer
-	objects Objects
+	objects bounded
 	writing keylock.Locks
 }
 
 // New returns a store that announces through events, which is a
 // [realtime.Realtime] but in tests.
 func New(events realtime.Publisher, objects Objects) *Store {
-	return &Store{events: announce.New(events, unheard), objects: objects}
+	return &Store{events: announce.New(events, unheard), objects: bounded{objects}}
 }
 
 // Put stores an object and announces it, as created where there was none at the
 // path, else as updated. It takes body to its end, which is not limited here.
 // Writers of one path do not wait for each other's bodies; the last to finish
-// wins. Errors: [ErrBadPath], [ErrUnannounced] with the Info, those of body, and
-// of [Objects].
+// wins. ctx counts until the end of body, and its error means that nothing was
+// stored. Errors: [ErrBadPath], [ErrUnannounced] with the Info, those of body, and
+// of [Objects]. After one of Objects the object is perhaps stored: if one is there,
+// or nobody can tell, it was announced as updated.
 func (s *Store) Put(ctx context.Context, path, typ string, body io.Reader) (info Info, created bool, err error) {
 	if !ValidPath(path) {
 		return Info{}, false, ErrBadPath
 	}
-	end := &lockedEnd{body: body, lock: func() (func(), error) { return s.writing.Lock(ctx, path) }}
-	defer end.unlock()
-	info, created, err = s.objects.Put(ctx, path, typ, end)
-	if err != nil {
-		return Info{}, false, err
+	w := begin(ctx, body, func() (func(), error) { return s.writing.Lock(ctx, path) })
+	defer w.close()
+	info, created, err = s.objects.Put(w.ctx, path, typ, w)
+	w.stop()
+	switch {
+	case err != nil && w.ended && !errors.Is(err, ErrBadPath):
+		return Info{}, false, s.unsurePut(ctx, path, w.ctx.Explain(err))
+	case err != nil:
+		return Info{}, false, w.ctx.Explain(err)
 	}
 	ev := realtime.ObjectUpdated(path)
 	if created {
@@ -120,10 +130,24 @@ func (s *Store) Put(ctx context.Context, path, typ string, body io.Reader) (info
 	return info, created, unannounced(s.events.Announce(ctx, path, ev.WithVersion(info.Version)))
 }
 
+// unsurePut returns the error of a Put that has failed after the end of the body.
+// What is there, or is perhaps there, is announced: who reads again sees it.
+func (s *Store) unsurePut(ctx context.Context, path string, cause error) error {
+	info, err := s.look(ctx, path)
+	if errors.Is(err, ErrNotFound) {
+		return cause
+	}
+	ev := realtime.ObjectUpdated(path).WithVersion(info.Version)
+	return errors.Join(cause, unannounced(s.events.Announce(ctx, path, ev)))
+}
+
 // Delete removes an object and announces that. Where there is none, and an earlier
 // deletion could not be announced, or has failed and was done all the same, it
-// announces that one. Errors: [ErrBadPath], [ErrNotFound], [ErrUnannounced], and
-// those of [Objects].
+// announces that one. ctx counts until Objects has been told to delete, and its
+// error means that nothing was deleted. Errors: [ErrBadPath], [ErrNotFound],
+// [ErrUnannounced], and those of [Objects], after which the object is perhaps
+// deleted: if it is seen to be, that was announced, and if nobody can tell, it was
+// announced as updated, so that who shows it looks.
 func (s *Store) Delete(ctx context.Context, path string) error {
 	if !ValidPath(path) {
 		return ErrBadPath
@@ -143,9 +167,36 @@ func (s *Store) Delete(ctx context.Context, path string) error {
 			return unannounced(err)
 		}
 	case !errors.Is(err, ErrBadPath):
-		s.events.Doubt(ctx, path, ev)
+		return s.unsureDelete(ctx, path, err)
 	}
 	return err
+}
+
+// unsureDelete returns the error of a deletion that has failed.
+func (s *Store) unsureDelete(ctx context.Context, path string, cause error) error {
+	ev := realtime.ObjectDeleted(path)
+	_, err := s.look(ctx, path)
+	var announced error
+	switch {
+	case errors.Is(err, ErrNotFound):
+		if announced = s.events.Announce(ctx, path, ev); announced == nil {
+			s.events.Remember(path, ev)
+		}
+		return errors.Join(cause, unannounced(announced))
+	case err != nil:
+		announced = s.events.Announce(ctx, path, realtime.ObjectUpdated(path))
+	}
+	s.events.Doubt(ctx, path, ev)
+	return errors.Join(cause, unannounced(announced))
+}
+
+// look says what is at a path after a write that has failed, whoever has gone.
+func (s *Store) look(ctx context.Context, path string) (Info, error) {
+	content, info, err := s.objects.Open(context.WithoutCancel(ctx), path)
+	if err == nil {
+		err = content.Close()
+	}
+	return info, err
 }
 
 // Open returns an object to read; see [Objects]. Errors also: [ErrBadPath].
@@ -183,33 +234,4 @@ func unannounced(err error) error {
 		return nil
 	}
 	return fmt.Errorf("%w: %w", ErrUnannounced, err)
-}
-
-// lockedEnd is a body whose end can be reached by one writer of a path at a time.
-// What follows the end, in which the object becomes visible and is announced, is
-// thereby under the lock, and the body, which takes as long as its sender likes,
-// is not.
-type lockedEnd struct {
-	body   io.Reader
-	lock   func() (func(), error)
-	locked func()
-}
-
-func (e *lockedEnd) Read(p []byte) (int, error) {
-	n, err := e.body.Read(p)
-	if err != io.EOF || e.locked != nil {
-		return n, err
-	}
-	unlock, lockErr := e.lock()
-	if lockErr != nil {
-		return n, lockErr
-	}
-	e.locked = unlock
-	return n, io.EOF
-}
-
-func (e *lockedEnd) unlock() {
-	if e.locked != nil {
-		e.locked()
-	}
 }

@@ -32,6 +32,7 @@ type debt struct {
 	ev    realtime.RenEvent
 	id    string
 	doubt bool // whether the write has happened is not known
+	told  bool // it was emitted, but its writer was told of a failure
 	since uint64
 }
 
@@ -64,7 +65,7 @@ func (a *Announcer) Settle(key string) error {
 	switch {
 	case d.id == "":
 		return nil
-	case d.doubt:
+	case d.doubt, d.told:
 		a.forget(key)
 		return nil
 	}
@@ -75,8 +76,12 @@ func (a *Announcer) Settle(key string) error {
 // key if that is of the type of its event, and says whether it was.
 func (a *Announcer) Repeat(key, typ string) (owed bool, err error) {
 	d := a.owes(key)
-	if d.ev.Type != typ {
+	switch {
+	case d.ev.Type != typ:
 		return false, nil
+	case d.told:
+		a.forget(key)
+		return true, nil
 	}
 	d.doubt = false
 	return true, a.emit(key, d)
@@ -87,11 +92,17 @@ func (a *Announcer) Repeat(key, typ string) (owed bool, err error) {
 // place of what is owed and still cannot be emitted, but not of its like, which is
 // not in doubt.
 func (a *Announcer) Doubt(ctx context.Context, key string, ev realtime.RenEvent) {
-	if a.owes(key).ev.Type == ev.Type {
+	if d := a.owes(key); d.ev.Type == ev.Type && !d.told {
 		return
 	}
 	_ = a.Settle(key) // its writer has been told
 	a.keep(key, debt{ctx: context.WithoutCancel(ctx), ev: ev, id: rand.Text(), doubt: true})
+}
+
+// Remember is for a write that was announced, but failed for its writer: if it is
+// repeated and there is nothing left to do, it succeeds, and is not emitted again.
+func (a *Announcer) Remember(key string, ev realtime.RenEvent) {
+	a.keep(key, debt{ev: ev, id: rand.Text(), told: true})
 }
 
 // emit keeps d for as long as trying again can help.

@@ -166,6 +166,29 @@ func TestDoubtOfWhatIsOwed(t *testing.T) {
 	}
 }
 
+// What was announced is not announced again when its writer repeats it, and is over
+// with the next event of its key.
+func TestRemember(t *testing.T) {
+	d := &diary{}
+	a := announce.New(d, nil)
+	a.Remember("a", realtime.KVDelete("", "a"))
+	repeat(t, a, "a", true)
+	repeat(t, a, "a", false)
+	d.expect(t)
+
+	a.Remember("a", realtime.KVDelete("", "a"))
+	if err := a.Announce(t.Context(), "a", realtime.KVPut("", "a")); err != nil {
+		t.Error(err)
+	}
+	repeat(t, a, "a", false)
+	d.expect(t, "kv.put a")
+
+	a.Remember("a", realtime.KVDelete("", "a"))
+	a.Doubt(t.Context(), "a", realtime.KVDelete("", "a")) // another one
+	repeat(t, a, "a", true)
+	d.expect(t, "kv.delete a")
+}
+
 // An event that will never be accepted does not stand in the way of others.
 func TestHopelessIsForgotten(t *testing.T) {
 	for _, hopeless := range []error{realtime.ErrLoop, realtime.ErrBadEvent} {
