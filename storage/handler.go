@@ -5,12 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"mime"
 	"net/http"
 	"net/url"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -27,7 +25,8 @@ type Options struct {
 	MaxSize int64
 
 	// Patience is how long a client may take for the next 16 KiB, sent or received.
-	// Default 10 s.
+	// Only the time counts in which the handler waits for the client, not that in
+	// which the policy or the store are at work. Default 10 s.
 	Patience time.Duration
 
 	// Logger gets the errors that clients only learn of as internal. Default:
@@ -106,6 +105,9 @@ func (h *handler) explain(ctx context.Context, err error) error {
 		return refuse(http.StatusBadRequest, "bad_name", "nothing can be stored at this path")
 	case errors.Is(err, ErrNotFound):
 		return refuse(http.StatusNotFound, "not_found", "there is no object at this path")
+	case errors.Is(err, ErrNoAnswer):
+		h.opts.Logger.ErrorContext(ctx, "storage: request", "error", err)
+		return later("try again later")
 	case errors.Is(err, ErrUnannounced):
 		h.opts.Logger.ErrorContext(ctx, "storage: announcing", "error", err)
 		return later("done, but not announced: send it again")
@@ -150,16 +152,13 @@ func (h *handler) admit(w http.ResponseWriter, r *http.Request, verb realtime.Ve
 const maxType = 127 // bytes of a media type
 
 func (h *handler) upload(w http.ResponseWriter, r *http.Request) error {
-	body := &upload{
-		from: http.MaxBytesReader(w, r.Body, h.opts.MaxSize), max: h.opts.MaxSize,
-		rc: http.NewResponseController(w), patience: h.opts.Patience,
-	}
-	// From the start, since the server reads on to answer a refusal.
-	if err := body.wait(); err != nil {
+	body := newUpload(w, r, h.opts)
+	if err := body.idle(); err != nil {
 		h.opts.Logger.ErrorContext(r.Context(), "storage: a ResponseWriter hides SetReadDeadline; the middleware that wraps it "+
 			"needs an Unwrap method, or must not wrap this route", "type", fmt.Sprintf("%T", w), "error", err)
 		return refuse(http.StatusInternalServerError, "streaming_unsupported", "a middleware of the server does not support streaming")
 	}
+	defer body.leave()
 	name, err := h.admit(w, r, realtime.Upload, http.MethodPost)
 	if err != nil {
 		return err
@@ -243,73 +242,7 @@ func (h *handler) download(w http.ResponseWriter, r *http.Request) error {
 	header.Set("Cache-Control", "private, no-cache") // kept, and asked for with the ETag: rights may change
 	header.Set("ETag", `"`+info.Version+`"`)
 	out := &paced{ResponseWriter: w, rc: http.NewResponseController(w), patience: h.opts.Patience}
+	defer out.leave()
 	http.ServeContent(out, r, "", time.Time{}, content)
 	return nil
-}
-
-// pace is what a client must be able to send or take within Options.Patience.
-const pace = 16 << 10
-
-// upload is the body of a request, whose sender has to make progress and to stay
-// within the limit. It fails with what the sender is told.
-type upload struct {
-	from     io.Reader // a http.MaxBytesReader
-	max      int64
-	rc       *http.ResponseController
-	patience time.Duration
-	n        int64 // bytes since the deadline was set
-	err      error
-}
-
-// wait gives the sender time for the next bytes.
-func (u *upload) wait() error {
-	u.n = 0
-	return u.rc.SetReadDeadline(time.Now().Add(u.patience))
-}
-
-func (u *upload) Read(p []byte) (int, error) {
-	if u.err != nil {
-		return 0, u.err
-	}
-	n, err := u.from.Read(p)
-	u.n += int64(n)
-	var tooLarge *http.MaxBytesError
-	switch {
-	case err == nil && u.n >= pace:
-		u.err = u.wait()
-	case err == io.EOF: // the server takes the deadline back by itself
-		return n, io.EOF
-	case errors.As(err, &tooLarge):
-		u.err = u.tooLarge()
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		u.err = &realtime.RefusedError{
-			Status: http.StatusRequestTimeout, Code: "timeout", Message: "the file came too slowly, or not at all", Retry: true,
-		}
-	case err != nil:
-		u.err = refuse(http.StatusBadRequest, "bad_request", "the file did not come to its end")
-	}
-	return n, u.err
-}
-
-func (u *upload) tooLarge() error {
-	return refuse(http.StatusRequestEntityTooLarge, "too_large", "larger than %d bytes", u.max)
-}
-
-// paced is a ResponseWriter that gives a client up which takes nothing. The
-// server takes the deadline back after the request.
-type paced struct {
-	http.ResponseWriter
-	rc       *http.ResponseController
-	patience time.Duration
-}
-
-func (p *paced) Write(b []byte) (n int, err error) {
-	for len(b) > 0 && err == nil {
-		// Where it fails, the server's own deadline has to do.
-		_ = p.rc.SetWriteDeadline(time.Now().Add(p.patience))
-		var m int
-		m, err = p.ResponseWriter.Write(b[:min(len(b), pace)])
-		n, b = n+m, b[m:]
-	}
-	return n, err
 }

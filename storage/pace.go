@@ -1,0 +1,124 @@
+package storage
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/maravilla-realtime/realtime"
+)
+
+// pace is what a client must be able to send or take within Options.Patience.
+const pace = 16 << 10
+
+// upload is the body of a request, whose sender has to make progress and to stay
+// within the limit. It fails with what the sender is told.
+//
+// A deadline is set only while a read waits for the sender. At all other times there
+// must be none: at the end of the body, net/http begins to read in the background to
+// notice that the client has gone, and a deadline would be taken for that; in HTTP/2
+// one that passes ends the body, whoever was late.
+type upload struct {
+	from     io.Reader // a http.MaxBytesReader
+	max      int64
+	rc       *http.ResponseController
+	patience time.Duration
+	n        int64         // bytes of the next pace that have come
+	left     time.Duration // for the rest of it
+	ended    bool          // there is nothing to wait for
+	err      error
+}
+
+func newUpload(w http.ResponseWriter, r *http.Request, opts Options) *upload {
+	return &upload{
+		from: http.MaxBytesReader(w, r.Body, opts.MaxSize), max: opts.MaxSize,
+		rc: http.NewResponseController(w), patience: opts.Patience, left: opts.Patience,
+		ended: r.ContentLength == 0,
+	}
+}
+
+// idle takes the deadline back. Its error is that of a ResponseWriter that hides
+// deadlines.
+func (u *upload) idle() error { return u.rc.SetReadDeadline(time.Time{}) }
+
+func (u *upload) Read(p []byte) (int, error) {
+	began := time.Now()
+	if !u.ended && u.err == nil {
+		u.err = u.rc.SetReadDeadline(began.Add(u.left))
+	}
+	if u.err != nil {
+		return 0, u.err
+	}
+	n, err := u.from.Read(p)
+	u.count(n, time.Since(began))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case err == nil:
+		u.err = u.idle()
+		return n, u.err
+	case err == io.EOF:
+		u.ended = true
+		_ = u.idle() // it has worked before the read
+		return n, io.EOF
+	case errors.As(err, &tooLarge):
+		u.err = u.tooLarge()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		u.err = &realtime.RefusedError{
+			Status: http.StatusRequestTimeout, Code: "timeout", Message: "the file came too slowly, or not at all", Retry: true,
+		}
+	default:
+		u.err = refuse(http.StatusBadRequest, "bad_request", "the file did not come to its end")
+	}
+	return n, u.err // with the deadline as it is: the server reads on before it answers
+}
+
+// count counts what has come, and the time it took.
+func (u *upload) count(n int, took time.Duration) {
+	u.n += int64(n)
+	u.left -= took
+	if u.n >= pace {
+		u.n, u.left = 0, u.patience
+	}
+}
+
+// leave is called before a request is answered: the server first reads what is left
+// of a body that is refused, and must not wait for it without end.
+func (u *upload) leave() {
+	if !u.ended && u.err == nil {
+		_ = u.rc.SetReadDeadline(time.Now().Add(u.patience)) // it has worked before
+	}
+}
+
+func (u *upload) tooLarge() error {
+	return refuse(http.StatusRequestEntityTooLarge, "too_large", "larger than %d bytes", u.max)
+}
+
+// paced is a ResponseWriter that gives a client up which takes nothing. As with
+// uploads, there is a deadline only while a write waits for the client: in HTTP/2 one
+// that passes ends the stream, also while the store is at work.
+//
+// Where a deadline cannot be set, the server's own has to do.
+type paced struct {
+	http.ResponseWriter
+	rc       *http.ResponseController
+	patience time.Duration
+}
+
+func (p *paced) Write(b []byte) (n int, err error) {
+	for len(b) > 0 && err == nil {
+		_ = p.rc.SetWriteDeadline(time.Now().Add(p.patience))
+		var m int
+		m, err = p.ResponseWriter.Write(b[:min(len(b), pace)])
+		n, b = n+m, b[m:]
+	}
+	if err == nil {
+		_ = p.rc.SetWriteDeadline(time.Time{})
+	}
+	return n, err
+}
+
+// leave gives the client time for what the server still has to send. The server takes
+// the deadline back after the request.
+func (p *paced) leave() { _ = p.rc.SetWriteDeadline(time.Now().Add(p.patience)) }
