@@ -30,6 +30,7 @@ type feed struct {
 	wake  chan struct{} // holds one
 	err   error         // how it ended, behind the items
 	used  bool          // a loop has begun
+	asked bool          // a subscribe that is for it was sent
 }
 
 // item is a message, or, where reset is set, that some were missed.

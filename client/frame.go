@@ -22,6 +22,8 @@ type frame struct {
 	TS       int64             `json:"ts"`
 	Metadata json.RawMessage   `json:"metadata"`
 	Members  []realtime.Member `json:"members"`
+	Part     int               `json:"part"`
+	More     bool              `json:"more"`
 	Limits   *limits           `json:"limits"`
 	Code     string            `json:"code"`
 	Message  string            `json:"message"`

@@ -165,7 +165,7 @@ func TestGoldenClientFrames(t *testing.T) {
 	})
 	step(func() {
 		m := s.room("room:42")
-		m.end(io.EOF)
+		m.end(io.EOF, true)
 		s.sync(m)
 	})
 	normal := func(text string) string {

@@ -13,10 +13,12 @@ import (
 
 // call is an operation that waits for its answer.
 type call struct {
-	op   op
-	keep bool                          // outlives the connection, and is sent again on the next
-	sent bool                          // at least once, on whatever connection
-	done func(answer frame, err error) // called once, with the client locked
+	op    op
+	keep  bool                          // outlives the connection, and is sent again on the next
+	sent  bool                          // at least once, on whatever connection
+	due   time.Time                     // not before; zero: at once
+	tries int                           // that were refused for the moment
+	done  func(answer frame, err error) // called once, with the client locked
 }
 
 // outbox holds the calls in order. It speaks no faster than the server has said,
@@ -75,9 +77,9 @@ func (o *outbox) cut() {
 // one.
 func (o *outbox) next() (text []byte, wait time.Duration) {
 	for o.open {
-		i := slices.IndexFunc(o.calls, func(c *call) bool { return c.op.Ref == 0 && !o.held(c) })
-		if i < 0 {
-			return nil, 0
+		c, wait := o.first()
+		if c == nil {
+			return nil, wait
 		}
 		if wait := time.Until(o.pause); wait > 0 {
 			return nil, wait
@@ -87,11 +89,29 @@ func (o *outbox) next() (text []byte, wait time.Duration) {
 			turn.Cancel()
 			return nil, wait
 		}
-		if text := o.put(o.calls[i]); text != nil {
+		if text := o.put(c); text != nil {
 			return text, 0
 		}
 	}
 	return nil, 0
+}
+
+// first returns the first call that can be sent, or after how long there may be
+// one, 0 for nobody knows when.
+func (o *outbox) first() (c *call, wait time.Duration) {
+	for _, c := range o.calls {
+		if c.op.Ref != 0 || o.held(c) {
+			continue
+		}
+		left := time.Until(c.due)
+		if left <= 0 {
+			return c, 0
+		}
+		if wait == 0 || left < wait {
+			wait = left
+		}
+	}
+	return nil, wait
 }
 
 // put numbers and encodes a call, or refuses it: a server closes the connection
@@ -121,16 +141,23 @@ func (o *outbox) answer(f frame) bool {
 	switch {
 	case f.Event != "error":
 		o.settle(c, f, nil)
-	case f.Code == "rate_limited", f.Retry && !c.keep:
+	case f.Code == "rate_limited":
 		// It is sent again, and nothing before it, in a second or two.
 		c.op.Ref = 0
-		o.pause = time.Now().Add(time.Second + mathrand.N(time.Second))
+		o.pause = time.Now().Add(pause())
+		kick(o.wake)
+	case f.Retry && !c.keep:
+		c.op.Ref, c.tries = 0, c.tries+1
+		c.due = time.Now().Add(spread(bound(c.tries, maxBackoff)))
 		kick(o.wake)
 	default:
 		o.settle(c, f, f.refusal())
 	}
 	return true
 }
+
+// pause is how long an operation waits that was refused for the moment.
+func pause() time.Duration { return time.Second + mathrand.N(time.Second) }
 
 // fail refuses all that waits.
 func (o *outbox) fail(err error) {

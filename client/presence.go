@@ -34,7 +34,7 @@ func (p *Presence) Join(ctx context.Context, userID string, metadata any) error 
 		return fmt.Errorf("client: join: %w", err)
 	}
 	return p.intend(ctx, func(intent) (intent, error) {
-		return intent{present: true, user: userID, metadata: raw}, nil
+		return intent{present: true, join: true, user: userID, metadata: raw}, nil
 	})
 }
 
@@ -49,7 +49,7 @@ func (p *Presence) Update(ctx context.Context, metadata any) error {
 		if !now.present {
 			return now, &Error{Code: "not_joined", Message: "join comes before update"}
 		}
-		now.metadata = raw
+		now.join, now.metadata = false, raw
 		return now, nil
 	})
 }
@@ -117,7 +117,7 @@ func (r *Realtime) withdraw(m *room, wait waiter, err error) error {
 		// Perhaps it is on its way, so going back is news to the server.
 		m.version++
 		m.wish = m.good
-		m.wish.version = m.version
+		m.wish.version, m.wish.join = m.version, false
 	}
 	r.sync(m)
 	return err

@@ -92,7 +92,7 @@ func (r *Realtime) fail(err error) {
 	r.cut()
 	r.out.fail(err)
 	for _, m := range r.rooms {
-		m.end(err)
+		m.end(err, true)
 		for _, w := range m.waiters {
 			if w.present {
 				w.done <- err

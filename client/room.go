@@ -23,11 +23,14 @@ type room struct {
 
 	// What this connection has been told.
 	sub      subscription
-	asking   bool // a subscribe or unsubscribe has no answer yet
-	stateDue bool // a presence.state is on its way
-	refused  bool // subscribing again is of no use
+	ask      *call // the subscribe or unsubscribe that has no answer yet
+	stateDue bool  // a presence.state is on its way
+	blind    bool  // the roster is too large to be read
+	refused  bool  // subscribing again is of no use
 	told     intent
-	telling  bool // a join, update or leave has no answer yet
+	telling  bool      // a join, update or leave has no answer yet,
+	lapsed   bool      // and the server has taken away what it was about
+	rest     time.Time // nothing is asked for before: the server could not decide
 
 	wish    intent
 	good    intent // the last one the server agreed to, on any connection
@@ -48,8 +51,16 @@ const (
 type intent struct {
 	version  int
 	present  bool
+	join     bool // of somebody who perhaps was not present before
 	user     string
 	metadata json.RawMessage
+}
+
+// concerns reports whether the intent is to be present as a user, of whom the
+// server says the id. Without an id of its own it is of whoever the server takes
+// the client for.
+func (w *intent) concerns(user string) bool {
+	return w.present && (w.user == "" || w.user == user)
 }
 
 // waiter wants to know how an intent, or one that came after it, ends.
@@ -69,13 +80,14 @@ func (m *room) want() subscription {
 }
 
 func (m *room) idle() bool {
-	return m.want() == unsubscribed && m.sub == unsubscribed && !m.asking && !m.told.present && !m.telling && len(m.waiters) == 0
+	return m.want() == unsubscribed && m.sub == unsubscribed && m.ask == nil && !m.told.present && !m.telling && len(m.waiters) == 0
 }
 
 // cut forgets what the connection was told.
 func (m *room) cut() {
-	m.sub, m.asking, m.stateDue, m.refused = unsubscribed, false, false, false
-	m.told, m.telling = intent{}, false
+	m.sub, m.ask, m.stateDue, m.blind, m.refused = unsubscribed, nil, false, false, false
+	m.told, m.telling, m.lapsed, m.rest = intent{}, false, false, time.Time{}
+	m.roster.parts, m.roster.next = nil, 0
 }
 
 // reset says that something was missed.
@@ -85,15 +97,25 @@ func (m *room) reset(reason string) {
 	}
 }
 
-// end ends the loops over the channel.
-func (m *room) end(err error) {
+// asked marks the loops that the subscribe which is sent now is for.
+func (m *room) asked() {
 	for _, f := range m.feeds {
-		f.end(err)
+		f.asked = true
 	}
 	for _, w := range m.roster.watchers {
-		w.end(err)
+		w.asked = true
 	}
-	m.feeds, m.roster.watchers = nil, nil
+}
+
+// end ends the loops over the channel: all, or those that were asked for.
+func (m *room) end(err error, all bool) {
+	m.feeds = slices.DeleteFunc(m.feeds, func(f *feed) bool {
+		if all || f.asked {
+			f.end(err)
+		}
+		return all || f.asked
+	})
+	m.roster.end(err, all)
 }
 
 // settle tells those who wait for the intent of a version, or one before it.
@@ -119,139 +141,20 @@ func (r *Realtime) room(name string) *room {
 	return m
 }
 
-// sync takes the next step, if there is one to take, from what the connection
-// has been told to what is wanted.
-func (r *Realtime) sync(m *room) {
-	r.syncSubscription(m)
-	r.syncPresence(m)
-	if m.idle() {
-		delete(r.rooms, m.name)
-	}
-}
-
-func (r *Realtime) syncSubscription(m *room) {
-	want := m.want()
-	switch {
-	case !r.out.open, m.asking:
-	case want == unsubscribed && m.sub != unsubscribed:
-		r.unsubscribe(m)
-	case want == unsubscribed, m.refused:
-	case want != m.sub, want == withPresence && !m.roster.known && !m.stateDue:
-		r.subscribe(m, want)
-	}
-}
-
-func (r *Realtime) unsubscribe(m *room) {
-	// What still comes is not for those who subscribe from now on.
-	m.sub, m.cursor, m.stateDue = unsubscribed, "", false
-	m.roster.forget()
-	m.asking = true
-	r.out.add(&call{op: op{Op: "unsubscribe", Channel: m.name}, done: func(frame, error) {
-		m.asking = false
-		r.sync(m)
-	}})
-}
-
-func (r *Realtime) subscribe(m *room, want subscription) {
-	first := m.sub == unsubscribed
-	o := op{Op: "subscribe", Channel: m.name, Presence: want == withPresence}
-	if first {
-		o.Since = m.cursor
-	}
-	if !o.Presence {
-		m.roster.forget()
-	}
-	m.asking = true
-	r.out.add(&call{op: o, done: func(f frame, err error) {
-		m.asking = false
-		kick(r.out.wake) // what is held goes on
-		if err != nil {
-			r.set.log.Debug("client: subscription refused", "channel", m.name, "error", err)
-			m.refused = true
-			m.end(err)
-			r.sync(m)
-			return
-		}
-		m.sub = want
-		if first {
-			m.begin(f)
-		}
-		// One that goes on where another ended is not told who is there. If that is
-		// not known from before, it is asked for once more.
-		m.stateDue = o.Presence && (!first || f.State != "resumed")
-		r.sync(m)
-	}})
-}
-
-// held reports whether a message has to wait until the subscription to its
-// channel has begun: a server does not begin it before it does what came behind.
-func (r *Realtime) held(c *call) bool {
-	m := r.rooms[c.op.Channel]
-	return c.op.Op == "publish" && m != nil && m.want() != unsubscribed && m.sub == unsubscribed && !m.refused
-}
-
-// begin takes the answer to the first subscribe of a connection.
-func (m *room) begin(f frame) {
-	if f.Cursor != "" {
-		m.cursor = f.Cursor
-	}
-	if f.State == "reset" {
-		m.reset(f.Reason)
-	}
-}
-
-func (r *Realtime) syncPresence(m *room) {
-	w := m.wish
-	switch {
-	case m.telling:
-		return
-	case w.version == m.told.version, !w.present && !m.told.present:
-		m.told = w
-		m.settle(w.version, nil)
-		return
-	case !r.out.open:
-		return
-	}
-	next, o := w, op{Op: "join", Channel: m.name, UserID: w.user, Metadata: w.metadata}
-	switch {
-	case m.told.present && !w.present:
-		o = op{Op: "leave", Channel: m.name, UserID: m.told.user}
-	case m.told.present && w.user != m.told.user:
-		next, o = intent{}, op{Op: "leave", Channel: m.name, UserID: m.told.user}
-	case m.told.present:
-		o.Op = "update"
-	}
-	m.telling = true
-	r.out.add(&call{op: o, done: func(_ frame, err error) {
-		m.telling = false
-		if err != nil && o.Op != "leave" {
-			r.disagree(m, next, err)
-		} else {
-			m.told, m.good = next, next
-			m.settle(next.version, err)
-		}
-		r.sync(m)
-	}})
-}
-
-// disagree goes back to the last intent that the server agreed to.
-func (r *Realtime) disagree(m *room, w intent, err error) {
-	if m.settle(w.version, err) == 0 {
-		r.set.log.Warn("client: presence refused", "channel", m.name, "user", w.user, "error", err)
-	}
-	if m.good.version == w.version {
-		m.good = intent{}
-	}
-	if m.wish.version == w.version {
-		m.wish = m.good
-	}
-}
-
 // event takes what happened in a channel.
 func (r *Realtime) event(f frame) {
 	m := r.rooms[f.Channel]
-	if m == nil || m.sub == unsubscribed {
+	switch {
+	case m == nil:
+		return
+	case f.Event == "left":
+		r.left(m, f)
+		return
+	case m.sub == unsubscribed:
 		return // of a subscription that is over
+	case f.Event == "unsubscribed":
+		r.taken(m, f)
+		return
 	}
 	if f.ID != "" {
 		m.cursor = f.ID
@@ -268,8 +171,8 @@ func (r *Realtime) event(f frame) {
 		}
 		m.reset(f.Reason)
 	case "presence.state":
-		if m.stateDue = false; m.sub == withPresence {
-			m.roster.replace(f.Members)
+		if m.sub == withPresence && m.roster.collect(f) {
+			m.stateDue = false
 		}
 	case "presence.join", "presence.update", "presence.leave":
 		if m.roster.known {
@@ -277,4 +180,46 @@ func (r *Realtime) event(f frame) {
 			m.roster.apply(typ, realtime.Member{UserID: f.UserID, Metadata: f.Metadata, LastSeen: time.UnixMilli(f.TS)}, f.Reason)
 		}
 	}
+}
+
+// taken is for a subscription that the server has ended. Where it can be had
+// again, the client asks by itself, and goes on from the cursor; else the loops
+// end, and one that begins after that may ask again.
+func (r *Realtime) taken(m *room, f frame) {
+	if f.Cursor != "" {
+		m.cursor = f.Cursor
+	}
+	m.sub, m.stateDue = unsubscribed, false
+	m.roster.lose()
+	r.set.log.Debug("client: subscription taken away", "channel", m.name, "error", f.refusal())
+	if f.Retry {
+		m.rest = time.Now().Add(pause())
+	} else {
+		m.refused, m.cursor = true, ""
+		m.end(f.refusal(), true)
+	}
+	r.sync(m)
+}
+
+// left is for a presence that the server has ended. Where it can be had again,
+// the client joins by itself. Else nobody wishes for it any more, but for who
+// has called Join since the server agreed last: the server shall answer that.
+func (r *Realtime) left(m *room, f frame) {
+	had := m.told
+	if !had.concerns(f.UserID) {
+		return // of somebody who is not present over this connection
+	}
+	m.told, m.lapsed = intent{}, m.telling
+	if m.good.concerns(f.UserID) {
+		m.good = intent{}
+	}
+	switch {
+	case !m.wish.concerns(f.UserID):
+	case f.Retry:
+		m.rest = time.Now().Add(pause())
+	case m.wish.join && m.wish.version != had.version:
+	default:
+		r.disagree(m, m.wish, f.refusal())
+	}
+	r.sync(m)
 }

@@ -23,7 +23,27 @@ type Change struct {
 type roster struct {
 	known    bool // the server has said who is there
 	members  map[string]realtime.Member
+	parts    []realtime.Member // of a roster that has not come in whole,
+	next     int               // and which part of it is next
 	watchers []*watcher
+}
+
+// collect takes a roster, or a part of one, and reports whether that was the
+// last.
+func (r *roster) collect(f frame) (whole bool) {
+	switch {
+	case f.Part == 0:
+		r.parts, r.next = nil, 0
+	case f.Part != r.next:
+		return false // the rest of one whose beginning was dropped
+	}
+	r.parts, r.next = append(r.parts, f.Members...), r.next+1
+	if f.More {
+		return false
+	}
+	r.replace(r.parts)
+	r.parts, r.next = nil, 0
+	return true
 }
 
 // apply takes one change of the server's.
@@ -65,7 +85,24 @@ func (r *roster) replace(members []realtime.Member) {
 }
 
 // forget is for when nobody is told of changes any more.
-func (r *roster) forget() { r.known, r.members = false, nil }
+func (r *roster) forget() { r.known, r.members, r.parts, r.next = false, nil, nil, 0 }
+
+// lose is for when nothing more is to be learned of the members: to watchers
+// they leave.
+func (r *roster) lose() {
+	r.replace(nil)
+	r.forget()
+}
+
+// end ends the watchers: all, or those that were asked for.
+func (r *roster) end(err error, all bool) {
+	r.watchers = slices.DeleteFunc(r.watchers, func(w *watcher) bool {
+		if all || w.asked {
+			w.end(err)
+		}
+		return all || w.asked
+	})
+}
 
 // list returns the members, ordered by user id.
 func (r *roster) list() []realtime.Member {
@@ -87,6 +124,7 @@ type watcher struct {
 	wake  chan struct{}     // holds one
 	err   error             // how it ended
 	used  bool              // a loop has begun
+	asked bool              // a subscribe that is for it was sent
 }
 
 func newWatcher(r *roster) *watcher {
