@@ -29,6 +29,7 @@ type goldenREN struct {
 	Name   string        `json:"name"`
 	Frame  string        `json:"frame"`
 	Parsed []goldenEvent `json:"parsed"`
+	Means  []scene       `json:"means"`
 }
 
 type goldenEvent struct {
@@ -38,14 +39,15 @@ type goldenEvent struct {
 }
 
 type goldenFrame struct {
-	Name  string `json:"name"`
-	Frame string `json:"frame"`
+	Name  string  `json:"name"`
+	Frame string  `json:"frame"`
+	Means []scene `json:"means,omitempty"` // of what the server sends
 }
 
 func TestGoldenFrames(t *testing.T) {
 	var got golden
 	got.ren(t)
-	got.server()
+	got.server(t)
 	got.client(t)
 
 	var b bytes.Buffer
@@ -111,9 +113,10 @@ func goldenRecords() map[string]*backend.Record {
 var goldenNames = []string{"kv.put", "document.created", "object.deleted", "custom", "message", "message.server", "join", "update", "leave", "leave.bare"}
 
 func (g *golden) ren(t *testing.T) {
-	records := goldenRecords()
+	records, means := goldenRecords(), renMeanings()
+	defer means.done(t)
 	add := func(name string, frame []byte) {
-		entry := goldenREN{Name: name, Frame: string(frame)}
+		entry := goldenREN{Name: name, Frame: string(frame), Means: means.of(t, name)}
 		for r := sse.NewReader(bytes.NewReader(frame), 1<<20); ; {
 			ev, err := r.Next()
 			if err != nil {
@@ -144,15 +147,26 @@ func (g *golden) ren(t *testing.T) {
 	add("reset", control("ren.reset", map[string]any{"reason": ring.Lost}))
 	add("ping", control("ren.ping", map[string]any{"ts": goldenInstant}))
 	add("bye", append(sse.AppendRetry(nil, 1500e6), control("ren.bye", map[string]any{"reason": "closing", "retryMs": 1500})...))
+	add("bye without cursor", sse.AppendEvent(sse.AppendRetry(nil, 1500e6), "ren.bye", "", []byte(`{"reason":"closing","retryMs":1500}`)))
+	for _, bye := range goldenByes {
+		if bye.both {
+			add("bye "+bye.reason, control("ren.bye", map[string]any{"reason": bye.reason, "retryMs": bye.retryMs}))
+		}
+	}
 }
 
-func (g *golden) server() {
-	records := goldenRecords()
+func (g *golden) server(t *testing.T) {
+	records, means := goldenRecords(), channelMeanings()
+	defer means.done(t)
+	add := func(name string, frame []byte) {
+		g.Server = append(g.Server, goldenFrame{name, string(frame), means.of(t, name)})
+	}
 	for _, name := range []string{"message", "message.server", "join", "update", "leave", "leave.bare"} {
-		g.Server = append(g.Server, goldenFrame{name, string(wire.Channel(records[name]))})
+		add(name, wire.Channel(records[name]))
 	}
 	ref, retry, expiry := int64(7), int64(1500), int64(900000)
-	cursor := wire.Cursor(backend.Position{Epoch: goldenEpoch, Seq: 99})
+	cursorAt := func(seq uint64) string { return wire.Cursor(backend.Position{Epoch: goldenEpoch, Seq: seq}) }
+	cursor := cursorAt(99)
 	refused := wire.Errorf("forbidden", "not allowed to subscribe to %s", wire.Quote("room:42"))
 	for _, f := range []struct {
 		name  string
@@ -166,19 +180,30 @@ func (g *golden) server() {
 		{"ok", wire.Frame{Event: "ok", Ref: &ref}},
 		{"ok renewed", wire.Frame{Event: "ok", Ref: &ref, ExpiresIn: &expiry}},
 		{"error", wire.ErrorFrame(&ref, refused)},
+		{"error for a while", wire.ErrorFrame(&ref, unavailable().Error)},
+		{"error not_joined", wire.ErrorFrame(&ref, wire.Errorf("not_joined", "join comes before update"))},
+		{"error user_mismatch", wire.ErrorFrame(&ref, wire.Errorf("user_mismatch", "\"bob\" is not who you are"))},
 		{"error without ref", wire.ErrorFrame(nil, refused)},
-		{"ping", wire.Frame{Event: "ping", Cursor: cursor, TS: goldenInstant}},
+		{"ping", wire.Frame{Event: "ping", Cursor: cursorAt(100), TS: goldenInstant}},
+		{"ping without cursor", wire.Frame{Event: "ping", TS: goldenInstant}},
 		{"reset", wire.Frame{Event: "reset", Channel: "room:42", Reason: "evicted", Cursor: cursor}},
-		{"unsubscribed", withCursor(taken("unsubscribed", "room:42", "", refused), cursor)},
+		{"unsubscribed", withCursor(taken("unsubscribed", "room:42", "", refused), cursorAt(98))},
+		{"unsubscribed without cursor", taken("unsubscribed", "room:42", "", refused)},
+		{"unsubscribed for a while", withCursor(taken("unsubscribed", "room:42", "", unavailable().Error), cursorAt(98))},
 		{"left", taken("left", "room:42", "ada", refused)},
-		{"bye", wire.Frame{Event: "bye", Reason: "closing", RetryMs: &retry, Cursor: cursor}},
+		{"left for a while", taken("left", "room:42", "ada", unavailable().Error)},
+		{"bye", wire.Frame{Event: "bye", Reason: "closing", RetryMs: &retry, Cursor: cursorAt(101)}},
+		{"bye without cursor", wire.Frame{Event: "bye", Reason: "closing", RetryMs: &retry}},
 	} {
-		g.Server = append(g.Server, goldenFrame{f.name, string(f.frame.Append(nil))})
+		add(f.name, f.frame.Append(nil))
 	}
-	g.rosters(cursor)
+	for _, bye := range goldenByes {
+		add("bye "+bye.reason, wire.Frame{Event: "bye", Reason: bye.reason, RetryMs: &bye.retryMs, Cursor: cursorAt(101)}.Append(nil))
+	}
+	g.rosters(cursor, add)
 }
 
-func (g *golden) rosters(cursor string) {
+func (g *golden) rosters(cursor string, add func(string, []byte)) {
 	ada := wire.AppendMember(nil, "ada", json.RawMessage(`{"name":"Ada"}`), goldenInstant)
 	bob := wire.AppendMember(nil, "bob", nil, goldenInstant)
 	for _, f := range []struct {
@@ -192,8 +217,18 @@ func (g *golden) rosters(cursor string) {
 		{"presence.state last part", wire.RosterPart{Members: bob, Part: 2, Cursor: cursor}},
 	} {
 		f.part.Channel = "room:42"
-		g.Server = append(g.Server, goldenFrame{f.name, string(f.part.Append(nil))})
+		add(f.name, f.part.Append(nil))
 	}
+}
+
+// goldenByes are the other reasons for a bye, each with its retryMs.
+var goldenByes = []struct {
+	reason  string
+	retryMs int64
+	both    bool // on REN as well
+}{
+	{"rotate", 100, true}, {"expired", 0, true}, {"revoked", 0, true}, {"forbidden", 0, true}, {"unauthorized", 0, true},
+	{"unavailable", 2000, true}, {"internal", 2000, true}, {"too_many", 2000, false}, {"hello_required", 0, false},
 }
 
 func withCursor(f wire.Frame, cursor string) wire.Frame {
@@ -226,6 +261,6 @@ func (g *golden) client(t *testing.T) {
 		if diff := cmp.Diff(c.want, op); err != nil || diff != "" {
 			t.Errorf("%s: %v (-want +got):\n%s", c.name, err, diff)
 		}
-		g.Client = append(g.Client, goldenFrame{c.name, c.frame})
+		g.Client = append(g.Client, goldenFrame{Name: c.name, Frame: c.frame})
 	}
 }

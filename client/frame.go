@@ -29,6 +29,8 @@ type frame struct {
 	Message  string            `json:"message"`
 	Retry    bool              `json:"retry"`
 	RetryMs  int64             `json:"retryMs"`
+
+	ExpiresIn *int64 `json:"expiresIn"` // milliseconds
 }
 
 // limits are how fast and how large a server lets a client speak.
@@ -57,6 +59,7 @@ type op struct {
 	Op       string          `json:"op"`
 	Ref      int64           `json:"ref,omitempty"`
 	CID      string          `json:"cid,omitempty"`
+	Token    string          `json:"token,omitempty"`
 	Channel  string          `json:"channel,omitempty"`
 	Since    string          `json:"since,omitempty"`
 	Presence bool            `json:"presence,omitempty"`

@@ -1,32 +1,31 @@
-package client
+package client_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/maravilla-realtime/realtime"
 )
 
-// golden is testdata/wire.json, which the tests of the server and of the browser
-// SDK read too.
-type golden struct {
-	REN []struct {
-		Name, Frame string
-		Parsed      []struct {
-			Event, ID string
-			Data      json.RawMessage
-		}
+// goldenFrame is a frame of testdata/wire.json, and what it means.
+type goldenFrame struct {
+	Name, Frame string
+	Means       []struct {
+		Case  string
+		Lines []string
 	}
-	Server, Client []struct{ Name, Frame string }
 }
 
-func readGolden(t testing.TB) (g golden) {
+func readGolden(t *testing.T) (g struct{ REN, Server []goldenFrame }) {
 	t.Helper()
 	b, err := os.ReadFile("../testdata/wire.json")
 	if err == nil {
@@ -38,155 +37,207 @@ func readGolden(t testing.TB) (g golden) {
 	return g
 }
 
-func TestGoldenREN(t *testing.T) {
-	for _, g := range readGolden(t).REN {
-		var got []string
-		ren, l := readStream(strings.NewReader(g.Frame), func(ev realtime.RenEvent, err error) bool {
-			if err != nil {
-				got = append(got, err.Error())
-				return true
+// stage is where the scripts of testdata/wire.json are played: a client and the
+// server it is connected to. What the lines mean is in testdata/README.md.
+type stage interface {
+	dial()                          // the client connects
+	greet()                         // the server says that all is well
+	app(what string)                // the program uses the client
+	say(frame string)               // the server says something,
+	beat()                          // or only that it is there
+	answer(op, frame string) string // the frame as the answer to the last operation of a kind
+	attempts() int
+	members() []string
+	sent() []string // since it was asked before
+}
+
+// play plays a script.
+type play struct {
+	*testing.T
+	*network
+	stage
+	frames map[string]string
+	token  string
+
+	mu    sync.Mutex
+	told  []string
+	state string
+}
+
+func (p *play) tell(format string, args ...any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.told = append(p.told, fmt.Sprintf(format, args...))
+}
+
+// heard returns what the program was told since it was asked before. Each loop
+// is told of what ends them all, which counts as one.
+func (p *play) heard() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	told := p.told
+	p.told = nil
+	slices.Sort(told)
+	kept := told[:0]
+	for _, word := range told {
+		if !strings.HasPrefix(word, "error ") || !slices.Contains(kept, word) {
+			kept = append(kept, word)
+		}
+	}
+	return kept
+}
+
+func (p *play) run(lines []string) {
+	if !slices.Contains(lines, "dial") {
+		p.dial()
+		p.greet()
+		synctest.Wait()
+		p.sent()
+	}
+	for lines = p.expect("the beginning", lines); len(lines) > 0; {
+		line := lines[0]
+		p.act(line)
+		synctest.Wait()
+		lines = p.expect(line, lines[1:])
+	}
+}
+
+// act does what one line says.
+func (p *play) act(line string) {
+	verb, rest, _ := strings.Cut(line, " ")
+	switch verb {
+	case "dial":
+		p.dial()
+	case "token":
+		p.token = rest
+	case "app":
+		p.app(rest)
+	case "say":
+		p.say(p.frame(rest))
+	case "answer":
+		op, frame, _ := strings.Cut(rest, " ")
+		p.say(p.answer(op, p.frame(frame)))
+	case "pass":
+		for left := millis(rest); left > 0; left -= 20 * time.Second {
+			time.Sleep(min(left, 20*time.Second))
+			if left > 20*time.Second {
+				p.beat()
 			}
-			b, err := json.Marshal(ev)
-			if err != nil {
-				t.Error(err)
+			synctest.Wait()
+		}
+	case "break":
+		p.listen.Cut()
+	case "cut":
+		before := p.attempts()
+		p.listen.Cut()
+		for range 200 {
+			if synctest.Wait(); p.attempts() == before {
+				time.Sleep(100 * time.Millisecond)
 			}
-			got = append(got, string(b))
-			return true
-		})
-		var want []string
-		for _, ev := range g.Parsed {
-			var c control
-			switch _ = json.Unmarshal(ev.Data, &c); {
-			case ev.Event == "message":
-				var like realtime.RenEvent
-				if err := json.Unmarshal(ev.Data, &like); err != nil {
-					t.Error(err)
+		}
+		p.greet()
+	case "wait":
+		low, high, _ := strings.Cut(rest, " ")
+		before := p.attempts()
+		time.Sleep(millis(low) - time.Millisecond)
+		if synctest.Wait(); p.attempts() > before {
+			p.Errorf("%s: it came back sooner", line)
+		}
+		time.Sleep(millis(high) - millis(low) + 2*time.Millisecond)
+		if synctest.Wait(); p.attempts() != before+1 {
+			p.Errorf("%s: %d attempts", line, p.attempts()-before)
+		}
+	default:
+		p.Fatalf("%q is no line of a script", line)
+	}
+}
+
+func (p *play) frame(name string) string {
+	text, ok := p.frames[name]
+	if !ok {
+		p.Fatalf("there is no frame %q", name)
+	}
+	return text
+}
+
+func millis(s string) time.Duration {
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		panic(err)
+	}
+	return time.Duration(n) * time.Millisecond
+}
+
+// expect compares what has come of a line with the lines after it that say so, and
+// returns the rest.
+func (p *play) expect(line string, lines []string) []string {
+	var sent, told []string
+	state, roster := "", "-"
+	for ; len(lines) > 0; lines = lines[1:] {
+		if strings.HasPrefix(lines[0], "ts: ") {
+			continue
+		}
+		next, own := strings.CutPrefix(lines[0], "go: ")
+		verb, rest, _ := strings.Cut(next, " ")
+		if !slices.Contains([]string{"sent", "told", "state", "roster"}, verb) {
+			if own {
+				p.Fatalf("%q: only what comes of a line may differ", lines[0])
+			}
+			break
+		}
+		switch verb {
+		case "sent":
+			sent = append(sent, rest)
+		case "told":
+			told = append(told, rest)
+		case "state":
+			state = rest
+		case "roster":
+			roster = rest
+		}
+	}
+	slices.Sort(told)
+	if diff := cmp.Diff(append(sent, told...), append(p.sent(), p.heard()...)); diff != "" {
+		p.Errorf("after %q (-want +got):\n%s", line, diff)
+	}
+	if got := strings.Join(p.members(), " "); roster != "-" && got != roster {
+		p.Errorf("the roster is %q, want %q", got, roster)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if state != "" && p.state != state {
+		p.Errorf("the state is %q, want %q", p.state, state)
+	}
+	return lines
+}
+
+// perform plays all scripts of some frames.
+func perform(t *testing.T, frames []goldenFrame, enter func(*play)) {
+	texts := map[string]string{}
+	for _, g := range frames {
+		texts[g.Name] = g.Frame
+	}
+	for _, g := range frames {
+		if len(g.Means) == 0 {
+			t.Errorf("%s: a frame without a meaning", g.Name)
+		}
+		for _, m := range g.Means {
+			bubble(t, g.Name+": "+m.Case, func(t *testing.T) {
+				p := &play{T: t, frames: texts}
+				enter(p)
+				p.run(m.Lines)
+				if t.Failed() {
+					t.Log(strings.Join(m.Lines, "\n"))
 				}
-				b, _ := json.Marshal(like)
-				want = append(want, string(b))
-			case ev.Event == "ren.reset", c.State == "reset":
-				want = append(want, "realtime: events were missed: "+c.Reason)
-			case ev.Event == "ren.bye" && l.wait != time.Duration(c.RetryMs)*time.Millisecond:
-				t.Errorf("%s: the stream ends with %+v", g.Name, l)
-			}
-			if ren.Cursor() != realtime.Cursor(ev.ID) {
-				t.Errorf("%s: cursor %q", g.Name, ren.Cursor())
-			}
-		}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", g.Name, diff)
+			})
 		}
 	}
 }
 
-func TestGoldenServerFrames(t *testing.T) {
-	for _, g := range readGolden(t).Server {
-		s := greet(t)
-		messages := s.Subscribe(t.Context(), "room:42")
-		s.sent("subscribed")
-		l := s.take([]byte(g.Frame))
-		if (l != nil) != (g.Name == "bye") {
-			t.Errorf("%s ends the connection: %v", g.Name, l)
-		}
-		s.fail(io.EOF)
-		var got []string
-		for m, err := range messages {
-			got = append(got, fmt.Sprintf("%s %s %s %d %v", m.Data, m.From, m.UserID, m.UnixMilli, err))
-		}
-		var f frame
-		if err := json.Unmarshal([]byte(g.Frame), &f); err != nil {
-			t.Fatal(err)
-		}
-		want := []string{"   0 EOF"}
-		switch f.Event {
-		case "message":
-			want = []string{fmt.Sprintf("%s %s %s %d <nil>", f.Data, f.From, f.UserID, f.TS), want[0]}
-		case "reset":
-			want = []string{"   0 realtime: events were missed: " + f.Reason, want[0]}
-		}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", g.Name, diff)
-		}
+func compact(data json.RawMessage) string {
+	var b bytes.Buffer
+	if err := json.Compact(&b, data); err != nil {
+		return err.Error()
 	}
-}
-
-// Presence as the golden frames tell it.
-func TestGoldenPresence(t *testing.T) {
-	frames := map[string]string{}
-	for _, g := range readGolden(t).Server {
-		frames[g.Name] = g.Frame
-	}
-	s := greet(t)
-	s.Presence("room:42").Events(t.Context())
-	s.sent("subscribed")
-	m := s.rooms["room:42"]
-	for _, test := range []struct{ frame, want string }{
-		{"presence.state", `[{"userId":"ada","metadata":{"name":"Ada"},"lastSeen":1795465200123},{"userId":"bob","lastSeen":1795465200123}]`},
-		{"update", `[{"userId":"ada","metadata":{"name":"Ada","avatar":"/a.png"},"lastSeen":1795465200123},{"userId":"bob","lastSeen":1795465200123}]`},
-		{"leave", `[{"userId":"bob","lastSeen":1795465200123}]`},
-		{"join", `[{"userId":"ada","metadata":{"name":"Ada","avatar":"/a.png"},"lastSeen":1795465200123},{"userId":"bob","lastSeen":1795465200123}]`},
-		{"leave.bare", `[{"userId":"bob","lastSeen":1795465200123}]`},
-		{"presence.state empty", `[]`},
-	} {
-		s.take([]byte(frames[test.frame]))
-		if got, _ := json.Marshal(m.roster.list()); string(got) != test.want {
-			t.Errorf("after %s the roster is %s", test.frame, got)
-		}
-	}
-}
-
-func TestGoldenClientFrames(t *testing.T) {
-	s := greet(t)
-	s.prefix = "p"
-	var sent []string
-	step := func(f func()) {
-		f()
-		sent = append(sent, s.sent("ok")...)
-	}
-	hello, _ := json.Marshal(op{Op: "hello", CID: s.set.client})
-	sent = append(sent, string(hello))
-	step(func() { s.Subscribe(t.Context(), "room:42") })
-	step(func() {
-		s.rooms["room:42"].sub, s.rooms["room:42"].cursor = unsubscribed, "hog38gu134.2r"
-		s.Presence("room:42").Events(t.Context())
-	})
-	step(func() {
-		s.propose(s.room("room:42"), intent{present: true, user: "ada", metadata: []byte(`{"name":"Ada"}`)})
-	})
-	step(func() {
-		s.propose(s.room("room:42"), intent{present: true, user: "ada", metadata: []byte(`{"name":"Countess"}`)})
-	})
-	step(func() { s.propose(s.room("room:42"), intent{}) })
-	step(func() {
-		c := &call{op: op{Op: "publish", Channel: "room:42", Data: []byte(`{"type":"message","text":"hello"}`)}, done: func(frame, error) {}}
-		if err := s.enqueue(c); err != nil {
-			t.Error(err)
-		}
-	})
-	step(func() {
-		m := s.room("room:42")
-		m.end(io.EOF, true)
-		s.sync(m)
-	})
-	normal := func(text string) string {
-		m := map[string]any{}
-		if err := json.Unmarshal([]byte(text), &m); err != nil {
-			t.Error(err)
-		}
-		delete(m, "ref")
-		b, _ := json.Marshal(m)
-		return string(b)
-	}
-	got := map[string]bool{}
-	for _, text := range sent {
-		got[normal(text)] = true
-	}
-	for _, g := range readGolden(t).Client {
-		if g.Name == "hello with token" {
-			continue // a Go client sends it as a header
-		}
-		if !got[normal(g.Frame)] {
-			t.Errorf("%s was not sent: %s, but\n%s", g.Name, g.Frame, strings.Join(sent, "\n"))
-		}
-	}
+	return b.String()
 }

@@ -55,13 +55,20 @@ func (k *keeper) dialing() { k.retry, k.opened = 0, time.Time{} }
 // open says that the attempt has become a connection.
 func (k *keeper) open() { k.opened, k.denied = time.Now(), time.Time{} }
 
-// lost returns how long to wait before the next attempt, unless there is to be
-// none.
-func (k *keeper) lost(l loss) (wait time.Duration, again bool) {
+// forgive forgets the attempts that failed, where the connection has lasted long
+// enough for that.
+func (k *keeper) forgive() bool {
 	proven := !k.opened.IsZero() && time.Since(k.opened) >= healthy
 	if proven {
 		k.tries = 0
 	}
+	return proven
+}
+
+// lost returns how long to wait before the next attempt, unless there is to be
+// none.
+func (k *keeper) lost(l loss) (wait time.Duration, again bool) {
+	proven := k.forgive()
 	k.tries++
 	if l.denied && k.denied.IsZero() {
 		k.denied = time.Now()

@@ -114,8 +114,7 @@ func checkWaits(t *testing.T, step int, waits []time.Duration, low, high time.Du
 	for _, w := range waits {
 		shortest, most = min(shortest, w), max(most, w)
 	}
-	slack := (high - low) / 20
-	if shortest < low || shortest > low+slack || most > high+time.Millisecond || most < high-slack {
+	if shortest < low || shortest > low+(high-low)/20 || most > high+time.Millisecond || most < high-high/20 {
 		t.Errorf("the waits after step %d are %v to %v, want %v to %v", step, shortest, most, low, high)
 	}
 }

@@ -126,21 +126,26 @@ func (s *settings) become(state State) {
 	}
 }
 
+// askToken returns a token, "" where there is none.
+func (s *settings) askToken(ctx context.Context) (string, error) {
+	if s.token == nil {
+		return "", nil
+	}
+	token, err := s.token(ctx)
+	if err != nil {
+		return "", fmt.Errorf("client: token: %w", err)
+	}
+	return token, nil
+}
+
 // headers returns what is sent with an attempt.
-func (s *settings) headers(ctx context.Context) (http.Header, error) {
+func (s *settings) headers(token string) http.Header {
 	h := s.header.Clone()
 	if h == nil {
 		h = http.Header{}
 	}
-	if s.token == nil {
-		return h, nil
-	}
-	token, err := s.token(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("client: token: %w", err)
-	}
 	if token != "" {
 		h.Set("Authorization", "Bearer "+token)
 	}
-	return h, nil
+	return h
 }

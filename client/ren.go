@@ -40,6 +40,7 @@ type Ren struct {
 
 	mu     sync.Mutex
 	cursor string
+	token  string // for the next stream, where it takes the place of one that is open
 }
 
 // NewRen returns a client of the REN stream at an address, that of …/ren. It
@@ -108,18 +109,24 @@ func (r *Ren) Events(ctx context.Context) iter.Seq2[realtime.RenEvent, error] {
 	}
 }
 
-// errEnough ends a stream whose loop wants no more.
-var errEnough = errors.New("client: the loop ended")
+var (
+	errEnough  = errors.New("client: the loop ended")          // its stream ends
+	errRenewed = errors.New("client: a new token is in place") // another stream takes the place of this one
+)
 
 // follow opens streams until the loop wants no more, which is no error, or there
 // is no use.
 func (r *Ren) follow(ctx context.Context, yield func(realtime.RenEvent, error) bool) error {
 	k := r.set.keeper()
+	r.set.become(StateConnecting)
 	for {
-		r.set.become(StateConnecting)
 		l := r.stream(ctx, &k, yield)
 		if l.err == errEnough {
 			return nil
+		}
+		if l.err == errRenewed && ctx.Err() == nil {
+			k.forgive()
+			continue
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -140,61 +147,115 @@ func (r *Ren) follow(ctx context.Context, yield func(realtime.RenEvent, error) b
 type renStream struct {
 	*Ren
 	*keeper
+	ctx   context.Context // of the stream
+	end   context.CancelCauseFunc
 	yield func(realtime.RenEvent, error) bool
+	from  string // the cursor it was asked for with
+	token string // that it was asked for with
+
+	renewal sync.WaitGroup
+	stop    context.CancelFunc // of the renewal
 }
 
 func (r *Ren) stream(ctx context.Context, k *keeper, yield func(realtime.RenEvent, error) bool) loss {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	watch := time.AfterFunc(silence, func() { cancel(errSilent) })
+	s := renStream{Ren: r, keeper: k, yield: yield, from: string(r.Cursor()), stop: func() {}}
+	s.ctx, s.end = context.WithCancelCause(ctx)
+	defer s.renewal.Wait()
+	defer s.end(nil)
+	watch := time.AfterFunc(silence, func() { s.end(errSilent) })
 	defer watch.Stop()
 	k.dialing()
-	resp, err := r.request(ctx)
+	resp, err := s.request()
 	if err != nil {
-		return loss{err: because(ctx, err)}
+		return loss{err: because(s.ctx, err)}
 	}
 	defer resp.Body.Close()
 	if !isStream(resp) {
 		return r.set.refused(resp)
 	}
-	s := renStream{r, k, yield}
-	events := sse.NewReader(watched{resp.Body, watch}, maxEvent)
+	events := sse.NewReader(watched{resp.Body, watch, false}, maxEvent)
 	for {
 		ev, err := events.Next()
 		k.retry = events.Retry
+		var end *loss
 		switch {
 		case errors.Is(err, sse.ErrTooLong):
-			return r.unreadable("an event that is too long")
+			end = s.skipped(ev)
+		case errors.Is(err, sse.ErrEndless):
+			return r.unreadable("an event without end")
 		case err != nil:
-			return loss{err: because(ctx, err)}
+			return loss{err: because(s.ctx, err)}
+		default:
+			end = s.take(ev)
 		}
-		if end := s.take(ev); end != nil {
+		if end != nil {
 			return *end
 		}
 	}
 }
 
-func (r *Ren) request(ctx context.Context) (*http.Response, error) {
-	h, err := r.set.headers(ctx)
+// request asks for the stream.
+func (s *renStream) request() (*http.Response, error) {
+	h, err := s.credentials()
 	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.set.url.String(), nil)
+	req, err := http.NewRequestWithContext(s.ctx, http.MethodGet, s.set.url.String(), nil)
 	if err != nil {
 		return nil, err
 	}
 	req.Header = h
 	h.Set("Accept", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
-	h.Set(clientHeader, r.set.client)
-	switch cursor := string(r.Cursor()); {
-	case cursor == "":
-	case strings.ContainsFunc(cursor, func(c rune) bool { return c < ' ' || c > '~' }):
+	h.Set(clientHeader, s.set.client)
+	switch {
+	case s.from == "":
+	case strings.ContainsFunc(s.from, func(c rune) bool { return c < ' ' || c > '~' }):
 		h.Set("Last-Event-ID", nowhere) // no header could carry it
 	default:
-		h.Set("Last-Event-ID", cursor)
+		h.Set("Last-Event-ID", s.from)
 	}
-	return r.set.http.Do(req)
+	return s.set.http.Do(req)
+}
+
+// credentials returns the headers for the stream, with the token that a renewal
+// has left for it, or another one.
+func (s *renStream) credentials() (http.Header, error) {
+	s.mu.Lock()
+	s.token, s.Ren.token = s.Ren.token, ""
+	s.mu.Unlock()
+	if s.token == "" {
+		var err error
+		if s.token, err = s.set.askToken(s.ctx); err != nil {
+			return nil, err
+		}
+	}
+	return s.set.headers(s.token), nil
+}
+
+// expires is told by the server how long the credentials of the stream last. A
+// stream has no way back to the server, so with other credentials another one
+// goes on where it is.
+func (s *renStream) expires(lasts time.Duration) {
+	s.stop()
+	if lasts <= 0 || s.set.token == nil {
+		return
+	}
+	ctx, stop := context.WithCancel(s.ctx)
+	s.stop = stop
+	s.renewal.Go(func() { s.set.tokens(ctx, lasts, s.replace) })
+}
+
+// replace has another stream take the place of this one.
+func (s *renStream) replace(_ context.Context, token string) (time.Duration, error) {
+	if token == s.token {
+		return 0, errNoToken // it will be no other by that
+	}
+	s.mu.Lock()
+	s.Ren.token = token
+	s.mu.Unlock()
+	s.end(errRenewed)
+	return 0, nil
 }
 
 // because returns why a context ended, where that is why err came.
@@ -205,16 +266,20 @@ func because(ctx context.Context, err error) error {
 	return err
 }
 
-// watched is a body whose silence ends the stream. It is watched only while it
-// is read: a loop may take its time with an event.
+// watched is a body whose silence ends the stream: each byte counts, as a slow link
+// may take long for an event. A stream is watched only while it is read, since a
+// loop may take its time with an event.
 type watched struct {
-	body  io.Reader
-	timer *time.Timer
+	body   io.Reader
+	timer  *time.Timer
+	always bool // not only while it is read
 }
 
 func (w watched) Read(p []byte) (int, error) {
 	w.timer.Reset(silence)
-	defer w.timer.Stop()
+	if !w.always {
+		defer w.timer.Stop()
+	}
 	return w.body.Read(p)
 }
 
@@ -239,17 +304,36 @@ func (s *renStream) take(ev sse.Event) *loss {
 	s.move(ev.ID)
 	switch ev.Name {
 	case "ren.hello":
-		s.open()
-		s.set.become(StateOpen)
-		if c.State == "reset" {
-			return s.reset(c.Reason)
-		}
+		return s.hello(c)
 	case "ren.reset":
 		return s.reset(c.Reason)
 	case "ren.bye":
 		return s.bye(c)
 	}
 	return nil
+}
+
+// hello comes first, and again where rights were checked anew.
+func (s *renStream) hello(c control) *loss {
+	if s.opened.IsZero() {
+		s.open()
+	}
+	s.set.become(StateOpen)
+	s.expires(lasting(c.ExpiresIn))
+	switch {
+	case c.State == "reset":
+		return s.reset(c.Reason)
+	case c.State == "fresh" && s.from != "":
+		return s.reset("unknown") // whoever answers does not know the cursor, as after a redirect
+	}
+	return nil
+}
+
+// skipped deals with an event that was too large to be read.
+func (s *renStream) skipped(ev sse.Event) *loss {
+	s.set.log.Warn("client: an event is too large to be read", "bytes", maxEvent)
+	s.move(ev.ID)
+	return s.reset("too_large")
 }
 
 func (s *renStream) event(ev sse.Event) *loss {
@@ -299,6 +383,8 @@ type control struct {
 	State   string `json:"state"`
 	Reason  string `json:"reason"`
 	RetryMs int64  `json:"retryMs"`
+
+	ExpiresIn *int64 `json:"expiresIn"`
 }
 
 // decodeControl decodes events that have a name; those it does not know are

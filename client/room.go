@@ -190,12 +190,13 @@ func (r *Realtime) taken(m *room, f frame) {
 		m.cursor = f.Cursor
 	}
 	m.sub, m.stateDue = unsubscribed, false
-	m.roster.lose()
+	m.roster.parts, m.roster.next = nil, 0
 	r.set.log.Debug("client: subscription taken away", "channel", m.name, "error", f.refusal())
 	if f.Retry {
 		m.rest = time.Now().Add(pause())
 	} else {
 		m.refused, m.cursor = true, ""
+		m.roster.forget()
 		m.end(f.refusal(), true)
 	}
 	r.sync(m)

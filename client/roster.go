@@ -87,13 +87,6 @@ func (r *roster) replace(members []realtime.Member) {
 // forget is for when nobody is told of changes any more.
 func (r *roster) forget() { r.known, r.members, r.parts, r.next = false, nil, nil, 0 }
 
-// lose is for when nothing more is to be learned of the members: to watchers
-// they leave.
-func (r *roster) lose() {
-	r.replace(nil)
-	r.forget()
-}
-
 // end ends the watchers: all, or those that were asked for.
 func (r *roster) end(err error, all bool) {
 	r.watchers = slices.DeleteFunc(r.watchers, func(w *watcher) bool {

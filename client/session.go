@@ -1,11 +1,10 @@
 package client
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,7 +13,8 @@ import (
 )
 
 const (
-	writeTime = 10 * time.Second // for one message
+	writeTime = 10 * time.Second // for one piece of a message
+	piece     = 16 << 10         // bytes
 	farewell  = 2 * time.Second  // for a server to take its leave when the client is closed
 )
 
@@ -54,7 +54,8 @@ type session struct {
 	*Realtime
 	keeper  *keeper
 	ws      *websocket.Conn
-	refused error // what the server said before it closed the connection
+	expiry  chan time.Duration // holds one: how long the credentials last
+	refused *Error             // what the server said before it closed the connection
 }
 
 // connection makes one attempt, and runs what comes of it.
@@ -65,7 +66,7 @@ func (r *Realtime) connection(k *keeper) loss {
 		return l
 	}
 	defer ws.CloseNow()
-	s := session{Realtime: r, keeper: k, ws: ws}
+	s := session{Realtime: r, keeper: k, ws: ws, expiry: make(chan time.Duration, 1)}
 	// The reader has to go on until the closing handshake is over, so it does not
 	// end with the client, but with the connection.
 	reading, stop := context.WithCancelCause(context.Background())
@@ -73,8 +74,9 @@ func (r *Realtime) connection(k *keeper) loss {
 	watch := time.AfterFunc(silence, func() { stop(errSilent) })
 	defer watch.Stop()
 	writing, stopWriting := context.WithCancel(r.ctx)
-	var writer sync.WaitGroup
-	writer.Go(func() {
+	var background sync.WaitGroup
+	background.Go(func() { s.renew(writing) })
+	background.Go(func() {
 		err := s.write(writing)
 		if r.ctx.Err() != nil && reading.Err() == nil {
 			// A server that is told ends presence sooner.
@@ -87,26 +89,26 @@ func (r *Realtime) connection(k *keeper) loss {
 	l = s.read(reading, watch)
 	stop(nil)
 	stopWriting()
-	writer.Wait()
+	background.Wait()
 	return l
 }
 
 func (r *Realtime) dial() (*websocket.Conn, loss) {
 	ctx, cancel := context.WithTimeoutCause(r.ctx, silence, errSilent)
 	defer cancel()
-	h, err := r.set.headers(ctx)
+	token, err := r.set.askToken(ctx)
 	if err != nil {
 		return nil, loss{err: err}
 	}
 	ws, resp, err := websocket.Dial(ctx, r.set.url.String(), &websocket.DialOptions{
-		HTTPClient: &r.set.http, HTTPHeader: h, Subprotocols: []string{wire.Subprotocol},
+		HTTPClient: &r.set.http, HTTPHeader: r.set.headers(token), Subprotocols: []string{wire.Subprotocol},
 	})
 	switch {
 	case err == nil && ws.Subprotocol() != wire.Subprotocol:
 		ws.CloseNow()
 		return nil, loss{err: fmt.Errorf("%w: another subprotocol", errUnreadable)}
 	case err == nil:
-		ws.SetReadLimit(maxEvent)
+		ws.SetReadLimit(-1) // messages are read line by line
 		return ws, loss{}
 	case resp != nil && resp.StatusCode != 101:
 		return nil, r.set.refused(resp)
@@ -125,10 +127,27 @@ func (s *session) write(ctx context.Context) error {
 	return err
 }
 
+// send sends a message, piece by piece: a slow link has writeTime for each of
+// them, and the server sees that the message is on its way.
 func (s *session) send(ctx context.Context, text []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, writeTime)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	return s.ws.Write(ctx, websocket.MessageText, text)
+	late := time.AfterFunc(writeTime, cancel)
+	defer late.Stop()
+	if len(text) <= piece {
+		return s.ws.Write(ctx, websocket.MessageText, text)
+	}
+	w, err := s.ws.Writer(ctx, websocket.MessageText)
+	if err != nil {
+		return err
+	}
+	for part := range slices.Chunk(text, piece) {
+		if _, err := w.Write(part); err != nil {
+			return err
+		}
+		late.Reset(writeTime)
+	}
+	return w.Close()
 }
 
 // next waits for the next frame to send.
@@ -155,13 +174,23 @@ func (s *session) next(ctx context.Context) ([]byte, error) {
 
 func (s *session) read(ctx context.Context, watch *time.Timer) loss {
 	for {
-		_, msg, err := s.ws.Read(ctx)
+		_, msg, err := s.ws.Reader(ctx)
 		if err != nil {
 			return s.ending(ctx, err)
 		}
 		watch.Reset(silence)
-		for line := range bytes.SplitSeq(msg, []byte("\n")) {
-			if l := s.take(line); l != nil {
+		lines := newLineReader(watched{msg, watch, true})
+		for more := true; more; {
+			var text []byte
+			var tooLong bool
+			if text, tooLong, more, err = lines.next(); err != nil {
+				return s.ending(ctx, err)
+			}
+			if tooLong {
+				if l := s.skipped(text); l != nil {
+					return *l
+				}
+			} else if l := s.take(text); l != nil {
 				return *l
 			}
 		}
@@ -176,8 +205,6 @@ func (s *session) ending(ctx context.Context, err error) loss {
 		l = byeOf("unauthorized", 0)
 	case code == 4403:
 		l = byeOf("forbidden", 0)
-	case errors.Is(err, websocket.ErrMessageTooBig):
-		return s.unreadable(err)
 	}
 	if s.refused != nil {
 		l.err = s.refused
@@ -226,7 +253,7 @@ func (s *session) take(line []byte) *loss {
 		s.out.answer(f)
 	case "error":
 		if !s.out.answer(f) {
-			s.complain(f)
+			return s.complain(f)
 		}
 	default:
 		s.event(f)
@@ -252,14 +279,22 @@ func (s *session) hello(f frame) {
 	s.mu.Unlock()
 	s.keeper.open()
 	s.set.become(StateOpen)
+	s.expires(f)
 }
 
-// complain is for errors that answer nothing.
-func (s *session) complain(f frame) {
-	if !s.out.open {
-		s.refused = f.refusal()
+// complain is for errors that answer nothing. One in the place of the greeting
+// ends the connection, for good where nothing can lift it.
+func (s *session) complain(f frame) *loss {
+	err := f.refusal()
+	s.set.log.Warn("client: the server complains", "error", err)
+	if s.out.open {
+		return nil
 	}
-	s.set.log.Warn("client: the server complains", "error", f.refusal())
+	s.refused = err
+	if err.Retry || wantsCredentials(err.Code) {
+		return nil // a bye follows, or a close
+	}
+	return &loss{err: err, final: true}
 }
 
 // complete says that everything up to the cursor has come, in every channel that

@@ -56,8 +56,20 @@ type Event struct {
 	Data string
 }
 
-// ErrTooLong is returned for an event that is longer than the reader allows.
-var ErrTooLong = errors.New("sse: event too long")
+// Errors of a reader that are not its source's.
+var (
+	// ErrTooLong is returned for an event that is longer than the reader allows. The
+	// event has its name and id as far as they came before the data; the one after
+	// it can be read.
+	ErrTooLong = errors.New("sse: event too long")
+	// ErrEndless is returned for one that goes on as if it never ended. Nothing can
+	// be read after it.
+	ErrEndless = errors.New("sse: event without end")
+)
+
+// skipFactor is how many times the limit is skipped, to get to the end of an event
+// that is too long.
+const skipFactor = 16
 
 // Reader reads events from a stream.
 type Reader struct {
@@ -76,46 +88,85 @@ func NewReader(src io.Reader, limit int) *Reader {
 	return &Reader{src: bufio.NewReader(src), limit: limit}
 }
 
+// event is what is there of an event.
+type event struct {
+	name    string
+	data    strings.Builder
+	hasData bool
+	size    int
+}
+
 // Next returns the next event. An event the stream ends in the middle of is
 // dropped, as the standard says; then the error is that of the source, io.EOF at
 // its end.
 func (r *Reader) Next() (Event, error) {
-	ev := Event{Name: "message"}
-	var data strings.Builder
-	hasData, size := false, 0
+	ev := event{name: "message"}
 	for {
-		line, err := r.line(r.limit - size)
+		line, err := r.line(r.limit - ev.size)
+		if errors.Is(err, ErrTooLong) {
+			if err := r.skip(); err != nil {
+				return Event{}, err
+			}
+			return Event{Name: ev.name, ID: r.id}, ErrTooLong
+		}
 		if err != nil {
 			return Event{}, err
 		}
-		size += len(line)
-		if line == "" {
-			if !hasData {
-				ev.Name, size = "message", 0
-				continue
-			}
-			ev.ID, ev.Data = r.id, strings.TrimSuffix(data.String(), "\n")
-			return ev, nil
+		ev.size += len(line)
+		if line != "" {
+			r.field(&ev, line)
+			continue
 		}
-		field, value, _ := strings.Cut(line, ":")
-		value = strings.TrimPrefix(value, " ")
-		switch field {
-		case "data":
-			data.WriteString(value)
-			data.WriteByte('\n')
-			hasData = true
-		case "event":
-			if ev.Name = value; value == "" {
-				ev.Name = "message"
-			}
-		case "id":
-			if !strings.Contains(value, "\x00") {
-				r.id = value
-			}
-		case "retry":
-			r.setRetry(value)
+		if ev.hasData {
+			return Event{ev.name, r.id, strings.TrimSuffix(ev.data.String(), "\n")}, nil
+		}
+		ev.name, ev.size = "message", 0
+	}
+}
+
+// field takes one line of an event.
+func (r *Reader) field(ev *event, line string) {
+	field, value, _ := strings.Cut(line, ":")
+	value = strings.TrimPrefix(value, " ")
+	switch field {
+	case "data":
+		ev.data.WriteString(value)
+		ev.data.WriteByte('\n')
+		ev.hasData = true
+	case "event":
+		if ev.name = value; value == "" {
+			ev.name = "message"
+		}
+	case "id":
+		if !strings.Contains(value, "\x00") {
+			r.id = value
+		}
+	case "retry":
+		r.setRetry(value)
+	}
+}
+
+// skip reads to the end of an event of which a line was too long.
+func (r *Reader) skip() error {
+	empty := false // the line so far
+	for range skipFactor * r.limit {
+		c, err := r.src.ReadByte()
+		if err != nil {
+			return err
+		}
+		afterCR := r.cr
+		r.cr = c == '\r'
+		switch {
+		case c == '\n' && afterCR:
+		case c != '\n' && c != '\r':
+			empty = false
+		case empty:
+			return nil
+		default:
+			empty = true
 		}
 	}
+	return ErrEndless
 }
 
 func (r *Reader) setRetry(value string) {
@@ -151,5 +202,5 @@ func (r *Reader) line(limit int) (string, error) {
 		r.begun = true
 		line = bytes.TrimPrefix(line, []byte("\ufeff"))
 	}
-	return string(bytes.ToValidUTF8(line, []byte("\ufffd"))), nil
+	return decode(line), nil
 }

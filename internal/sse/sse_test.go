@@ -83,7 +83,7 @@ func TestReaderLimit(t *testing.T) {
 		"lines": strings.Repeat("data: xxx\n", 100),
 		"other": strings.Repeat("x: yyyyyyy\n", 100),
 	} {
-		if _, err := NewReader(strings.NewReader(stream), 100).Next(); err != ErrTooLong {
+		if _, err := NewReader(strings.NewReader(stream+"\n\n"), 100).Next(); err != ErrTooLong {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -91,6 +91,62 @@ func TestReaderLimit(t *testing.T) {
 	for range 100 {
 		if _, err := r.Next(); err != nil {
 			t.Fatalf("short events: %v", err)
+		}
+	}
+}
+
+// What is too long costs itself: the next event can be read, and the id that came
+// before the data counts.
+func TestReaderSkips(t *testing.T) {
+	for _, end := range []string{"\n", "\r", "\r\n"} {
+		stream := strings.ReplaceAll("id: 1\nevent: x\ndata: "+strings.Repeat("x", 500)+"\ndata: y\n\ndata: a\n\n", "\n", end)
+		for way, src := range map[string]io.Reader{"whole": strings.NewReader(stream), "byte by byte": iotest.OneByteReader(strings.NewReader(stream))} {
+			r := NewReader(src, 100)
+			if ev, err := r.Next(); err != ErrTooLong || ev != (Event{Name: "x", ID: "1"}) {
+				t.Errorf("%q, %s: %v %v", end, way, ev, err)
+			}
+			if ev, err := r.Next(); err != nil || ev != (Event{"message", "1", "a"}) {
+				t.Errorf("%q, %s: after it %v %v", end, way, ev, err)
+			}
+		}
+	}
+	if _, err := NewReader(strings.NewReader(strings.Repeat("x", 100+100*skipFactor+1)), 100).Next(); err != ErrEndless {
+		t.Errorf("an endless line: %v", err)
+	}
+	cut := errors.New("cut")
+	if _, err := NewReader(io.MultiReader(strings.NewReader(strings.Repeat("x", 200)), iotest.ErrReader(cut)), 100).Next(); err != cut {
+		t.Errorf("cut off in a line that is too long: %v", err)
+	}
+}
+
+// Among them are the examples of Unicode, tables 3-8 to 3-11.
+func TestDecode(t *testing.T) {
+	const x = "\ufffd"
+	for in, want := range map[string]string{
+		"":                                  "",
+		"ünïcode \U0001f600":                "ünïcode \U0001f600",
+		"\xff":                              x,
+		"\xff\xff":                          x + x,
+		"a\xe2\x82":                         "a" + x,
+		"\xe2\x82b":                         x + "b",
+		"\xe2\x82\xe2\x82\xac":              x + "€",
+		"\xf0\x9f\x98":                      x,
+		"\xf0\x9f\x98\xf0\x9f":              x + x,
+		"\xc3":                              x,
+		"\xc3(":                             x + "(",
+		"\x80\x80":                          x + x,
+		"\xc1\xbf":                          x + x,
+		"\xf5\x80\x80\x80":                  x + x + x + x,
+		"\xc0\xaf\xe0\x80\xbf\xf0\x81\x82A": strings.Repeat(x, 8) + "A",
+		"\xed\xa0\x80\xed\xbf\xbf\xed\xafA": strings.Repeat(x, 8) + "A",
+		"\xf4\x91\x92\x93\xffA\x80\xbfB":    strings.Repeat(x, 5) + "A" + x + x + "B",
+		"\xe1\x80\xe2\xf0\x91\x92\xf1\xbfA": strings.Repeat(x, 4) + "A",
+		"a\xf1\x80\x80\xe1\x80\xc2b\x80c\x80\xbfd": "a" + x + x + x + "b" + x + "c" + x + x + "d",
+		"\xed\x9f\xbf\xee\x80\x80\xf4\x8f\xbf\xbf": "\ud7ff\ue000\U0010ffff",
+		"\xef\xbf\xbd": x,
+	} {
+		if got := decode([]byte(in)); got != want {
+			t.Errorf("%q is decoded as %+q, want %+q", in, got, want)
 		}
 	}
 }
@@ -123,7 +179,7 @@ func FuzzRoundTrip(f *testing.F) {
 		want := strings.ReplaceAll(strings.ReplaceAll(string(data), "\r\n", "\n"), "\r", "\n")
 		lines := strings.Split(want, "\n")
 		for i := range lines {
-			lines[i] = strings.ToValidUTF8(lines[i], "\ufffd")
+			lines[i] = decode([]byte(lines[i]))
 		}
 		got, retry, err := read(io.MultiReader(bytes.NewReader(stream[:int(split)%len(stream)]), bytes.NewReader(stream[int(split)%len(stream):])))
 		if diff := cmp.Diff([]Event{{"x", "1", strings.Join(lines, "\n")}, {"message", "1", "behind"}}, got); diff != "" || retry != 7*time.Millisecond || err != io.EOF {
