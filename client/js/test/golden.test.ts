@@ -1,14 +1,20 @@
 // The frames of testdata/wire.json, which the Go server's tests make.
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { mock, test } from 'node:test';
 import { RealtimeClient } from '../src/realtime.js';
+import { RenClient } from '../src/ren.js';
 import { createParser, type StreamEvent } from '../src/sse.js';
-import { begin, clock, FakeSocket, limits, settle, type Op } from './fakes.js';
+import { begin, clock, FakeSocket, pass, requests, settle, type Op } from './fakes.js';
 import { testdata } from './testdata.js';
 
+/** What a frame means to a client, as scripts that are played below. */
+interface Meaning {
+  means?: { case: string; lines: string[] }[];
+}
+
 interface Wire {
-  ren: { name: string; frame: string; parsed: { event: string; id: string; data: unknown; retry?: number }[] }[];
-  server: { name: string; frame: string }[];
+  ren: ({ name: string; frame: string; parsed: { event: string; id: string; data: unknown; retry?: number }[] } & Meaning)[];
+  server: ({ name: string; frame: string } & Meaning)[];
   client: { name: string; frame: string }[];
 }
 
@@ -29,92 +35,274 @@ for (const { name, frame, parsed } of wire.ren) {
 
 const clientId = 'Zm9vYmFyYmF6cXV4.dGFi';
 
-/** A client that is subscribed to room:42 with presence, and whose operation 7 waits. */
-async function client(log: string[], greet = true): Promise<[RealtimeClient, FakeSocket]> {
-  begin();
-  const rt = new RealtimeClient({ clientId });
-  rt.onError((error) => void log.push('error ' + (error as { code?: string }).code));
-  rt.onReset(({ channel, reason }) => void log.push(`reset ${channel} ${reason}`));
-  rt.onAny(({ event, from }) => void log.push(event + (from === clientId ? ' own' : '')));
-  rt.connect();
-  await settle();
-  const socket = FakeSocket.last;
-  socket.open();
-  if (greet) {
-    socket.say({ event: 'hello', src: 'polBsgvE5iyw58vB', cursor: 'c', limits });
-    rt.subscribe('room:42', ({ data }) => void log.push('data ' + JSON.stringify(data)));
-    rt.presence('room:42').onJoin(({ userId }) => void log.push('here ' + userId));
-    await settle();
+/**
+ * Where the scripts of testdata/wire.json are played: a client and the server it is connected to. What the lines mean is in
+ * testdata/README.md.
+ */
+abstract class Stage {
+  state = '';
+  token: string | undefined;
+  protected told: string[] = [];
+  protected abstract frames: Map<string, string>;
+  /** The client connects. */
+  abstract dial(): Promise<void>;
+  /** The server says that all is well. */
+  abstract greet(): Promise<void>;
+  abstract app(what: string): void;
+  abstract say(frame: string): Promise<void>;
+  /** The server says only that it is there. */
+  abstract beat(): Promise<void>;
+  abstract cut(): Promise<void>;
+  abstract attempts(): number;
+  /** What the client has sent since it was asked before. */
+  abstract sent(): string[];
+  abstract members(): string[];
+  abstract close(): void;
+
+  /** The frame as the answer to the last operation of a kind. */
+  answer(op: string, _frame: string): string {
+    throw new Error('no answer to ' + op);
   }
-  return [rt, socket];
-}
 
-/** What a client that is subscribed must make of each frame, beside not complaining. */
-const effects: Record<string, string[]> = {
-  message: ['data {"type":"message","text":"line\\nline\u2028 <b>&"}', 'message own'],
-  'message.server': ['data null', 'message'],
-  join: ['here ada', 'presence.join own'],
-  update: ['here ada', 'presence.join own'], // as the roster sees it, which did not know her
-  leave: ['presence.leave own'],
-  'leave.bare': ['presence.leave'],
-  error: ['refused forbidden'],
-  'error without ref': ['error forbidden'],
-  ok: ['accepted'],
-  'presence.state': ['here ada', 'presence.join', 'here bob', 'presence.join'],
-  'presence.state empty': [],
-  // nothing of a roster counts before its last part has come
-  'presence.state first part': [],
-  'presence.state middle part': [],
-  'presence.state last part': [],
-  reset: ['reset room:42 evicted'],
-  ping: ['cursor hoftbqjitc.2r'],
-  unsubscribed: ['error forbidden'],
-  left: [], // of somebody who was not joined here
-  bye: ['closed'],
-  hello: ['open'],
-  'hello with an expiry': ['open'],
-  'ok renewed': [], // nothing was asked here
-  'subscribed fresh': ['data 1', 'message'],
-  'subscribed resumed': ['data 1', 'message'],
-  'subscribed reset': ['reset room:42 epoch', 'data 1', 'message'],
-};
+  async play(lines: string[]): Promise<void> {
+    const rest = [...lines];
+    if (!rest.includes('dial')) {
+      await this.dial();
+      await this.greet();
+      this.sent();
+    }
+    this.#expect('the beginning', rest);
+    for (let line; (line = rest.shift()); this.#expect(line, rest)) {
+      await this.#act(line);
+      await settle();
+    }
+  }
 
-for (const { name, frame } of wire.server) {
-  test('server: ' + name, async () => {
-    const log: string[] = [];
-    const [rt, socket] = await client(log, !name.startsWith('hello'));
-    const room = { event: 'subscribed', ref: 2, channel: 'room:42', state: 'fresh', cursor: 'c' };
-    if (!name.startsWith('subscribed')) socket.say({ ...room, ref: 1 }, room);
-    const say = (): void => socket.onmessage!({ data: frame });
-    if (name.startsWith('leave')) socket.say({ event: 'presence.join', channel: 'room:42', userId: 'ada', ts: 1, id: 'i' });
-    if (name === 'ok' || name === 'error') {
-      // the operations 3 to 7
-      for (let ref = 3; ref <= 7; ref++) {
-        const sent = rt.publish('room:42', ref);
-        if (ref === 7) sent.then(() => log.push('accepted'), (e: { code: string }) => log.push('refused ' + e.code));
+  protected error({ code }: { code?: string }): void {
+    this.told.push('error ' + code);
+  }
+
+  protected tokens(lines: string[]): { getToken?: () => string | undefined } {
+    return lines.some((line) => line.startsWith('token')) ? { getToken: () => this.token } : {};
+  }
+
+  #frame(name: string): string {
+    const frame = this.frames.get(name);
+    assert.ok(frame, 'a frame ' + name);
+    return frame;
+  }
+
+  async #act(line: string): Promise<void> {
+    const [verb, ...words] = line.split(' ');
+    const rest = words.join(' ');
+    const before = this.attempts();
+    switch (verb) {
+      case 'dial': return this.dial();
+      case 'token': return void (this.token = rest);
+      case 'app': return this.app(rest);
+      case 'say': return this.say(this.#frame(rest));
+      case 'answer': return this.say(this.answer(words[0]!, this.#frame(words.slice(1).join(' '))));
+      case 'break': return this.cut();
+      case 'pass':
+        for (let left = Number(rest); left > 0; left -= 20_000) {
+          await pass(Math.min(left, 20_000));
+          if (left > 20_000) await this.beat();
+        }
+        return;
+      case 'cut':
+        await this.cut();
+        while (this.attempts() === before) await pass(250);
+        return this.greet();
+      case 'wait': {
+        const [low, high] = words.map(Number) as [number, number];
+        await pass(low - 1);
+        assert.equal(this.attempts(), before, `${line}: it came back sooner`);
+        await pass(high - low + 1);
+        assert.equal(this.attempts(), before + 1, line);
+        return;
       }
     }
-    log.length = 0;
-    if (name.startsWith('subscribed')) {
-      socket.onmessage!({ data: frame.replace('"ref":7', '"ref":1') });
-      socket.say({ event: 'message', channel: 'room:42', data: 1, id: 'i' });
-    } else say();
-    await settle();
-    if (name === 'bye') log.push(socket.closed === 1000 ? 'closed' : 'open');
-    if (name.startsWith('hello')) log.push(rt.state);
-    if (name === 'ping') {
-      await socket.drop();
-      clock.tick(1000);
-      await settle();
-      await FakeSocket.last.greet();
-      log.push('cursor ' + FakeSocket.last.ops('subscribe')[0]!.since);
+    throw new Error('no line of a script: ' + line);
+  }
+
+  /** Compares what has come of a line with the lines after it that say so, and takes them. */
+  #expect(line: string, lines: string[]): void {
+    const sent: string[] = [];
+    const told: string[] = [];
+    for (; lines.length; lines.shift()) {
+      const [verb, ...words] = lines[0]!.replace(/^ts: /, '').split(' ');
+      const rest = words.join(' ');
+      if (verb === 'sent') sent.push(rest);
+      else if (verb === 'told') told.push(rest);
+      else if (verb === 'state') assert.equal(this.state, rest, 'after ' + line);
+      else if (verb === 'roster') assert.equal(this.members().join(' '), rest, 'after ' + line);
+      else if (verb !== 'go:') break;
     }
-    const want = effects[name];
-    assert.ok(want, 'a new frame: say here what a client makes of it');
-    assert.deepEqual(log, want);
-    rt.disconnect();
-  });
+    const heard = this.told;
+    this.told = [];
+    assert.deepEqual([this.sent(), heard.sort()], [sent, told.sort()], 'after ' + line);
+  }
 }
+
+const channel = 'room:42';
+
+/** The stage of channels. */
+class Channels extends Stage {
+  protected frames = new Map(wire.server.map(({ name, frame }) => [name, frame]));
+  #rt: RealtimeClient;
+  #seen = 0; // sockets that were asked for what was sent
+  #read = 0; // operations of the last one
+  #stops = new Map<string, () => void>();
+
+  constructor(lines: string[]) {
+    super();
+    begin();
+    this.#rt = new RealtimeClient({ clientId, ...this.tokens(lines) });
+    this.#rt.onError((error) => this.error(error));
+    this.#rt.onReset(({ reason }) => void this.told.push('reset ' + reason));
+    this.#rt.onState((state) => void (this.state = state));
+  }
+
+  async dial(): Promise<void> {
+    this.#rt.connect();
+    await this.#opened();
+  }
+
+  /** The last connection is there, and the hello has come. */
+  async #opened(): Promise<void> {
+    await settle();
+    if (this.#seen === FakeSocket.all.length) return;
+    FakeSocket.last.open();
+    await settle();
+    this.#seen = FakeSocket.all.length;
+    this.#read = 1;
+  }
+
+  greet = (): Promise<void> => this.say(this.frames.get('hello')!);
+  beat = (): Promise<void> => this.say(this.frames.get('ping without cursor')!);
+  cut = (): Promise<void> => FakeSocket.last.drop();
+  attempts = (): number => FakeSocket.all.length;
+  members = (): string[] => this.#rt.presence(channel).getMembers().map(({ userId }) => userId).sort();
+  close = (): void => this.#rt.disconnect();
+
+  async say(frame: string): Promise<void> {
+    await this.#opened();
+    FakeSocket.last.onmessage!({ data: frame });
+    await settle();
+  }
+
+  override answer(op: string, frame: string): string {
+    return frame.replace('"ref":7', `"ref":${FakeSocket.last.ops(op).at(-1)!.ref}`);
+  }
+
+  sent(): string[] {
+    if (this.#seen < FakeSocket.all.length) return [];
+    const ops = FakeSocket.last.sent.slice(this.#read);
+    this.#read += ops.length;
+    return ops.map(({ op, presence, since, userId, token }) =>
+      op + (presence ? ' presence' : '') + Object.entries({ since, user: userId, token }).map(([name, value]) => (value ? ` ${name}=${value as string}` : '')).join(''));
+  }
+
+  app(what: string): void {
+    const [verb, user] = what.split(' ') as [string, string | undefined];
+    const presence = this.#rt.presence(channel);
+    const begin = (kind: string, stop: () => void): void => {
+      this.#stops.get(kind)?.();
+      this.#stops.set(kind, stop);
+    };
+    const result = (done: string, promise: Promise<void>): void =>
+      void promise.then(() => this.told.push(done), ({ code }: { code: string }) => code !== 'closing' && this.told.push(`${verb} refused ${code}`));
+    const tell = (word: string) => ({ userId }: { userId: string }): void => void this.told.push(`${word} ${userId}`);
+    switch (verb) {
+      case 'subscribe':
+        return begin('messages', this.#rt.subscribe(channel, ({ data, from, userId }) => {
+          const text = JSON.stringify(data).replaceAll('\u2028', '\\u2028');
+          this.told.push(`message ${text}${from === clientId ? ' own' : ''}${userId ? ' user=' + userId : ''}`);
+        }));
+      case 'unsubscribe': return this.#stops.get('messages')!();
+      case 'watch': {
+        const stops = [presence.onJoin(tell('join')), presence.onUpdate(tell('update')), presence.onLeave(tell('leave'))];
+        return begin('changes', () => stops.forEach((stop) => stop()));
+      }
+      case 'unwatch': return this.#stops.get('changes')!();
+      case 'publish': return result('published', this.#rt.publish(channel, { type: 'message', text: 'hello' }));
+      case 'join': return result('joined', presence.join(user));
+      case 'update': return result('updated', presence.update({ name: 'Countess' }));
+      case 'leave': return result('left', presence.leave());
+    }
+    throw new Error('no program can ' + what);
+  }
+}
+
+/** The stage of REN. */
+class REN extends Stage {
+  protected frames = new Map(wire.ren.map(({ name, frame }) => [name, frame]));
+  #ren: RenClient | undefined;
+  #read = 0;
+  #opened = 0;
+
+  constructor(private readonly lines: string[]) {
+    super();
+    begin();
+  }
+
+  async dial(): Promise<void> {
+    const ren = (this.#ren = new RenClient({ clientId, ...this.tokens(this.lines) }));
+    ren.onError((error) => this.error(error));
+    ren.onReset(({ reason }) => void this.told.push('reset ' + reason));
+    ren.onState((state) => void (this.state = state));
+    this.state = ren.state;
+    ren.on(({ t, src }) => void this.told.push('event ' + t + (src === clientId ? ' own' : '')));
+    await settle();
+  }
+
+  greet = async (): Promise<void> => {}; // the scripts say how
+  beat = (): Promise<void> => this.say(':\n\n');
+  attempts = (): number => requests.length;
+  members = (): string[] => [];
+  close = (): void => this.#ren?.close();
+  app = (what: string): void => assert.fail(what);
+
+  async cut(): Promise<void> {
+    await requests.at(-1)!.cut();
+  }
+
+  async say(text: string): Promise<void> {
+    await settle();
+    const request = requests.at(-1)!;
+    if (this.#opened < requests.length) await request.stream(text);
+    else await request.send(text);
+    this.#opened = requests.length;
+  }
+
+  sent(): string[] {
+    const asked = requests.slice(this.#read);
+    this.#read = requests.length;
+    return asked.map(({ headers }) => {
+      const token = headers.get('Authorization')?.replace('Bearer ', '');
+      const since = headers.get('Last-Event-ID');
+      return 'get' + (token ? ' token=' + token : '') + (since ? ' since=' + since : '');
+    });
+  }
+}
+
+for (const [kind, list, open] of [
+  ['channels', wire.server, (lines: string[]) => new Channels(lines)], ['REN', wire.ren, (lines: string[]) => new REN(lines)],
+] as const)
+  for (const { name, means } of list) {
+    test(`${kind}: ${name} means something`, () => assert.ok(means?.length));
+    for (const { case: what, lines } of means ?? [])
+      test(`${kind}: ${name}: ${what}`, async () => {
+        mock.method(console, 'error', () => {});
+        const stage = open(lines);
+        try {
+          await stage.play(lines);
+        } finally {
+          stage.close();
+          mock.restoreAll();
+        }
+      });
+  }
 
 test('client: all frames', async () => {
   begin();
