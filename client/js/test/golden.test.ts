@@ -182,7 +182,7 @@ class Channels extends Stage {
   beat = (): Promise<void> => this.say(this.frames.get('ping without cursor')!);
   cut = (): Promise<void> => FakeSocket.last.drop();
   attempts = (): number => FakeSocket.all.length;
-  members = (): string[] => this.#rt.presence(channel).getMembers().map(({ userId }) => userId).sort();
+  members = (): string[] => this.#rt.presence(channel).members().map(({ userId }) => userId).sort();
   close = (): void => this.#rt.disconnect();
 
   async say(frame: string): Promise<void> {
@@ -196,7 +196,7 @@ class Channels extends Stage {
   }
 
   sent(): string[] {
-    if (this.#seen < FakeSocket.all.length) return [];
+    if (!this.#seen || this.#seen < FakeSocket.all.length) return []; // it has not been opened
     const ops = FakeSocket.last.sent.slice(this.#read);
     this.#read += ops.length;
     return ops.map(({ op, presence, since, userId, token }) =>
