@@ -48,7 +48,7 @@ func (s *settings) tokens(ctx context.Context, lasts time.Duration, take func(co
 				return lasts, true
 			}
 		}
-		s.log.Debug("client: credentials not renewed", "error", err)
+		s.log.Warn("client: credentials not renewed", "error", err)
 	}
 	return 0, false
 }

@@ -171,8 +171,9 @@ func (r *Realtime) event(f frame) {
 		}
 		m.reset(f.Reason)
 	case "presence.state":
-		if m.sub == withPresence && m.roster.collect(f) {
-			m.stateDue = false
+		if m.sub == withPresence {
+			whole := m.roster.collect(f)
+			m.stateDue = !whole && (m.stateDue || m.roster.next > 0)
 		}
 	case "presence.join", "presence.update", "presence.leave":
 		if m.roster.known {

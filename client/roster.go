@@ -33,7 +33,9 @@ type roster struct {
 func (r *roster) collect(f frame) (whole bool) {
 	switch {
 	case f.Part == 0:
-		r.parts, r.next = nil, 0
+		// Changes wait for its last part, and the cursor does not wait for them: until
+		// then nothing is known.
+		r.parts, r.next, r.known = nil, 0, false
 	case f.Part != r.next:
 		return false // the rest of one whose beginning was dropped
 	}

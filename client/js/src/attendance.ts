@@ -39,8 +39,12 @@ export function createAttendance(channel: string, outbox: Outbox, owner: Owner):
 
   /** What the server knows of the wish. */
   const had = (): Wish | undefined => (joined ? agreed : undefined);
-  const settle = (error?: RealtimeError, many = waiting.length): void => {
-    for (const done of waiting.splice(0, many)) done(error);
+  const settle = (error?: RealtimeError, many = [...waiting]): void => {
+    for (const done of many)
+      if (waiting.includes(done)) {
+        waiting.splice(waiting.indexOf(done), 1);
+        done(error);
+      }
   };
   const ask = (op: string, userId: string | undefined, metadata?: unknown, then?: Done): void => {
     asking = true;
@@ -61,7 +65,7 @@ export function createAttendance(channel: string, outbox: Outbox, owner: Owner):
     sync_() {
       const own = wish;
       const old = had();
-      const many = waiting.length;
+      const many = [...waiting];
       if (asking) return;
       if (own === old) {
         agreed = own; // without a connection nobody is present
@@ -89,11 +93,15 @@ export function createAttendance(channel: string, outbox: Outbox, owner: Owner):
     },
     lose_(frame) {
       const { userId, retry } = frame;
-      if ((agreed?.userId ?? userId) === userId) agreed = undefined;
-      if (!wish || (wish.userId ?? userId) !== userId) return;
-      if (!retry) {
+      const old = had();
+      const concerns = (of: Wish | undefined): boolean => !!of && (of.userId ?? userId) === userId;
+      if (!concerns(old)) return; // of somebody who is not present over this connection
+      agreed = undefined;
+      // Who has joined since the server agreed last is answered by the server.
+      if (concerns(wish) && !retry && (wish === old || !wish!.anew_)) {
         wish = undefined;
         owner.refuse_(asError(frame));
+        settle(asError(frame));
       }
       owner.sync_();
     },

@@ -72,6 +72,7 @@ function createReader(client: { state: State }, options: RenClientOptions, give:
   if (s && !s.includes('*')) url.searchParams.set('s', s);
   let start = startCursor(); // its own from now on, whatever other clients do
   let cursor: string | undefined;
+  let from: string | undefined; // what the stream was asked for with
   let tag: string | undefined;
   let way: number; // of the last beat, in ms, give or take how the clocks differ
 
@@ -88,7 +89,8 @@ function createReader(client: { state: State }, options: RenClientOptions, give:
       started(start);
       keeper.opened_(expiresIn, retry);
     }
-    if (name === 'ren.reset' || state === 'reset') keeper.missed_({ reason: reason! });
+    // Whoever answers as if there had been no cursor does not know it.
+    if (name === 'ren.reset' || state === 'reset' || (state === 'fresh' && from)) keeper.missed_({ reason: reason ?? 'unknown' });
     if (name === 'ren.bye') keeper.lost_(byeError(reason), body.retryMs ?? 0);
   };
   const dial_ = async (signal: AbortSignal, token = ''): Promise<void> => {
@@ -97,7 +99,7 @@ function createReader(client: { state: State }, options: RenClientOptions, give:
     if (!/^https?:\/\/[^/@]+\//.test(url.href) || unfit.test(keeper.id_)) throw new RealtimeError('bad_request', 'bad endpoint or clientId');
     if (unfit.test(token.trim())) throw new TypeError('bad character in the token');
     start ??= startCursor();
-    const from = cursor ?? start?.cursor;
+    from = cursor ?? start?.cursor;
     const headers: Record<string, string> = { 'X-Ren-Client': keeper.id_ };
     if (from) headers['Last-Event-ID'] = from;
     if (token) headers['Authorization'] = 'Bearer ' + token;

@@ -1,6 +1,7 @@
 // The frames of testdata/wire.json, which the Go server's tests make.
 import assert from 'node:assert/strict';
 import { mock, test } from 'node:test';
+import type { RealtimeError } from '../src/errors.js';
 import { RealtimeClient } from '../src/realtime.js';
 import { RenClient } from '../src/ren.js';
 import { createParser, type StreamEvent } from '../src/sse.js';
@@ -78,8 +79,8 @@ abstract class Stage {
     }
   }
 
-  protected error({ code }: { code?: string }): void {
-    this.told.push('error ' + code);
+  protected error(error: Error): void {
+    this.told.push('error ' + (error as RealtimeError).code);
   }
 
   protected tokens(lines: string[]): { getToken?: () => string | undefined } {
