@@ -31,7 +31,7 @@ export interface Attendance {
 }
 
 export function createAttendance(channel: string, outbox: Outbox, owner: Owner): Attendance {
-  const waiting: Done[] = []; // to be told what has come of their wishes
+  const waiting = new Set<Done>(); // to be told what has come of their wishes
   let wish: Wish | undefined;
   let agreed: Wish | undefined; // the last wish that the server has agreed to
   let joined = false; // on this connection
@@ -40,11 +40,7 @@ export function createAttendance(channel: string, outbox: Outbox, owner: Owner):
   /** What the server knows of the wish. */
   const had = (): Wish | undefined => (joined ? agreed : undefined);
   const settle = (error?: RealtimeError, many = [...waiting]): void => {
-    for (const done of many)
-      if (waiting.includes(done)) {
-        waiting.splice(waiting.indexOf(done), 1);
-        done(error);
-      }
+    for (const done of many) if (waiting.delete(done)) done(error);
   };
   const ask = (op: string, userId: string | undefined, metadata?: unknown, then?: Done): void => {
     asking = true;
@@ -60,7 +56,7 @@ export function createAttendance(channel: string, outbox: Outbox, owner: Owner):
     want_(own, done, anew) {
       if (!anew && !wish && own) return done(new RealtimeError('not_joined'));
       wish = own && { ...wish, ...own, anew_: anew };
-      waiting.push(done);
+      waiting.add(done);
     },
     sync_() {
       const own = wish;
@@ -94,14 +90,14 @@ export function createAttendance(channel: string, outbox: Outbox, owner: Owner):
     lose_(frame) {
       const { userId, retry } = frame;
       const old = had();
-      const concerns = (of: Wish | undefined): boolean => !!of && (of.userId ?? userId) === userId;
-      if (!concerns(old)) return; // of somebody who is not present over this connection
+      if (!old || (old.userId ?? userId) !== userId) return; // of somebody who is not present over this connection
       agreed = undefined;
       // Who has joined since the server agreed last is answered by the server.
-      if (concerns(wish) && !retry && (wish === old || !wish!.anew_)) {
+      if (wish && !retry && wish.userId === old.userId && (wish === old || !wish.anew_)) {
         wish = undefined;
-        owner.refuse_(asError(frame));
-        settle(asError(frame));
+        const error = asError(frame);
+        owner.refuse_(error);
+        settle(error);
       }
       owner.sync_();
     },

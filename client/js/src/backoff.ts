@@ -8,7 +8,7 @@ export interface Backoff {
    * The server has said hello.
    * @param retry - the least wait after this connection
    */
-  open_(retry: number | undefined): void;
+  open_(retry?: number): void;
   /** The machine was away: credentials have their time from now on. */
   woken_(): void;
   /**
@@ -16,9 +16,9 @@ export interface Backoff {
    * @param denied - whether the last one ended for want of credentials
    * @param bye - the wait that the server's goodbye has asked for, 0 where it leaves that to the client; undefined without a goodbye
    * @param atLeast - on top of the random wait
-   * @returns NaN where credentials have been refused for 30 s: there is to be no other attempt
+   * @returns undefined where credentials have been refused for 30 s: there is to be no other attempt
    */
-  wait_(denied: boolean, bye: number | undefined, atLeast: number): number;
+  wait_(denied: boolean, bye: number | undefined, atLeast: number): number | undefined;
 }
 
 /** @param most - the greatest bound of a random wait */
@@ -30,7 +30,7 @@ export function createBackoff(most: number): Backoff {
 
   let tries = 0; // that failed in a row
   let openedAt: number; // of the connection there is
-  let floor: number | undefined; // of the next wait, by the stream's wish
+  let floor = 0; // of the next wait, by the stream's wish
   let deniedAt: number | undefined; // since when credentials are refused
 
   return {
@@ -38,7 +38,7 @@ export function createBackoff(most: number): Backoff {
       openedAt = Infinity;
       floor = 0;
     },
-    open_(retry) {
+    open_(retry = 0) {
       if (openedAt < Infinity) return; // it says so again when rights have been checked anew
       openedAt = now();
       floor = retry;
@@ -52,16 +52,11 @@ export function createBackoff(most: number): Backoff {
       if (proven) tries = 0;
       // Between half a second and a bound, so that clients that were cut together come back apart.
       let wait = least + Math.random() * Math.max(Math.min(most, 1_000 * 1.5 ** tries++) - least, 0);
-      deniedAt = denied ? (deniedAt ?? now()) : undefined;
-      if (denied) {
-        const left = deniedAt! + patience - now();
-        if (left <= 0) {
-          deniedAt = undefined; // whoever is told may start again
-          return NaN;
-        }
-        wait = Math.min(wait, left); // the last attempt comes when the time is over
-      }
-      wait = proven && bye ? bye : Math.max(wait, bye ?? floor ?? 0);
+      if (denied) deniedAt ??= now();
+      const left = deniedAt! + patience - now(); // NaN where nothing was denied
+      if (left > 0) wait = Math.min(wait, left); // one attempt comes when the time is over
+      else if (denied) return (deniedAt = undefined); // whoever is told may start again
+      wait = proven && bye ? bye : Math.max(wait, bye ?? floor);
       return Math.min(wait + atLeast, longest);
     },
   };

@@ -130,7 +130,7 @@ export function createKeeper<Reset>(
     const { signal } = (attempt = new AbortController());
     try {
       await undefined; // whoever makes the client listens for errors only then
-      sent = (renewed ?? (await getToken?.())) || undefined;
+      sent = renewed ?? (await getToken?.());
       if (!signal.aborted) await dialer.dial_(signal, sent);
     } catch (e) {
       if (!signal.aborted) keeper.lost_(e);
@@ -204,7 +204,7 @@ export function createKeeper<Reset>(
       const denied = refused && isDenial(error.code);
       noticeSleep();
       const ms = backoff.wait_(denied, bye, atLeast);
-      if (!autoReconnect || (denied ? !ms : refused && !error.retry)) return keeper.stop_(error);
+      if (!autoReconnect || !ms || (refused && !denied && !error.retry)) return keeper.stop_(error);
       if (error && !refused) keeper.complain_(error);
       if (!life) return; // who was told has stopped us
       drop();

@@ -81,7 +81,7 @@ function createReader(client: { state: State }, options: RenClientOptions, give:
     cursor = id || cursor;
     keeper.log_(name, body);
     if (!body) return keeper.report_(new RealtimeError('bad_json'));
-    const { src, reason, state, ts, expiresIn } = body;
+    const { src, reason = 'unknown', state, ts, expiresIn } = body;
     if (name === 'message') give(src && src === tag ? { ...body, src: keeper.id_ } : body);
     else if (way - (way = now() - ts!) > held) keeper.suspect_('late beats: does a proxy buffer?');
     if (name === 'ren.hello') {
@@ -90,7 +90,7 @@ function createReader(client: { state: State }, options: RenClientOptions, give:
       keeper.opened_(expiresIn, retry);
     }
     // Whoever answers as if there had been no cursor does not know it.
-    if (name === 'ren.reset' || state === 'reset' || (state === 'fresh' && from)) keeper.missed_({ reason: reason ?? 'unknown' });
+    if (name === 'ren.reset' || state === 'reset' || (from && state === 'fresh')) keeper.missed_({ reason });
     if (name === 'ren.bye') keeper.lost_(byeError(reason), body.retryMs ?? 0);
   };
   const dial_ = async (signal: AbortSignal, token = ''): Promise<void> => {

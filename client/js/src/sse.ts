@@ -13,7 +13,7 @@ export interface StreamEvent {
  * throws a RangeError when an event is longer than 8 million characters.
  */
 export function createParser(emit: (event: StreamEvent) => void): (bytes: Uint8Array) => void {
-  const limit = 8e6; // UTF-16 units; the largest event a server sends is 1 MiB before escaping
+  const limit = 8.4e6; // UTF-16 units; the largest event a server sends is 1 MiB before escaping
 
   const decoder = new TextDecoder(); // drops the byte order mark
   let rest = '';
