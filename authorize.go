@@ -9,9 +9,10 @@ import (
 )
 
 // Authorize asks the [Policy] whether the sender of a request may do something,
-// for routes of the host's own. It refuses, in this order, requests other than
-// GET, HEAD and OPTIONS that a browser sends for a page of another site, as
-// [http.CrossOriginProtection] does, then those that Authenticate does not let
+// for routes of the host's own. It refuses, in this order, requests for hosts that
+// are not among [Policy.Hosts], then requests other than GET, HEAD and OPTIONS that
+// a browser sends for a page of another site, as [http.CrossOriginProtection] does,
+// then those that Authenticate does not let
 // in, then what Allow does not allow, which has 5 s to decide. The identity is
 // valid if the error is nil; otherwise that is a [*RefusedError], which
 // [WriteError] answers with.
@@ -24,10 +25,13 @@ func (rt *Realtime) Authorize(r *http.Request, a Action) (Identity, error) {
 }
 
 func (rt *Realtime) authorize(r *http.Request, a Action) (Identity, *refusal) {
+	if f := rt.checkHost(r); f != nil {
+		return Identity{}, f
+	}
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
 	default:
-		if f := rt.policy.checkOrigin(r); f != nil {
+		if f := rt.checkOrigin(r); f != nil {
 			return Identity{}, f
 		}
 	}

@@ -2,12 +2,15 @@ package realtime_test
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/maravilla-realtime/realtime"
@@ -133,6 +136,139 @@ func TestScriptCrossOrigin(t *testing.T) {
 			}
 		}
 	})
+}
+
+// others is a middleware of the host's that sets what CORS sets, in its own way.
+func others(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Access-Control-Expose-Headers", "X-Total, etag")
+		h.Set("Access-Control-Allow-Headers", "X-My-Own")
+		h.Set("Access-Control-Allow-Methods", "GET, PUT")
+		h.Set("Access-Control-Max-Age", "60")
+		h.Set("Access-Control-Allow-Origin", "*")
+		h.Set("Vary", "Accept-Encoding, origin")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// list returns what a header lists, sorted, from all its lines.
+func list(h http.Header, name string) string {
+	names := strings.Split(strings.ToLower(strings.Join(h.Values(name), ",")), ",")
+	for i := range names {
+		names[i] = strings.TrimSpace(names[i])
+	}
+	slices.Sort(names)
+	return strings.Join(names, " ")
+}
+
+// TestCORSBesideOthers: what a middleware of the host's says, outside or within,
+// and what CORS says, both arrive, each once, however the handler answers.
+func TestCORSBesideOthers(t *testing.T) {
+	p := open()
+	p.Origins = []string{app}
+	rt := prepare(t, p, nil).Realtime
+	orders := map[string]func(http.Handler) http.Handler{
+		"outside":    func(h http.Handler) http.Handler { return others(rt.CORS(h)) },
+		"within":     func(h http.Handler) http.Handler { return rt.CORS(others(h)) },
+		"both sides": func(h http.Handler) http.Handler { return others(rt.CORS(others(rt.CORS(h)))) },
+	}
+	answers := map[string]http.HandlerFunc{
+		"status": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) },
+		"body":   func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("body")) },
+		"copy": func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.Copy(w, struct{ io.Reader }{strings.NewReader("body")})
+		},
+		"nothing":    func(http.ResponseWriter, *http.Request) {},
+		"flush":      func(w http.ResponseWriter, _ *http.Request) { w.(http.Flusher).Flush() },
+		"controller": func(w http.ResponseWriter, _ *http.Request) { _ = http.NewResponseController(w).Flush() },
+		"error":      func(w http.ResponseWriter, _ *http.Request) { realtime.WriteError(w, realtime.ErrTemporary) },
+		"early hints": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusEarlyHints)
+			w.Header().Set("Access-Control-Expose-Headers", "ETag, X-Total")
+			w.WriteHeader(http.StatusOK)
+		},
+		"library": rt.Handler().ServeHTTP,
+	}
+	for order, around := range orders {
+		for answer, h := range answers {
+			name := order + ", " + answer
+			server := httptest.NewServer(around(h))
+			ask := func(method, origin string, header ...string) http.Header {
+				t.Helper()
+				r, err := http.NewRequestWithContext(t.Context(), method, server.URL+"/ren?s=!", nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.Header.Set("Origin", origin)
+				for i := 0; i < len(header); i += 2 {
+					r.Header.Set(header[i], header[i+1])
+				}
+				resp, err := server.Client().Do(r)
+				if err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+				resp.Body.Close()
+				return resp.Header
+			}
+			got := ask("GET", app)
+			if list(got, "Access-Control-Expose-Headers") != "etag retry-after x-ren-cursor x-total" || list(got, "Vary") != "accept-encoding origin" ||
+				list(got, "Access-Control-Allow-Origin") != app || list(got, "Access-Control-Allow-Credentials") != "true" {
+				t.Errorf("%s: %v", name, got)
+			}
+			// What the host says to pages that are none of ours stays as it is.
+			got = ask("GET", evil)
+			if list(got, "Access-Control-Expose-Headers") != "etag x-total" || list(got, "Vary") != "accept-encoding origin" ||
+				list(got, "Access-Control-Allow-Origin") != "*" || got.Get("Access-Control-Allow-Credentials") != "" {
+				t.Errorf("%s, another page: %v", name, got)
+			}
+			got = ask("OPTIONS", app, "Access-Control-Request-Method", "PATCH", "Access-Control-Request-Headers", "content-type,x-my-own")
+			headers, methods, age := "content-type x-my-own", "get patch put", "60"
+			if order == "within" { // it is not asked
+				methods, age = "patch", "7200"
+			}
+			if list(got, "Access-Control-Allow-Headers") != headers || list(got, "Access-Control-Allow-Methods") != methods ||
+				list(got, "Access-Control-Max-Age") != age || list(got, "Access-Control-Allow-Origin") != app {
+				t.Errorf("%s, preflight: %v", name, got)
+			}
+			server.Close()
+		}
+	}
+}
+
+// TestCORSKeepsAbilities: what CORS wraps can stream, be hijacked, and set deadlines.
+func TestCORSKeepsAbilities(t *testing.T) {
+	p := open()
+	p.Origins = []string{app}
+	rt := prepare(t, p, nil).Realtime
+	server := httptest.NewServer(rt.CORS(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		rc := http.NewResponseController(w)
+		if err := errors.Join(rc.SetReadDeadline(time.Now().Add(time.Hour)), rc.SetWriteDeadline(time.Now().Add(time.Hour)), rc.EnableFullDuplex()); err != nil {
+			t.Error(err)
+		}
+		if _, ok := w.(io.ReaderFrom); !ok {
+			t.Error("no io.ReaderFrom")
+		}
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_, _ = io.WriteString(conn, "HTTP/1.1 204 No Content\r\n\r\n")
+		conn.Close()
+	})))
+	defer server.Close()
+	resp, err := server.Client().Get(server.URL)
+	if err != nil || resp.StatusCode != http.StatusNoContent {
+		t.Fatal(resp, err)
+	}
+	resp.Body.Close()
+	w := httptest.NewRecorder()
+	rt.CORS(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if _, _, err := w.(http.Hijacker).Hijack(); !errors.Is(err, http.ErrNotSupported) {
+			t.Errorf("a recorder is hijacked: %v", err)
+		}
+	})).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
 }
 
 // The API of a server for pages that another one serves.

@@ -27,7 +27,7 @@ var scriptETag = func() string {
 //
 // The SDK expects it at /api/maravilla/ unless told otherwise.
 func (rt *Realtime) Handler() http.Handler {
-	return rt.CORS(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return rt.cors(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch path.Base(r.URL.Path) {
 		case "ren":
 			rt.serveREN(w, r)
@@ -42,7 +42,7 @@ func (rt *Realtime) Handler() http.Handler {
 }
 
 // RenHandler serves the REN stream at whatever path it is mounted.
-func (rt *Realtime) RenHandler() http.Handler { return rt.CORS(http.HandlerFunc(rt.serveREN)) }
+func (rt *Realtime) RenHandler() http.Handler { return rt.cors(http.HandlerFunc(rt.serveREN)) }
 
 // WebSocketHandler serves channels at whatever path it is mounted.
 func (rt *Realtime) WebSocketHandler() http.Handler { return http.HandlerFunc(rt.serveWebSocket) }

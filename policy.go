@@ -4,12 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
@@ -57,11 +53,22 @@ type Policy struct {
 
 	// Origins lists, exactly, the web origins ("https://app.example.com") beside
 	// the server's own whose pages may connect with their user's cookies. Pages
-	// of all other sites are refused. [New] refuses what is no origin, as "*", and
-	// "null", which any page can be.
+	// of all other sites are refused. [New] refuses what no browser sends: wildcards,
+	// paths, names that are not in ASCII form, and "null", which any page can be.
 	Origins []string
 
+	// Hosts lists the hosts that the app serves: "app.example.com", and with it
+	// every port, or "app.example.com:8443". Requests for other hosts, by their
+	// Host header, are refused with 421, on the library's own routes and those
+	// within [Realtime.Attribute], [Realtime.CORS] and [Realtime.Authorize]. That
+	// keeps out pages whose own name was made to resolve to the server's address
+	// (DNS rebinding), which browsers take for the server's own. Default: all
+	// hosts; with [AllowAll], on connections to a loopback address, only localhost
+	// and its like.
+	Hosts []string
+
 	allowAll bool
+	hosts    []hostPort // Hosts
 }
 
 // Identity is who a client is.
@@ -111,14 +118,10 @@ func AllowAll() Policy {
 	}
 }
 
-func (p *Policy) check() error {
-	var origins http.CrossOriginProtection // knows what is one
-	for _, origin := range p.Origins {
-		if err := origins.AddTrustedOrigin(origin); err != nil {
-			return fmt.Errorf("realtime: Policy.Origins: %w", err)
-		}
-	}
-	return nil
+// compile checks what New is given, and brings it into the form that requests are
+// compared with.
+func (p *Policy) compile() error {
+	return errors.Join(p.compileHosts(), p.compileOrigins())
 }
 
 // authenticate tells who sends r.
@@ -136,6 +139,7 @@ func (p *Policy) authenticate(r *http.Request, log *slog.Logger) (Identity, *ref
 		log.DebugContext(r.Context(), "realtime: not authenticated", "reason", err)
 		return Identity{}, refuse(http.StatusUnauthorized, "unauthorized", "not authenticated")
 	case id.User != "" && badName(id.User):
+		log.DebugContext(r.Context(), "realtime: the policy returned a bad user id", "user", wire.Quote(id.User))
 		return Identity{}, refuse(http.StatusInternalServerError, "internal", "the server's policy returned a bad user id")
 	}
 	return id, nil
@@ -227,29 +231,4 @@ func (v *view) ren(ev *backend.Event) (seen, data bool) {
 		}
 	}
 	return seen && v.sees(ev), data
-}
-
-// checkOrigin refuses requests that a browser sends for a page of another site.
-// Browsers say where a request comes from in Sec-Fetch-Site, which a proxy that
-// changes Host does not break; older ones in Origin. Other programs send neither,
-// and have no user's cookies to abuse. The rule is that of
-// [http.CrossOriginProtection], for reads as well.
-func (p *Policy) checkOrigin(r *http.Request) *refusal {
-	origin := r.Header.Get("Origin")
-	switch r.Header.Get("Sec-Fetch-Site") {
-	case "same-origin", "none":
-		return nil
-	case "":
-		if u, err := url.Parse(origin); origin == "" || err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host) {
-			return nil
-		}
-	}
-	if p.listed(origin) {
-		return nil
-	}
-	return refuse(http.StatusForbidden, "origin", "cross-origin requests are refused")
-}
-
-func (p *Policy) listed(origin string) bool {
-	return origin != "" && slices.Contains(p.Origins, origin)
 }

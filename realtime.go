@@ -179,7 +179,7 @@ func set[T comparable](field *T, value T) {
 // history the backend has, and fails if it cannot.
 func New(policy Policy, opts *Options) (*Realtime, error) {
 	o := opts.withDefaults()
-	if err := errors.Join(o.check(), policy.check()); err != nil {
+	if err := errors.Join(o.check(), policy.compile()); err != nil {
 		return nil, err
 	}
 	if policy.allowAll {

@@ -22,7 +22,7 @@ import (
 // serveREN checks a request for the REN stream and runs it. The handler's
 // goroutine is the stream's only one.
 func (rt *Realtime) serveREN(w http.ResponseWriter, r *http.Request) {
-	if f := rt.policy.checkOrigin(r); f != nil {
+	if f := rt.admit(r); f != nil {
 		f.write(w)
 		return
 	}

@@ -28,7 +28,7 @@ const (
 
 // serveWebSocket checks a request for a WebSocket and runs it.
 func (rt *Realtime) serveWebSocket(w http.ResponseWriter, r *http.Request) {
-	f := rt.policy.checkOrigin(r)
+	f := rt.admit(r)
 	if f == nil {
 		f = checkHandshake(w, r)
 	}

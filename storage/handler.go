@@ -149,13 +149,24 @@ func (h *handler) admit(w http.ResponseWriter, r *http.Request, verb realtime.Ve
 	return name, err
 }
 
+// innermost is the writer that hides what those around it would pass on.
+func innermost(w http.ResponseWriter) http.ResponseWriter {
+	for {
+		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return w
+		}
+		w = u.Unwrap()
+	}
+}
+
 const maxType = 127 // bytes of a media type
 
 func (h *handler) upload(w http.ResponseWriter, r *http.Request) error {
 	body := newUpload(w, r, h.opts)
 	if err := body.idle(); err != nil {
 		h.opts.Logger.ErrorContext(r.Context(), "storage: a ResponseWriter hides SetReadDeadline; the middleware that wraps it "+
-			"needs an Unwrap method, or must not wrap this route", "type", fmt.Sprintf("%T", w), "error", err)
+			"needs an Unwrap method, or must not wrap this route", "type", fmt.Sprintf("%T", innermost(w)), "error", err)
 		return refuse(http.StatusInternalServerError, "streaming_unsupported", "a middleware of the server does not support streaming")
 	}
 	defer body.leave()

@@ -78,3 +78,30 @@ func TestHealth(t *testing.T) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
+
+// A page of another site whose name was made to resolve to this machine gets
+// nothing, neither from the library nor from the app.
+func TestRebinding(t *testing.T) {
+	server := httptest.NewServer(newChat(t))
+	defer server.Close()
+	for _, route := range []struct{ method, path string }{
+		{"GET", "/"}, {"GET", "/api/topic?room=lobby"}, {"POST", "/api/say"}, {"GET", "/api/maravilla/ren"},
+		{"GET", "/api/maravilla/realtime"}, {"GET", "/api/maravilla/realtime.js"},
+	} {
+		for host, refused := range map[string]bool{"rebind.test": true, "localhost:8080": false, "": false} {
+			r, err := http.NewRequestWithContext(t.Context(), route.method, server.URL+route.path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Host = host
+			resp, err := server.Client().Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if got := resp.StatusCode == http.StatusMisdirectedRequest; got != refused {
+				t.Errorf("%s %s for %q: %s", route.method, route.path, host, resp.Status)
+			}
+		}
+	}
+}

@@ -14,7 +14,10 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"net"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/examples/internal/web"
@@ -42,7 +45,11 @@ func run(ctx context.Context, addr, name string, most int64) (err error) {
 		return err
 	}
 	defer dir.Close()
-	rt, err := realtime.New(policy, nil)
+	served := policy
+	if host, _, err := net.SplitHostPort(addr); err == nil && host != "" {
+		served.Hosts = append(slices.Clone(policy.Hosts), strings.TrimSuffix(net.JoinHostPort(host, ""), ":"))
+	}
+	rt, err := realtime.New(served, nil)
 	if err != nil {
 		return err
 	}

@@ -131,3 +131,30 @@ func TestRun(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A page of another site whose name was made to resolve to this machine gets
+// nothing, neither from the library nor from the app.
+func TestRebinding(t *testing.T) {
+	server, _ := open(t)
+	for _, route := range []struct{ method, path string }{
+		{"GET", "/"}, {"GET", "/api/photos"}, {"GET", "/api/maravilla/ren"}, {"GET", "/api/maravilla/realtime"},
+		{"GET", "/api/storage/download?path=photos/1.png"}, {"POST", "/api/storage/upload?path=photos/1.png"},
+		{"DELETE", "/api/storage/delete?path=photos/1.png"},
+	} {
+		for host, refused := range map[string]bool{"rebind.test": true, "localhost:8080": false, "": false} {
+			r, err := http.NewRequestWithContext(t.Context(), route.method, server.URL+route.path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Host = host
+			resp, err := server.Client().Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if got := resp.StatusCode == http.StatusMisdirectedRequest; got != refused {
+				t.Errorf("%s %s for %q: %s", route.method, route.path, host, resp.Status)
+			}
+		}
+	}
+}
