@@ -50,12 +50,21 @@ func (rt *Realtime) shutDown(ctx context.Context) error {
 	}
 	drained := rt.conns.drain(ctx, late, rt.ring.Head())
 	rt.stop()
-	return errors.Join(handled, drained, await(late, &rt.background), rt.backend.Close(ctx))
+	return errors.Join(handled, drained, await(late, &rt.background), rt.decided(late), rt.backend.Close(ctx))
 }
 
 // leaveBehind is how much longer than its context Close waits for what ends with
 // it, so that a function of the host's that does not return cannot keep it.
 const leaveBehind = 2 * time.Second
+
+// decided waits for what is left of the calls of the policy: their contexts have
+// ended.
+func (rt *Realtime) decided(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, leaveBehind,
+		fmt.Errorf("realtime: the policy does not return: %w", context.DeadlineExceeded))
+	defer cancel()
+	return rt.deciding.Wait(ctx)
+}
 
 // outlast returns a context that ends d after ctx.
 func outlast(ctx context.Context, d time.Duration) (late context.Context, cancel func()) {

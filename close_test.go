@@ -3,6 +3,7 @@ package realtime_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -93,7 +94,8 @@ func TestCloseDeliversWhatIsOnItsWay(t *testing.T) {
 	})
 }
 
-// A backend that hangs does not take the time that connections need to end.
+// A backend that hangs does not take the time that connections need to end, and
+// who waits for it is told that it hangs.
 func TestCloseOfABackendThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, open(), &realtime.Options{Backend: hesitant{realtime.NewMemory(), time.Hour}})
@@ -101,15 +103,19 @@ func TestCloseOfABackendThatHangs(t *testing.T) {
 		go func() { accepted <- h.Publish(t.Context(), "room", "lost") }()
 		synctest.Wait()
 		began := time.Now()
-		if err := h.Close(t.Context()); err != nil || time.Since(began) != 2*time.Second {
+		if err := h.Close(t.Context()); err != nil || time.Since(began) > 3*time.Second {
 			t.Errorf("Close returned %v after %v", err, time.Since(began))
 		}
 		if got := stream.keys(1); got != "ren.bye" {
 			t.Errorf("the stream ends with %s", got)
 		}
-		if err := <-accepted; !errors.Is(err, realtime.ErrClosed) {
-			t.Errorf("Publish: %v", err)
+		if err := <-accepted; !errors.Is(err, realtime.ErrUnknown) || time.Since(began) > 5*time.Second {
+			t.Errorf("Publish: %v after %v", err, time.Since(began))
 		}
+		if log := h.logs.String(); !strings.Contains(log, "does not return") {
+			t.Errorf("the log does not tell: %s", log)
+		}
+		time.Sleep(time.Hour) // what was left behind returns
 	})
 }
 
@@ -189,7 +195,7 @@ func TestCloseLeavesBehindOnce(t *testing.T) {
 		if err := h.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Close returned %v", err)
 		}
-		if took, after := time.Since(began), (<-told).Sub(began); took != 6*time.Second || after != 4*time.Second {
+		if took, after := time.Since(began), (<-told).Sub(began); took != 6*time.Second || after > 4*time.Second {
 			t.Errorf("Close took %v; the handler was told after %v", took, after)
 		}
 		close(release)

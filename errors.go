@@ -12,8 +12,9 @@ import (
 var (
 	// ErrClosed: the Realtime was closed.
 	ErrClosed = errors.New("realtime: closed")
-	// ErrUnknown: the backend did not say whether it stored the event. It is
-	// perhaps delivered; publishing again is safe with the same [WithID].
+	// ErrUnknown: the backend did not say whether it stored the event, or did not
+	// say so in time. It is perhaps delivered; publishing again is safe with the same
+	// [WithID].
 	ErrUnknown = errors.New("realtime: outcome unknown")
 	// ErrBadChannel: a channel is empty, longer than 255 bytes, not UTF-8, has
 	// control characters, or begins with '$', which is reserved.
@@ -41,7 +42,9 @@ var (
 	// event goes to [GroupOptions].DeadLetter at once.
 	ErrPermanent = errors.New("realtime: permanent failure")
 	// ErrTemporary is for a [Policy] to wrap: it could not decide now. The client
-	// is told to come back (503) instead of being refused for good.
+	// is told to come back (503) instead of being refused for good. Functions of this
+	// package return it where the backend did not answer in time, and nothing has
+	// happened.
 	ErrTemporary = errors.New("realtime: temporarily unavailable")
 	// ErrExpired is for [Policy.Authenticate] to wrap: the credentials were good
 	// once. The client is told to get new ones.

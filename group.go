@@ -185,10 +185,7 @@ func newGroup(rt *Realtime, name string, opts GroupOptions) *Group {
 }
 
 // alone reports whether there can be no other node.
-func (rt *Realtime) alone() bool {
-	single, ok := rt.backend.(backend.SingleProcess)
-	return ok && single.SingleProcess()
-}
+func (rt *Realtime) alone() bool { return rt.backend.SingleProcess() }
 
 // launch needs the lock.
 func (gs *groups) launch(name string, g *Group) error {

@@ -138,8 +138,9 @@ func (s *socket) finish(op wire.Op, err *wire.Error) *wire.Error {
 	return err
 }
 
-// decideTime is how long a policy may think about a client of a WebSocket, which
-// reads nothing meanwhile, pongs included.
+// decideTime is how long a policy may think about a client. That of a WebSocket
+// reads nothing meanwhile, pongs included; so decideTime and callTime together are
+// less than pongTime.
 const decideTime = 5 * time.Second
 
 func (s *socket) allow(ctx context.Context, verb Verb, channel string) *wire.Error {
@@ -173,10 +174,12 @@ func (s *socket) publish(op wire.Op) *wire.Error {
 	if op.ID != "" {
 		a.id = wire.Tag(strings.Join([]string{op.CID, s.id.User, op.Channel, op.ID}, "\n"))
 	}
-	if err := s.rt.append(s.ctx, message(op.Channel, op.Data), a); err != nil {
+	ctx, cancel := context.WithTimeout(s.ctx, callTime)
+	defer cancel()
+	if err := s.rt.append(ctx, message(op.Channel, op.Data), a); err != nil {
 		return s.failed("publish", err)
 	}
-	s.touch(op)
+	s.touch(ctx, op)
 	return nil
 }
 
@@ -231,7 +234,9 @@ func (s *socket) member(op wire.Op) *wire.Error {
 		return err
 	}
 	s.sessions[session.SessionKey] = session // also where join fails: it has perhaps joined
-	if err := s.rt.presence.join(s.ctx, session); err != nil {
+	ctx, cancel := context.WithTimeout(s.ctx, callTime)
+	defer cancel()
+	if err := s.rt.presence.join(ctx, session); err != nil {
 		return s.failed("join", err)
 	}
 	return nil
@@ -248,23 +253,30 @@ func notYou(user string) *wire.Error {
 // its earlier ones.
 func (s *socket) leave(session backend.Session, joined bool) *wire.Error {
 	p := &s.rt.presence
-	p.endAll(s.ctx, p.waiting.take(clientOf(session)), backend.ReasonLeft)
+	ctx, cancel := context.WithTimeout(s.ctx, callTime)
+	defer cancel()
+	p.endAll(ctx, p.waiting.take(clientOf(session)), backend.ReasonLeft)
 	if !joined {
 		return nil
 	}
-	if err := p.leave(s.ctx, session.SessionKey, backend.Departure{Why: backend.ReasonLeft}); err != nil {
+	if err := p.leave(ctx, session.SessionKey, backend.Departure{Why: backend.ReasonLeft}); err != nil {
 		return s.failed("leave", err)
 	}
 	delete(s.sessions, session.SessionKey)
 	return nil
 }
 
+// touchTime is how long the answer to a publish waits for its touch.
+const touchTime = 500 * time.Millisecond
+
 // touch moves the lastSeen of the members that are this client.
-func (s *socket) touch(op wire.Op) {
+func (s *socket) touch(ctx context.Context, op wire.Op) {
+	ctx, cancel := context.WithTimeout(ctx, touchTime)
+	defer cancel()
 	tag := wire.Tag(op.CID)
 	for key, session := range s.sessions {
 		if key.Channel == op.Channel && session.Source == tag {
-			s.rt.presence.touch(s.ctx, key.Channel, key.User)
+			s.rt.presence.touch(ctx, key.Channel, key.User)
 		}
 	}
 }

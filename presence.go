@@ -10,15 +10,17 @@ import (
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/wire"
+	"golang.org/x/sync/errgroup"
 )
 
 // Presence is who is where. A member of a channel is a user, however many tabs,
 // devices and servers keep it there: presence.join is sent for the first of
 // them, presence.leave for the last. It is a live roster, nothing durable.
 //
-// Its methods may be called concurrently. Beside those of the backend and of ctx
-// their errors are [ErrBadChannel], [ErrBadUser], [ErrBadClientID], [ErrTooLarge]
-// and [ErrClosed]. A Join or Leave that failed has perhaps happened; calling it
+// Its methods may be called concurrently, and return within 5 s if ctx has no
+// deadline. Beside those of the backend and of ctx their errors are
+// [ErrBadChannel], [ErrBadUser], [ErrBadClientID], [ErrTooLarge], [ErrClosed],
+// [ErrUnknown] and [ErrTemporary]. A Join or Leave that failed has perhaps happened; calling it
 // again is safe.
 type Presence interface {
 	// Join makes a user present in a channel, with metadata that encodes as JSON
@@ -77,17 +79,13 @@ type presence struct {
 	waiting waiting
 	rosters rosters
 
-	mu   sync.Mutex
-	owed []departure // that the backend did not take
-}
-
-type departure struct {
-	backend.SessionKey
-	why backend.Reason
+	mu    sync.Mutex
+	owed  map[backend.SessionKey]owed // leaves that the backend did not take
+	owing chan struct{}               // holds one when there are any
 }
 
 func (p *presence) init(rt *Realtime) {
-	p.rt, p.kick = rt, make(chan struct{}, 1)
+	p.rt, p.kick, p.owing = rt, make(chan struct{}, 1), make(chan struct{}, 1)
 }
 
 func (p *presence) Join(ctx context.Context, channel, userID string, metadata any, opts ...EventOption) error {
@@ -168,38 +166,108 @@ func (p *presence) leave(ctx context.Context, key backend.SessionKey, d backend.
 }
 
 // leaveSurely is leave for sessions that nobody will ask about again: what fails
-// is tried again with each sweep.
+// is tried again.
 func (p *presence) leaveSurely(ctx context.Context, key backend.SessionKey, why backend.Reason, in time.Duration) {
 	err := p.leave(ctx, key, backend.Departure{Why: why, In: in})
 	if err == nil || errors.Is(err, ErrClosed) {
 		return
 	}
 	p.rt.log.Error("realtime: leave failed; trying again", "channel", key.Channel, "error", err)
+	p.owe(key, owed{why, time.Now().Add(in)})
+}
+
+// owed is how a session has to end that the backend did not end.
+type owed struct {
+	why backend.Reason
+	at  time.Time // not before
+}
+
+// maxOwed bounds what a backend that is gone for long can make a node remember.
+const maxOwed = 1 << 16
+
+// owe remembers a session that has to end.
+func (p *presence) owe(key backend.SessionKey, how owed) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.owed = append(p.owed, departure{key, why})
+	if _, again := p.owed[key]; !again && len(p.owed) >= maxOwed {
+		p.rt.log.Error("realtime: too many sessions wait for the backend to end them; a member stays until this node ends",
+			"channel", key.Channel, "user", key.User)
+		return
+	}
+	if p.owed == nil {
+		p.owed = make(map[backend.SessionKey]owed)
+	}
+	p.owed[key] = how
+	select {
+	case p.owing <- struct{}{}:
+	default:
+	}
 }
+
+// leavesAtOnce bounds how many calls of Leave are made at the same time for what
+// has ended together.
+const leavesAtOnce = 16
 
 // endAll ends sessions that nobody will ask about again, at once.
 func (p *presence) endAll(ctx context.Context, keys []backend.SessionKey, why backend.Reason) {
+	var leaving errgroup.Group
+	leaving.SetLimit(leavesAtOnce)
 	for _, key := range keys {
-		p.leaveSurely(ctx, key, why, 0)
+		leaving.Go(func() error {
+			p.leaveSurely(ctx, key, why, 0)
+			return nil
+		})
+	}
+	_ = leaving.Wait() // nil
+}
+
+// settle tries again what is owed, until ctx ends.
+func (p *presence) settle(ctx context.Context) {
+	const least, most = time.Second, 10 * time.Second
+	for wait := least; ; wait = min(2*wait, most) {
+		select {
+		case <-p.owing:
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case <-time.After(jitter(wait)):
+		case <-ctx.Done():
+			return
+		}
+		if p.settleOnce(ctx) {
+			wait = least / 2
+		}
 	}
 }
 
-// settle tries again what is owed.
-func (p *presence) settle(ctx context.Context) {
+// settleOnce tries each that is owed once, and reports whether none is left.
+func (p *presence) settleOnce(ctx context.Context) bool {
 	p.mu.Lock()
-	owed := p.owed
+	all := p.owed
 	p.owed = nil
 	p.mu.Unlock()
-	for _, d := range owed {
-		p.leaveSurely(ctx, d.SessionKey, d.why, 0)
+	var leaving errgroup.Group
+	leaving.SetLimit(leavesAtOnce)
+	for key, how := range all {
+		leaving.Go(func() error {
+			err := p.leave(ctx, key, backend.Departure{Why: how.why, In: max(0, time.Until(how.at))})
+			if err == nil || errors.Is(err, ErrClosed) {
+				return nil
+			}
+			p.owe(key, how)
+			return err
+		})
 	}
+	err := leaving.Wait()
+	if err != nil && ctx.Err() == nil {
+		p.rt.log.Error("realtime: some leaves failed once more; trying again", "error", err)
+	}
+	return err == nil
 }
 
 func (p *presence) touch(ctx context.Context, channel, user string) {
-	if err := p.rt.backend.Touch(ctx, channel, user); err != nil && ctx.Err() == nil {
+	if err := p.rt.backend.Touch(ctx, channel, user); err != nil && !errors.Is(ctx.Err(), context.Canceled) {
 		p.rt.log.Error("realtime: touch", "channel", channel, "error", err)
 	}
 }
@@ -217,9 +285,8 @@ const nodeLease = 30 * time.Second
 // sweep keeps this node's lease, and ends sessions whose time is over.
 func (p *presence) sweep(ctx context.Context) {
 	for {
-		p.settle(ctx)
 		p.waiting.forget(time.Now())
-		next, err := p.rt.backend.Sweep(ctx, p.rt.node, nodeLease)
+		next, err := p.sweepOnce(ctx)
 		if errors.Is(err, backend.ErrClosed) {
 			return // follow has said so
 		}
@@ -234,4 +301,13 @@ func (p *presence) sweep(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// sweepTime is how long a sweep may take. It leaves the lease time for three.
+const sweepTime = nodeLease / 4
+
+func (p *presence) sweepOnce(ctx context.Context) (next time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(ctx, sweepTime)
+	defer cancel()
+	return p.rt.backend.Sweep(ctx, p.rt.node, nodeLease)
 }

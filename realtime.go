@@ -16,18 +16,20 @@ import (
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/memory"
 	"github.com/maravilla-realtime/realtime/internal/ring"
+	"github.com/maravilla-realtime/realtime/internal/timely"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
 // Realtime is the library in one value: hosts publish through it and mount its
 // handlers. All its methods may be called concurrently.
 type Realtime struct {
-	policy  Policy
-	opts    Options
-	log     *slog.Logger
-	backend backend.Backend
-	ring    *ring.Ring
-	node    string // this process, in session keys and leases
+	policy   Policy        // whose functions return in time
+	deciding *timely.Calls // of them
+	opts     Options
+	log      *slog.Logger
+	backend  *engine
+	ring     *ring.Ring
+	node     string // this process, in session keys and leases
 
 	flaws    once // of grants, that were logged
 	presence presence
@@ -58,6 +60,9 @@ var _ Publisher = (*Realtime)(nil)
 type Options struct {
 	// Backend is the engine behind the log and presence. Default: in memory,
 	// which is lost with the process and serves this process only. Close closes it.
+	// Each call of it has a deadline: that of the caller's context, or else less than
+	// 5 s (30 s for the history that New reads). A call that does not return then is
+	// left behind and logged, so that it holds up nothing else.
 	Backend backend.Backend
 
 	// Logger gets warnings, and errors that no caller can be told of. Default:
@@ -175,8 +180,11 @@ func set[T comparable](field *T, value T) {
 	}
 }
 
+// startTime is how long New waits for the backend, which may have much to send.
+const startTime = 30 * time.Second
+
 // New returns a running Realtime; its owner calls [Realtime.Close]. It reads the
-// history the backend has, and fails if it cannot.
+// history the backend has, and fails if it cannot within 30 s.
 func New(policy Policy, opts *Options) (*Realtime, error) {
 	o := opts.withDefaults()
 	if err := errors.Join(o.check(), policy.compile()); err != nil {
@@ -190,10 +198,13 @@ func New(policy Policy, opts *Options) (*Realtime, error) {
 		o.Backend = memory.New(memory.Limits(limits))
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	rt := &Realtime{policy: policy, opts: o, log: o.Logger, backend: o.Backend, node: rand.Text(), running: ctx, stop: stop}
-	page, err := rt.backend.Read(ctx, backend.Position{}, o.History.Events)
+	deciding := policyCalls(o.Logger)
+	rt := &Realtime{policy: policy.timely(deciding, o.Logger), deciding: deciding, opts: o, log: o.Logger, backend: newEngine(o.Backend, o.Logger), node: rand.Text(), running: ctx, stop: stop}
+	starting, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	page, err := rt.backend.Read(starting, backend.Position{}, o.History.Events)
 	if err == nil {
-		_, err = rt.backend.Sweep(ctx, rt.node, nodeLease) // a lease, before anybody joins here
+		_, err = rt.backend.Sweep(starting, rt.node, nodeLease) // a lease, before anybody joins here
 	}
 	if err != nil {
 		stop()
@@ -211,6 +222,7 @@ func New(policy Policy, opts *Options) (*Realtime, error) {
 	rt.groups.init(rt)
 	rt.background.Go(func() { rt.follow(ctx) })
 	rt.background.Go(func() { rt.presence.sweep(ctx) })
+	rt.background.Go(func() { rt.presence.settle(ctx) })
 	return rt, nil
 }
 
@@ -289,9 +301,9 @@ func attribute(ctx context.Context, opts []EventOption) (attribution, error) {
 
 // Publish sends data, which must encode as JSON of at most [Limits].Publish
 // bytes, to all who follow the channel. It returns nil once the backend has the
-// message. Errors: [ErrBadChannel], [ErrTooLarge], [ErrBadUser],
-// [ErrBadClientID], those of [json.Marshal], and from the backend [ErrClosed],
-// [ErrUnknown] and those of ctx.
+// message. If ctx has no deadline, it returns within 5 s. Errors: [ErrBadChannel],
+// [ErrTooLarge], [ErrBadUser], [ErrBadClientID], those of [json.Marshal], and from
+// the backend [ErrClosed], [ErrUnknown], [ErrTemporary] and those of ctx.
 func (rt *Realtime) Publish(ctx context.Context, channel string, data any, opts ...EventOption) error {
 	if badChannel(channel) {
 		return ErrBadChannel
@@ -420,6 +432,11 @@ func encode(data any, limit int) (json.RawMessage, error) {
 // members, or that were published to in the last five minutes, as far as the
 // history reaches.
 func (rt *Realtime) Channels(ctx context.Context) ([]string, error) {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, callTime)
+		defer cancel()
+	}
 	rt.settle(ctx) // what this caller has just published counts
 	names, err := rt.backend.PresentChannels(ctx)
 	if err != nil {

@@ -64,6 +64,9 @@ func (p *presence) readRosters(channel string) {
 		began := time.Now()
 		p.read(r, channel)
 		close(r.done)
+		if r.err != nil { // nobody waits for the same once more
+			p.rosters.fail(channel, r.err)
+		}
 		select {
 		case <-time.After(min(restFactor*time.Since(began), time.Second)):
 		case <-p.rt.running.Done():
@@ -84,8 +87,20 @@ func (rs *rosters) begin(channel string) *reading {
 	return r
 }
 
+// fail tells those who wait for the next reading that it would fail.
+func (rs *rosters) fail(channel string, err error) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	if r := rs.next[channel]; r != nil {
+		rs.next[channel] = nil
+		r.err = err
+		close(r.done)
+	}
+}
+
+// read takes callTime at most.
 func (p *presence) read(r *reading, channel string) {
-	ctx, cancel := context.WithTimeout(p.rt.running, decideTime)
+	ctx, cancel := context.WithTimeout(p.rt.running, callTime)
 	defer cancel()
 	var members []Member
 	if members, r.at, r.err = p.snapshot(ctx, channel); r.err == nil {

@@ -418,15 +418,22 @@ func (s *socket) leaveAll() {
 	case errors.As(cause, &closed) && slices.Contains([]int{1000, 1001, 1005}, closed.Code):
 		why, grace = backend.ReasonClosed, s.rt.opts.CloseGrace
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), callTime)
 	defer cancel()
-	s.deciding <- struct{}{} // against a recheck
+	defer context.AfterFunc(s.rt.running, cancel)() // Close does not wait for it
+	s.deciding <- struct{}{}                        // against a recheck
+	var leaving errgroup.Group
+	leaving.SetLimit(leavesAtOnce)
 	for key, session := range s.sessions {
 		if grace > 0 {
 			s.rt.presence.waiting.add(session, time.Now().Add(grace))
 		}
-		s.rt.presence.leaveSurely(ctx, key, why, grace)
+		leaving.Go(func() error {
+			s.rt.presence.leaveSurely(ctx, key, why, grace)
+			return nil
+		})
 	}
+	_ = leaving.Wait() // nil
 	<-s.deciding
 }
 

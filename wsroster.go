@@ -3,6 +3,7 @@ package realtime
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/ring"
@@ -35,6 +36,9 @@ type pending struct {
 	first      bool // the subscription began with it
 }
 
+// rosterTime is time for a reading that is under way, and the next one.
+const rosterTime = 2*callTime + time.Second
+
 // show asks for the roster of a channel that is subscribed to. One that is being
 // sent makes room for it, and one that is being read comes first.
 func (s *socket) show(x *showing) {
@@ -55,7 +59,7 @@ func (s *socket) show(x *showing) {
 	}
 	f.showing = x
 	s.channels[x.channel] = f
-	ctx, cancel := context.WithTimeout(s.ctx, decideTime)
+	ctx, cancel := context.WithTimeout(s.ctx, rosterTime)
 	x.cancel = cancel
 	s.group.Go(func() error {
 		defer cancel()

@@ -84,6 +84,12 @@ func (l *eventLog) Append(ctx context.Context, e backend.Entry) (backend.Positio
 	}
 }
 
+// TryAppend is Append where that need not wait; else ok is false.
+func (l *eventLog) TryAppend(e backend.Entry) (pos backend.Position, ok bool, err error) {
+	pos, err = l.tryAppend(e)
+	return pos, err != errFull, err
+}
+
 // tryAppend appends without waiting, or returns errFull.
 func (l *eventLog) tryAppend(e backend.Entry) (backend.Position, error) {
 	l.mu.Lock()

@@ -1,0 +1,413 @@
+package realtime_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/backend"
+)
+
+// hanging is a backend of which some methods hang: until their context ends, or,
+// where it is deaf, until it is released.
+type hanging struct {
+	backend.Backend
+	deaf bool
+
+	mu    sync.Mutex
+	hangs map[string]chan struct{}
+}
+
+func (b *hanging) hang(methods ...string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.hangs = make(map[string]chan struct{})
+	for _, m := range methods {
+		b.hangs[m] = make(chan struct{})
+	}
+}
+
+func (b *hanging) release() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, hang := range b.hangs {
+		close(hang)
+	}
+	b.hangs = nil
+}
+
+func (b *hanging) wait(ctx context.Context, method string) error {
+	b.mu.Lock()
+	hang := b.hangs[method]
+	b.mu.Unlock()
+	if hang == nil {
+		return nil
+	}
+	if b.deaf {
+		<-hang
+		return nil
+	}
+	select {
+	case <-hang:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (b *hanging) Append(ctx context.Context, e backend.Entry) (backend.Position, error) {
+	if err := b.wait(ctx, "Append"); err != nil {
+		return backend.Position{}, err
+	}
+	return b.Backend.Append(ctx, e)
+}
+
+func (b *hanging) Follow(ctx context.Context, after backend.Position, sink func([]*backend.Record)) error {
+	return b.Backend.Follow(ctx, after, func(recs []*backend.Record) {
+		if b.wait(ctx, "Follow") == nil {
+			sink(recs)
+		}
+	})
+}
+
+func (b *hanging) Read(ctx context.Context, after backend.Position, limit int) (backend.Page, error) {
+	if err := b.wait(ctx, "Read"); err != nil {
+		return backend.Page{}, err
+	}
+	return b.Backend.Read(ctx, after, limit)
+}
+
+func (b *hanging) Join(ctx context.Context, s backend.Session) error {
+	if err := b.wait(ctx, "Join"); err != nil {
+		return err
+	}
+	return b.Backend.Join(ctx, s)
+}
+
+func (b *hanging) Leave(ctx context.Context, key backend.SessionKey, d backend.Departure) error {
+	if err := b.wait(ctx, "Leave"); err != nil {
+		return err
+	}
+	return b.Backend.Leave(ctx, key, d)
+}
+
+func (b *hanging) Touch(ctx context.Context, channel, user string) error {
+	if err := b.wait(ctx, "Touch"); err != nil {
+		return err
+	}
+	return b.Backend.Touch(ctx, channel, user)
+}
+
+func (b *hanging) Members(ctx context.Context, channel string) ([]backend.Member, error) {
+	if err := b.wait(ctx, "Members"); err != nil {
+		return nil, err
+	}
+	return b.Backend.Members(ctx, channel)
+}
+
+func (b *hanging) PresentChannels(ctx context.Context) ([]string, error) {
+	if err := b.wait(ctx, "PresentChannels"); err != nil {
+		return nil, err
+	}
+	return b.Backend.PresentChannels(ctx)
+}
+
+func (b *hanging) Sweep(ctx context.Context, node string, ttl time.Duration) (time.Duration, error) {
+	if err := b.wait(ctx, "Sweep"); err != nil {
+		return 0, err
+	}
+	return b.Backend.Sweep(ctx, node, ttl)
+}
+
+func (b *hanging) ClaimGroup(ctx context.Context, group, node string, ttl time.Duration) (backend.Progress, error) {
+	if err := b.wait(ctx, "ClaimGroup"); err != nil {
+		return backend.Progress{}, err
+	}
+	return b.Backend.ClaimGroup(ctx, group, node, ttl)
+}
+
+func (b *hanging) CommitGroup(ctx context.Context, group, node string, p backend.Progress) error {
+	if err := b.wait(ctx, "CommitGroup"); err != nil {
+		return err
+	}
+	return b.Backend.CommitGroup(ctx, group, node, p)
+}
+
+func (b *hanging) ReleaseGroup(ctx context.Context, group, node string) error {
+	if err := b.wait(ctx, "ReleaseGroup"); err != nil {
+		return err
+	}
+	return b.Backend.ReleaseGroup(ctx, group, node)
+}
+
+func (b *hanging) Close(ctx context.Context) error {
+	if err := b.wait(ctx, "Close"); err != nil {
+		return err
+	}
+	return b.Backend.Close(ctx)
+}
+
+// everyMethod are those of a backend that return by themselves.
+var everyMethod = []string{
+	"Append", "Follow", "Read", "Join", "Leave", "Touch", "Members", "PresentChannels", "Sweep", "ClaimGroup", "CommitGroup", "ReleaseGroup", "Close",
+}
+
+// hangs runs a test with a backend that obeys its contexts, and one that does not.
+func hangs(t *testing.T, policy realtime.Policy, f func(t *testing.T, h *host, b *hanging)) {
+	for name, deaf := range map[string]bool{"obeys": false, "deaf": true} {
+		bubble(t, name, func(t *testing.T) {
+			b := &hanging{Backend: lasting{realtime.NewMemory()}, deaf: deaf}
+			defer b.Backend.(lasting).Backend.Close(context.Background())
+			h := start(t, policy, &realtime.Options{Backend: b})
+			f(t, h, b)
+			b.release()
+			synctest.Wait()
+		})
+	}
+}
+
+// within calls f, which has to return within 5 s.
+func within(t *testing.T, what string, f func() error) error {
+	t.Helper()
+	began := time.Now()
+	err := f()
+	if took := time.Since(began); took >= 5*time.Second {
+		t.Errorf("%s took %v", what, took)
+	}
+	return err
+}
+
+// Whatever hangs, calls of the Go API return within 5 s, with an error that says
+// whether something has perhaps happened.
+func TestCallsOfABackendThatHangs(t *testing.T) {
+	hangs(t, open(), func(t *testing.T, h *host, b *hanging) {
+		write, p := realtime.ErrTemporary, h.Presence()
+		if b.deaf {
+			write = realtime.ErrUnknown
+		}
+		b.hang(everyMethod...)
+		ctx := context.Background()
+		for what, c := range map[string]struct {
+			f    func() error
+			want error
+		}{
+			"Publish":  {func() error { return h.Publish(ctx, "room", 1) }, write},
+			"Emit":     {func() error { return h.Emit(ctx, realtime.KVPut("n", "k")) }, write},
+			"Join":     {func() error { return p.Join(ctx, "room", "ada", nil) }, write},
+			"Leave":    {func() error { return p.Leave(ctx, "room", "ada") }, write},
+			"Members":  {func() error { _, err := p.Members(ctx, "room"); return err }, realtime.ErrTemporary},
+			"Channels": {func() error { _, err := h.Channels(ctx); return err }, realtime.ErrTemporary},
+			"Health":   {func() error { return h.Health(ctx) }, realtime.ErrTemporary},
+		} {
+			err := within(t, what, c.f)
+			if !errors.Is(err, c.want) || errors.Is(err, realtime.ErrUnknown) != (c.want == realtime.ErrUnknown) {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		canceled, cancel := context.WithCancel(ctx)
+		time.AfterFunc(time.Second, cancel)
+		if err := h.Publish(canceled, "room", 1); !errors.Is(err, context.Canceled) {
+			t.Errorf("a context that was cancelled: %v", err)
+		}
+	})
+}
+
+// A client is told that the engine does not answer, and its connection goes on.
+func TestWSOfABackendThatHangs(t *testing.T) {
+	for method, ops := range map[string][]string{
+		"Append":  {publish("room", "1"), publish("room", "2")},
+		"Join":    {`"op":"join","channel":"room"`, `"op":"update","channel":"here","metadata":1`},
+		"Leave":   {`"op":"leave","channel":"here"`},
+		"Members": {subscribe("room") + withPresence},
+		"Read":    {subscribe("room") + withPresence},
+	} {
+		t.Run(method, func(t *testing.T) {
+			hangs(t, open(), func(t *testing.T, h *host, b *hanging) {
+				s := h.socket(get("/realtime", "Authorization", asAda))
+				s.ok(`"op":"join","channel":"here"`)
+				for range 3 { // however its pings fall
+					b.hang(method)
+					for _, op := range ops {
+						_ = within(t, op, func() error {
+							if o := s.call(op); o.Code != "unavailable" || !*o.Retry {
+								t.Errorf("%s: %s", op, o.raw)
+							}
+							return nil
+						})
+					}
+					time.Sleep(time.Minute)
+					b.release()
+					s.ok(`"op":"ping"`)
+				}
+				s.ok(publish("elsewhere", "1"))
+				if log := h.logs.String(); !strings.Contains(log, "did not answer") {
+					t.Errorf("the log does not tell: %s", log)
+				}
+			})
+		})
+	}
+	t.Run("Touch", func(t *testing.T) { // is not what the client asked for
+		hangs(t, open(), func(t *testing.T, h *host, b *hanging) {
+			s := h.socket(get("/realtime", "Authorization", asAda))
+			s.ok(`"op":"join","channel":"room"`)
+			b.hang("Touch")
+			_ = within(t, "publish", func() error { s.ok(publish("room", "1")); return nil })
+		})
+	})
+}
+
+// A call that hangs costs neither the node its lease nor the members it has; what
+// could not be ended is ended when that is possible, once, and not before its time.
+func TestLeaseOfABackendThatHangs(t *testing.T) {
+	hangs(t, open(), func(t *testing.T, h *host, b *hanging) {
+		other := start(t, open(), &realtime.Options{Backend: b.Backend, StreamLife: forever.StreamLife})
+		watch := other.presence()
+		eve, bob := h.tab("eve", "room"), h.tab("bob", "room")
+		ada := h.tab("ada", "room")
+		b.hang("Leave", "Touch", "Join", "Members")
+		bob.drop()
+		ada.leave()
+		time.Sleep(10 * time.Minute)
+		if got := story(watch); got != "eve join, bob join, ada join" {
+			t.Errorf("told %q", got)
+		}
+		b.release()
+		time.Sleep(time.Minute)
+		if got := story(watch); got != "bob leave timeout, ada leave closed" && got != "ada leave closed, bob leave timeout" {
+			t.Errorf("then told %q", got)
+		}
+		eve.ok(`"op":"ping"`)
+	})
+}
+
+// A grace is not over because the backend could not be told of it at once.
+func TestGraceOfABackendThatHangs(t *testing.T) {
+	hangs(t, open(), func(t *testing.T, h *host, b *hanging) {
+		watch := h.presence()
+		b.hang("Leave")
+		h.tab("ada", "room").drop()
+		time.Sleep(4 * time.Second)
+		b.release()
+		time.Sleep(9 * time.Second) // of 15
+		if got := story(watch); got != "ada join" {
+			t.Errorf("told %q", got)
+		}
+		time.Sleep(10 * time.Second)
+		if got := story(watch); got != "ada leave timeout" {
+			t.Errorf("told %q", got)
+		}
+	})
+}
+
+// Close takes no longer for calls that do not return.
+func TestCloseOfABackendThatHangsEverywhere(t *testing.T) {
+	hangs(t, open(), func(t *testing.T, h *host, b *hanging) {
+		noError(t, h.Group("g", nil, func(g *realtime.Group) error {
+			return g.OnChannel(realtime.ChannelMatch{}, func(context.Context, realtime.RenEvent) error { return nil })
+		}))
+		s := h.tab("ada", "room")
+		synctest.Wait()
+		b.hang(everyMethod...)
+		s.ask(subscribe("room") + withPresence)
+		s.ask(publish("room", "1"))
+		go func() { _ = h.Publish(context.Background(), "room", 2) }()
+		time.Sleep(time.Second)
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
+		defer cancel()
+		_ = h.Close(ctx)
+		if took := time.Since(began); took > 9*time.Second {
+			t.Errorf("Close took %v", took)
+		}
+	})
+}
+
+// A policy that hangs refuses for now, on every way in, and holds up nobody else.
+func TestPolicyThatHangs(t *testing.T) {
+	for name, deaf := range map[string]bool{"obeys": false, "deaf": true} {
+		bubble(t, name, func(t *testing.T) {
+			release, p := make(chan struct{}), open()
+			stuck := func(ctx context.Context) error {
+				if deaf {
+					<-release
+					return nil
+				}
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			authenticate, hangsGrants := p.Authenticate, false
+			p.Authenticate = func(r *http.Request) (realtime.Identity, error) {
+				if bearer(r) == "stuck" {
+					return realtime.Identity{}, stuck(r.Context())
+				}
+				return authenticate(r)
+			}
+			p.Allow = func(ctx context.Context, _ realtime.Identity, a realtime.Action) error {
+				if a.Name == "stuck" {
+					return stuck(ctx)
+				}
+				return nil
+			}
+			grants := p.Grants
+			p.Grants = func(ctx context.Context, id realtime.Identity) ([]realtime.Grant, error) {
+				if hangsGrants {
+					return nil, stuck(ctx)
+				}
+				return grants(ctx, id)
+			}
+			h := start(t, p, nil)
+			upgrade := get("/realtime", "Authorization", "Bearer stuck", "Connection", "Upgrade", "Upgrade", "websocket",
+				"Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA==")
+			refusedFor := func(what string, r request) {
+				began := time.Now()
+				status, f := h.refused(r)
+				if took := time.Since(began); status != http.StatusServiceUnavailable || f.Code != "unavailable" || !*f.Retry || took > 6*time.Second {
+					t.Errorf("%s: %d %+v after %v", what, status, f, took)
+				}
+			}
+			refusedFor("upgrade", upgrade)
+			refusedFor("REN", get("/ren", "Authorization", "Bearer stuck"))
+			hangsGrants = true
+			refusedFor("Grants", get("/ren"))
+			hangsGrants = false
+			if _, err := h.Authorize(authorized("stuck"), realtime.Action{}); !temporary(err) {
+				t.Errorf("Authorize: %v", err)
+			}
+
+			s := h.dial(get("/realtime?auth=hello"))
+			s.send(`{"op":"hello","cid":"` + tab1 + `","token":"stuck"}`)
+			if o := s.want("error"); o.Code != "unavailable" || !*o.Retry {
+				t.Errorf("hello: %s", o.raw)
+			}
+			s = h.socket(get("/realtime", "Authorization", asAda))
+			for _, op := range []string{subscribe("stuck"), publish("stuck", "1"), `"op":"join","channel":"stuck"`} {
+				if o := s.call(op); o.Code != "unavailable" || !*o.Retry {
+					t.Errorf("%s: %s", op, o.raw)
+				}
+			}
+			s.ok(subscribe("room"))
+			if log := h.logs.String(); !strings.Contains(log, "function=Authenticate") || !strings.Contains(log, "function=Allow") {
+				t.Errorf("the log does not tell: %s", log)
+			}
+			close(release)
+			synctest.Wait()
+		})
+	}
+}
+
+func authorized(token string) *http.Request {
+	r, _ := http.NewRequest(http.MethodGet, "http://host.test/", nil) // a good URL
+	r.Header.Set("Authorization", "Bearer "+token)
+	return r
+}
+
+func temporary(err error) bool {
+	var refused *realtime.RefusedError
+	return errors.As(err, &refused) && refused.Status == http.StatusServiceUnavailable && refused.Retry
+}

@@ -1,0 +1,172 @@
+// Package timely calls what others wrote and what may hang: backends, stores and
+// policies. A call that ignores the end of its context is left behind, so that it
+// holds up nobody but itself. Calls knows how many are, and lets no more than a
+// given number be.
+package timely
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// Errors of [Do].
+var (
+	// ErrLeft: the call did not return when its context ended. It goes on, and has
+	// perhaps an effect.
+	ErrLeft = errors.New("does not return")
+	// ErrBusy: so many calls were left behind that this one was not made.
+	ErrBusy = errors.New("too many earlier calls have not returned")
+
+	errGoexit = errors.New("a call ended its goroutine")
+)
+
+// grace is how long a call has to return after its context has ended: most know
+// best how they ended.
+const grace = 250 * time.Millisecond
+
+// Calls are the calls of one kind. Its methods, and Do, may be called concurrently.
+type Calls struct {
+	most int
+	lost func(*Panicked)
+
+	mu      sync.Mutex
+	running int
+	left    int
+	idle    chan struct{} // closed when none is running; nil while nobody waits
+}
+
+// New returns a Calls that leaves at most so many calls behind. One of those that
+// panics in the end tells lost.
+func New(most int, lost func(*Panicked)) *Calls { return &Calls{most: most, lost: lost} }
+
+// Wait returns when no call is running, or with the error of ctx.
+func (c *Calls) Wait(ctx context.Context) error {
+	c.mu.Lock()
+	if c.running == 0 {
+		c.mu.Unlock()
+		return nil
+	}
+	if c.idle == nil {
+		c.idle = make(chan struct{})
+	}
+	idle := c.idle
+	c.mu.Unlock()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Panicked is what Do panics with where its function does.
+type Panicked struct {
+	Value any
+	Stack []byte
+}
+
+func (p *Panicked) Error() string { return fmt.Sprintf("%v\n\n%s", p.Value, p.Stack) }
+
+// Unwrap returns the value, if it is an error.
+func (p *Panicked) Unwrap() error {
+	err, _ := p.Value.(error)
+	return err
+}
+
+// call is one call.
+type call[T any] struct {
+	calls    *Calls
+	done     chan struct{} // closed when it has returned
+	left     bool          // guarded by calls.mu
+	value    T
+	err      error
+	panicked *Panicked
+}
+
+// Do returns what f returns. Where f goes on for more than a moment after ctx has
+// ended, the error matches [ErrLeft] and that of ctx.
+func Do[T any](ctx context.Context, c *Calls, f func(context.Context) (T, error)) (value T, err error) {
+	one := &call[T]{calls: c, done: make(chan struct{}), err: errGoexit}
+	if !c.begin() {
+		return value, ErrBusy
+	}
+	go one.run(ctx, f)
+	if !one.await(ctx) && one.leave() {
+		return value, fmt.Errorf("%w: %w", ErrLeft, context.Cause(ctx))
+	}
+	if one.panicked != nil {
+		panic(one.panicked)
+	}
+	return one.value, one.err
+}
+
+func (c *call[T]) run(ctx context.Context, f func(context.Context) (T, error)) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.panicked = &Panicked{v, debug.Stack()}
+		}
+		close(c.done)
+		if left := c.end(); left && c.panicked != nil {
+			c.calls.lost(c.panicked)
+		}
+	}()
+	c.value, c.err = f(ctx)
+}
+
+// await reports whether the call returns in time.
+func (c *call[T]) await(ctx context.Context) bool {
+	select {
+	case <-c.done:
+		return true
+	case <-ctx.Done():
+	}
+	late := time.NewTimer(grace)
+	defer late.Stop()
+	select {
+	case <-c.done:
+		return true
+	case <-late.C:
+		return false
+	}
+}
+
+// leave leaves the call behind, unless it has returned.
+func (c *call[T]) leave() bool {
+	c.calls.mu.Lock()
+	defer c.calls.mu.Unlock()
+	select {
+	case <-c.done:
+		return false
+	default:
+	}
+	c.left = true
+	c.calls.left++
+	return true
+}
+
+func (c *call[T]) end() (left bool) {
+	c.calls.mu.Lock()
+	defer c.calls.mu.Unlock()
+	if c.left {
+		c.calls.left--
+	}
+	if c.calls.running--; c.calls.running == 0 && c.calls.idle != nil {
+		close(c.calls.idle)
+		c.calls.idle = nil
+	}
+	return c.left
+}
+
+func (c *Calls) begin() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.left >= c.most {
+		return false
+	}
+	c.running++
+	return true
+}

@@ -1,0 +1,62 @@
+package realtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+
+	"github.com/maravilla-realtime/realtime/internal/timely"
+)
+
+// undecided is how many calls of a policy may go on after their time is over.
+const undecided = 1024
+
+// policyCalls are the calls of the functions of a policy.
+func policyCalls(log *slog.Logger) *timely.Calls {
+	return timely.New(undecided, func(p *timely.Panicked) {
+		log.Error("realtime: panic in a call of the policy that had been given up", "panic", p.Value, "stack", string(p.Stack))
+	})
+}
+
+// timely returns the policy with functions that return within decideTime, whether
+// the host's obey their context or not.
+func (p Policy) timely(calls *timely.Calls, log *slog.Logger) Policy {
+	if p.allowAll {
+		return p
+	}
+	if f := p.Authenticate; f != nil {
+		p.Authenticate = func(r *http.Request) (Identity, error) {
+			return decide(r.Context(), log, calls, "Authenticate", func(ctx context.Context) (Identity, error) {
+				return f(r.WithContext(ctx))
+			})
+		}
+	}
+	if f := p.Allow; f != nil {
+		p.Allow = func(ctx context.Context, id Identity, a Action) error {
+			_, err := decide(ctx, log, calls, "Allow", func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx, id, a) })
+			return err
+		}
+	}
+	if f := p.Grants; f != nil {
+		p.Grants = func(ctx context.Context, id Identity) ([]Grant, error) {
+			return decide(ctx, log, calls, "Grants", func(ctx context.Context) ([]Grant, error) { return f(ctx, id) })
+		}
+	}
+	return p
+}
+
+// decide calls a function of a policy. An error that matches [ErrTemporary] says
+// that it did not answer in time.
+func decide[T any](ctx context.Context, log *slog.Logger, calls *timely.Calls, name string, f func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, decideTime)
+	defer cancel()
+	value, err := timely.Do(ctx, calls, f)
+	late := errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.Is(err, timely.ErrBusy)
+	if err != nil && late {
+		log.Warn("realtime: the policy does not answer in time", "function", name, "error", err)
+		err = fmt.Errorf("%w: the policy did not answer in time: %w", ErrTemporary, err)
+	}
+	return value, err
+}
