@@ -20,10 +20,11 @@ import (
 // WebSockets, live and replayed events, cannot differ.
 type Policy struct {
 	// Authenticate tells who sends a request; it is called once per connection,
-	// and when a client renews the token of an open one. It may block, as long as
-	// the request's context (5 s where the credentials come in a hello). An error
-	// refuses the request with 401; one that wraps [ErrExpired] says so, and one
-	// that wraps [ErrTemporary] asks the client to come back. For a WebSocket whose
+	// and when a client renews the token of an open one. It may block
+	// until the request's context ends after 5 s; then, whether it returns or not,
+	// the client is asked to come back (503). An error refuses the request with 401;
+	// one that wraps [ErrExpired] says so, and one that wraps [ErrTemporary] asks the
+	// client to come back. For a WebSocket whose
 	// client sends a token in a hello, the request is the one that opened it, with
 	// the token as a bearer token. Nil: everyone is refused.
 	Authenticate func(*http.Request) (Identity, error)
@@ -35,7 +36,7 @@ type Policy struct {
 	Allow func(context.Context, Identity, Action) error
 
 	// Grants lists what of REN an identity may see. It is called when a stream
-	// begins, never per event. Nil, or no grants: no stream. See [Grant].
+	// begins, never per event, and may block until its context ends after 5 s. Nil, or no grants: no stream. See [Grant].
 	Grants func(context.Context, Identity) ([]Grant, error)
 
 	// See has a last look at every single event before a client gets it, on
