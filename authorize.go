@@ -12,8 +12,8 @@ import (
 // for routes of the host's own. It refuses, in this order, requests for hosts that
 // are not among [Policy.Hosts], then requests other than GET, HEAD and OPTIONS that
 // a browser sends for a page of another site, as [http.CrossOriginProtection] does,
-// then those that Authenticate does not let
-// in, then what Allow does not allow, which has 5 s to decide. The identity is
+// then those that Authenticate does not let in, which has 30 s here, then what
+// Allow does not allow, which has 5 s. The identity is
 // valid if the error is nil; otherwise that is a [*RefusedError], which
 // [WriteError] answers with.
 func (rt *Realtime) Authorize(r *http.Request, a Action) (Identity, error) {
@@ -35,7 +35,7 @@ func (rt *Realtime) authorize(r *http.Request, a Action) (Identity, *refusal) {
 			return Identity{}, f
 		}
 	}
-	id, f := rt.policy.authenticate(r, rt.log)
+	id, f := rt.policy.authenticate(patiently(r), rt.log)
 	if f != nil {
 		return Identity{}, f
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -341,7 +342,8 @@ func TestPolicyThatHangs(t *testing.T) {
 				<-ctx.Done()
 				return ctx.Err()
 			}
-			authenticate, hangsGrants := p.Authenticate, false
+			authenticate, grants := p.Authenticate, p.Grants
+			var hangsGrants atomic.Bool
 			p.Authenticate = func(r *http.Request) (realtime.Identity, error) {
 				if bearer(r) == "stuck" {
 					return realtime.Identity{}, stuck(r.Context())
@@ -354,9 +356,8 @@ func TestPolicyThatHangs(t *testing.T) {
 				}
 				return nil
 			}
-			grants := p.Grants
 			p.Grants = func(ctx context.Context, id realtime.Identity) ([]realtime.Grant, error) {
-				if hangsGrants {
+				if hangsGrants.Load() {
 					return nil, stuck(ctx)
 				}
 				return grants(ctx, id)
@@ -373,9 +374,9 @@ func TestPolicyThatHangs(t *testing.T) {
 			}
 			refusedFor("upgrade", upgrade)
 			refusedFor("REN", get("/ren", "Authorization", "Bearer stuck"))
-			hangsGrants = true
+			hangsGrants.Store(true)
 			refusedFor("Grants", get("/ren"))
-			hangsGrants = false
+			hangsGrants.Store(false)
 			if _, err := h.Authorize(authorized("stuck"), realtime.Action{}); !temporary(err) {
 				t.Errorf("Authorize: %v", err)
 			}

@@ -21,12 +21,12 @@ import (
 type Policy struct {
 	// Authenticate tells who sends a request; it is called once per connection,
 	// and when a client renews the token of an open one. It may block
-	// until the request's context ends after 5 s; then, whether it returns or not,
-	// the client is asked to come back (503). An error refuses the request with 401;
-	// one that wraps [ErrExpired] says so, and one that wraps [ErrTemporary] asks the
-	// client to come back. For a WebSocket whose
-	// client sends a token in a hello, the request is the one that opened it, with
-	// the token as a bearer token. Nil: everyone is refused.
+	// until the request's context ends after 5 s (30 s in [Realtime.Authorize]);
+	// then, whether it returns or not, the client is asked to come back (503). An
+	// error refuses the request with 401; one that wraps [ErrExpired] says so, and
+	// one that wraps [ErrTemporary] asks the client to come back. For a WebSocket
+	// whose client sends a token in a hello, the request is the one that opened it,
+	// with the token as a bearer token. Nil: everyone is refused.
 	Authenticate func(*http.Request) (Identity, error)
 
 	// Allow decides about one action of a client. An error refuses it as forbidden
@@ -36,7 +36,8 @@ type Policy struct {
 	Allow func(context.Context, Identity, Action) error
 
 	// Grants lists what of REN an identity may see. It is called when a stream
-	// begins, never per event, and may block until its context ends after 5 s. Nil, or no grants: no stream. See [Grant].
+	// begins, never per event, and may block until its context ends after 5 s. Nil,
+	// or no grants: no stream. See [Grant].
 	Grants func(context.Context, Identity) ([]Grant, error)
 
 	// See has a last look at every single event before a client gets it, on

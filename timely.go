@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/timely"
 )
@@ -47,10 +48,27 @@ func (p Policy) timely(calls *timely.Calls, log *slog.Logger) Policy {
 	return p
 }
 
+// patienceKey is for the time that a function of a policy has, where that is not
+// decideTime.
+type patienceKey struct{}
+
+// routeTime is how long a policy may authenticate a request of the host's own: a
+// person who uploads something waits longer than a connection can.
+const routeTime = 30 * time.Second
+
+// patiently gives the policy routeTime for a request.
+func patiently(r *http.Request) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), patienceKey{}, routeTime))
+}
+
 // decide calls a function of a policy. An error that matches [ErrTemporary] says
 // that it did not answer in time.
 func decide[T any](ctx context.Context, log *slog.Logger, calls *timely.Calls, name string, f func(context.Context) (T, error)) (T, error) {
-	ctx, cancel := context.WithTimeout(ctx, decideTime)
+	patience, ok := ctx.Value(patienceKey{}).(time.Duration)
+	if !ok {
+		patience = decideTime
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	value, err := timely.Do(ctx, calls, f)
 	late := errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.Is(err, timely.ErrBusy)
