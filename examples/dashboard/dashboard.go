@@ -22,9 +22,11 @@ var page embed.FS
 
 const (
 	namespace = "demo"
-	nap       = 5 * time.Second
 	most      = 100 // items of a list
 )
+
+// nap is how long an item sleeps.
+var nap = web.Slow(5 * time.Second)
 
 var lists = []string{"launch", "garden"}
 

@@ -26,7 +26,7 @@ func main() { web.Main("dashboard", run) }
 
 // run serves until ctx ends.
 func run(ctx context.Context, addr string) error {
-	rt, err := realtime.New(realtime.AllowAll(), nil)
+	rt, err := realtime.New(realtime.AllowAll(), web.Options())
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,7 @@ func main() { web.Main("embed", run) }
 // run serves until ctx ends.
 func run(ctx context.Context, addr string) error {
 	a := newApp()
-	rt, err := realtime.New(a.policy(), nil) // Added
+	rt, err := realtime.New(a.policy(), web.Options()) // Added
 	if err != nil {
 		return err
 	}
@@ -40,6 +40,6 @@ func run(ctx context.Context, addr string) error {
 		return errors.Join(err, rt.Close(ctx))
 	}
 	fmt.Println("The app is ready:", web.URL(addr, ln.Addr()))
-	srv := &http.Server{Handler: a.handler(), ReadHeaderTimeout: 5 * time.Second}
+	srv := &http.Server{Handler: a.handler(), ReadHeaderTimeout: web.Slow(5 * time.Second)}
 	return realtime.ServeListener(ctx, srv, rt, ln) // Added, in the place of srv.Serve: it ends rt in order, too
 }

@@ -44,7 +44,7 @@ func main() {
 
 // run serves until ctx ends.
 func run(ctx context.Context, addr string, files fs.FS) error {
-	rt, err := realtime.New(realtime.AllowAll(), nil)
+	rt, err := realtime.New(realtime.AllowAll(), web.Options())
 	if err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ func run(ctx context.Context, addr, name string, most int64) (err error) {
 	if host, _, err := net.SplitHostPort(addr); err == nil && host != "" {
 		served.Hosts = append(slices.Clone(policy.Hosts), strings.TrimSuffix(net.JoinHostPort(host, ""), ":"))
 	}
-	rt, err := realtime.New(served, nil)
+	rt, err := realtime.New(served, web.Options())
 	if err != nil {
 		return err
 	}

@@ -7,13 +7,19 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
+	"github.com/maravilla-realtime/realtime/internal/pace"
 )
+
+// patience is how long tests wait for what has to come, at the machine's pace.
+const patience = time.Minute
 
 const missing = "no browser: apt-get install chromium, or set REALTIME_BROWSER"
 
@@ -68,6 +74,7 @@ func flags(path string) []chromedp.ExecAllocatorOption {
 		chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-component-update", true),
 		chromedp.WindowSize(1200, 750),
+		chromedp.WSURLReadTimeout(pace.Slow(patience)),
 	)
 }
 
@@ -76,7 +83,7 @@ func closeBrowser() error {
 	if shared.ctx == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(shared.ctx, 10*time.Second)
+	ctx, cancel := pace.WithTimeout(shared.ctx, patience)
 	defer cancel()
 	return chromedp.Cancel(ctx)
 }
@@ -106,6 +113,7 @@ type Page struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	console console
+	crashed atomic.Bool
 }
 
 // Open opens a tab.
@@ -145,12 +153,15 @@ func (p *Page) Close() {
 	if p.ctx.Err() != nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(p.ctx, 30*time.Second)
-	defer cancel()
-	if err := chromedp.Cancel(ctx); err != nil {
-		p.t.Errorf("close a tab: %v", err)
+	if tab := chromedp.FromContext(p.ctx); tab.Target != nil {
+		ctx, cancel := pace.WithTimeout(p.ctx, patience)
+		defer cancel()
+		closing := target.CloseTargetParams{TargetID: tab.Target.TargetID}
+		if _, err := cdp.Call(ctx, tab.Browser, target.CloseTarget, closing); err != nil && !p.crashed.Load() {
+			p.t.Errorf("close a tab: %v", err)
+		}
 	}
-	p.cancel()
+	p.cancel() // the driver forgets the tab; left to itself, it would give up closing it after 5 s
 	p.console.reading.Wait()
 }
 
@@ -160,7 +171,7 @@ func (p *Page) Go(url string) {
 	p.Do(chromedp.Navigate(url))
 }
 
-// Do runs actions; none of them may take longer than 30 s.
+// Do runs actions, with patience for each.
 func (p *Page) Do(actions ...chromedp.Action[chromedp.Void]) {
 	p.t.Helper()
 	run(p, chromedp.Steps(actions...))
@@ -183,7 +194,7 @@ func try[T any](p *Page, action chromedp.Action[T]) (v T, err error) {
 			return v, err
 		}
 	}
-	ctx, cancel := context.WithTimeout(p.ctx, 30*time.Second)
+	ctx, cancel := pace.WithTimeout(p.ctx, patience)
 	defer cancel()
 	return chromedp.Run(ctx, action)
 }
@@ -197,10 +208,10 @@ func Eval[T any](p *Page, js string) T {
 // Until polls JavaScript in the page until it gives want.
 func Until[T comparable](p *Page, js string, want T) {
 	p.t.Helper()
-	UntilIn(p, 20*time.Second, js, want)
+	UntilIn(p, patience, js, want)
 }
 
-// UntilIn is Until with a time limit of its own.
+// UntilIn is Until with a limit of its own.
 func UntilIn[T comparable](p *Page, limit time.Duration, js string, want T) {
 	p.t.Helper()
 	var got T
@@ -210,23 +221,13 @@ func UntilIn[T comparable](p *Page, limit time.Duration, js string, want T) {
 		got, err = try(p, chromedp.Evaluate[T](js, chromedp.EvalAwaitPromise))
 		return err == nil && got == want
 	}) {
-		p.t.Fatalf("%s: got %v (error %v), want %v, for %v", js, got, err, want, limit)
+		p.t.Fatalf("%s: got %v (error %v), want %v, for %v at the machine's pace", js, got, err, want, limit)
 	}
 }
 
-// poll asks until the answer is yes or time is over.
+// poll asks until the answer is yes, or limit has passed at the machine's pace.
 func poll(limit time.Duration, ask func() bool) bool {
-	deadline := time.After(limit)
-	tick := time.NewTicker(40 * time.Millisecond)
-	defer tick.Stop()
-	for !ask() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			return ask()
-		}
-	}
-	return true
+	return pace.Poll(limit, 40*time.Millisecond, ask)
 }
 
 // dark shows a page to a user who prefers dark colours.

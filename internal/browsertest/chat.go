@@ -16,6 +16,13 @@ func StartChat(t testing.TB) *Chat {
 	return &Chat{Start(t, "chat")}
 }
 
+// StartChatSlower is StartChat with graces and timeouts so many times longer than
+// usual.
+func StartChatSlower(t testing.TB, slower float64) *Chat {
+	t.Helper()
+	return &Chat{StartSlower(t, slower, "chat")}
+}
+
 // Say has the server publish a message.
 func (c *Chat) Say(room, text string) {
 	c.t.Helper()

@@ -58,7 +58,7 @@ func TestDecoding(t *testing.T) {
 		source.addEventListener('ren.ping', compare);
 		window.source = source;
 	})()`)
-	UntilIn(p, 20*time.Second+time.Duration(n)*5*time.Millisecond, `agreed`, n)
+	UntilIn(p, patience+time.Duration(n)*5*time.Millisecond, `agreed`, n)
 	Eval[any](p, `source.close()`)
 	t.Logf("%d random payloads, %d KiB: EventSource agrees with what was sent", n, len(stream)>>10)
 }

@@ -3,7 +3,11 @@
 // examples show. It is a module of its own, so that nobody who uses the library
 // downloads a browser driver.
 //
-//	go test ./...            # here; skips where there is no browser
-//	go test . -update        # also renews the pictures in docs
-//	REALTIME_REQUIRE_BROWSER=1 go test ./...   # fails where there is no browser
+//	go test -timeout 40m .            # here; skips where there is no browser
+//	go test -timeout 40m . -update    # also renews the pictures in docs
+//	ci/browser.sh                     # fails where there is no browser
+//
+// Its tests are slow rather than red where the machine is slow or busy: every limit
+// is one at the machine's pace ([pace]), and so are the graces and timeouts of the
+// examples that run here.
 package browsertest

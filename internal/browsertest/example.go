@@ -3,6 +3,7 @@ package browsertest
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"net/url"
 	"os"
@@ -13,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/maravilla-realtime/realtime/internal/pace"
 )
 
 // examples are those that run here. They are the tools of this module as well.
@@ -41,21 +44,35 @@ type Example struct {
 
 	t      testing.TB
 	name   string
+	slower float64 // how many times longer than usual its graces are
 	cmd    *exec.Cmd
 	log    bytes.Buffer // of stderr; read it when the process has ended
 	ended  chan struct{}
 	result error
 }
 
-// Start starts the real binary of an example on a free port. It ends with the
-// test, and has to end well.
+// Start starts the real binary of an example on a free port, with graces and
+// timeouts at the machine's pace. It ends with the test, and has to end well.
 func Start(t testing.TB, name string, args ...string) *Example {
+	t.Helper()
+	const most = 8 // beyond it, waiting for a grace takes longer than anything else
+	return StartSlower(t, min(pace.Factor(), most), name, args...)
+}
+
+// patient makes graces so long that nobody leaves only because their browser is
+// busy: minutes.
+const patient = 100
+
+// StartSlower is Start with graces and timeouts so many times longer than usual.
+func StartSlower(t testing.TB, slower float64, name string, args ...string) *Example {
 	t.Helper()
 	dir, err := build()
 	if err != nil {
 		t.Fatalf("build the examples: %v", err)
 	}
-	e := &Example{t: t, name: name, cmd: exec.Command(filepath.Join(dir, name), append(args, "-addr", "127.0.0.1:0")...), ended: make(chan struct{})}
+	e := &Example{t: t, name: name, slower: slower, ended: make(chan struct{})}
+	e.cmd = exec.Command(filepath.Join(dir, name), append(args, "-addr", "127.0.0.1:0")...)
+	e.cmd.Env = append(os.Environ(), fmt.Sprint("REALTIME_EXAMPLE_SLOWER=", slower))
 	e.cmd.Stderr = &e.log
 	out, err := e.cmd.StdoutPipe()
 	if err != nil {
@@ -82,17 +99,24 @@ func Start(t testing.TB, name string, args ...string) *Example {
 	return e
 }
 
+// Slow returns how long the example makes a grace or a timeout that usually is d.
+func (e *Example) Slow(d time.Duration) time.Duration {
+	return time.Duration(float64(d) * e.slower)
+}
+
 // Stop ends the server as an operator does, and fails the test if it does not go
 // in time and in order.
 func (e *Example) Stop() {
 	e.t.Helper()
 	_ = e.cmd.Process.Signal(syscall.SIGTERM) // fails where it has ended already
+	late, cancel := pace.WithTimeout(context.Background(), patience)
+	defer cancel()
 	select {
 	case <-e.ended:
-	case <-time.After(10 * time.Second):
+	case <-late.Done():
 		_ = e.cmd.Process.Kill()
 		<-e.ended
-		e.t.Errorf("%s did not end in 10 s", e.name)
+		e.t.Errorf("%s did not end in %v at the machine's pace", e.name, patience)
 	}
 	if log := e.log.String(); e.result != nil || strings.Contains(log, "panic") {
 		e.t.Errorf("%s ended with %v: %s", e.name, e.result, log)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/faultproxy"
+	"github.com/maravilla-realtime/realtime/internal/pace"
 )
 
 // Connections break again and again while everybody goes on talking. Afterwards
@@ -36,8 +37,13 @@ func mustCut(t *testing.T, p *faultproxy.Proxy, rst bool) {
 	}
 }
 
-// pace is slow enough for a page, which keeps 1,000 lines, to have all at the end.
-const pace = 250 * time.Millisecond
+// usually is how long pages and the robot wait between two messages, and most how
+// many each of them sends: few enough for a page, which keeps 1,000 lines, to have
+// all at the end.
+const (
+	usually = 250 * time.Millisecond
+	most    = 250
+)
 
 // stallAndCut has connections break after a silence. What was sent into it is
 // lost with them.
@@ -45,28 +51,29 @@ func stallAndCut(t *testing.T, p *faultproxy.Proxy, deaf bool) {
 	t.Helper()
 	resume := p.Stall(deaf)
 	defer resume()
-	from := time.Now()
-	poll(5*time.Second, func() bool { return time.Since(from) > 3*pace })
+	time.Sleep(3 * pace.Slow(usually))
 	mustCut(t, p, true)
 }
 
 func testCuts(t *testing.T, cut func(*testing.T, *faultproxy.Proxy)) {
-	chat := StartChat(t)
+	chat := StartChatSlower(t, patient)
 	proxy := faultproxy.New(t, chat.Addr)
 	ada := join(NewUser(t).OpenFaulty(proxy.URL), "Ada")
 	grace := join(NewUser(t).Open(chat.URL), "Grace")
 	countOpens(ada)
-	talk(ada, "Ada")
-	talk(grace, "Grace")
+	between := pace.Slow(usually)
+	talk(ada, "Ada", between)
+	talk(grace, "Grace", between)
 	robot, said := 0, time.Now()
 	for n := 1; n <= 3; n++ {
+		before := Eval[[]int](ada, opens)
 		cut(t, proxy)
-		if !poll(25*time.Second, func() bool {
-			if time.Since(said) > pace {
+		if !poll(patience, func() bool {
+			if time.Since(said) > between && robot < most {
 				robot, said = robot+1, time.Now()
 				chat.Say("lobby", fmt.Sprint("Robot ", robot))
 			}
-			return Eval[bool](ada, fmt.Sprintf("opens['ws-state'] >= %d && opens['ren-state'] >= %d", n, n))
+			return Eval[bool](ada, fmt.Sprintf("%s && %s.every((n, i) => n > [%d, %d][i])", open, opens, before[0], before[1]))
 		}) {
 			t.Fatalf("after cut %d the page did not come back", n)
 		}
@@ -90,6 +97,9 @@ func testCuts(t *testing.T, cut func(*testing.T, *faultproxy.Proxy)) {
 	t.Logf("%d messages, %v", len(order), sent)
 }
 
+// opens is how often both streams of a page have opened since countOpens.
+const opens = `Object.values(window.opens)`
+
 // countOpens has the page count how often its streams have opened from now on.
 func countOpens(p *Page) {
 	p.t.Helper()
@@ -103,16 +113,17 @@ func countOpens(p *Page) {
 }
 
 // talk has a page send numbered messages until hush.
-func talk(p *Page, name string) {
+func talk(p *Page, name string, between time.Duration) {
 	p.t.Helper()
 	Eval[any](p, fmt.Sprintf(`{
 		let n = 0;
 		const timer = setInterval(() => {
+			if (n === %d) return;
 			document.getElementById('text').value = %s + ' ' + ++n;
 			document.getElementById('composer').requestSubmit();
 		}, %d);
 		window.hush = () => (clearInterval(timer), n);
-	}`, quote(name), pace.Milliseconds()))
+	}`, most, quote(name), between.Milliseconds()))
 }
 
 // hush ends talk, waits until all is said, and tells how many it were.
@@ -178,14 +189,14 @@ func testOutage(t *testing.T, answer string) {
 	Until(ada, open, false)
 	chat.Say("lobby", want[1])
 	say(ada, want[3], "websocket")
-	if !poll(20*time.Second, func() bool { return tried("/api/maravilla/ren") && tried("/api/maravilla/realtime") }) {
+	if !poll(patience, func() bool { return tried("/api/maravilla/ren") && tried("/api/maravilla/realtime") }) {
 		ada.console.dump(t)
 		t.Fatal("the page did not try to come back with both its streams")
 	}
 	chat.Say("lobby", want[2])
 	end(proxy, answer)
 
-	UntilIn(ada, 20*time.Second, open, true)
+	Until(ada, open, true)
 	has(ada, texts, want[3])
 	chat.Say("lobby", want[4])
 	has(ada, texts, want[4])
@@ -228,7 +239,7 @@ func TestRestart(t *testing.T) {
 	next := StartChat(t)
 	proxy.SetTarget(next.Addr)
 	for _, p := range []*Page{ada, grace} {
-		UntilIn(p, 25*time.Second, open, true)
+		UntilIn(p, patience+next.Slow(15*time.Second), open, true) // after the longest back-off
 		Until(p, names, "Ada,Grace")
 		Until(p, `document.querySelectorAll('#messages .reset').length`, 1)
 		Until(p, `document.querySelectorAll('#events .reset').length`, 1)

@@ -7,7 +7,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/maravilla-realtime/realtime/internal/pace"
 )
 
 // A page needs no SDK to follow REN: what happens comes to onmessage, and what
@@ -83,14 +84,15 @@ func stream(t *testing.T, url string) (out io.Reader, stop func()) {
 
 func expect(t *testing.T, lines <-chan string, prefix string) {
 	t.Helper()
-	late := time.After(5 * time.Second)
+	late, cancel := pace.WithTimeout(t.Context(), patience)
+	defer cancel()
 	for {
 		select {
 		case line := <-lines:
 			if strings.HasPrefix(line, prefix) {
 				return
 			}
-		case <-late:
+		case <-late.Done():
 			t.Fatalf("no line begins with %q", prefix)
 		}
 	}

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/page"
@@ -132,7 +131,7 @@ func TestBoard(t *testing.T) {
 func TestBoardReconnects(t *testing.T) {
 	t.Parallel()
 	Require(t)
-	board := Start(t, "react")
+	board := StartSlower(t, patient, "react")
 	proxy := faultproxy.New(t, board.Addr)
 	ada := join(NewUser(t).OpenFaulty(proxy.URL), "Ada")
 	grace := join(NewUser(t).Open(board.URL), "Grace")
@@ -294,7 +293,7 @@ func countOps(p *Page) {
 func inUse(t *testing.T, board *Example, want map[string]string) {
 	t.Helper()
 	var got string
-	if !poll(20*time.Second, func() bool {
+	if !poll(patience, func() bool {
 		answer, err := http.Get(board.URL + "api/live")
 		if err != nil {
 			t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 	"github.com/maravilla-realtime/realtime/internal/faultproxy"
+	"github.com/maravilla-realtime/realtime/internal/pace"
 )
 
 // live waits until a page listens on both its connections.
@@ -24,7 +26,7 @@ func live(pages ...*Page) {
 // one waits until there is one connection of each kind.
 func one(t *testing.T, app *App) {
 	t.Helper()
-	if !poll(10*time.Second, func() bool {
+	if !poll(patience, func() bool {
 		streams, sockets := app.Open()
 		return streams == 1 && sockets == 1
 	}) {
@@ -70,7 +72,8 @@ func complete(p *Page, from, to int) {
 
 // crash kills the process of a tab.
 func crash(p *Page) {
-	ctx, cancel := context.WithTimeout(p.ctx, time.Second)
+	p.crashed.Store(true)
+	ctx, cancel := pace.WithTimeout(p.ctx, time.Second)
 	defer cancel()
 	// It never answers.
 	_, _ = chromedp.Run(ctx, chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
@@ -111,8 +114,8 @@ func TestShareHandOver(t *testing.T) {
 	t.Parallel()
 	Require(t)
 	for name, end := range map[string]func(*Page){
-		"closed":  func(p *Page) { go p.Close() },
-		"crashed": func(p *Page) { go crash(p) },
+		"closed":  (*Page).Close,
+		"crashed": crash,
 		"reloaded": func(p *Page) {
 			Eval[any](p, `void setTimeout(() => location.reload())`)
 		},
@@ -129,7 +132,9 @@ func TestShareHandOver(t *testing.T) {
 			others := []*Page{user.Open(app.URL), user.Open(app.URL)}
 			live(others...)
 			one(t, app)
-			count(app, 1, 150, func() { end(leader) })
+			var ending sync.WaitGroup
+			count(app, 1, 150, func() { ending.Go(func() { end(leader) }) })
+			ending.Wait()
 			for _, p := range others {
 				complete(p, 1, 150)
 				t.Logf("the longest silence: %.0f ms", Eval[float64](p, "gap"))
@@ -217,7 +222,7 @@ func TestSharePresence(t *testing.T) {
 	Eval[any](second, `rt.presence('room').join('second')`)
 	is := func(want ...string) {
 		t.Helper()
-		if !poll(10*time.Second, func() bool { return slices.Equal(app.Members(), want) }) {
+		if !poll(patience, func() bool { return slices.Equal(app.Members(), want) }) {
 			t.Fatalf("present are %v, want %v", app.Members(), want)
 		}
 	}

@@ -104,7 +104,7 @@ func Serve(ctx context.Context, name, addr string, rt *realtime.Realtime, handle
 		return errors.Join(err, rt.Close(ctx))
 	}
 	fmt.Printf("%s is ready: %s\n", name, URL(addr, ln.Addr()))
-	return realtime.ServeListener(ctx, &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}, rt, ln)
+	return realtime.ServeListener(ctx, &http.Server{Handler: handler, ReadHeaderTimeout: Slow(5 * time.Second)}, rt, ln)
 }
 
 // URL is where a browser finds a server that was told to listen on addr.
