@@ -18,6 +18,7 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/pace"
 )
 
 var soak = flag.Duration("soak", 0, "how long clients come and go; 0 means 12 s, and an hour with -full")
@@ -138,7 +139,7 @@ func churn(t testing.TB, srv *server, rate int, d time.Duration) (n int64) {
 
 // visitREN reads the beginning of a stream and leaves.
 func visitREN(srv *server, id string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := pace.WithTimeout(context.Background(), patience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+srv.addr+"/ren?s=kv,realtime&cid="+id, nil)
 	if err != nil {
@@ -156,7 +157,7 @@ func visitREN(srv *server, id string) error {
 // visitChannel does most of what a client can on a WebSocket, in a channel and as
 // a user of its own, and leaves in one of three ways.
 func visitChannel(srv *server, id string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := pace.WithTimeout(context.Background(), patience)
 	defer cancel()
 	ws, _, err := websocket.Dial(ctx, "http://"+srv.addr+"/realtime", &websocket.DialOptions{
 		HTTPClient: &http.Client{Transport: transport}, Subprotocols: []string{"maravilla.realtime.v1"},

@@ -143,7 +143,7 @@ func TestDeadPeers(t *testing.T) {
 					t.Errorf("%d leaves, want 1", n)
 				}
 			}
-			if took > c.bound+10*time.Second {
+			if took > c.bound+slow(10*time.Second) {
 				t.Errorf("given up after %v, promised %v", took, c.bound)
 			}
 		})

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/maravilla-realtime/realtime/internal/pace"
 )
 
 var full = flag.Bool("full", false, "print the figures of docs/reliability.md instead of a short form; takes more than an hour")
@@ -29,9 +31,12 @@ func side(t *testing.T) {
 	}
 }
 
-// patience is how long tests wait for what has to come, on a machine that has
-// other things to do.
+// patience is how long tests wait for what has to come, at the machine's pace.
 const patience = 30 * time.Second
+
+// slow makes what the short form waits for longer on a machine that is slow or has
+// other things to do. The full form measures, on one that has not.
+func slow(d time.Duration) time.Duration { return size(pace.Slow(d), d) }
 
 // figures are what the run has to show.
 var figures struct {
@@ -98,16 +103,11 @@ func eventually(t testing.TB, what string, ask func() bool) {
 func within(t testing.TB, limit time.Duration, what string, ask func() bool) {
 	t.Helper()
 	if !poll(limit, ask) {
-		t.Fatalf("not within %v: %s", limit, what)
+		t.Fatalf("not within %v at the machine's pace: %s", limit, what)
 	}
 }
 
-// poll asks until the answer is yes, or the limit is reached.
+// poll asks until the answer is yes, or limit has passed at the machine's pace.
 func poll(limit time.Duration, ask func() bool) bool {
-	for deadline := time.Now().Add(limit); !ask(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			return false
-		}
-	}
-	return true
+	return pace.Poll(limit, 10*time.Millisecond, ask)
 }

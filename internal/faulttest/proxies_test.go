@@ -2,7 +2,6 @@ package faulttest
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/pace"
 )
 
 // front is a reverse proxy, with nothing set but what is unavoidable, and shorter
@@ -29,7 +29,8 @@ type front struct {
 }
 
 func nginx() front {
-	return front{"nginx", []string{"-e", "stderr", "-c"}, size(3*time.Second, 60*time.Second), func(listen, upstream string) string {
+	timeout := size(slow(3*time.Second), 60*time.Second)
+	return front{"nginx", []string{"-e", "stderr", "-c"}, timeout, func(listen, upstream string) string {
 		return fmt.Sprintf(`
 daemon off;
 master_process off;
@@ -58,25 +59,26 @@ http {
 		}
 	}
 }
-`, listen, upstream, size("proxy_read_timeout 3s;", ""))
+`, listen, upstream, size(fmt.Sprintf("proxy_read_timeout %dms;", timeout.Milliseconds()), ""))
 	}}
 }
 
 // haproxy has no default timeouts; these are those of Debian's configuration.
 func haproxy() front {
-	return front{"haproxy", []string{"-db", "-f"}, size(3*time.Second, 50*time.Second), func(listen, upstream string) string {
+	timeout := size(slow(3*time.Second), 50*time.Second)
+	return front{"haproxy", []string{"-db", "-f"}, timeout, func(listen, upstream string) string {
 		return fmt.Sprintf(`
 defaults
 	mode http
 	timeout connect 5s
-	timeout client %[3]s
-	timeout server %[3]s
+	timeout client %[3]dms
+	timeout server %[3]dms
 frontend in
 	bind %[1]s
 	default_backend app
 backend app
 	server app %[2]s
-`, listen, upstream, size("3s", "50s"))
+`, listen, upstream, timeout.Milliseconds())
 	}}
 }
 
@@ -120,19 +122,23 @@ func (f front) start(t testing.TB, upstream string) string {
 }
 
 // listens waits until somebody listens, or the process has ended.
-func listens(addr string, ended <-chan error) bool {
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
-		if conn, err := net.Dial("tcp", addr); err == nil {
+func listens(addr string, ended chan error) bool {
+	there := false
+	poll(patience, func() (over bool) {
+		conn, err := net.Dial("tcp", addr)
+		if there = err == nil; there {
 			conn.Close()
 			return true
 		}
 		select {
-		case <-ended:
+		case err := <-ended:
+			ended <- err
+			return true
+		default:
 			return false
-		case <-time.After(10 * time.Millisecond):
 		}
-	}
-	return false
+	})
+	return there
 }
 
 // Promise 17: streams work behind reverse proxies as they come: the first byte
@@ -189,7 +195,7 @@ func testReverseProxy(t *testing.T, f front, kind string) {
 	// The median, beside what the machine takes without the proxy, so that a busy
 	// one does not fail.
 	slack := 10 * quantile(unproxied, 0.5)
-	if quantile(greeting, 0.5) > 100*time.Millisecond+slack || quantile(delays, 0.5) > 50*time.Millisecond+slack {
+	if quantile(greeting, 0.5) > slow(100*time.Millisecond)+slack || quantile(delays, 0.5) > slow(50*time.Millisecond)+slack {
 		t.Errorf("something is held back: first byte %v, events %v", quantile(greeting, 0.5), quantile(delays, 0.5))
 	}
 }
@@ -201,7 +207,7 @@ func TestReverseProxyHost(t *testing.T) {
 	srv := serve(t, nil)
 	addr := nginx().start(t, srv.addr)
 	dial := func(path string) (int, error) {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := pace.WithTimeout(t.Context(), patience)
 		defer cancel()
 		ws, resp, err := websocket.Dial(ctx, "http://"+addr+path, &websocket.DialOptions{
 			Subprotocols: []string{"maravilla.realtime.v1"}, HTTPHeader: http.Header{"Origin": {"http://" + addr}},

@@ -42,7 +42,7 @@ func testResume(t *testing.T, kind string) {
 	for i := range clients {
 		proxies[i] = faultproxy.New(t, srv.addr)
 		// A silence is found out by its client, whose stream is never silent else.
-		clients[i] = (&client{kind: kind, base: "http://" + proxies[i].Addr, channels: channels, quiet: size(time.Second, 2*time.Second)}).start(t)
+		clients[i] = (&client{kind: kind, base: "http://" + proxies[i].Addr, channels: channels, quiet: size(slow(time.Second), 2*time.Second)}).start(t)
 		eventually(t, "the client is greeted", clients[i].open.Load)
 	}
 	var tried [len(cuts)]atomic.Int64

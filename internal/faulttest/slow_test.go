@@ -121,7 +121,7 @@ func stalling(t testing.TB, kind, addr string, n int, network *http.Client) []*c
 	clients := make([]*client, n)
 	for i := range clients {
 		// A connection that the kernel has given up meanwhile ends without a sign.
-		c := &client{kind: kind, base: "http://" + addr, channels: []string{"room"}, http: network, quiet: heartbeat() * 5 / 2}
+		c := &client{kind: kind, base: "http://" + addr, channels: []string{"room"}, http: network, quiet: slow(heartbeat() * 5 / 2)}
 		if kind == "WS" {
 			c.channels = append(c.channels, "fill")
 		} else {
@@ -150,8 +150,8 @@ func TestSlowReaders(t *testing.T) {
 }
 
 func testSlowReaders(t *testing.T, kind string) {
-	half := size(50, 500)
-	srv := serve(t, &realtime.Options{WriteTimeout: size(4*time.Second, 10*time.Second), Heartbeat: heartbeat()})
+	half, stall := size(50, 500), size(slow(4*time.Second), 10*time.Second)
+	srv := serve(t, &realtime.Options{WriteTimeout: stall, Heartbeat: heartbeat()})
 	lat := &latencies{}
 	healthy := make([]*client, half)
 	for i := range healthy {
@@ -181,7 +181,7 @@ func testSlowReaders(t *testing.T, kind string) {
 	beside := lat.take()
 	growth := int64(heapInUse()) - int64(heap)
 	kernel := kernelMemory(t, srv.addr)
-	within(t, patience+10*time.Second, "the stalled ones are ended", func() bool { return srv.streams.Load() == int64(half) })
+	within(t, patience+stall, "the stalled ones are ended", func() bool { return srv.streams.Load() == int64(half) })
 
 	v.open()
 	allOpen(t, stalled)
@@ -200,7 +200,7 @@ func testSlowReaders(t *testing.T, kind string) {
 	if err != nil || ended > 0 {
 		t.Errorf("%d others ended; %v", ended, err)
 	}
-	if worst > 2*time.Second {
+	if worst > slow(2*time.Second) {
 		t.Errorf("a publish took %v", worst)
 	}
 	// The history holds the backlog once, and its encoding.
@@ -233,7 +233,7 @@ func TestKernelMemory(t *testing.T) {
 	for _, kind := range kinds {
 		var of [2]int64
 		for i, tuned := range []bool{true, false} {
-			srv := newServer(t, &realtime.Options{WriteTimeout: 4 * time.Second, Heartbeat: heartbeat()})
+			srv := newServer(t, &realtime.Options{WriteTimeout: slow(4 * time.Second), Heartbeat: heartbeat()})
 			if !tuned {
 				srv.http.ConnContext = nil
 			}
@@ -245,7 +245,7 @@ func TestKernelMemory(t *testing.T) {
 			fill{kind, srv, 8 << 20}.publish(t)
 			last := int64(-1)
 			eventually(t, "the kernel is full", func() bool {
-				time.Sleep(100 * time.Millisecond)
+				time.Sleep(slow(100 * time.Millisecond))
 				before := last
 				last = kernelMemory(t, srv.addr)
 				return last == before

@@ -61,9 +61,12 @@ func busiest(times []time.Time) (most int) {
 func (s *server) accept(t testing.TB, addr string) *arrivals {
 	t.Helper()
 	ln, err := net.Listen("tcp", addr)
-	for deadline := time.Now().Add(patience); err != nil && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		ln, err = net.Listen("tcp", addr)
-	}
+	poll(patience, func() bool {
+		if err != nil { // the old server may not have let go of the address yet
+			ln, err = net.Listen("tcp", addr)
+		}
+		return err == nil
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +80,7 @@ func (s *server) accept(t testing.TB, addr string) *arrivals {
 // time that Close was given.
 func TestRestart(t *testing.T) {
 	side(t)
-	n, spread := size(500, 5000), size(8*time.Second, 10*time.Second)
+	n, spread := size(500, 5000), size(slow(8*time.Second), 10*time.Second)
 	srv := newServer(t, nil)
 	srv.accept(t, "127.0.0.1:0")
 	clients := crowd(t, srv.addr, n)
@@ -146,7 +149,7 @@ func returned(t testing.TB, clients []*client, began time.Time) time.Duration {
 		within(t, 2*patience, fmt.Sprintf("client %d (%s) is back", i, c.kind), func() bool { return c.opened.Load() >= 2 })
 	}
 	back := time.Since(began)
-	if back > 2*patience {
+	if back > slow(2*patience) {
 		t.Errorf("all are back only after %v", back)
 	}
 	return back
