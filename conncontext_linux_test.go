@@ -16,6 +16,7 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/pace"
 )
 
 // option reads an option of a server's connection.
@@ -132,7 +133,7 @@ func (l *countedListener) Accept() (net.Conn, error) {
 // small. With -v it prints the figures of docs/reliability.md.
 func TestStalledReaderHidesLittle(t *testing.T) {
 	hidden := func(t *testing.T, kind string, helper bool) int64 {
-		h := prepare(t, open(), &realtime.Options{WriteTimeout: 300 * time.Millisecond})
+		h := prepare(t, open(), &realtime.Options{WriteTimeout: pace.Slow(300 * time.Millisecond)})
 		defer h.Close(context.Background())
 		if helper {
 			h.server.ConnContext = realtime.ConnContext

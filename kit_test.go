@@ -2,6 +2,7 @@ package realtime_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -202,6 +203,8 @@ type ren struct {
 	events *inbox[renEvent]
 	cancel context.CancelFunc
 	hello  renEvent
+
+	patience time.Duration // default patience
 }
 
 // renEvent is a data event, or a control event with a name.
@@ -352,7 +355,7 @@ const patience = 20 * time.Second
 func (s *ren) next() renEvent {
 	s.t.Helper()
 	for {
-		ev, ok := s.any(patience)
+		ev, ok := s.any(cmp.Or(s.patience, patience))
 		if !ok {
 			s.t.Fatal("the stream ended")
 		}
@@ -404,7 +407,7 @@ func (s *ren) nothing() {
 func (s *ren) ended() {
 	s.t.Helper()
 	for {
-		if ev, ok := s.any(patience); !ok {
+		if ev, ok := s.any(cmp.Or(s.patience, patience)); !ok {
 			return
 		} else if ev.Name != "ren.ping" {
 			s.t.Errorf("unexpected event %s %s before the end", ev.Name, ev.Raw)

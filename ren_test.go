@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/pace"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -594,7 +595,7 @@ func TestRENOverRealSockets(t *testing.T) {
 			server.StartTLS()
 			defer server.Close()
 			client := server.Client()
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			ctx, cancel := pace.WithTimeout(t.Context(), patience)
 			defer cancel()
 			req, err := http.NewRequestWithContext(ctx, "GET", server.URL+"/live/ren", nil)
 			if err != nil {
@@ -608,7 +609,7 @@ func TestRENOverRealSockets(t *testing.T) {
 			if resp.ProtoMajor != major {
 				t.Errorf("protocol %s", resp.Proto)
 			}
-			s := &ren{t: t, resp: resp, events: newInbox[renEvent]()}
+			s := &ren{t: t, resp: resp, events: newInbox[renEvent](), patience: pace.Slow(patience)}
 			s.pump()
 			if hello := s.next(); hello.State != "fresh" {
 				t.Errorf("hello %s", hello.Raw)

@@ -23,6 +23,7 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/pace"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -349,16 +350,16 @@ func TestWSConnectionsAreFreed(t *testing.T) {
 			}
 			defer ws.CloseNow()
 			end(rt, ws)
-			for deadline := time.Now().Add(patience); ; runtime.Gosched() {
+			if !pace.Poll(patience, time.Millisecond, func() bool {
 				runtime.GC()
 				select {
 				case <-freed:
-					return
+					return true
 				default:
+					return false
 				}
-				if time.Now().After(deadline) {
-					t.Fatal("the connection is still in memory")
-				}
+			}) {
+				t.Fatal("the connection is still in memory")
 			}
 		})
 	}

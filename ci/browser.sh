@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
+# Runs the browser tests: a few minutes, and on a machine that is slow or busy as
+# long as it takes there.
 set -euo pipefail
 cd "$(dirname "$0")/../internal/browsertest"
 if command -v npm >/dev/null; then
 	export REALTIME_REQUIRE_REACT=1 # ci/react.sh has installed it
 fi
-REALTIME_REQUIRE_BROWSER=1 go test -count=1 ./...
+REALTIME_REQUIRE_BROWSER=1 go test -count=1 -timeout 40m "$@" ./...

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 while read -r module; do
 	(cd "$module" && GOWORK=off go build -o /dev/null ./...) # as users build it
 	case $module in */browsertest | */faulttest | */postgrestest) continue ;; esac
-	(cd "$module" && go test -race -timeout 2m ./...)
+	(cd "$module" && go test -race -timeout 20m ./...)
 done < <(ci/modules.sh)
 
 # Users of the library must not inherit what only its tests and tools need.

@@ -21,6 +21,7 @@ import (
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/memory"
+	"github.com/maravilla-realtime/realtime/internal/pace"
 	"github.com/maravilla-realtime/realtime/internal/sse"
 	"github.com/maravilla-realtime/realtime/realtimetest"
 )
@@ -432,13 +433,9 @@ func TestEnd(t *testing.T) {
 		}
 	}
 	// Those of HTTP clients end by themselves once their connections have.
-	for late := time.After(10 * time.Second); runtime.NumGoroutine() > before; runtime.Gosched() {
-		select {
-		case <-late:
-			stacks := make([]byte, 1<<20)
-			t.Fatalf("goroutines are left:\n%s", stacks[:runtime.Stack(stacks, true)])
-		default:
-		}
+	if !pace.Poll(20*time.Second, time.Millisecond, func() bool { return runtime.NumGoroutine() <= before }) {
+		stacks := make([]byte, 1<<20)
+		t.Fatalf("goroutines are left:\n%s", stacks[:runtime.Stack(stacks, true)])
 	}
 }
 

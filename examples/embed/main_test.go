@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"cmp"
-	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/pace"
 )
 
 // site is the running app.
@@ -243,7 +243,7 @@ func TestChannels(t *testing.T) {
 // answer sends a frame, and returns the event of its answer, or the error's code.
 func answer(t *testing.T, conn *websocket.Conn, frame string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := pace.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := conn.Write(ctx, websocket.MessageText, []byte(frame)); err != nil {
 		t.Fatal(err)

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/maravilla-realtime/realtime/internal/pace"
 )
 
 // Proxy is a relay between clients and a server. Its methods may be called
@@ -53,10 +55,12 @@ func New(t testing.TB, target string) *Proxy {
 func (p *Proxy) Listen() {
 	p.t.Helper()
 	ln, err := net.Listen("tcp", p.Addr)
-	for deadline := time.Now().Add(5 * time.Second); err != nil && time.Now().Before(deadline); {
-		time.Sleep(10 * time.Millisecond) // another may have had the port for a moment
-		ln, err = net.Listen("tcp", p.Addr)
-	}
+	pace.Poll(10*time.Second, 10*time.Millisecond, func() bool {
+		if err != nil { // another may have had the port for a moment
+			ln, err = net.Listen("tcp", p.Addr)
+		}
+		return err == nil
+	})
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -7,6 +7,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"github.com/maravilla-realtime/realtime/internal/pace"
 )
 
 // echo returns the address of a server that sends back what it gets.
@@ -48,7 +50,7 @@ func dial(t *testing.T, p *Proxy) net.Conn {
 // says reports whether the server answers. Where it should not, the wait costs
 // little, and a slow machine cannot make the test fail.
 func says(c net.Conn, text string) bool {
-	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(pace.Slow(10 * time.Second)))
 	_, _ = io.WriteString(c, text)
 	buf := make([]byte, len(text))
 	_, err := io.ReadFull(c, buf)
@@ -70,7 +72,7 @@ func TestCut(t *testing.T) {
 		if n := p.Cut(rst); n != 1 {
 			t.Errorf("cut %d connections, want 1", n)
 		}
-		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(pace.Slow(10 * time.Second)))
 		_, err := c.Read(make([]byte, 1))
 		if eof := err == io.EOF; eof == rst {
 			t.Errorf("a cut with rst=%v ends with %v", rst, err)
@@ -91,7 +93,7 @@ func TestSilence(t *testing.T) {
 	if n := p.Cut(true); n != 1 {
 		t.Errorf("cut %d connections beside the silent one, want 1", n)
 	}
-	_ = before.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = before.SetDeadline(time.Now().Add(pace.Slow(10 * time.Second)))
 	if _, err := before.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Error("the silent connection is not cut")
 	}
@@ -105,7 +107,7 @@ func TestStallAndRefuse(t *testing.T) {
 		t.Error("a stalled connection still speaks, or has ended")
 	}
 	resume()
-	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(pace.Slow(10 * time.Second)))
 	if _, err := c.Read(make([]byte, 1)); err != nil {
 		t.Errorf("after the stall: %v", err)
 	}
