@@ -37,11 +37,12 @@ func mustCut(t *testing.T, p *faultproxy.Proxy, rst bool) {
 	}
 }
 
-// usually is how long pages and the robot wait between two messages, and most how
-// many each of them sends: few enough for a page, which keeps 1,000 lines, to have
-// all at the end.
+// usually is how long pages and the robot wait between two messages, least how many
+// each of them sends for each cut, and most how many in all: few enough for a page,
+// which keeps 1,000 lines, to have all at the end.
 const (
 	usually = 250 * time.Millisecond
+	least   = 4
 	most    = 250
 )
 
@@ -73,7 +74,8 @@ func testCuts(t *testing.T, cut func(*testing.T, *faultproxy.Proxy)) {
 				robot, said = robot+1, time.Now()
 				chat.Say("lobby", fmt.Sprint("Robot ", robot))
 			}
-			return Eval[bool](ada, fmt.Sprintf("%s && %s.every((n, i) => n > [%d, %d][i])", open, opens, before[0], before[1]))
+			back := fmt.Sprintf("%s && %s.every((n, i) => n > [%d, %d][i])", open, opens, before[0], before[1])
+			return Eval[bool](ada, fmt.Sprintf("%s && said() >= %d", back, least*n)) && Eval[int](grace, "said()") >= least*n && robot >= least*n
 		}) {
 			t.Fatalf("after cut %d the page did not come back", n)
 		}
@@ -122,6 +124,7 @@ func talk(p *Page, name string, between time.Duration) {
 			document.getElementById('text').value = %s + ' ' + ++n;
 			document.getElementById('composer').requestSubmit();
 		}, %d);
+		window.said = () => n;
 		window.hush = () => (clearInterval(timer), n);
 	}`, most, quote(name), between.Milliseconds()))
 }

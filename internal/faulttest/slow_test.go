@@ -165,6 +165,7 @@ func testSlowReaders(t *testing.T, kind string) {
 	talk(t, speaker, 10) // warms up
 	complete(t, speaker, healthy)
 
+	machine := watchMachine(t)
 	notes := size(60, 240)
 	lat.take()
 	talk(t, speaker, notes)
@@ -197,8 +198,13 @@ func testSlowReaders(t *testing.T, kind string) {
 	figure(t, "4 slow readers, "+kind, "%d of %d stalled, %d KiB behind: p99 of the others %v, was %v (ratio %.2f); publish ≤ %v; heap %+d KiB; kernel %d KiB a stalled reader; %d others ended; %d resumed, %d gaps, %d resets",
 		half, 2*half, backlog.size>>10, p99(beside), p99(baseline), float64(p99(beside))/float64(p99(baseline)), worst, growth>>10,
 		kernel/int64(half)>>10, ended, sum.resumed, sum.gaps, sum.resets)
-	if err != nil || ended > 0 {
-		t.Errorf("%d others ended; %v", ended, err)
+	stood := machine()
+	if err != nil {
+		t.Error(err)
+	}
+	// A process that gets no turn answers no ping in time, which is nobody's fault.
+	if ended > 0 && stood < time.Second {
+		t.Errorf("%d others ended, while the machine never stood still for longer than %v", ended, stood)
 	}
 	if worst > slow(2*time.Second) {
 		t.Errorf("a publish took %v", worst)
@@ -210,6 +216,30 @@ func testSlowReaders(t *testing.T, kind string) {
 	if first := stalled[0].counts; first.resumed == 0 {
 		t.Error("the first stalled client did not resume")
 	}
+}
+
+// watchMachine returns a function that tells for how long this process did not get
+// a turn, at worst, until then.
+func watchMachine(t testing.TB) (worst func() time.Duration) {
+	stop, most := make(chan struct{}), make(chan time.Duration, 1)
+	go func() {
+		const every = 50 * time.Millisecond
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		longest, last := time.Duration(0), time.Now()
+		for {
+			select {
+			case <-tick.C:
+				longest, last = max(longest, time.Since(last)-every), time.Now()
+			case <-stop:
+				most <- longest
+				return
+			}
+		}
+	}()
+	stopped := sync.OnceValue(func() time.Duration { close(stop); return <-most })
+	t.Cleanup(func() { stopped() })
+	return stopped
 }
 
 // talk says n notes at 30 a second, and returns how long the slowest took.
