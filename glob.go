@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/gobwas/glob"
+	"github.com/gobwas/glob/syntax"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -13,11 +14,12 @@ import (
 // Redis, there are no separators.
 //
 // Time to match grows with a power of the wildcards (with gobwas/glob v1.1.0 six
-// of them take seconds against 128 bytes), and names come from clients, so what a
-// pattern may hold is bounded.
+// of them take seconds against 128 bytes), and with the product of the numbers of
+// alternatives, and names come from clients, so what a pattern may hold is bounded.
 const (
 	maxPattern   = 128 // bytes
-	maxWildcards = 3   // runs of '*', and alternatives
+	maxWildcards = 3   // runs of '*', and groups of alternatives
+	maxChoices   = 64  // ways to choose one alternative of each group
 )
 
 // matcher is the one method of the glob library's that is used. Its own types
@@ -66,34 +68,43 @@ func compile(pattern string) (matcher, error) {
 	return globbed{m, pattern[:strings.IndexAny(pattern, special)]}, nil
 }
 
-// bounded refuses patterns that could take long to match.
+// bounded refuses patterns that could take long to match. It counts what the
+// library reads, in its own words: an escape or a class hides nothing of what comes
+// after it.
 func bounded(pattern string) error {
 	wildcards, depth := 0, 0
-	for i := 0; i < len(pattern); i++ {
-		switch pattern[i] {
-		case '\\':
-			i++
-		case '*':
-			if i == 0 || pattern[i-1] != '*' {
+	alternatives, choices := 1, 1
+	lexer := syntax.NewLexer(pattern)
+	for last := syntax.EOF; ; {
+		token := lexer.Next().Type
+		switch token {
+		case syntax.EOF, syntax.Error: // the error is for Compile to explain
+			if len(pattern) > maxPattern || wildcards > maxWildcards || choices > maxChoices {
+				return fmt.Errorf("%w %s: more than %d bytes, %d wildcards or %d combinations of alternatives",
+					ErrBadPattern, wire.Quote(pattern), maxPattern, maxWildcards, maxChoices)
+			}
+			return nil
+		case syntax.Any, syntax.Super:
+			if last != syntax.Any && last != syntax.Super {
 				wildcards++
 			}
 			if depth > 0 {
 				return fmt.Errorf("%w %s: '*' within {}", ErrBadPattern, wire.Quote(pattern))
 			}
-		case '{':
+		case syntax.TermsOpen:
 			wildcards++
-			depth++
-		case '}':
-			depth = max(depth-1, 0) // one that closes nothing is a character
+			if depth++; depth > 1 {
+				return fmt.Errorf("%w %s: {} within {}", ErrBadPattern, wire.Quote(pattern))
+			}
+			alternatives = 1
+		case syntax.TermSeparator:
+			alternatives++
+		case syntax.TermsClose:
+			depth--
+			choices = min(choices*alternatives, maxChoices+1)
 		}
-		if depth > 1 {
-			return fmt.Errorf("%w %s: {} within {}", ErrBadPattern, wire.Quote(pattern))
-		}
+		last = token
 	}
-	if len(pattern) > maxPattern || wildcards > maxWildcards {
-		return fmt.Errorf("%w %s: more than %d bytes or %d wildcards", ErrBadPattern, wire.Quote(pattern), maxPattern, maxWildcards)
-	}
-	return nil
 }
 
 // literal returns the one string that m matches, if it is that simple.

@@ -29,6 +29,12 @@ func TestCompile(t *testing.T) {
 		{`\{a\}`, "{a}", "a"},
 		{"a**b", "ab a:b", "a"},
 		{"{a,b,c}", "a b c", "d ab"},
+		{`a\**b`, "a*b a*:b", "ab a:b"},
+		{`[*]*[{]*[}]*`, "*a{b}c *{}", "a{b}c *{"},
+		{`\**\**\**`, "*** *a*b*c", "** a***"},
+		{"[*][*][*][*][*]", "*****", "****"},
+		{"{" + strings.Repeat("a,", 61) + "b}*", "a b bc", "c"},
+		{"{a,b,c,d}-{a,b,c,d}-{a,b,c,d}", "a-b-c", "a-b-e"},
 	} {
 		m, err := compile(c.pattern)
 		if err != nil {
@@ -57,6 +63,12 @@ func TestCompileRefuses(t *testing.T) {
 		// slow ones, and such as grew slow with one wildcard more: ECOSYSTEM.md, 4.2
 		"a*a*a*a*a*[!x]c", "room:*-*-*-*-[0-9]", "*{a,b}*{a,b}*{a,b}*[!x]", "*:*:*:*:*", "*a*a*a*a*a*a*[!x]",
 		"{a,aa}{a,aa}{a,aa}{a,aa}", "{a*,b}", "{a,{b,c}}", "{a,**}", "}{a*,b*}", `\{{a*}`,
+		// what an escape, a class or a brace in a class would hide
+		`*\**\**\**\*`, `a\**a\**a\**a\**[!x]`, `\**a\**a\**a\**b`, `{a[}]*,b}`, `{[}]*,b}`, `{[\]}]*,b}`, `{a\}*,b}`, `{\{a}{[{]}{[}]}{a}`,
+		`[*]*a*a*a*`, `[{]*a*a*a*`, `\\*a*a*a*`, `[!*]*[!*]*[!*]*[!*]*[x]`,
+		// alternatives that multiply
+		"*{" + strings.Repeat(",", 30) + "}{" + strings.Repeat(",", 38) + "}[*]", "{" + strings.Repeat("a,", 30) + "}*{" + strings.Repeat("?,", 20) + "?}[!x]",
+		"{" + strings.Repeat(",", 100) + "}x", "{a,b,c,d,e}{a,b,c,d,e}{a,b,c}",
 		strings.Repeat("?", 129), strings.Repeat("a", 128) + "*b",
 	} {
 		if _, err := compile(pattern); !errors.Is(err, ErrBadPattern) {
@@ -77,6 +89,7 @@ func FuzzCompile(f *testing.F) {
 	for _, pattern := range []string{
 		"", "*", "room:*", "a*a*a*[!x]c", "*{a,b}*[!x]", "{a,b}*{a,b}", "*-*-[0-9]", `\*a*`, "[!a-c]*", "a**b***c", "?*?*?*?", "}{a,b}", "[*{]a*", "{,a}*{,a}",
 		"{" + strings.Repeat("a,", 40) + "}*x*", "{a,aa,aaa,aaaa}{a,aa,aaa,aaaa}{a,aa,aaa,aaaa}b", "*[!x]*[!x]*[!x]",
+		`*\**\**\**\*`, `{a[}]*,b}`, "{a,b,c,d}*{a,b,c,d}*[!x]", "{" + strings.Repeat("?,", 60) + "?}*[!x]", "*{" + strings.Repeat("?,", 50) + "?}*[!x]",
 	} {
 		f.Add(pattern, "room:42")
 	}

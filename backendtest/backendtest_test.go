@@ -399,6 +399,11 @@ func inviting(b backend.Backend) backend.Backend {
 	}}
 }
 
+// untouched does nothing, successfully, where it should touch.
+func untouched(b backend.Backend) backend.Backend {
+	return broken{Backend: b, touch: func(context.Context, string, string) error { return nil }}
+}
+
 // TestEveryRuleCanFail breaks each rule at least once.
 func TestEveryRuleCanFail(t *testing.T) {
 	shared := joins(func(s *backend.Session) { s.Node = "backendtest-sweeper" })
@@ -417,8 +422,8 @@ func TestEveryRuleCanFail(t *testing.T) {
 		"Follow refuses a position from the future":       {shameless},
 		"Follow ends with its context":                    {silent},
 		"Read returns the newest records and the head":    {oldest},
-		"an ended context is honoured":                    {deaf},
-		"Close ends everything":                           {func(b backend.Backend) backend.Backend { return immortal{b} }, silent},
+		"an ended context is honoured":                    {deaf, untouched},
+		"Close ends everything":                           {func(b backend.Backend) backend.Backend { return immortal{b} }, silent, untouched},
 		"the first session joins":                         {chatty, nameless},
 		"changed metadata is an update":                   {chatty, nameless},
 		"the last session leaves":                         {uncounted, twice},

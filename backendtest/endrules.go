@@ -37,6 +37,9 @@ var calls = []call{
 	{"Leave", func(ctx context.Context, b backend.Backend) error {
 		return b.Leave(ctx, endSession.SessionKey, backend.Departure{Why: backend.ReasonLeft})
 	}},
+	{"Touch", func(ctx context.Context, b backend.Backend) error {
+		return b.Touch(ctx, endSession.Channel, endSession.User)
+	}},
 	{"Members", func(ctx context.Context, b backend.Backend) error {
 		_, err := b.Members(ctx, endSession.Channel)
 		return err
