@@ -136,7 +136,7 @@ func TestFaultyBackend(t *testing.T) {
 				defer rt.Close(context.Background())
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
-				next, stop := iter.Pull2(rt.Events(ctx, realtime.EventMatch{}, rt.Cursor()))
+				next, stop := iter.Pull2(rt.EventsAfter(ctx, realtime.EventMatch{}, rt.Cursor()))
 				defer stop()
 				f := &follower{next: func() (realtime.RenEvent, error, bool) { return next() }}
 				test.do(world{t, b, rt, f})

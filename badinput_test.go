@@ -341,7 +341,7 @@ func TestBadGoCalls(t *testing.T) {
 		}
 	}
 	wait := func(m realtime.EventMatch) call {
-		return func(rt *realtime.Realtime) error { _, err := rt.WaitFor(background, m); return err }
+		return func(rt *realtime.Realtime) error { _, err := rt.WaitFor(background, m, ""); return err }
 	}
 	var unsupported *json.UnsupportedTypeError
 	var unsupportedValue *json.UnsupportedValueError
@@ -461,7 +461,7 @@ func TestAfterClose(t *testing.T) {
 		}
 		waiting := make(chan error, 1)
 		go func() {
-			_, err := rt.WaitFor(ctx, realtime.EventMatch{})
+			_, err := rt.WaitFor(ctx, realtime.EventMatch{}, "")
 			waiting <- err
 		}()
 		synctest.Wait()
@@ -480,7 +480,7 @@ func TestAfterClose(t *testing.T) {
 			"Leave":    func() error { return rt.Presence().Leave(ctx, "room", "ada") },
 			"Members":  func() error { _, err := rt.Presence().Members(ctx, "room"); return err },
 			"Channels": func() error { _, err := rt.Channels(ctx); return err },
-			"WaitFor":  func() error { _, err := rt.WaitFor(ctx, realtime.EventMatch{}); return err },
+			"WaitFor":  func() error { _, err := rt.WaitFor(ctx, realtime.EventMatch{}, ""); return err },
 			"Events": func() error {
 				for _, err := range rt.Events(ctx, realtime.EventMatch{}) {
 					return err

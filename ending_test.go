@@ -60,7 +60,7 @@ func TestEventsEndsWhileBehind(t *testing.T) {
 			}
 			var last error
 			n := 0
-			for _, err := range h.Events(ctx, realtime.EventMatch{}, after) {
+			for _, err := range h.EventsAfter(ctx, realtime.EventMatch{}, after) {
 				if last = err; n == 10 {
 					end(h, cancel)
 				}

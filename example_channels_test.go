@@ -25,7 +25,7 @@ func ExampleRealtime_Publish_options() {
 	must(rt.Publish(ctx, "room:42", "and goodbye"))
 
 	n := 0
-	for ev, err := range rt.Events(ctx, realtime.EventMatch{Channel: "room:42"}, start) {
+	for ev, err := range rt.EventsAfter(ctx, realtime.EventMatch{Channel: "room:42"}, start) {
 		must(err)
 		fmt.Printf("%q: %s\n", ev.User, ev.Data)
 		if n++; n == 2 {
@@ -94,7 +94,7 @@ func ExamplePresence_events() {
 	must(room.Join(ctx, "room:42", "ada", profile{"Ada", "at lunch"}))
 	must(room.Leave(ctx, "room:42", "ada"))
 
-	for ev, err := range rt.Events(ctx, realtime.EventMatch{Resource: "presence", Channel: "room:*"}, start) {
+	for ev, err := range rt.EventsAfter(ctx, realtime.EventMatch{Resource: "presence", Channel: "room:*"}, start) {
 		must(err)
 		data, err := realtime.Decode[struct {
 			Metadata profile `json:"metadata"`

@@ -105,7 +105,7 @@ func ExampleRealtime_OnKVChange() {
 		must(err)
 	}
 	n := 0
-	for _, err := range rt.Events(ctx, realtime.EventMatch{Type: "kv.put", Key: "stats:42"}, start) {
+	for _, err := range rt.EventsAfter(ctx, realtime.EventMatch{Type: "kv.put", Key: "stats:42"}, start) {
 		must(err)
 		if n++; n == 3 {
 			break

@@ -189,7 +189,7 @@ func Example_fragments() {
 		fmt.Fprint(w, "event: ready\ndata:\n\n")
 		_ = rc.Flush()
 		match := realtime.EventMatch{Resource: "realtime", Channel: "room:42"}
-		for ev, err := range rt.Events(r.Context(), match, start) {
+		for ev, err := range rt.EventsAfter(r.Context(), match, start) {
 			if err != nil {
 				return // the page comes back, and gets the list
 			}

@@ -66,7 +66,7 @@ func ExampleRealtime_Events() {
 	must(rt.Emit(ctx, realtime.KVDelete("demo", "todolist:42:item:1")))
 
 	n := 0
-	for ev, err := range rt.Events(ctx, realtime.EventMatch{Resource: "kv", Key: "todolist:*:item:*"}, start) {
+	for ev, err := range rt.EventsAfter(ctx, realtime.EventMatch{Resource: "kv", Key: "todolist:*:item:*"}, start) {
 		if err != nil {
 			log.Fatal(err) // or a *ResetError: read the data again, and go on
 		}

@@ -27,16 +27,18 @@ type ResetError struct {
 
 func (e *ResetError) Error() string { return "realtime: events were missed: " + e.Reason }
 
-// Events yields the events that match, in log order, each once, until ctx ends
-// (its error comes last), or forever. It begins with what comes next, or behind
-// the cursor given. Where events were missed it yields a [*ResetError] and goes
-// on. The loop may be slow: it has no queue that could overflow, only the
-// history that could be outrun. Other errors: [ErrBadPattern], [ErrClosed].
-func (rt *Realtime) Events(ctx context.Context, match EventMatch, after ...Cursor) iter.Seq2[RenEvent, error] {
-	since := ""
-	if len(after) > 0 {
-		since = string(after[0])
-	}
+// Events yields the events that match, in log order, each once, beginning with what
+// comes next, until ctx ends (its error comes last), or forever. Where events were
+// missed it yields a [*ResetError] and goes on. The loop may be slow: it has no
+// queue that could overflow, only the history that could be outrun. Other errors:
+// [ErrBadPattern], [ErrClosed].
+func (rt *Realtime) Events(ctx context.Context, match EventMatch) iter.Seq2[RenEvent, error] {
+	return rt.EventsAfter(ctx, match, "")
+}
+
+// EventsAfter is [Realtime.Events] from a place in the log on: it begins with the
+// first event after the cursor. The empty cursor is where the log is now.
+func (rt *Realtime) EventsAfter(ctx context.Context, match EventMatch, after Cursor) iter.Seq2[RenEvent, error] {
 	sel, err := match.compile()
 	return func(yield func(RenEvent, error) bool) {
 		if err != nil {
@@ -45,7 +47,7 @@ func (rt *Realtime) Events(ctx context.Context, match EventMatch, after ...Curso
 		}
 		reader := rt.ring.NewReader()
 		defer reader.Close()
-		if start := reader.Subscribe(parseSince(since), sel.topic()); start.State == ring.Reset {
+		if start := reader.Subscribe(parseSince(string(after)), sel.topic()); start.State == ring.Reset {
 			if !yield(RenEvent{}, &ResetError{string(start.Reason)}) {
 				return
 			}
@@ -108,14 +110,14 @@ func (s *selector) to(yield func(RenEvent, error) bool) func(ring.Item) bool {
 	}
 }
 
-// WaitFor returns the next event that matches, or the first behind the cursor
-// given. To wait for what a call causes, take [Realtime.Cursor] before the call
-// and wait behind it. Where events were missed, among them perhaps the one
-// waited for, the error is a [*ResetError]; otherwise errors are those of
+// WaitFor returns the first event after the cursor that matches. To wait for what a
+// call causes, take [Realtime.Cursor] before the call and wait after that. The empty
+// cursor is where the log is now. Where events were missed, among them perhaps the
+// one waited for, the error is a [*ResetError]; otherwise errors are those of
 // [Realtime.Events].
-func (rt *Realtime) WaitFor(ctx context.Context, match EventMatch, after ...Cursor) (RenEvent, error) {
-	for ev, err := range rt.Events(ctx, match, after...) {
+func (rt *Realtime) WaitFor(ctx context.Context, match EventMatch, after Cursor) (RenEvent, error) {
+	for ev, err := range rt.EventsAfter(ctx, match, after) {
 		return ev, err
 	}
-	return RenEvent{}, ErrClosed // not reached: Events ends with an error
+	return RenEvent{}, ErrClosed // not reached: EventsAfter ends with an error
 }

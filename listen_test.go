@@ -99,7 +99,7 @@ func TestEventsMatch(t *testing.T) {
 			defer cancel()
 			var got []realtime.RenEvent
 			var last error
-			for ev, err := range rt.Events(ctx, c.match, after) {
+			for ev, err := range rt.EventsAfter(ctx, c.match, after) {
 				if last = err; err == nil {
 					got = append(got, ev)
 				}
@@ -130,7 +130,7 @@ func TestEventsReset(t *testing.T) {
 		}
 		n, resets := 20, 0
 		var got []string
-		for ev, err := range rt.Events(t.Context(), realtime.EventMatch{Resource: "kv"}, after) {
+		for ev, err := range rt.EventsAfter(t.Context(), realtime.EventMatch{Resource: "kv"}, after) {
 			var reset *realtime.ResetError
 			switch {
 			case errors.As(err, &reset):
@@ -183,12 +183,12 @@ func TestWaitFor(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if ev, err := rt.WaitFor(ctx, realtime.EventMatch{Channel: "room"}); !errors.Is(err, context.DeadlineExceeded) {
+		if ev, err := rt.WaitFor(ctx, realtime.EventMatch{Channel: "room"}, ""); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("without a cursor, the past came: %+v %v", ev, err)
 		}
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := rt.WaitFor(ended, realtime.EventMatch{}); !errors.Is(err, context.Canceled) {
+		if _, err := rt.WaitFor(ended, realtime.EventMatch{}, ""); !errors.Is(err, context.Canceled) {
 			t.Errorf("%v", err)
 		}
 	})
@@ -203,7 +203,7 @@ func TestPublishWithinEvents(t *testing.T) {
 			t.Fatal(err)
 		}
 		n := 0
-		for ev, err := range rt.Events(t.Context(), realtime.EventMatch{Channel: "room"}, after) {
+		for ev, err := range rt.EventsAfter(t.Context(), realtime.EventMatch{Channel: "room"}, after) {
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -187,7 +187,7 @@ func TestCommittedIsAnnounced(t *testing.T) {
 		all.Wait()
 
 		var got string
-		for ev, err := range rt.Events(t.Context(), realtime.EventMatch{}, start) {
+		for ev, err := range rt.EventsAfter(t.Context(), realtime.EventMatch{}, start) {
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -38,7 +38,7 @@ func Example() {
 	}
 	fmt.Println(add("1", nil), add("2", errors.New("no money left")), add("3", nil))
 
-	for ev, err := range rt.Events(ctx, realtime.EventMatch{Resource: "db", Namespace: "todos"}, start) {
+	for ev, err := range rt.EventsAfter(ctx, realtime.EventMatch{Resource: "db", Namespace: "todos"}, start) {
 		if err != nil {
 			log.Fatal(err)
 		}

@@ -210,7 +210,7 @@ func TestExpiryIsAnnouncedOnce(t *testing.T) {
 		pass(time.Minute)
 		put(t, s, "a", "2")
 		var got []string
-		for ev, err := range rt.Events(t.Context(), realtime.EventMatch{}, start) {
+		for ev, err := range rt.EventsAfter(t.Context(), realtime.EventMatch{}, start) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -328,7 +328,7 @@ func TestExpiryIsNobodys(t *testing.T) {
 				t.Error(err)
 			}
 		})).ServeHTTP(httptest.NewRecorder(), request)
-		for ev, err := range rt.Events(t.Context(), realtime.EventMatch{}, start) {
+		for ev, err := range rt.EventsAfter(t.Context(), realtime.EventMatch{}, start) {
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -305,7 +305,7 @@ func TestUnknownOutcome(t *testing.T) {
 		faulty.FailAfterStore(2)
 		time.Sleep(4 * time.Minute)
 		var got []string
-		for ev, err := range rt.Events(t.Context(), realtime.EventMatch{}, start) {
+		for ev, err := range rt.EventsAfter(t.Context(), realtime.EventMatch{}, start) {
 			if err != nil {
 				t.Fatal(err)
 			}

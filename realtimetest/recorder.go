@@ -38,7 +38,7 @@ func (s *Server) Record(match realtime.EventMatch) *Recorder {
 	r := &Recorder{t: s.t, timeout: s.timeout, came: make(chan struct{}, 1)}
 	start := s.Realtime.Cursor()
 	s.running.Go(func() {
-		for ev, err := range s.Realtime.Events(context.Background(), match, start) { // until Close
+		for ev, err := range s.Realtime.EventsAfter(context.Background(), match, start) { // until Close
 			r.put(ev, err)
 		}
 	})

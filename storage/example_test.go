@@ -71,7 +71,7 @@ func Example() {
 	must(err)
 
 	n := 0
-	for ev, err := range rt.Events(ctx, realtime.EventMatch{Resource: "storage", Key: "photos/*"}, start) {
+	for ev, err := range rt.EventsAfter(ctx, realtime.EventMatch{Resource: "storage", Key: "photos/*"}, start) {
 		must(err)
 		fmt.Println(ev.Type, ev.Key)
 		if n++; n == 2 {

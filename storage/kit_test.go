@@ -169,7 +169,7 @@ func (s *site) events() (list []realtime.RenEvent) {
 	if err := s.rt.Emit(context.Background(), realtime.KVPut("end", "")); err != nil {
 		s.t.Fatal(err)
 	}
-	for ev, err := range s.rt.Events(context.Background(), realtime.EventMatch{}, s.start) {
+	for ev, err := range s.rt.EventsAfter(context.Background(), realtime.EventMatch{}, s.start) {
 		if err != nil {
 			s.t.Fatal(err)
 		}

@@ -85,7 +85,7 @@ func TestEvents(t *testing.T) {
 		ask(t, b, "PATCH", "/api/cards/000002", `{"done":true,`+ada+`}`, 204)
 		ask(t, b, "PATCH", "/api/cards/000002", `{"done":false,`+ada+`}`, 204)
 		ask(t, b, "DELETE", "/api/cards/000002", "", 204)
-		for ev, err := range b.rt.Events(t.Context(), realtime.EventMatch{}, after) {
+		for ev, err := range b.rt.EventsAfter(t.Context(), realtime.EventMatch{}, after) {
 			if err != nil {
 				t.Fatal(err)
 			}

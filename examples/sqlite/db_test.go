@@ -53,7 +53,7 @@ func Example() {
 	fmt.Println(add("2", "bread"))
 
 	n := 0
-	for ev, err := range rt.Events(ctx, realtime.EventMatch{Resource: "db"}, start) {
+	for ev, err := range rt.EventsAfter(ctx, realtime.EventMatch{Resource: "db"}, start) {
 		must(err)
 		fmt.Println(ev.Type, ev.Namespace, ev.Key)
 		if n++; n == 2 {
@@ -127,7 +127,7 @@ func (h *host) count(ctx context.Context, ids ...string) error {
 // next returns the next n events behind the cursor.
 func (h *host) next(after realtime.Cursor, n int) (events []realtime.RenEvent) {
 	h.t.Helper()
-	for ev, err := range h.Events(h.t.Context(), realtime.EventMatch{}, after) {
+	for ev, err := range h.EventsAfter(h.t.Context(), realtime.EventMatch{}, after) {
 		if err != nil {
 			h.t.Fatal(err)
 		}

@@ -29,7 +29,7 @@ func start(t *testing.T) (*realtime.Realtime, *backendtest.Faulty) {
 // keys returns the keys of the next n events behind the cursor.
 func keys(t *testing.T, rt *realtime.Realtime, after realtime.Cursor, n int) (keys string) {
 	t.Helper()
-	for ev, err := range rt.Events(t.Context(), realtime.EventMatch{}, after) {
+	for ev, err := range rt.EventsAfter(t.Context(), realtime.EventMatch{}, after) {
 		if err != nil {
 			t.Fatal(err)
 		}

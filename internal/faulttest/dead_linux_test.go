@@ -160,7 +160,7 @@ func watch(t testing.TB, srv *server) *presence {
 	after := srv.Cursor()
 	go func() {
 		defer close(done)
-		for ev, err := range srv.Events(ctx, realtime.EventMatch{Resource: "presence"}, after) {
+		for ev, err := range srv.EventsAfter(ctx, realtime.EventMatch{Resource: "presence"}, after) {
 			switch {
 			case err != nil:
 			case ev.Type == "presence.join":

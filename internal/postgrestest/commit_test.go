@@ -97,7 +97,7 @@ func (a *app) announced() map[string]bool {
 		a.t.Fatal(err)
 	}
 	found := map[string]bool{}
-	for ev, err := range a.rt.Events(context.Background(), realtime.EventMatch{}, a.from) {
+	for ev, err := range a.rt.EventsAfter(context.Background(), realtime.EventMatch{}, a.from) {
 		if err != nil {
 			a.t.Fatal(err)
 		}
