@@ -16,7 +16,7 @@ beforeEach(() => {
   hub = createHub({ rate: 10, burst: 10 }, (text) => sent.push(JSON.parse(text) as Op), (lines) => {
     for (const line of lines) if (line[1] === undefined) alone.push(line[0]!);
     else told.push(line);
-  });
+  }, 'ada');
   hub.add_('a', 'client of a');
   hub.add_('b', 'client of b');
 });
@@ -197,15 +197,187 @@ test('what the server takes away nobody has', () => {
   assert.deepEqual(list().slice(2), []);
 });
 
-test('of two tabs of one client, the one that joined last is the one that leaves', () => {
+/** The presence operations that went to the server, each as its op, user and metadata. */
+const presence = (): string[] =>
+  sent.filter((o) => /join|update|leave/.test(o.op)).map(({ op: name, userId, metadata }) => [name, userId, metadata].filter(Boolean).join(' '));
+const answerAll = (): void => sent.forEach(({ ref: n }) => hub.frame_(JSON.stringify({ event: 'ok', ref: n })));
+
+for (const first of ['a', 'c']) test(`a user is present as long as any tab of the client is for it, whoever leaves first (${first})`, () => {
   hub.add_('c', 'client of a');
+  const last = first === 'a' ? 'c' : 'a';
   op('a', 'join', { userId: 'ada' });
   op('c', 'join', { userId: 'ada' });
-  op('a', 'leave', { userId: 'ada' });
-  assert.deepEqual(list(), [['join', 'client of a'], ['join', 'client of a']]);
-  assert.equal(told.at(-1)![0], 'a');
+  answerAll();
+  op(first, 'leave', { userId: 'ada' });
+  assert.deepEqual(presence(), ['join ada', 'join ada']);
+  assert.deepEqual(told.at(-1), [first, JSON.stringify({ event: 'ok', ref })]);
+  op(first, 'leave', { userId: 'ada' });
+  assert.deepEqual(presence(), ['join ada', 'join ada'], 'who leaves twice leaves once');
+  op(last, 'leave', { userId: 'ada' });
+  assert.deepEqual(presence(), ['join ada', 'join ada', 'leave ada']);
+});
+
+test('of three tabs it takes three to leave', () => {
+  for (const tab of ['c', 'd']) hub.add_(tab, 'client of a');
+  for (const tab of ['a', 'c', 'd', 'a']) op(tab, 'join', { userId: 'ada' });
+  for (const tab of ['d', 'a']) op(tab, 'leave', { userId: 'ada' });
+  assert.equal(presence().includes('leave ada'), false);
   op('c', 'leave', { userId: 'ada' });
-  assert.deepEqual(list().at(-1), ['leave', 'client of a']);
+  assert.equal(presence().at(-1), 'leave ada');
+});
+
+test('what the tabs that are left have said last is shown', () => {
+  hub.add_('c', 'client of a');
+  op('a', 'join', { userId: 'ada', metadata: '1' });
+  op('c', 'join', { userId: 'ada', metadata: '2' });
+  op('c', 'update', { userId: 'ada', metadata: '3' });
+  answerAll();
+  op('c', 'leave', { userId: 'ada' });
+  assert.deepEqual(presence().slice(3), ['update ada 1']);
+  told.length = 0;
+  hub.frame_(JSON.stringify({ event: 'ok', ref: sent.at(-1)!.ref }));
+  assert.deepEqual(told, [], 'nobody has asked for that');
+  op('c', 'join', { userId: 'ada', metadata: '4' });
+  op('a', 'leave', { userId: 'ada' });
+  assert.deepEqual(presence().slice(4), ['join ada 4'], 'who leaves was not shown');
+});
+
+test('the user that the server knows is the same, named or not', () => {
+  hub.add_('c', 'client of a');
+  op('a', 'join');
+  op('c', 'join', { userId: 'ada' });
+  op('a', 'leave');
+  assert.deepEqual(presence(), ['join', 'join ada']);
+  op('c', 'leave', { userId: 'ada' });
+  assert.equal(presence().at(-1), 'leave ada');
+});
+
+test('other users, other clients and other channels are presences of their own', () => {
+  hub.add_('c', 'client of a');
+  op('a', 'join', { userId: 'ada' });
+  op('c', 'join', { userId: 'eve' });
+  op('b', 'join', { userId: 'ada' });
+  op('a', 'join', { userId: 'ada', channel: 'other' });
+  op('a', 'leave', { userId: 'ada' });
+  assert.deepEqual([presence().at(-1), sent.at(-1)!.cid], ['leave ada', 'client of a']);
+  op('c', 'leave', { userId: 'eve' });
+  op('b', 'leave', { userId: 'ada' });
+  op('a', 'leave', { userId: 'ada', channel: 'other' });
+  assert.deepEqual(presence().slice(4), ['leave ada', 'leave eve', 'leave ada', 'leave ada']);
+});
+
+test('a tab that vanishes leaves after the grace, unless the client is present by another one', async () => {
+  for (const tab of ['c', 'd']) hub.add_(tab, 'client of a');
+  op('a', 'join', { userId: 'ada', metadata: '1' });
+  op('c', 'join', { userId: 'ada', metadata: '2' });
+  hub.drop_('c');
+  await pass(2999);
+  assert.deepEqual(presence().slice(2), []);
+  await pass(1);
+  assert.deepEqual(presence().slice(2), ['update ada 1']);
+  hub.drop_('a'); // and is back, reloaded
+  hub.add_('a2', 'client of a');
+  op('a2', 'join', { userId: 'ada', metadata: '3' });
+  await pass(5000);
+  assert.deepEqual(presence().slice(3), ['join ada 3']);
+  hub.drop_('a2');
+  await pass(3000);
+  assert.deepEqual(presence().slice(4), ['leave ada']);
+});
+
+test('who is back and leaves does not wait for the grace of the page before', async () => {
+  op('a', 'join', { userId: 'ada' });
+  hub.drop_('a');
+  hub.add_('a2', 'client of a');
+  op('a2', 'join', { userId: 'ada' });
+  op('a2', 'leave', { userId: 'ada' });
+  assert.equal(presence().at(-1), 'leave ada');
+  await pass(5000);
+  assert.equal(presence().length, 3);
+});
+
+test('a tab whose join is refused does not keep the user present', () => {
+  hub.add_('c', 'client of a');
+  op('a', 'join', { userId: 'ada' });
+  answer({ event: 'ok' });
+  op('c', 'join', { userId: 'ada', metadata: 'too large' });
+  const { ref: refused } = sent.at(-1)!;
+  op('a', 'leave', { userId: 'ada' });
+  assert.equal(presence().includes('leave ada'), false, 'the other may be let in');
+  hub.frame_(JSON.stringify({ event: 'error', ref: refused, code: 'too_large', message: '', retry: false }));
+  assert.equal(presence().at(-1), 'leave ada');
+});
+
+test('a refused update leaves what was said before', () => {
+  hub.add_('c', 'client of a');
+  op('a', 'join', { userId: 'ada', metadata: '1' });
+  op('c', 'join', { userId: 'ada', metadata: '2' });
+  answerAll();
+  op('a', 'update', { userId: 'ada', metadata: 'x' });
+  answer({ event: 'error', code: 'too_large', message: '', retry: false });
+  op('c', 'leave', { userId: 'ada' });
+  assert.equal(presence().filter((line) => line === 'leave ada').length, 0);
+  op('a', 'leave', { userId: 'ada' });
+  assert.equal(presence().at(-1), 'leave ada');
+});
+
+test('a join that is refused for the moment is still wanted', () => {
+  hub.add_('c', 'client of a');
+  op('a', 'join', { userId: 'ada' });
+  answer({ event: 'ok' });
+  op('c', 'join', { userId: 'ada' });
+  answer({ event: 'error', code: 'unavailable', message: '', retry: true });
+  op('a', 'leave', { userId: 'ada' });
+  assert.equal(presence().includes('leave ada'), false);
+});
+
+test('nobody is present for whom the server has ended it', async () => {
+  hub.add_('c', 'client of a');
+  for (const tab of ['a', 'c']) op(tab, 'join', { userId: 'ada' });
+  op('b', 'join', { userId: 'eve' });
+  hub.frame_(JSON.stringify({ event: 'left', channel: 'room', userId: 'ada', code: 'forbidden', message: 'no', retry: false }));
+  op('a', 'join', { userId: 'ada' });
+  op('a', 'leave', { userId: 'ada' });
+  assert.equal(presence().at(-1), 'leave ada', 'the other has heard that it is over');
+  hub.drop_('b');
+  await pass(3000);
+  assert.equal(presence().at(-1), 'leave eve');
+});
+
+for (const first of [1, 2, 3, 4]) test(`tabs join, leave, come and go as they like: a user is present while one of them wants it (${first})`, async () => {
+  let seed = first * 7919;
+  const random = (n: number): number => (seed = (seed * 48271) % 0x7fffffff) % n;
+  let wants = new Map<string, string>(); // what tabs have said last of being present
+  let there: string | undefined; // the metadata that the server shows
+  let n = 0;
+  for (const tab of ['a', 'b']) hub.drop_(tab);
+  for (let step = 0; step < 200; step++) {
+    const tabs = [...wants.keys()];
+    const tab = tabs[random(Math.max(tabs.length, 1))];
+    const what = random(5);
+    if (!tab || (what === 0 && tabs.length < 4)) {
+      wants.set('tab' + step, '');
+      hub.add_('tab' + step, 'one client');
+    } else if (what === 1) {
+      op(tab, 'leave', { userId: 'ada' });
+      wants.set(tab, '');
+    } else if (what === 2 && tabs.length > 1) {
+      hub.drop_(tab);
+      wants.delete(tab);
+      await pass(3000);
+    } else {
+      const metadata = `of ${tab}: ${step}`;
+      op(tab, wants.get(tab) && random(2) ? 'update' : 'join', { userId: 'ada', metadata });
+      wants = new Map([...wants].filter(([name]) => name !== tab)).set(tab, metadata);
+    }
+    await pass(1000); // by which all is sent
+    for (; n < sent.length; n++) {
+      const { op: name, metadata } = sent[n]!;
+      if (name !== 'unsubscribe') there = name === 'leave' ? undefined : String(metadata);
+      hub.frame_(JSON.stringify({ event: 'ok', ref: sent[n]!.ref }));
+    }
+    assert.equal(there, [...wants.values()].filter(Boolean).at(-1), `step ${step}`);
+  }
 });
 
 test('a ring keeps so many entries, and so much text', () => {

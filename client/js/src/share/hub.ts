@@ -1,23 +1,13 @@
 import { parse } from '../errors.js';
 import { createPace } from '../pace.js';
 import type { Frame, Limits } from '../wire.js';
+import { createOwners, type Op } from './owners.js';
 import { createRing, type Ring } from './ring.js';
 
 /** One thing said: to one tab, or to all. Without a text: the tab has to have a connection of its own. */
 export type Line = [to: string | undefined, text: string | undefined];
 
-/** An operation of a tab, or for one that has gone. */
-interface Op {
-  op: string;
-  ref?: number;
-  channel: string;
-  cid?: string;
-  since?: string;
-  presence?: boolean;
-  userId?: string | undefined;
-}
-
-/** What has come of a channel, and the cursor behind it. */
+/** What has come of a channel, and the cursor after it. */
 type Entry = [cursor: string, text: string];
 
 interface Room {
@@ -25,6 +15,15 @@ interface Room {
   tabs_: Map<string, boolean>;
   /** What has come, without a gap. */
   kept_: Ring<Entry>;
+}
+
+/** An operation that has no answer yet. */
+interface Asked {
+  /** Who is to be told; nobody, where the hub asks of itself. */
+  tab_: string | undefined;
+  op_: Op;
+  /** Of a subscribe: whether the tab was subscribed before. Of a join or an update: what the tab said before. */
+  before_: boolean | Op | undefined;
 }
 
 /** Speaks for many tabs on one WebSocket. */
@@ -44,17 +43,20 @@ export interface Hub {
 /**
  * @param send - to the server
  * @param tell - to the tabs, in order
+ * @param user - whom the server has greeted
  */
-export function createHub(limits: Omit<Limits, 'message'>, send: (text: string) => void, tell: (lines: Line[]) => void): Hub {
+export function createHub(
+  limits: Omit<Limits, 'message'>, send: (text: string) => void, tell: (lines: Line[]) => void, user?: string,
+): Hub {
   const grace = 3_000; // ms
   const most = 4 << 20; // UTF-16 units to keep, of all channels together
 
   const tabs = new Map<string, string>(); // and their client ids
   const rooms = new Map<string, Room>();
-  const asked = new Map<number | undefined, [tab: string, op: Op, again: boolean | undefined]>();
-  const present = new Map<string, string>(); // how to leave, and the tab that joined last
+  const owners = createOwners(user, (tab) => tabs.has(tab));
+  const asked = new Map<number | undefined, Asked>();
   const pace = createPace(limits);
-  const queue: string[] = [];
+  const queue: string[] = []; // no longer than what the tabs themselves may have waiting
   let lastRef = 0;
 
   const pump = (): void => {
@@ -64,10 +66,20 @@ export function createHub(limits: Omit<Limits, 'message'>, send: (text: string) 
       send(queue.shift()!);
     }
   };
-  /** @param again - whether a tab that subscribes did so before */
-  const ask = (tab: string, op: Op, again?: boolean): void => {
-    asked.set(++lastRef, [tab, op, again]);
+  const ask = (tab: string | undefined, op: Op | undefined, before?: Asked['before_']): void => {
+    if (!op) return;
+    asked.set(++lastRef, { tab_: tab, op_: op, before_: before });
     if (queue.push(JSON.stringify({ ...op, ref: lastRef })) < 2) pump(); // else it is waiting
+  };
+
+  // Subscriptions: the server has one for each channel, as long as any tab has.
+
+  const subscribe = (tab: string, op: Op): void => {
+    const room = rooms.get(op.channel) ?? { tabs_: new Map(), kept_: createRing() };
+    const before = room.tabs_.has(tab);
+    rooms.set(op.channel, room);
+    room.tabs_.set(tab, !!op.presence);
+    ask(tab, { ...op, presence: [...room.tabs_.values()].some(Boolean) }, before);
   };
   /** Whether nobody is left who subscribes. */
   const unsubscribe = (tab: string, channel: string): boolean => {
@@ -75,81 +87,88 @@ export function createHub(limits: Omit<Limits, 'message'>, send: (text: string) 
     left?.delete(tab);
     return left?.size === 0 && rooms.delete(channel);
   };
+  const unsubscribed = (tab: string, { channel }: Op, before: Asked['before_']): void => {
+    const room = rooms.get(channel);
+    if (!before) unsubscribe(tab, channel);
+    else if (room?.tabs_.has(tab)) room.tabs_.set(tab, false); // as its client takes it
+  };
   /** The server has ended a subscription, though not what is asked for by then. */
   const revoked = (channel: string): void => {
     for (const tab of rooms.get(channel)?.tabs_.keys() ?? []) {
-      const due = [...asked.values()].find(([by, said]) => by === tab && said.op === 'subscribe' && said.channel === channel);
-      if (due) due[2] = false;
+      const due = [...asked.values()].find(({ tab_: by, op_: op }) => by === tab && op.op === 'subscribe' && op.channel === channel);
+      if (due) due.before_ = false;
       else unsubscribe(tab, channel);
     }
   };
-  const answered = (frame: Frame, lines: Line[]): void => {
-    const [tab, { op, ref, channel, since }, again] = asked.get(frame.ref)!;
-    asked.delete(frame.ref);
+  /** Says in the answer where a subscription begins, and returns what has come since; undefined where that is not known. */
+  const subscribed = (frame: Frame, { channel, since }: Op): Entry[] | undefined => {
     const room = rooms.get(channel);
-    let alone = frame.code === 'channel_limit' && tabs.size > 1;
-    let missed: Entry[] = [];
-    if (op === 'subscribe' && frame.event === 'error') {
-      if (!again) unsubscribe(tab, channel);
-      else if (room?.tabs_.has(tab)) room.tabs_.set(tab, false); // as its client takes it
-    } else if (op === 'subscribe' && frame.cursor) {
+    if (frame.cursor) {
+      // The server has begun it just now.
       if (room) (room.kept_ = createRing()).push_([frame.cursor, ''], 0);
-    } else if (op === 'subscribe') {
-      // Others have it already, so what is kept says where it begins, and what has come since.
-      const kept = room?.kept_.entries_ ?? [];
-      frame.cursor = (since ?? kept.at(-1)?.[0])!;
-      const i = kept.map(([cursor]) => cursor).lastIndexOf(frame.cursor);
-      if (since && i < 0) alone = true;
-      else missed = kept.slice(i + 1).filter(([, text]) => text);
+      return [];
     }
-    lines.push([tab, alone ? undefined : JSON.stringify({ ...frame, ref })], ...missed.map(([, text]): Line => [tab, text]));
+    const kept = room?.kept_.entries_ ?? [];
+    frame.cursor = (since ?? kept.at(-1)?.[0])!;
+    const i = kept.map(([cursor]) => cursor).lastIndexOf(frame.cursor);
+    return since && i < 0 ? undefined : kept.slice(i + 1).filter(([, text]) => text);
+  };
+  /** Keeps what has come: of a channel, or a cursor up to which nothing else has come. */
+  const keep = ({ event, channel, cursor, id = cursor }: Frame, line: string): void => {
+    if (!id || event === 'presence.state') return;
+    for (const [name, { kept_: kept }] of rooms)
+      if ((channel ?? name) === name) kept.push_([id, channel ? line : ''], line.length, most / rooms.size);
+  };
+
+  const answered = (frame: Frame, lines: Line[]): void => {
+    const { tab_: tab, op_: op, before_: before } = asked.get(frame.ref)!;
+    asked.delete(frame.ref);
+    if (!tab) return;
+    const failed = frame.event === 'error';
+    let missed: Entry[] | undefined = [];
+    if (op.op === 'subscribe') {
+      if (failed) unsubscribed(tab, op, before);
+      else missed = subscribed(frame, op);
+    } else if (failed && !frame.retry && /^(join|update)$/.test(op.op)) {
+      if (before) owners.set_(tab, before as Op);
+      else ask(undefined, owners.leave_(tab, op));
+    }
+    const alone = !missed || (frame.code === 'channel_limit' && tabs.size > 1);
+    lines.push([tab, alone ? undefined : JSON.stringify({ ...frame, ref: op.ref })], ...(missed ?? []).map(([, text]): Line => [tab, text]));
   };
 
   return {
     add_: (tab, cid) => void tabs.set(tab, cid),
     drop_(tab) {
       tabs.delete(tab);
-      for (const channel of rooms.keys()) if (unsubscribe(tab, channel)) ask(tab, { op: 'unsubscribe', channel });
-      for (const [leave, last] of present)
-        if (last === tab)
-          setTimeout(() => {
-            if (present.get(leave) !== tab) return; // who reloaded is back
-            present.delete(leave);
-            ask(tab, JSON.parse(leave) as Op);
-          }, grace);
+      for (const channel of rooms.keys()) if (unsubscribe(tab, channel)) ask(undefined, { op: 'unsubscribe', channel });
+      // Who reloads is back by then, under another name.
+      setTimeout(() => owners.of_(tab).forEach((op) => ask(undefined, owners.leave_(tab, op))), grace);
     },
     op_(tab, text) {
       const cid = tabs.get(tab);
       if (!cid) return; // it has asked another leader
-      const said = { ...(JSON.parse(text) as Op), cid };
-      const { op, ref, channel, userId } = said;
-      const leave = JSON.stringify({ op: 'leave', channel, cid, userId });
-      if (op === 'subscribe') {
-        const room = rooms.get(channel) ?? { tabs_: new Map(), kept_: createRing() };
-        const again = room.tabs_.has(tab);
-        rooms.set(channel, room);
-        room.tabs_.set(tab, !!said.presence);
-        ask(tab, { ...said, presence: [...room.tabs_.values()].some(Boolean) }, again);
-      } else if (op === 'unsubscribe' ? !unsubscribe(tab, channel) : op === 'leave' && (present.get(leave) ?? tab) !== tab)
-        tell([[tab, JSON.stringify({ event: 'ok', ref })]]); // others still want it
-      else {
-        if (op === 'join') present.set(leave, tab);
-        if (op === 'leave') present.delete(leave);
-        ask(tab, said);
-      }
+      const op = { ...(JSON.parse(text) as Op), cid };
+      const done = (): void => tell([[tab, JSON.stringify({ event: 'ok', ref: op.ref })]]); // others still want it
+      if (op.op === 'subscribe') subscribe(tab, op);
+      else if (op.op === 'unsubscribe' && !unsubscribe(tab, op.channel)) done();
+      else if (op.op === 'leave') {
+        const due = owners.leave_(tab, op);
+        if (due?.op === 'leave') return ask(tab, op);
+        ask(undefined, due);
+        done();
+      } else ask(tab, op, /^(join|update)$/.test(op.op) ? owners.set_(tab, op) : undefined);
     },
     frame_(text) {
       const lines: Line[] = [];
       for (const line of text.split('\n')) {
         const frame = Object(parse(line)) as Frame;
-        const { event, channel, id = frame.cursor } = frame;
         if (asked.has(frame.ref)) answered(frame, lines);
         else {
           lines.push([undefined, line]);
-          if (event === 'unsubscribed') revoked(channel!);
-          if (id && event !== 'presence.state')
-            for (const [name, { kept_: kept }] of rooms)
-              if ((channel ?? name) === name) kept.push_([id, channel ? line : ''], line.length, most / rooms.size);
+          if (frame.event === 'unsubscribed') revoked(frame.channel!);
+          if (frame.event === 'left') owners.end_(frame.channel!, frame.userId!);
+          keep(frame, line);
         }
       }
       tell(lines);

@@ -91,7 +91,8 @@ export function shareSocket(open: OpenSocket, group: Group): OpenSocket {
           member.say_({ lines });
           hear_({ lines });
         };
-        hub = createHub((parse(hello) as Frame).limits!, send, tell);
+        const { limits, userId } = parse(hello) as Frame;
+        hub = createHub(limits!, send, tell, userId);
         hub.add_(id, ask_().cid!);
         say = (text) => hub!.op_(id, text);
         give(hello);
