@@ -8,7 +8,7 @@ import { shareStream } from '../src/share/stream.js';
 import { layer, type OpenStream } from '../src/transport.js';
 import { FakeSocket, pass, requests, serveFetch, settle } from './fakes.js';
 import { all, count, direct, opened, openRen, openRt, server, type RtTab } from './tabkit.js';
-import { locks, said, Tab } from './tabs.js';
+import { locks, mute, said, Tab } from './tabs.js';
 
 /** Has a connection refuse further channels, as one that has reached its limit; `full` is the one that is refused. */
 function fill(socket: FakeSocket): void {
@@ -169,6 +169,66 @@ test('where locks are forbidden nobody waits for others', async () => {
   const channels = [await openRt('c'), await openRt('d')];
   await pass(10_000);
   assert.deepEqual([channels.map(({ rt }) => rt.state), server.sockets().length, FakeSocket.all.length], [['open', 'open'], 2, 2]);
+});
+
+for (const [name, fail] of [
+  ['locks are never granted', () => (locks.silent = true)],
+  ['nothing is delivered between tabs', mute],
+  ['neither works', () => (locks.silent = true) && mute()],
+] as const) test(`where ${name} each tab has its own connections after five seconds`, async () => {
+  fail();
+  const tabs = [await openRen('a', {}, false), await openRen('b', {}, false), await openRt('c'), await openRt('d')];
+  await pass(5_100);
+  assert.deepEqual(tabs.map((one) => ('ren' in one ? one.ren : one.rt).state), Array(4).fill('open'));
+  assert.deepEqual([server.streams().length, server.sockets().length], [2, 2]);
+  const made = [requests.length, FakeSocket.all.length];
+  for (let n = 1; n <= 20; n++) {
+    server.publish('room', n);
+    server.ping();
+    await pass(3_000);
+  }
+  for (const { got } of tabs) assert.deepEqual(got, count(1, 20));
+  assert.deepEqual([requests.length, FakeSocket.all.length], made, 'and keeps them');
+});
+
+test('where the locks of groups alone are never granted, it takes twice as long', async () => {
+  locks.silent = 'groups';
+  const tabs = [await openRen('a', {}, false), await openRt('b')];
+  await pass(10_000);
+  assert.deepEqual(tabs.map((one) => ('ren' in one ? one.ren : one.rt).state), ['open', 'open']);
+  server.publish('room', 1);
+  await settle();
+  assert.deepEqual(tabs.map(({ got }) => got), [[1], [1]]);
+});
+
+test('a lock that is granted after all is let go', async () => {
+  const request = locks.request.bind(locks);
+  const late: (() => void)[] = [];
+  locks.request = (...args) => new Promise((done) => late.push(() => done(request(...args))));
+  try {
+    const tabs = [await openRen('a', {}, false), await openRt('b')];
+    await pass(6_000);
+    locks.request = request;
+    for (const ask of late) ask();
+    await pass(6_000);
+    assert.deepEqual(locks.queue, []);
+    server.publish('room', 1);
+    await settle();
+    assert.deepEqual(tabs.map(({ got }) => got), [[1], [1]]);
+  } finally {
+    locks.request = request;
+  }
+});
+
+test('REN: who waits for a leader puts off no more than a thousand events', async () => {
+  const first = await openRen('a');
+  first.tab.hang();
+  const second = await openRen('b', {}, false);
+  await pass(500);
+  for (let n = 1; n <= 1200; n++) server.publish('x', n);
+  await settle();
+  assert.deepEqual([second.ren.state, second.got], ['open', count(1, 1200)]);
+  first.tab.wake();
 });
 
 test('channels: what the server takes away all tabs are told, and can have again', async () => {

@@ -52,6 +52,8 @@ export function bound<Args extends unknown[]>(cb: (...args: Args) => void): (...
 class Channel {
   static all = new Set<Channel>();
   static log: unknown[] = [];
+  /** Whether nothing is delivered. */
+  static mute = false;
   tab = current.getStore();
   onmessage: ((event: { data: unknown }) => void) | undefined;
 
@@ -65,7 +67,7 @@ class Channel {
     if (!Channel.all.has(this)) throw new Error('closed');
     Channel.log.push(copy);
     for (const other of Channel.all) {
-      if (other === this || other.name !== this.name) continue;
+      if (Channel.mute || other === this || other.name !== this.name) continue;
       setImmediate(() => {
         const tell = (): void => void (Channel.all.has(other) && other.onmessage?.({ data: copy }));
         if (other.tab?.hung) other.tab.hung.push(() => other.tab!.run(tell));
@@ -93,9 +95,12 @@ class Locks {
   queue: Request[] = [];
   /** Whether the browser lets nobody have one, as it does where storage is forbidden. */
   forbidden = false;
+  /** Whether the browser answers nobody, or nobody who asks for the lock of a group. */
+  silent: boolean | 'groups' = false;
 
   request(name: string, options: LockOptions, cb: (lock: object | null) => unknown): Promise<unknown> {
     if (this.forbidden) return Promise.reject(new DOMException('no', 'SecurityError'));
+    if (this.silent === true || (this.silent && name.startsWith('['))) return new Promise(() => {});
     return new Promise((resolve, reject) => {
       const call = bound((lock: object | null) => {
         Promise.resolve(cb(lock)).then((value) => {
@@ -151,6 +156,11 @@ class Locks {
 
 export const locks = new Locks();
 
+/** Has the browser deliver nothing of what tabs say to each other. */
+export function mute(): void {
+  Channel.mute = true;
+}
+
 /** What is said between tabs since the test began. */
 export const said = (): unknown[] => Channel.log;
 
@@ -158,7 +168,7 @@ export function installTabs(): void {
   Channel.all.clear();
   Channel.log = [];
   locks.queue = [];
-  locks.forbidden = false;
+  locks.forbidden = locks.silent = Channel.mute = false;
   globals['BroadcastChannel'] = Channel;
   globals['isSecureContext'] = true;
   Object.defineProperty(globalThis, 'navigator', { configurable: true, value: { locks } });

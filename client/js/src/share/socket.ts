@@ -3,7 +3,7 @@ import type { Group, OpenSocket, WebSocketLike } from '../transport.js';
 import type { Frame } from '../wire.js';
 import { createHub, type Hub, type Line } from './hub.js';
 import { createMember, type Said } from './member.js';
-import { groupName, hold } from './place.js';
+import { groupName } from './place.js';
 
 /** A tab asks to follow; as long as it does, it holds the lock of its id. Or it has an operation for the server. */
 interface Ask {
@@ -84,6 +84,7 @@ export function shareSocket(open: OpenSocket, group: Group): OpenSocket {
     const ask_ = (): Ask => ({ cid: (parse(greeting) as Ask).cid! });
 
     const member = createMember<Ask, SocketSaid>({
+      ready_: dial,
       ask_,
       dial_: dial,
       lead_() {
@@ -124,7 +125,6 @@ export function shareSocket(open: OpenSocket, group: Group): OpenSocket {
       },
       close,
     } as WebSocketLike; // which the client completes, with its handlers
-    hold(id, member.signal_, dial, goAlone);
     return self;
   };
 }

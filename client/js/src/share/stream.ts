@@ -24,6 +24,7 @@ interface StreamSaid extends Said<Want> {
  */
 export function shareStream(open: OpenStream, group: Group): OpenStream {
   const lag = 500; // ms that a leader can have behind a tab that asks
+  const most = 1_000; // events to put off until it is decided whom they are for
   const moment = 100; // ms between the end of a page's streams and the end of the page
 
   if (!group) return open;
@@ -52,7 +53,7 @@ export function shareStream(open: OpenStream, group: Group): OpenStream {
         take(event);
       };
       const pass = (event: StreamEvent): void => {
-        if (early) return void early.push(event);
+        if (early) return void (early.push(event) > most && member.alone_());
         if (ring) {
           ring.push_({ ...event, at: Date.now() }, event.data.length);
           member.say_({ event }); // first, as the client may hang up at it
