@@ -50,6 +50,7 @@ func (rt *Realtime) shutDown(ctx context.Context) error {
 	}
 	drained := rt.conns.drain(ctx, late, rt.ring.Head())
 	rt.stop()
+	rt.rechecks.close(late)
 	return errors.Join(handled, drained, await(late, &rt.background), rt.decided(late), rt.backend.Close(ctx))
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
@@ -40,7 +41,9 @@ type conn struct {
 	done   chan struct{}           // closed when nothing is written any more
 
 	// recheck asks the policy again about what the connection has.
-	recheck func(context.Context)
+	// At most as many questions are open as turns has room for.
+	recheck func(ctx context.Context, turns chan struct{})
+	writing atomic.Bool // while the writer waits for the client to read
 
 	mu      sync.Mutex
 	drop    func() // frees whoever writes to a client that does not read; nil when it must not be called

@@ -79,7 +79,8 @@ func (s *socket) turnAway(f *refusal) {
 // its old identity expires.
 //
 // The policy is asked before deciding is taken, so that a slow Authenticate does
-// not hold up Recheck; a Recheck in that time makes the client ask again.
+// not hold up Recheck; a Recheck in that time makes the client ask again. What the
+// new identity may do is asked while the client goes on with it.
 func (s *socket) renew(op wire.Op) *wire.Error {
 	if op.Token == "" {
 		return wire.Errorf("bad_request", "hello came before, and this one has no token")
@@ -93,16 +94,34 @@ func (s *socket) renew(op wire.Op) *wire.Error {
 	if id.User != s.id.User {
 		return wire.Errorf("user_mismatch", "the token is of another user")
 	}
+	select {
+	case s.renewing <- struct{}{}:
+	default:
+		return tooFast("more than %d renewal at a time", 1)
+	}
+	if f := s.become(arriving, id); f != nil {
+		<-s.renewing
+		return f.Error
+	}
+	s.group.Go(func() error {
+		defer func() { <-s.renewing }()
+		s.rt.recheck(s.ctx, &s.conn, make(chan struct{}, askAtOnce))
+		s.answer(wire.Frame{Event: "ok", Ref: op.Ref, ExpiresIn: expiresIn(id)})
+		return nil
+	})
+	return nil
+}
+
+// become gives the connection an identity of the same user.
+func (s *socket) become(arriving *arrival, id Identity) *refusal {
 	s.deciding <- struct{}{}
 	defer func() { <-s.deciding }()
 	if f := arriving.identify(&s.conn, id.User); f != nil {
-		return f.Error
+		return f
 	}
 	s.stopExpiry()
 	s.id, s.stopExpiry = id, s.conn.expire(id)
 	s.do(func() { s.view.id = id })
-	s.askAgain(s.ctx)
-	s.answer(wire.Frame{Event: "ok", Ref: op.Ref, ExpiresIn: expiresIn(id)})
 	return nil
 }
 

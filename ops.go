@@ -53,8 +53,8 @@ func (s *socket) violated(err error) {
 	}
 }
 
-// decide decides and does one operation, while nobody changes the rights of the
-// client.
+// decide decides and does one operation. Whoever checks the rights of the client
+// begins when it is done.
 func (s *socket) decide(op wire.Op) *wire.Error {
 	if s.greeted {
 		if err := s.paced(); err != nil {
@@ -69,6 +69,7 @@ func (s *socket) decide(op wire.Op) *wire.Error {
 	if !s.greeted {
 		return s.hello(op)
 	}
+	s.turn = s.turns.Add(1)
 	return s.handle(op)
 }
 
@@ -111,13 +112,13 @@ func (s *socket) handle(op wire.Op) *wire.Error {
 	}
 	switch op.Op {
 	case "subscribe":
-		if err := s.allow(s.ctx, Subscribe, op.Channel); err != nil {
+		if err := s.allow(Subscribe, op.Channel); err != nil {
 			return err
 		}
-		begun := make(chan struct{})
+		begun, turn := make(chan struct{}), s.turn
 		s.begun = begun
 		s.do(func() {
-			s.subscribe(op)
+			s.subscribe(op, turn)
 			close(begun)
 		})
 		return nil
@@ -143,14 +144,18 @@ func (s *socket) finish(op wire.Op, err *wire.Error) *wire.Error {
 // less than pongTime.
 const decideTime = 5 * time.Second
 
-func (s *socket) allow(ctx context.Context, verb Verb, channel string) *wire.Error {
-	ctx, cancel := context.WithTimeout(ctx, decideTime)
+func (s *socket) allow(verb Verb, channel string) *wire.Error {
+	ctx, cancel := context.WithTimeout(s.ctx, decideTime)
 	defer cancel()
+	ctx = context.WithValue(ctx, operationKey{}, s)
 	if f := s.rt.policy.allow(ctx, s.rt.log, s.id, Action{verb, channel}); f != nil {
 		return f.Error
 	}
 	return nil
 }
+
+// operationKey is for the socket whose operation is decided.
+type operationKey struct{}
 
 // publish sends a message. A client's id for it is its own: it cannot take
 // another client's message for a repetition.
@@ -161,7 +166,7 @@ func (s *socket) publish(op wire.Op) *wire.Error {
 	if len(op.ID) > 64 {
 		return wire.Errorf("too_large", "id is longer than 64 bytes")
 	}
-	if err := s.allow(s.ctx, Publish, op.Channel); err != nil {
+	if err := s.allow(Publish, op.Channel); err != nil {
 		return err
 	}
 	// A client that subscribes and then publishes gets its message.
@@ -210,7 +215,7 @@ func (s *socket) member(op wire.Op) *wire.Error {
 		return wire.Errorf("bad_request", "userId is missing")
 	case badName(user):
 		return wire.Errorf("bad_request", "%s is no user id", wire.Quote(user))
-	case !s.mayBe(user):
+	case !s.id.mayBe(user):
 		return notYou(user)
 	case len(op.Metadata) > s.rt.opts.Limits.Metadata:
 		return wire.Errorf("too_large", "metadata is larger than %d bytes", s.rt.opts.Limits.Metadata)
@@ -220,20 +225,20 @@ func (s *socket) member(op wire.Op) *wire.Error {
 		SessionKey: backend.SessionKey{Channel: op.Channel, User: user, ID: "socket." + s.name + "." + tag},
 		Node:       s.rt.node, Metadata: op.Metadata, Source: tag,
 	}
-	_, joined := s.sessions[session.SessionKey]
+	joined, n := s.sessions.has(session.SessionKey)
 	if op.Op == "leave" {
 		return s.leave(session, joined)
 	}
 	switch {
 	case op.Op == "update" && !joined:
 		return wire.Errorf("not_joined", "join comes before update")
-	case !joined && len(s.sessions) >= s.rt.opts.Limits.Channels:
+	case !joined && n >= s.rt.opts.Limits.Channels:
 		return wire.Errorf("channel_limit", "present more than %d times", s.rt.opts.Limits.Channels)
 	}
-	if err := s.allow(s.ctx, Join, op.Channel); err != nil {
+	if err := s.allow(Join, op.Channel); err != nil {
 		return err
 	}
-	s.sessions[session.SessionKey] = session // also where join fails: it has perhaps joined
+	s.sessions.set(membership{session, s.turn}) // also where join fails: it has perhaps joined
 	ctx, cancel := context.WithTimeout(s.ctx, callTime)
 	defer cancel()
 	if err := s.rt.presence.join(ctx, session); err != nil {
@@ -242,8 +247,8 @@ func (s *socket) member(op wire.Op) *wire.Error {
 	return nil
 }
 
-// mayBe reports whether the client may be present as a user.
-func (s *socket) mayBe(user string) bool { return user == s.id.User || s.id.AnyUser }
+// mayBe reports whether a client may be present as a user.
+func (id *Identity) mayBe(user string) bool { return user == id.User || id.AnyUser }
 
 func notYou(user string) *wire.Error {
 	return wire.Errorf("user_mismatch", "%s is not who you are", wire.Quote(user))
@@ -262,7 +267,7 @@ func (s *socket) leave(session backend.Session, joined bool) *wire.Error {
 	if err := p.leave(ctx, session.SessionKey, backend.Departure{Why: backend.ReasonLeft}); err != nil {
 		return s.failed("leave", err)
 	}
-	delete(s.sessions, session.SessionKey)
+	s.sessions.remove(session.SessionKey)
 	return nil
 }
 
@@ -274,9 +279,9 @@ func (s *socket) touch(ctx context.Context, op wire.Op) {
 	ctx, cancel := context.WithTimeout(ctx, touchTime)
 	defer cancel()
 	tag := wire.Tag(op.CID)
-	for key, session := range s.sessions {
-		if key.Channel == op.Channel && session.Source == tag {
-			s.rt.presence.touch(ctx, key.Channel, key.User)
+	for _, m := range s.sessions.list() {
+		if m.Channel == op.Channel && m.Source == tag {
+			s.rt.presence.touch(ctx, m.Channel, m.User)
 		}
 	}
 }

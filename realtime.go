@@ -38,6 +38,7 @@ type Realtime struct {
 	accepted mark // of what was appended here
 	outside  gate // for what the host and clients cause
 	inside   gate // for what handlers cause
+	rechecks gate
 
 	running    context.Context // ends when the background goroutines are to end
 	stop       context.CancelFunc

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"runtime/debug"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
@@ -14,99 +15,113 @@ import (
 
 // Recheck asks the [Policy] again about all that the connections of a user have:
 // Grants for each REN stream, Allow for each channel that is subscribed to or
-// joined. When it returns nil, nothing more is delivered of what is not allowed
-// any more, and the user has left where it must not be present; what is still
-// allowed goes on without a gap. What the policy cannot decide within 5 s is
-// taken away for now, and a client that reads so slowly that it would hold this
-// up for longer than half a second is sent home, and asked about when it comes
-// back.
+// joined. When it returns nil, nothing more is delivered of what is no longer
+// allowed, and the user has left where it must not be present; what is still
+// allowed goes on without a gap. What the policy does not decide within 5 s of
+// being asked is taken away until the client asks again. A client that reads so
+// slowly that it cannot be told within half a second is disconnected, and asked
+// about when it comes back.
 //
 // The [Identity] stays as Authenticate gave it: a policy that decides by what
 // may change looks it up. Recheck covers the connections of this node, with an
-// empty userID those of all anonymous clients; an error means that ctx ended
-// before it was done with them all.
+// empty userID those of all anonymous clients. An error means that ctx ended, or
+// the Realtime was closed, before it was done with them all; where ctx ended it
+// goes on, and takes nothing away for that. A policy may call it.
 func (rt *Realtime) Recheck(ctx context.Context, userID string) error {
-	theirs := rt.conns.distrust(userID)
+	if err := rt.rechecks.enter(); err != nil {
+		return err
+	}
+	theirs, done := rt.conns.distrust(userID), make(chan struct{})
+	go func() { // Close waits for it
+		defer rt.rechecks.leave()
+		defer close(done)
+		rt.recheckAll(context.WithoutCancel(ctx), theirs)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// recheckAtOnce bounds how many connections are asked about at the same time: a
+// user may have hundreds of them, and anonymous clients any number.
+const recheckAtOnce = 64
+
+// askAtOnce bounds how often a policy is asked at the same time by one Recheck.
+const askAtOnce = 64
+
+func (rt *Realtime) recheckAll(ctx context.Context, theirs []*conn) {
+	turns := make(chan struct{}, askAtOnce)
 	var asking errgroup.Group
 	asking.SetLimit(recheckAtOnce)
 	for _, c := range theirs {
 		asking.Go(func() error {
-			rt.recheck(ctx, c)
+			rt.recheck(ctx, c, turns)
 			return nil
 		})
 	}
 	_ = asking.Wait() // nil
 	for _, c := range theirs {
-		if !c.isEnding() {
-			continue
-		}
-		select {
-		case <-c.done:
-		case <-ctx.Done():
-			return ctx.Err()
+		if c.isEnding() {
+			<-c.done
 		}
 	}
-	return ctx.Err()
 }
 
-// recheckAtOnce bounds how often the policy is asked at the same time: a user may
-// have hundreds of connections, and anonymous clients any number.
-const recheckAtOnce = 64
-
 // recheck is Recheck for one connection, which ends where it cannot be done.
-func (rt *Realtime) recheck(ctx context.Context, c *conn) {
+func (rt *Realtime) recheck(ctx context.Context, c *conn, turns chan struct{}) {
 	defer func() {
 		if v := recover(); v != nil {
 			rt.log.Error("realtime: panic; the connection is dropped", "panic", v, "stack", string(debug.Stack()))
 			c.end(&ending{reason: "internal", retry: retryAfter(), code: 1011})
 		}
 	}()
-	ctx, cancel := context.WithTimeout(ctx, decideTime)
-	defer cancel()
-	c.recheck(ctx)
+	c.recheck(ctx, turns)
 }
 
 // hand has the goroutine that writes do f, and returns when it is done with it.
-// A writer that is stuck with a slow client does not do it in time: then the
+// Where the writer waits for a slow client, it does not do it in time: then the
 // connection ends, and hand returns false.
 func (c *conn) hand(todo chan<- func(), f func()) bool {
 	did := make(chan struct{})
 	late := time.NewTimer(farewell)
 	defer late.Stop()
-	select {
-	case todo <- func() { f(); close(did) }:
-	case <-late.C:
-		c.end(rotated)
-		return false
-	case <-c.done:
-		return false
-	}
-	select {
-	case <-did:
-		return true
-	case <-late.C:
-		c.end(rotated)
-		return false
-	case <-c.done:
-		return false
+	ask := todo
+	for {
+		select {
+		case ask <- func() { f(); close(did) }:
+			ask = nil
+		case <-did:
+			return true
+		case <-late.C:
+			if c.writing.Load() {
+				c.end(rotated)
+				return false
+			}
+			late.Reset(farewell / 10) // the machine is slow, not the client
+		case <-c.done:
+			return false
+		}
 	}
 }
 
 // recheck asks for the grants again and goes on with them where the stream is: it
 // gets another hello.
-func (s *stream) recheck(ctx context.Context) {
+func (s *stream) recheck(ctx context.Context, _ chan struct{}) {
 	turn := s.asked.Add(1)
 	grants, f := s.rt.grants(ctx, s.view.id)
-	if f != nil {
-		end := &ending{reason: f.Code}
-		if f.Retry {
-			end.retry = retryAfter()
-		}
-		s.conn.end(end)
-		return
-	}
 	s.conn.hand(s.todo, func() {
-		if turn < s.granted { // the policy has been asked again meanwhile, and has answered
+		switch {
+		case turn < s.granted: // the policy has been asked again meanwhile, and has answered
+			return
+		case f != nil:
+			end := &ending{reason: f.Code}
+			if f.Retry {
+				end.retry = retryAfter()
+			}
+			s.conn.end(end)
 			return
 		}
 		s.granted, s.view.grants = turn, grants
@@ -116,53 +131,129 @@ func (s *stream) recheck(ctx context.Context) {
 	})
 }
 
-// recheck asks about each channel again. No operation is decided meanwhile, so
-// that none is done that was allowed before and is not now.
-func (s *socket) recheck(ctx context.Context) {
-	select {
-	case s.deciding <- struct{}{}:
-		defer func() { <-s.deciding }()
-	case <-time.After(farewell):
-		s.conn.end(rotated)
-		return
-	case <-s.conn.done:
+// recheck asks about each channel and each session again. It begins when the
+// operation is done that is being decided, so that none is done that was allowed
+// before and is not now; those that come later are decided by themselves. Of two
+// decisions about the same thing, the one that was asked for later counts.
+func (s *socket) recheck(ctx context.Context, turns chan struct{}) {
+	inside := ctx.Value(operationKey{}) == s // by the operation itself, which is decided afterwards
+	if !inside && !s.settled() {
 		return
 	}
-	s.askAgain(ctx)
-}
-
-// askAgain is recheck for who holds deciding.
-func (s *socket) askAgain(ctx context.Context) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(s.ctx, cancel)() // nothing is left to ask about then
+	id, turn := s.id, s.turns.Add(1)
+	if !inside {
+		<-s.deciding
+	}
 	var channels []string
 	if !s.conn.hand(s.todo, func() { channels = slices.Sorted(maps.Keys(s.channels)) }) {
 		return
 	}
-	var told []wire.Frame
-	for _, channel := range channels {
-		if err := s.allow(ctx, Subscribe, channel); err != nil {
-			told = append(told, taken("unsubscribed", channel, "", err))
+	v := s.judge(ctx, id, channels, s.sessions.list(), turns)
+	if s.ctx.Err() != nil { // nothing is left to take away
+		return
+	}
+	v.turn = turn
+	left := s.expel(v, inside)
+	s.conn.hand(s.todo, func() { s.restrict(v, left) })
+}
+
+// settled waits until no operation is being decided, and keeps others from it until
+// deciding is freed.
+func (s *socket) settled() bool {
+	for {
+		select {
+		case s.deciding <- struct{}{}:
+			return true
+		case <-s.conn.done:
+			return false
+		case <-time.After(farewell): // the policy, the backend or the client is slow
+			if !s.conn.hand(s.todo, func() {}) {
+				return false
+			}
 		}
 	}
-	for key := range s.sessions {
-		if err := s.allowPresence(ctx, key); err != nil && s.ctx.Err() == nil {
-			s.rt.presence.leaveSurely(context.WithoutCancel(ctx), key, backend.ReasonClosed, 0)
-			delete(s.sessions, key)
+}
+
+// verdict is what the policy has said of all that a socket has. Nil is yes.
+type verdict struct {
+	turn     uint64
+	channels map[string]*wire.Error
+	sessions map[backend.SessionKey]*wire.Error
+}
+
+// judge asks the policy about everything, each question with a deadline of its
+// own, as many at a time as turns has room for.
+func (s *socket) judge(ctx context.Context, id Identity, channels []string, sessions []membership, turns chan struct{}) verdict {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)() // nothing is left to ask about then
+	v := verdict{channels: make(map[string]*wire.Error), sessions: make(map[backend.SessionKey]*wire.Error)}
+	var mu sync.Mutex
+	var panicked any
+	var asking errgroup.Group
+	ask := func(verb Verb, channel string, answer func(*wire.Error)) {
+		turns <- struct{}{}
+		asking.Go(func() error {
+			defer func() { <-turns }()
+			err, fault := s.rt.ask(ctx, id, Action{verb, channel})
+			mu.Lock()
+			defer mu.Unlock()
+			if answer(err); fault != nil {
+				panicked = fault
+			}
+			return nil
+		})
+	}
+	for _, channel := range channels {
+		ask(Subscribe, channel, func(err *wire.Error) { v.channels[channel] = err })
+	}
+	for _, m := range sessions {
+		ask(Join, m.Channel, func(err *wire.Error) {
+			if v.sessions[m.SessionKey] = err; !id.mayBe(m.User) { // a renewed identity may be without AnyUser
+				v.sessions[m.SessionKey] = notYou(m.User)
+			}
+		})
+	}
+	_ = asking.Wait() // nil
+	if panicked != nil {
+		panic(panicked)
+	}
+	return v
+}
+
+// ask asks the policy about one action, and returns what it panicked with.
+func (rt *Realtime) ask(ctx context.Context, id Identity, a Action) (refused *wire.Error, panicked any) {
+	defer func() { panicked = recover() }()
+	ctx, cancel := context.WithTimeout(ctx, decideTime)
+	defer cancel()
+	if f := rt.policy.allow(ctx, rt.log, id, a); f != nil {
+		return f.Error, nil
+	}
+	return nil, nil
+}
+
+// expel ends the sessions that are not allowed, and returns what the client is told.
+// No operation joins again meanwhile.
+func (s *socket) expel(v verdict, inside bool) (told []wire.Frame) {
+	if !inside {
+		if !s.settled() {
+			return nil
+		}
+		defer func() { <-s.deciding }()
+	}
+	var keys []backend.SessionKey
+	for key, err := range v.sessions {
+		if err == nil {
+			s.sessions.confirm(key, v.turn)
+		} else if s.sessions.take(key, v.turn) {
+			keys = append(keys, key)
 			told = append(told, taken("left", key.Channel, key.User, err))
 		}
 	}
-	s.conn.hand(s.todo, func() { s.restrict(told) })
-}
-
-// allowPresence decides about a session that the client has: a renewed identity
-// may be without AnyUser.
-func (s *socket) allowPresence(ctx context.Context, key backend.SessionKey) *wire.Error {
-	if !s.mayBe(key.User) {
-		return notYou(key.User)
-	}
-	return s.allow(ctx, Join, key.Channel)
+	ctx, cancel := context.WithTimeout(context.Background(), callTime)
+	defer cancel()
+	s.rt.presence.endAll(ctx, keys, backend.ReasonClosed)
+	return told
 }
 
 // taken tells a client what it no longer has, and why.
@@ -172,13 +263,23 @@ func taken(event, channel, user string, why *wire.Error) wire.Frame {
 	return frame
 }
 
-// restrict is what the writer does with what is not allowed any more.
-func (s *socket) restrict(told []wire.Frame) {
-	for _, frame := range told {
-		if frame.Event == "unsubscribed" {
-			s.drop(frame.Channel)
+// restrict is what the writer does with a verdict.
+func (s *socket) restrict(v verdict, left []wire.Frame) {
+	for _, channel := range slices.Sorted(maps.Keys(v.channels)) {
+		f, ok := s.channels[channel]
+		switch err := v.channels[channel]; {
+		case !ok || f.turn > v.turn:
+		case err == nil:
+			f.turn = v.turn
+			s.channels[channel] = f
+		default:
+			s.drop(channel)
+			frame := taken("unsubscribed", channel, "", err)
 			frame.Cursor = s.cursor()
+			s.append(frame)
 		}
+	}
+	for _, frame := range left {
 		s.append(frame)
 	}
 	if s.rt.policy.See != nil { // which perhaps shows other members now

@@ -337,6 +337,8 @@ const chunk = 16 << 10
 // flush writes what is in out, giving the client time as long as it makes
 // progress.
 func (s *stream) flush() error {
+	s.conn.writing.Store(true)
+	defer s.conn.writing.Store(false)
 	for out := s.out; len(out) > 0; {
 		n := min(len(out), chunk)
 		if err := s.w.SetWriteDeadline(time.Now().Add(s.rt.opts.WriteTimeout)); err != nil {

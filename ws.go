@@ -43,7 +43,7 @@ func (rt *Realtime) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	s := &socket{
 		rt: rt, request: r, name: rand.Text(), late: r.URL.Query().Get("auth") == "hello",
 		todo: make(chan func(), 16), deciding: make(chan struct{}, 1), stopExpiry: func() bool { return false }, channels: make(map[string]following),
-		sessions: make(map[backend.SessionKey]backend.Session), begun: make(chan struct{}),
+		renewing: make(chan struct{}, 1), begun: make(chan struct{}),
 		pace:   rate.NewLimiter(rate.Limit(rt.opts.Limits.Rate), rt.opts.Limits.Burst),
 		flood:  rate.NewLimiter(rate.Limit(floodFactor*rt.opts.Limits.Rate), floodFactor*rt.opts.Limits.Burst),
 		errors: rate.NewLimiter(rate.Every(time.Minute/maxErrors), maxErrors-1),
@@ -101,9 +101,13 @@ type socket struct {
 	asking  atomic.Bool // whether the client is there
 	todo    chan func()
 
-	deciding chan struct{} // holds one while an operation is decided, or all rights are
+	deciding chan struct{} // holds one while an operation is decided and done
+	turns    atomic.Uint64 // of what asks the policy, in the order they begin
+	sessions memberships
+	renewing chan struct{} // holds one while the rights of a new identity are checked
 
 	// the reader's, who holds deciding while it changes them
+	turn       uint64 // of the operation
 	id         Identity
 	late       bool // authenticated with the hello
 	greeted    bool
@@ -112,7 +116,6 @@ type socket struct {
 	pace       *rate.Limiter // beyond it operations are refused
 	flood      *rate.Limiter // of frames: beyond it the connection is closed
 	errors     *rate.Limiter
-	sessions   map[backend.SessionKey]backend.Session
 	begun      chan struct{} // closed when the last subscription asked for has begun
 
 	// the writer's
@@ -132,6 +135,7 @@ type following struct {
 	presence bool             // with presence events,
 	known    backend.Position // of which the roster had those up to here
 	showing  *showing         // the roster on its way; until it has come the channel is held
+	turn     uint64           // when it was allowed last: see socket.turns
 }
 
 func (s *socket) run() {
@@ -295,9 +299,15 @@ func (s *socket) flush() error {
 	if len(s.out) == 0 {
 		return nil
 	}
-	err := s.ws.Write(s.out) // ends by WriteTimeout or Drop
+	err := s.transmit(s.out)
 	s.out = release(s.out, idleBytes)
 	return err
+}
+
+func (s *socket) transmit(msg []byte) error {
+	s.conn.writing.Store(true)
+	defer s.conn.writing.Store(false)
+	return s.ws.Write(msg) // ends by WriteTimeout or Drop
 }
 
 // cursor is what the client may hand back for every channel: "" while that would
@@ -361,9 +371,10 @@ func (s *socket) close() error {
 }
 
 // subscribe is what the writer does for an allowed subscribe.
-func (s *socket) subscribe(op wire.Op) {
+func (s *socket) subscribe(op wire.Op, turn uint64) {
 	frame := wire.Frame{Event: "subscribed", Ref: op.Ref, Channel: op.Channel, State: string(ring.Resumed)}
 	f, again := s.channels[op.Channel]
+	f.turn = max(f.turn, turn)
 	switch {
 	case again: // without a cursor: a replay may be under way
 	case len(s.channels) >= s.rt.opts.Limits.Channels:
@@ -388,7 +399,7 @@ func (s *socket) subscribe(op wire.Op) {
 		s.append(*f.showing.reset)
 	}
 	s.proceed(op.Channel)
-	s.channels[op.Channel] = following{presence: op.Presence, known: f.known}
+	s.channels[op.Channel] = following{presence: op.Presence, known: f.known, turn: f.turn}
 	s.append(frame)
 }
 
@@ -421,20 +432,18 @@ func (s *socket) leaveAll() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), callTime)
 	defer cancel()
 	defer context.AfterFunc(s.rt.running, cancel)() // Close does not wait for it
-	s.deciding <- struct{}{}                        // against a recheck
 	var leaving errgroup.Group
 	leaving.SetLimit(leavesAtOnce)
-	for key, session := range s.sessions {
+	for _, m := range s.sessions.list() {
 		if grace > 0 {
-			s.rt.presence.waiting.add(session, time.Now().Add(grace))
+			s.rt.presence.waiting.add(m.Session, time.Now().Add(grace))
 		}
 		leaving.Go(func() error {
-			s.rt.presence.leaveSurely(ctx, key, why, grace)
+			s.rt.presence.leaveSurely(ctx, m.SessionKey, why, grace)
 			return nil
 		})
 	}
 	_ = leaving.Wait() // nil
-	<-s.deciding
 }
 
 // retryAfter spreads the return of clients that are sent away for a moment.

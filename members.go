@@ -1,0 +1,73 @@
+package realtime
+
+import (
+	"sync"
+
+	"github.com/maravilla-realtime/realtime/backend"
+)
+
+// memberships are the sessions of a socket: where it is present, and as whom.
+type memberships struct {
+	mu  sync.Mutex
+	all map[backend.SessionKey]membership
+}
+
+type membership struct {
+	backend.Session
+	turn uint64 // when it was allowed last: see socket.turns
+}
+
+func (ms *memberships) set(m membership) {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	if ms.all == nil {
+		ms.all = make(map[backend.SessionKey]membership)
+	}
+	ms.all[m.SessionKey] = m
+}
+
+func (ms *memberships) remove(key backend.SessionKey) {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	delete(ms.all, key)
+}
+
+// has reports whether there is one of a key, and how many there are.
+func (ms *memberships) has(key backend.SessionKey) (ok bool, n int) {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	_, ok = ms.all[key]
+	return ok, len(ms.all)
+}
+
+func (ms *memberships) list() (list []membership) {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	for _, m := range ms.all {
+		list = append(list, m)
+	}
+	return list
+}
+
+// confirm says that a membership is allowed, as asked at a turn.
+func (ms *memberships) confirm(key backend.SessionKey, turn uint64) {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	if m, ok := ms.all[key]; ok && m.turn < turn {
+		m.turn = turn
+		ms.all[key] = m
+	}
+}
+
+// take removes a membership that is not allowed, as asked at a turn, unless it was
+// allowed later.
+func (ms *memberships) take(key backend.SessionKey, turn uint64) bool {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	m, ok := ms.all[key]
+	if !ok || m.turn > turn {
+		return false
+	}
+	delete(ms.all, key)
+	return true
+}
