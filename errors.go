@@ -35,6 +35,9 @@ var (
 	// ErrLoop: what a handler publishes, emits or joins has a chain of more than 8
 	// handlers behind it, each of which reacted to what the one before it did.
 	ErrLoop = errors.New("realtime: handlers cause each other")
+	// ErrBadOption: an option, which the error names, is out of its range, or means
+	// nothing to the method it was given to.
+	ErrBadOption = errors.New("realtime: bad option")
 	// ErrTooLarge: data or metadata exceeds its limit.
 	ErrTooLarge = errors.New("realtime: too large")
 

@@ -100,11 +100,12 @@ func (o GroupOptions) or(defaults GroupOptions) GroupOptions {
 	return o
 }
 
-func (o *GroupOptions) check() error {
-	if min(o.Concurrency, o.Attempts) < 0 || min(o.Backoff, o.MaxBackoff, o.Timeout) < 0 {
-		return errors.New("realtime: an option of a group is negative")
-	}
-	return nil
+// check names each option that is out of its range; of is what they belong to.
+func (o *GroupOptions) check(of string) error {
+	return errors.Join(
+		atLeast(0, of+".Concurrency", o.Concurrency), atLeast(0, of+".Attempts", o.Attempts),
+		atLeast(0, of+".Backoff", o.Backoff), atLeast(0, of+".MaxBackoff", o.MaxBackoff),
+		atLeast(0, of+".Timeout", o.Timeout))
 }
 
 // groups are the groups of handlers of a Realtime.
@@ -134,8 +135,8 @@ func (gs *groups) init(rt *Realtime) {
 // Handlers that are registered once register has returned see what is still to
 // come by then, not what the group was behind with. opts may be nil.
 //
-// Errors: those of register, in which case there is no group, [ErrBadGroup] and
-// [ErrClosed].
+// Errors: those of register, in which case there is no group, [ErrBadOption],
+// [ErrBadGroup] and [ErrClosed].
 func (rt *Realtime) Group(name string, opts *GroupOptions, register func(*Group) error) error {
 	if badChannel(name) {
 		return fmt.Errorf("%w: name %s", ErrBadGroup, wire.Quote(name))
@@ -144,7 +145,7 @@ func (rt *Realtime) Group(name string, opts *GroupOptions, register func(*Group)
 	if opts != nil {
 		o = *opts
 	}
-	if err := o.check(); err != nil {
+	if err := o.check("GroupOptions"); err != nil {
 		return err
 	}
 	g := newGroup(rt, name, o.or(rt.opts.Handlers))

@@ -137,6 +137,9 @@ func (p *presence) lease(ctx context.Context, channel, userID string, opts []Eve
 	if err != nil {
 		return s, err
 	}
+	if len(a.given) > 0 {
+		return s, fmt.Errorf("%w: %s means nothing to presence", ErrBadOption, a.given[0])
+	}
 	s.Channel, s.User, s.Node, s.Source, s.Depth = channel, userID, p.rt.node, wire.Tag(a.client), a.depth
 	if s.ID = "client." + s.Source; a.client == "" {
 		s.ID = "node." + p.rt.node

@@ -151,8 +151,8 @@ func (o *Options) withDefaults() Options {
 	set(&opts.Limits.Rate, 30)
 	set(&opts.Limits.Burst, 60)
 	set(&opts.Limits.Connections, 256)
-	set(&opts.Limits.UserRate, 10*opts.Limits.Rate)
-	set(&opts.Limits.UserBurst, 10*opts.Limits.Burst)
+	set(&opts.Limits.UserRate, 10*max(0, opts.Limits.Rate))
+	set(&opts.Limits.UserBurst, 10*max(0, opts.Limits.Burst))
 	set(&opts.Heartbeat, 25*time.Second)
 	set(&opts.StreamLife, 10*time.Minute)
 	set(&opts.WriteTimeout, 10*time.Second)
@@ -163,15 +163,29 @@ func (o *Options) withDefaults() Options {
 	return opts
 }
 
+// check names each option that is out of its range.
 func (o *Options) check() error {
-	least := min(o.Heartbeat, o.WriteTimeout, o.CloseGrace, o.DropGrace, o.Lease, o.History.Age, o.StreamLife-time.Second)
-	counts := min(int64(o.History.Events), o.History.Bytes, int64(o.Limits.Message), int64(o.Limits.Publish),
-		int64(o.Limits.Metadata), int64(o.Limits.Channels), int64(o.Limits.Rate), int64(o.Limits.Burst),
-		int64(o.Limits.Connections), int64(o.Limits.UserRate), int64(o.Limits.UserBurst))
-	if least < 0 || counts < 0 {
-		return errors.New("realtime: an option is negative, or StreamLife is less than a second")
+	h, l := o.History, o.Limits
+	return errors.Join(
+		atLeast(0, "Options.Heartbeat", o.Heartbeat), atLeast(0, "Options.WriteTimeout", o.WriteTimeout),
+		atLeast(0, "Options.CloseGrace", o.CloseGrace), atLeast(0, "Options.DropGrace", o.DropGrace),
+		atLeast(0, "Options.Lease", o.Lease), atLeast(time.Second, "Options.StreamLife", o.StreamLife),
+		atLeast(0, "Options.History.Events", h.Events), atLeast(0, "Options.History.Bytes", h.Bytes),
+		atLeast(0, "Options.History.Age", h.Age),
+		atLeast(0, "Options.Limits.Message", l.Message), atLeast(0, "Options.Limits.Publish", l.Publish),
+		atLeast(0, "Options.Limits.Metadata", l.Metadata), atLeast(0, "Options.Limits.Channels", l.Channels),
+		atLeast(0, "Options.Limits.Rate", l.Rate), atLeast(0, "Options.Limits.Burst", l.Burst),
+		atLeast(0, "Options.Limits.Connections", l.Connections),
+		atLeast(0, "Options.Limits.UserRate", l.UserRate), atLeast(0, "Options.Limits.UserBurst", l.UserBurst),
+		o.Handlers.check("Options.Handlers"))
+}
+
+// atLeast is an error if a value is less than that.
+func atLeast[T int | int64 | time.Duration](least T, field string, value T) error {
+	if value < least {
+		return fmt.Errorf("%w: %s is %v, and must be at least %v", ErrBadOption, field, value, least)
 	}
-	return o.Handlers.check()
+	return nil
 }
 
 func set[T comparable](field *T, value T) {
@@ -185,7 +199,9 @@ func set[T comparable](field *T, value T) {
 const startTime = 30 * time.Second
 
 // New returns a running Realtime; its owner calls [Realtime.Close]. It reads the
-// history the backend has, and fails if it cannot within 30 s.
+// history the backend has, and fails if it cannot within 30 s. Options and fields of
+// the policy that are no good are named by the error; those of options are an
+// [ErrBadOption].
 func New(policy Policy, opts *Options) (*Realtime, error) {
 	o := opts.withDefaults()
 	if err := errors.Join(o.check(), policy.compile()); err != nil {
@@ -262,16 +278,21 @@ func jitter(d time.Duration) time.Duration {
 	return d/2 + mathrand.N(d/2+1)
 }
 
-// EventOption says more about an event than its content.
+// EventOption says more about an event than its content. Methods refuse, as
+// [ErrBadOption], what means nothing to them.
 type EventOption func(*attribution)
 
 type attribution struct {
 	user, client, id string
-	depth            int // how many handlers in a row led to the event
+	given            []string // the options that not all methods know
+	depth            int      // how many handlers in a row led to the event
 }
 
-// AsUser says which user publishes; subscribers get it as userId.
-func AsUser(userID string) EventOption { return func(a *attribution) { a.user = userID } }
+// AsUser says which user publishes; subscribers get it as userId. It is for Publish
+// and Emit.
+func AsUser(userID string) EventOption {
+	return func(a *attribution) { a.user, a.given = userID, append(a.given, "AsUser") }
+}
 
 // FromClient says which client caused the event, so that it recognises the
 // event as its own. Requests that came through [Realtime.Attribute] carry it in
@@ -279,12 +300,18 @@ func AsUser(userID string) EventOption { return func(a *attribution) { a.user = 
 func FromClient(clientID string) EventOption { return func(a *attribution) { a.client = clientID } }
 
 // WithID makes an event idempotent: of those with the same id within two
-// minutes, whatever they are about, the first is delivered. At most 128 bytes.
-func WithID(id string) EventOption { return func(a *attribution) { a.id = id } }
+// minutes, whatever they are about, the first is delivered. At most 128 bytes. It is
+// for Publish and Emit.
+func WithID(id string) EventOption {
+	return func(a *attribution) { a.id, a.given = id, append(a.given, "WithID") }
+}
 
 func attribute(ctx context.Context, opts []EventOption) (attribution, error) {
 	a := attribution{client: clientID(ctx), depth: depth(ctx)}
 	for _, opt := range opts {
+		if opt == nil {
+			return a, fmt.Errorf("%w: an EventOption is nil", ErrBadOption)
+		}
 		opt(&a)
 	}
 	switch {
@@ -327,7 +354,8 @@ func message(channel string, data json.RawMessage) backend.Event {
 // Emit announces an event, most often a write that happened: see [KVPut] and its
 // like, or make a RenEvent with a resource and type of your own. UnixMilli and
 // Source are set here. Messages and presence have their own methods. Emit
-// returns nil once the backend has the event. Errors: [ErrBadEvent] and those of
+// returns nil once the backend has the event. Errors: [ErrBadEvent], [ErrBadOption]
+// where [AsUser] names another user than ev, and those of
 // [Realtime.Publish].
 func (rt *Realtime) Emit(ctx context.Context, ev RenEvent, opts ...EventOption) error {
 	if err := ev.check(); err != nil {
@@ -343,6 +371,9 @@ func (rt *Realtime) Emit(ctx context.Context, ev RenEvent, opts ...EventOption) 
 	a, err := attribute(ctx, opts)
 	if err != nil {
 		return err
+	}
+	if a.user != "" && ev.User != "" && a.user != ev.User {
+		return fmt.Errorf("%w: AsUser names another user than the event", ErrBadOption)
 	}
 	set(&a.user, ev.User)
 	return rt.append(ctx, backend.Event(ev), a)

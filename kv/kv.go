@@ -25,7 +25,8 @@ var (
 	// ErrBadKey: a namespace or key is empty; or one of them, a prefix or a cursor is
 	// longer than 255 bytes, not UTF-8, or has control characters.
 	ErrBadKey = errors.New("kv: bad namespace or key")
-	// ErrBadOption: a TTL is not positive, or a limit negative or above 1,000.
+	// ErrBadOption: a TTL is not positive, a limit is negative or above 1,000, or an
+	// option is nil.
 	ErrBadOption = errors.New("kv: bad option")
 	// ErrTooLarge: a value exceeds the limit.
 	ErrTooLarge = errors.New("kv: value too large")
@@ -148,6 +149,9 @@ func TTL(d time.Duration) PutOption { return func(p *put) { p.ttl, p.hasTTL = d,
 func (s *Store) Put(ctx context.Context, namespace, key string, value []byte, opts ...PutOption) (version string, err error) {
 	var p put
 	for _, opt := range opts {
+		if opt == nil {
+			return "", fmt.Errorf("%w: a PutOption is nil", ErrBadOption)
+		}
 		opt(&p)
 	}
 	if p.hasTTL && p.ttl <= 0 {

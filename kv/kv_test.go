@@ -144,6 +144,7 @@ func TestBadInput(t *testing.T) {
 		{"key not UTF-8", put("n", "\xff", 1), kv.ErrBadKey},
 		{"value too large", put("n", "k", 1<<20+1), kv.ErrTooLarge},
 		{"no TTL", put("n", "k", 1, kv.TTL(0)), kv.ErrBadOption},
+		{"nil option", put("n", "k", 1, nil), kv.ErrBadOption},
 		{"negative TTL", put("n", "k", 1, kv.TTL(-time.Second)), kv.ErrBadOption},
 		{"put cancelled", func() error { _, err := s.Put(cancelled, "n", "k", nil); return err }, context.Canceled},
 		{"get: not there", get("n", "k"), kv.ErrNotFound},

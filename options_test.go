@@ -1,0 +1,99 @@
+package realtime_test
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/maravilla-realtime/realtime"
+)
+
+// numbers calls f with each number within an options struct, by its path.
+func numbers(path string, v reflect.Value, f func(path string, number reflect.Value)) {
+	for field, value := range v.Fields() {
+		switch name := path + "." + field.Name; value.Kind() {
+		case reflect.Int, reflect.Int64:
+			f(name, value)
+		case reflect.Struct:
+			numbers(name, value, f)
+		}
+	}
+}
+
+// TestBadOptionsAreNamed: each number there is, and no other than the one that is
+// wrong.
+func TestBadOptionsAreNamed(t *testing.T) {
+	seen := 0
+	check := func(path string, opts any, try func() error) {
+		numbers(path, reflect.ValueOf(opts).Elem(), func(path string, number reflect.Value) {
+			seen++
+			number.SetInt(-1)
+			defer number.SetInt(0)
+			err := try()
+			if !errors.Is(err, realtime.ErrBadOption) || !strings.Contains(err.Error(), path+" is -1") || strings.Count(err.Error(), "must be") != 1 {
+				t.Errorf("%s: %v", path, err)
+			}
+		})
+	}
+	var opts realtime.Options
+	check("Options", &opts, func() error {
+		rt, err := realtime.New(realtime.Policy{}, &opts)
+		if err == nil {
+			rt.Close(context.Background())
+		}
+		return err
+	})
+	h := start(t, open(), nil)
+	var group realtime.GroupOptions
+	check("GroupOptions", &group, func() error {
+		return h.Group("group", &group, func(*realtime.Group) error { return nil })
+	})
+	if seen < 20 {
+		t.Errorf("looked at %d options", seen)
+	}
+	_, err := realtime.New(realtime.Policy{}, &realtime.Options{StreamLife: time.Second - 1, Limits: realtime.Limits{Rate: -7}})
+	for _, want := range []string{"Options.StreamLife is 999.999999ms, and must be at least 1s", "Options.Limits.Rate is -7"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v does not say %q", err, want)
+		}
+	}
+}
+
+// Options that mean nothing to a method are refused, not swallowed.
+func TestMeaninglessOptions(t *testing.T) {
+	h := start(t, open(), nil)
+	ctx, p := t.Context(), h.Presence()
+	after := h.Cursor()
+	for name, opt := range map[string]realtime.EventOption{
+		"AsUser": realtime.AsUser("ada"), "WithID": realtime.WithID("1"), "AsUser(empty)": realtime.AsUser(""), "nil": nil,
+	} {
+		word, _, _ := strings.Cut(name, "(")
+		for method, err := range map[string]error{
+			"Join":  p.Join(ctx, "room", "ada", nil, realtime.FromClient("browser-0001.tab1"), opt),
+			"Leave": p.Leave(ctx, "room", "ada", opt),
+		} {
+			if !errors.Is(err, realtime.ErrBadOption) || !strings.Contains(err.Error(), word) {
+				t.Errorf("%s with %s: %v", method, name, err)
+			}
+		}
+	}
+	ev := realtime.KVPut("demo", "a")
+	ev.User = "ada"
+	for name, err := range map[string]error{
+		"Publish with nil":       h.Publish(ctx, "room", 1, nil),
+		"Emit with nil":          h.Emit(ctx, ev, nil),
+		"Emit with another user": h.Emit(ctx, ev, realtime.AsUser("bob")),
+	} {
+		if !errors.Is(err, realtime.ErrBadOption) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	noError(t, h.Emit(ctx, ev, realtime.AsUser("ada")))
+	got, err := h.WaitFor(ctx, realtime.EventMatch{}, after)
+	if err != nil || got.Type != "kv.put" || got.User != "ada" {
+		t.Errorf("the first event is %+v, %v", got, err)
+	}
+}
