@@ -90,6 +90,9 @@ func newSettings(address string, o *RealtimeOptions, schemes ...string) settings
 	if s.client == "" {
 		s.client = rand.Text()
 	}
+	if s.max < 0 {
+		s.err = fmt.Errorf("%w: MaxBackoff is %v, and must be at least 0", realtime.ErrBadOption, s.max)
+	}
 	if s.max <= 0 {
 		s.max = maxBackoff
 	}
@@ -101,7 +104,7 @@ func newSettings(address string, o *RealtimeOptions, schemes ...string) settings
 		s.http.Timeout = 0
 	}
 	if !wire.ValidClientID(s.client) {
-		s.err = realtime.ErrBadClientID
+		s.err = fmt.Errorf("client: ClientID: %w", realtime.ErrBadClientID)
 	}
 	u, err := url.Parse(address)
 	switch {
