@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Runs the tests of the browser SDK in each Node.js that it supports, which npm
+# installs. Their own WebSockets, and that of the package `ws`, differ in how they
+# fail.
+set -euo pipefail
+cd "$(dirname "$0")/../client/js"
+
+[ -d node_modules ] || npm ci --no-audit --no-fund --silent
+npm ci --prefix ../../ci/nodes --no-audit --no-fund --silent
+go run ../../internal/tools/buildjs -test .test
+for version in 20 22 24; do
+	node="../../ci/nodes/node_modules/node$version/bin/node"
+	[[ $("$node" --version) = v$version.* ]] || { echo "no Node.js $version: is there a binary for this machine?"; exit 1; }
+	echo "Node.js $("$node" --version)"
+	"$node" --test .test/*.test.mjs "$@" | tail -8
+done
