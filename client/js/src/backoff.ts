@@ -55,7 +55,10 @@ export function createBackoff(most: number): Backoff {
       if (denied) deniedAt ??= now();
       const left = deniedAt! + patience - now(); // NaN where nothing was denied
       if (left > 0) wait = Math.min(wait, left); // one attempt comes when the time is over
-      else if (denied) return (deniedAt = undefined); // whoever is told may start again
+      else {
+        deniedAt = undefined; // whoever is told may start again; and without a network nobody has had that time
+        if (denied) return undefined;
+      }
       wait = proven && bye ? bye : Math.max(wait, bye ?? floor);
       return Math.min(wait + atLeast, longest);
     },

@@ -130,7 +130,7 @@ export function createKeeper<Reset>(
     const { signal } = (attempt = new AbortController());
     try {
       await undefined; // whoever makes the client listens for errors only then
-      sent = renewed ?? (await getToken?.());
+      sent = (renewed ?? (await getToken?.())) || undefined;
       if (!signal.aborted) await dialer.dial_(signal, sent);
     } catch (e) {
       if (!signal.aborted) keeper.lost_(e);

@@ -16,6 +16,8 @@ export class Server {
   presence: string[] = [];
   published = new Set<string>();
   answers = true;
+  /** How long the credentials of a WebSocket last. */
+  expiresIn: number | undefined;
   /** Whether it has forgotten what streams could go on from. */
   forgets = false;
   #streams = new Set<FakeRequest>();
@@ -78,9 +80,10 @@ export class Server {
     const { ref, channel = '' } = op;
     const cid = op['cid'] as string;
     const channels = this.#channels.get(socket);
+    if (op.op === 'hello' && channels) return this.#say(socket, { event: 'ok', ref, expiresIn: this.expiresIn });
     if (op.op === 'hello') {
       this.#channels.set(socket, new Set());
-      return this.#say(socket, { event: 'hello', src: tag(cid), userId: this.user, cursor: cursor(this.head), limits: { message: 65_536, rate: 1000, burst: 1000 } });
+      return this.#say(socket, { event: 'hello', src: tag(cid), userId: this.user, cursor: cursor(this.head), limits: { message: 65_536, rate: 1000, burst: 1000 }, expiresIn: this.expiresIn });
     }
     if (op.op === 'subscribe') {
       const first = !channels!.has(channel);

@@ -419,20 +419,88 @@ test('where channels between tabs are forbidden every tab has its own connection
   assert.deepEqual([tabs.map(({ ren }) => ren.state), server.streams().length], [['open', 'open'], 2]);
 });
 
-test('channels: a WebSocket that cannot be made is tried again', async () => {
-  let tries = 0;
-  globalThis.WebSocket = class {
-    constructor(url: string, protocol: string) {
-      if (!tries++) throw new DOMException('no', 'SecurityError');
-      return new FakeSocket(url, protocol);
-    }
-  } as never;
+for (const [thrown, ends] of [['UnknownError', false], ['SecurityError', true]] as const)
+  test(`channels: a WebSocket that throws a ${thrown} is told once, and ${ends ? 'ends the client' : 'tried again'}`, async () => {
+    let tries = 0;
+    globalThis.WebSocket = class {
+      constructor(url: string, protocol: string) {
+        if (ends || tries++ < 2) throw new DOMException('not here', thrown);
+        return new FakeSocket(url, protocol);
+      }
+    } as never;
+    const tab = new Tab();
+    const rt = tab.run(() => new RealtimeClient({ clientId: 'client-of-tab-x' }));
+    const told: string[] = [];
+    rt.onError(({ message }) => void told.push(message));
+    all.push({ tab, close: () => rt.disconnect() });
+    tab.run(() => rt.connect());
+    await opened(() => rt.state);
+    assert.deepEqual([told.length, rt.state, server.sockets().length], ends ? [1, 'closed', 0] : [1, 'open', 1]);
+    assert.match(told[0]!, /not here/);
+  });
+
+test('channels: a shared connection that only says error is lost for all, and what fails later is nobody\'s', async () => {
+  const tabs = [await openRt('a'), await openRt('b')];
+  const first = server.sockets()[0]!;
+  await first.fail();
+  assert.deepEqual(tabs.map(({ rt }) => rt.state), ['connecting', 'connecting']);
+  await pass(10_000);
+  await first.fail();
+  assert.deepEqual(tabs.map(({ rt }) => rt.state), ['open', 'open']);
+  assert.equal(server.sockets().length, 1);
+  server.publish('room', 1);
+  await settle();
+  assert.deepEqual(tabs.map(({ got }) => got), [[1], [1]]);
+  for (const socket of FakeSocket.all) assert.ok(socket.onerror, 'each is listened to, the own one of a tab that follows too');
+});
+
+test('channels: a refused hello ends each tab that is refused', async () => {
+  server.answers = false;
   const tab = new Tab();
-  const rt = tab.run(() => new RealtimeClient({ clientId: 'client-of-tab-x' }));
+  const rt = tab.run(() => new RealtimeClient({ clientId: 'ada' }));
+  const told: unknown[] = [];
+  rt.onError((error) => void told.push((error as { code?: string }).code));
   all.push({ tab, close: () => rt.disconnect() });
   tab.run(() => rt.connect());
-  await opened(() => rt.state);
-  assert.deepEqual([tries, rt.state, server.sockets().length], [2, 'open', 1]);
+  await settle();
+  FakeSocket.last.say({ event: 'error', code: 'bad_request', message: 'no client id', retry: false });
+  await settle();
+  await assert.rejects(tab.run(() => rt.publish('room', 1)), { code: 'bad_request' });
+  assert.deepEqual([told, rt.state, FakeSocket.last.closed], [['bad_request'], 'closed', 1000]);
+});
+
+test('channels: tabs renew the credentials of the connection they share, and the next one begins with the new ones', async () => {
+  server.expiresIn = 60_000;
+  let n = 0;
+  const getToken = (): string => 'T' + ++n;
+  const tabs = [await openRt('a', { shareTabs: 'x', getToken }), await openRt('b', { shareTabs: 'x', getToken })];
+  const shared = server.sockets()[0]!;
+  assert.equal(server.sockets().length, 1);
+  for (let i = 0; i < 6; i++) {
+    await pass(20_000);
+    server.ping();
+  }
+  const renewed = shared.ops('hello').slice(1).map(({ token }) => token);
+  assert.ok(renewed.length >= 4, `${renewed.length} renewals`);
+  assert.deepEqual(tabs.map(({ rt, errors }) => [rt.state, errors]), [['open', []], ['open', []]]);
+  await tabs[0]!.tab.kill();
+  await pass(1_000);
+  await opened(() => tabs[1]!.rt.state);
+  const next = server.sockets()[0]!;
+  assert.notEqual(next, shared);
+  assert.ok(Number(String(next.ops('hello')[0]!['token']).slice(1)) > 2, `${next.ops('hello')[0]!['token']} is not the first`);
+});
+
+test('channels: a roster in parts reaches each tab whole', async () => {
+  const tabs = [await openRt('a'), await openRt('b')];
+  for (const { tab, rt } of tabs) tab.run(() => void rt.presence('room').onJoin(() => {}));
+  await settle();
+  const shared = server.sockets()[0]!;
+  const part = (userId: string, more: object): object => ({ event: 'presence.state', channel: 'room', members: [{ userId, lastSeen: 1 }], ...more });
+  shared.say(part('ada', { more: true }));
+  shared.say(part('bob', { part: 1, more: true }), part('eve', { part: 2, cursor: 'e.0' }));
+  await settle();
+  for (const { rt } of tabs) assert.deepEqual(rt.presence('room').members().map(({ userId }) => userId), ['ada', 'bob', 'eve']);
 });
 
 /** A subscription, and what it has been told since. */

@@ -1,5 +1,5 @@
 import { parse } from '../errors.js';
-import type { Group, OpenSocket, WebSocketLike } from '../transport.js';
+import { unopened, type Closed, type Group, type OpenSocket, type WebSocketLike } from '../transport.js';
 import type { Frame } from '../wire.js';
 import { createHub, type Hub, type Line } from './hub.js';
 import { createMember, type Said } from './member.js';
@@ -9,6 +9,8 @@ import { groupName } from './place.js';
 interface Ask {
   cid?: string;
   op?: string;
+  /** Of a hello, the first one or one that renews the client's credentials. */
+  token?: string;
 }
 
 interface SocketSaid extends Said<Ask> {
@@ -43,9 +45,9 @@ export function shareSocket(open: OpenSocket, group: Group): OpenSocket {
       member.leave_();
       drop();
     };
-    const end = (code = 1006): void => {
+    const end = (code = 1006, reason?: string): void => {
       close();
-      self.onclose!({ code } as never);
+      self.onclose!({ code, reason } as never);
     };
     const give = (data: string): void => void self.onmessage!({ data } as never);
     const hear_ = ({ lines = [] }: SocketSaid): void => {
@@ -65,8 +67,9 @@ export function shareSocket(open: OpenSocket, group: Group): OpenSocket {
       let socket: WebSocketLike;
       try {
         socket = real = open(url);
-      } catch {
-        return end(); // as where there is no network
+      } catch (e) {
+        const { code, reason } = unopened(e);
+        return end(code, reason);
       }
       send = (text) => socket.send(text);
       socket.onopen = () => (greeting ? send(greeting) : self.onopen!({} as never));
@@ -79,7 +82,9 @@ export function shareSocket(open: OpenSocket, group: Group): OpenSocket {
         hello = data;
         member.greeted_();
       };
-      socket.onclose = ({ code }: { code: number }) => socket === real && member.end_(code);
+      const closed = ({ code }: Closed): unknown => socket === real && member.end_(code);
+      socket.onclose = closed;
+      socket.onerror = () => closed({ code: 1006 }); // as in the client
     };
     const ask_ = (): Ask => ({ cid: (parse(greeting) as Ask).cid! });
 
@@ -119,9 +124,11 @@ export function shareSocket(open: OpenSocket, group: Group): OpenSocket {
 
     const self = {
       send(text) {
+        const { op, token } = parse(text) as Ask;
+        if (!greeting) return send((greeting = text));
+        if (op === 'hello') greeting = JSON.stringify({ ...(parse(greeting) as Ask), token }); // for the next connection
         // Where nobody takes it, the hello that is on its way has the client say all of it again.
-        if (greeting) say?.(text);
-        else send((greeting = text));
+        say?.(text);
       },
       close,
     } as WebSocketLike; // which the client completes, with its handlers
