@@ -12,5 +12,9 @@ for version in 20 22 24; do
 	node="../../ci/nodes/node_modules/node$version/bin/node"
 	[[ $("$node" --version) = v$version.* ]] || { echo "no Node.js $version: is there a binary for this machine?"; exit 1; }
 	echo "Node.js $("$node" --version)"
-	"$node" --test .test/*.test.mjs "$@" | tail -8
+	if ! out=$("$node" --test --test-reporter=tap .test/*.test.mjs 2>&1); then
+		echo "$out"
+		exit 1
+	fi
+	grep -E '^# (tests|pass|fail)' <<<"$out"
 done

@@ -33,6 +33,7 @@ step "Faults" ci/faults.sh
 
 if command -v npm >/dev/null; then
 	step "TypeScript: types, tests, build" ci/js.sh
+	step "TypeScript: tests in each Node.js" ci/node.sh
 	step "React example: types, build" ci/react.sh
 else
 	skip "TypeScript: needs Node.js with npm"
