@@ -2,6 +2,7 @@ package client
 
 import (
 	"net/http"
+	"net/url"
 	"sync"
 
 	"github.com/maravilla-realtime/realtime"
@@ -32,7 +33,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if base == nil {
 		base = http.DefaultTransport
 	}
-	if req.URL.Scheme+"://"+req.URL.Host != t.Origin {
+	if !t.meant(req.URL) {
 		return base.RoundTrip(req)
 	}
 	t.mu.Lock()
@@ -46,6 +47,12 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		t.note(request, resp.Header.Get(cursorHeader))
 	}
 	return resp, err
+}
+
+// meant reports whether an address is of the server the id is meant for.
+func (t *Transport) meant(to *url.URL) bool {
+	own, err := url.Parse(t.Origin)
+	return err == nil && own.Host != "" && origin(own) == origin(to)
 }
 
 // note keeps the oldest cursor. Cursors are opaque, and a slow answer may hold an

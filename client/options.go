@@ -27,8 +27,13 @@ type RealtimeOptions struct {
 	Token func(context.Context) (string, error)
 	// HTTPClient does the requests; its Timeout is not used, as streams last.
 	// Default: [http.DefaultClient].
+	//
+	// Where it follows redirects, only the server that the address names learns of
+	// the client id, the token, the cursor and Header: the same scheme, host and port,
+	// or the same host by https in place of http. To another one, a subdomain too, a
+	// REN stream is asked for without all of them, and a WebSocket is not opened.
 	HTTPClient *http.Client
-	// Header is sent with each request.
+	// Header is sent with each request to that server.
 	Header http.Header
 	// MaxBackoff bounds the random wait between attempts, which grows by a half with
 	// each one that fails. Default 15 s.

@@ -40,6 +40,7 @@ func NewRealtime(url string, opts *RealtimeOptions) *Realtime {
 		set: newSettings(url, opts, "http", "https", "ws", "wss"), rooms: make(map[string]*room),
 		out: outbox{wake: make(chan struct{}, 1)}, prefix: rand.Text() + "-",
 	}
+	r.set.http.CheckRedirect = confined(r.set.http.CheckRedirect)
 	r.out.held = r.held
 	r.ended = r.set.err
 	r.ctx, r.stop = context.WithCancel(context.Background())

@@ -50,6 +50,7 @@ func NewRen(url string, opts *RenOptions) *Ren {
 		opts = &RenOptions{}
 	}
 	r := &Ren{set: newSettings(url, opts.common(), "http", "https"), cursor: string(opts.Since)}
+	r.set.http.CheckRedirect = stripped(r.set.http.CheckRedirect)
 	if s := opts.Subscriptions; r.set.url != nil && len(s) > 0 && !slices.Contains(s, "*") {
 		query := r.set.url.Query()
 		query.Set("s", strings.Join(s, ","))
