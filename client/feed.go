@@ -5,6 +5,7 @@ import (
 
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/internal/queue"
+	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
 // Message is what somebody published to a channel.
@@ -19,7 +20,7 @@ type Message struct {
 
 const (
 	maxWaiting      = 1024 // messages that a loop may be behind
-	maxWaitingBytes = maxEvent
+	maxWaitingBytes = wire.MaxRead
 )
 
 // feed is what one loop over messages has not read yet. The client's lock guards

@@ -6,18 +6,20 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+
+	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
 // lineReader reads the objects of one WebSocket message, which newlines separate.
-// One that is larger than maxEvent is not kept in memory, and does not keep the
+// One that is larger than wire.MaxRead is not kept in memory, and does not keep the
 // others from being read.
 type lineReader struct{ src *bufio.Reader }
 
 func newLineReader(src io.Reader) lineReader { return lineReader{bufio.NewReader(src)} }
 
 const (
-	maxHead    = 4 << 10       // kept of a line that is too long: enough to tell what it is about
-	maxSkipped = 16 * maxEvent // and beyond this it may never end
+	maxHead    = 4 << 10           // kept of a line that is too long: enough to tell what it is about
+	maxSkipped = 16 * wire.MaxRead // and beyond this it may never end
 )
 
 // next returns the next line, or the beginning of one that is too long, and
@@ -30,7 +32,7 @@ func (r lineReader) next() (line []byte, tooLong, more bool, err error) {
 		}
 		switch {
 		case tooLong:
-		case len(line)+len(part) > maxEvent:
+		case len(line)+len(part) > wire.MaxRead:
 			line, tooLong = bytes.Clone(line[:min(len(line), maxHead)]), true
 		default:
 			line = append(line, part...)
@@ -81,7 +83,7 @@ func headOf(text []byte) (event, channel string) {
 // channels, and the connection, go on.
 func (s *session) skipped(head []byte) *loss {
 	event, channel := headOf(head)
-	err := &Error{Code: "too_large", Message: fmt.Sprintf("the server sent more than %d bytes at once", maxEvent)}
+	err := &Error{Code: "too_large", Message: fmt.Sprintf("the server sent more than %d bytes at once", wire.MaxRead)}
 	s.set.log.Warn("client: too large to be read", "event", event, "channel", channel)
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -71,6 +71,7 @@ func TestRedirects(t *testing.T) {
 			h := begin(t)
 			cursor := h.Cursor()
 			h.emit("a")
+			synctest.Wait()
 			_, loop := h.ren(&client.RenOptions{
 				Header: own, Since: cursor, Token: func(context.Context) (string, error) { return "secret", nil },
 			})

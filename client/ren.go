@@ -23,10 +23,6 @@ const (
 	clientHeader = "X-Ren-Client"
 	cursorHeader = "X-Ren-Cursor"
 
-	// maxEvent bounds what is read at once, on both wires. The largest event a
-	// server sends by default is 1 MiB before escaping.
-	maxEvent = 8 << 20
-
 	// nowhere is no cursor, so that a server answers it with a reset: for where
 	// something came that could not be read, and so was missed.
 	nowhere = "unreadable"
@@ -174,7 +170,7 @@ func (r *Ren) stream(ctx context.Context, k *keeper, yield func(realtime.RenEven
 	if !isStream(resp) {
 		return r.set.refused(resp)
 	}
-	events := sse.NewReader(watched{resp.Body, watch, false}, maxEvent)
+	events := sse.NewReader(watched{resp.Body, watch, false}, wire.MaxRead)
 	for {
 		ev, err := events.Next()
 		k.retry = events.Retry
@@ -332,7 +328,7 @@ func (s *renStream) hello(c control) *loss {
 
 // skipped deals with an event that was too large to be read.
 func (s *renStream) skipped(ev sse.Event) *loss {
-	s.set.log.Warn("client: an event is too large to be read", "bytes", maxEvent)
+	s.set.log.Warn("client: an event is too large to be read", "bytes", wire.MaxRead)
 	s.move(ev.ID)
 	return s.reset("too_large")
 }
