@@ -182,6 +182,7 @@ func takings() meaning {
 				"answer subscribe subscribed resumed", "say message", "told message "+adasMessage+" own user=ada")},
 			{"nothing moves the cursor", lines(subscribed, "say unsubscribed", "told error forbidden", "say ping", "cut", "ts: sent subscribe since=hoftbqjitc.2q")},
 			{"the roster is forgotten", lines(joined, "say unsubscribed", "told error forbidden", "ts: told leave ada", "ts: told leave bob", "roster")},
+			{"a presence stays, and a loop that begins does not hear of what was before it", lines(present, "say unsubscribed", "told error forbidden", "app subscribe", "go: sent subscribe presence", "ts: sent subscribe since=hoftbqjitc.2q")},
 			{"twice", lines(subscribed, "say unsubscribed", "told error forbidden", "say unsubscribed")},
 			{"while more is asked for, which is refused", lines(subscribed, "app watch", "sent subscribe presence", "say unsubscribed", "told error forbidden", "answer subscribe error", "ts: told error forbidden", "say message")},
 			{"while more is asked for, which begins again", lines(subscribed, "app watch", "sent subscribe presence", "say unsubscribed", "told error forbidden", "answer subscribe subscribed fresh", "go: sent unsubscribe", "ts: told reset unknown")},

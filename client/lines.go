@@ -85,24 +85,22 @@ func (s *session) skipped(head []byte) *loss {
 	event, channel := headOf(head)
 	err := &Error{Code: "too_large", Message: fmt.Sprintf("the server sent more than %d bytes at once", wire.MaxRead)}
 	s.set.log.Warn("client: too large to be read", "event", event, "channel", channel)
+	if event != "message" && event != "presence.state" {
+		l := s.unreadable(err)
+		return &l
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := s.rooms[channel]
 	switch {
-	case event == "message":
-		if m != nil && m.sub != unsubscribed {
-			m.reset("too_large")
-		}
-	case event == "presence.state":
-		if m != nil && m.sub == withPresence {
-			m.stateDue, m.blind = false, true
-			m.roster.forget()
-			m.roster.end(err, true)
-			s.sync(m)
-		}
-	default:
-		l := s.unreadable(err)
-		return &l
+	case m == nil:
+	case event == "message" && m.sub != unsubscribed:
+		m.reset("too_large")
+	case event == "presence.state" && m.sub == withPresence:
+		m.stateDue, m.blind = false, true
+		m.roster.forget()
+		m.roster.end(err, true)
+		s.sync(m)
 	}
 	return nil
 }

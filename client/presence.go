@@ -161,6 +161,7 @@ func (p *Presence) Events(ctx context.Context) iter.Seq2[Change, error] {
 	r.change(p.channel, func(err error) { w = newWatcher(&roster{}); w.end(err) }, func(m *room) {
 		w, in = newWatcher(&m.roster), m
 		m.roster.watchers, m.refused = append(m.roster.watchers, w), false
+		m.blind = false // it may be smaller now
 	})
 	leave := func() {
 		r.change(p.channel, w.end, func(m *room) {
