@@ -35,45 +35,55 @@ export function createAttendance(channel: string, outbox: Outbox, owner: Owner):
   let wish: Wish | undefined;
   let agreed: Wish | undefined; // the last wish that the server has agreed to
   let joined = false; // on this connection
-  let asking = false; // and the answer is due
+  let asking: 0 | 1 | 2 = 0; // 1 while a question waits for its turn, 2 while it has no answer
 
   /** What the server knows of the wish. */
   const had = (): Wish | undefined => (joined ? agreed : undefined);
   const settle = (error?: RealtimeError, many = [...waiting]): void => {
     for (const done of many) if (waiting.delete(done)) done(error);
   };
-  const ask = (op: string, userId: string | undefined, metadata?: unknown, then?: Done): void => {
-    asking = true;
-    outbox.add_({ op, channel, userId, metadata }, (error) => {
-      asking = false;
-      then?.(error);
+  /** Asks when it is this channel's turn, if there is something to ask for by then. */
+  const ask = (make: () => object | undefined, then?: Done): void => {
+    asking = 1;
+    const turn = (): object | undefined => {
+      const op = make();
+      if (op) asking = 2;
+      return op && { ...op, channel };
+    };
+    outbox.turn_(turn, (error, answer) => {
+      asking = 0;
+      if (error || answer) then?.(error);
       owner.sync_();
     });
   };
 
   return {
-    wanted_: () => !!(wish || had() || asking),
+    wanted_: () => !!(wish || had() || asking > 1),
     want_(own, done, anew) {
       if (!anew && !wish && own) return done(new RealtimeError('not_joined'));
       wish = own && { ...wish, ...own, anew_: anew };
       waiting.add(done);
     },
     sync_() {
-      const own = wish;
-      const old = had();
-      const many = [...waiting];
       if (asking) return;
-      if (own === old) {
-        agreed = own; // without a connection nobody is present
+      if (wish === had()) {
+        agreed = wish; // without a connection nobody is present
         return settle();
       }
       if (!outbox.isOpen_()) return;
-      const op = !own ? 'leave' : old && !own.anew_ && old.userId === own.userId ? 'update' : 'join';
-      ask(op, (own ?? old)!.userId, own?.metadata, (error) => {
+      let own: Wish | undefined;
+      let old: Wish | undefined;
+      let many: Done[];
+      const make = (): object | undefined => {
+        [own, old, many] = [wish, had(), [...waiting]];
+        const op = !own ? 'leave' : old && !own.anew_ && old.userId === own.userId ? 'update' : 'join';
+        return own === old ? undefined : { op, userId: (own ?? old)!.userId, metadata: own?.metadata };
+      };
+      ask(make, (error) => {
         if (!error) {
           agreed = own;
           // Who joins as another user is no longer who it was.
-          if (old?.userId && own?.userId && old.userId !== own.userId) ask('leave', old.userId);
+          if (old?.userId && own?.userId && old.userId !== own.userId) ask(() => ({ op: 'leave', userId: old!.userId }));
         } else if (own && own === agreed) owner.refuse_(error); // had before the connection was lost: nobody waits
         else if (wish === own) wish = agreed;
         joined ||= own === agreed;
@@ -81,7 +91,8 @@ export function createAttendance(channel: string, outbox: Outbox, owner: Owner):
       });
     },
     cut_() {
-      asking = joined = false;
+      joined = false;
+      asking = 0;
     },
     fail_(error) {
       wish = agreed;

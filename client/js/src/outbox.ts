@@ -3,11 +3,13 @@ import { asError, RealtimeError } from './errors.js';
 import { createPace, type Pace } from './pace.js';
 import type { Frame, Limits } from './wire.js';
 
-/** Called once, with the answer or the refusal. */
+/** Called once, with the answer or the refusal; with neither where nothing was asked in the end. */
 export type Done = (error?: RealtimeError, answer?: Frame) => void;
 
 interface Entry {
-  text_: string;
+  text_?: string;
+  /** Where there is no text yet, makes it: undefined where nobody wants it by now. */
+  make_?: () => object | undefined;
   done_: Done;
   ref_?: number | undefined;
   /** Of those that outlive the connection: ends the wait for an answer. */
@@ -29,6 +31,8 @@ export interface Outbox {
    * `unavailable` after two minutes without an answer, or as `too_many` at once if 100 wait already.
    */
   add_(op: object, done: Done, kept?: boolean): void;
+  /** The same for one about the connection that is made when its turn comes. Where that gives none, it ends with no answer. */
+  turn_(make: () => object | undefined, done: Done): void;
   /** A connection is open. What `first` adds goes before what is left of the connection before it. */
   open_(send: (text: string) => void, limits: Limits, first: () => void): void;
   /** The connection is gone. */
@@ -62,9 +66,11 @@ export function createOutbox(): Outbox {
     let entry: Entry | undefined;
     // Whoever is told of a refusal may add operations, or hang up.
     while (send && (entry = entries.find(({ ref_: ref }) => !ref))) {
-      const text = `{"ref":${lastRef + 1},${entry.text_.slice(1)}`;
+      const op = (entry.text_ ??= JSON.stringify(entry.make_!()));
+      const text = `{"ref":${lastRef + 1},${op?.slice(1)}`;
+      if (!op) settle(entry);
       // A timer stands still while the machine sleeps, and the server does not.
-      if (now() > entry.until_!) late(entry);
+      else if (now() > entry.until_!) late(entry);
       // A server closes the connection over a frame that is too large, and again each time it is sent.
       else if (new Blob([text]).size > size) settle(entry, new RealtimeError('too_large', 'over ' + size));
       else {
@@ -90,6 +96,10 @@ export function createOutbox(): Outbox {
         entry.timer_ = setTimeout(() => late(entry), lifetime);
       }
       entries.push(entry);
+      pump();
+    },
+    turn_(make, done) {
+      entries.push({ make_: make, done_: done });
       pump();
     },
     open_(to, limits, first) {

@@ -47,7 +47,9 @@ export function createSubscription(channel: string, outbox: Outbox, roster: Rost
   let cursor: string | undefined; // everything up to here has been delivered
   let live = false; // the server has confirmed it on this connection
   let asked = Scope.Nothing; // on this connection
-  let asking = false; // and the answer is due
+  let asking: 0 | 1 | 2 = 0; // 1 while a question waits for its turn, 2 while it has no answer
+  let used = false; // what is wanted: events at all
+  let presence = false; // and those of presence
   let denied = false; // until somebody wants it again
 
   const begin = (frame: Frame, reset: boolean): void => {
@@ -57,16 +59,33 @@ export function createSubscription(channel: string, outbox: Outbox, roster: Rost
     roster.known_ = false; // what it has missed will not come, but a whole one
     owner.missed_(frame.reason ?? 'unknown');
   };
+  // Where it goes on from a cursor, the server does not say who is there. To learn that, presence is asked for in a second step.
+  const scope = (): Scope =>
+    !used ? Scope.Nothing : presence && (asked || !cursor || roster.known_) ? Scope.Presence : Scope.Messages;
+  /** What to ask for when it is this channel's turn, if that is still something else. */
+  const ask = (): object | undefined => {
+    const wanted = scope();
+    if (wanted === asked || (denied && used)) return undefined;
+    const again = !!asked;
+    const since = again ? undefined : cursor;
+    if (!presence) roster.clear_();
+    asking = 2;
+    asked = wanted;
+    if (used) return { op: 'subscribe', channel, since, presence: wanted > 1 || (again ? false : undefined) };
+    live = false;
+    cursor = undefined;
+    return { op: 'unsubscribe', channel };
+  };
   const answered: Done = (error, answer) => {
-    asking = false;
-    denied = !!error;
+    asking = 0;
+    if (error || answer) denied = !!error;
     if (error) {
       asked = live ? Scope.Messages : Scope.Nothing;
       if (!live) roster.forget_();
       owner.refuse_(error);
-    } else if (answer!.state && !live)
+    } else if (answer?.state && !live)
       // One that was taken away while the server was asked for more begins afresh, and not where it ended.
-      begin(answer!, answer!.state === 'reset' || (answer!.state === 'fresh' && !!cursor));
+      begin(answer, answer.state === 'reset' || (answer.state === 'fresh' && !!cursor));
     owner.sync_();
   };
 
@@ -75,22 +94,15 @@ export function createSubscription(channel: string, outbox: Outbox, roster: Rost
     renew_() {
       denied = false;
     },
-    sync_(used, presence) {
-      const again = !!asked;
-      // Where it goes on from a cursor, the server does not say who is there. To learn that, presence is asked for in a second step.
-      const scope = !used ? Scope.Nothing : presence && (again || !cursor || roster.known_) ? Scope.Presence : Scope.Messages;
-      if (scope === asked || asking || (denied && used) || !outbox.isOpen_()) return;
-      if (!presence) roster.clear_();
-      const since = again ? undefined : cursor;
-      asking = true;
-      asked = scope;
-      if (used) return outbox.add_({ op: 'subscribe', channel, since, presence: scope > 1 || (again ? false : undefined) }, answered);
-      live = false;
-      cursor = undefined;
-      outbox.add_({ op: 'unsubscribe', channel }, answered);
+    sync_(...wanted) {
+      [used, presence] = wanted;
+      if (scope() === asked || asking || (denied && used) || !outbox.isOpen_()) return;
+      asking = 1;
+      outbox.turn_(ask, answered);
     },
     cut_() {
-      live = asking = denied = false;
+      live = denied = false;
+      asking = 0;
       asked = Scope.Nothing;
       roster.cut_();
     },
@@ -109,7 +121,7 @@ export function createSubscription(channel: string, outbox: Outbox, roster: Rost
       self.complete_(frame.cursor);
       live = false;
       denied = !frame.retry;
-      if (!asking) asked = Scope.Nothing; // else the answer says
+      if (asking < 2) asked = Scope.Nothing; // else the answer says
       roster.cut_();
       if (!denied) return owner.sync_();
       roster.forget_();
