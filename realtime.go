@@ -355,8 +355,11 @@ func message(channel string, data json.RawMessage) backend.Event {
 // like, or make a RenEvent with a resource and type of your own. UnixMilli and
 // Source are set here. Messages and presence have their own methods. Emit
 // returns nil once the backend has the event. Errors: [ErrBadEvent], [ErrBadOption]
-// where [AsUser] names another user than ev, and those of
-// [Realtime.Publish].
+// where [AsUser] names another user than ev, and those of [Realtime.Publish].
+//
+// After a write of your own, whose event must come although the request has gone,
+// give it [context.WithoutCancel] of the request's context. Packages db, kv and
+// storage do so.
 func (rt *Realtime) Emit(ctx context.Context, ev RenEvent, opts ...EventOption) error {
 	if err := ev.check(); err != nil {
 		return err

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"cmp"
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -290,6 +291,20 @@ func TestLogout(t *testing.T) {
 	}
 	carol.ask("POST", "/api/orders", `{"item":"Dynamite"}`, 204)
 	carols.order("created", "acme:6")
+}
+
+// What is written is told to others, although its user has left the page.
+func TestUserLeavesThePage(t *testing.T) {
+	s := open(t)
+	after := s.app.rt.Cursor()
+	ctx, leave := context.WithCancel(t.Context())
+	leave()
+	s.app.announce(ctx, realtime.DocumentCreated("orders", "acme:1"))
+	s.app.announce(t.Context(), realtime.DocumentCreated("orders", "acme:2"))
+	ev, err := s.app.rt.WaitFor(t.Context(), realtime.EventMatch{}, after)
+	if err != nil || ev.Key != "acme:1" {
+		t.Errorf("the first event is %+v, %v", ev, err)
+	}
 }
 
 // The rights of a stream end with the session.

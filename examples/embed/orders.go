@@ -106,10 +106,11 @@ func (a *app) advanceOrder(w http.ResponseWriter, r *http.Request, u user) {
 func key(team string, id int) string { return fmt.Sprintf("%s:%d", team, id) }
 
 // Added: announce tells those who show what has been written to read it again. The
-// write is done, so an error is none of the user's. With database/sql, package db
-// announces what a transaction commits.
+// write is done, so others must hear of it even if its user has left the page, and
+// an error is none of the user's. With database/sql, package db announces what a
+// transaction commits.
 func (a *app) announce(ctx context.Context, ev realtime.RenEvent) {
-	if err := a.rt.Emit(ctx, ev); err != nil {
+	if err := a.rt.Emit(context.WithoutCancel(ctx), ev); err != nil {
 		slog.Error("announce", "key", ev.Key, "error", err)
 	}
 }

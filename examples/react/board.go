@@ -146,6 +146,7 @@ func (b *board) change(ctx context.Context, id string, to card) error {
 	if err != nil {
 		return err
 	}
+	ctx = context.WithoutCancel(ctx) // it is done, whether or not its user has left the page
 	return b.rt.Emit(ctx, realtime.RenEvent{Resource: namespace, Type: "card.done", Key: id, Data: data})
 }
 
