@@ -169,9 +169,9 @@ func TestStalledBesideOthers(t *testing.T) {
 		begin   string
 		others  time.Duration
 	}{
-		{"behind a slow policy", slowly, busyObjects{}, sized, busy},
-		{"behind a slow policy, in the middle", slowly, busyObjects{}, sized + strings.Repeat("x", 50_000), busy},
-		{"behind a busy store", open, busyObjects{before: busy}, chunked + "5\r\nhe", busy},
+		{"after a slow policy", slowly, busyObjects{}, sized, busy},
+		{"after a slow policy, in the middle", slowly, busyObjects{}, sized + strings.Repeat("x", 50_000), busy},
+		{"after a busy store", open, busyObjects{before: busy}, chunked + "5\r\nhe", busy},
 		{"before a store that is still busy", open, busyObjects{between: busy}, chunked + "5\r\nhello\r\n", busy},
 	} {
 		bubble(t, c.name, func(t *testing.T) {
