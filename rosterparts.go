@@ -81,13 +81,3 @@ func (d *divider) finish() {
 		last.frame, last.members = nil, bytes.Clone(last.members)
 	}
 }
-
-// share replaces what is the same in an earlier reading, which clients that read
-// slowly may still hold.
-func share(parts, earlier []rosterPart) {
-	for i := range min(len(parts), len(earlier)) {
-		if (parts[i].frame == nil) == (earlier[i].frame == nil) && bytes.Equal(parts[i].members, earlier[i].members) {
-			parts[i] = earlier[i]
-		}
-	}
-}

@@ -45,11 +45,11 @@ func serveUntil(t *testing.T, srv *http.Server) *serving {
 }
 
 // ends stops the server and returns how it ended, and after how long.
-func (s *serving) ends() (error, time.Duration) {
+func (s *serving) ends() (time.Duration, error) {
 	began := time.Now()
 	s.stop()
 	err := <-s.done
-	return err, time.Since(began)
+	return time.Since(began), err
 }
 
 // stream opens a REN stream; the channel gets all of it when it has ended.
@@ -113,7 +113,7 @@ func TestServe(t *testing.T) {
 			defer c.Close()
 		}
 		synctest.Wait()
-		if err, took := s.ends(); err != nil || took > 500*time.Millisecond {
+		if took, err := s.ends(); err != nil || took > 500*time.Millisecond {
 			t.Errorf("Serve returned %v after %v", err, took)
 		}
 		for i := range streams {
@@ -156,7 +156,7 @@ func TestServeFinishesRequests(t *testing.T) {
 				answer <- string(body)
 			}()
 			synctest.Wait()
-			err, took := s.ends()
+			took, err := s.ends()
 			switch got := <-answer; {
 			case takes == time.Hour && (got != "cut" || !errors.Is(err, context.DeadlineExceeded) || took > 11*time.Second),
 				takes != time.Hour && (got != "done" || err != nil || took > 4*time.Second):

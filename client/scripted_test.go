@@ -151,9 +151,9 @@ func TestCloseCodes(t *testing.T) {
 			}))
 			loop := messages(t, n.realtime(nil), "room")
 			if want.after > 0 {
-				time.Sleep(want.after - 1)
+				time.Sleep(want.after - time.Nanosecond)
 				loop.want(t, "")
-				time.Sleep(1)
+				time.Sleep(time.Nanosecond)
 			}
 			got := loop.take()
 			time.Sleep(time.Minute - want.after)
