@@ -9,8 +9,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/maravilla-realtime/realtime"
 )
 
 // A client that has much to read when the server closes gets all of it, batch by
@@ -143,33 +141,4 @@ func (w *stuckWriter) Write(p []byte) (int, error) {
 		case <-changed:
 		}
 	}
-}
-
-// A peer that goes on reading, ever so slowly, but answers no ping is cut off.
-func TestDripThatAnswersNoPing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := start(t, open(), &realtime.Options{History: realtime.History{Age: time.Hour}})
-		s := h.dialStalled(get("/realtime"))
-		s.send(`{"op":"hello","cid":"` + tab1 + `"}`)
-		s.send(`{` + since("room", string(h.Cursor())) + `}`)
-		began, gone := time.Now(), make(chan time.Duration, 1)
-		go func() {
-			for buf := make([]byte, 16<<10); ; time.Sleep(time.Second) {
-				if _, err := s.net.Read(buf); err != nil {
-					gone <- time.Since(began)
-					return
-				}
-			}
-		}()
-		filler := make([]byte, 30_000)
-		for i := range filler {
-			filler[i] = 'x'
-		}
-		for range 200 {
-			h.publish("room", string(filler))
-		}
-		if d := <-gone; d > 3*time.Minute {
-			t.Errorf("cut off after %v", d)
-		}
-	})
 }
