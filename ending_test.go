@@ -266,14 +266,76 @@ func TestFlood(t *testing.T) {
 	})
 }
 
+// What cannot work is refused, and the error names it.
 func TestBadOptions(t *testing.T) {
-	for _, o := range []realtime.Options{
-		{Heartbeat: -1}, {StreamLife: 1}, {WriteTimeout: -1}, {CloseGrace: -1}, {DropGrace: -1}, {Lease: -1},
-		{History: realtime.History{Age: -1}}, {History: realtime.History{Events: -1}}, {Limits: realtime.Limits{Burst: -1}},
+	type limits = realtime.Limits
+	const most = 8<<20 - 256<<10
+	for name, o := range map[string]realtime.Options{
+		"Heartbeat": {Heartbeat: -1}, "StreamLife": {StreamLife: 1}, "WriteTimeout": {WriteTimeout: -1},
+		"CloseGrace": {CloseGrace: -1}, "DropGrace": {DropGrace: -1}, "Lease": {Lease: -1},
+		"History.Age": {History: realtime.History{Age: -1}}, "History.Events": {History: realtime.History{Events: -1}},
+		"History.Bytes": {History: realtime.History{Bytes: 512 << 10}}, "Limits.Burst": {Limits: limits{Burst: -1}},
+		"Limits.Publish": {Limits: limits{Publish: most + 1}}, "Limits.Message": {Limits: limits{Message: most + 1}},
+		"Limits.Metadata": {Limits: limits{Metadata: most + 1}},
 	} {
 		if rt, err := realtime.New(realtime.Policy{}, &o); err == nil {
 			t.Errorf("%+v is accepted", o)
 			rt.Close(t.Context())
+		} else if !strings.Contains(err.Error(), "Options."+name+" ") {
+			t.Errorf("%s: %v", name, err)
 		}
+	}
+	for _, history := range []realtime.History{
+		{Bytes: 4*most - 1}, // with the limits below
+		{Bytes: -1},
+	} {
+		o := realtime.Options{History: history, Limits: limits{Metadata: most}}
+		if rt, err := realtime.New(realtime.Policy{}, &o); err == nil {
+			t.Errorf("%+v is accepted", o)
+			rt.Close(t.Context())
+		}
+	}
+}
+
+// The largest messages that the options permit reach everybody who reads at once,
+// however small the history is for them, and some at a time.
+func TestLargestMessage(t *testing.T) {
+	for name, o := range map[string]realtime.Options{
+		"bytes":  {History: realtime.History{Bytes: 4 * 600_000}, Limits: realtime.Limits{Publish: 600_000}},
+		"events": {History: realtime.History{Events: 1}, Limits: realtime.Limits{Publish: 600_000}},
+		"most":   {Limits: realtime.Limits{Publish: 8<<20 - 256<<10}},
+	} {
+		bubble(t, name, func(t *testing.T) {
+			h := start(t, open(), &o)
+			var handled atomic.Int64
+			noError(t, h.OnChannel(realtime.ChannelMatch{}, func(_ context.Context, ev realtime.RenEvent) error {
+				handled.Add(int64(len(ev.Data)))
+				return nil
+			}))
+			stream, s := h.ren(get("/ren")), h.socket(get("/realtime"))
+			s.ok(subscribe("room"))
+			data := strings.Repeat("x", o.Limits.Publish-2)
+			burst := 2
+			if o.History.Events == 1 {
+				burst = 1
+			}
+			for range 3 {
+				for range burst {
+					h.publish("room", data)
+				}
+				for range burst {
+					if got := s.data(1); len(got) != o.Limits.Publish {
+						t.Errorf("the WebSocket got %.20s", got)
+					}
+					if got := stream.keys(1); len(got) != o.Limits.Publish {
+						t.Errorf("the stream got %.20s", got)
+					}
+				}
+				synctest.Wait()
+			}
+			if n := handled.Load(); n != int64(3*burst*o.Limits.Publish) {
+				t.Errorf("%d bytes were handled", n)
+			}
+		})
 	}
 }

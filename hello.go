@@ -104,8 +104,8 @@ func (s *socket) renew(op wire.Op) *wire.Error {
 		return f.Error
 	}
 	s.group.Go(func() error {
-		defer func() { <-s.renewing }()
 		s.rt.recheck(s.ctx, &s.conn, make(chan struct{}, askAtOnce))
+		<-s.renewing // before the answer, after which the client may renew again
 		s.answer(wire.Frame{Event: "ok", Ref: op.Ref, ExpiresIn: expiresIn(id)})
 		return nil
 	})

@@ -110,11 +110,14 @@ type Options struct {
 // counts. See [Options].
 type History struct {
 	Events int
-	Bytes  int64
-	Age    time.Duration
+	// Bytes has to be at least four times the largest of Limits.Publish, Message and
+	// Metadata, so that no event is gone before its readers can get it.
+	Bytes int64
+	Age   time.Duration // of events at this node
 }
 
-// Limits bound what others send. Zero fields mean the defaults.
+// Limits bound what others send. Zero fields mean the defaults. Message, Publish
+// and Metadata may be 7.75 MiB at most: clients read no more.
 type Limits struct {
 	Message  int // bytes of a message from a browser, as JSON frame; default 64 KiB
 	Publish  int // bytes of data that the server publishes, as JSON; default 1 MiB
@@ -163,21 +166,36 @@ func (o *Options) withDefaults() Options {
 	return opts
 }
 
+// historyHolds is how many of the largest events the history has room for at
+// least: so who reads at once gets each of some that come together, which take
+// more when they have been encoded.
+const historyHolds = 4
+
 // check names each option that is out of its range.
 func (o *Options) check() error {
 	h, l := o.History, o.Limits
+	largest := int64(max(l.Publish, l.Message, l.Metadata, 0))
 	return errors.Join(
 		atLeast(0, "Options.Heartbeat", o.Heartbeat), atLeast(0, "Options.WriteTimeout", o.WriteTimeout),
 		atLeast(0, "Options.CloseGrace", o.CloseGrace), atLeast(0, "Options.DropGrace", o.DropGrace),
 		atLeast(0, "Options.Lease", o.Lease), atLeast(time.Second, "Options.StreamLife", o.StreamLife),
-		atLeast(0, "Options.History.Events", h.Events), atLeast(0, "Options.History.Bytes", h.Bytes),
+		atLeast(0, "Options.History.Events", h.Events), atLeast(historyHolds*largest, "Options.History.Bytes", h.Bytes),
 		atLeast(0, "Options.History.Age", h.Age),
 		atLeast(0, "Options.Limits.Message", l.Message), atLeast(0, "Options.Limits.Publish", l.Publish),
 		atLeast(0, "Options.Limits.Metadata", l.Metadata), atLeast(0, "Options.Limits.Channels", l.Channels),
 		atLeast(0, "Options.Limits.Rate", l.Rate), atLeast(0, "Options.Limits.Burst", l.Burst),
 		atLeast(0, "Options.Limits.Connections", l.Connections),
 		atLeast(0, "Options.Limits.UserRate", l.UserRate), atLeast(0, "Options.Limits.UserBurst", l.UserBurst),
-		o.Handlers.check("Options.Handlers"))
+		readable("Options.Limits.Message", l.Message), readable("Options.Limits.Publish", l.Publish),
+		readable("Options.Limits.Metadata", l.Metadata), o.Handlers.check("Options.Handlers"))
+}
+
+// readable is an error if clients would not read what a limit permits.
+func readable(field string, limit int) error {
+	if limit > wire.MaxData {
+		return fmt.Errorf("%w: %s is %d, and clients read at most %d", ErrBadOption, field, limit, wire.MaxData)
+	}
+	return nil
 }
 
 // atLeast is an error if a value is less than that.
@@ -233,7 +251,7 @@ func New(policy Policy, opts *Options) (*Realtime, error) {
 		start.Seq--
 	}
 	rt.ring = ring.New(limits, start)
-	rt.ring.Put(page.Records)
+	rt.ring.Fill(page.Records)
 	rt.conns.limits = o.Limits
 	rt.presence.init(rt)
 	rt.groups.init(rt)

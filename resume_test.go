@@ -93,6 +93,7 @@ type follow struct {
 func newResumeModel(t *testing.T, history realtime.History, rnd *rand.Rand) *resumeModel {
 	opts := *noLimits
 	opts.History, opts.StreamLife = history, time.Minute
+	opts.Limits.Publish, opts.Limits.Message, opts.Limits.Metadata = maxSize, maxSize, maxSize
 	m := &resumeModel{t: t, rnd: rnd, host: start(t, open(), &opts), history: history, counts: map[string]int{}}
 	pos, _ := wire.ParseCursor(string(m.host.Cursor()))
 	m.first = pos.Seq

@@ -3,6 +3,7 @@ package ring
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
 )
@@ -22,6 +23,7 @@ const (
 // connections share.
 type Entry struct {
 	*backend.Record
+	came time.Time // to this node: other nodes' clocks may differ
 
 	encoding sync.Mutex // held by the one that encodes
 	encoded  [forms]atomic.Pointer[[]byte]
@@ -69,8 +71,8 @@ func (e *Entry) leave() {
 // the entry itself, and its places in the ring and two topics.
 const overhead = 384
 
-func newEntry(rec *backend.Record, bytes *atomic.Int64) *Entry {
-	e := &Entry{Record: rec, ring: bytes}
+func newEntry(rec *backend.Record, came time.Time, bytes *atomic.Int64) *Entry {
+	e := &Entry{Record: rec, came: came, ring: bytes}
 	ev := &rec.Event
 	e.grow(int64(overhead + len(rec.ID) + len(ev.Type) + len(ev.Resource) + len(ev.Key) + len(ev.Version) +
 		len(ev.Source) + len(ev.Namespace) + len(ev.Channel) + len(ev.Data) + len(ev.User)))

@@ -143,6 +143,16 @@ func (r *Ring) pos(seq uint64) backend.Position { return backend.Position{Epoch:
 // Records already in the ring or of an ended epoch are dropped. A gap, or a new
 // epoch, resets all subscriptions, since nobody knows what was in it.
 func (r *Ring) Put(recs []*backend.Record) {
+	now := time.Now()
+	r.put(recs, func(*backend.Record) time.Time { return now })
+}
+
+// Fill is Put for records that are in the log for longer, before anything is read.
+func (r *Ring) Fill(recs []*backend.Record) {
+	r.put(recs, func(rec *backend.Record) time.Time { return time.UnixMilli(rec.Event.UnixMilli) })
+}
+
+func (r *Ring) put(recs []*backend.Record, came func(*backend.Record) time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, rec := range recs {
@@ -155,7 +165,7 @@ func (r *Ring) Put(recs []*backend.Record) {
 			r.reset(r.pos(rec.Pos.Seq-1), Lost)
 		}
 		r.head = rec.Pos.Seq
-		e := newEntry(rec, &r.bytes)
+		e := newEntry(rec, came(rec), &r.bytes)
 		r.entries.Push(e)
 		r.topics[Topic{}].wake()
 		r.add(e, Domain(rec.Event.Resource))
@@ -243,11 +253,12 @@ func (r *Ring) reset(pos backend.Position, why Reason) {
 	}
 }
 
+// evict lets go of what is beyond the limits. The newest entry may have any size:
+// else nobody could get it.
 func (r *Ring) evict(now time.Time) {
-	oldest := now.Add(-r.limits.Age).UnixMilli()
 	for r.entries.Len() > 0 {
-		e := r.entries.At(0)
-		if r.entries.Len() <= r.limits.Records && r.bytes.Load() <= r.limits.Bytes && e.Event.UnixMilli >= oldest {
+		n, old := r.entries.Len(), now.Sub(r.entries.At(0).came) > r.limits.Age
+		if !old && n <= r.limits.Records && (n == 1 || r.bytes.Load() <= r.limits.Bytes) {
 			return
 		}
 		r.bury(r.entries.Pop())

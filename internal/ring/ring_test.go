@@ -190,7 +190,7 @@ func TestBounds(t *testing.T) {
 	r := newRing(Limits{Records: 1 << 20, Bytes: 1 << 40, Age: time.Minute})
 	old := record(1, "kv", "")
 	old.Event.UnixMilli -= time.Hour.Milliseconds()
-	r.fill(old, record(2, "kv", ""))
+	r.Fill([]*backend.Record{old, record(2, "kv", "")})
 	if n := r.entries.Len(); n != 1 {
 		t.Errorf("age: %d entries", n)
 	}
@@ -221,9 +221,8 @@ func TestEncodedOnceAndCharged(t *testing.T) {
 
 func TestAgeIsEnforcedWhereNothingHappens(t *testing.T) {
 	r := newRing(Limits{Records: 1 << 20, Bytes: 1 << 40, Age: time.Minute})
-	rec := record(1, "kv", "")
-	r.fill(rec)
-	rec.Event.UnixMilli -= time.Hour.Milliseconds() // as if it had been there for so long
+	r.fill(record(1, "kv", ""))
+	r.entries.At(0).came = time.Now().Add(-time.Hour) // as if it had been there for so long
 	if start := r.NewReader().Subscribe(at(0), Domain("kv")); start.State != Reset {
 		t.Errorf("what is too old is replayed: %+v", start)
 	}
@@ -558,4 +557,40 @@ func TestHold(t *testing.T) {
 	rd.Hold(a, *at(3))
 	rd.Unsubscribe(a)
 	expect(t, "ended", drain(rd, 9), []string(nil))
+}
+
+// The newest entry is there for its readers, whatever its size and whatever time
+// its node thinks it is.
+func TestTheNewestEntryStays(t *testing.T) {
+	big := func(seq uint64) *backend.Record {
+		rec := record(seq, "realtime", "a")
+		rec.Event.Data = make([]byte, 1000)
+		return rec
+	}
+	r := newRing(Limits{Records: 9, Bytes: 500, Age: time.Minute})
+	rd := r.NewReader()
+	rd.Subscribe(nil, Channel("a"))
+	r.fill(big(1))
+	expect(t, "one", drain(rd, 9), []string{"1"})
+	r.entries.At(0).Encoded(FormREN, func(*backend.Record) []byte { return make([]byte, 1000) })
+	late := r.NewReader()
+	if start := late.Subscribe(at(0), Channel("a")); start.State != Resumed {
+		t.Errorf("a reader that comes later: %+v", start)
+	}
+	expect(t, "it reads", drain(late, 9), []string{"1"})
+	r.fill(big(2), big(3)) // there is room for one
+	expect(t, "two at once", drain(rd, 9), []string{"evicted@3"})
+	r.fill(big(4))
+	expect(t, "the next one", drain(rd, 9), []string{"4"})
+	if e, _ := r.At(*at(4)); e == nil || r.bytes.Load() != e.size.Load() {
+		t.Errorf("%d bytes are charged", r.bytes.Load())
+	}
+
+	r = newRing(Limits{Records: 1, Bytes: 1 << 40, Age: time.Minute})
+	rd = r.NewReader()
+	rd.Subscribe(nil, Channel("a"))
+	old := record(1, "realtime", "a")
+	old.Event.UnixMilli -= time.Hour.Milliseconds() // by the clock of another node
+	r.fill(old)
+	expect(t, "of a slow clock", drain(rd, 9), []string{"1"})
 }
