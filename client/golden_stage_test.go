@@ -44,9 +44,13 @@ func (p *play) become(state string) {
 	p.state = state
 }
 
-// tokens returns the option Token, nil where the script has none.
+// tokens returns the option Token. Where the script has no tokens it gives none.
 func (p *play) tokens() func(context.Context) (string, error) {
-	return func(context.Context) (string, error) { return p.token, nil }
+	return func(context.Context) (string, error) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.token, nil
+	}
 }
 
 // follow runs a loop in the background, and has the play told of it.

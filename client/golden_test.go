@@ -109,7 +109,9 @@ func (p *play) act(line string) {
 	case "dial":
 		p.dial()
 	case "token":
+		p.mu.Lock()
 		p.token = rest
+		p.mu.Unlock()
 	case "app":
 		p.app(rest)
 	case "say":
