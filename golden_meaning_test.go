@@ -146,6 +146,8 @@ func answers() meaning {
 		"subscribed reset": {
 			{"something was missed", lines(subscribed, "say message", "told message "+adasMessage+" own user=ada", "cut", "sent subscribe since=hoftbqjitc.13", "answer subscribe subscribed reset", "told reset epoch",
 				"cut", "sent subscribe since=hoftbqjitc.2r")},
+			{"who is there is not known before a roster has come", lines(knowing, "cut", "sent subscribe presence since=hoftbqjitc.2r", "answer subscribe subscribed reset", "ts: told reset epoch",
+				"cut", "go: sent subscribe presence since=hoftbqjitc.2r", "ts: sent subscribe since=hoftbqjitc.2r", "answer subscribe subscribed resumed", "sent subscribe presence")},
 		},
 		"ok": {
 			{"of a message", []string{"app publish", "sent publish", "answer publish ok", "told published"}},

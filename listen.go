@@ -22,7 +22,9 @@ func (s *selector) topic() ring.Topic {
 // too old a cursor, or the backend lost them. What they would have told has to
 // be read anew from where it is kept.
 type ResetError struct {
-	Reason string // "evicted", "epoch", "unknown" or "backend", as in docs/protocol.md
+	// Reason is "evicted", "epoch", "unknown" or "backend", as in docs/protocol.md; of
+	// package client also "too_large".
+	Reason string
 }
 
 func (e *ResetError) Error() string { return "realtime: events were missed: " + e.Reason }

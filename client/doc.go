@@ -21,10 +21,20 @@
 //	}
 //
 // Both come back by themselves when a connection is lost, after a random wait
-// that grows, and go on behind the last event they saw. Where that cannot be
+// that grows, and go on after the last event they saw. Where that cannot be
 // done, loops yield a [*realtime.ResetError], after which what they show has to
-// be read anew, and go on. What a server refuses for good is an [*Error] and ends
-// the loop that asked, or all of them.
+// be read again, and go on. What a server refuses for good is an [*Error] and ends
+// the loop that asked, or all of them; so does a right that the server takes
+// away, after which the program may ask again. What the server could not decide
+// for the moment the client asks for again by itself.
+//
+// With [RealtimeOptions.Token] credentials are renewed before they expire, over
+// the connection that is open, or on REN by another stream that goes on where the
+// first one is. The server must say how long they last: [realtime.Identity.Expires].
+//
+// What is larger than 8 MiB is not read. It costs the loops over its channel a
+// [*realtime.ResetError] with the reason "too_large"; where it is a roster, the
+// loops over changes end with an [*Error] with that code. Everything else goes on.
 //
 // A program inside the server's process needs none of this: it has
 // [realtime.Realtime.Events].

@@ -112,7 +112,7 @@ func (d *delays) percentile(p float64) time.Duration {
 // A jittery link loses nothing, and is not punished: two messages a second, and
 // every client is cut off every 13 to 17 seconds, for two.
 func TestJitteryLinks(t *testing.T) {
-	const clients, messages = 12, 1200 // ten minutes
+	const clients, messages = 6, 1200 // ten minutes
 	for name, follow := range map[string]func(*host, *http.Client) func(context.Context, func(string)){
 		"REN": func(h *host, web *http.Client) func(context.Context, func(string)) {
 			r := client.NewRen(renURL, &client.RenOptions{HTTPClient: web, Logger: h.logs.logger()})

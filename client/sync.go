@@ -72,6 +72,9 @@ func (r *Realtime) subscribe(m *room, want subscription) {
 
 // begin takes the answer to a subscribe of a connection that was not subscribed.
 func (m *room) begin(f frame) {
+	if f.State != "resumed" {
+		m.roster.known = false // another one follows
+	}
 	switch {
 	case f.State == "reset":
 		m.reset(f.Reason)
