@@ -23,18 +23,12 @@ export function asError(body: unknown, code = 'internal', message?: string): Rea
 }
 
 /**
- * The refusal in an answer to a stream's request, if a server of ours has written it. A proxy in front of it may answer with
+ * The final refusal in an answer to a stream's request, if a server of ours has written it. A proxy in front of it may answer with
  * the same status, as while the server is deployed, and means nothing final by it.
  */
 export function ownRefusal(text: string): RealtimeError | undefined {
   const { code, message, retry } = Object(parse(text)) as Partial<RealtimeError>;
-  return code && message && retry !== undefined ? new RealtimeError(code, message, retry) : undefined;
-}
-
-/** What the reason of a `bye` means; undefined where it is to come back. */
-export function byeError(reason: string | undefined): RealtimeError | undefined {
-  const code = reason === 'revoked' ? 'forbidden' : reason!;
-  return code === 'forbidden' || isDenial(code) ? new RealtimeError(code, reason) : undefined;
+  return code && message && retry === false ? new RealtimeError(code, message) : undefined;
 }
 
 /** Whether other credentials may change what was refused with a code. */

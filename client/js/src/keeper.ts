@@ -59,6 +59,12 @@ export interface Keeper<Reset> extends Reports<Reset> {
    * @param atLeast - milliseconds on top of the random wait
    */
   lost_(error?: unknown, bye?: number, atLeast?: number): void;
+  /**
+   * The server has said goodbye.
+   * @param reason - why, which may be final
+   * @param retryMs - when to come back
+   */
+  bye_(reason: string | undefined, retryMs: number | undefined): void;
 }
 
 /**
@@ -110,7 +116,7 @@ export function createKeeper<Reset>(
     dueAt = now() + ms;
     timer = setTimeout(then, ms);
   };
-  const watch = (): void => wait(Math.max(Math.min(heardAt + silence, renewAt, now() + look) - now(), 0), () => {
+  const watch = (): void => wait(Math.min(heardAt + silence, renewAt, now() + look) - now(), () => {
     if (now() - heardAt >= silence) return keeper.lost_();
     if (client.state !== 'open') keeper.suspect_('no hello: does a proxy buffer?');
     if (now() >= renewAt) void renew();
@@ -194,6 +200,10 @@ export function createKeeper<Reset>(
       expiresAt = now() + ms;
       renewAt = getToken && ms > short ? now() + Math.max(ms / 2, ms - Math.max(ms / 10, 10_000)) : Infinity;
       watch();
+    },
+    bye_(reason, retryMs = 0) {
+      const code = reason === 'revoked' ? 'forbidden' : reason!;
+      keeper.lost_(code === 'forbidden' || isDenial(code) ? new RealtimeError(code, reason) : undefined, retryMs);
     },
     complain_(error) {
       if (!complained) keeper.report_(error);

@@ -1,5 +1,5 @@
 import { now } from './clock.js';
-import { byeError, ownRefusal, parse, RealtimeError } from './errors.js';
+import { ownRefusal, parse, RealtimeError } from './errors.js';
 import { createKeeper, type Keeper, type State } from './keeper.js';
 import { listen, tell, type Listener } from './listen.js';
 import { resolve, type ClientOptions } from './options.js';
@@ -91,7 +91,7 @@ function createReader(client: { state: State }, options: RenClientOptions, give:
     }
     // Whoever answers as if there had been no cursor does not know it.
     if (name === 'ren.reset' || state === 'reset' || (from && state === 'fresh')) keeper.missed_({ reason });
-    if (name === 'ren.bye') keeper.lost_(byeError(reason), body.retryMs ?? 0);
+    if (name === 'ren.bye') keeper.bye_(reason, body.retryMs);
   };
   const dial_ = async (signal: AbortSignal, token = ''): Promise<void> => {
     const unfit = /[^\t -\xff]/; // for a header

@@ -1,5 +1,5 @@
 import { createChannel, type Channel, type RealtimeEvent, type RealtimeMessage, type RealtimeReset } from './channel.js';
-import { asError, byeError, fatal, parse, RealtimeError } from './errors.js';
+import { asError, fatal, parse, RealtimeError } from './errors.js';
 import { random } from './id.js';
 import { createKeeper, type Keeper, type State } from './keeper.js';
 import type { Listener } from './listen.js';
@@ -64,7 +64,7 @@ export function createSession(client: { state: State }, options: RealtimeClientO
     const { event, cursor, channel } = frame;
     if (event === 'bye' || event === 'ping') for (const used of channels.values()) used.complete_(cursor);
     if (event === 'hello') greeted(frame);
-    else if (event === 'bye') keeper.lost_(byeError(frame.reason), frame.retryMs ?? 0);
+    else if (event === 'bye') keeper.bye_(frame.reason, frame.retryMs);
     else if (outbox.answer_(frame)) return;
     else if (channel) channels.get(channel)?.take_(frame.from && frame.from === tag ? { ...frame, from: keeper.id_ } : frame);
     else if (event === 'error') refused(asError(frame), signal);
