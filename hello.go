@@ -15,7 +15,7 @@ func (s *socket) hello(op wire.Op) *wire.Error {
 		return wire.Errorf("hello_required", "the first operation is hello")
 	}
 	if !wire.ValidClientID(op.CID) {
-		return wire.Errorf("bad_request", "%s is no client id", wire.Quote(op.CID))
+		return wire.BadClientID(op.CID)
 	}
 	if s.late || op.Token != "" {
 		arriving := s.rt.conns.arrive()

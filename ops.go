@@ -108,7 +108,7 @@ func (s *socket) handle(op wire.Op) *wire.Error {
 		return wire.Errorf("bad_channel", "%s is no channel", wire.Quote(op.Channel))
 	}
 	if !wire.ValidClientID(op.CID) {
-		return wire.Errorf("bad_request", "%s is no client id", wire.Quote(op.CID))
+		return wire.BadClientID(op.CID)
 	}
 	switch op.Op {
 	case "subscribe":

@@ -165,7 +165,7 @@ func parseREN(r *http.Request) (ask renRequest, f *refusal) {
 		ask.client = v
 	}
 	if ask.client != "" && !wire.ValidClientID(ask.client) {
-		return ask, refuse(http.StatusBadRequest, "bad_request", "%s is no client id", wire.Quote(ask.client))
+		return ask, &refusal{http.StatusBadRequest, wire.BadClientID(ask.client)}
 	}
 	return ask, nil
 }

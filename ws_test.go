@@ -90,7 +90,7 @@ func TestWSHello(t *testing.T) {
 				t.Errorf("%s before hello: %s", op, o.raw)
 			}
 		}
-		if o := s.call(`"op":"hello","cid":"short"`); o.Code != "bad_request" {
+		if o := s.call(`"op":"hello","cid":"short"`); o.Code != "bad_request" || !strings.Contains(o.Message, "16 to 64") {
 			t.Errorf("hello with a bad client id: %s", o.raw)
 		}
 		s.send(`{"op":"hello","cid":"` + tab1 + `"}`)

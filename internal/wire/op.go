@@ -25,6 +25,11 @@ func Errorf(code, format string, args ...any) *Error {
 	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
+// BadClientID refuses what is no client id: see [ValidClientID].
+func BadClientID(id string) *Error {
+	return Errorf("bad_request", "%s is no client id: that is 16 to 64 characters of A-Z a-z 0-9 . _ -", Quote(id))
+}
+
 // Quote quotes input for a message, at most 64 bytes of it.
 func Quote(s string) string {
 	if len(s) > 64 {

@@ -231,3 +231,11 @@ func TestCodes(t *testing.T) {
 		t.Errorf("codes differ from docs/protocol.md (-want +got):\n%s", diff)
 	}
 }
+
+// Users give ids of their own, so a refusal says what one is.
+func TestBadClientID(t *testing.T) {
+	err := BadClientID("ada")
+	if err.Code != "bad_request" || err.Retry || !strings.Contains(err.Message, `"ada"`) || !strings.Contains(err.Message, "16 to 64 characters of A-Z a-z 0-9 . _ -") {
+		t.Errorf("%+v", err)
+	}
+}
