@@ -28,7 +28,7 @@ export function asError(body: unknown, code = 'internal', message?: string): Rea
  */
 export function ownRefusal(text: string): RealtimeError | undefined {
   const { code, message, retry } = Object(parse(text)) as Partial<RealtimeError>;
-  return code && message && retry === false ? new RealtimeError(code, message) : undefined;
+  return /^[a-z_]+$/.test(code!) && message && retry === false ? new RealtimeError(code!, message) : undefined;
 }
 
 /** Whether other credentials may change what was refused with a code. */

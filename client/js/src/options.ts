@@ -2,7 +2,10 @@ import type { getOrCreateClientId } from './id.js';
 
 /** What both clients can be told. */
 export interface ClientOptions {
-  /** 16 to 64 characters of `[A-Za-z0-9._-]`, kept secret from others. Default: {@link getOrCreateClientId}. */
+  /**
+   * 16 to 64 characters of `[A-Za-z0-9._-]`, hard to guess, and kept secret from others; the server refuses any other as `bad_request`.
+   * Default: {@link getOrCreateClientId}.
+   */
   clientId?: string | undefined;
   /** Whether to come back after a connection is lost. Default true. */
   autoReconnect?: boolean | undefined;
@@ -10,7 +13,10 @@ export interface ClientOptions {
   maxBackoffMs?: number | undefined;
   /** Whether to write what happens to the console. Default: whether `localStorage.REN_DEBUG` is `'1'`. */
   debug?: boolean | undefined;
-  /** Gives a bearer token, asked anew for each attempt. Default: cookies only. */
+  /**
+   * Gives a bearer token, or none. It is asked for each attempt, and again before the credentials of the open connection expire, where the
+   * server says when that is. What it throws is reported once, and it is asked again. Default: cookies only.
+   */
   getToken?: (() => string | undefined | Promise<string | undefined>) | undefined;
   /**
    * Whether the tabs of a browser share one connection, once `shareTabs()` has been called; the bundle `realtime.js` calls it.

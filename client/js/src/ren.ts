@@ -110,7 +110,7 @@ function createReader(client: { state: State }, options: RenClientOptions, give:
       if (answer) {
         const { status } = answer;
         const what = 'HTTP ' + status;
-        if (status < 500) error = ownRefusal(await answer.text());
+        if (status > 399 && status < 500) error = ownRefusal(await answer.text());
         keeper.log_(what, error);
         if (!error && status < 429) keeper.suspect_(what + ': is this the endpoint?');
         atLeast = +answer.headers.get('Retry-After')! * 1000 || 0; // 0 where the server does not say, or gives a date

@@ -170,6 +170,10 @@ for (const [name, answer] of [
   ['an empty 401', (r: FakeRequest) => r.answer(401)],
   ['403 in the shape of a gateway', (r: FakeRequest) => r.answer(403, json, '{"message":"Forbidden"}')],
   ['403 in another shape', (r: FakeRequest) => r.answer(403, json, '{"code":403,"message":"Forbidden"}')],
+  ['403 with a code of another kind', (r: FakeRequest) => r.answer(403, json, '{"code":"AccessDenied","message":"no","retry":false}')],
+  ['403 without a retry', (r: FakeRequest) => r.answer(403, json, '{"code":"forbidden","message":"no"}')],
+  ['200 with a refusal', (r: FakeRequest) => r.answer(200, json, '{"code":"forbidden","message":"no","retry":false}')],
+  ['502 with a refusal', (r: FakeRequest) => r.answer(502, json, '{"code":"forbidden","message":"no","retry":false}')],
   ['401 that is JSON and no object', (r: FakeRequest) => r.answer(401, json, 'null')],
   ['a refusal for the moment', (r: FakeRequest) => r.answer(429, json, '{"code":"too_many","message":"later","retry":true}')],
 ] as const)
