@@ -82,7 +82,7 @@ func TestFaultyBackend(t *testing.T) {
 			w.Skip(1)
 			put(w, "b", "c")
 			w.f.read(w.T, 2)
-		}, []string{"a", "backend", "c"}},
+		}, []string{"a", "b", "c"}},
 		{"loses its tail", func(w world) {
 			put(w, "a", "b", "c")
 			w.f.read(w.T, 3)

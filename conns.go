@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/presence"
 	"golang.org/x/time/rate"
 )
 
@@ -312,6 +313,6 @@ func (rt *Realtime) Revoke(ctx context.Context, userID string) error {
 			return ctx.Err()
 		}
 	}
-	rt.presence.endAll(ctx, rt.presence.waiting.takeUser(userID), backend.ReasonClosed)
+	rt.presence.endAll(ctx, rt.presence.engine.LeavingOf(userID), presence.Closed)
 	return nil
 }

@@ -254,7 +254,7 @@ func TestCloseUnderLoad(t *testing.T) {
 type silent struct {
 	backend.Backend
 	mu      sync.Mutex
-	held    [][]*backend.Record
+	held    [][]backend.Record
 	on, err bool
 }
 
@@ -264,8 +264,8 @@ func (b *silent) set(on, err bool) {
 	b.on, b.err = on, err
 }
 
-func (b *silent) Follow(ctx context.Context, after backend.Position, sink func([]*backend.Record)) error {
-	return b.Backend.Follow(ctx, after, func(recs []*backend.Record) {
+func (b *silent) Follow(ctx context.Context, after backend.Position, sink func([]backend.Record)) error {
+	return b.Backend.Follow(ctx, after, func(recs []backend.Record) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		if b.held = append(b.held, recs); b.on {
@@ -305,7 +305,7 @@ func TestHealth(t *testing.T) {
 		check("<nil>", 0)
 		b.set(true, false)
 		check("<nil>", 0) // nothing is missing yet
-		if _, err := b.Append(t.Context(), backend.Entry{Event: backend.Event{Type: "x", Resource: "of another node"}}); err != nil {
+		if _, err := b.Append(t.Context(), backend.Entry{Data: []byte("of another node")}); err != nil {
 			t.Fatal(err)
 		}
 		const late = "realtime: the backend has events that do not come through: context deadline exceeded"

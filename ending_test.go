@@ -192,22 +192,25 @@ func TestRevokeWhileArriving(t *testing.T) {
 // does what it is asked and cannot say so, or does nothing for a while.
 type shaky struct {
 	backend.Backend
-	joins, leaves atomic.Bool
+	joins, leaves, refuses atomic.Bool
 }
 
-func (b *shaky) Join(ctx context.Context, s backend.Session) error {
-	err := b.Backend.Join(ctx, s)
-	if b.joins.Load() {
-		return backend.ErrUnknown
+func (b *shaky) Put(ctx context.Context, w backend.Write) (backend.Revision, error) {
+	if b.refuses.Load() && w.Kind == "member" {
+		return 0, errors.New("connection lost")
 	}
-	return err
+	rev, err := b.Backend.Put(ctx, w)
+	if b.joins.Load() && w.Kind == "member" {
+		return 0, backend.ErrUnknown
+	}
+	return rev, err
 }
 
-func (b *shaky) Leave(ctx context.Context, key backend.SessionKey, d backend.Departure) error {
+func (b *shaky) Delete(ctx context.Context, k backend.Key, rev backend.Revision, e *backend.Entry) error {
 	if b.leaves.Load() {
 		return errors.New("connection lost")
 	}
-	return b.Backend.Leave(ctx, key, d)
+	return b.Backend.Delete(ctx, k, rev, e)
 }
 
 // However the backend fails, nobody stays present for ever.
@@ -238,7 +241,7 @@ func TestNoGhostsOfAFailingBackend(t *testing.T) {
 func TestBackendFailuresAreNoErrorsOfTheClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &shaky{Backend: realtime.NewMemory()}
-		b.joins.Store(true)
+		b.refuses.Store(true)
 		h := start(t, open(), &realtime.Options{Backend: b})
 		s := h.socket(get("/realtime", "Authorization", "Bearer ada"))
 		for range 50 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"time"
 
@@ -27,7 +28,7 @@ type engine struct {
 	memory *memory.Backend // the driver, if it is that, which obeys
 
 	// of each kind, so that no kind is refused because of another one
-	follows, appends, joins, leaves, touches, reads, sweeps, groups, closes *timely.Calls
+	follows, appends, reads, gets, lists, puts, deletes, closes *timely.Calls
 }
 
 var _ backend.Backend = (*engine)(nil)
@@ -39,8 +40,8 @@ func newEngine(driver backend.Backend, log *slog.Logger) *engine {
 	calls := func() *timely.Calls { return timely.New(leftBehind, lost) }
 	own, _ := driver.(*memory.Backend)
 	return &engine{
-		driver: driver, log: log, memory: own, follows: calls(), appends: calls(), joins: calls(), leaves: calls(),
-		touches: calls(), reads: calls(), sweeps: calls(), groups: calls(), closes: calls(),
+		driver: driver, log: log, memory: own, follows: calls(), appends: calls(), reads: calls(), gets: calls(),
+		lists: calls(), puts: calls(), deletes: calls(), closes: calls(),
 	}
 }
 
@@ -81,12 +82,6 @@ func write[T any](ctx context.Context, e *engine, calls *timely.Calls, f func(co
 	return value, err
 }
 
-// do is write for what returns an error only.
-func (e *engine) do(ctx context.Context, calls *timely.Calls, f func(context.Context) error) error {
-	_, err := write(ctx, e, calls, func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx) })
-	return err
-}
-
 // Append implements [backend.Log].
 func (e *engine) Append(ctx context.Context, entry backend.Entry) (backend.Position, error) {
 	if e.memory != nil && ctx.Err() == nil { // no deadline is needed for what does not wait
@@ -98,12 +93,12 @@ func (e *engine) Append(ctx context.Context, entry backend.Entry) (backend.Posit
 }
 
 // Follow implements [backend.Log]. It lasts as long as ctx.
-func (e *engine) Follow(ctx context.Context, after backend.Position, sink func([]*backend.Record)) error {
+func (e *engine) Follow(ctx context.Context, after backend.Position, sink func([]backend.Record)) error {
 	if e.memory != nil {
 		return e.driver.Follow(ctx, after, sink)
 	}
 	_, err := timely.Do(ctx, e.follows, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, e.driver.Follow(ctx, after, func(recs []*backend.Record) {
+		return struct{}{}, e.driver.Follow(ctx, after, func(recs []backend.Record) {
 			if ctx.Err() == nil { // else another call has perhaps taken over
 				sink(recs)
 			}
@@ -117,51 +112,58 @@ func (e *engine) Read(ctx context.Context, after backend.Position, limit int) (b
 	return read(ctx, e, e.reads, func(ctx context.Context) (backend.Page, error) { return e.driver.Read(ctx, after, limit) })
 }
 
-// Join implements [backend.Presence].
-func (e *engine) Join(ctx context.Context, s backend.Session) error {
-	return e.do(ctx, e.joins, func(ctx context.Context) error { return e.driver.Join(ctx, s) })
+// Get implements [backend.Store].
+func (e *engine) Get(ctx context.Context, k backend.Key) (backend.Item, error) {
+	return read(ctx, e, e.gets, func(ctx context.Context) (backend.Item, error) { return e.driver.Get(ctx, k) })
 }
 
-// Leave implements [backend.Presence].
-func (e *engine) Leave(ctx context.Context, key backend.SessionKey, d backend.Departure) error {
-	return e.do(ctx, e.leaves, func(ctx context.Context) error { return e.driver.Leave(ctx, key, d) })
+// listTime is how long List may take where its caller sets no deadline: there may be
+// 100,000 records.
+const listTime = 30 * time.Second
+
+// List implements [backend.Store]. It reads all records before it yields the first,
+// so that the deadline does not depend on who takes them.
+func (e *engine) List(ctx context.Context, kind, group string) iter.Seq2[backend.Item, error] {
+	if e.memory != nil {
+		return e.driver.List(ctx, kind, group)
+	}
+	return func(yield func(backend.Item, error) bool) {
+		if _, ok := ctx.Deadline(); !ok {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, listTime)
+			defer cancel()
+		}
+		items, err := read(ctx, e, e.lists, func(ctx context.Context) (items []backend.Item, err error) {
+			for it, err := range e.driver.List(ctx, kind, group) {
+				if err != nil {
+					return nil, err
+				}
+				items = append(items, it)
+			}
+			return items, nil
+		})
+		for _, it := range items {
+			if !yield(it, nil) {
+				return
+			}
+		}
+		if err != nil {
+			yield(backend.Item{}, err)
+		}
+	}
 }
 
-// Touch implements [backend.Presence].
-func (e *engine) Touch(ctx context.Context, channel, user string) error {
-	return e.do(ctx, e.touches, func(ctx context.Context) error { return e.driver.Touch(ctx, channel, user) })
+// Put implements [backend.Store].
+func (e *engine) Put(ctx context.Context, w backend.Write) (backend.Revision, error) {
+	return write(ctx, e, e.puts, func(ctx context.Context) (backend.Revision, error) { return e.driver.Put(ctx, w) })
 }
 
-// Members implements [backend.Presence].
-func (e *engine) Members(ctx context.Context, channel string) ([]backend.Member, error) {
-	return read(ctx, e, e.reads, func(ctx context.Context) ([]backend.Member, error) { return e.driver.Members(ctx, channel) })
-}
-
-// PresentChannels implements [backend.Presence].
-func (e *engine) PresentChannels(ctx context.Context) ([]string, error) {
-	return read(ctx, e, e.reads, e.driver.PresentChannels)
-}
-
-// Sweep implements [backend.Presence].
-func (e *engine) Sweep(ctx context.Context, node string, ttl time.Duration) (time.Duration, error) {
-	return write(ctx, e, e.sweeps, func(ctx context.Context) (time.Duration, error) { return e.driver.Sweep(ctx, node, ttl) })
-}
-
-// ClaimGroup implements [backend.Groups].
-func (e *engine) ClaimGroup(ctx context.Context, group, node string, ttl time.Duration) (backend.Progress, error) {
-	return write(ctx, e, e.groups, func(ctx context.Context) (backend.Progress, error) {
-		return e.driver.ClaimGroup(ctx, group, node, ttl)
+// Delete implements [backend.Store].
+func (e *engine) Delete(ctx context.Context, k backend.Key, ifRevision backend.Revision, entry *backend.Entry) error {
+	_, err := write(ctx, e, e.deletes, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, e.driver.Delete(ctx, k, ifRevision, entry)
 	})
-}
-
-// CommitGroup implements [backend.Groups].
-func (e *engine) CommitGroup(ctx context.Context, group, node string, p backend.Progress) error {
-	return e.do(ctx, e.groups, func(ctx context.Context) error { return e.driver.CommitGroup(ctx, group, node, p) })
-}
-
-// ReleaseGroup implements [backend.Groups].
-func (e *engine) ReleaseGroup(ctx context.Context, group, node string) error {
-	return e.do(ctx, e.groups, func(ctx context.Context) error { return e.driver.ReleaseGroup(ctx, group, node) })
+	return err
 }
 
 // SingleProcess implements [backend.SingleProcess] as the driver does.
@@ -192,5 +194,5 @@ func (e *engine) Close(ctx context.Context) error {
 const lastMoment = 250 * time.Millisecond
 
 func (e *engine) all() []*timely.Calls {
-	return []*timely.Calls{e.follows, e.appends, e.joins, e.leaves, e.touches, e.reads, e.sweeps, e.groups, e.closes}
+	return []*timely.Calls{e.follows, e.appends, e.reads, e.gets, e.lists, e.puts, e.deletes, e.closes}
 }

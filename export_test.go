@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/handle"
 	"github.com/maravilla-realtime/realtime/internal/memory"
 )
 
@@ -44,16 +45,13 @@ func Waiting(rt *Realtime) int {
 	return g.shift.tracker.Begun()
 }
 
-// Remembered returns of how many users, and of how many sessions of closed
-// connections, rt keeps something in memory.
-func (rt *Realtime) Remembered() (users, waiting int) {
+// Remembered returns of how many users, and of how many sessions, rt keeps something
+// in memory.
+func (rt *Realtime) Remembered() (users, sessions int) {
 	rt.conns.mu.Lock()
 	defer rt.conns.mu.Unlock()
-	w := &rt.presence.waiting
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, sessions := range w.sessions {
-		waiting += len(sessions)
-	}
-	return len(rt.conns.users), waiting
+	return len(rt.conns.users), rt.presence.engine.Sessions()
 }
+
+// GroupProgress reads what was committed for a group.
+var GroupProgress = handle.Read

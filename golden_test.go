@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/presence"
 	"github.com/maravilla-realtime/realtime/internal/ring"
 	"github.com/maravilla-realtime/realtime/internal/sse"
 	"github.com/maravilla-realtime/realtime/internal/wire"
@@ -80,12 +81,12 @@ const (
 
 var now = time.UnixMilli(goldenInstant)
 
-func goldenRecords() map[string]*backend.Record {
+func goldenRecords() map[string]*backend.Logged {
 	src := wire.Tag(goldenClient)
-	member := backend.Session{
-		SessionKey: backend.SessionKey{Channel: "room:42", User: "ada"}, Source: src,
-		Metadata: json.RawMessage(`{"name":"Ada","avatar":"/a.png"}`),
+	member := func(typ, metadata string, why presence.Reason) backend.Event {
+		return presence.NewEvent(typ, "room:42", "ada", json.RawMessage(metadata), why, now)
 	}
+	const ada = `{"name":"Ada","avatar":"/a.png"}`
 	events := map[string]backend.Event{
 		"kv.put":           backend.Event(KVPut("demo", "todolist:42:item:1").WithVersion("7")),
 		"document.created": backend.Event(DocumentCreated("todos", "65f1")),
@@ -93,19 +94,19 @@ func goldenRecords() map[string]*backend.Record {
 		"custom":           {Type: "priority:high", Resource: "custom", Namespace: "jobs", Data: json.RawMessage(`{"id":1}`)},
 		"message":          {Type: "realtime.message", Resource: "realtime", Channel: "room:42", User: "ada", Data: json.RawMessage(`{"type":"message","text":"line\nline\u2028 <b>&"}`)},
 		"message.server":   {Type: "realtime.message", Resource: "realtime", Channel: "room:42", Data: json.RawMessage(`null`)},
-		"join":             backend.JoinEvent(member, now),
-		"update":           backend.UpdateEvent(member, now),
-		"leave":            backend.LeaveEvent(member, backend.ReasonClosed, now),
-		"leave.bare":       backend.LeaveEvent(backend.Session{SessionKey: member.SessionKey}, backend.ReasonNode, now),
+		"join":             member(backend.PresenceJoin, ada, ""),
+		"update":           member(backend.PresenceUpdate, ada, ""),
+		"leave":            member(backend.PresenceLeave, ada, presence.Closed),
+		"leave.bare":       member(backend.PresenceLeave, "", presence.Node),
 	}
-	records := make(map[string]*backend.Record)
+	records := make(map[string]*backend.Logged)
 	for i, name := range goldenNames {
 		ev := events[name]
 		ev.UnixMilli = goldenInstant
 		if !strings.HasSuffix(name, ".server") && name != "leave.bare" {
 			ev.Source = src
 		}
-		records[name] = &backend.Record{Entry: backend.Entry{Event: ev}, Pos: backend.Position{Epoch: goldenEpoch, Seq: uint64(35 + i)}}
+		records[name] = &backend.Logged{Event: ev, Pos: backend.Position{Epoch: goldenEpoch, Seq: uint64(35 + i)}}
 	}
 	return records
 }

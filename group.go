@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/handle"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -26,7 +27,7 @@ type Group struct {
 	name  string
 	opts  GroupOptions
 	start backend.Position // where a group begins that has no progress yet
-	lease time.Duration
+	claim *handle.Claim
 
 	mu       sync.RWMutex
 	index    index
@@ -178,11 +179,14 @@ func (rt *Realtime) local(register func(*Group) error) error {
 }
 
 func newGroup(rt *Realtime, name string, opts GroupOptions) *Group {
-	g := &Group{rt: rt, name: name, opts: opts, start: rt.now(), lease: groupLease, tried: make(chan struct{})}
+	lease := groupLease
 	if rt.alone() {
-		g.lease = noLease
+		lease = noLease
 	}
-	return g
+	return &Group{
+		rt: rt, name: name, opts: opts, start: rt.now(), claim: handle.New(rt.backend, rt.node, name, lease),
+		tried: make(chan struct{}),
+	}
 }
 
 // alone reports whether there can be no other node.
@@ -314,18 +318,17 @@ func (g *Group) run(ctx context.Context) {
 	tried := func() { first.Do(func() { close(g.tried) }) }
 	defer tried()
 	for ctx.Err() == nil {
-		began := time.Now()
-		p, err := g.rt.backend.ClaimGroup(ctx, g.name, g.rt.node, g.lease)
+		p, err := g.claim.Hold(ctx)
 		switch {
 		case err == nil:
-			s := newShift(ctx, g, p, began.Add(g.lease))
+			s := newShift(ctx, g, p)
 			g.setShift(s)
 			tried()
 			s.run()
 			g.setShift(nil)
 		case errors.Is(err, backend.ErrClosed):
 			return
-		case !errors.Is(err, backend.ErrHeld) && ctx.Err() == nil:
+		case !errors.Is(err, handle.ErrHeld) && ctx.Err() == nil:
 			g.rt.log.Error("realtime: a group of handlers cannot be claimed; trying again", "group", g.publicName(), "error", err)
 		}
 		tried()

@@ -3,7 +3,6 @@ package realtime_test
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -13,57 +12,45 @@ import (
 	"github.com/maravilla-realtime/realtime/backend"
 )
 
-// groupLog is a backend that writes down what is committed for groups, and fails
-// as it is told to.
-type groupLog struct {
+// unwilling is a backend that writes no record of a group while it has an error to
+// return.
+type unwilling struct {
 	backend.Backend
 
-	mu      sync.Mutex
-	commits []backend.Progress // that were taken
-	fail    error              // of commits
-	claims  error              // of claims
+	mu  sync.Mutex
+	err error
 }
 
-func (b *groupLog) set(commits, claims error) {
+func (b *unwilling) set(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.fail, b.claims = commits, claims
+	b.err = err
 }
 
-func (b *groupLog) taken() []backend.Progress {
+func (b *unwilling) Put(ctx context.Context, w backend.Write) (backend.Revision, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return slices.Clone(b.commits)
+	if b.err != nil && w.Kind == "group" {
+		return 0, b.err
+	}
+	return b.Backend.Put(ctx, w)
 }
 
-func (b *groupLog) ClaimGroup(ctx context.Context, group, node string, ttl time.Duration) (backend.Progress, error) {
-	b.mu.Lock()
-	err := b.claims
-	b.mu.Unlock()
+// committed returns how many events are said to be done, and to have failed.
+func (b *unwilling) committed(t *testing.T) (done, failed int) {
+	t.Helper()
+	p, err := realtime.GroupProgress(t.Context(), b, "work")
 	if err != nil {
-		return backend.Progress{}, err
+		t.Fatal(err)
 	}
-	return b.Backend.ClaimGroup(ctx, group, node, ttl)
-}
-
-func (b *groupLog) CommitGroup(ctx context.Context, group, node string, p backend.Progress) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.fail != nil {
-		return b.fail
-	}
-	if err := b.Backend.CommitGroup(ctx, group, node, p); err != nil {
-		return err
-	}
-	b.commits = append(b.commits, p)
-	return nil
+	return len(p.Done), len(p.Failed)
 }
 
 // A node that learns from a commit that another one has the group gives it up at
 // once: it handles nothing more, and what it is handling is told to end.
 func TestHoldLostAtACommit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b, c := &groupLog{Backend: realtime.NewMemory()}, &calls{}
+		b, c := &unwilling{Backend: realtime.NewMemory()}, &calls{}
 		h := start(t, open(), &realtime.Options{Backend: b})
 		noError(t, h.Group("work", nil, func(g *realtime.Group) error {
 			return errors.Join(
@@ -77,12 +64,12 @@ func TestHoldLostAtACommit(t *testing.T) {
 		h.emit(realtime.KVPut("n", "slow"))
 		synctest.Wait()
 		c.want(t)
-		b.set(backend.ErrHeld, backend.ErrHeld)
+		b.set(backend.ErrConflict)
 		h.emit(realtime.KVPut("n", "a")) // its commit is refused
 		c.want(t, "h kv.put a", "slow ended")
 		h.emit(realtime.KVPut("n", "a"))
 		c.want(t) // another node's
-		b.set(nil, nil)
+		b.set(nil)
 		time.Sleep(10 * time.Second)
 		if got := c.take(); len(got) != 2 { // where the other one has committed nothing
 			t.Errorf("handled %q after the hold is back", got)
@@ -94,7 +81,7 @@ func TestHoldLostAtACommit(t *testing.T) {
 // failed, is said by the next.
 func TestFailedCommitIsSentAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b, c := &groupLog{Backend: realtime.NewMemory()}, &calls{}
+		b, c := &unwilling{Backend: realtime.NewMemory()}, &calls{}
 		h := start(t, open(), &realtime.Options{Backend: b})
 		release := make(chan struct{})
 		noError(t, h.Group("work", &realtime.GroupOptions{Backoff: time.Hour, MaxBackoff: time.Hour}, func(g *realtime.Group) error {
@@ -105,23 +92,17 @@ func TestFailedCommitIsSentAgain(t *testing.T) {
 		}))
 		h.emit(realtime.KVPut("n", "stuck")) // the floor stays before it
 		synctest.Wait()
-		before := len(b.taken())
-		b.set(errors.New("no commits now"), nil)
+		b.set(errors.New("no commits now"))
 		h.emit(realtime.KVPut("n", "a"))
 		h.emit(realtime.KVPut("n", "fails"))
 		c.want(t, "h kv.put a")
-		if n := len(b.taken()); n != before {
-			t.Fatalf("%d commits were taken while they failed", n-before)
+		if done, failed := b.committed(t); done+failed != 0 {
+			t.Fatalf("%d and %d events are committed while commits fail", done, failed)
 		}
-		b.set(nil, nil)
+		b.set(nil)
 		time.Sleep(5 * time.Second) // the next renewal of the hold
-		done, failed := 0, 0
-		for _, p := range b.taken()[before:] {
-			done += len(p.Done)
-			failed += len(p.Failed)
-		}
-		if done != 1 || failed != 1 {
-			t.Errorf("committed are %d events as done and %d as failed, want one of each: %+v", done, failed, b.taken()[before:])
+		if done, failed := b.committed(t); done != 1 || failed != 1 {
+			t.Errorf("committed are %d events as done and %d as failed, want one of each", done, failed)
 		}
 		close(release)
 	})

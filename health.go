@@ -26,7 +26,7 @@ func (rt *Realtime) Health(ctx context.Context) error {
 	if rt.conns.isShut() {
 		return ErrClosed
 	}
-	page, err := rt.backend.Read(ctx, rt.ring.Head(), 1)
+	page, err := rt.backend.Read(ctx, rt.ring.Head(), 0)
 	if err != nil {
 		return fmt.Errorf("realtime: the backend does not answer: %w", publicError(err))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -181,14 +182,15 @@ type crowded struct {
 	readings atomic.Int64
 }
 
-func (b *crowded) Members(ctx context.Context, channel string) ([]backend.Member, error) {
-	b.readings.Add(1)
-	select {
-	case <-time.After(b.takes):
-	case <-ctx.Done():
-		return nil, ctx.Err()
+func (b *crowded) List(ctx context.Context, kind, group string) iter.Seq2[backend.Item, error] {
+	if kind == "member" {
+		b.readings.Add(1)
+		select {
+		case <-time.After(b.takes):
+		case <-ctx.Done():
+		}
 	}
-	return b.Backend.Members(ctx, channel)
+	return b.Backend.List(ctx, kind, group)
 }
 
 // However many ask for the roster of a large channel however often, reading it

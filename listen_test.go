@@ -301,14 +301,16 @@ func TestChannels(t *testing.T) {
 // library is host code that can be tested against anything smaller.
 type library struct {
 	realtime.Publisher
-	realtime.Presence
+	realtime.Joiner
+	realtime.Leaver
+	realtime.MemberLister
 }
 
 func TestInterfaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rt := bare(t, nil)
 		after := rt.Cursor()
-		lib := library{rt, rt.Presence()}
+		lib := library{rt, rt.Presence(), rt.Presence(), rt.Presence()}
 		if err := lib.Publish(t.Context(), "room", 1); err != nil {
 			t.Error(err)
 		}

@@ -3,17 +3,17 @@ package realtime
 import (
 	"sync"
 
-	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/presence"
 )
 
 // memberships are the sessions of a socket: where it is present, and as whom.
 type memberships struct {
 	mu  sync.Mutex
-	all map[backend.SessionKey]membership
+	all map[presence.Key]membership
 }
 
 type membership struct {
-	backend.Session
+	presence.Session
 	turn uint64 // when it was allowed last: see socket.turns
 }
 
@@ -21,19 +21,19 @@ func (ms *memberships) set(m membership) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	if ms.all == nil {
-		ms.all = make(map[backend.SessionKey]membership)
+		ms.all = make(map[presence.Key]membership)
 	}
-	ms.all[m.SessionKey] = m
+	ms.all[m.Key] = m
 }
 
-func (ms *memberships) remove(key backend.SessionKey) {
+func (ms *memberships) remove(key presence.Key) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	delete(ms.all, key)
 }
 
 // has reports whether there is one of a key, and how many there are.
-func (ms *memberships) has(key backend.SessionKey) (ok bool, n int) {
+func (ms *memberships) has(key presence.Key) (ok bool, n int) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	_, ok = ms.all[key]
@@ -50,7 +50,7 @@ func (ms *memberships) list() (list []membership) {
 }
 
 // confirm says that a membership is allowed, as asked at a turn.
-func (ms *memberships) confirm(key backend.SessionKey, turn uint64) {
+func (ms *memberships) confirm(key presence.Key, turn uint64) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	if m, ok := ms.all[key]; ok && m.turn < turn {
@@ -61,7 +61,7 @@ func (ms *memberships) confirm(key backend.SessionKey, turn uint64) {
 
 // take removes a membership that is not allowed, as asked at a turn, unless it was
 // allowed later.
-func (ms *memberships) take(key backend.SessionKey, turn uint64) bool {
+func (ms *memberships) take(key presence.Key, turn uint64) bool {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	m, ok := ms.all[key]

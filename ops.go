@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/presence"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 	"github.com/maravilla-realtime/realtime/internal/wsconn"
 )
@@ -221,11 +221,11 @@ func (s *socket) member(op wire.Op) *wire.Error {
 		return wire.Errorf("too_large", "metadata is larger than %d bytes", s.rt.opts.Limits.Metadata)
 	}
 	tag := wire.Tag(op.CID)
-	session := backend.Session{
-		SessionKey: backend.SessionKey{Channel: op.Channel, User: user, ID: "socket." + s.name + "." + tag},
-		Node:       s.rt.node, Metadata: op.Metadata, Source: tag,
+	session := presence.Session{
+		Key:      presence.Key{Channel: op.Channel, User: user, ID: "socket." + s.name + "." + tag},
+		Metadata: op.Metadata, Source: tag,
 	}
-	joined, n := s.sessions.has(session.SessionKey)
+	joined, n := s.sessions.has(session.Key)
 	if op.Op == "leave" {
 		return s.leave(session, joined)
 	}
@@ -256,18 +256,18 @@ func notYou(user string) *wire.Error {
 
 // leave ends what the client has joined over this connection, and what is left of
 // its earlier ones.
-func (s *socket) leave(session backend.Session, joined bool) *wire.Error {
+func (s *socket) leave(session presence.Session, joined bool) *wire.Error {
 	p := &s.rt.presence
 	ctx, cancel := context.WithTimeout(s.ctx, callTime)
 	defer cancel()
-	p.endAll(ctx, p.waiting.take(clientOf(session)), backend.ReasonLeft)
+	p.endAll(ctx, p.engine.Leaving(session.Channel, session.User, session.Source), presence.Left)
 	if !joined {
 		return nil
 	}
-	if err := p.leave(ctx, session.SessionKey, backend.Departure{Why: backend.ReasonLeft}); err != nil {
+	if err := p.leave(ctx, session.Key, presence.Departure{Why: presence.Left}); err != nil {
 		return s.failed("leave", err)
 	}
-	s.sessions.remove(session.SessionKey)
+	s.sessions.remove(session.Key)
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/presence"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -201,7 +202,7 @@ func memberOf(ev *backend.Event) Member {
 	var data struct {
 		Metadata json.RawMessage `json:"metadata"`
 	}
-	_ = json.Unmarshal(ev.Data, &data) // what backend.JoinEvent and its like made
+	_ = json.Unmarshal(ev.Data, &data) // as package presence writes it
 	return Member{UserID: ev.User, Metadata: data.Metadata, LastSeen: time.UnixMilli(ev.UnixMilli)}
 }
 
@@ -217,9 +218,7 @@ func (v *view) member(channel string, m Member) bool {
 
 // joinOf returns the presence.join of a member.
 func joinOf(channel string, m Member) backend.Event {
-	return backend.JoinEvent(backend.Session{
-		SessionKey: backend.SessionKey{Channel: channel, User: m.UserID}, Metadata: m.Metadata,
-	}, m.LastSeen)
+	return presence.NewEvent(backend.PresenceJoin, channel, m.UserID, m.Metadata, "", m.LastSeen)
 }
 
 // ren reports whether a REN stream gets the event, and with its data or not.

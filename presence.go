@@ -5,10 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/presence"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 	"golang.org/x/sync/errgroup"
 )
@@ -22,21 +21,10 @@ import (
 // [ErrBadChannel], [ErrBadUser], [ErrBadClientID], [ErrTooLarge], [ErrClosed],
 // [ErrUnknown] and [ErrTemporary]. A Join or Leave that failed has perhaps happened; calling it
 // again is safe.
-type Presence interface {
-	// Join makes a user present in a channel, with metadata that encodes as JSON
-	// of at most [Limits].Metadata bytes and is opaque here; metadata that differs
-	// from what the member has is sent as presence.update. It lasts for
-	// [Options].Lease; joining again renews it. It counts as one session of the
-	// client that ctx or [FromClient] names, else of this server, and ends only
-	// with that session's Leave.
-	Join(ctx context.Context, channel, userID string, metadata any, opts ...EventOption) error
-
-	// Leave ends, at once, what Join began for the same user and client. The
-	// member stays while other sessions keep it there.
-	Leave(ctx context.Context, channel, userID string, opts ...EventOption) error
-
-	// Members lists the members of a channel, ordered by user id.
-	Members(ctx context.Context, channel string) ([]Member, error)
+type Presence struct {
+	rt      *Realtime
+	engine  *presence.Presence
+	rosters rosters
 }
 
 // Member is a user in a channel.
@@ -69,26 +57,24 @@ func (m *Member) UnmarshalJSON(data []byte) error {
 }
 
 // Presence returns the presence of this Realtime.
-func (rt *Realtime) Presence() Presence { return &rt.presence }
+func (rt *Realtime) Presence() *Presence { return &rt.presence }
 
-// presence implements Presence over the backend.
-type presence struct {
-	rt   *Realtime
-	kick chan struct{} // wakes sweep: something may end sooner than it knows
+// nodeLease is how long the members of a node that died stay.
+const nodeLease = 30 * time.Second
 
-	waiting waiting
-	rosters rosters
-
-	mu    sync.Mutex
-	owed  map[backend.SessionKey]owed // leaves that the backend did not take
-	owing chan struct{}               // holds one when there are any
+// init makes the node known to the others, before anybody joins.
+func (p *Presence) init(ctx context.Context, rt *Realtime) error {
+	p.rt = rt
+	p.engine = presence.New(rt.backend, presence.Options{Node: rt.node, Lease: nodeLease, Alone: rt.alone()})
+	return p.engine.Start(ctx)
 }
 
-func (p *presence) init(rt *Realtime) {
-	p.rt, p.kick, p.owing = rt, make(chan struct{}, 1), make(chan struct{}, 1)
-}
-
-func (p *presence) Join(ctx context.Context, channel, userID string, metadata any, opts ...EventOption) error {
+// Join makes a user present in a channel, with metadata that encodes as JSON of at
+// most [Limits].Metadata bytes and is opaque here; metadata that differs from what
+// the member has is sent as presence.update. It lasts for [Options].Lease; joining
+// again renews it. It counts as one session of the client that ctx or [FromClient]
+// names, else of this server, and ends only with that session's Leave.
+func (p *Presence) Join(ctx context.Context, channel, userID string, metadata any, opts ...EventOption) error {
 	s, err := p.lease(ctx, channel, userID, opts)
 	if err != nil {
 		return err
@@ -102,19 +88,24 @@ func (p *presence) Join(ctx context.Context, channel, userID string, metadata an
 	return p.join(ctx, s)
 }
 
-func (p *presence) Leave(ctx context.Context, channel, userID string, opts ...EventOption) error {
+// Leave ends, at once, what Join began for the same user and client. The member
+// stays while other sessions keep it there.
+func (p *Presence) Leave(ctx context.Context, channel, userID string, opts ...EventOption) error {
 	s, err := p.lease(ctx, channel, userID, opts)
 	if err != nil {
 		return err
 	}
-	return p.leave(ctx, s.SessionKey, backend.Departure{Why: backend.ReasonLeft, Depth: s.Depth})
+	return p.leave(ctx, s.Key, presence.Departure{Why: presence.Left, Depth: s.Depth})
 }
 
-func (p *presence) Members(ctx context.Context, channel string) ([]Member, error) {
+// Members lists the members of a channel, ordered by user id.
+func (p *Presence) Members(ctx context.Context, channel string) ([]Member, error) {
 	if badChannel(channel) {
 		return nil, ErrBadChannel
 	}
-	found, err := p.rt.backend.Members(ctx, channel)
+	ctx, cancel := within(ctx, callTime)
+	defer cancel()
+	found, err := p.engine.Members(ctx, channel)
 	if err != nil {
 		return nil, publicError(err)
 	}
@@ -125,8 +116,16 @@ func (p *presence) Members(ctx context.Context, channel string) ([]Member, error
 	return members, nil
 }
 
+// within returns ctx with a deadline, if it has none.
+func within(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, d)
+}
+
 // lease returns the session that a server-side join is.
-func (p *presence) lease(ctx context.Context, channel, userID string, opts []EventOption) (s backend.Session, err error) {
+func (p *Presence) lease(ctx context.Context, channel, userID string, opts []EventOption) (s presence.Session, err error) {
 	if badChannel(channel) {
 		return s, ErrBadChannel
 	}
@@ -140,71 +139,42 @@ func (p *presence) lease(ctx context.Context, channel, userID string, opts []Eve
 	if len(a.given) > 0 {
 		return s, fmt.Errorf("%w: %s means nothing to presence", ErrBadOption, a.given[0])
 	}
-	s.Channel, s.User, s.Node, s.Source, s.Depth = channel, userID, p.rt.node, wire.Tag(a.client), a.depth
+	s.Channel, s.User, s.Source, s.Depth = channel, userID, wire.Tag(a.client), a.depth
 	if s.ID = "client." + s.Source; a.client == "" {
 		s.ID = "node." + p.rt.node
 	}
 	return s, nil
 }
 
-func (p *presence) join(ctx context.Context, s backend.Session) error {
+func (p *Presence) join(ctx context.Context, s presence.Session) error {
 	g := p.rt.gate(s.Depth)
 	if err := g.enter(); err != nil {
 		return err
 	}
 	defer g.leave()
-	err := p.rt.backend.Join(ctx, s)
-	if s.TTL > 0 {
-		p.wake()
-	}
-	return publicError(err)
+	ctx, cancel := within(ctx, callTime)
+	defer cancel()
+	return publicError(p.engine.Join(ctx, s))
 }
 
-func (p *presence) leave(ctx context.Context, key backend.SessionKey, d backend.Departure) error {
-	err := p.rt.backend.Leave(ctx, key, d)
-	if d.In > 0 {
-		p.wake()
-	}
-	return publicError(err)
+func (p *Presence) leave(ctx context.Context, k presence.Key, d presence.Departure) error {
+	ctx, cancel := within(ctx, callTime)
+	defer cancel()
+	return publicError(p.engine.Leave(ctx, k, d))
 }
 
-// leaveSurely is leave for sessions that nobody will ask about again: what fails
-// is tried again.
-func (p *presence) leaveSurely(ctx context.Context, key backend.SessionKey, why backend.Reason, in time.Duration) {
-	err := p.leave(ctx, key, backend.Departure{Why: why, In: in})
-	if err == nil || errors.Is(err, ErrClosed) {
-		return
+// leaveSurely is leave for sessions of this node that nobody will ask about again:
+// what fails is tried again.
+func (p *Presence) leaveSurely(ctx context.Context, k presence.Key, why presence.Reason, in time.Duration) {
+	if in <= 0 {
+		err := p.leave(ctx, k, presence.Departure{Why: why})
+		if err == nil || errors.Is(err, ErrClosed) {
+			return
+		}
+		p.rt.log.Error("realtime: leave failed; trying again", "channel", k.Channel, "error", err)
+		in = 1
 	}
-	p.rt.log.Error("realtime: leave failed; trying again", "channel", key.Channel, "error", err)
-	p.owe(key, owed{why, time.Now().Add(in)})
-}
-
-// owed is how a session has to end that the backend did not end.
-type owed struct {
-	why backend.Reason
-	at  time.Time // not before
-}
-
-// maxOwed bounds what a backend that is gone for long can make a node remember.
-const maxOwed = 1 << 16
-
-// owe remembers a session that has to end.
-func (p *presence) owe(key backend.SessionKey, how owed) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if _, again := p.owed[key]; !again && len(p.owed) >= maxOwed {
-		p.rt.log.Error("realtime: too many sessions wait for the backend to end them; a member stays until this node ends",
-			"channel", key.Channel, "user", key.User)
-		return
-	}
-	if p.owed == nil {
-		p.owed = make(map[backend.SessionKey]owed)
-	}
-	p.owed[key] = how
-	select {
-	case p.owing <- struct{}{}:
-	default:
-	}
+	_ = p.leave(ctx, k, presence.Departure{Why: why, In: in}) // a later leave is nothing but remembered
 }
 
 // leavesAtOnce bounds how many calls of Leave are made at the same time for what
@@ -212,105 +182,20 @@ func (p *presence) owe(key backend.SessionKey, how owed) {
 const leavesAtOnce = 16
 
 // endAll ends sessions that nobody will ask about again, at once.
-func (p *presence) endAll(ctx context.Context, keys []backend.SessionKey, why backend.Reason) {
+func (p *Presence) endAll(ctx context.Context, keys []presence.Key, why presence.Reason) {
 	var leaving errgroup.Group
 	leaving.SetLimit(leavesAtOnce)
-	for _, key := range keys {
+	for _, k := range keys {
 		leaving.Go(func() error {
-			p.leaveSurely(ctx, key, why, 0)
+			p.leaveSurely(ctx, k, why, 0)
 			return nil
 		})
 	}
 	_ = leaving.Wait() // nil
 }
 
-// settle tries again what is owed, until ctx ends.
-func (p *presence) settle(ctx context.Context) {
-	const least, most = time.Second, 10 * time.Second
-	for wait := least; ; wait = min(2*wait, most) {
-		select {
-		case <-p.owing:
-		case <-ctx.Done():
-			return
-		}
-		select {
-		case <-time.After(jitter(wait)):
-		case <-ctx.Done():
-			return
-		}
-		if p.settleOnce(ctx) {
-			wait = least / 2
-		}
-	}
-}
-
-// settleOnce tries each that is owed once, and reports whether none is left.
-func (p *presence) settleOnce(ctx context.Context) bool {
-	p.mu.Lock()
-	all := p.owed
-	p.owed = nil
-	p.mu.Unlock()
-	var leaving errgroup.Group
-	leaving.SetLimit(leavesAtOnce)
-	for key, how := range all {
-		leaving.Go(func() error {
-			err := p.leave(ctx, key, backend.Departure{Why: how.why, In: max(0, time.Until(how.at))})
-			if err == nil || errors.Is(err, ErrClosed) {
-				return nil
-			}
-			p.owe(key, how)
-			return err
-		})
-	}
-	err := leaving.Wait()
-	if err != nil && ctx.Err() == nil {
-		p.rt.log.Error("realtime: some leaves failed once more; trying again", "error", err)
-	}
-	return err == nil
-}
-
-func (p *presence) touch(ctx context.Context, channel, user string) {
-	if err := p.rt.backend.Touch(ctx, channel, user); err != nil && !errors.Is(ctx.Err(), context.Canceled) {
+func (p *Presence) touch(ctx context.Context, channel, user string) {
+	if err := p.engine.Touch(ctx, channel, user); err != nil && !errors.Is(ctx.Err(), context.Canceled) {
 		p.rt.log.Error("realtime: touch", "channel", channel, "error", err)
 	}
-}
-
-func (p *presence) wake() {
-	select {
-	case p.kick <- struct{}{}:
-	default:
-	}
-}
-
-// nodeLease is how long the members of a node that died stay.
-const nodeLease = 30 * time.Second
-
-// sweep keeps this node's lease, and ends sessions whose time is over.
-func (p *presence) sweep(ctx context.Context) {
-	for {
-		p.waiting.forget(time.Now())
-		next, err := p.sweepOnce(ctx)
-		if errors.Is(err, backend.ErrClosed) {
-			return // follow has said so
-		}
-		if err != nil && ctx.Err() == nil {
-			p.rt.log.Error("realtime: presence cannot be swept; trying again", "error", err)
-			next = time.Second
-		}
-		select {
-		case <-time.After(next):
-		case <-p.kick:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// sweepTime is how long a sweep may take. It leaves the lease time for three.
-const sweepTime = nodeLease / 4
-
-func (p *presence) sweepOnce(ctx context.Context) (next time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(ctx, sweepTime)
-	defer cancel()
-	return p.rt.backend.Sweep(ctx, p.rt.node, nodeLease)
 }

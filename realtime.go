@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/follow"
 	"github.com/maravilla-realtime/realtime/internal/memory"
 	"github.com/maravilla-realtime/realtime/internal/ring"
 	"github.com/maravilla-realtime/realtime/internal/timely"
@@ -32,7 +33,7 @@ type Realtime struct {
 	node     string // this process, in session keys and leases
 
 	flaws    once // of grants, that were logged
-	presence presence
+	presence Presence
 	groups   groups
 	conns    conns
 	accepted mark // of what was appended here
@@ -54,7 +55,28 @@ type Publisher interface {
 	Emit(ctx context.Context, ev RenEvent, opts ...EventOption) error
 }
 
-var _ Publisher = (*Realtime)(nil)
+// Joiner is the part of a [Presence] that joins. Leaver and MemberLister are the
+// others: hosts that want to test their code take those they need.
+type Joiner interface {
+	Join(ctx context.Context, channel, userID string, metadata any, opts ...EventOption) error
+}
+
+// Leaver is the part of a [Presence] that leaves.
+type Leaver interface {
+	Leave(ctx context.Context, channel, userID string, opts ...EventOption) error
+}
+
+// MemberLister is the part of a [Presence] that lists who is there.
+type MemberLister interface {
+	Members(ctx context.Context, channel string) ([]Member, error)
+}
+
+var (
+	_ Publisher    = (*Realtime)(nil)
+	_ Joiner       = (*Presence)(nil)
+	_ Leaver       = (*Presence)(nil)
+	_ MemberLister = (*Presence)(nil)
+)
 
 // Options are all optional: the zero value of each field means its default, and
 // a nil *Options means all defaults.
@@ -237,58 +259,32 @@ func New(policy Policy, opts *Options) (*Realtime, error) {
 	rt := &Realtime{policy: policy.timely(deciding, o.Logger), deciding: deciding, opts: o, log: o.Logger, backend: newEngine(o.Backend, o.Logger), node: rand.Text(), running: ctx, stop: stop}
 	starting, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
-	page, err := rt.backend.Read(starting, backend.Position{}, o.History.Events)
-	if err == nil {
-		_, err = rt.backend.Sweep(starting, rt.node, nodeLease) // a lease, before anybody joins here
-	}
-	if err != nil {
+	if err := rt.start(starting, limits); err != nil {
 		stop()
 		return nil, fmt.Errorf("realtime: start: %w", err)
 	}
-	start := page.Head
-	if len(page.Records) > 0 {
-		start = page.Records[0].Pos
-		start.Seq--
-	}
-	rt.ring = ring.New(limits, start)
-	rt.ring.Fill(page.Records)
-	rt.conns.limits = o.Limits
-	rt.presence.init(rt)
-	rt.groups.init(rt)
-	rt.background.Go(func() { rt.follow(ctx) })
-	rt.background.Go(func() { rt.presence.sweep(ctx) })
-	rt.background.Go(func() { rt.presence.settle(ctx) })
 	return rt, nil
 }
 
-// follow feeds the ring from the log, whatever happens to the log.
-func (rt *Realtime) follow(ctx context.Context) {
-	const least, most = 50 * time.Millisecond, 5 * time.Second
-	for wait := least; ; wait = min(2*wait, most) {
-		head := rt.ring.Head()
-		err := rt.backend.Follow(ctx, head, rt.ring.Put)
-		var lost *backend.LostError
-		switch {
-		case ctx.Err() != nil:
-			return
-		case errors.Is(err, backend.ErrClosed):
-			rt.log.Error("realtime: somebody closed the backend; nothing is delivered any more")
-			return
-		case errors.As(err, &lost):
-			rt.log.Warn("realtime: the backend lost events; clients are told", "error", err)
-			rt.ring.Reset(lost.Next)
-		default:
-			rt.log.Error("realtime: following the backend failed; trying again", "error", err)
-		}
-		if rt.ring.Head() != head {
-			wait = least
-		}
-		select {
-		case <-time.After(jitter(wait)):
-		case <-ctx.Done():
-			return
-		}
+// start reads the history and begins what runs in the background.
+func (rt *Realtime) start(ctx context.Context, limits ring.Limits) error {
+	pos, err := follow.Start(ctx, rt.backend, rt.opts.History.Events)
+	if err != nil {
+		return err
 	}
+	rt.ring = ring.New(limits, pos)
+	follower := &follow.Follower{Log: rt.backend, History: rt.ring, Logger: rt.log}
+	if err := follower.Fill(ctx); err != nil {
+		return err
+	}
+	if err := rt.presence.init(ctx, rt); err != nil {
+		return err
+	}
+	rt.conns.limits = rt.opts.Limits
+	rt.groups.init(rt)
+	rt.background.Go(func() { follower.Run(rt.running) })
+	rt.background.Go(func() { rt.presence.engine.Run(rt.running, rt.log) })
+	return nil
 }
 
 // jitter returns a random duration between half of d and d.
@@ -366,7 +362,7 @@ func (rt *Realtime) Publish(ctx context.Context, channel string, data any, opts 
 }
 
 func message(channel string, data json.RawMessage) backend.Event {
-	return backend.Event{Type: "realtime.message", Resource: "realtime", Channel: channel, Data: data}
+	return backend.Event{Type: backend.Message, Resource: backend.Realtime, Channel: channel, Data: data}
 }
 
 // Emit announces an event, most often a write that happened: see [KVPut] and its
@@ -409,7 +405,8 @@ func (rt *Realtime) append(ctx context.Context, ev backend.Event, a attribution)
 	}
 	defer g.leave()
 	ev.User, ev.Source, ev.UnixMilli = a.user, wire.Tag(a.client), time.Now().UnixMilli()
-	pos, err := rt.backend.Append(ctx, backend.Entry{ID: a.id, Event: ev, Depth: a.depth})
+	payload := backend.Payload{Event: ev, Depth: a.depth}
+	pos, err := rt.backend.Append(ctx, backend.Entry{ID: a.id, Data: payload.Encode()})
 	if err != nil {
 		return publicError(err)
 	}
@@ -455,6 +452,8 @@ func publicError(err error) error {
 		return ErrClosed
 	case errors.Is(err, backend.ErrUnknown):
 		return fmt.Errorf("%w: %w", ErrUnknown, err)
+	case errors.Is(err, backend.ErrTooLarge):
+		return fmt.Errorf("%w: %w", ErrTooLarge, err)
 	}
 	return err
 }
@@ -485,13 +484,10 @@ func encode(data any, limit int) (json.RawMessage, error) {
 // members, or that were published to in the last five minutes, as far as the
 // history reaches.
 func (rt *Realtime) Channels(ctx context.Context) ([]string, error) {
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, callTime)
-		defer cancel()
-	}
+	ctx, cancel := within(ctx, callTime)
+	defer cancel()
 	rt.settle(ctx) // what this caller has just published counts
-	names, err := rt.backend.PresentChannels(ctx)
+	names, err := rt.presence.engine.Channels(ctx)
 	if err != nil {
 		return nil, publicError(err)
 	}

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/presence"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 	"golang.org/x/sync/errgroup"
 )
@@ -178,7 +178,7 @@ func (s *socket) settled() bool {
 type verdict struct {
 	turn     uint64
 	channels map[string]*wire.Error
-	sessions map[backend.SessionKey]*wire.Error
+	sessions map[presence.Key]*wire.Error
 }
 
 // judge asks the policy about everything, each question with a deadline of its
@@ -187,7 +187,7 @@ func (s *socket) judge(ctx context.Context, id Identity, channels []string, sess
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)() // nothing is left to ask about then
-	v := verdict{channels: make(map[string]*wire.Error), sessions: make(map[backend.SessionKey]*wire.Error)}
+	v := verdict{channels: make(map[string]*wire.Error), sessions: make(map[presence.Key]*wire.Error)}
 	var mu sync.Mutex
 	var panicked any
 	var asking errgroup.Group
@@ -209,8 +209,8 @@ func (s *socket) judge(ctx context.Context, id Identity, channels []string, sess
 	}
 	for _, m := range sessions {
 		ask(Join, m.Channel, func(err *wire.Error) {
-			if v.sessions[m.SessionKey] = err; !id.mayBe(m.User) { // a renewed identity may be without AnyUser
-				v.sessions[m.SessionKey] = notYou(m.User)
+			if v.sessions[m.Key] = err; !id.mayBe(m.User) { // a renewed identity may be without AnyUser
+				v.sessions[m.Key] = notYou(m.User)
 			}
 		})
 	}
@@ -241,7 +241,7 @@ func (s *socket) expel(v verdict, inside bool) (told []wire.Frame) {
 		}
 		defer func() { <-s.deciding }()
 	}
-	var keys []backend.SessionKey
+	var keys []presence.Key
 	for key, err := range v.sessions {
 		if err == nil {
 			s.sessions.confirm(key, v.turn)
@@ -252,7 +252,7 @@ func (s *socket) expel(v verdict, inside bool) (told []wire.Frame) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), callTime)
 	defer cancel()
-	s.rt.presence.endAll(ctx, keys, backend.ReasonClosed)
+	s.rt.presence.endAll(ctx, keys, presence.Closed)
 	return told
 }
 

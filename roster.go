@@ -34,7 +34,7 @@ const restFactor = 4
 
 // roster returns the members of a channel, as they are at some time after the
 // call.
-func (p *presence) roster(ctx context.Context, channel string) (*reading, error) {
+func (p *Presence) roster(ctx context.Context, channel string) (*reading, error) {
 	rs := &p.rosters
 	rs.mu.Lock()
 	if rs.next == nil {
@@ -59,7 +59,7 @@ func (p *presence) roster(ctx context.Context, channel string) (*reading, error)
 }
 
 // readRosters reads the roster of a channel as long as somebody asks.
-func (p *presence) readRosters(channel string) {
+func (p *Presence) readRosters(channel string) {
 	for r := p.rosters.begin(channel); r != nil; r = p.rosters.begin(channel) {
 		began := time.Now()
 		p.read(r, channel)
@@ -99,7 +99,7 @@ func (rs *rosters) fail(channel string, err error) {
 }
 
 // read takes callTime at most.
-func (p *presence) read(r *reading, channel string) {
+func (p *Presence) read(r *reading, channel string) {
 	ctx, cancel := context.WithTimeout(p.rt.running, callTime)
 	defer cancel()
 	var members []Member
@@ -112,7 +112,7 @@ func (p *presence) read(r *reading, channel string) {
 // to which the ring has come. The backend says what they are at some place while it
 // is asked; about those who come, go or change meanwhile, the log has the last word.
 // Where the ring has lost what that was, the backend is asked again.
-func (p *presence) snapshot(ctx context.Context, channel string) ([]Member, backend.Position, error) {
+func (p *Presence) snapshot(ctx context.Context, channel string) ([]Member, backend.Position, error) {
 	reader := p.rt.ring.NewReader()
 	defer reader.Close()
 	reader.Subscribe(nil, ring.Channel(channel))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -26,11 +27,25 @@ type eventful struct {
 	before, after func(channel string)
 }
 
-func (b *eventful) Members(ctx context.Context, channel string) ([]backend.Member, error) {
-	b.before(channel)
-	members, err := b.Backend.Members(ctx, channel)
-	b.after(channel)
-	return members, err
+func (b *eventful) List(ctx context.Context, kind, group string) iter.Seq2[backend.Item, error] {
+	if kind != "member" || group == "" {
+		return b.Backend.List(ctx, kind, group)
+	}
+	b.before(group)
+	var items []backend.Item
+	for it, err := range b.Backend.List(ctx, kind, group) {
+		if err == nil {
+			items = append(items, it)
+		}
+	}
+	b.after(group)
+	return func(yield func(backend.Item, error) bool) {
+		for _, it := range items {
+			if !yield(it, nil) {
+				return
+			}
+		}
+	}
 }
 
 // literal is a roster as a client keeps it that takes what it is told literally:
@@ -287,9 +302,11 @@ type unreadable struct {
 	broken atomic.Bool
 }
 
-func (b *unreadable) Members(ctx context.Context, channel string) ([]backend.Member, error) {
-	if b.broken.Load() {
-		return nil, errors.New("connection refused")
+func (b *unreadable) List(ctx context.Context, kind, group string) iter.Seq2[backend.Item, error] {
+	if b.broken.Load() && kind == "member" {
+		return func(yield func(backend.Item, error) bool) {
+			yield(backend.Item{}, errors.New("connection refused"))
+		}
 	}
-	return b.Backend.Members(ctx, channel)
+	return b.Backend.List(ctx, kind, group)
 }

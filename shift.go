@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/handle"
 	"github.com/maravilla-realtime/realtime/internal/lanes"
 	"github.com/maravilla-realtime/realtime/internal/progress"
 	"github.com/maravilla-realtime/realtime/internal/ring"
@@ -49,7 +50,7 @@ type shift struct {
 	failed  map[uint64]int      // behind from, from earlier shifts
 	tracker *progress.Tracker
 	lanes   *lanes.Lanes[*task]
-	unsent  backend.Progress // the keeper's: what could not be committed yet
+	unsent  handle.Progress // the keeper's: what could not be committed yet
 
 	mu   sync.Mutex
 	gone backend.Position // what was missed up to here has been told
@@ -62,7 +63,7 @@ type task struct {
 	failed int // attempts of the first of them
 }
 
-func newShift(ctx context.Context, g *Group, p backend.Progress, until time.Time) *shift {
+func newShift(ctx context.Context, g *Group, p handle.Progress) *shift {
 	s := &shift{g: g, from: p.Floor, done: make(map[uint64]struct{}), failed: p.Failed}
 	if s.from == (backend.Position{}) {
 		s.from = g.start
@@ -72,7 +73,7 @@ func newShift(ctx context.Context, g *Group, p backend.Progress, until time.Time
 		s.done[seq] = struct{}{}
 	}
 	s.ctx, s.lose = context.WithCancel(ctx)
-	s.over = time.AfterFunc(time.Until(until), s.lose)
+	s.over = time.AfterFunc(time.Until(g.claim.Until()), s.lose)
 	s.tracker = progress.New(s.from)
 	s.lanes = lanes.New(g.opts.Concurrency, s.handle)
 	return s
@@ -97,9 +98,9 @@ func (s *shift) end() {
 	defer cancel()
 	err := s.commit(ctx)
 	if err == nil {
-		err = s.g.rt.backend.ReleaseGroup(ctx, s.g.name, s.g.rt.node)
+		err = s.g.claim.Release(ctx)
 	}
-	if err != nil && !errors.Is(err, backend.ErrHeld) {
+	if err != nil && !errors.Is(err, handle.ErrHeld) {
 		s.g.rt.log.Warn("realtime: a group of handlers is given up late; some events may be handled again",
 			"group", s.g.publicName(), "error", err)
 	}
@@ -324,7 +325,7 @@ func (s *shift) keep() {
 		worked := s.tracker.Worked()
 		switch {
 		case err == nil, s.ctx.Err() != nil:
-		case errors.Is(err, backend.ErrHeld), errors.Is(err, backend.ErrClosed):
+		case errors.Is(err, handle.ErrHeld), errors.Is(err, backend.ErrClosed):
 			s.lose()
 		default: // with the next renewal
 			worked = nil
@@ -344,12 +345,11 @@ func (s *shift) keep() {
 func (s *shift) renew() {
 	ctx, cancel := context.WithTimeout(s.ctx, groupLease/3)
 	defer cancel()
-	began := time.Now()
-	switch _, err := s.g.rt.backend.ClaimGroup(ctx, s.g.name, s.g.rt.node, s.g.lease); {
+	switch _, err := s.g.claim.Hold(ctx); {
 	case err == nil:
-		s.over.Reset(time.Until(began.Add(s.g.lease)))
+		s.over.Reset(time.Until(s.g.claim.Until()))
 	case s.ctx.Err() != nil:
-	case errors.Is(err, backend.ErrHeld), errors.Is(err, backend.ErrClosed):
+	case errors.Is(err, handle.ErrHeld), errors.Is(err, backend.ErrClosed):
 		s.lose()
 	default: // it runs out by itself
 		s.g.rt.log.Error("realtime: the hold of a group of handlers cannot be renewed; trying again",
@@ -380,9 +380,10 @@ func (s *shift) commit(ctx context.Context) error {
 		return nil
 	}
 	s.unsent = p
-	err := s.g.rt.backend.CommitGroup(ctx, s.g.name, s.g.rt.node, p)
+	err := s.g.claim.Commit(ctx, p)
 	if err == nil {
-		s.unsent = backend.Progress{}
+		s.unsent = handle.Progress{}
+		s.over.Reset(time.Until(s.g.claim.Until())) // it renews the hold
 	}
 	return err
 }

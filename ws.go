@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/presence"
 	"github.com/maravilla-realtime/realtime/internal/ring"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 	"github.com/maravilla-realtime/realtime/internal/wsconn"
@@ -414,12 +415,12 @@ const renewTime = 35 * time.Second
 
 // leaveAll ends, after a grace, the sessions that lived with the connection.
 func (s *socket) leaveAll() {
-	why, grace := backend.ReasonTimeout, s.rt.opts.DropGrace
+	why, grace := presence.Timeout, s.rt.opts.DropGrace
 	var end *ending
 	var closed *wsconn.CloseError
 	switch cause := context.Cause(s.ctx); {
 	case errors.As(cause, &end):
-		why = backend.ReasonClosed
+		why = presence.Closed
 		switch end {
 		case revoked:
 			grace = 0
@@ -427,7 +428,7 @@ func (s *socket) leaveAll() {
 			grace = max(s.rt.opts.DropGrace, renewTime)
 		}
 	case errors.As(cause, &closed) && slices.Contains([]int{1000, 1001, 1005}, closed.Code):
-		why, grace = backend.ReasonClosed, s.rt.opts.CloseGrace
+		why, grace = presence.Closed, s.rt.opts.CloseGrace
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), callTime)
 	defer cancel()
@@ -435,11 +436,8 @@ func (s *socket) leaveAll() {
 	var leaving errgroup.Group
 	leaving.SetLimit(leavesAtOnce)
 	for _, m := range s.sessions.list() {
-		if grace > 0 {
-			s.rt.presence.waiting.add(m.Session, time.Now().Add(grace))
-		}
 		leaving.Go(func() error {
-			s.rt.presence.leaveSurely(ctx, m.SessionKey, why, grace)
+			s.rt.presence.leaveSurely(ctx, m.Key, why, grace)
 			return nil
 		})
 	}

@@ -24,9 +24,9 @@ func TestPositionOfAResumedSubscription(t *testing.T) {
 	at := func(seq uint64) backend.Position { return backend.Position{Epoch: 1, Seq: seq} }
 	r := ring.New(ring.Limits{Records: 10, Bytes: 1 << 20, Age: time.Hour}, at(0))
 	for seq := range uint64(5) {
-		r.Put([]*backend.Record{{Pos: at(seq + 1), Entry: backend.Entry{Event: backend.Event{
+		r.Put([]*backend.Logged{{Pos: at(seq + 1), Event: backend.Event{
 			Resource: "realtime", Channel: "room", UnixMilli: time.Now().UnixMilli(),
-		}}}})
+		}}})
 	}
 	rt := &Realtime{ring: r, log: slog.New(slog.DiscardHandler), opts: (*Options)(nil).withDefaults()}
 	s := &socket{rt: rt, reader: r.NewReader(), channels: map[string]following{}, pos: at(5)}
@@ -72,9 +72,9 @@ func TestIdleConnectionsReleaseTheirBuffers(t *testing.T) {
 		st.reader.Subscribe(nil, ring.Domain("realtime"))
 
 		for seq := range uint64(500) {
-			r.Put([]*backend.Record{{Pos: at(seq + 1), Entry: backend.Entry{Event: backend.Event{
+			r.Put([]*backend.Logged{{Pos: at(seq + 1), Event: backend.Event{
 				Resource: "realtime", Type: "realtime.message", Channel: "room", Data: []byte(`"` + strings.Repeat("x", 20) + `"`), UnixMilli: time.Now().UnixMilli(),
-			}}}})
+			}}})
 		}
 		for more := true; more; {
 			if more, err = s.deliver(); err != nil {

@@ -44,7 +44,7 @@ type appendFault struct {
 // A run is one call of Follow.
 type run struct {
 	end       context.CancelCauseFunc
-	delivered []*backend.Record // the newest ones, for Repeat
+	delivered []backend.Record // the newest ones, for Repeat
 }
 
 // repeatMax bounds what a run keeps for Repeat.

@@ -49,7 +49,7 @@ func faulty(t *testing.T, run func(ctx context.Context, f *Faulty, read func(aft
 		run(ctx, f, func(after backend.Position) *reader {
 			r := &reader{}
 			go func() {
-				r.err = f.Follow(ctx, after, func(batch []*backend.Record) {
+				r.err = f.Follow(ctx, after, func(batch []backend.Record) {
 					for _, rec := range batch {
 						r.got = append(r.got, rec.Pos)
 					}

@@ -45,34 +45,45 @@ func (f *Faulty) nextAppend(e *backend.Entry) (fault appendFault) {
 
 // Read implements [backend.Log].
 func (f *Faulty) Read(ctx context.Context, after backend.Position, limit int) (backend.Page, error) {
-	// The records behind any position are the end of the log, so reading the
-	// newest of all and leaving some out does.
-	page, err := f.Backend.Read(ctx, backend.Position{}, limit)
+	ends, err := f.Backend.Read(ctx, backend.Position{}, 0)
+	if err != nil {
+		return backend.Page{}, err
+	}
+	f.mu.Lock()
+	from := backend.Position{Epoch: ends.Head.Epoch, Seq: f.era().behind} // what is left of earlier eras is nothing
+	if at, ok := f.inside(after); ok {
+		from.Seq = max(from.Seq, at.Seq)
+	}
+	if after.Compare(f.head(ends.Head)) >= 0 {
+		limit = 0
+	}
+	f.mu.Unlock()
+	page, err := f.Backend.Read(ctx, from, limit)
 	if err != nil {
 		return backend.Page{}, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	behind := f.era().behind
-	var records []*backend.Record
+	var records []backend.Record
 	for _, r := range page.Records {
-		if shown := f.show(r); r.Pos.Seq > behind && shown.Pos.Compare(after) > 0 {
-			records = append(records, shown)
+		if r.Pos.Seq > f.era().behind {
+			records = append(records, f.show(r))
 		}
 	}
 	f.seen = max(f.seen, page.Head.Seq)
-	return backend.Page{Records: records, Head: f.head(page.Head)}, nil
+	page.First.Seq = max(page.First.Seq, f.era().behind+1)
+	return backend.Page{Records: records, First: f.in(len(f.eras)-1, page.First), Head: f.head(page.Head)}, nil
 }
 
 // Follow implements [backend.Log].
-func (f *Faulty) Follow(ctx context.Context, after backend.Position, sink func([]*backend.Record)) error {
+func (f *Faulty) Follow(ctx context.Context, after backend.Position, sink func([]backend.Record)) error {
 	running, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	r := &run{end: end}
 	from, err := f.enter(r, after)
 	if err == nil {
 		defer f.leave(r)
-		err = f.Backend.Follow(running, from, func(batch []*backend.Record) {
+		err = f.Backend.Follow(running, from, func(batch []backend.Record) {
 			if batch = f.pass(running, r, batch); len(batch) > 0 {
 				sink(batch)
 			}
@@ -122,7 +133,7 @@ func (f *Faulty) explain(ctx context.Context, err error) error {
 }
 
 // pass does to a batch what the faults of the moment do.
-func (f *Faulty) pass(ctx context.Context, r *run, batch []*backend.Record) []*backend.Record {
+func (f *Faulty) pass(ctx context.Context, r *run, batch []backend.Record) []backend.Record {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for f.held != nil {
@@ -164,12 +175,9 @@ func (f *Faulty) waitHeld(ctx context.Context) bool {
 }
 
 // show returns a record of the wrapped log as it looks outside.
-func (f *Faulty) show(r *backend.Record) *backend.Record {
-	pos := f.outside(r.Pos)
-	if pos == r.Pos {
-		return r
-	}
-	return &backend.Record{Entry: r.Entry, Pos: pos}
+func (f *Faulty) show(r backend.Record) backend.Record {
+	r.Pos = f.outside(r.Pos)
+	return r
 }
 
 // outside returns where the record at pos is outside, in the era that has it.
@@ -206,4 +214,38 @@ func (f *Faulty) inside(pos backend.Position) (backend.Position, bool) {
 		return backend.Position{}, false
 	}
 	return backend.Position{Epoch: pos.Epoch - i, Seq: pos.Seq - e.seq + e.behind}, true
+}
+
+// Put implements [backend.Store]. The faults of Append apply to one with an entry.
+func (f *Faulty) Put(ctx context.Context, w backend.Write) (rev backend.Revision, err error) {
+	if w.Append == nil {
+		return f.Backend.Put(ctx, w)
+	}
+	e := *w.Append
+	w.Append = &e
+	err = f.step(&e, func() error {
+		rev, err = f.Backend.Put(ctx, w)
+		return err
+	})
+	return rev, err
+}
+
+// Delete implements [backend.Store], as Put does.
+func (f *Faulty) Delete(ctx context.Context, k backend.Key, ifRevision backend.Revision, e *backend.Entry) error {
+	if e == nil {
+		return f.Backend.Delete(ctx, k, ifRevision, nil)
+	}
+	entry := *e
+	return f.step(&entry, func() error { return f.Backend.Delete(ctx, k, ifRevision, &entry) })
+}
+
+func (f *Faulty) step(e *backend.Entry, do func() error) error {
+	fault := f.nextAppend(e)
+	if fault.err != nil && !fault.stores {
+		return fault.err
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	return fault.err
 }

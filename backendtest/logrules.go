@@ -3,28 +3,18 @@ package backendtest
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"reflect"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
 )
 
-// message is an entry without an id that can be told by its key.
-func message(key string) backend.Entry {
-	return backend.Entry{Event: backend.Event{
-		Type:      "realtime.message",
-		Resource:  "realtime",
-		Channel:   "backendtest",
-		Key:       key,
-		UnixMilli: time.Now().UnixMilli(),
-		Data:      json.RawMessage(`{"text":"hello"}`),
-	}}
-}
+// message is an entry without an id that says no more than text.
+func message(text string) backend.Entry { return backend.Entry{Data: []byte(text)} }
+
+func text(r backend.Record) string { return string(r.Data) }
 
 // fill appends n messages and returns the position of the last one.
 func fill(ctx context.Context, b backend.Backend, n int) (last backend.Position, err error) {
@@ -56,7 +46,7 @@ func appendIsDense(ctx context.Context, b backend.Backend) error {
 		if err != nil {
 			return err
 		}
-		if len(got) != 1 || got[0].Event.Key != key {
+		if len(got) != 1 || text(got[0]) != key {
 			return fmt.Errorf("Follow delivered %d records for message %s, the last one %+v", len(got), key, got[len(got)-1])
 		}
 		prev = pos
@@ -128,16 +118,16 @@ func together(n int, f func(i int) error) error {
 	return errors.Join(errs...)
 }
 
-// oddData is JSON that is easily changed on the way: by parsing and printing it
-// again, by escaping for HTML or scripts, by ending lines or strings.
+// oddData is easily changed on the way: by parsing and printing it again, by
+// escaping, by ending lines or strings, by compression or a size.
 var oddData = []string{
-	`null`,
-	`{"b":1,"a":2,"a":3}`,
-	" {\n\t\"spaced\" :\r\n [ 1.0, 1e400, -0, 12345678901234567890 ] } \n",
-	`"<script>&amp;</script> \u003c \/ \u0000 \ud800"`,
-	"\"\u2028\u2029\ufeff\u0085\u007f\U0001f600\"",
-	"\"not UTF-8: \xff\xfe\xc0\x80\"",
-	"'\"`$(x)\\\x00\x01\x1b",
+	"",
+	"\x00",
+	"\x00\x01\xff\xfe\r\n\t'\"`$(x)\\",
+	`{"b":1,"a":2,"a":3, "n": 1e400}`,
+	"\u2028\u2029\ufeff\u0085\u007f\U0001f600 <script>&amp;",
+	strings.Repeat("x", 1<<20),
+	strings.Repeat("\x00", backend.MaxData),
 }
 
 func recordsAreUnchanged(ctx context.Context, b backend.Backend) error {
@@ -146,8 +136,8 @@ func recordsAreUnchanged(ctx context.Context, b backend.Backend) error {
 		return err
 	}
 	defer t.stop()
-	for i, data := range append(oddData, `"`+strings.Repeat("x", 1<<20-2)+`"`) {
-		e := oddEntry(i, data)
+	for i, data := range oddData {
+		e := backend.Entry{ID: fmt.Sprintf("odd %d \"<é\u2028\U0001f600>\" : * . > \r\n", i), Data: []byte(data)}
 		pos, err := b.Append(ctx, e)
 		if err != nil {
 			return err
@@ -156,7 +146,7 @@ func recordsAreUnchanged(ctx context.Context, b backend.Backend) error {
 		if err != nil {
 			return err
 		}
-		page, err := b.Read(ctx, backend.Position{}, 1)
+		page, err := b.Read(ctx, backend.Position{Epoch: pos.Epoch, Seq: pos.Seq - 1}, 1)
 		if err != nil {
 			return err
 		}
@@ -167,36 +157,18 @@ func recordsAreUnchanged(ctx context.Context, b backend.Backend) error {
 	return nil
 }
 
-func oddEntry(i int, data string) backend.Entry {
-	odd := func(s string) string { return s + " \"<é\u2028\U0001f600>\" : * > \r\n\x00" }
-	return backend.Entry{
-		ID: odd(fmt.Sprintf("odd-%d", i)),
-		Event: backend.Event{
-			Type:      odd("type"),
-			Resource:  odd("resource"),
-			Key:       odd("key"),
-			Version:   odd("version"),
-			UnixMilli: 1<<53 + int64(i),
-			Source:    odd("source"),
-			Namespace: odd("namespace"),
-			Channel:   odd("channel"),
-			Data:      json.RawMessage(data),
-			User:      odd("user"),
-		},
-		Depth: 3,
-	}
-}
-
-func sameEntry(method string, got []*backend.Record, want backend.Entry) error {
-	if len(got) != 1 {
+func sameEntry(method string, got []backend.Record, want backend.Entry) error {
+	switch {
+	case len(got) != 1:
 		return fmt.Errorf("%s returned %d records for one", method, len(got))
-	}
-	e := got[0].Entry
-	if !bytes.Equal(e.Event.Data, want.Event.Data) {
-		return fmt.Errorf("%s returned the data %.80q for %.80q", method, e.Event.Data, want.Event.Data)
-	}
-	if !reflect.DeepEqual(e, want) {
-		return fmt.Errorf("%s returned %.500q for %.500q", method, fmt.Sprint(e), fmt.Sprint(want))
+	case !bytes.Equal(got[0].Data, want.Data):
+		return fmt.Errorf("%s returned the data %.80q (%d bytes) for %.80q (%d)", method, got[0].Data, len(got[0].Data), want.Data, len(want.Data))
+	case got[0].ID != want.ID:
+		return fmt.Errorf("%s returned the id %q for %q", method, got[0].ID, want.ID)
+	case got[0].Cause != 0:
+		return fmt.Errorf("%s returned the cause %d for an entry of no change", method, got[0].Cause)
+	case got[0].Time.IsZero():
+		return fmt.Errorf("%s returned no time", method)
 	}
 	return nil
 }
@@ -233,13 +205,13 @@ func followersSeeOneOrder(ctx context.Context, b backend.Backend) error {
 }
 
 // sameOrder compares dense records with what Append said is where.
-func sameOrder(got []*backend.Record, keys map[backend.Position]string) error {
+func sameOrder(got []backend.Record, keys map[backend.Position]string) error {
 	if len(got) != len(keys) {
 		return fmt.Errorf("a follower got %d records for %d positions", len(got), len(keys))
 	}
 	for _, r := range got {
-		if keys[r.Pos] != r.Event.Key {
-			return fmt.Errorf("a follower got message %q at %v, where Append put %q", r.Event.Key, r.Pos, keys[r.Pos])
+		if keys[r.Pos] != text(r) {
+			return fmt.Errorf("a follower got message %q at %v, where Append put %q", text(r), r.Pos, keys[r.Pos])
 		}
 	}
 	return nil
@@ -394,7 +366,7 @@ func futureIsLost(ctx context.Context, b backend.Backend) error {
 func isLost(ctx context.Context, b backend.Backend, after backend.Position) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	err := b.Follow(ctx, after, func(batch []*backend.Record) {
+	err := b.Follow(ctx, after, func(batch []backend.Record) {
 		cancel(fmt.Errorf("record %v was delivered", batch[0].Pos))
 	})
 	var lost *backend.LostError
@@ -420,7 +392,7 @@ func followEndsWithContext(ctx context.Context, b backend.Backend) error {
 	return nil
 }
 
-func readReturnsNewest(ctx context.Context, b backend.Backend) error {
+func readReturnsOldest(ctx context.Context, b backend.Backend) error {
 	start, err := fill(ctx, b, 1)
 	if err != nil {
 		return err
@@ -429,40 +401,94 @@ func readReturnsNewest(ctx context.Context, b backend.Backend) error {
 	if err != nil {
 		return err
 	}
-	behind := func(n uint64) backend.Position {
-		return backend.Position{Epoch: end.Epoch, Seq: end.Seq - n}
-	}
+	before := func(n uint64) backend.Position { return backend.Position{Epoch: end.Epoch, Seq: end.Seq - n} }
 	for _, c := range []struct {
-		after backend.Position
-		limit int
-		want  uint64
+		after       backend.Position
+		limit       int
+		first, most uint64 // the first record's seq, or 0, and how many there are
 	}{
-		{start, 100, 20}, {start, 20, 20}, {start, 5, 5}, {start, 0, 0},
-		{behind(3), 100, 3}, {behind(3), 2, 2}, {end, 10, 0}, {backend.Position{}, 7, 7},
+		{start, 100, start.Seq + 1, 20}, {start, 5, start.Seq + 1, 5}, {start, 0, 0, 0},
+		{before(3), 100, end.Seq - 2, 3}, {before(3), 2, end.Seq - 2, 2}, {end, 10, 0, 0},
+		{backend.Position{Epoch: end.Epoch, Seq: end.Seq + 9}, 10, 0, 0}, {backend.Position{Epoch: end.Epoch + 9}, 10, 0, 0},
 	} {
 		page, err := b.Read(ctx, c.after, c.limit)
-		if err != nil {
-			return err
+		if err == nil {
+			err = isOldest(page, end, c.first, c.most)
 		}
-		if err := isNewest(page, end, c.want); err != nil {
+		if err != nil {
 			return fmt.Errorf("Read(%v, %d) with the head at %v: %w", c.after, c.limit, end, err)
+		}
+	}
+	page, err := b.Read(ctx, backend.Position{}, 7)
+	if err == nil {
+		err = isOldest(page, end, page.First.Seq, 7)
+	}
+	return err
+}
+
+// isOldest checks that page holds records from the one at first on, some but at most
+// the given number.
+func isOldest(page backend.Page, head backend.Position, first, most uint64) error {
+	n := uint64(len(page.Records))
+	switch {
+	case page.Head != head:
+		return fmt.Errorf("it returned the head %v", page.Head)
+	case page.First.Epoch != head.Epoch || page.First.Seq > head.Seq+1:
+		return fmt.Errorf("it returned %v as the first retained", page.First)
+	case n > most || n == 0 && most > 0:
+		return fmt.Errorf("it returned %d records, want 1 to %d", n, most)
+	}
+	for i, r := range page.Records {
+		if want := (backend.Position{Epoch: head.Epoch, Seq: first + uint64(i)}); r.Pos != want {
+			return fmt.Errorf("it returned record %v, not %v", r.Pos, want)
 		}
 	}
 	return nil
 }
 
-// isNewest checks that page holds the n records that end with the one at head.
-func isNewest(page backend.Page, head backend.Position, n uint64) error {
-	if page.Head != head {
-		return fmt.Errorf("returned the head %v", page.Head)
+// readReachesHead reads page by page, as a node does at its start.
+func readReachesHead(ctx context.Context, b backend.Backend) error {
+	if _, err := fill(ctx, b, 50); err != nil {
+		return err
 	}
-	if uint64(len(page.Records)) != n {
-		return fmt.Errorf("returned %d records, not %d", len(page.Records), n)
+	page, err := b.Read(ctx, backend.Position{}, 0)
+	if err != nil {
+		return err
 	}
-	for i, r := range page.Records {
-		if want := head.Seq - n + 1 + uint64(i); r.Pos.Seq != want || r.Pos.Epoch != head.Epoch {
-			return fmt.Errorf("returned record %v, not %d", r.Pos, want)
+	at, head := backend.Position{Epoch: page.First.Epoch, Seq: page.First.Seq - 1}, page.Head
+	for at != head {
+		if page, err = b.Read(ctx, at, 7); err != nil {
+			return err
+		}
+		if len(page.Records) == 0 {
+			return fmt.Errorf("Read returns nothing after %v, with the head at %v", at, head)
+		}
+		for _, r := range page.Records {
+			if r.Pos != at.Next() {
+				return fmt.Errorf("record %v comes after %v", r.Pos, at)
+			}
+			at = r.Pos
 		}
 	}
 	return nil
+}
+
+// headIsFresh asks for the head after each append, through whatever serves reads.
+func headIsFresh(ctx context.Context, b backend.Backend) error {
+	return together(8, func(i int) error {
+		for range 25 {
+			pos, err := b.Append(ctx, message(fmt.Sprint(i)))
+			if err != nil {
+				return err
+			}
+			page, err := b.Read(ctx, pos, 0)
+			if err != nil {
+				return err
+			}
+			if page.Head.Compare(pos) < 0 {
+				return fmt.Errorf("the head was %v after Append had returned %v", page.Head, pos)
+			}
+		}
+		return nil
+	})
 }

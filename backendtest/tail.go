@@ -25,8 +25,8 @@ type tail struct {
 	mu      sync.Mutex
 	inSink  bool
 	last    backend.Position
-	records []*backend.Record // not yet handed out
-	broken  error             // the first breach of the contract
+	records []backend.Record // not yet handed out
+	broken  error            // the first breach of the contract
 }
 
 func follow(ctx context.Context, b backend.Backend, after backend.Position) *tail {
@@ -43,7 +43,7 @@ func followGated(ctx context.Context, b backend.Backend, after backend.Position,
 		ended: make(chan struct{}), more: make(chan struct{}, 1),
 	}
 	go func() {
-		err := b.Follow(ctx, after, func(batch []*backend.Record) { t.sink(ctx, batch) })
+		err := b.Follow(ctx, after, func(batch []backend.Record) { t.sink(ctx, batch) })
 		if err == nil {
 			err = errNone
 		}
@@ -73,7 +73,7 @@ func (t *tail) stop() {
 	<-t.ended
 }
 
-func (t *tail) sink(ctx context.Context, batch []*backend.Record) {
+func (t *tail) sink(ctx context.Context, batch []backend.Record) {
 	t.enterSink(len(batch))
 	select {
 	case <-t.gate:
@@ -113,16 +113,16 @@ func (t *tail) breach(format string, args ...any) {
 	}
 }
 
-// isNext says whether pos is the position right behind prev. Nobody knows the
+// isNext says whether pos is the position right after prev. Nobody knows the
 // epoch of an empty log that says it is at the zero position.
 func isNext(prev, pos backend.Position) bool {
 	return pos.Seq == prev.Seq+1 &&
 		(pos.Epoch == prev.Epoch || prev == backend.Position{})
 }
 
-// until waits for the record at end, and returns it behind all before it that
+// until waits for the record at end, and returns it after all before it that
 // were not returned yet.
-func (t *tail) until(ctx context.Context, end backend.Position) ([]*backend.Record, error) {
+func (t *tail) until(ctx context.Context, end backend.Position) ([]backend.Record, error) {
 	for {
 		if records, err := t.take(end); records != nil || err != nil {
 			return records, err
@@ -141,7 +141,7 @@ func (t *tail) until(ctx context.Context, end backend.Position) ([]*backend.Reco
 }
 
 // take returns the records up to end if they are all there.
-func (t *tail) take(end backend.Position) ([]*backend.Record, error) {
+func (t *tail) take(end backend.Position) ([]backend.Record, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.broken != nil {
@@ -162,7 +162,7 @@ func (t *tail) take(end backend.Position) ([]*backend.Record, error) {
 
 // settled returns everything stored up to now that was not returned yet. It
 // appends a record of its own to know when that is, which it leaves out.
-func (t *tail) settled(ctx context.Context) ([]*backend.Record, error) {
+func (t *tail) settled(ctx context.Context) ([]backend.Record, error) {
 	end, err := t.b.Append(ctx, message("settled"))
 	if err != nil {
 		return nil, err

@@ -2,8 +2,8 @@
 # Runs every check there is: ./ci/test.sh
 #
 # Installs what it needs where it can (npm packages; as root on Debian also
-# Postgres, Chromium, nginx, haproxy, iproute2 and iptables), and says what it
-# skips where it cannot. With CI=true a skip is a failure.
+# Redis, Postgres, Chromium, nginx, haproxy, iproute2 and iptables), and says what
+# it skips where it cannot. With CI=true a skip is a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -21,6 +21,11 @@ step() {
 }
 
 step "Go: format, vet, staticcheck" ci/lint.sh
+if ci/redis.sh; then
+	export REALTIME_REQUIRE_REDIS=1
+else
+	skip "tests with Redis: need redis-server or valkey-server (apt-get install redis-server)"
+fi
 step "Go: tests, every module" ci/go.sh
 
 if ci/postgres.sh; then

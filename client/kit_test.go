@@ -341,9 +341,10 @@ type hooked struct {
 
 func (b *hooked) Append(ctx context.Context, e backend.Entry) (backend.Position, error) {
 	pos, err := b.Backend.Append(ctx, e)
+	p, _ := backend.DecodePayload(e.Data) // as it was encoded
 	b.mu.Lock()
-	f := b.hooks[e.Event.Channel]
-	delete(b.hooks, e.Event.Channel)
+	f := b.hooks[p.Event.Channel]
+	delete(b.hooks, p.Event.Channel)
 	b.mu.Unlock()
 	if f != nil {
 		f()

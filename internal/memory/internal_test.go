@@ -19,16 +19,3 @@ func TestOldestIDsAreForgottenFirst(t *testing.T) {
 		t.Errorf("%d ids are remembered", len(r.seqs))
 	}
 }
-
-// wantEmpty checks that presence holds nothing once everybody has left.
-func wantEmpty(t *testing.T, b *Backend) {
-	t.Helper()
-	p := b.presence
-	sessions := len(p.sessions) + len(p.ends)
-	for _, n := range p.nodes {
-		sessions += len(n.sessions)
-	}
-	if len(p.channels) > 0 || sessions > 0 {
-		t.Errorf("%d channels and %d entries of sessions were left over", len(p.channels), sessions)
-	}
-}

@@ -16,8 +16,8 @@ import (
 // lock.
 const maxBatch = 256
 
-// errFull: a follower is too far behind to append now.
-var errFull = errors.New("memory: a follower is behind")
+// errFull: a follower lags too far to append now.
+var errFull = errors.New("memory: a follower lags")
 
 // eventLog implements [backend.Log].
 type eventLog struct {
@@ -43,7 +43,7 @@ type mark struct {
 }
 
 type kept struct {
-	record *backend.Record
+	record backend.Record
 	bytes  int64 // as in the record's mark
 	at     time.Duration
 }
@@ -64,39 +64,53 @@ func newEventLog(limits Limits) *eventLog {
 	}
 }
 
-// Append implements [backend.Log]. It keeps e.Event.Data, which nobody changes.
+// Append implements [backend.Log].
 //
-// It waits while a follower is more than half of what is retained behind, so
-// that no follower is ever overrun. Ids are remembered for two minutes, but
-// never more than 262,144 of them: then the oldest are forgotten first.
-func (l *eventLog) Append(ctx context.Context, e backend.Entry) (backend.Position, error) {
-	for {
-		if err := ctx.Err(); err != nil {
-			return backend.Position{}, err
-		}
-		pos, err := l.tryAppend(e)
-		if err != errFull {
-			return pos, err
-		}
-		if err := l.waitForRoom(ctx); err != nil {
-			return backend.Position{}, err
-		}
-	}
+// It waits while a follower lags by more than half of what is retained, so that no
+// follower is ever overrun. Ids are remembered for two minutes, but never more than
+// 262,144 of them: then the oldest are forgotten first.
+func (l *eventLog) Append(ctx context.Context, e backend.Entry) (pos backend.Position, err error) {
+	err = l.whenRoom(ctx, func() error {
+		pos, err = l.append(e, 0)
+		return err
+	})
+	return pos, err
 }
 
-// TryAppend is Append where that need not wait; else ok is false.
+// TryAppend is Append if that need not wait; otherwise ok is false.
 func (l *eventLog) TryAppend(e backend.Entry) (pos backend.Position, ok bool, err error) {
-	pos, err = l.tryAppend(e)
-	return pos, err != errFull, err
-}
-
-// tryAppend appends without waiting, or returns errFull.
-func (l *eventLog) tryAppend(e backend.Entry) (backend.Position, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		return backend.Position{}, backend.ErrClosed
+		return pos, true, backend.ErrClosed
 	}
+	pos, err = l.append(e, 0)
+	return pos, err != errFull, err
+}
+
+// whenRoom runs f with the lock held, again after errFull once there is room.
+func (l *eventLog) whenRoom(ctx context.Context, f func() error) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		l.mu.Lock()
+		err := backend.ErrClosed
+		if !l.closed {
+			err = f()
+		}
+		l.mu.Unlock()
+		if err != errFull {
+			return err
+		}
+		if err := l.waitForRoom(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// append needs the lock. It appends without waiting, or returns errFull.
+func (l *eventLog) append(e backend.Entry, cause backend.Revision) (backend.Position, error) {
 	now := time.Since(l.start)
 	if e.ID != "" {
 		if seq, ok := l.ids.find(e.ID, now); ok {
@@ -107,16 +121,16 @@ func (l *eventLog) tryAppend(e backend.Entry) (backend.Position, error) {
 	if l.full(slowest) {
 		return backend.Position{}, errFull
 	}
-	l.store(e, now)
+	l.store(e, cause, now)
 	l.evict(now, slowest)
 	l.wake()
 	return l.position(l.last.seq), nil
 }
 
-func (l *eventLog) store(e backend.Entry, now time.Duration) {
+func (l *eventLog) store(e backend.Entry, cause backend.Revision, now time.Duration) {
 	l.last.seq++
 	l.last.bytes += size(&e)
-	record := &backend.Record{Entry: e, Pos: l.position(l.last.seq)}
+	record := backend.Record{Entry: e, Pos: l.position(l.last.seq), Cause: cause, Time: l.start.Add(now)}
 	l.kept.Push(kept{record, l.last.bytes, now})
 	if e.ID != "" {
 		l.ids.add(e.ID, l.last.seq, now)
@@ -125,11 +139,7 @@ func (l *eventLog) store(e backend.Entry, now time.Duration) {
 
 // size is about what a record of e costs.
 func size(e *backend.Entry) int64 {
-	v := &e.Event
-	n := int(unsafe.Sizeof(backend.Record{})+unsafe.Sizeof(kept{})) + len(e.ID) +
-		len(v.Type) + len(v.Resource) + len(v.Key) + len(v.Version) + len(v.Source) +
-		len(v.Namespace) + len(v.Channel) + len(v.Data) + len(v.User)
-	return int64(n)
+	return int64(int(unsafe.Sizeof(kept{})) + len(e.ID) + len(e.Data))
 }
 
 // evict forgets what is beyond the limits, but nothing that a follower, the
@@ -162,8 +172,8 @@ func (l *eventLog) slowest() mark {
 	return slowest
 }
 
-// full says whether the slowest follower is more than half of what is retained
-// behind.
+// full says whether the slowest follower lags by more than half of what is
+// retained.
 func (l *eventLog) full(slowest mark) bool {
 	return l.last.seq-slowest.seq > uint64(l.limits.Records/2) ||
 		l.last.bytes-slowest.bytes > l.limits.Bytes/2
@@ -210,7 +220,7 @@ func (l *eventLog) makeRoom() {
 // Follow implements [backend.Log]. sink may call any method of the backend; an
 // Append there can wait for room that this follower itself has to make, as long
 // as its context allows.
-func (l *eventLog) Follow(ctx context.Context, after backend.Position, sink func([]*backend.Record)) error {
+func (l *eventLog) Follow(ctx context.Context, after backend.Position, sink func([]backend.Record)) error {
 	f, err := l.enter(after)
 	if err != nil {
 		return err
@@ -263,7 +273,7 @@ func (l *eventLog) leave(f *follower) {
 
 // take returns the next records for f, in a slice of their own. If there are
 // none, it parks f.
-func (l *eventLog) take(f *follower) ([]*backend.Record, error) {
+func (l *eventLog) take(f *follower) ([]backend.Record, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -276,8 +286,7 @@ func (l *eventLog) take(f *follower) ([]*backend.Record, error) {
 	return batch, nil
 }
 
-// Read implements [backend.Log]. Of an after in an earlier epoch, or evicted,
-// it returns what is left behind it.
+// Read implements [backend.Log].
 func (l *eventLog) Read(ctx context.Context, after backend.Position, limit int) (backend.Page, error) {
 	if err := ctx.Err(); err != nil {
 		return backend.Page{}, err
@@ -296,18 +305,16 @@ func (l *eventLog) Read(ctx context.Context, after backend.Position, limit int) 
 	case after.Epoch == l.epoch:
 		from = max(from, after.Seq)
 	}
-	if newest := uint64(max(limit, 0)); l.last.seq-from > newest {
-		from = l.last.seq - newest
-	}
-	return backend.Page{Records: l.between(from, l.last.seq), Head: head}, nil
+	to := min(l.last.seq, from+uint64(max(limit, 0)))
+	return backend.Page{Records: l.between(from, to), First: l.position(l.floor.seq + 1), Head: head}, nil
 }
 
-// between returns the records behind from, up to and with to, all of them kept.
-func (l *eventLog) between(from, to uint64) []*backend.Record {
+// between returns the records after from, up to and including to, all of them kept.
+func (l *eventLog) between(from, to uint64) []backend.Record {
 	if from == to {
 		return nil
 	}
-	records := make([]*backend.Record, to-from)
+	records := make([]backend.Record, to-from)
 	skip := int(from - l.floor.seq)
 	for i := range records {
 		records[i] = l.kept.At(skip + i).record
@@ -325,19 +332,6 @@ func (l *eventLog) mark(seq uint64) mark {
 
 func (l *eventLog) position(seq uint64) backend.Position {
 	return backend.Position{Epoch: l.epoch, Seq: seq}
-}
-
-// alive returns why the log cannot be used now, if so.
-func (l *eventLog) alive(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
-		return backend.ErrClosed
-	}
-	return nil
 }
 
 func (l *eventLog) close() {

@@ -1,10 +1,8 @@
-// Package memory is the backend of one process: an ordered log, the presence
-// of its channels and the progress of its handlers, kept in memory and gone with
-// the process.
+// Package memory is the backend of one process: its log and its records are kept in
+// memory and gone with the process.
 //
-// It starts no goroutine and no timer. A follower runs in the goroutine that
-// called Follow; what is too old is forgotten when somebody next looks at it;
-// leases end in Sweep.
+// It starts no goroutine and no timer. A follower runs in the goroutine that called
+// Follow; what is too old is forgotten when somebody next looks at it.
 package memory
 
 import (
@@ -37,8 +35,7 @@ func (l Limits) withDefaults() Limits {
 // Backend implements [backend.Backend].
 type Backend struct {
 	*eventLog
-	*presence
-	*groups
+	*store
 }
 
 var (
@@ -50,14 +47,14 @@ var (
 // positions grow from one process to the next.
 func New(limits Limits) *Backend {
 	l := newEventLog(limits.withDefaults())
-	return &Backend{l, newPresence(l), newGroups(l)}
+	return &Backend{l, newStore(l)}
 }
 
 // SingleProcess implements [backend.SingleProcess].
 func (b *Backend) SingleProcess() bool { return true }
 
-// Close ends every running Follow and fails every later call. It does not wait
-// for sinks to return. Closing again does nothing.
+// Close ends every running Follow and fails every later call. It does not wait for
+// sinks to return. Closing again does nothing.
 func (b *Backend) Close(context.Context) error {
 	b.close()
 	return nil

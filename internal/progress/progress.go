@@ -10,6 +10,13 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/queue"
 )
 
+// Progress is how far work on a log has come.
+type Progress struct {
+	Floor  backend.Position // everything up to here is done
+	Done   []uint64         // what is done after Floor, in its epoch, in any order
+	Failed map[uint64]int   // of what is not done after Floor, how often it was tried in vain
+}
+
 // Tracker knows what of a log is done. Its methods may be called concurrently.
 type Tracker struct {
 	worked chan struct{} // holds one
@@ -147,7 +154,7 @@ func (t *Tracker) Failed(pos backend.Position, times int) {
 func (t *Tracker) Worked() <-chan struct{} { return t.worked }
 
 // Take returns what is new since it was last called; any is false if nothing is.
-func (t *Tracker) Take() (p backend.Progress, any bool) {
+func (t *Tracker) Take() (p Progress, any bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p.Floor = t.floor()

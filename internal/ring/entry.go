@@ -19,10 +19,10 @@ const (
 	forms
 )
 
-// Entry is a record in the ring with the encodings it has so far, which all
+// Entry is an event in the ring with the encodings it has so far, which all
 // connections share.
 type Entry struct {
-	*backend.Record
+	*backend.Logged
 	came time.Time // to this node: other nodes' clocks may differ
 
 	encoding sync.Mutex // held by the one that encodes
@@ -33,7 +33,7 @@ type Entry struct {
 
 // Encoded returns the entry in the given form, which encode makes if nobody
 // has needed it before. The bytes are shared: the caller does not change them.
-func (e *Entry) Encoded(form Form, encode func(*backend.Record) []byte) []byte {
+func (e *Entry) Encoded(form Form, encode func(*backend.Logged) []byte) []byte {
 	if b := e.encoded[form].Load(); b != nil {
 		return *b
 	}
@@ -42,7 +42,7 @@ func (e *Entry) Encoded(form Form, encode func(*backend.Record) []byte) []byte {
 	if b := e.encoded[form].Load(); b != nil {
 		return *b
 	}
-	b := encode(e.Record)
+	b := encode(e.Logged)
 	e.encoded[form].Store(&b)
 	e.grow(int64(len(b)))
 	return b
@@ -71,10 +71,10 @@ func (e *Entry) leave() {
 // the entry itself, and its places in the ring and two topics.
 const overhead = 384
 
-func newEntry(rec *backend.Record, came time.Time, bytes *atomic.Int64) *Entry {
-	e := &Entry{Record: rec, came: came, ring: bytes}
+func newEntry(rec *backend.Logged, came time.Time, bytes *atomic.Int64) *Entry {
+	e := &Entry{Logged: rec, came: came, ring: bytes}
 	ev := &rec.Event
-	e.grow(int64(overhead + len(rec.ID) + len(ev.Type) + len(ev.Resource) + len(ev.Key) + len(ev.Version) +
+	e.grow(int64(overhead + len(ev.Type) + len(ev.Resource) + len(ev.Key) + len(ev.Version) +
 		len(ev.Source) + len(ev.Namespace) + len(ev.Channel) + len(ev.Data) + len(ev.User)))
 	return e
 }

@@ -263,7 +263,9 @@ func (rd *Reader) Next(items []Item, budget Budget) (_ []Item, pos backend.Posit
 		}
 		d, i := s.unread()
 		for ; i < d.Len() && d.At(i).Pos.Seq <= upto; i++ {
-			items = append(items, Item{Topic: s.topic.Topic, Entry: d.At(i), Pos: d.At(i).Pos})
+			if e := d.At(i); e.Event.Resource != "" { // see backend.Logged
+				items = append(items, Item{Topic: s.topic.Topic, Entry: e, Pos: e.Pos})
+			}
 		}
 		s.after = max(s.after, upto)
 		if i < d.Len() {

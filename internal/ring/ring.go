@@ -142,17 +142,17 @@ func (r *Ring) pos(seq uint64) backend.Position { return backend.Position{Epoch:
 // Put adds records and wakes the subscriptions they concern, and only those.
 // Records already in the ring or of an ended epoch are dropped. A gap, or a new
 // epoch, resets all subscriptions, since nobody knows what was in it.
-func (r *Ring) Put(recs []*backend.Record) {
+func (r *Ring) Put(recs []*backend.Logged) {
 	now := time.Now()
-	r.put(recs, func(*backend.Record) time.Time { return now })
+	r.put(recs, func(*backend.Logged) time.Time { return now })
 }
 
 // Fill is Put for records that are in the log for longer, before anything is read.
-func (r *Ring) Fill(recs []*backend.Record) {
-	r.put(recs, func(rec *backend.Record) time.Time { return time.UnixMilli(rec.Event.UnixMilli) })
+func (r *Ring) Fill(recs []*backend.Logged) {
+	r.put(recs, func(rec *backend.Logged) time.Time { return time.UnixMilli(rec.Event.UnixMilli) })
 }
 
-func (r *Ring) put(recs []*backend.Record, came func(*backend.Record) time.Time) {
+func (r *Ring) put(recs []*backend.Logged, came func(*backend.Logged) time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, rec := range recs {
@@ -168,6 +168,9 @@ func (r *Ring) put(recs []*backend.Record, came func(*backend.Record) time.Time)
 		e := newEntry(rec, came(rec), &r.bytes)
 		r.entries.Push(e)
 		r.topics[Topic{}].wake()
+		if rec.Event.Resource == "" {
+			continue // it keeps its place, and no view shows it
+		}
 		r.add(e, Domain(rec.Event.Resource))
 		if rec.Event.Channel != "" {
 			r.add(e, Channel(rec.Event.Channel))

@@ -18,10 +18,10 @@ const epoch = 1000
 
 var roomy = Limits{Records: 1 << 20, Bytes: 1 << 40, Age: time.Hour}
 
-func record(seq uint64, resource, channel string) *backend.Record {
-	return &backend.Record{
+func record(seq uint64, resource, channel string) *backend.Logged {
+	return &backend.Logged{
 		Pos:   backend.Position{Epoch: epoch, Seq: seq},
-		Entry: backend.Entry{Event: backend.Event{Resource: resource, Channel: channel, UnixMilli: time.Now().UnixMilli()}},
+		Event: backend.Event{Resource: resource, Channel: channel, UnixMilli: time.Now().UnixMilli()},
 	}
 }
 
@@ -46,7 +46,7 @@ func drain(rd *Reader, limit int) (got []string) {
 	return got
 }
 
-func (r *Ring) fill(recs ...*backend.Record) { r.Put(recs) }
+func (r *Ring) fill(recs ...*backend.Logged) { r.Put(recs) }
 
 func expect(t *testing.T, what string, got, want any) {
 	t.Helper()
@@ -190,7 +190,7 @@ func TestBounds(t *testing.T) {
 	r := newRing(Limits{Records: 1 << 20, Bytes: 1 << 40, Age: time.Minute})
 	old := record(1, "kv", "")
 	old.Event.UnixMilli -= time.Hour.Milliseconds()
-	r.Fill([]*backend.Record{old, record(2, "kv", "")})
+	r.Fill([]*backend.Logged{old, record(2, "kv", "")})
 	if n := r.entries.Len(); n != 1 {
 		t.Errorf("age: %d entries", n)
 	}
@@ -204,7 +204,7 @@ func TestEncodedOnceAndCharged(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 16 {
 		wg.Go(func() {
-			e.Encoded(FormREN, func(*backend.Record) []byte { times++; return make([]byte, 1000) })
+			e.Encoded(FormREN, func(*backend.Logged) []byte { times++; return make([]byte, 1000) })
 		})
 	}
 	wg.Wait()
@@ -212,7 +212,7 @@ func TestEncodedOnceAndCharged(t *testing.T) {
 		t.Errorf("encoded %d times, charged %d bytes", times, r.bytes.Load()-before)
 	}
 	r.fill(record(2, "kv", ""), record(3, "kv", ""))
-	e.Encoded(FormChannel, func(*backend.Record) []byte { return make([]byte, 1000) })
+	e.Encoded(FormChannel, func(*backend.Logged) []byte { return make([]byte, 1000) })
 	r.restart(*at(3))
 	if n := r.bytes.Load(); n != 0 {
 		t.Errorf("an empty ring holds %d bytes", n)
@@ -329,7 +329,7 @@ func TestNoLostWakeUp(t *testing.T) {
 			})
 		}
 		for seq := range uint64(records) {
-			r.Put([]*backend.Record{record(seq+1, "realtime", []string{"a", "b"}[seq%2])})
+			r.Put([]*backend.Logged{record(seq+1, "realtime", []string{"a", "b"}[seq%2])})
 			if seq%7 == 0 {
 				runtime.Gosched()
 			}
@@ -358,7 +358,7 @@ type model struct {
 	rnd     *rand.Rand
 	ring    *Ring
 	keep    int
-	log     []*backend.Record // all there ever was
+	log     []*backend.Logged // all there ever was
 	readers []*modelReader
 	away    []*modelReader // with a cursor, to come back
 }
@@ -394,10 +394,10 @@ func (m *model) step(t *testing.T) {
 }
 
 func (m *model) put() {
-	var recs []*backend.Record
+	var recs []*backend.Logged
 	for range 1 + m.rnd.IntN(4) {
 		seq := uint64(len(m.log) + 1)
-		rec := []*backend.Record{
+		rec := []*backend.Logged{
 			record(seq, "kv", ""), record(seq, "realtime", "a"), record(seq, "realtime", "b"), record(seq, "presence", "a"), record(seq, "presence", "c"),
 		}[m.rnd.IntN(5)]
 		m.log = append(m.log, rec)
@@ -483,7 +483,7 @@ func (m *model) read(t *testing.T, r *modelReader, limit int) {
 func TestAt(t *testing.T) {
 	r := newRing(Limits{Records: 3, Bytes: 1 << 20, Age: time.Hour})
 	for seq := uint64(1); seq <= 5; seq++ {
-		r.Put([]*backend.Record{record(seq, "kv", "")})
+		r.Put([]*backend.Logged{record(seq, "kv", "")})
 	}
 	for seq := range uint64(8) {
 		e, gone := r.At(*at(seq))
@@ -562,7 +562,7 @@ func TestHold(t *testing.T) {
 // The newest entry is there for its readers, whatever its size and whatever time
 // its node thinks it is.
 func TestTheNewestEntryStays(t *testing.T) {
-	big := func(seq uint64) *backend.Record {
+	big := func(seq uint64) *backend.Logged {
 		rec := record(seq, "realtime", "a")
 		rec.Event.Data = make([]byte, 1000)
 		return rec
@@ -572,7 +572,7 @@ func TestTheNewestEntryStays(t *testing.T) {
 	rd.Subscribe(nil, Channel("a"))
 	r.fill(big(1))
 	expect(t, "one", drain(rd, 9), []string{"1"})
-	r.entries.At(0).Encoded(FormREN, func(*backend.Record) []byte { return make([]byte, 1000) })
+	r.entries.At(0).Encoded(FormREN, func(*backend.Logged) []byte { return make([]byte, 1000) })
 	late := r.NewReader()
 	if start := late.Subscribe(at(0), Channel("a")); start.State != Resumed {
 		t.Errorf("a reader that comes later: %+v", start)

@@ -85,12 +85,12 @@ func Tag(clientID string) string {
 }
 
 // REN encodes a record as a frame of the REN stream.
-func REN(rec *backend.Record) []byte { return ren(rec, rec.Event.Data) }
+func REN(rec *backend.Logged) []byte { return ren(rec, rec.Event.Data) }
 
 // RENBare is [REN] for those who may know of the event, not its data.
-func RENBare(rec *backend.Record) []byte { return ren(rec, nil) }
+func RENBare(rec *backend.Logged) []byte { return ren(rec, nil) }
 
-func ren(rec *backend.Record, data json.RawMessage) []byte {
+func ren(rec *backend.Logged, data json.RawMessage) []byte {
 	ev := &rec.Event
 	b := object{buf: make([]byte, 0, 160+len(data)+len(ev.Key)+len(ev.Channel))}
 	b.text("t", ev.Type)
@@ -108,7 +108,7 @@ func ren(rec *backend.Record, data json.RawMessage) []byte {
 
 // Channel encodes a record, a message or a presence event, as an object of the
 // WebSocket.
-func Channel(rec *backend.Record) []byte {
+func Channel(rec *backend.Logged) []byte {
 	ev := &rec.Event
 	b := object{buf: make([]byte, 0, 160+len(ev.Data)+len(ev.Channel))}
 	if ev.Resource == "presence" {
@@ -116,7 +116,7 @@ func Channel(rec *backend.Record) []byte {
 			Metadata json.RawMessage `json:"metadata"`
 			Reason   string          `json:"reason"`
 		}
-		_ = json.Unmarshal(ev.Data, &data) // written by backend.JoinEvent and its like
+		_ = json.Unmarshal(ev.Data, &data) // as package presence writes it
 		b.text("event", ev.Type)
 		b.text("channel", ev.Channel)
 		b.text("userId", ev.User)

@@ -96,9 +96,9 @@ func TestFramesAreOneLine(t *testing.T) {
 	if err != nil || bytes.ContainsAny(raw, "\r\n") {
 		t.Fatalf("%q %v", raw, err)
 	}
-	rec := &backend.Record{Entry: backend.Entry{Event: backend.Event{
+	rec := &backend.Logged{Event: backend.Event{
 		Type: nasty, Resource: nasty, Key: nasty, Version: nasty, Source: nasty, Namespace: nasty, Channel: nasty, User: nasty, Data: raw,
-	}}}
+	}}
 	frame := Frame{Event: "error", Channel: nasty, Reason: nasty, UserID: nasty, Message: nasty}
 	ren := bytes.TrimSuffix(REN(rec), []byte("\n\n"))
 	ren = ren[bytes.Index(ren, []byte("data: "))+len("data: "):]

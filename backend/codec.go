@@ -1,0 +1,141 @@
+package backend
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// Payload is what the Data of an [Entry] says.
+type Payload struct {
+	Event Event
+	Depth int // how many handlers in a row led to it; never shown to clients
+}
+
+// The form of an encoded Payload: a byte with the version, then fields, each a byte
+// with its tag, the length of its value as an unsigned varint, and the value. The
+// data comes last. A reader ignores tags that it does not know, so that nodes of two
+// releases can share a log: a new field gets a new tag, and only a change that old
+// nodes must not ignore gets a new version.
+const payloadVersion = 1
+
+const (
+	tagType = iota + 1
+	tagResource
+	tagKey
+	tagVersion
+	tagUnixMilli // unsigned varint
+	tagSource
+	tagNamespace
+	tagChannel
+	tagUser
+	tagDepth // unsigned varint
+	tagData
+)
+
+// errPayload: the bytes are no payload.
+var errPayload = errors.New("backend: malformed payload")
+
+// text lists the fields that are strings, by their tags.
+func (ev *Event) text() [8]struct {
+	tag   byte
+	value *string
+} {
+	return [...]struct {
+		tag   byte
+		value *string
+	}{
+		{tagType, &ev.Type}, {tagResource, &ev.Resource}, {tagKey, &ev.Key}, {tagVersion, &ev.Version},
+		{tagSource, &ev.Source}, {tagNamespace, &ev.Namespace}, {tagChannel, &ev.Channel}, {tagUser, &ev.User},
+	}
+}
+
+// Encode returns the payload as bytes.
+func (p *Payload) Encode() []byte {
+	fields := p.Event.text()
+	size := 1 + 2*(2+binary.MaxVarintLen64) + 1 + binary.MaxVarintLen64 + len(p.Event.Data)
+	for _, f := range fields {
+		size += 3 + len(*f.value)
+	}
+	b := append(make([]byte, 0, size), payloadVersion)
+	for _, f := range fields {
+		if *f.value != "" {
+			b = appendField(b, f.tag, *f.value)
+		}
+	}
+	b = appendNumber(b, tagUnixMilli, uint64(p.Event.UnixMilli))
+	b = appendNumber(b, tagDepth, uint64(p.Depth))
+	if p.Event.Data != nil {
+		b = appendField(b, tagData, p.Event.Data)
+	}
+	return b
+}
+
+func appendField[T ~string | ~[]byte](b []byte, tag byte, value T) []byte {
+	b = append(b, tag)
+	b = binary.AppendUvarint(b, uint64(len(value)))
+	return append(b, value...)
+}
+
+func appendNumber(b []byte, tag byte, n uint64) []byte {
+	if n == 0 {
+		return b
+	}
+	var v [binary.MaxVarintLen64]byte
+	return appendField(b, tag, v[:binary.PutUvarint(v[:], n)])
+}
+
+// DecodePayload is the inverse of [Payload.Encode]. The Data of the event is part of
+// data, and not a copy.
+func DecodePayload(data []byte) (p Payload, err error) {
+	switch {
+	case len(data) == 0:
+		return p, errPayload
+	case data[0] != payloadVersion:
+		return p, fmt.Errorf("backend: payload of version %d, this release reads %d", data[0], payloadVersion)
+	}
+	var at [tagData + 1]struct{ from, to int } // of the values
+	ends := 1                                  // of the last value that is text
+	for pos := 1; pos < len(data); {
+		tag := data[pos]
+		length, n := binary.Uvarint(data[pos+1:])
+		from := pos + 1 + n
+		if n <= 0 || length > uint64(len(data)-from) {
+			return p, errPayload
+		}
+		pos = from + int(length)
+		if int(tag) < len(at) {
+			at[tag].from, at[tag].to = from, pos
+			if tag != tagData {
+				ends = max(ends, pos)
+			}
+		}
+	}
+	text := string(data[:ends]) // one for all fields
+	for _, f := range p.Event.text() {
+		*f.value = text[at[f.tag].from:at[f.tag].to]
+	}
+	value := func(tag int) []byte {
+		if at[tag].to == 0 {
+			return nil
+		}
+		return data[at[tag].from:at[tag].to:at[tag].to]
+	}
+	var milli, depth uint64
+	if milli, err = number(value(tagUnixMilli)); err == nil {
+		depth, err = number(value(tagDepth))
+	}
+	p.Event.UnixMilli, p.Depth, p.Event.Data = int64(milli), int(depth), value(tagData)
+	return p, err
+}
+
+func number(b []byte) (uint64, error) {
+	if b == nil {
+		return 0, nil
+	}
+	v, n := binary.Uvarint(b)
+	if n != len(b) {
+		return 0, errPayload
+	}
+	return v, nil
+}

@@ -1,0 +1,84 @@
+package backend
+
+import (
+	"encoding/json"
+	"errors"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func full() Payload {
+	return Payload{Depth: 3, Event: Event{
+		Type: "kv.put", Resource: "kv", Key: "todo:1", Version: "7", UnixMilli: 1795465200123, Source: "polBsgvE5iyw58vB",
+		Namespace: "demo", Channel: "room:42", Data: json.RawMessage(`{"a":1}`), User: "ada",
+	}}
+}
+
+func TestPayload(t *testing.T) {
+	only := full()
+	for _, p := range []Payload{{}, full(), {Event: Event{Data: json.RawMessage{}}}, {Event: Event{UnixMilli: -1}}, {Event: Event{Key: "\x00\xff"}}} {
+		got, err := DecodePayload(p.Encode())
+		if err != nil || !cmp.Equal(got, p) {
+			t.Errorf("%v: %s", err, cmp.Diff(p, got))
+		}
+	}
+	// A field that a later release adds is ignored, wherever it stands.
+	data := appendField(only.Encode(), 200, "new")
+	if got, err := DecodePayload(data); err != nil || !cmp.Equal(got, only) {
+		t.Errorf("with an unknown field: %v: %s", err, cmp.Diff(only, got))
+	}
+}
+
+// Logs outlive releases: the bytes stay as they are.
+func TestPayloadBytes(t *testing.T) {
+	p := Payload{Depth: 1, Event: Event{Type: "t", Resource: "r", UnixMilli: 300, Data: json.RawMessage(`1`)}}
+	want := "\x01" + "\x01\x01t" + "\x02\x01r" + "\x05\x02\xac\x02" + "\x0a\x01\x01" + "\x0b\x011"
+	if got := string(p.Encode()); got != want {
+		t.Errorf("encoded as %q, want %q", got, want)
+	}
+}
+
+func TestPayloadMalformed(t *testing.T) {
+	whole := full()
+	data := whole.Encode()
+	for n := range data {
+		if p, err := DecodePayload(data[:n]); err == nil && cmp.Equal(p, whole) {
+			t.Errorf("the first %d of %d bytes decode as all of them", n, len(data))
+		}
+	}
+	for _, bad := range []string{"", "\x02", "\x01\x01", "\x01\x01\xff", "\x01\x01\x05abc", "\x01\x05\x02\xff\xff", "\x01\x0a\x02\x01\x01"} {
+		if p, err := DecodePayload([]byte(bad)); err == nil {
+			t.Errorf("%q decodes as %+v", bad, p)
+		}
+	}
+	if _, err := DecodePayload([]byte("\x02")); errors.Is(err, errPayload) {
+		t.Error("another version is called malformed")
+	}
+}
+
+func FuzzPayload(f *testing.F) {
+	p := full()
+	f.Add(p.Encode())
+	f.Add([]byte("\x01"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		p, err := DecodePayload(data)
+		if err != nil {
+			return
+		}
+		again, err := DecodePayload(p.Encode())
+		if err != nil || !cmp.Equal(again, p) {
+			t.Errorf("%v: %s", err, cmp.Diff(p, again))
+		}
+	})
+}
+
+func BenchmarkPayload(b *testing.B) {
+	p := full()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := DecodePayload(p.Encode()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,242 @@
+// Package onestep makes one step of a change of a record and the entry that comes
+// with it, for engines that cannot do both at once.
+//
+// It first stores the change with the entry inside the record, then appends the
+// entry, then stores the change alone. Who reads a record that still holds an entry
+// finishes the step before it looks at the value. So nobody sees a change whose
+// entry is not in the log, whichever node dies at which moment. The entry keeps its
+// id, so that two who finish the same step append it once.
+package onestep
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/backend"
+)
+
+// appendTime is how long after a change its entry may be sent to the log. It leaves
+// a request that hangs in a network the time to arrive before the log forgets its
+// id, which is after two minutes.
+const appendTime = 30 * time.Second
+
+// retryAfter is how long after an append of unknown outcome it is tried again.
+const retryAfter = 20 * time.Millisecond
+
+// Store is a [backend.Store] over the plain store and the log of one engine.
+type Store struct {
+	// Plain is a store whose Put and Delete append nothing. Its values may have 512
+	// bytes and the size of an entry more than those of the Store.
+	Plain backend.Store
+
+	// Append appends to the log of the engine a record with the given Cause, as
+	// [backend.Log].Append does otherwise.
+	Append func(ctx context.Context, e backend.Entry, cause backend.Revision) (backend.Position, error)
+}
+
+var _ backend.Store = Store{}
+
+// A record is a byte that says what it is, and the value. In a record with an entry,
+// id and data of the entry come before the value, each with its length.
+const (
+	plain   = 'p'
+	written = 'w' // with an entry
+	deleted = 'd' // with an entry, without a value
+)
+
+type record struct {
+	kind  byte
+	entry backend.Entry
+	value []byte
+}
+
+func (r *record) encode() []byte {
+	b := make([]byte, 0, 1+2*binary.MaxVarintLen64+len(r.entry.ID)+len(r.entry.Data)+len(r.value))
+	b = append(b, r.kind)
+	if r.kind != plain {
+		b = append(binary.AppendUvarint(b, uint64(len(r.entry.ID))), r.entry.ID...)
+		b = append(binary.AppendUvarint(b, uint64(len(r.entry.Data))), r.entry.Data...)
+	}
+	return append(b, r.value...)
+}
+
+func decode(b []byte) (r record, err error) {
+	if len(b) == 0 {
+		return r, errors.New("onestep: empty record")
+	}
+	r.kind, r.value = b[0], b[1:]
+	switch r.kind {
+	case plain:
+		return r, nil
+	case written, deleted:
+	default:
+		return r, fmt.Errorf("onestep: record of kind %q", r.kind)
+	}
+	var id []byte
+	if id, r.value, err = cut(r.value); err == nil {
+		r.entry.ID = string(id)
+		r.entry.Data, r.value, err = cut(r.value)
+	}
+	return r, err
+}
+
+// cut takes a field with its length off b.
+func cut(b []byte) (field, rest []byte, err error) {
+	length, n := binary.Uvarint(b)
+	if n <= 0 || length > uint64(len(b)-n) {
+		return nil, nil, errors.New("onestep: malformed record")
+	}
+	b = b[n:]
+	return b[:length:length], b[length:], nil
+}
+
+// Put implements [backend.Store].
+func (s Store) Put(ctx context.Context, w backend.Write) (backend.Revision, error) {
+	if len(w.Value) > backend.MaxValue {
+		return 0, backend.ErrTooLarge
+	}
+	if w.Append == nil {
+		return s.put(ctx, w.Key, record{kind: plain, value: w.Value}, w.If)
+	}
+	r := record{kind: written, entry: named(*w.Append), value: w.Value}
+	rev, err := s.put(ctx, w.Key, r, w.If)
+	if err != nil {
+		return 0, err
+	}
+	it, err := s.finish(ctx, w.Key, r, rev)
+	switch {
+	case err != nil:
+		return 0, unknown(err) // who reads the record next finishes it
+	case it.Revision == 0:
+		return rev, nil // changed meanwhile: the next change with this revision conflicts
+	}
+	return it.Revision, nil
+}
+
+// Delete implements [backend.Store].
+func (s Store) Delete(ctx context.Context, k backend.Key, ifRevision backend.Revision, e *backend.Entry) error {
+	if e == nil {
+		return s.Plain.Delete(ctx, k, ifRevision, nil)
+	}
+	r := record{kind: deleted, entry: named(*e)}
+	rev, err := s.put(ctx, k, r, ifRevision)
+	if err != nil {
+		return err
+	}
+	if _, err := s.finish(ctx, k, r, rev); err != nil {
+		return unknown(err)
+	}
+	return nil
+}
+
+// Get implements [backend.Store].
+func (s Store) Get(ctx context.Context, k backend.Key) (backend.Item, error) {
+	for {
+		it, err := s.Plain.Get(ctx, k)
+		if err != nil || it.Revision == 0 {
+			return it, err
+		}
+		if it, again, err := s.settle(ctx, it); !again || err != nil {
+			return it, err
+		}
+	}
+}
+
+// List implements [backend.Store].
+func (s Store) List(ctx context.Context, kind, group string) iter.Seq2[backend.Item, error] {
+	return func(yield func(backend.Item, error) bool) {
+		for it, err := range s.Plain.List(ctx, kind, group) {
+			if err == nil {
+				var again bool
+				if it, again, err = s.settle(ctx, it); again && err == nil {
+					it, err = s.Get(ctx, it.Key)
+				}
+			}
+			if err == nil && it.Revision == 0 {
+				continue
+			}
+			if !yield(it, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// settle finishes the step of which it holds the entry, and returns the record as
+// it is then; again: somebody has changed it meanwhile.
+func (s Store) settle(ctx context.Context, it backend.Item) (settled backend.Item, again bool, err error) {
+	r, err := decode(it.Value)
+	if err != nil {
+		return backend.Item{}, false, fmt.Errorf("%w: record %q", err, it.Key)
+	}
+	if r.kind == plain {
+		it.Value = r.value
+		return it, false, nil
+	}
+	settled, err = s.finish(ctx, it.Key, r, it.Revision)
+	again = err == nil && settled.Revision == 0 && r.kind != deleted
+	settled.Key = it.Key
+	return settled, again, err
+}
+
+// finish appends the entry of a record and takes it out. It returns the record
+// without it: Revision 0 if that is gone, or if somebody has changed it meanwhile.
+func (s Store) finish(ctx context.Context, k backend.Key, r record, rev backend.Revision) (backend.Item, error) {
+	sending, cancel := context.WithTimeout(ctx, appendTime)
+	defer cancel()
+	if err := s.append(sending, r.entry, rev); err != nil {
+		return backend.Item{}, err
+	}
+	var err error
+	it := backend.Item{Key: k, Value: r.value}
+	if r.kind == deleted {
+		it = backend.Item{}
+		err = s.Plain.Delete(ctx, k, rev, nil)
+	} else {
+		it.Revision, err = s.put(ctx, k, record{kind: plain, value: r.value}, rev)
+	}
+	if errors.Is(err, backend.ErrConflict) {
+		return backend.Item{}, nil
+	}
+	return it, err
+}
+
+// append repeats an append until its outcome is known: the id makes that safe.
+func (s Store) append(ctx context.Context, e backend.Entry, cause backend.Revision) error {
+	for {
+		_, err := s.Append(ctx, e, cause)
+		if !errors.Is(err, backend.ErrUnknown) {
+			return err
+		}
+		select {
+		case <-time.After(retryAfter):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+func (s Store) put(ctx context.Context, k backend.Key, r record, ifRevision backend.Revision) (backend.Revision, error) {
+	return s.Plain.Put(ctx, backend.Write{Key: k, Value: r.encode(), If: ifRevision})
+}
+
+// named gives an entry an id, by which it is appended once.
+func named(e backend.Entry) backend.Entry {
+	if e.ID == "" {
+		e.ID = "step." + rand.Text()
+	}
+	return e
+}
+
+// unknown says that a change was made whose entry is not known to be appended.
+func unknown(err error) error {
+	if errors.Is(err, backend.ErrUnknown) || errors.Is(err, backend.ErrClosed) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", backend.ErrUnknown, err)
+}

@@ -1,0 +1,61 @@
+package follow
+
+import (
+	"log/slog"
+
+	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/queue"
+)
+
+// maxMembers is how many members' newest events are remembered: see decoder.
+const maxMembers = 1 << 16
+
+// decoder turns records into events.
+//
+// An event of a member that arrives in the log after a newer one of the same member,
+// because its request hung for longer than the log remembers ids, would put a ghost
+// into rosters. Each such event carries the revision of the change it belongs to, so
+// the decoder drops one whose revision is not greater than the last.
+type decoder struct {
+	causes map[memberID]backend.Revision
+	order  queue.Queue[memberID] // of causes, the oldest first
+	warned bool
+}
+
+type memberID struct{ channel, user string }
+
+func (d *decoder) record(rec *backend.Record, log *slog.Logger) *backend.Logged {
+	p, err := backend.DecodePayload(rec.Data)
+	if err != nil {
+		if !d.warned {
+			d.warned = true
+			log.Error("realtime: the log has a record that this release cannot read; such records are not shown",
+				"position", rec.Pos, "error", err)
+		}
+		return &backend.Logged{Pos: rec.Pos}
+	}
+	if rec.Cause != 0 && p.Event.Resource == backend.Presence && d.stale(memberID{p.Event.Channel, p.Event.User}, rec.Cause) {
+		log.Warn("realtime: an event of a member came too late and is not shown",
+			"channel", p.Event.Channel, "type", p.Event.Type, "position", rec.Pos)
+		return &backend.Logged{Pos: rec.Pos}
+	}
+	return &backend.Logged{Pos: rec.Pos, Event: p.Event, Depth: p.Depth}
+}
+
+func (d *decoder) stale(m memberID, cause backend.Revision) bool {
+	last, known := d.causes[m]
+	if known && cause <= last {
+		return true
+	}
+	if !known {
+		if d.causes == nil {
+			d.causes = make(map[memberID]backend.Revision)
+		}
+		if d.order.Len() == maxMembers {
+			delete(d.causes, d.order.Pop())
+		}
+		d.order.Push(m)
+	}
+	d.causes[m] = cause
+	return false
+}

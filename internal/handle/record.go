@@ -1,0 +1,141 @@
+package handle
+
+import (
+	"encoding/binary"
+	"errors"
+	"maps"
+	"slices"
+
+	"github.com/maravilla-realtime/realtime/backend"
+)
+
+// record is what the store has of a group.
+type record struct {
+	holder string // "": nobody
+	floor  backend.Position
+	done   map[uint64]struct{} // after floor
+	failed map[uint64]int      // after floor
+}
+
+// maxDone bounds the positions after the floor in a record: at up to 4 bytes each
+// they stay well below the size of a value.
+const maxDone = 4096
+
+func (r *record) progress() Progress {
+	return Progress{Floor: r.floor, Done: slices.Sorted(maps.Keys(r.done)), Failed: maps.Clone(r.failed)}
+}
+
+// add returns the record with more progress.
+func (r record) add(p Progress) record {
+	if p.Floor.Epoch < r.floor.Epoch {
+		return r
+	}
+	passed := func(seq uint64) bool { return seq <= p.Floor.Seq }
+	r.done, r.failed = maps.Clone(r.done), maps.Clone(r.failed)
+	if r.done == nil {
+		r.done, r.failed = make(map[uint64]struct{}), make(map[uint64]int)
+	}
+	if p.Floor.Epoch > r.floor.Epoch {
+		clear(r.done)
+		clear(r.failed)
+	}
+	if p.Floor.Compare(r.floor) > 0 {
+		r.floor = p.Floor
+		maps.DeleteFunc(r.done, func(seq uint64, _ struct{}) bool { return passed(seq) })
+		maps.DeleteFunc(r.failed, func(seq uint64, _ int) bool { return passed(seq) })
+	}
+	for _, seq := range p.Done {
+		if seq > r.floor.Seq && len(r.done) < maxDone {
+			r.done[seq] = struct{}{}
+		}
+		delete(r.failed, seq)
+	}
+	for seq, times := range p.Failed {
+		if _, done := r.done[seq]; !done && seq > r.floor.Seq && len(r.failed) < maxDone {
+			r.failed[seq] = times
+		}
+	}
+	return r
+}
+
+// recordVersion is the first byte of a record. After it come, as unsigned varints
+// unless said otherwise: the length of the holder's name, the name (bytes), epoch and
+// seq of the floor, the number of events done, each as its distance from the one
+// before, and the number of events that failed, each with its distance and count.
+const recordVersion = 1
+
+func (r *record) encode() []byte {
+	b := binary.AppendUvarint([]byte{recordVersion}, uint64(len(r.holder)))
+	b = append(b, r.holder...)
+	b = binary.AppendUvarint(b, r.floor.Epoch)
+	b = binary.AppendUvarint(b, r.floor.Seq)
+	b = binary.AppendUvarint(b, uint64(len(r.done)))
+	last := r.floor.Seq
+	for _, seq := range slices.Sorted(maps.Keys(r.done)) {
+		b = binary.AppendUvarint(b, seq-last)
+		last = seq
+	}
+	b = binary.AppendUvarint(b, uint64(len(r.failed)))
+	last = r.floor.Seq
+	for _, seq := range slices.Sorted(maps.Keys(r.failed)) {
+		b = binary.AppendUvarint(b, seq-last)
+		b = binary.AppendUvarint(b, uint64(r.failed[seq]))
+		last = seq
+	}
+	return b
+}
+
+var errRecord = errors.New("handle: malformed record of a group")
+
+// decode reads a record; there is none if the item has no revision.
+func decode(it backend.Item) (r record, err error) {
+	r.done, r.failed = make(map[uint64]struct{}), make(map[uint64]int)
+	if it.Revision == 0 {
+		return r, nil
+	}
+	if len(it.Value) == 0 || it.Value[0] != recordVersion {
+		return r, errRecord
+	}
+	d := decoder{rest: it.Value[1:]}
+	r.holder = string(d.bytes(d.number()))
+	r.floor = backend.Position{Epoch: d.number(), Seq: d.number()}
+	last := r.floor.Seq
+	for range min(d.number(), maxDone) {
+		last += d.number()
+		r.done[last] = struct{}{}
+	}
+	last = r.floor.Seq
+	for range min(d.number(), maxDone) {
+		last += d.number()
+		r.failed[last] = int(d.number())
+	}
+	if d.bad {
+		return record{}, errRecord
+	}
+	return r, nil
+}
+
+type decoder struct {
+	rest []byte
+	bad  bool
+}
+
+func (d *decoder) number() uint64 {
+	v, n := binary.Uvarint(d.rest)
+	if n <= 0 {
+		d.bad, d.rest = true, nil
+		return 0
+	}
+	d.rest = d.rest[n:]
+	return v
+}
+
+func (d *decoder) bytes(n uint64) []byte {
+	if n > uint64(len(d.rest)) {
+		d.bad, d.rest = true, nil
+		return nil
+	}
+	b := d.rest[:n]
+	d.rest = d.rest[n:]
+	return b
+}

@@ -1,0 +1,209 @@
+package presence_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/memory"
+	"github.com/maravilla-realtime/realtime/internal/presence"
+)
+
+const (
+	lease   = 30 * time.Second
+	channel = "room"
+)
+
+// world is a store, a log, and the nodes that share them.
+type world struct {
+	t     *testing.T
+	ctx   context.Context
+	b     *memory.Backend
+	seen  backend.Position // what events has returned
+	nodes []*node
+}
+
+type node struct {
+	*presence.Presence
+	name  string
+	store *flaky
+	die   context.CancelFunc
+	gone  chan struct{}
+}
+
+// flaky is a store that a node may lose.
+type flaky struct {
+	backend.Store
+	mu  sync.Mutex
+	err error
+}
+
+var errCut = errors.New("the store cannot be reached")
+
+func (f *flaky) fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.err = err
+}
+
+func (f *flaky) Put(ctx context.Context, w backend.Write) (backend.Revision, error) {
+	f.mu.Lock()
+	err := f.err
+	f.mu.Unlock()
+	if err != nil {
+		return 0, err
+	}
+	return f.Store.Put(ctx, w)
+}
+
+// in runs a test in virtual time, alone and as one node of several.
+func in(t *testing.T, f func(w *world, n *node)) {
+	t.Helper()
+	for _, alone := range []bool{true, false} {
+		t.Run(fmt.Sprintf("alone %v", alone), func(t *testing.T) {
+			inWorld(t, func(w *world) { f(w, w.start("a", alone)) })
+		})
+	}
+}
+
+func inWorld(t *testing.T, f func(w *world)) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 24*time.Hour)
+		w := &world{t: t, ctx: ctx, b: memory.New(memory.Limits{Age: 48 * time.Hour})}
+		f(w)
+		for _, n := range w.nodes {
+			n.kill()
+		}
+		cancel()
+	})
+}
+
+func (w *world) start(name string, alone bool) *node {
+	w.t.Helper()
+	n := &node{name: name, store: &flaky{Store: w.b}, gone: make(chan struct{})}
+	n.Presence = presence.New(n.store, presence.Options{Node: name, Lease: lease, Alone: alone})
+	w.must(n.Start(w.ctx))
+	ctx, die := context.WithCancel(w.ctx)
+	n.die = die
+	go func() {
+		defer close(n.gone)
+		n.Run(ctx, slog.New(slog.DiscardHandler))
+	}()
+	w.nodes = append(w.nodes, n)
+	return n
+}
+
+func (n *node) kill() {
+	n.die()
+	<-n.gone
+}
+
+func (w *world) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func key(user, id string) presence.Key { return presence.Key{Channel: channel, User: user, ID: id} }
+
+func tab(user, id string) presence.Session {
+	return presence.Session{Key: key(user, id), Source: "tab-" + id}
+}
+
+func with(s presence.Session, metadata string) presence.Session {
+	s.Metadata = json.RawMessage(metadata)
+	return s
+}
+
+func lasting(s presence.Session, ttl time.Duration) presence.Session {
+	s.TTL = ttl
+	return s
+}
+
+func (w *world) join(n *node, sessions ...presence.Session) {
+	w.t.Helper()
+	for _, s := range sessions {
+		w.must(n.Join(w.ctx, s))
+	}
+}
+
+func (w *world) leave(n *node, user, id string, why presence.Reason, in time.Duration) {
+	w.t.Helper()
+	w.must(n.Leave(w.ctx, key(user, id), presence.Departure{Why: why, In: in}))
+}
+
+// pass lets time pass, and all that happens then happen.
+func (w *world) pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// payloads returns what the log has that was not returned before.
+func (w *world) payloads() (list []backend.Payload) {
+	w.t.Helper()
+	for {
+		page, err := w.b.Read(w.ctx, w.seen, 1000)
+		w.must(err)
+		if len(page.Records) == 0 {
+			return list
+		}
+		for _, r := range page.Records {
+			p, err := backend.DecodePayload(r.Data)
+			w.must(err)
+			list = append(list, p)
+			w.seen = r.Pos
+		}
+	}
+}
+
+// expect compares the new events with want; sorted, those of one moment.
+func (w *world) expect(step string, want ...string) {
+	w.t.Helper()
+	var got []string
+	for _, p := range w.payloads() {
+		got = append(got, fmt.Sprintf("%s %s %s", p.Event.Type, p.Event.User, p.Event.Data))
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		w.t.Errorf("%s: the events are %q, want %q", step, got, want)
+	}
+}
+
+func (w *world) members(n *node) []presence.Member {
+	w.t.Helper()
+	members, err := n.Members(w.ctx, channel)
+	w.must(err)
+	return members
+}
+
+func (w *world) present(n *node, step string, want ...string) {
+	w.t.Helper()
+	var got []string
+	for _, m := range w.members(n) {
+		got = append(got, m.User)
+	}
+	if !slices.Equal(got, want) {
+		w.t.Errorf("%s: the members are %q, want %q", step, got, want)
+	}
+}
+
+func (w *world) lastSeen(n *node, user string) time.Time {
+	w.t.Helper()
+	for _, m := range w.members(n) {
+		if m.User == user {
+			return m.LastSeen
+		}
+	}
+	w.t.Fatalf("%s is no member", user)
+	return time.Time{}
+}

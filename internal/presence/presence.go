@@ -1,0 +1,400 @@
+// Package presence keeps who is where, over the store and the log of a backend, the
+// same for all engines.
+//
+// A member is a user in a channel. What keeps a member there are sessions: tabs,
+// devices, servers. All sessions of a member are in one record of the store, and a
+// change of that record carries the event that it calls for. So joins and leaves of a
+// member alternate strictly in the log, even if nodes die half-way.
+//
+// The time of a session is measured by the node that owns it, with its monotonic
+// clock: no wall clocks are compared. A node keeps a record of its own alive; the
+// others end its sessions when that record has not changed for the lease.
+package presence
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/keylock"
+)
+
+// Key names a session.
+type Key struct {
+	Channel, User string
+	ID            string // unique per channel and user
+}
+
+// Session is one tab, device or server that keeps a user in a channel.
+type Session struct {
+	Key
+	Metadata json.RawMessage // compact JSON, or nil
+	Source   string          // of the events it causes
+	Depth    int             // of the events that joining causes
+	TTL      time.Duration   // how long it lasts unless it joins again; 0: as long as its node
+}
+
+// Departure is how a session ends.
+type Departure struct {
+	Why   Reason
+	In    time.Duration // from now; 0: at once
+	Depth int           // of the event it causes
+}
+
+// Member is a user in a channel.
+type Member struct {
+	User     string
+	Metadata json.RawMessage
+	LastSeen time.Time
+}
+
+// Reason says why a member left.
+type Reason string
+
+// The reasons of a leave.
+const (
+	Left    Reason = "left"    // asked to
+	Closed  Reason = "closed"  // its last connection closed in an orderly way
+	Timeout Reason = "timeout" // its last connection broke, or its lease ran out
+	Node    Reason = "node"    // the node it was connected to is gone
+)
+
+// memberKind is the kind of the records of members.
+const memberKind = "member"
+
+// seenEvery is how coarse the LastSeen of a member is on other nodes.
+const seenEvery = 30 * time.Second
+
+// Presence is the presence of all nodes, seen from one of them. Its methods may be
+// called concurrently. They may block as long as ctx; after an error a change was
+// perhaps made, and may be repeated.
+type Presence struct {
+	store backend.Store
+	name  string        // of this node
+	alone bool          // no other node uses the store
+	lease time.Duration // how long the sessions of a node that died stay
+	locks keylock.Locks // by member: this node changes one thing at a time
+	wake  chan struct{} // holds one: a session may end sooner than sweep knows
+
+	mu    sync.Mutex
+	node  string // under which the sessions of this node are recorded
+	local local
+	peers peers
+}
+
+// Options are how a node takes part.
+type Options struct {
+	Node  string        // unique among all nodes, ever
+	Lease time.Duration // how long a node may be silent before the others end its sessions
+	Alone bool          // there are no other nodes
+}
+
+// New returns the presence of one node. Call [Presence.Start] before anybody joins,
+// and [Presence.Run] from then on.
+func New(store backend.Store, o Options) *Presence {
+	return &Presence{
+		store: store, name: o.Node, alone: o.Alone, lease: o.Lease, wake: make(chan struct{}, 1), node: o.Node,
+		local: local{node: o.Node, members: make(map[memberID]*localMember)},
+	}
+}
+
+// Join adds a session, or renews it: it has s.TTL to live from now, and a scheduled
+// Leave is off. The member's LastSeen becomes now and its metadata s.Metadata.
+//
+// It causes presence.join if the member had no session, else presence.update if the
+// metadata changed, else nothing.
+func (p *Presence) Join(ctx context.Context, s Session) error {
+	unlock, err := p.lock(ctx, s.Key)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	node := p.nodeName()
+	now := time.Now()
+	err = p.change(ctx, s.Channel, s.User, func(m *member) *change {
+		event := ""
+		switch {
+		case len(m.sessions) == 0:
+			event = backend.PresenceJoin
+		case !bytes.Equal(m.metadata, s.Metadata):
+			event = backend.PresenceUpdate
+		case m.has(s.ID, node, s.Source) && (p.alone || now.Sub(time.UnixMilli(m.lastSeen)) < seenEvery):
+			return nil
+		}
+		m.put(s.ID, node, s.Source)
+		m.metadata, m.lastSeen = s.Metadata, now.UnixMilli()
+		return &change{event: event, source: s.Source, depth: s.Depth}
+	})
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	p.local.join(s, node, now)
+	if node != p.node {
+		p.local.node = node // the node was given up meanwhile: see restore
+	}
+	p.mu.Unlock()
+	p.sweepSoon()
+	return nil
+}
+
+func (p *Presence) sweepSoon() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Leave ends a session once d.In has passed (0: at once), unless it joins again
+// before. The member's last session to end takes the member with it and causes
+// presence.leave with d.Why. An unknown session is no error; a later Leave never
+// postpones a scheduled one.
+func (p *Presence) Leave(ctx context.Context, k Key, d Departure) error {
+	if d.In > 0 {
+		p.mu.Lock()
+		p.local.leave(k, d, time.Now())
+		p.mu.Unlock()
+		p.sweepSoon()
+		return nil
+	}
+	unlock, err := p.lock(ctx, k)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return p.end(ctx, k, d)
+}
+
+// end ends a session of any node. It needs the lock of the member.
+func (p *Presence) end(ctx context.Context, k Key, d Departure) error {
+	err := p.remove(ctx, k.Channel, k.User, d, func(s *sessionRecord) bool { return s.id == k.ID })
+	if err == nil {
+		p.mu.Lock()
+		p.local.remove(k)
+		p.mu.Unlock()
+	}
+	return err
+}
+
+// remove takes sessions out of the record of a member, and the record away with the
+// last one.
+func (p *Presence) remove(ctx context.Context, channel, user string, d Departure, which func(*sessionRecord) bool) error {
+	return p.change(ctx, channel, user, func(m *member) *change {
+		removed := m.remove(which)
+		if removed == nil {
+			return nil
+		}
+		c := &change{source: removed.source, depth: d.Depth, why: d.Why}
+		if len(m.sessions) == 0 {
+			c.event = backend.PresenceLeave
+		}
+		return c
+	})
+}
+
+// Touch moves the LastSeen of a member to now; for other nodes at most once in 30 s.
+// It does nothing for a user who is not there.
+func (p *Presence) Touch(ctx context.Context, channel, user string) error {
+	id := memberID{channel, user}
+	now := time.Now()
+	p.mu.Lock()
+	store := p.local.touch(id, now) && !p.alone
+	p.mu.Unlock()
+	if !store {
+		return nil
+	}
+	unlock, err := p.locks.Lock(ctx, id.lockKey())
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return p.change(ctx, channel, user, func(m *member) *change {
+		if len(m.sessions) == 0 || m.lastSeen >= now.UnixMilli() {
+			return nil
+		}
+		m.lastSeen = now.UnixMilli()
+		return &change{}
+	})
+}
+
+// Members lists the members of a channel, ordered by user. Each reflects every event
+// that was in the log before the call, and no event that is not in it when the call
+// returns; different members may be read at different moments. The caller must not
+// change their metadata.
+func (p *Presence) Members(ctx context.Context, channel string) ([]Member, error) {
+	members := []Member{}
+	for it, err := range p.store.List(ctx, memberKind, channel) {
+		if err != nil {
+			return nil, err
+		}
+		m, err := decodeMember(it.Value)
+		if err != nil {
+			return nil, err
+		}
+		members = append(members, Member{User: it.Name, Metadata: m.metadata, LastSeen: time.UnixMilli(m.lastSeen)})
+	}
+	p.mu.Lock()
+	for i := range members {
+		if m := p.local.members[memberID{channel, members[i].User}]; m != nil && m.seen.After(members[i].LastSeen) {
+			members[i].LastSeen = m.seen
+		}
+	}
+	p.mu.Unlock()
+	slices.SortFunc(members, func(a, b Member) int { return strings.Compare(a.User, b.User) })
+	return members, nil
+}
+
+// Leaving returns the sessions of this node that are scheduled to leave: those of a
+// member that were joined with the given source.
+func (p *Presence) Leaving(channel, user, source string) (keys []Key) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if m := p.local.members[memberID{channel, user}]; m != nil {
+		for _, s := range m.sessions {
+			if s.Source == source && !s.leaves.IsZero() {
+				keys = append(keys, s.Key)
+			}
+		}
+	}
+	return keys
+}
+
+// LeavingOf is Leaving for all channels and sources of a user.
+func (p *Presence) LeavingOf(user string) (keys []Key) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for s := range p.local.all {
+		if s.User == user && !s.leaves.IsZero() {
+			keys = append(keys, s.Key)
+		}
+	}
+	return keys
+}
+
+// Sessions returns how many sessions live on this node, those that are scheduled to
+// leave included.
+func (p *Presence) Sessions() (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for range p.local.all {
+		n++
+	}
+	return n
+}
+
+// Channels lists the channels that have members, ordered.
+func (p *Presence) Channels(ctx context.Context) ([]string, error) {
+	found := make(map[string]struct{})
+	var channels []string
+	for it, err := range p.store.List(ctx, memberKind, "") {
+		if err != nil {
+			return nil, err
+		}
+		if _, ok := found[it.Group]; !ok {
+			found[it.Group] = struct{}{}
+			channels = append(channels, it.Group)
+		}
+	}
+	slices.Sort(channels)
+	return channels, nil
+}
+
+func (p *Presence) lock(ctx context.Context, k Key) (unlock func(), err error) {
+	return p.locks.Lock(ctx, k.member().lockKey())
+}
+
+func (p *Presence) nodeName() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.node
+}
+
+// change is what a change of a member's record calls for.
+type change struct {
+	event  string // its type, or "" for none
+	source string
+	depth  int
+	why    Reason
+}
+
+// change has f change the record of a member until the result is stored. f gets a
+// member without sessions if there is no record, and returns nil if there is nothing
+// to change. A member that f leaves without sessions is deleted.
+func (p *Presence) change(ctx context.Context, channel, user string, f func(*member) *change) error {
+	k := backend.Key{Kind: memberKind, Group: channel, Name: user}
+	for attempt := 0; ; attempt++ {
+		it, err := p.store.Get(ctx, k)
+		if err != nil {
+			return err
+		}
+		var m member
+		if it.Revision != 0 {
+			if m, err = decodeMember(it.Value); err != nil {
+				return err
+			}
+		}
+		c := f(&m)
+		if c == nil {
+			return nil
+		}
+		var entry *backend.Entry
+		if c.event != "" {
+			entry = &backend.Entry{Data: c.payload(channel, user, m.metadata)}
+		}
+		if len(m.sessions) == 0 {
+			err = p.store.Delete(ctx, k, it.Revision, entry)
+		} else {
+			_, err = p.store.Put(ctx, backend.Write{Key: k, Value: m.encode(), If: it.Revision, Append: entry})
+		}
+		// After a conflict, or where the outcome is unknown, the record says what is
+		// there now.
+		if !errors.Is(err, backend.ErrConflict) && !errors.Is(err, backend.ErrUnknown) {
+			return err
+		}
+		if stop := pause(ctx, attempt); stop != nil {
+			if errors.Is(err, backend.ErrUnknown) {
+				return err
+			}
+			return stop
+		}
+	}
+}
+
+func (c *change) payload(channel, user string, metadata json.RawMessage) []byte {
+	p := backend.Payload{Depth: c.depth, Event: NewEvent(c.event, channel, user, metadata, c.why, time.Now())}
+	p.Event.Source = c.source
+	return p.Encode()
+}
+
+// NewEvent returns the event of a member, without a source. why is for a leave.
+func NewEvent(typ, channel, user string, metadata json.RawMessage, why Reason, at time.Time) backend.Event {
+	return backend.Event{
+		Type: typ, Resource: backend.Presence, Channel: channel, User: user,
+		UnixMilli: at.UnixMilli(), Data: eventData(metadata, why),
+	}
+}
+
+// eventData returns {"metadata":…,"reason":…}, each only if there is one. Reasons
+// are constants that need no escaping.
+func eventData(metadata json.RawMessage, why Reason) json.RawMessage {
+	var b bytes.Buffer
+	b.WriteByte('{')
+	if len(metadata) > 0 {
+		b.WriteString(`"metadata":`)
+		b.Write(metadata)
+	}
+	if why != "" {
+		if len(metadata) > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(`"reason":"` + string(why) + `"`)
+	}
+	b.WriteByte('}')
+	return b.Bytes()
+}

@@ -1,0 +1,127 @@
+package presence
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	mathrand "math/rand/v2"
+	"slices"
+	"time"
+)
+
+// member is the record of a member.
+type member struct {
+	lastSeen int64 // milliseconds since the Unix epoch
+	metadata json.RawMessage
+	sessions []sessionRecord
+}
+
+// sessionRecord is a session in the record of its member.
+type sessionRecord struct{ id, node, source string }
+
+// memberVersion is the first byte of a record. After it come the time as an unsigned
+// varint, the metadata, and the fields of each session in turn, each with its length
+// before it as an unsigned varint.
+const memberVersion = 1
+
+func (m *member) encode() []byte {
+	b := binary.AppendUvarint([]byte{memberVersion}, uint64(m.lastSeen))
+	b = appendText(b, m.metadata)
+	for _, s := range m.sessions {
+		b = appendText(appendText(appendText(b, s.id), s.node), s.source)
+	}
+	return b
+}
+
+func appendText[T ~string | ~[]byte](b []byte, text T) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(text))), text...)
+}
+
+var errRecord = errors.New("presence: malformed record of a member")
+
+func decodeMember(b []byte) (m member, err error) {
+	if len(b) == 0 || b[0] != memberVersion {
+		return m, errRecord
+	}
+	lastSeen, n := binary.Uvarint(b[1:])
+	if n <= 0 {
+		return m, errRecord
+	}
+	m.lastSeen = int64(lastSeen)
+	b = b[1+n:]
+	metadata, b, err := cutText(b)
+	if len(metadata) > 0 {
+		m.metadata = metadata
+	}
+	for err == nil && len(b) > 0 {
+		var fields [3][]byte
+		for i := range fields {
+			if err == nil {
+				fields[i], b, err = cutText(b)
+			}
+		}
+		m.sessions = append(m.sessions, sessionRecord{string(fields[0]), string(fields[1]), string(fields[2])})
+	}
+	return m, err
+}
+
+func cutText(b []byte) (text, rest []byte, err error) {
+	length, n := binary.Uvarint(b)
+	if n <= 0 || length > uint64(len(b)-n) {
+		return nil, nil, errRecord
+	}
+	b = b[n:]
+	return b[:length:length], b[length:], nil
+}
+
+// has reports whether the record has the session just so.
+func (m *member) has(id, node, source string) bool {
+	return slices.Contains(m.sessions, sessionRecord{id, node, source})
+}
+
+// owner returns the node of a session, or "" if there is no such session.
+func (m *member) owner(id string) string {
+	for _, s := range m.sessions {
+		if s.id == id {
+			return s.node
+		}
+	}
+	return ""
+}
+
+// put adds a session, or moves it to a node.
+func (m *member) put(id, node, source string) {
+	m.remove(func(s *sessionRecord) bool { return s.id == id })
+	m.sessions = append(m.sessions, sessionRecord{id, node, source})
+}
+
+// remove takes sessions out and returns the last of them, or nil.
+func (m *member) remove(which func(*sessionRecord) bool) (removed *sessionRecord) {
+	m.sessions = slices.DeleteFunc(m.sessions, func(s sessionRecord) bool {
+		if !which(&s) {
+			return false
+		}
+		removed = &s
+		return true
+	})
+	return removed
+}
+
+const (
+	leastPause = time.Millisecond
+	mostPause  = 100 * time.Millisecond
+)
+
+// pause waits before a change is tried again, so that those who change one record at
+// a time do not keep colliding.
+func pause(ctx context.Context, attempt int) error {
+	timer := time.NewTimer(leastPause + mathrand.N(min(mostPause, leastPause<<min(attempt, 10))))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

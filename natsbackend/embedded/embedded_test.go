@@ -1,0 +1,173 @@
+package embedded_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/backendtest"
+	"github.com/maravilla-realtime/realtime/natsbackend"
+	"github.com/maravilla-realtime/realtime/natsbackend/embedded"
+)
+
+func start(t testing.TB, o embedded.Options) *embedded.Server {
+	t.Helper()
+	if o.Dir == "" {
+		o.Dir = t.TempDir()
+	}
+	s, err := embedded.Start(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+var names atomic.Int64
+
+func open(t testing.TB, url string, change func(*natsbackend.Options)) *natsbackend.Backend {
+	t.Helper()
+	o := natsbackend.Options{URL: url, Name: fmt.Sprint("test", names.Add(1)), Events: 1000}
+	if change != nil {
+		change(&o)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	b, err := natsbackend.New(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.Close(context.Background()) })
+	return b
+}
+
+func TestConformance(t *testing.T) {
+	s := start(t, embedded.Options{})
+	for _, memory := range []bool{true, false} {
+		t.Run(fmt.Sprintf("memory %v", memory), func(t *testing.T) {
+			backendtest.Run(t, func(t *testing.T) backend.Backend {
+				return open(t, s.URL(), func(o *natsbackend.Options) { o.Memory = memory })
+			})
+		})
+	}
+}
+
+// cluster starts three servers and returns the URLs of all.
+func cluster(t testing.TB) (urls string, servers []*embedded.Server) {
+	t.Helper()
+	var addrs []string
+	for range 3 {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		addrs = append(addrs, ln.Addr().String())
+		ln.Close()
+	}
+	var list []string
+	for i, a := range addrs {
+		s := start(t, embedded.Options{Name: fmt.Sprint("n", i), Cluster: a, Routes: addrs})
+		servers, list = append(servers, s), append(list, s.URL())
+	}
+	return strings.Join(list, ","), servers
+}
+
+func TestConformanceOfThree(t *testing.T) {
+	urls, _ := cluster(t)
+	backendtest.Run(t, func(t *testing.T) backend.Backend {
+		return open(t, urls, func(o *natsbackend.Options) { o.Replicas = 3 })
+	})
+}
+
+func TestNewRefuses(t *testing.T) {
+	s := start(t, embedded.Options{})
+	for _, o := range []natsbackend.Options{
+		{}, {URL: s.URL(), Name: "a.b"}, {URL: s.URL(), Replicas: 2}, {URL: s.URL(), Bytes: -1}, {URL: "nats://127.0.0.1:1"},
+	} {
+		if _, err := natsbackend.New(t.Context(), o); err == nil {
+			t.Errorf("%+v was accepted", o)
+		}
+	}
+	open(t, s.URL(), func(o *natsbackend.Options) { o.Name = "taken" })
+	_, err := natsbackend.New(t.Context(), natsbackend.Options{URL: s.URL(), Name: "taken", Events: 5})
+	if err == nil || !strings.Contains(err.Error(), "max_msgs") {
+		t.Errorf("a stream with other settings: %v", err)
+	}
+}
+
+// A store directory that is put back to an earlier state loses records that a node
+// has read. The node notices, whoever appends first, and all agree on a greater epoch.
+func TestStoreIsPutBack(t *testing.T) {
+	dir, copied := t.TempDir(), t.TempDir()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := ln.Addr().String()
+	ln.Close()
+	s, err := embedded.Start(embedded.Options{Dir: dir, Listen: addr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := open(t, s.URL(), nil)
+	keep := appendSurely(t, b, "kept")
+	s.Close()
+	if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	s, err = embedded.Start(embedded.Options{Dir: dir, Listen: addr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	records := make(chan backend.Record, 100)
+	go func() {
+		ended <- b.Follow(t.Context(), keep, func(recs []backend.Record) {
+			for _, r := range recs {
+				records <- r
+			}
+		})
+	}()
+	for i := range 3 {
+		appendSurely(t, b, fmt.Sprint("lost ", i))
+		<-records
+	}
+	s.Close()
+	start(t, embedded.Options{Dir: copied, Listen: addr})
+	var lost *backend.LostError
+	select {
+	case err := <-ended:
+		if !errors.As(err, &lost) || lost.Next.Epoch <= keep.Epoch {
+			t.Fatalf("Follow ended with %v", err)
+		}
+	case <-time.After(2 * time.Minute):
+		t.Fatal("the loss was not told")
+	}
+	again := appendSurely(t, b, "again")
+	if again.Epoch != lost.Next.Epoch {
+		t.Errorf("the log goes on at %v after %v", again, lost.Next)
+	}
+}
+
+func appendSurely(t *testing.T, b backend.Backend, text string) backend.Position {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for {
+		pos, err := b.Append(ctx, backend.Entry{ID: text, Data: []byte(text)})
+		if err == nil {
+			return pos
+		}
+		if ctx.Err() != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,313 @@
+package natsbackend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// causeHeader has the revision of the change that a record came with.
+const causeHeader = "Realtime-Cause"
+
+// Append implements [backend.Log].
+func (b *Backend) Append(ctx context.Context, e backend.Entry) (backend.Position, error) {
+	return b.append(ctx, e, 0)
+}
+
+func (b *Backend) append(ctx context.Context, e backend.Entry, cause backend.Revision) (backend.Position, error) {
+	if len(e.Data) > backend.MaxData {
+		return backend.Position{}, backend.ErrTooLarge
+	}
+	m := &nats.Msg{Subject: b.logSubject(), Data: e.Data, Header: nats.Header{}}
+	if e.ID != "" {
+		m.Header.Set(jetstream.MsgIDHeader, encode(e.ID)) // a header has no line breaks
+	}
+	if cause != 0 {
+		m.Header.Set(causeHeader, strconv.FormatUint(uint64(cause), 10))
+	}
+	before, epoch := b.followed.Load(), b.epoch.Load()
+	ack, err := b.publishOnce(ctx, m)
+	if err != nil {
+		return backend.Position{}, err
+	}
+	if !ack.Duplicate && ack.Sequence <= before {
+		// This place in the log was read before: the engine has lost its tail.
+		if epoch, err = b.raise(ctx); err != nil {
+			return backend.Position{}, fmt.Errorf("%w: %w", backend.ErrUnknown, err)
+		}
+	}
+	return backend.Position{Epoch: epoch, Seq: ack.Sequence}, nil
+}
+
+// publishOnce is publish, again while the first message with this id, of whichever
+// node, is not committed yet.
+func (b *Backend) publishOnce(ctx context.Context, m *nats.Msg) (*jetstream.PubAck, error) {
+	began := time.Now()
+	for {
+		ack, err := b.publish(ctx, m)
+		var refused *jetstream.APIError
+		if !errors.As(err, &refused) || refused.ErrorCode != idInProcess || time.Since(began) > changeTime {
+			return ack, err
+		}
+		if sleep(ctx, retryAfter) != nil {
+			return nil, err
+		}
+	}
+}
+
+func (b *Backend) record(h nats.Header, data []byte, seq uint64, at time.Time) (r backend.Record, err error) {
+	r.Pos = backend.Position{Epoch: b.epoch.Load(), Seq: seq}
+	if r.Data, r.Time = data, at; r.Data == nil {
+		r.Data = []byte{}
+	}
+	if id := h.Get(jetstream.MsgIDHeader); id != "" {
+		if r.ID, err = decode(id); err != nil {
+			return r, err
+		}
+	}
+	if cause := h.Get(causeHeader); cause != "" {
+		n, err := strconv.ParseUint(cause, 10, 64)
+		if err != nil {
+			return r, fmt.Errorf("natsbackend: record %d has the cause %q", seq, cause)
+		}
+		r.Cause = backend.Revision(n)
+	}
+	return r, nil
+}
+
+// pageMax is how many records are read at once.
+const pageMax = 512
+
+// Read implements [backend.Log]. The leader says where the log begins and ends; any
+// replica may have the records, and is asked again while it lags.
+func (b *Backend) Read(ctx context.Context, after backend.Position, limit int) (page backend.Page, err error) {
+	ctx, done, err := b.request(ctx)
+	if err != nil {
+		return page, err
+	}
+	defer done()
+	state, err := b.state(ctx, b.logStream())
+	if err != nil {
+		return page, err
+	}
+	epoch := b.epoch.Load()
+	page.Head = backend.Position{Epoch: epoch, Seq: state.LastSeq}
+	page.First = backend.Position{Epoch: epoch, Seq: max(state.FirstSeq, 1)}
+	if state.Msgs == 0 {
+		page.First = page.Head.Next()
+	}
+	from := page.First.Seq
+	switch {
+	case limit <= 0, after.Compare(page.Head) >= 0:
+		return page, nil
+	case after.Epoch == epoch:
+		from = max(from, after.Seq+1)
+	}
+	return b.fill(ctx, page, from, min(state.LastSeq, from+uint64(min(limit, pageMax))-1))
+}
+
+// fill reads the records from one sequence number to another into a page.
+func (b *Backend) fill(ctx context.Context, page backend.Page, from, to uint64) (backend.Page, error) {
+	for next := from; next <= to; {
+		var records []backend.Record
+		request := map[string]any{"seq": next, "batch": to - next + 1, "max_bytes": 4 << 20}
+		_, err := b.batch(ctx, b.logStream(), request, func(m *nats.Msg, seq uint64, at time.Time) error {
+			if seq > to {
+				return nil
+			}
+			r, err := b.record(m.Header, m.Data, seq, at)
+			records = append(records, r)
+			return err
+		})
+		if err != nil {
+			return page, err
+		}
+		for _, r := range records {
+			if r.Pos.Seq != next { // evicted meanwhile: what is left is without a gap
+				page.Records = nil
+				page.First.Seq = r.Pos.Seq
+			}
+			page.Records = append(page.Records, r)
+			next = r.Pos.Seq + 1
+		}
+		if len(page.Records) > 0 && len(records) > 0 {
+			return page, nil
+		}
+		select { // the replica lags
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+			return page, ctx.Err()
+		}
+	}
+	return page, nil
+}
+
+// auditEvery is how often an idle follower asks whether the log is still the same.
+const auditEvery = 5 * time.Second
+
+// Follow implements [backend.Log]. It reads through a consumer that has no state
+// worth keeping: after whatever goes wrong there is another one, which begins with
+// the last record that was passed on, so that it can be compared.
+func (b *Backend) Follow(ctx context.Context, after backend.Position, sink func([]backend.Record)) error {
+	ctx, done, err := b.request(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	f := &follower{Backend: b, last: backend.Record{Pos: after}, sink: sink}
+	for {
+		err := f.still(ctx)
+		if err == nil {
+			err = f.consume(ctx)
+		}
+		var lost *backend.LostError
+		switch {
+		case errors.As(err, &lost):
+			return lost
+		case b.open.Err() != nil:
+			return backend.ErrClosed
+		case ctx.Err() != nil:
+			return ctx.Err()
+		}
+		select {
+		case <-time.After(retryAfter):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// follower is one call of Follow.
+type follower struct {
+	*Backend
+	last backend.Record // that was passed on; with Data nil only its position is known
+	sink func([]backend.Record)
+}
+
+// still checks that the log can be followed from the last record, and gives the zero
+// position the epoch of the log.
+func (f *follower) still(ctx context.Context) error {
+	if _, err := f.refresh(ctx); err != nil {
+		return err
+	}
+	page, err := f.Read(ctx, backend.Position{}, 0)
+	if err != nil {
+		return err
+	}
+	if f.last.Pos == (backend.Position{}) && page.First.Seq == 1 {
+		f.last.Pos.Epoch = page.Head.Epoch
+	}
+	switch {
+	case page.Head.Epoch != f.last.Pos.Epoch, page.First.Compare(f.last.Pos.Next()) > 0:
+		return &backend.LostError{Next: page.Head}
+	case page.Head.Seq < f.last.Pos.Seq && f.last.Data == nil: // from the future: nothing is lost
+		return &backend.LostError{Next: page.Head}
+	case page.Head.Seq < f.last.Pos.Seq:
+		return f.tailLost(ctx)
+	}
+	return nil
+}
+
+// tailLost agrees on a greater epoch.
+func (f *follower) tailLost(ctx context.Context) error {
+	if _, err := f.raise(ctx); err != nil {
+		return err
+	}
+	page, err := f.Read(ctx, backend.Position{}, 0)
+	if err != nil {
+		return err
+	}
+	f.followed.Store(min(f.followed.Load(), page.Head.Seq))
+	return &backend.LostError{Next: page.Head}
+}
+
+// consume passes on records until something goes wrong.
+func (f *follower) consume(ctx context.Context) error {
+	compare := f.last.Data != nil
+	start := f.last.Pos.Seq + 1
+	if compare {
+		start--
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	making, cancel := context.WithTimeout(ctx, tryTime)
+	defer cancel()
+	c, err := f.js.CreateConsumer(making, f.logStream(), jetstream.ConsumerConfig{
+		AckPolicy: jetstream.AckNonePolicy, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(start, 1),
+		MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Minute,
+	})
+	if err != nil {
+		return err
+	}
+	defer f.forget(c.CachedInfo().Name)
+	messages, err := c.Messages(jetstream.PullMaxMessages(pageMax), jetstream.PullHeartbeat(auditEvery/2), jetstream.PullExpiry(2*auditEvery))
+	if err != nil {
+		return err
+	}
+	defer messages.Stop()
+	for {
+		waiting, cancel := context.WithTimeout(ctx, auditEvery)
+		m, err := messages.Next(jetstream.NextContext(waiting))
+		idle := waiting.Err() != nil && ctx.Err() == nil
+		cancel()
+		switch {
+		case idle:
+			if err := f.still(ctx); err != nil {
+				return err
+			}
+			continue
+		case err != nil:
+			return err
+		}
+		if err := f.take(ctx, m, &compare); err != nil {
+			return err
+		}
+	}
+}
+
+// forget deletes a consumer; one that cannot be deleted ends by itself.
+func (f *follower) forget(consumer string) {
+	ctx, cancel := context.WithTimeout(f.open, tryTime)
+	defer cancel()
+	_ = f.js.DeleteConsumer(ctx, f.logStream(), consumer)
+}
+
+var errGap = errors.New("natsbackend: records are missing")
+
+// take passes a record on. The first one of a consumer must be the last one of the
+// consumer before, if compare is set.
+func (f *follower) take(ctx context.Context, m jetstream.Msg, compare *bool) error {
+	meta, err := m.Metadata()
+	if err != nil {
+		return err
+	}
+	r, err := f.record(m.Headers(), m.Data(), meta.Sequence.Stream, meta.Timestamp)
+	if err != nil {
+		return err
+	}
+	if *compare {
+		*compare = false
+		switch {
+		case r.Pos.Seq == f.last.Pos.Seq && (r.ID != f.last.ID || string(r.Data) != string(f.last.Data) || !r.Time.Equal(f.last.Time)):
+			return f.tailLost(ctx)
+		case r.Pos.Seq == f.last.Pos.Seq:
+			return nil
+		}
+		// It was evicted meanwhile: the next record must follow it.
+	}
+	switch {
+	case r.Pos.Epoch != f.last.Pos.Epoch: // another node has raised it
+		return &backend.LostError{Next: backend.Position{Epoch: r.Pos.Epoch, Seq: r.Pos.Seq - 1}}
+	case r.Pos.Seq != f.last.Pos.Seq+1:
+		return errGap
+	}
+	f.last = r
+	f.followed.Store(r.Pos.Seq)
+	f.sink([]backend.Record{r})
+	return nil
+}

@@ -1,0 +1,267 @@
+package natsbackend
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// store is the plain store: Put and Delete append nothing. Each record is the newest
+// message of a subject of its own; a deletion is a message that says so, which goes
+// away by itself.
+type store struct{ b *Backend }
+
+const (
+	deletedHeader = "Realtime-Deleted"
+	// deletedTime is how long a deletion stays, so that a Put which read the record
+	// before it conflicts.
+	deletedTime = 2 * time.Minute
+)
+
+// encode makes a token of a subject of any bytes: of letters, digits, '-', '_', and a
+// last '=', so that none is empty.
+func encode(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) + "=" }
+
+func decode(token string) (string, error) {
+	b, err := base64.RawURLEncoding.DecodeString(strings.TrimSuffix(token, "="))
+	if err != nil {
+		return "", fmt.Errorf("natsbackend: %.80q is no name: %w", token, err)
+	}
+	return string(b), nil
+}
+
+func (s *store) subject(parts ...string) string {
+	tokens := []string{s.b.name, "store"}
+	for _, p := range parts {
+		tokens = append(tokens, encode(p))
+	}
+	return strings.Join(tokens, ".")
+}
+
+func (s *store) key(subject string) (k backend.Key, err error) {
+	t := strings.Split(subject, ".")
+	if len(t) != 5 {
+		return k, fmt.Errorf("natsbackend: %.80q is no subject of a record", subject)
+	}
+	for i, part := range []*string{&k.Kind, &k.Group, &k.Name} {
+		if *part, err = decode(t[2+i]); err != nil {
+			return k, err
+		}
+	}
+	return k, nil
+}
+
+// The sequence numbers of a stream go back when it is put back to an earlier state.
+// So a revision is the number, and before it the epoch of the log, in units of about
+// a second: it grows with each change of either.
+const seqBits = 33
+
+func (s *store) revision(seq uint64) backend.Revision {
+	return backend.Revision(s.b.epoch.Load()>>20<<seqBits | seq)
+}
+
+// expected returns the sequence number that a revision stands for.
+func (s *store) expected(rev backend.Revision) (seq uint64, ok bool) {
+	seq = uint64(rev) & (1<<seqBits - 1)
+	return seq, rev == 0 || s.revision(seq) == rev
+}
+
+// stored is a message as the leader of a stream returns it.
+type stored struct {
+	Subject string    `json:"subject"`
+	Seq     uint64    `json:"seq"`
+	Header  []byte    `json:"hdrs"`
+	Data    []byte    `json:"data"`
+	Time    time.Time `json:"time"`
+}
+
+func (m *stored) deleted() bool {
+	h := string(m.Header)
+	return strings.Contains(h, deletedHeader+":") || strings.Contains(h, jetstream.MarkerReasonHeader+":")
+}
+
+// newest returns the newest message of a subject, which may have wildcards, from the
+// leader: nil if there is none.
+func (s *store) newest(ctx context.Context, subject string) (found *stored, err error) {
+	request, _ := json.Marshal(map[string]string{"last_by_subj": subject}) // strings
+	err = s.b.try(ctx, func(ctx context.Context) error {
+		m, err := s.b.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+s.b.storeStream(), request)
+		if err != nil {
+			return err
+		}
+		var answer struct {
+			Message *stored             `json:"message"`
+			Error   *jetstream.APIError `json:"error"`
+		}
+		if err := json.Unmarshal(m.Data, &answer); err != nil {
+			return err
+		}
+		found = answer.Message
+		if answer.Error != nil && answer.Error.ErrorCode != noMessage {
+			return answer.Error
+		}
+		return nil
+	})
+	return found, err
+}
+
+// Get implements [backend.Store].
+func (s *store) Get(ctx context.Context, k backend.Key) (backend.Item, error) {
+	ctx, done, err := s.b.request(ctx)
+	if err != nil {
+		return backend.Item{}, err
+	}
+	defer done()
+	m, err := s.newest(ctx, s.subject(k.Kind, k.Group, k.Name))
+	if err != nil || m == nil || m.deleted() {
+		return backend.Item{Key: k}, err
+	}
+	return s.item(k, m.Data, m.Seq), nil
+}
+
+func (s *store) item(k backend.Key, data []byte, seq uint64) backend.Item {
+	if data == nil {
+		data = []byte{}
+	}
+	return backend.Item{Key: k, Value: data, Revision: s.revision(seq)}
+}
+
+// Put implements [backend.Store].
+func (s *store) Put(ctx context.Context, w backend.Write) (backend.Revision, error) {
+	rev, err := s.write(ctx, w.Key, w.Value, w.If, nats.Header{})
+	if w.If != 0 || !errors.Is(err, backend.ErrConflict) {
+		return rev, err
+	}
+	// Where there is no record, there may be the deletion of one.
+	ctx, done, err := s.b.request(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer done()
+	m, err := s.newest(ctx, s.subject(w.Kind, w.Group, w.Name))
+	switch {
+	case err != nil:
+		return 0, err
+	case m == nil || !m.deleted():
+		return 0, backend.ErrConflict
+	}
+	return s.write(ctx, w.Key, w.Value, s.revision(m.Seq), nats.Header{})
+}
+
+// Delete implements [backend.Store].
+func (s *store) Delete(ctx context.Context, k backend.Key, ifRevision backend.Revision, _ *backend.Entry) error {
+	if ifRevision == 0 {
+		return errors.New("natsbackend: Delete without a revision")
+	}
+	_, err := s.write(ctx, k, nil, ifRevision, nats.Header{
+		deletedHeader: {"1"}, jetstream.MsgTTLHeader: {deletedTime.String()},
+	})
+	return err
+}
+
+func (s *store) write(ctx context.Context, k backend.Key, value []byte, rev backend.Revision, h nats.Header) (backend.Revision, error) {
+	_, done, err := s.b.request(ctx)
+	if err != nil {
+		return 0, err
+	}
+	done()
+	seq, ok := s.expected(rev)
+	if !ok {
+		return 0, backend.ErrConflict // of an epoch that has ended
+	}
+	m := &nats.Msg{Subject: s.subject(k.Kind, k.Group, k.Name), Data: value, Header: h}
+	m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(seq, 10))
+	ack, err := s.b.publish(ctx, m)
+	if err != nil {
+		return 0, err
+	}
+	return s.revision(ack.Sequence), nil
+}
+
+// List implements [backend.Store]. It pages through the messages by their sequence
+// numbers: a record that is written meanwhile moves to the end and is seen again. It
+// is done when it has seen what the leader said was newest when it began.
+func (s *store) List(ctx context.Context, kind, group string) iter.Seq2[backend.Item, error] {
+	return func(yield func(backend.Item, error) bool) {
+		ctx, done, err := s.b.request(ctx)
+		if err != nil {
+			yield(backend.Item{}, err)
+			return
+		}
+		defer done()
+		items, err := s.list(ctx, kind, group)
+		if err != nil {
+			yield(backend.Item{}, err)
+			return
+		}
+		for _, it := range items {
+			if !yield(it, nil) {
+				return
+			}
+		}
+	}
+}
+
+// listMax is how many messages are read at once.
+const listMax = 1000
+
+func (s *store) list(ctx context.Context, kind, group string) ([]backend.Item, error) {
+	filter := s.subject(kind) + ".>"
+	if group != "" {
+		filter = s.subject(kind, group) + ".>"
+	}
+	last, err := s.newest(ctx, filter)
+	if err != nil || last == nil {
+		return nil, err
+	}
+	found := make(map[backend.Key]backend.Item)
+	for from := uint64(1); from <= last.Seq; {
+		before := from
+		request := map[string]any{"seq": from, "batch": listMax, "next_by_subj": filter}
+		pending, err := s.b.batch(ctx, s.b.storeStream(), request, func(m *nats.Msg, seq uint64, _ time.Time) error {
+			k, err := s.key(m.Header.Get(jetstream.SubjectHeader))
+			if err != nil {
+				return err
+			}
+			from = seq + 1
+			if delete(found, k); m.Header.Get(deletedHeader) == "" && m.Header.Get(jetstream.MarkerReasonHeader) == "" {
+				found[k] = s.item(k, m.Data, seq)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		if from == before && pending == 0 {
+			// Nothing is there any longer, or the replica lags: the leader knows.
+			if now, err := s.newest(ctx, filter); err != nil || now == nil || now.Seq < from {
+				return slices.Collect(maps.Values(found)), err
+			}
+			if err := sleep(ctx, time.Millisecond); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return slices.Collect(maps.Values(found)), nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

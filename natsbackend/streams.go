@@ -1,0 +1,126 @@
+package natsbackend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// margin is what an entry may have beside its data, and a value beside its bytes.
+const margin = 4 << 10
+
+func (b *Backend) logStream() string   { return b.name + "_log" }
+func (b *Backend) storeStream() string { return b.name + "_store" }
+func (b *Backend) logSubject() string  { return b.name + ".log" }
+
+func (b *Backend) streams(o Options) []jetstream.StreamConfig {
+	storage := jetstream.FileStorage
+	if o.Memory {
+		storage = jetstream.MemoryStorage
+	}
+	return []jetstream.StreamConfig{
+		{
+			Name: b.logStream(), Subjects: []string{b.logSubject()}, Storage: storage, Replicas: o.Replicas,
+			MaxMsgs: o.Events, MaxBytes: o.Bytes, MaxAge: o.Age, Duplicates: min(idTime, o.Age), AllowDirect: true,
+			MaxMsgSize: -1,
+		},
+		{
+			Name: b.storeStream(), Subjects: []string{b.name + ".store.>"}, Storage: storage, Replicas: o.Replicas,
+			MaxMsgs: -1, MaxBytes: -1, MaxMsgsPerSubject: 1, Duplicates: 100 * time.Millisecond, AllowDirect: true,
+			AllowMsgTTL: true, MaxMsgSize: -1,
+		},
+	}
+}
+
+// place creates a stream unless it is there. It looks first, since even an update to
+// the same settings is an operation of the whole cluster.
+func (b *Backend) place(ctx context.Context, want jetstream.StreamConfig) error {
+	return b.try(ctx, func(ctx context.Context) error {
+		s, err := b.js.Stream(ctx, want.Name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			s, err = b.js.CreateStream(ctx, want)
+		}
+		if err != nil {
+			return err
+		}
+		return differs(s.CachedInfo().Config, want)
+	})
+}
+
+// differs says in which setting a stream differs from what is wanted. Its error is
+// final for try.
+func differs(have, want jetstream.StreamConfig) error {
+	for _, f := range []struct {
+		name       string
+		have, want any
+	}{
+		{"subjects", fmt.Sprint(have.Subjects), fmt.Sprint(want.Subjects)},
+		{"storage", have.Storage, want.Storage},
+		{"replicas", have.Replicas, want.Replicas},
+		{"max_msgs", have.MaxMsgs, want.MaxMsgs},
+		{"max_bytes", have.MaxBytes, want.MaxBytes},
+		{"max_age", have.MaxAge, want.MaxAge},
+		{"max_msgs_per_subject", max(have.MaxMsgsPerSubject, 0), max(want.MaxMsgsPerSubject, 0)},
+		{"duplicate_window", have.Duplicates, want.Duplicates},
+		{"allow_direct", have.AllowDirect, want.AllowDirect},
+		{"allow_msg_ttl", have.AllowMsgTTL, want.AllowMsgTTL},
+		{"retention", have.Retention, jetstream.LimitsPolicy},
+		{"discard", have.Discard, jetstream.DiscardOld},
+	} {
+		if f.have != f.want {
+			return &jetstream.APIError{Code: 400, Description: fmt.Sprintf(
+				"it exists with another setting: %s is %v, wanted %v; it is not changed", f.name, f.have, f.want)}
+		}
+	}
+	return nil
+}
+
+// state returns what the leader of a stream says of it.
+func (b *Backend) state(ctx context.Context, stream string) (state jetstream.StreamState, err error) {
+	err = b.try(ctx, func(ctx context.Context) error {
+		s, err := b.js.Stream(ctx, stream)
+		if err == nil {
+			state = s.CachedInfo().State
+		}
+		return err
+	})
+	return state, err
+}
+
+// refresh learns of an epoch that another node has raised, and reports whether there
+// is one.
+func (b *Backend) refresh(ctx context.Context) (bool, error) {
+	known := b.epoch.Load()
+	it, err := b.plain.Get(ctx, backend.EpochKey)
+	if err != nil || it.Revision == 0 {
+		return false, err
+	}
+	now, err := backend.DecodeEpoch(it.Value)
+	if err != nil || now <= known {
+		return false, err
+	}
+	b.raised(now)
+	return true, nil
+}
+
+// raise agrees with the others on a greater epoch, since the tail of the log is lost.
+func (b *Backend) raise(ctx context.Context) (uint64, error) {
+	epoch, err := backend.RaiseEpoch(ctx, b.plain, b.epoch.Load())
+	if err == nil {
+		b.raised(epoch)
+	}
+	return epoch, err
+}
+
+func (b *Backend) raised(epoch uint64) {
+	for {
+		known := b.epoch.Load()
+		if epoch <= known || b.epoch.CompareAndSwap(known, epoch) {
+			return
+		}
+	}
+}

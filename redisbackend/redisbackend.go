@@ -1,0 +1,187 @@
+// Package redisbackend keeps the log and the store of a realtime deployment in Redis
+// (7.0 or later) or Valkey (8 or later).
+//
+//	b, err := redisbackend.New(ctx, redisbackend.Options{
+//		Client: rueidis.ClientOption{InitAddress: []string{"redis:6379"}},
+//	})
+//	…
+//	rt, err := realtime.New(policy, &realtime.Options{Backend: b})
+//
+// The log is one stream and the records are hashes; scripts change both in one step.
+//
+// # What nil from Publish means
+//
+// The master has the event, and as much of its disk and its replicas as Redis is
+// configured to wait for. With appendonly and appendfsync everysec a crash can lose
+// the last second, and a failover loses what the new master has not received. Such a
+// loss is told: the log continues in a greater epoch, and clients are reset. Set
+// min-replicas-to-write to refuse writes that no replica receives.
+//
+// # Sentinel and Cluster
+//
+// Sentinel is supported (rueidis.ClientOption.Sentinel). On a Redis Cluster all keys
+// of one deployment are in one slot, by the hash tag of [Options].Prefix: one log
+// does not spread over masters.
+//
+// # Memory
+//
+// Redis must not evict keys: New refuses a server with a maxmemory-policy other than
+// noeviction if the server tells it. The log takes about 300 bytes and the size of
+// the event for each of the retained events.
+package redisbackend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/redis/rueidis"
+)
+
+// Options say where Redis is and what to keep there.
+type Options struct {
+	// Client is how to connect: addresses, credentials, TLS, Sentinel. InitAddress is
+	// required. New sets DisableCache and DisableRetry: a driver must not repeat what
+	// may have taken effect.
+	Client rueidis.ClientOption
+
+	// Prefix begins every key. Deployments that share a Redis need different ones.
+	// Default "realtime".
+	Prefix string
+
+	// Events is how many events the log retains, at least; Redis keeps up to a few
+	// hundred more. Default 65,536. All nodes must use the same number.
+	Events int
+}
+
+// requestTime bounds one request, its answer included.
+const requestTime = 5 * time.Second
+
+// idTime is how long an id is remembered: see [backend.Log].
+const idTime = 2 * time.Minute
+
+// Backend implements [backend.Backend]. Its methods may be called concurrently.
+type Backend struct {
+	client rueidis.Client
+	prefix string
+	events string
+
+	open  context.Context // ends with Close
+	close context.CancelCauseFunc
+	once  sync.Once
+}
+
+var _ backend.Backend = (*Backend)(nil)
+
+// New connects to Redis and checks it. The owner calls [Backend.Close]. The error says
+// what to change if the server is too old or would evict keys.
+func New(ctx context.Context, o Options) (*Backend, error) {
+	if o.Prefix == "" {
+		o.Prefix = "realtime"
+	}
+	if strings.ContainsAny(o.Prefix, "{}") {
+		return nil, fmt.Errorf("redisbackend: Options.Prefix %q must not contain braces", o.Prefix)
+	}
+	if o.Events < 0 {
+		return nil, errors.New("redisbackend: Options.Events is negative")
+	}
+	if o.Events == 0 {
+		o.Events = 1 << 16
+	}
+	o.Client.DisableCache, o.Client.DisableRetry = true, true
+	if o.Client.ConnWriteTimeout == 0 {
+		o.Client.ConnWriteTimeout = requestTime
+	}
+	client, err := rueidis.NewClient(o.Client)
+	if err != nil {
+		return nil, fmt.Errorf("redisbackend: connect: %w", err)
+	}
+	b := &Backend{client: client, prefix: "{" + o.Prefix + "}:", events: strconv.Itoa(o.Events)}
+	b.open, b.close = context.WithCancelCause(context.Background())
+	if err := b.check(ctx); err != nil {
+		client.Close()
+		return nil, err
+	}
+	return b, nil
+}
+
+// check refuses servers that cannot keep the promises of the contract.
+func (b *Backend) check(ctx context.Context) error {
+	info, err := b.client.Do(ctx, b.client.B().Info().Section("server").Build()).ToString()
+	if err != nil {
+		return fmt.Errorf("redisbackend: the server does not tell its version: %w", err)
+	}
+	version := func(field string) (major int, whole string) {
+		_, rest, _ := strings.Cut(info, field+":")
+		whole, _, _ = strings.Cut(rest, "\r\n")
+		first, _, _ := strings.Cut(whole, ".")
+		major, _ = strconv.Atoi(first)
+		return major, whole
+	}
+	if strings.Contains(info, "server_name:valkey") {
+		if major, whole := version("valkey_version"); major < 8 {
+			return fmt.Errorf("redisbackend: the server is Valkey %s; it must be 8 or later", whole)
+		}
+	} else if major, whole := version("redis_version"); major < 7 {
+		return fmt.Errorf("redisbackend: the server is Redis %s; it must be 7.0 or later", whole)
+	}
+	// Managed servers often forbid CONFIG; then the documentation has to do.
+	config, err := b.client.Do(ctx, b.client.B().ConfigGet().Parameter("maxmemory*").Build()).AsStrMap()
+	policy := config["maxmemory-policy"]
+	if err == nil && policy != "noeviction" && config["maxmemory"] != "0" {
+		return fmt.Errorf("redisbackend: the server evicts keys (maxmemory-policy %s); set it to noeviction", policy)
+	}
+	return nil
+}
+
+// Close implements [backend.Backend]. It does not wait for sinks to return.
+func (b *Backend) Close(context.Context) error {
+	b.once.Do(func() {
+		b.close(backend.ErrClosed)
+		b.client.Close()
+	})
+	return nil
+}
+
+// request returns a context for one call of a method, which ends with the backend.
+func (b *Backend) request(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	if b.open.Err() != nil {
+		return nil, nil, backend.ErrClosed
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(b.open, cancel)
+	return ctx, func() { stop(); cancel() }, nil
+}
+
+// failed returns what an error of a read means.
+func (b *Backend) failed(err error) error {
+	if b.open.Err() != nil {
+		return backend.ErrClosed
+	}
+	return fmt.Errorf("redisbackend: %w", err)
+}
+
+// outcome returns what an error of a change means: Redis either says that it has
+// refused it, or does not answer.
+func (b *Backend) outcome(err error) error {
+	var refused *rueidis.RedisError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &refused):
+		return fmt.Errorf("redisbackend: %w", err)
+	case b.open.Err() != nil:
+		return fmt.Errorf("%w: %w", backend.ErrUnknown, backend.ErrClosed)
+	}
+	return fmt.Errorf("%w: redisbackend: %w", backend.ErrUnknown, err)
+}
+
+func (b *Backend) key(parts ...string) string { return b.prefix + strings.Join(parts, ":") }

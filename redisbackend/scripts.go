@@ -1,0 +1,78 @@
+package redisbackend
+
+import "github.com/redis/rueidis"
+
+// library is what the scripts share.
+//
+// meta has the epoch and the seq of the newest record, the newest revision, and the
+// run id of the server that set the epoch. A server that is not that one was
+// restarted, or promoted after a failover, and has perhaps lost the tail of the log:
+// then the epoch is raised, to a number that was never used, and what is left of the
+// old one is dropped.
+const library = `
+local function clock()
+  local t = redis.call('TIME')
+  return t[1] * 1000000 + t[2]
+end
+local function whole(n) return string.format('%.0f', n) end
+local function fence(log, meta)
+  local m = redis.call('HMGET', meta, 'epoch', 'seq', 'run')
+  local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+  if m[1] and m[3] == run then return m[1], m[2] end
+  local epoch = whole(math.max(tonumber(m[1] or '0') + 1, clock()))
+  redis.call('HSET', meta, 'epoch', epoch, 'seq', '0', 'run', run)
+  redis.call('XTRIM', log, 'MINID', epoch .. '-0')
+  return epoch, '0'
+end
+local function append(log, meta, idkey, id, data, cause, window, events)
+  local epoch = fence(log, meta)
+  if id ~= '' then
+    local old = redis.call('GET', idkey)
+    if old and string.sub(old, 1, #epoch + 1) == epoch .. '-' then return old end
+  end
+  local pos = epoch .. '-' .. redis.call('HINCRBY', meta, 'seq', 1)
+  redis.call('XADD', log, 'MAXLEN', '~', events, pos, 'i', id, 'd', data, 'c', cause, 't', whole(clock() / 1000))
+  if id ~= '' then redis.call('SET', idkey, pos, 'PX', window) end
+  return pos
+end
+local function put(hash, groups, meta, group, name, ifrev, value, delete)
+  local it = redis.call('HGET', hash, name)
+  local rev = it and string.match(it, '^(%d+):') or '0'
+  if rev ~= ifrev then return false end
+  local new = whole(math.max(tonumber(redis.call('HGET', meta, 'rev') or '0') + 1, clock()))
+  redis.call('HSET', meta, 'rev', new)
+  if delete == '1' then
+    redis.call('HDEL', hash, name)
+    if redis.call('EXISTS', hash) == 0 then redis.call('SREM', groups, group) end
+  else
+    redis.call('HSET', hash, name, new .. ':' .. value)
+    redis.call('SADD', groups, group)
+  end
+  return new
+end
+`
+
+var (
+	// KEYS log, meta, id; ARGV id, data, window, events
+	appendScript = rueidis.NewLuaScript(library + `
+return append(KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2], '0', ARGV[3], ARGV[4])`)
+
+	// KEYS hash, groups, meta; ARGV group, name, revision, value, delete
+	putScript = rueidis.NewLuaScript(library + `
+return put(KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])`)
+
+	// KEYS hash, groups, meta, log, id; ARGV as of putScript, then id, data, window, events
+	stepScript = rueidis.NewLuaScript(library + `
+local rev = put(KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])
+if rev then append(KEYS[4], KEYS[3], KEYS[5], ARGV[6], ARGV[7], rev, ARGV[8], ARGV[9]) end
+return rev`)
+
+	// KEYS log, meta; ARGV after, limit
+	// It returns the head, the first record's position or '', and the records.
+	readScript = rueidis.NewLuaScript(library + `
+local epoch, seq = fence(KEYS[1], KEYS[2])
+local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)
+local found = {}
+if ARGV[2] ~= '0' then found = redis.call('XRANGE', KEYS[1], '(' .. ARGV[1], '+', 'COUNT', ARGV[2]) end
+return {epoch .. '-' .. seq, first[1] and first[1][1] or '', found}`)
+)

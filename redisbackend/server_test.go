@@ -1,0 +1,126 @@
+package redisbackend_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/redisbackend"
+	"github.com/redis/rueidis"
+)
+
+// program returns the path of a server's program. Without one the test is skipped,
+// or fails where REALTIME_REQUIRE_REDIS is set.
+func program(t testing.TB, names ...string) string {
+	t.Helper()
+	for _, name := range names {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	if os.Getenv("REALTIME_REQUIRE_REDIS") != "" {
+		t.Fatalf("none of %q is installed", names)
+	}
+	t.Skipf("none of %q is installed (apt-get install redis-server)", names)
+	return ""
+}
+
+func freePort(t testing.TB) int {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().(*net.TCPAddr).Port
+}
+
+// server is a Redis in a directory of its own.
+type server struct {
+	t    testing.TB
+	addr string
+	dir  string
+	args []string
+	cmd  *exec.Cmd
+	out  bytes.Buffer
+}
+
+// startServer starts a server on a free port; the test stops it.
+func startServer(t testing.TB, args ...string) *server {
+	t.Helper()
+	port := freePort(t)
+	s := &server{t: t, addr: fmt.Sprint("127.0.0.1:", port), dir: t.TempDir()}
+	s.args = append([]string{
+		program(t, "redis-server", "valkey-server"), "--bind", "127.0.0.1", "--port", fmt.Sprint(port), "--dir", s.dir,
+		"--save", "", "--appendonly", "no", "--daemonize", "no", "--protected-mode", "no",
+	}, args...)
+	s.start()
+	t.Cleanup(s.kill)
+	return s
+}
+
+func (s *server) start() {
+	s.t.Helper()
+	s.out.Reset()
+	s.cmd = exec.Command(s.args[0], s.args[1:]...)
+	s.cmd.Stdout, s.cmd.Stderr = &s.out, &s.out
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for {
+		c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{s.addr}, DisableCache: true})
+		if err == nil {
+			err = c.Do(ctx, c.B().Ping().Build()).Error()
+			c.Close()
+		}
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			s.t.Fatalf("the server does not answer: %v\n%s", err, s.out.String())
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (s *server) kill() {
+	if s.cmd.Process != nil {
+		_ = s.cmd.Process.Kill()
+		_ = s.cmd.Wait()
+	}
+}
+
+// file returns the path of a file of the server, in its directory.
+func (s *server) file(name string) string { return filepath.Join(s.dir, name) }
+
+var prefixes atomic.Int64
+
+// open returns a backend with keys of its own.
+func open(t testing.TB, addr string, change func(*redisbackend.Options)) *redisbackend.Backend {
+	t.Helper()
+	o := redisbackend.Options{
+		Client: rueidis.ClientOption{InitAddress: strings.Split(addr, ",")}, Prefix: fmt.Sprint("test", prefixes.Add(1)), Events: 1000,
+	}
+	if change != nil {
+		change(&o)
+	}
+	b, err := redisbackend.New(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.Close(context.Background()) })
+	return b
+}
