@@ -2,10 +2,12 @@ package realtime
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+	"weak"
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/ring"
@@ -18,6 +20,10 @@ import (
 type rosters struct {
 	mu   sync.Mutex
 	next map[string]*reading // by channel, while one is read; nil: nobody waits for another
+
+	// The last reading of each channel, as long as it is being sent to somebody.
+	last  map[string]weak.Pointer[reading]
+	purge int // when last has so many, those that are gone are dropped
 }
 
 // reading is one reading of a roster. All who asked before it began share it, and
@@ -105,7 +111,26 @@ func (p *Presence) read(r *reading, channel string) {
 	var members []Member
 	if members, r.at, r.err = p.snapshot(ctx, channel); r.err == nil {
 		r.parts = divide(channel, members, p.rt.policy.See != nil)
+		p.rosters.share(r, channel)
 	}
+}
+
+// share makes a reading the last of its channel. What is the same in the one before
+// it takes from there: clients that read slowly may hold any number of readings.
+func (rs *rosters) share(r *reading, channel string) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	if earlier := rs.last[channel].Value(); earlier != nil {
+		share(r.parts, earlier.parts)
+	}
+	if len(rs.last) >= rs.purge {
+		maps.DeleteFunc(rs.last, func(_ string, last weak.Pointer[reading]) bool { return last.Value() == nil })
+		rs.purge = 2*len(rs.last) + 64
+	}
+	if rs.last == nil {
+		rs.last = make(map[string]weak.Pointer[reading])
+	}
+	rs.last[channel] = weak.Make(r)
 }
 
 // snapshot returns the members of a channel as they are at a place in the log, up

@@ -81,3 +81,12 @@ func (d *divider) finish() {
 		last.frame, last.members = nil, bytes.Clone(last.members)
 	}
 }
+
+// share replaces what is the same in an earlier reading.
+func share(parts, earlier []rosterPart) {
+	for i := range min(len(parts), len(earlier)) {
+		if (parts[i].frame == nil) == (earlier[i].frame == nil) && bytes.Equal(parts[i].members, earlier[i].members) {
+			parts[i] = earlier[i]
+		}
+	}
+}

@@ -3,9 +3,9 @@ package realtime
 // rosterWalk is how far a client has got in a roster. It holds that, and copies
 // nothing of it.
 type rosterWalk struct {
-	parts []rosterPart
-	view  *view
-	taken int // parts
+	*reading // what the next reading has in common with it is shared as long
+	view     *view
+	taken    int // parts
 
 	next  int    // the part to be taken, the first from there on that shows somebody; len(parts): none
 	shown []bool // who of it
@@ -20,8 +20,8 @@ type nextPart struct {
 	more    bool   // parts follow
 }
 
-func walkRoster(parts []rosterPart, v *view) *rosterWalk {
-	w := &rosterWalk{parts: parts, view: v}
+func walkRoster(r *reading, v *view) *rosterWalk {
+	w := &rosterWalk{reading: r, view: v}
 	w.seek(0)
 	return w
 }

@@ -86,7 +86,7 @@ func (s *socket) begin(x *showing, r *reading, err error) {
 	later := x.later
 	x.later = nil
 	s.answerAll(x)
-	if x.walk = walkRoster(r.parts, &s.view); len(r.parts) < 2 {
+	if x.walk = walkRoster(r, &s.view); len(r.parts) < 2 {
 		s.lastPart(x, x.walk.take())
 	} else {
 		s.parts = append(s.parts, x)

@@ -346,3 +346,67 @@ func TestRosterCannotBeRead(t *testing.T) {
 		})
 	}
 }
+
+// The figures of promise 24, but for the time: 20,000 members of 1 KiB each come
+// complete, and between their parts the events of another channel.
+func TestLargestRoster(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := figure(5_000, 20_000)
+		h := start(t, open(), nil)
+		h.seat("room", n, 1024)
+		s := h.dripping(time.Millisecond, get("/realtime"))
+		s.ok(subscribe("lobby"))
+		s.ask(subscribe("room") + withPresence)
+		for i := range 40 {
+			h.publish("lobby", i)
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(time.Second)
+		members, part, behind, most := 0, -1, 0, 0
+		for _, o := range s.rest() {
+			switch o.Event {
+			case "presence.state":
+				if part++; o.Part != part || o.More != (o.Cursor == "") {
+					t.Errorf("part %d, want %d", o.Part, part)
+				}
+				members += len(o.Members)
+				behind++
+			case "message":
+				most, behind = max(most, behind), 0
+			}
+		}
+		if members != n || most > 3 {
+			t.Errorf("%d of %d members; %d parts without an event of the other channel", members, n, most)
+		}
+	})
+}
+
+// A hundred clients that read slowly share a roster of 3 MiB, also where each has
+// asked at another time, and somebody has come meanwhile.
+func TestMemoryOfSlowReadersOfARoster(t *testing.T) {
+	for name, change := range map[string]bool{"quiet": false, "busy": true} {
+		bubble(t, name, func(t *testing.T) {
+			h := start(t, open(), nil)
+			h.seat("room", 3000, 1024)
+			before := inUse()
+			for i := range 100 {
+				s := h.dialStalled(get("/realtime"))
+				s.send(`{"op":"hello","cid":"` + tab1 + `"}`)
+				s.send(`{` + subscribe("room") + withPresence + `}`)
+				synctest.Wait()
+				for range 3 { // and no more
+					if _, _, err := s.ws.Read(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if change {
+					h.join("room", fmt.Sprint("a", i), nil)
+				}
+				time.Sleep(time.Millisecond)
+			}
+			if grown := (int64(inUse()) - int64(before)) >> 20; grown > 40 {
+				t.Errorf("100 slow readers take %d MiB", grown)
+			}
+		})
+	}
+}
