@@ -108,8 +108,9 @@ type Options struct {
 	// dead client can seem alive. Default 10 min.
 	StreamLife time.Duration
 
-	// WriteTimeout ends a connection whose client reads nothing for so long. It
-	// resumes where it was. Default 10 s.
+	// WriteTimeout ends a connection whose client takes less than 16 KiB in so long,
+	// and longer by a second for each 8 KiB that are on their way to it, at most 16 s.
+	// It resumes where it was. Default 10 s.
 	WriteTimeout time.Duration
 
 	// CloseGrace and DropGrace are how long a user whose last connection closed

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	mathrand "math/rand/v2"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/ring"
 	"github.com/maravilla-realtime/realtime/internal/sse"
+	"github.com/maravilla-realtime/realtime/internal/tcp"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -55,7 +57,7 @@ func (rt *Realtime) serveREN(w http.ResponseWriter, r *http.Request) {
 	}
 	arriving.gone()
 	defer rt.conns.remove(&s.conn)
-	tuneRequest(r)
+	s.net = tuneRequest(r)
 	if out.gone == nil {
 		// Nobody else tells when the client is gone. It may be there, though.
 		defer context.AfterFunc(r.Context(), func() { s.conn.cancel(rotated) })()
@@ -101,11 +103,13 @@ type stream struct {
 	asked   atomic.Uint64 // how often the policy was asked again
 	granted uint64        // which of these times view.grants are from
 
-	w      *streamWriter
-	reader *ring.Reader
-	out    []byte
-	items  []ring.Item
-	pos    backend.Position // complete up to here
+	w       *streamWriter
+	net     net.Conn // nil without ConnContext
+	backlog tcp.Backlog
+	reader  *ring.Reader
+	out     []byte
+	items   []ring.Item
+	pos     backend.Position // complete up to here
 }
 
 // renRequest is what a client asks for.
@@ -341,7 +345,8 @@ func (s *stream) flush() error {
 	defer s.conn.writing.Store(false)
 	for out := s.out; len(out) > 0; {
 		n := min(len(out), chunk)
-		if err := s.w.SetWriteDeadline(time.Now().Add(s.rt.opts.WriteTimeout)); err != nil {
+		patience := s.rt.opts.WriteTimeout + s.backlog.Allow(s.net)
+		if err := s.w.SetWriteDeadline(time.Now().Add(patience)); err != nil {
 			return err
 		}
 		if s.conn.isAborted() { // perhaps before the deadline was put off
@@ -353,6 +358,7 @@ func (s *stream) flush() error {
 		if err := s.w.Flush(); err != nil {
 			return err
 		}
+		s.backlog.Add(n)
 		out = out[n:]
 	}
 	// HTTP/2 resets a stream whose deadline passes, in use or not.

@@ -234,7 +234,8 @@ func (c *Conn) control(h header) error {
 	unmask(p, h.mask, 0)
 	switch h.op {
 	case opPing:
-		return c.answerPing(p)
+		c.owePong(p) // before the next read that waits: a flood costs one answer
+		return nil
 	case opPong:
 		if n, err := strconv.ParseUint(string(p), 10, 64); err == nil && n == c.asked.Load() {
 			select {

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/maravilla-realtime/realtime/internal/tcp"
 )
 
 // drip sends b at a rate, in bytes a second, until it is all sent or the server
@@ -255,7 +257,7 @@ func TestPing(t *testing.T) {
 			close(silent)
 			began := time.Now()
 			err := p.conn.Ping(t.Context())
-			want := 10*time.Second + time.Duration(min(size, 1<<20)>>12)*time.Second
+			want := 10*time.Second + time.Duration(min(size, 1<<20)/tcp.Rate)*time.Second
 			if took := time.Since(began); !errors.Is(err, os.ErrDeadlineExceeded) || took != want {
 				t.Errorf("%v after %v, want %v", err, took, want)
 			}

@@ -18,7 +18,6 @@ func (c *Conn) Write(msg []byte) error {
 		if err := c.send(op, n == len(msg), msg[:n]); err != nil {
 			return err
 		}
-		c.written.Add(int64(n))
 		if msg = msg[n:]; len(msg) == 0 {
 			return nil
 		}
@@ -38,7 +37,7 @@ func (c *Conn) put(op byte, fin bool, p []byte) error {
 		return net.ErrClosed
 	}
 	c.ended = op == opClose
-	if err := c.net.SetWriteDeadline(time.Now().Add(c.opts.WriteTime)); err != nil {
+	if err := c.net.SetWriteDeadline(time.Now().Add(c.opts.WriteTime + c.backlog.Allow(c.net))); err != nil {
 		return err
 	}
 	var b [10]byte
@@ -55,7 +54,9 @@ func (c *Conn) put(op byte, fin bool, p []byte) error {
 	}
 	_, _ = c.bw.Write(h) // Flush reports it
 	_, _ = c.bw.Write(p)
-	return c.bw.Flush()
+	err := c.bw.Flush()
+	c.backlog.Add(len(p))
+	return err
 }
 
 // pass ends a turn. Pings that came meanwhile are answered first: whoever has the
@@ -82,15 +83,21 @@ func (c *Conn) pass(err error) error {
 	}
 }
 
-// answerPing answers a ping now, or has it answered after the fragment that is
-// being sent. Only the latest ping must be answered: RFC 6455, section 5.5.3.
-func (c *Conn) answerPing(payload []byte) error {
-	p := bytes.Clone(payload)
+// owePong notes a ping. Only the latest one must be answered: RFC 6455, section 5.5.3.
+func (c *Conn) owePong(payload []byte) {
 	select {
 	case <-c.pong: // which was not answered yet
 	default:
 	}
-	c.pong <- p // only the reader sends
+	c.pong <- bytes.Clone(payload) // only the reader sends
+}
+
+// answerPing answers a ping now, or has it answered after the fragment that is
+// being sent.
+func (c *Conn) answerPing() error {
+	if len(c.pong) == 0 {
+		return nil
+	}
 	select {
 	case c.turn <- struct{}{}:
 		return c.pass(nil)
@@ -99,33 +106,27 @@ func (c *Conn) answerPing(payload []byte) error {
 	}
 }
 
-const (
-	// pongRate is how many bytes a second a peer is expected to take, so that a ping
-	// comes to it after all that was sent before.
-	pongRate = 4 << 10
-	// maxQueue is how many bytes are assumed to be on their way at most.
-	maxQueue = 1 << 20
-)
-
 // Ping asks whether the peer is there, and returns nil when it has answered, or
-// [os.ErrDeadlineExceeded]. A slow peer has to take what was written before: it
-// has a second more for each 4 KiB that it has not confirmed with an earlier
-// answer. One that is sending a message may complete it first. Ping needs somebody who reads, and must not be called concurrently.
+// [os.ErrDeadlineExceeded]. A slow peer gets more time, for what was written before:
+// see [tcp.Backlog]. One that is sending a message may complete it first. Ping needs
+// somebody who reads, and must not be called concurrently.
 func (c *Conn) Ping(ctx context.Context) error {
 	n := c.asked.Add(1)
-	before := c.written.Load()
-	if err := c.send(opPing, true, strconv.AppendUint(nil, n, 10)); err != nil {
+	c.turn <- struct{}{}
+	before, wait := c.backlog.Written(), c.backlog.Wait()
+	err := c.put(opPing, true, strconv.AppendUint(nil, n, 10))
+	if err := c.pass(err); err != nil {
 		return err
 	}
-	queue := min(before-c.confirmed, maxQueue)
-	late := time.NewTimer(c.opts.Patience + time.Duration(queue/pongRate)*time.Second)
+	late := time.NewTimer(c.opts.Patience + wait)
 	defer late.Stop()
 	for {
 		select {
 		case got := <-c.answered:
 			if got == n {
-				c.confirmed = before
-				return nil
+				c.turn <- struct{}{}
+				c.backlog.Confirm(before)
+				return c.pass(nil)
 			}
 		case <-late.C:
 			if !c.receiving.Load() {

@@ -21,6 +21,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/maravilla-realtime/realtime/internal/tcp"
 )
 
 // Options are all required.
@@ -33,7 +35,8 @@ type Options struct {
 	// brings [Progress] bytes of it and all of them [Slowest] bytes a second. It is
 	// also how long a peer may take to answer a ping.
 	Patience time.Duration
-	// WriteTime is how long a peer may take for each [Fragment] that it is sent.
+	// WriteTime is how long a peer may take for each [Fragment] that it is sent, and
+	// longer if it has much to take before: see [tcp.Backlog].
 	WriteTime time.Duration
 	// Admit is asked, by the goroutine that reads, about each frame that may cost
 	// more than it brings: the first of a message, a small one that continues it,
@@ -66,15 +69,14 @@ type Conn struct {
 	deaf   chan struct{} // closed when nobody reads any more
 
 	turn    chan struct{} // holds one while a frame is being written
-	bw      *bufio.Writer // guarded by turn, as ended
-	ended   bool          // a close frame was written
-	pong    chan []byte   // holds the payload of a ping that is not answered yet
-	written atomic.Int64  // bytes of messages
+	bw      *bufio.Writer // guarded by turn, as ended and backlog
+	backlog tcp.Backlog
+	ended   bool        // a close frame was written
+	pong    chan []byte // holds the payload of a ping that is not answered yet
 
 	receiving atomic.Bool   // a message, in the middle of whose frames no pong can come
 	asked     atomic.Uint64 // the number in the last ping
 	answered  chan uint64   // numbers in pongs
-	confirmed int64         // the pinger's: bytes written before the last ping that was answered
 }
 
 // CloseError says with which code a connection should be, or was, closed.
@@ -106,6 +108,7 @@ func Accept(conn net.Conn, rw *bufio.ReadWriter, r *http.Request, extra http.Hea
 		heard: make(chan struct{}), deaf: make(chan struct{}), turn: make(chan struct{}, 1),
 		pong: make(chan []byte, 1), answered: make(chan uint64, 1),
 	}
+	c.src.idle = c.answerPing
 	c.br.Reset(&c.src)
 	c.bw.Reset(conn)
 	if err := c.shake(r, extra); err != nil {
@@ -152,8 +155,9 @@ func (c *Conn) Drop() { c.net.Close() }
 // wait, which is seldom in the middle of a message.
 type source struct {
 	conn    net.Conn
-	early   []byte    // what the HTTP server had read already
-	by, set time.Time // the deadline: as it should be, and as it is
+	early   []byte       // what the HTTP server had read already
+	idle    func() error // is called before each read
+	by, set time.Time    // the deadline: as it should be, and as it is
 }
 
 func (s *source) Read(p []byte) (int, error) {
@@ -163,6 +167,9 @@ func (s *source) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	s.early = nil
+	if err := s.idle(); err != nil {
+		return 0, err
+	}
 	if !s.by.Equal(s.set) {
 		if err := s.conn.SetReadDeadline(s.by); err != nil {
 			return 0, err

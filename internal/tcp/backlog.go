@@ -1,0 +1,68 @@
+package tcp
+
+import (
+	"net"
+	"time"
+)
+
+// Backlog estimates how much of what was written to a slow peer has not reached it.
+// TCP shows no progress while such a peer reads what its own kernel holds: the
+// window opens by up to 128 KiB at once. So a write, and the answer to a ping, may
+// take longer by the time that a link of [Rate] needs for the backlog.
+//
+// Its methods must not be called concurrently.
+type Backlog struct {
+	written int64
+	open    int64     // bytes that the peer may not have taken
+	at      time.Time // when that was estimated
+	extra   time.Duration
+}
+
+const (
+	// Rate is that of the slowest link, in bytes a second, that may be kept waiting
+	// by its own backlog.
+	Rate = 8 << 10
+	// maxExtra is how much longer a write may take: for what a kernel keeps back.
+	maxExtra = 16 * time.Second
+	// maxWait is how much longer an answer may take.
+	maxWait = 128 * time.Second
+)
+
+// Add says that n bytes were written.
+func (b *Backlog) Add(n int) {
+	b.settle()
+	b.open += int64(n)
+	b.written += int64(n)
+}
+
+// settle takes off what has left at Rate since the last estimate.
+func (b *Backlog) settle() {
+	now := time.Now()
+	gone := int64(now.Sub(b.at).Seconds() * Rate)
+	b.open, b.at = max(0, b.open-gone), now
+}
+
+// Written returns how many bytes were written so far.
+func (b *Backlog) Written() int64 { return b.written }
+
+// Confirm says that the peer has taken the first n bytes.
+func (b *Backlog) Confirm(n int64) { b.open = min(b.open, b.written-n) }
+
+// Wait returns how much longer the peer may take to answer, in whole seconds.
+func (b *Backlog) Wait() time.Duration {
+	b.settle()
+	return min(time.Duration(b.open/Rate)*time.Second, maxWait)
+}
+
+// Allow returns how much longer the next write may take, in whole seconds, and has
+// the kernel wait as long if [KeepAlive] was called for c. It may be nil.
+func (b *Backlog) Allow(c net.Conn) time.Duration {
+	extra := min(b.Wait(), maxExtra)
+	if extra != b.extra && c != nil {
+		if tcp := beneath(c); tcp != nil {
+			setUserTimeout(tcp, userTimeout+extra)
+		}
+	}
+	b.extra = extra
+	return extra
+}

@@ -1,0 +1,35 @@
+package tcp
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestBacklog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b Backlog
+		want := func(wait, extra time.Duration) {
+			t.Helper()
+			if w, e := b.Wait(), b.Allow(nil); w != wait || e != extra {
+				t.Errorf("%v and %v, want %v and %v", w, e, wait, extra)
+			}
+		}
+		want(0, 0)
+		b.Add(Rate - 1)
+		want(0, 0)
+		b.Add(40 * Rate)
+		want(40*time.Second, 16*time.Second)
+		time.Sleep(30 * time.Second)
+		want(10*time.Second, 10*time.Second)
+		before := b.Written()
+		b.Add(3 * Rate)
+		want(13*time.Second, 13*time.Second)
+		b.Confirm(before)
+		want(3*time.Second, 3*time.Second)
+		time.Sleep(time.Hour)
+		want(0, 0)
+		b.Add(1 << 30)
+		want(128*time.Second, 16*time.Second)
+	})
+}
