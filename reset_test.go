@@ -18,6 +18,7 @@ func TestDomainsResetAtOnce(t *testing.T) {
 				b := backendtest.NewFaulty(realtime.NewMemory())
 				h := start(t, open(), &realtime.Options{Backend: b})
 				h.emit(realtime.KVPut("n", "before"))
+				synctest.Wait() // or it is perhaps news to the stream
 				s := h.ren(get("/ren?s=" + domains))
 				b.NewEpoch()
 				want := []string{"ren.reset"}
