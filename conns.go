@@ -286,11 +286,13 @@ func (cs *conns) drain(ctx, late context.Context, rest backend.Position) error {
 }
 
 // distrust returns the open connections of a user, and keeps those out that are
-// being let in by rights that have changed.
-func (cs *conns) distrust(user string) []*conn {
+// being let in by rights that have changed, unless the call is part of that.
+func (cs *conns) distrust(user string, within *policyCall) []*conn {
 	cs.mu.Lock()
 	for a := range cs.arriving {
-		a.changed = append(a.changed, user)
+		if !within.authenticates(a) {
+			a.changed = append(a.changed, user)
+		}
 	}
 	cs.mu.Unlock()
 	return cs.matching(func(c *conn) bool { return c.user == user })
@@ -298,11 +300,33 @@ func (cs *conns) distrust(user string) []*conn {
 
 // Revoke ends the connections of a user, who is told not to come back, and is
 // not present any more; with an empty userID, those of all anonymous clients. When
-// it returns nil, nothing more is delivered to them. It does not keep the user out: from now on the [Policy] has to. It covers the
-// connections of this node; an error means that ctx ended before all of them had.
-// [Realtime.Recheck] takes away only some of what a user may do.
+// it returns nil, nothing more is delivered to them. It does not keep the user
+// out: from now on the [Policy] has to. It covers the connections of this node; an
+// error means that ctx ended before all of them had. [Realtime.Recheck] takes away
+// only some of what a user may do.
+//
+// The policy may call it, with the context that it was given, or that of the
+// request. In Authenticate, and in Grants of a new stream, it spares the connection
+// that is being let in, so that "one session per user" is a Revoke before
+// Authenticate returns. In Allow it ends the connection that asks as well, when it
+// has ended the others, but does not wait for that one.
 func (rt *Realtime) Revoke(ctx context.Context, userID string) error {
-	theirs := rt.conns.distrust(userID)
+	within := policyCallOf(ctx)
+	var theirs, asking []*conn
+	for _, c := range rt.conns.distrust(userID, within) {
+		switch {
+		case within.spare(c):
+		case within.about(c):
+			asking = append(asking, c) // last, as ctx ends with it
+		default:
+			theirs = append(theirs, c)
+		}
+	}
+	defer func() {
+		for _, c := range asking {
+			c.end(revoked)
+		}
+	}()
 	for _, c := range theirs {
 		c.end(revoked)
 	}

@@ -20,7 +20,7 @@ func (s *socket) hello(op wire.Op) *wire.Error {
 	if s.late || op.Token != "" {
 		arriving := s.rt.conns.arrive()
 		defer arriving.gone()
-		id, f := s.authenticate(op.Token)
+		id, f := s.authenticate(&policyCall{arrival: arriving, conn: &s.conn, holds: true}, op.Token)
 		if f == nil {
 			f = arriving.identify(&s.conn, id.User)
 		}
@@ -51,9 +51,11 @@ func (s *socket) hello(op wire.Op) *wire.Error {
 
 // authenticate tells who opened the connection, with a token, if there is one, as
 // the bearer token of that request.
-func (s *socket) authenticate(token string) (Identity, *refusal) {
+func (s *socket) authenticate(call *policyCall, token string) (Identity, *refusal) {
 	ctx, cancel := context.WithTimeout(s.ctx, decideTime)
 	defer cancel()
+	ctx, end := call.begin(ctx)
+	defer end()
 	r := s.request.Clone(ctx)
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
@@ -87,24 +89,23 @@ func (s *socket) renew(op wire.Op) *wire.Error {
 	}
 	arriving := s.rt.conns.arrive()
 	defer arriving.gone()
-	id, f := s.authenticate(op.Token)
-	if f != nil {
-		return f.Error
-	}
-	if id.User != s.id.User {
-		return wire.Errorf("user_mismatch", "the token is of another user")
-	}
 	select {
 	case s.renewing <- struct{}{}:
 	default:
 		return tooFast("more than %d renewal at a time", 1)
 	}
-	if f := s.become(arriving, id); f != nil {
+	call := &policyCall{arrival: arriving, conn: &s.conn}
+	id, f := s.authenticate(call, op.Token)
+	if f == nil {
+		f = s.become(arriving, id)
+	}
+	if f != nil {
 		<-s.renewing
+		s.unspare(call, f)
 		return f.Error
 	}
 	s.group.Go(func() error {
-		s.rt.recheck(s.ctx, &s.conn, make(chan struct{}, askAtOnce))
+		s.rt.recheckOnly(s.ctx, &s.conn)
 		<-s.renewing // before the answer, after which the client may renew again
 		s.answer(wire.Frame{Event: "ok", Ref: op.Ref, ExpiresIn: expiresIn(id)})
 		return nil
@@ -112,10 +113,25 @@ func (s *socket) renew(op wire.Op) *wire.Error {
 	return nil
 }
 
+// unspare ends a connection that a Revoke within Authenticate has left to it, and
+// whose renewal is refused.
+func (s *socket) unspare(call *policyCall, f *refusal) {
+	switch {
+	case !call.spared.Load():
+	case f.Retry:
+		s.conn.end(rotated)
+	default:
+		s.conn.end(revoked)
+	}
+}
+
 // become gives the connection an identity of the same user.
 func (s *socket) become(arriving *arrival, id Identity) *refusal {
+	if id.User != s.id.User {
+		return refuse(http.StatusForbidden, "user_mismatch", "the token is of another user")
+	}
 	s.deciding <- struct{}{}
-	defer func() { <-s.deciding }()
+	defer s.release()
 	if f := arriving.identify(&s.conn, id.User); f != nil {
 		return f
 	}

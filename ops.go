@@ -65,7 +65,7 @@ func (s *socket) decide(op wire.Op) *wire.Error {
 		}
 	}
 	s.deciding <- struct{}{}
-	defer func() { <-s.deciding }()
+	defer s.release()
 	if !s.greeted {
 		return s.hello(op)
 	}
@@ -147,15 +147,14 @@ const decideTime = 5 * time.Second
 func (s *socket) allow(verb Verb, channel string) *wire.Error {
 	ctx, cancel := context.WithTimeout(s.ctx, decideTime)
 	defer cancel()
-	ctx = context.WithValue(ctx, operationKey{}, s)
+	call := &policyCall{conn: &s.conn, holds: true}
+	ctx, end := call.begin(ctx)
+	defer end()
 	if f := s.rt.policy.allow(ctx, s.rt.log, s.id, Action{verb, channel}); f != nil {
 		return f.Error
 	}
 	return nil
 }
-
-// operationKey is for the socket whose operation is decided.
-type operationKey struct{}
 
 // publish sends a message. A client's id for it is its own: it cannot take
 // another client's message for a repetition.

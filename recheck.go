@@ -26,16 +26,29 @@ import (
 // may change looks it up. Recheck covers the connections of this node, with an
 // empty userID those of all anonymous clients. An error means that ctx ended, or
 // the Realtime was closed, before it was done with them all; where ctx ended it
-// goes on, and takes nothing away for that. A policy may call it.
+// goes on, and takes nothing away for that.
+//
+// The policy may call it, with the context that it was given, or that of the
+// request. It then waits no longer than half a second for an operation of another
+// connection, which perhaps waits for this one: such a connection is checked as
+// soon as the operation is done. Nor does it ask once more about a connection that
+// is being checked because of it.
 func (rt *Realtime) Recheck(ctx context.Context, userID string) error {
 	if err := rt.rechecks.enter(); err != nil {
 		return err
 	}
-	theirs, done := rt.conns.distrust(userID), make(chan struct{})
+	within := policyCallOf(ctx)
+	theirs, done := rt.conns.distrust(userID, within), make(chan struct{})
+	call := &policyCall{round: within.rechecks()}
+	if call.round == nil {
+		call.round = new(round)
+	}
 	go func() { // Close waits for it
 		defer rt.rechecks.leave()
 		defer close(done)
-		rt.recheckAll(context.WithoutCancel(ctx), theirs)
+		ctx, end := call.begin(context.WithoutCancel(ctx))
+		defer end()
+		rt.recheckAll(ctx, slices.DeleteFunc(theirs, func(c *conn) bool { return !call.round.take(c) }))
 	}()
 	select {
 	case <-done:
@@ -68,6 +81,16 @@ func (rt *Realtime) recheckAll(ctx context.Context, theirs []*conn) {
 			<-c.done
 		}
 	}
+}
+
+// recheckOnly is Recheck for one connection alone, of whose user nothing else has
+// changed.
+func (rt *Realtime) recheckOnly(ctx context.Context, c *conn) {
+	call := &policyCall{round: new(round)}
+	call.round.take(c)
+	ctx, end := call.begin(ctx)
+	defer end()
+	rt.recheck(ctx, c, make(chan struct{}, askAtOnce))
 }
 
 // recheck is Recheck for one connection, which ends where it cannot be done.
@@ -111,6 +134,9 @@ func (c *conn) hand(todo chan<- func(), f func()) bool {
 // gets another hello.
 func (s *stream) recheck(ctx context.Context, _ chan struct{}) {
 	turn := s.asked.Add(1)
+	call := &policyCall{conn: &s.conn}
+	ctx, end := call.begin(ctx)
+	defer end()
 	grants, f := s.rt.grants(ctx, s.view.id)
 	s.conn.hand(s.todo, func() {
 		switch {
@@ -136,14 +162,13 @@ func (s *stream) recheck(ctx context.Context, _ chan struct{}) {
 // before and is not now; those that come later are decided by themselves. Of two
 // decisions about the same thing, the one that was asked for later counts.
 func (s *socket) recheck(ctx context.Context, turns chan struct{}) {
-	inside := ctx.Value(operationKey{}) == s // by the operation itself, which is decided afterwards
-	if !inside && !s.settled() {
+	within := policyCallOf(ctx)
+	done, ok := s.settled(within, within.byPolicy())
+	if !ok {
 		return
 	}
 	id, turn := s.id, s.turns.Add(1)
-	if !inside {
-		<-s.deciding
-	}
+	done()
 	var channels []string
 	if !s.conn.hand(s.todo, func() { channels = slices.Sorted(maps.Keys(s.channels)) }) {
 		return
@@ -153,25 +178,58 @@ func (s *socket) recheck(ctx context.Context, turns chan struct{}) {
 		return
 	}
 	v.turn = turn
-	left := s.expel(v, inside)
+	left := s.expel(v, within)
 	s.conn.hand(s.todo, func() { s.restrict(v, left) })
 }
 
 // settled waits until no operation is being decided, and keeps others from it until
-// deciding is freed.
-func (s *socket) settled() bool {
+// done is called. It does not wait for the operation that asks for it. A hasty call
+// does not wait for long: then ok is false, and all is checked when the operation is
+// done.
+func (s *socket) settled(within *policyCall, hasty bool) (done func(), ok bool) {
+	if within.holding(&s.conn) {
+		return func() {}, true
+	}
 	for {
 		select {
 		case s.deciding <- struct{}{}:
-			return true
+			return s.release, true
 		case <-s.conn.done:
-			return false
+			return nil, false
 		case <-time.After(farewell): // the policy, the backend or the client is slow
+			if hasty {
+				return s.release, s.settledLater()
+			}
 			if !s.conn.hand(s.todo, func() {}) {
-				return false
+				return nil, false
 			}
 		}
 	}
+}
+
+// settledLater has all checked by who gives deciding back, unless that has just
+// happened: then it returns true.
+func (s *socket) settledLater() bool {
+	s.again.Store(true)
+	select {
+	case s.deciding <- struct{}{}:
+		s.again.Store(false)
+		return true
+	default:
+		return false
+	}
+}
+
+// release gives deciding back.
+func (s *socket) release() {
+	<-s.deciding
+	if !s.again.Swap(false) || s.rt.rechecks.enter() != nil {
+		return
+	}
+	go func() { // Close waits for it
+		defer s.rt.rechecks.leave()
+		s.rt.recheckOnly(s.ctx, &s.conn)
+	}()
 }
 
 // verdict is what the policy has said of all that a socket has. Nil is yes.
@@ -187,6 +245,9 @@ func (s *socket) judge(ctx context.Context, id Identity, channels []string, sess
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)() // nothing is left to ask about then
+	call := &policyCall{conn: &s.conn}
+	ctx, end := call.begin(ctx)
+	defer end()
 	v := verdict{channels: make(map[string]*wire.Error), sessions: make(map[presence.Key]*wire.Error)}
 	var mu sync.Mutex
 	var panicked any
@@ -234,13 +295,14 @@ func (rt *Realtime) ask(ctx context.Context, id Identity, a Action) (refused *wi
 
 // expel ends the sessions that are not allowed, and returns what the client is told.
 // No operation joins again meanwhile.
-func (s *socket) expel(v verdict, inside bool) (told []wire.Frame) {
-	if !inside {
-		if !s.settled() {
-			return nil
-		}
-		defer func() { <-s.deciding }()
+func (s *socket) expel(v verdict, within *policyCall) (told []wire.Frame) {
+	// An operation that has begun since then does not wait for this check, whoever
+	// makes it.
+	done, ok := s.settled(within, false)
+	if !ok {
+		return nil
 	}
+	defer done()
 	var keys []presence.Key
 	for key, err := range v.sessions {
 		if err == nil {

@@ -40,7 +40,7 @@ func (rt *Realtime) serveREN(w http.ResponseWriter, r *http.Request) {
 	}
 	arriving := rt.conns.arrive()
 	defer arriving.gone()
-	s, f := rt.newStream(r)
+	s, f := rt.newStream(r, arriving)
 	if f != nil {
 		sendAway(w, r, f)
 		return
@@ -119,16 +119,16 @@ type renRequest struct {
 	client  string
 }
 
-func (rt *Realtime) newStream(r *http.Request) (*stream, *refusal) {
+func (rt *Realtime) newStream(r *http.Request, arriving *arrival) (*stream, *refusal) {
 	ask, f := parseREN(r)
 	if f != nil {
 		return nil, f
 	}
-	id, f := rt.policy.authenticate(r, rt.log)
+	id, f := arriving.authenticate(rt, r)
 	if f != nil {
 		return nil, f
 	}
-	grants, f := rt.grants(r.Context(), id)
+	grants, f := arriving.grants(r.Context(), rt, id)
 	if f != nil {
 		return nil, f
 	}

@@ -54,7 +54,7 @@ func (rt *Realtime) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	arriving := rt.conns.arrive()
 	defer arriving.gone()
 	if !s.late {
-		id, f := rt.policy.authenticate(r, rt.log)
+		id, f := arriving.authenticate(rt, r)
 		if f != nil {
 			f.write(w)
 			return
@@ -103,6 +103,7 @@ type socket struct {
 	todo    chan func()
 
 	deciding chan struct{} // holds one while an operation is decided and done
+	again    atomic.Bool   // all is to be checked by who gives deciding back
 	turns    atomic.Uint64 // of what asks the policy, in the order they begin
 	sessions memberships
 	renewing chan struct{} // holds one while the rights of a new identity are checked

@@ -1,0 +1,125 @@
+package realtime
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"sync/atomic"
+)
+
+// policyCall is a call of the policy that is under way. The policy gets it in its
+// context, so that a Revoke or Recheck that it makes knows what may not wait for
+// itself: "one session per user" is a Revoke in Authenticate.
+type policyCall struct {
+	outer *policyCall // within which, by way of Recheck, this one is made
+
+	arrival *arrival // that is being authenticated
+	conn    *conn    // that the call is about
+	holds   bool     // and whose deciding is held
+	round   *round   // of the Recheck that asks, which the call is then part of
+
+	spared atomic.Bool // whether a Revoke has left conn to what Authenticate says
+	over   atomic.Bool
+}
+
+type policyCallKey struct{}
+
+// begin returns a context for a call, which is over when end is called: whatever
+// keeps the context for longer is not within the call any more.
+func (p *policyCall) begin(ctx context.Context) (_ context.Context, end func()) {
+	p.outer = policyCallOf(ctx)
+	return context.WithValue(ctx, policyCallKey{}, p), func() { p.over.Store(true) }
+}
+
+// policyCallOf returns the innermost call that ctx is within, or nil.
+func policyCallOf(ctx context.Context) *policyCall {
+	p, _ := ctx.Value(policyCallKey{}).(*policyCall)
+	return p.find(func(*policyCall) bool { return true })
+}
+
+// find returns the innermost call, p or around it, that matches, or nil.
+func (p *policyCall) find(match func(*policyCall) bool) *policyCall {
+	for ; p != nil; p = p.outer {
+		if !p.over.Load() && match(p) {
+			return p
+		}
+	}
+	return nil
+}
+
+// authenticates reports whether the call is part of letting a client in.
+func (p *policyCall) authenticates(a *arrival) bool {
+	return p.find(func(p *policyCall) bool { return p.arrival == a }) != nil
+}
+
+// about reports whether the policy is being asked about a connection.
+func (p *policyCall) about(c *conn) bool {
+	return p.find(func(p *policyCall) bool { return p.conn == c }) != nil
+}
+
+// spare reports whether Authenticate decides about a connection, which a Revoke
+// then leaves to it.
+func (p *policyCall) spare(c *conn) bool {
+	call := p.find(func(p *policyCall) bool { return p.conn == c && p.arrival != nil })
+	if call != nil {
+		call.spared.Store(true)
+	}
+	return call != nil
+}
+
+// holding reports whether nothing can be decided about a connection before the
+// call is over.
+func (p *policyCall) holding(c *conn) bool {
+	return p.find(func(p *policyCall) bool { return p.conn == c && p.holds }) != nil
+}
+
+// rechecks returns the round that the call is part of, or nil.
+func (p *policyCall) rechecks() *round {
+	if call := p.find(func(p *policyCall) bool { return p.round != nil }); call != nil {
+		return call.round
+	}
+	return nil
+}
+
+// byPolicy reports whether the policy makes the Recheck that the call is part of.
+func (p *policyCall) byPolicy() bool {
+	call := p.find(func(p *policyCall) bool { return p.round != nil })
+	return call != nil && call.outer != nil
+}
+
+// round is one Recheck, with all that the policy makes while it is asked: it asks
+// about each connection once, so that it comes to an end.
+type round struct {
+	mu    sync.Mutex
+	taken map[*conn]struct{}
+}
+
+// take reports whether a connection has not been taken before.
+func (r *round) take(c *conn) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, taken := r.taken[c]; taken {
+		return false
+	}
+	if r.taken == nil {
+		r.taken = make(map[*conn]struct{})
+	}
+	r.taken[c] = struct{}{}
+	return true
+}
+
+// authenticate asks the policy who sends a request that is about to be let in.
+func (a *arrival) authenticate(rt *Realtime, r *http.Request) (Identity, *refusal) {
+	call := &policyCall{arrival: a}
+	ctx, end := call.begin(r.Context())
+	defer end()
+	return rt.policy.authenticate(r.WithContext(ctx), rt.log)
+}
+
+// grants asks the policy what a client that is about to be let in may see.
+func (a *arrival) grants(ctx context.Context, rt *Realtime, id Identity) ([]Grant, *refusal) {
+	call := &policyCall{arrival: a}
+	ctx, end := call.begin(ctx)
+	defer end()
+	return rt.grants(ctx, id)
+}
