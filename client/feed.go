@@ -15,11 +15,11 @@ type Message struct {
 	From      string // tag of the client that published, "" for a server; see [Realtime.Tag]
 	UserID    string // the publisher, "" for an anonymous one
 	UnixMilli int64
-	Cursor    realtime.Cursor // the place behind it
+	Cursor    realtime.Cursor // the place after it
 }
 
 const (
-	maxWaiting      = 1024 // messages that a loop may be behind
+	maxWaiting      = 1024 // messages that a loop may lag
 	maxWaitingBytes = wire.MaxRead
 )
 
@@ -29,7 +29,7 @@ type feed struct {
 	items queue.Queue[item]
 	bytes int
 	wake  chan struct{} // holds one
-	err   error         // how it ended, behind the items
+	err   error         // how it ended, after the items
 	used  bool          // a loop has begun
 	asked bool          // a subscribe that is for it was sent
 }
@@ -42,7 +42,7 @@ type item struct {
 
 func newFeed() *feed { return &feed{wake: make(chan struct{}, 1)} }
 
-// push adds an item. A loop that is too far behind is told so instead of what it
+// push adds an item. A loop that lags too far is told so instead of what it
 // has not read, and goes on from here: it neither holds up the others nor fills
 // the memory.
 func (f *feed) push(it item) {

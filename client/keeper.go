@@ -14,7 +14,7 @@ type State string
 const (
 	StateConnecting State = "connecting" // also while waiting for the next attempt
 	StateOpen       State = "open"       // the server has said hello
-	StateClosed     State = "closed"     // no attempt will be made any more
+	StateClosed     State = "closed"     // no other attempt will be made
 )
 
 // The rule of testdata/backoff.json.

@@ -26,7 +26,7 @@ type Realtime struct {
 
 	mu        sync.Mutex
 	connected bool  // Connect was called
-	ended     error // set when there is nothing to be had any more
+	ended     error // set when nothing is to be had from now on
 	rooms     map[string]*room
 	out       outbox
 	prefix    string // of message ids
@@ -118,7 +118,7 @@ const (
 	maxKept = 100 // messages that wait for their answer
 
 	// publishTime is how long a message is sent again. A server knows its id for
-	// two minutes from when it came first, and would publish it twice behind that.
+	// two minutes from when it came first, and would publish it twice after that.
 	publishTime = 110 * time.Second
 )
 
@@ -181,7 +181,7 @@ func (r *Realtime) enqueue(c *call) error {
 // be ranged over once.
 //
 // Where messages were missed the loop gets a [*realtime.ResetError] and goes on.
-// So it does when it is more than 1024 messages or 8 MiB behind, as no loop may
+// So it does when it lags by more than 1024 messages or 8 MiB, as no loop may
 // hold up another. Its last pair has ctx's error, the refusal of the subscription
 // or the client, an [*Error], or [realtime.ErrClosed].
 func (r *Realtime) Subscribe(ctx context.Context, channel string) iter.Seq2[Message, error] {
@@ -225,7 +225,7 @@ func (r *Realtime) Subscribe(ctx context.Context, channel string) iter.Seq2[Mess
 
 // nextItem returns what a loop is to be told next, or why it ends.
 func (r *Realtime) nextItem(ctx context.Context, f *feed) (it item, ok bool, err error) {
-	if ctx.Err() != nil { // a loop that is behind ends as well
+	if ctx.Err() != nil { // a loop that lags ends as well
 		return it, false, ctx.Err()
 	}
 	r.mu.Lock()

@@ -61,7 +61,7 @@ func (r *Ren) ClientID() string { return r.set.client }
 // Tag returns what [realtime.RenEvent].Source is in events this client caused.
 func (r *Ren) Tag() string { return wire.Tag(r.set.client) }
 
-// Cursor returns the place behind the last event that was yielded, to be kept
+// Cursor returns the place after the last event that was yielded, to be kept
 // for the Since of a later process. It may be called concurrently, and is best
 // called inside of the loop, when the event has been dealt with.
 func (r *Ren) Cursor() realtime.Cursor {
@@ -310,7 +310,7 @@ func (s *renStream) take(ev sse.Event) *loss {
 	return nil
 }
 
-// hello comes first, and again where rights were checked anew.
+// hello comes first, and again where rights were checked again.
 func (s *renStream) hello(c control) *loss {
 	if s.opened.IsZero() {
 		s.open()
@@ -321,7 +321,7 @@ func (s *renStream) hello(c control) *loss {
 	case c.State == "reset":
 		return s.reset(c.Reason)
 	case c.State == "fresh" && s.from != "":
-		return s.reset("unknown") // whoever answers does not know the cursor, as after a redirect
+		return s.reset("unknown") // who answers does not know the cursor, as after a redirect
 	}
 	return nil
 }

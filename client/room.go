@@ -57,8 +57,8 @@ type intent struct {
 }
 
 // concerns reports whether the intent is to be present as a user, of whom the
-// server says the id. Without an id of its own it is of whoever the server takes
-// the client for.
+// server says the id. One without an id is of the user that the server takes the
+// client for.
 func (w *intent) concerns(user string) bool {
 	return w.present && (w.user == "" || w.user == user)
 }
@@ -204,8 +204,8 @@ func (r *Realtime) taken(m *room, f frame) {
 }
 
 // left is for a presence that the server has ended. Where it can be had again,
-// the client joins by itself. Else nobody wishes for it any more, but for who
-// has called Join since the server agreed last: the server shall answer that.
+// the client joins by itself. Else the wish ends, unless the program has
+// called Join since the server agreed last: the server shall answer that.
 func (r *Realtime) left(m *room, f frame) {
 	had := m.told
 	if !had.concerns(f.UserID) {

@@ -86,7 +86,7 @@ func (r *roster) replace(members []realtime.Member) {
 	r.known = true
 }
 
-// forget is for when nobody is told of changes any more.
+// forget is for when nobody is told of further changes.
 func (r *roster) forget() { r.known, r.members, r.parts, r.next = false, nil, nil, 0 }
 
 // end ends the watchers: all, or those that were asked for.

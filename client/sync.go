@@ -13,7 +13,7 @@ func (r *Realtime) sync(m *room) {
 func (r *Realtime) syncSubscription(m *room) {
 	want := m.want()
 	if want == unsubscribed && m.sub == unsubscribed && m.ask != nil && m.ask.op.Ref == 0 && m.ask.op.Op == "subscribe" {
-		r.out.remove(m.ask) // nobody wants it any more
+		r.out.remove(m.ask) // nobody wants it now
 		m.ask = nil
 	}
 	switch {
@@ -139,7 +139,7 @@ func (r *Realtime) told(m *room, op string, next intent, err error) {
 		m.told, m.good = next, next
 		m.settle(next.version, err)
 	case op == "update" && m.lapsed:
-		// There is nothing to update any more. What is left of the wish is to join.
+		// There is nothing left to update. What is left of the wish is to join.
 	default:
 		r.disagree(m, next, err)
 	}
