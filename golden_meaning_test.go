@@ -53,7 +53,18 @@ var (
 const adasMessage = `{"type":"message","text":"line\nline\u2028 <b>&"}`
 
 func channelMeanings() meaning {
-	m := meaning{
+	m := meaning{}
+	for _, more := range []meaning{events(), rosterMeanings(), greetings(), answers(), takings(), byes()} {
+		for frame, scripts := range more {
+			m[frame] = scripts
+		}
+	}
+	return m
+}
+
+// events are of what happens in a channel, and of where its cursor is.
+func events() meaning {
+	return meaning{
 		"message": {
 			{"a loop is told, and the cursor moves", lines(subscribed, "say message", "told message "+adasMessage+" own user=ada", "cut", "sent subscribe since=hoftbqjitc.13")},
 			{"of a channel that was not asked for", []string{"say message"}},
@@ -74,6 +85,21 @@ func channelMeanings() meaning {
 			{"of somebody who was not there", lines(alone, "say leave", "roster")},
 		},
 		"leave.bare": {{"a watcher is told", lines(knowing, "say leave.bare", "told leave ada", "roster bob")}},
+		"ping": {
+			{"it moves the cursor of what is subscribed to", lines(subscribed, "say ping", "cut", "sent subscribe since=hoftbqjitc.2s")},
+			{"it moves nothing else", []string{"app subscribe", "sent subscribe", "say ping", "cut", "sent subscribe"}},
+		},
+		"ping without cursor": {{"it moves nothing", lines(subscribed, "say ping without cursor", "cut", "sent subscribe since=hoftbqjitc.2r")}},
+		"reset": {
+			{"a loop is told, and the cursor moves", lines(subscribed, "say message", "told message "+adasMessage+" own user=ada", "say reset", "told reset evicted", "cut", "sent subscribe since=hoftbqjitc.2r")},
+			{"of a channel that was not asked for", []string{"say reset"}},
+		},
+	}
+}
+
+// rosterMeanings are of who is there, in one piece or in parts.
+func rosterMeanings() meaning {
+	return meaning{
 		"presence.state": {
 			{"it is the whole roster", lines(knowing, "say leave", "told leave ada", "say presence.state", "told join ada", "roster ada bob")},
 			{"as it was", lines(knowing, "say presence.state")},
@@ -98,22 +124,7 @@ func channelMeanings() meaning {
 				"answer subscribe subscribed resumed", "sent subscribe presence", "answer subscribe subscribed resumed", "say presence.state empty", "told leave ada", "told leave bob", "roster")},
 		},
 		"presence.state empty": {{"nobody is there any more", lines(knowing, "say presence.state empty", "told leave ada", "told leave bob", "roster")}},
-		"ping": {
-			{"it moves the cursor of what is subscribed to", lines(subscribed, "say ping", "cut", "sent subscribe since=hoftbqjitc.2s")},
-			{"it moves nothing else", []string{"app subscribe", "sent subscribe", "say ping", "cut", "sent subscribe"}},
-		},
-		"ping without cursor": {{"it moves nothing", lines(subscribed, "say ping without cursor", "cut", "sent subscribe since=hoftbqjitc.2r")}},
-		"reset": {
-			{"a loop is told, and the cursor moves", lines(subscribed, "say message", "told message "+adasMessage+" own user=ada", "say reset", "told reset evicted", "cut", "sent subscribe since=hoftbqjitc.2r")},
-			{"of a channel that was not asked for", []string{"say reset"}},
-		},
 	}
-	for _, more := range []meaning{greetings(), answers(), takings(), byes()} {
-		for frame, scripts := range more {
-			m[frame] = scripts
-		}
-	}
-	return m
 }
 
 func greetings() meaning {

@@ -62,6 +62,10 @@ func TestTooLarge(t *testing.T) {
 		})
 	}
 
+}
+
+func TestTooLargeEachTime(t *testing.T) {
+	large := strings.Repeat("x", 9<<20)
 	bubble(t, "a roster that is too large each time is asked for once", func(t *testing.T) {
 		subscribes := 0
 		n := newNetwork(t, script(func(_ int, o operation) string {

@@ -22,8 +22,49 @@ func secrets(r *http.Request) (found []string) {
 	return found
 }
 
+// redirecting serves a server that is elsewhere.
+func redirecting(t *testing.T, location string) *host {
+	h := start(t, realtime.AllowAll(), nil)
+	rt := h.Realtime
+	h.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/elsewhere" {
+			http.Redirect(w, r, location, http.StatusTemporaryRedirect)
+			return
+		}
+		if strings.Contains(r.Header.Get("Connection"), "Upgrade") {
+			r.URL.Path = "/api/maravilla/realtime"
+		} else {
+			r.URL.Path = "/api/maravilla/ren"
+		}
+		rt.Handler().ServeHTTP(w, r)
+	}))
+	return h
+}
+
+// checkTold checks that each place that was asked was told so many secrets at
+// least, or none.
+func checkTold(t *testing.T, h *host, want int) {
+	t.Helper()
+	asked := h.asked()
+	if len(asked) < 2 {
+		t.Fatalf("%d requests", len(asked))
+	}
+	if n := len(secrets(asked[0])); n < max(want, 2) {
+		t.Errorf("the server itself was told %v", secrets(asked[0]))
+	}
+	for _, r := range asked[1:] {
+		if r.URL.Path != "/api/maravilla/ren" && r.URL.Path != "/api/maravilla/realtime" {
+			continue
+		}
+		if found := secrets(r); len(found) < want || want == 0 && len(found) > 0 {
+			t.Errorf("%s was told %v", r.Host, found)
+		}
+	}
+}
+
+var ownHeader = http.Header{"X-Own": {"1"}, "Cookie": {"session=1"}}
+
 func TestRedirects(t *testing.T) {
-	own := http.Header{"X-Own": {"1"}, "Cookie": {"session=1"}}
 	for location, same := range map[string]bool{
 		"http://host.test/elsewhere":      true,
 		"http://HOST.test:80/elsewhere":   true,
@@ -32,67 +73,32 @@ func TestRedirects(t *testing.T) {
 		"http://sub.host.test/elsewhere":  false,
 		"http://host.test:8080/elsewhere": false,
 	} {
-		begin := func(t *testing.T) *host {
-			h := start(t, realtime.AllowAll(), nil)
-			rt := h.Realtime
-			h.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if r.URL.Path != "/elsewhere" {
-					http.Redirect(w, r, location, http.StatusTemporaryRedirect)
-					return
-				}
-				if strings.Contains(r.Header.Get("Connection"), "Upgrade") {
-					r.URL.Path = "/api/maravilla/realtime"
-				} else {
-					r.URL.Path = "/api/maravilla/ren"
-				}
-				rt.Handler().ServeHTTP(w, r)
-			}))
-			return h
-		}
-		check := func(t *testing.T, h *host, want int) {
-			t.Helper()
-			asked := h.asked()
-			if len(asked) < 2 {
-				t.Fatalf("%d requests", len(asked))
-			}
-			if n := len(secrets(asked[0])); n < max(want, 2) {
-				t.Errorf("the server itself was told %v", secrets(asked[0]))
-			}
-			for _, r := range asked[1:] {
-				if r.URL.Path != "/api/maravilla/ren" && r.URL.Path != "/api/maravilla/realtime" {
-					continue
-				}
-				if found := secrets(r); len(found) < want || want == 0 && len(found) > 0 {
-					t.Errorf("%s was told %v", r.Host, found)
-				}
-			}
-		}
 		bubble(t, "REN to "+location, func(t *testing.T) {
-			h := begin(t)
+			h := redirecting(t, location)
 			cursor := h.Cursor()
 			h.emit("a")
 			synctest.Wait()
 			_, loop := h.ren(&client.RenOptions{
-				Header: own, Since: cursor, Token: func(context.Context) (string, error) { return "secret", nil },
+				Header: ownHeader, Since: cursor, Token: func(context.Context) (string, error) { return "secret", nil },
 			})
 			synctest.Wait()
 			h.emit("b")
 			if same {
 				loop.want(t, "a b")
-				check(t, h, 3)
+				checkTold(t, h, 3)
 			} else {
 				loop.want(t, "reset:unknown b") // nothing was said of the cursor
-				check(t, h, 0)
+				checkTold(t, h, 0)
 			}
 		})
 		bubble(t, "channels to "+location, func(t *testing.T) {
-			h := begin(t)
-			loop := messages(t, h.realtime(&client.RealtimeOptions{Header: own}), "room")
+			h := redirecting(t, location)
+			loop := messages(t, h.realtime(&client.RealtimeOptions{Header: ownHeader}), "room")
 			synctest.Wait()
 			h.publish("room", "a")
 			if same {
 				loop.want(t, "a")
-				check(t, h, 1)
+				checkTold(t, h, 1)
 				return
 			}
 			loop.want(t, "")
@@ -108,6 +114,9 @@ func TestRedirects(t *testing.T) {
 		})
 	}
 
+}
+
+func TestRedirectThereAndBack(t *testing.T) {
 	bubble(t, "there and back", func(t *testing.T) {
 		h := start(t, realtime.AllowAll(), nil)
 		rt := h.Realtime
@@ -122,7 +131,7 @@ func TestRedirects(t *testing.T) {
 				http.Redirect(w, r, "http://other.test/", http.StatusTemporaryRedirect)
 			}
 		}))
-		_, loop := h.ren(&client.RenOptions{Header: own})
+		_, loop := h.ren(&client.RenOptions{Header: ownHeader})
 		loop.take()
 		for _, r := range h.asked()[1:] {
 			if found := secrets(r); len(found) > 0 {
@@ -131,6 +140,9 @@ func TestRedirects(t *testing.T) {
 		}
 	})
 
+}
+
+func TestRedirectsFollowed(t *testing.T) {
 	bubble(t, "in a circle", func(t *testing.T) {
 		n := newNetwork(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, r.URL.String(), http.StatusTemporaryRedirect)

@@ -105,6 +105,9 @@ func TestTaken(t *testing.T) {
 		}
 	})
 
+}
+
+func TestTakenAfterReconnect(t *testing.T) {
 	bubble(t, "after a reconnect", func(t *testing.T) {
 		h := startWithRights(t)
 		rt := h.ada()
@@ -123,6 +126,9 @@ func TestTaken(t *testing.T) {
 		}
 	})
 
+}
+
+func TestTakenForAWhile(t *testing.T) {
 	bubble(t, "a policy that cannot be asked for a while costs nothing", func(t *testing.T) {
 		h := startWithRights(t)
 		rt := h.ada()
