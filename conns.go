@@ -300,10 +300,11 @@ func (cs *conns) distrust(user string, within *policyCall) []*conn {
 
 // Revoke ends the connections of a user, who is told not to come back, and is
 // not present any more; with an empty userID, those of all anonymous clients. When
-// it returns nil, nothing more is delivered to them. It does not keep the user
-// out: from now on the [Policy] has to. It covers the connections of this node; an
-// error means that ctx ended before all of them had. [Realtime.Recheck] takes away
-// only some of what a user may do.
+// it returns nil, nothing more is delivered to them, on any node. It does not keep
+// the user out: from now on the [Policy] must. An error means that ctx ended before
+// all connections had, or names the nodes that have not confirmed; it waits for
+// those for 5 s if ctx has no deadline. [Realtime.Recheck] takes away only some of
+// what a user may do.
 //
 // The policy may call it, with the context that it was given, or that of the
 // request. In Authenticate, and in Grants of a new stream, it spares the connection
@@ -311,6 +312,11 @@ func (cs *conns) distrust(user string, within *policyCall) []*conn {
 // Authenticate returns. In Allow it ends the connection that asks as well, when it
 // has ended the others, but does not wait for that one.
 func (rt *Realtime) Revoke(ctx context.Context, userID string) error {
+	return rt.everywhere(ctx, tellRevoke, userID, rt.revoke)
+}
+
+// revoke is Revoke on this node.
+func (rt *Realtime) revoke(ctx context.Context, userID string) error {
 	within := policyCallOf(ctx)
 	var theirs, asking []*conn
 	for _, c := range rt.conns.distrust(userID, within) {

@@ -304,7 +304,7 @@ func TestBadOptions(t *testing.T) {
 // however small the history is for them, and some at a time.
 func TestLargestMessage(t *testing.T) {
 	for name, o := range map[string]realtime.Options{
-		"bytes":  {History: realtime.History{Bytes: 4 * 600_000}, Limits: realtime.Limits{Publish: 600_000}},
+		"bytes":  {History: realtime.History{Bytes: 8 * 600_000}, Limits: realtime.Limits{Publish: 600_000}},
 		"events": {History: realtime.History{Events: 1}, Limits: realtime.Limits{Publish: 600_000}},
 		"most":   {Limits: realtime.Limits{Publish: 8<<20 - 256<<10}},
 	} {

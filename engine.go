@@ -26,22 +26,23 @@ type engine struct {
 	driver backend.Backend
 	log    *slog.Logger
 	memory *memory.Backend // the driver, if it is that, which obeys
+	owned  bool            // New opened the driver, and Close closes it
 
 	// of each kind, so that no kind is refused because of another one
-	follows, appends, reads, gets, lists, puts, deletes, closes *timely.Calls
+	follows, appends, reads, gets, lists, puts, deletes *timely.Calls
 }
 
 var _ backend.Backend = (*engine)(nil)
 
-func newEngine(driver backend.Backend, log *slog.Logger) *engine {
+func newEngine(driver backend.Backend, owned bool, log *slog.Logger) *engine {
 	lost := func(p *timely.Panicked) {
 		log.Error("realtime: panic in a call of the backend that had been given up", "panic", p.Value, "stack", string(p.Stack))
 	}
 	calls := func() *timely.Calls { return timely.New(leftBehind, lost) }
 	own, _ := driver.(*memory.Backend)
 	return &engine{
-		driver: driver, log: log, memory: own, follows: calls(), appends: calls(), reads: calls(), gets: calls(),
-		lists: calls(), puts: calls(), deletes: calls(), closes: calls(),
+		driver: driver, owned: owned, log: log, memory: own, follows: calls(), appends: calls(), reads: calls(), gets: calls(),
+		lists: calls(), puts: calls(), deletes: calls(),
 	}
 }
 
@@ -172,13 +173,12 @@ func (e *engine) SingleProcess() bool {
 	return ok && single.SingleProcess()
 }
 
-// Close implements [backend.Backend]. What was left behind returns by now, if it is
-// ever to.
+// Close implements [backend.Backend]. A driver of the host's is the host's to close.
+// What was left behind returns by now, if it is ever to.
 func (e *engine) Close(ctx context.Context) error {
-	if e.memory != nil {
+	if e.owned {
 		return e.driver.Close(ctx)
 	}
-	_, err := timely.Do(ctx, e.closes, func(ctx context.Context) (struct{}, error) { return struct{}{}, e.driver.Close(ctx) })
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastMoment)
 	defer cancel()
 	for _, calls := range e.all() {
@@ -187,12 +187,12 @@ func (e *engine) Close(ctx context.Context) error {
 			break
 		}
 	}
-	return err
+	return nil
 }
 
 // lastMoment is how long Close waits for calls of the backend that were given up.
 const lastMoment = 250 * time.Millisecond
 
 func (e *engine) all() []*timely.Calls {
-	return []*timely.Calls{e.follows, e.appends, e.reads, e.gets, e.lists, e.puts, e.deletes, e.closes}
+	return []*timely.Calls{e.follows, e.appends, e.reads, e.gets, e.lists, e.puts, e.deletes}
 }

@@ -34,6 +34,7 @@ type Realtime struct {
 
 	flaws    once // of grants, that were logged
 	presence Presence
+	controls controls
 	groups   groups
 	conns    conns
 	accepted mark // of what was appended here
@@ -82,7 +83,8 @@ var (
 // a nil *Options means all defaults.
 type Options struct {
 	// Backend is the engine behind the log and presence. Default: in memory,
-	// which is lost with the process and serves this process only. Close closes it.
+	// which is lost with the process and serves this process only. Whoever opened it
+	// closes it, after [Realtime.Close].
 	// Each call of it has a deadline: that of the caller's context, or else less than
 	// 5 s (30 s for the history that New reads). A call that does not return then is
 	// left behind and logged, so that it holds up nothing else.
@@ -257,7 +259,7 @@ func New(policy Policy, opts *Options) (*Realtime, error) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	deciding := policyCalls(o.Logger)
-	rt := &Realtime{policy: policy.timely(deciding, o.Logger), deciding: deciding, opts: o, log: o.Logger, backend: newEngine(o.Backend, o.Logger), node: rand.Text(), running: ctx, stop: stop}
+	rt := &Realtime{policy: policy.timely(deciding, o.Logger), deciding: deciding, opts: o, log: o.Logger, backend: newEngine(o.Backend, opts == nil || opts.Backend == nil, o.Logger), node: rand.Text(), running: ctx, stop: stop}
 	starting, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	if err := rt.start(starting, limits); err != nil {
@@ -274,7 +276,8 @@ func (rt *Realtime) start(ctx context.Context, limits ring.Limits) error {
 		return err
 	}
 	rt.ring = ring.New(limits, pos)
-	follower := &follow.Follower{Log: rt.backend, History: rt.ring, Logger: rt.log}
+	rt.controls.init()
+	follower := &follow.Follower{Log: rt.backend, History: rt.ring, Logger: rt.log, Control: rt.control}
 	if err := follower.Fill(ctx); err != nil {
 		return err
 	}

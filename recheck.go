@@ -23,10 +23,11 @@ import (
 // about when it comes back.
 //
 // The [Identity] stays as Authenticate gave it: a policy that decides by what
-// may change looks it up. Recheck covers the connections of this node, with an
+// may change looks it up. Recheck covers the connections of all nodes, with an
 // empty userID those of all anonymous clients. An error means that ctx ended, or
-// the Realtime was closed, before it was done with them all; where ctx ended it
-// goes on, and takes nothing away for that.
+// the Realtime was closed, before it was done with them all, or names the nodes
+// that have not confirmed, as with [Realtime.Revoke]. Where ctx ended it continues,
+// and takes nothing away for that.
 //
 // The policy may call it, with the context that it was given, or that of the
 // request. It then waits no longer than half a second for an operation of another
@@ -34,6 +35,11 @@ import (
 // soon as the operation is done. Nor does it ask once more about a connection that
 // is being checked because of it.
 func (rt *Realtime) Recheck(ctx context.Context, userID string) error {
+	return rt.everywhere(ctx, tellRecheck, userID, rt.recheckUser)
+}
+
+// recheckUser is Recheck on this node.
+func (rt *Realtime) recheckUser(ctx context.Context, userID string) error {
 	if err := rt.rechecks.enter(); err != nil {
 		return err
 	}

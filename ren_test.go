@@ -22,6 +22,7 @@ func TestRENFresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, open(), nil)
 		h.emit(realtime.KVPut("demo", "before"))
+		synctest.Wait() // it has come through the log
 		s := h.ren(get("/api/maravilla/ren", "Authorization", "Bearer ada", "X-Ren-Client", tab1))
 		if s.hello.State != "fresh" || s.hello.Reason != "" || s.hello.UserID != "ada" || s.hello.Src != wire.Tag(tab1) ||
 			s.hello.Cursor != string(h.Cursor()) || s.hello.ID != s.hello.Cursor || !slices.Equal(s.hello.Domains, []string{"*"}) {

@@ -26,6 +26,8 @@ const (
 	PresenceJoin   = "presence.join"
 	PresenceUpdate = "presence.update"
 	PresenceLeave  = "presence.leave"
+
+	Control = "$control" // the resource of what nodes tell each other; no view shows it
 )
 
 // Logged is an event at its place in the log, as a node reads it. A record that a

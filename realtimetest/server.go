@@ -164,6 +164,9 @@ func (s *Server) end() {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
 	_ = s.Realtime.Close(ctx) // who did not read in time was dropped
+	if s.Log != nil {
+		_ = s.Log.Close(ctx) // memory has nothing to fail with
+	}
 	_ = s.Net.listener.Close()
 	s.Net.Cut() // ends what is left, also where a test leaves the network stalled
 	s.running.Wait()

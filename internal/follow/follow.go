@@ -53,16 +53,22 @@ type Follower struct {
 	History History
 	Logger  *slog.Logger
 
+	// Control is called for each control record that comes after Fill, in log order.
+	// No view shows it. Control must not block.
+	Control func(backend.Event)
+
 	decode decoder
 }
 
 // Fill reads what is in the log after the history's head, at the time of the call, so
 // that a node begins with a history.
-func (f *Follower) Fill(ctx context.Context) error { return f.catch(ctx, f.History.Fill) }
+func (f *Follower) Fill(ctx context.Context) error {
+	return f.catch(ctx, f.History.Fill, func(backend.Event) {}) // it was for those who were there
+}
 
 // catch reads what is in the log after the history's head, at the time of the call.
 // Where records are gone, the history is reset.
-func (f *Follower) catch(ctx context.Context, put func([]*backend.Logged)) error {
+func (f *Follower) catch(ctx context.Context, put func([]*backend.Logged), control func(backend.Event)) error {
 	for {
 		head := f.History.Head()
 		page, err := f.Log.Read(ctx, head, pageSize)
@@ -85,7 +91,7 @@ func (f *Follower) catch(ctx context.Context, put func([]*backend.Logged)) error
 		case len(page.Records) == 0:
 			return nil
 		}
-		if err := f.put(page.Records, put); err != nil {
+		if err := f.put(page.Records, put, control); err != nil {
 			return err
 		}
 		if f.History.Head().Compare(page.Head) >= 0 {
@@ -144,7 +150,7 @@ func (f *Follower) follow(ctx context.Context, head backend.Position) error {
 		if ctx.Err() != nil {
 			return
 		}
-		if err := f.put(recs, f.History.Put); err != nil {
+		if err := f.put(recs, f.History.Put, f.Control); err != nil {
 			stop(err)
 		}
 	})
@@ -170,7 +176,7 @@ func (f *Follower) recover(ctx context.Context, err error) {
 		return
 	}
 	before := f.History.Head()
-	if err := f.catch(ctx, f.History.Put); err != nil {
+	if err := f.catch(ctx, f.History.Put, f.Control); err != nil {
 		f.Logger.Error("realtime: events cannot be read back; trying again", "error", err)
 		return
 	}
@@ -183,7 +189,7 @@ func (f *Follower) recover(ctx context.Context, err error) {
 
 // put adds records to the history, which must follow its head. Those that it has, and
 // those of an epoch that has ended, are dropped.
-func (f *Follower) put(recs []backend.Record, put func([]*backend.Logged)) error {
+func (f *Follower) put(recs []backend.Record, put func([]*backend.Logged), control func(backend.Event)) error {
 	head := f.History.Head()
 	logged := make([]*backend.Logged, 0, len(recs))
 	for i := range recs {
@@ -198,7 +204,12 @@ func (f *Follower) put(recs []backend.Record, put func([]*backend.Logged)) error
 			return errGap
 		}
 		head = pos
-		logged = append(logged, f.decode.record(&recs[i], f.Logger))
+		l := f.decode.record(&recs[i], f.Logger)
+		if l.Event.Resource == backend.Control {
+			control(l.Event)
+			l = &backend.Logged{Pos: pos}
+		}
+		logged = append(logged, l)
 	}
 	if len(logged) > 0 {
 		put(logged)

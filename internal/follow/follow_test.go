@@ -71,7 +71,11 @@ func following(t *testing.T, f func(w *world)) {
 			t.Fatal(err)
 		}
 		w.h.head = start
-		fo := &Follower{Log: w.b, History: w.h, Logger: slog.New(slog.DiscardHandler)}
+		fo := &Follower{Log: w.b, History: w.h, Logger: slog.New(slog.DiscardHandler), Control: func(ev backend.Event) {
+			w.h.mu.Lock()
+			defer w.h.mu.Unlock()
+			w.h.said = append(w.h.said, "control "+ev.Key)
+		}}
 		if err := fo.Fill(ctx); err != nil {
 			t.Fatal(err)
 		}
@@ -190,6 +194,25 @@ func TestErrorsAreRetried(t *testing.T) {
 		w.b.FailFollow(3, fmt.Errorf("boom"))
 		w.append(2)
 		w.said("after errors", "4 5")
+	})
+}
+
+// Who begins to follow hears of control records from then on; no history shows them.
+func TestControl(t *testing.T) {
+	following(t, func(w *world) {
+		p := backend.Payload{Event: backend.Event{Type: "x", Resource: backend.Control, Key: "k"}}
+		w.b.Skip(1)
+		for range 2 {
+			if _, err := w.b.Append(t.Context(), backend.Entry{Data: p.Encode()}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.said("control records, one of them read back", "control k control k - -")
+		fo := &Follower{Log: w.b, History: w.h, Logger: slog.New(slog.DiscardHandler), Control: func(backend.Event) { t.Error("told of what was before") }}
+		w.h.head.Seq--
+		if err := fo.Fill(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	})
 }
 

@@ -277,6 +277,25 @@ func (p *Presence) LeavingOf(user string) (keys []Key) {
 	return keys
 }
 
+// Name returns the name under which the other nodes know this one. It changes if they
+// give the node up and it comes back.
+func (p *Presence) Name() string { return p.nodeName() }
+
+// Nodes lists the nodes that are alive, or have not been silent for long enough to be
+// given up. The node itself is among them, except where it is alone.
+func (p *Presence) Nodes(ctx context.Context) (names []string, err error) {
+	if p.alone {
+		return nil, nil
+	}
+	for it, err := range p.store.List(ctx, nodeKind, nodeGroup) {
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, it.Name)
+	}
+	return names, nil
+}
+
 // Sessions returns how many sessions live on this node, those that are scheduled to
 // leave included.
 func (p *Presence) Sessions() (n int) {

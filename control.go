@@ -1,0 +1,174 @@
+package realtime
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/backend"
+)
+
+// What nodes tell each other through the log. The Key of a record names the request,
+// its User is whom it is about, its Source is the node that appended it.
+const (
+	tellRevoke  = "$revoke"
+	tellRecheck = "$recheck"
+	tellDone    = "$done" // by Source, with the request of Key
+)
+
+// controls are the requests to other nodes that wait to be confirmed, and those of
+// others that are being done.
+type controls struct {
+	mu    sync.Mutex
+	asked map[string]*request
+	doing chan struct{} // holds one for each that is being done
+}
+
+func (c *controls) init() {
+	c.asked, c.doing = make(map[string]*request), make(chan struct{}, doAtOnce)
+}
+
+// request is what this node has asked of the others.
+type request struct {
+	confirmed map[string]struct{} // the nodes that have done it
+	changed   chan struct{}       // holds one
+}
+
+// askTime is how long Revoke and Recheck wait for the other nodes where ctx has no
+// deadline.
+const askTime = 5 * time.Second
+
+// doAtOnce bounds how many requests of other nodes are done at the same time. Whoever
+// asks for more is not confirmed, and told so.
+const doAtOnce = 64
+
+// obligedKey marks the context of what is done for another node. A policy that calls
+// Recheck each time it is asked must not have the nodes ask each other for ever, so a
+// Recheck within a Recheck stays on its node.
+type obligedKey struct{}
+
+// everywhere has a change of rights made on all nodes: here by do, elsewhere as the
+// log tells. It returns when all that are alive have confirmed it, or names those
+// that have not.
+func (rt *Realtime) everywhere(ctx context.Context, what, userID string, do func(context.Context, string) error) error {
+	again := ctx.Value(obligedKey{}) != nil || policyCallOf(ctx).rechecks() != nil
+	if rt.alone() || what == tellRecheck && again {
+		return do(ctx, userID)
+	}
+	id := rand.Text()
+	r := &request{confirmed: make(map[string]struct{}), changed: make(chan struct{}, 1)}
+	rt.controls.mu.Lock()
+	rt.controls.asked[id] = r
+	rt.controls.mu.Unlock()
+	defer func() {
+		rt.controls.mu.Lock()
+		delete(rt.controls.asked, id)
+		rt.controls.mu.Unlock()
+	}()
+	told := rt.tell(ctx, what, id, userID)
+	err := do(ctx, userID) // also where the others cannot be told
+	if told != nil {
+		return errors.Join(err, fmt.Errorf("realtime: the other nodes are not told: %w", told))
+	}
+	return errors.Join(err, rt.confirmed(ctx, r))
+}
+
+func (rt *Realtime) tell(ctx context.Context, what, id, userID string) error {
+	if err := rt.outside.enter(); err != nil {
+		return err
+	}
+	defer rt.outside.leave()
+	p := backend.Payload{Event: backend.Event{
+		Resource: backend.Control, Type: what, Key: id, User: userID, Source: rt.presence.engine.Name(), UnixMilli: time.Now().UnixMilli(),
+	}}
+	_, err := rt.backend.Append(ctx, backend.Entry{ID: what + " " + rt.presence.engine.Name() + " " + id, Data: p.Encode()})
+	return publicError(err)
+}
+
+// confirmed waits until all other nodes that are alive have confirmed a request.
+func (rt *Realtime) confirmed(ctx context.Context, r *request) error {
+	ctx, cancel := within(ctx, askTime)
+	defer cancel()
+	var missing []string
+	for {
+		nodes, err := rt.presence.engine.Nodes(ctx)
+		switch {
+		case err == nil:
+			missing = rt.missing(r, nodes)
+		case ctx.Err() == nil:
+			return fmt.Errorf("realtime: the nodes that are alive are not known: %w", publicError(err))
+		}
+		if err == nil && len(missing) == 0 {
+			return nil
+		}
+		select {
+		case <-r.changed:
+		case <-time.After(askTime / 20): // one of them has perhaps ended
+		case <-ctx.Done():
+			return fmt.Errorf("realtime: not confirmed by the nodes %q: %w", missing, ctx.Err())
+		}
+	}
+}
+
+// missing returns the nodes that have not confirmed a request, without this one.
+func (rt *Realtime) missing(r *request, nodes []string) []string {
+	own := rt.presence.engine.Name()
+	rt.controls.mu.Lock()
+	defer rt.controls.mu.Unlock()
+	return slices.DeleteFunc(nodes, func(name string) bool {
+		_, done := r.confirmed[name]
+		return done || name == own
+	})
+}
+
+// control is what the follower does with a control record.
+func (rt *Realtime) control(ev backend.Event) {
+	if ev.Source == rt.presence.engine.Name() {
+		return
+	}
+	switch ev.Type {
+	case tellDone:
+		rt.controls.mu.Lock()
+		r := rt.controls.asked[ev.Key]
+		if r != nil {
+			r.confirmed[ev.Source] = struct{}{}
+		}
+		rt.controls.mu.Unlock()
+		if r != nil {
+			select {
+			case r.changed <- struct{}{}:
+			default:
+			}
+		}
+	case tellRevoke:
+		rt.oblige(ev, rt.revoke)
+	case tellRecheck:
+		rt.oblige(ev, rt.recheckUser)
+	}
+}
+
+// oblige does what another node asks for, and confirms it.
+func (rt *Realtime) oblige(ev backend.Event, do func(context.Context, string) error) {
+	select {
+	case rt.controls.doing <- struct{}{}:
+	default:
+		rt.log.Error("realtime: too many changes of rights by other nodes at once; one is not made here", "user", ev.User)
+		return
+	}
+	rt.background.Go(func() {
+		defer func() { <-rt.controls.doing }()
+		ctx, cancel := context.WithTimeout(context.WithValue(rt.running, obligedKey{}, true), askTime)
+		defer cancel()
+		err := do(ctx, ev.User)
+		if err == nil {
+			err = rt.tell(ctx, tellDone, ev.Key, ev.User)
+		}
+		if err != nil && !errors.Is(err, ErrClosed) && rt.running.Err() == nil {
+			rt.log.Error("realtime: a change of rights by another node is not confirmed", "user", ev.User, "error", err)
+		}
+	})
+}
