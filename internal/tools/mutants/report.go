@@ -105,10 +105,13 @@ func readEquivalent(path string) (*equivalents, error) {
 		case strings.HasPrefix(line, "\t"):
 			e.why[key] = strings.TrimSpace(line)
 		default:
-			if key != "" && e.why[key] == "" {
-				return nil, errors.New("no reason is given for " + key)
-			}
 			key = line
+			e.why[key] = ""
+		}
+	}
+	for key, why := range e.why {
+		if why == "" {
+			return nil, errors.New("no reason is given for " + key)
 		}
 	}
 	return e, nil
