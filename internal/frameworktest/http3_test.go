@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"testing"
 
+	"github.com/maravilla-realtime/realtime/internal/pace"
 	"github.com/quic-go/quic-go/http3"
 )
 
@@ -37,7 +38,7 @@ func TestHTTP3(t *testing.T) {
 	t.Cleanup(func() { client.Close() })
 
 	open := func() (*stream, context.CancelFunc) {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := pace.WithTimeout(t.Context(), patience)
 		t.Cleanup(cancel)
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+conn.LocalAddr().String()+"/api/ren", nil)
 		if err != nil {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/pace"
 )
 
 // patience is how long tests wait for what has to come.
@@ -63,7 +64,7 @@ func newApp(t *testing.T) *app {
 }
 
 func (a *app) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := pace.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := a.Close(ctx); err != nil {
 		a.t.Error(err)
@@ -88,7 +89,7 @@ type stream struct {
 // ask makes a request that a browser might make, compression accepted.
 func (a *app) ask(path string, header http.Header) *http.Response {
 	a.t.Helper()
-	ctx, cancel := context.WithTimeout(a.t.Context(), patience)
+	ctx, cancel := pace.WithTimeout(a.t.Context(), patience)
 	a.t.Cleanup(cancel)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, path, nil)
 	if err != nil {
@@ -170,7 +171,7 @@ func (a *app) streams(url string, contextEnds bool) {
 // upgrades fails unless a WebSocket works.
 func (a *app) upgrades(url string) {
 	a.t.Helper()
-	ctx, cancel := context.WithTimeout(a.t.Context(), patience)
+	ctx, cancel := pace.WithTimeout(a.t.Context(), patience)
 	defer cancel()
 	ws, resp, err := websocket.Dial(ctx, url+"/api/realtime", nil)
 	if err != nil {

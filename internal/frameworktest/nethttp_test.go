@@ -19,10 +19,11 @@ import (
 	echo4mw "github.com/labstack/echo/v4/middleware"
 	"github.com/labstack/echo/v5"
 	echomw "github.com/labstack/echo/v5/middleware"
+	"github.com/maravilla-realtime/realtime/internal/pace"
 )
 
 // soon is how long the contexts of requests live where a middleware limits them.
-const soon = 50 * time.Millisecond
+var soon = pace.Slow(200 * time.Millisecond)
 
 func withGin(use ...gin.HandlerFunc) func(http.Handler) http.Handler {
 	return func(h http.Handler) http.Handler {

@@ -18,6 +18,13 @@ func at(t *testing.T, factor *float64, f func(t *testing.T)) {
 	synctest.Test(t, f)
 }
 
+// set makes the machine slower or faster; measure is called under the same lock.
+func set(factor *float64, to float64) {
+	last.Lock()
+	defer last.Unlock()
+	*factor = to
+}
+
 func TestFactor(t *testing.T) {
 	for measured, want := range map[float64]float64{0.1: 1, 1: 1, 7: 7, 1000: most} {
 		at(t, &measured, func(t *testing.T) {
@@ -40,7 +47,7 @@ func TestFactorIsRenewed(t *testing.T) {
 	factor := 2.0
 	at(t, &factor, func(t *testing.T) {
 		Factor()
-		factor = 3
+		set(&factor, 3)
 		if time.Sleep(fresh); Factor() != 2 {
 			t.Error("it is measured too often")
 		}
@@ -77,7 +84,7 @@ func TestLimits(t *testing.T) {
 		ctx, cancel := WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		time.Sleep(40 * time.Second) // half of it
-		factor = 1
+		set(&factor, 1)
 		<-ctx.Done()
 		near("WithTimeout", began, 50*time.Second)
 		if !errors.Is(context.Cause(ctx), context.DeadlineExceeded) {

@@ -13,7 +13,7 @@ const [major] = process.versions.node.split('.').map(Number);
 const makers: Record<string, WebSocketMaker> = { ws: WebSocket as never };
 if (major! >= 22) makers["Node's own"] = globalThis.WebSocket as never; // undefined would fail
 
-const patience = 15_000; // ms, for machines that are busy; a connection that counts as silent is given up after 60 s
+const patience = 50_000; // ms, for machines that are busy; a connection that counts as silent is given up after 60 s
 const hello = JSON.stringify({ event: 'hello', src: 'T', cursor: 'c', limits: { message: 9999, rate: 30, burst: 60 } }); // short enough for a frame with one byte of length
 const clientId = 'browserbrowser.tab1';
 let open: (() => void)[] = [];
