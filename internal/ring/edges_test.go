@@ -20,7 +20,7 @@ func TestEncodedOnceByThoseWhoWait(t *testing.T) {
 	for range 16 {
 		all.Go(func() {
 			started.Add(1)
-			e.Encoded(FormREN, func(*backend.Record) []byte { times.Add(1); return nil })
+			e.Encoded(FormREN, func(*backend.Logged) []byte { times.Add(1); return nil })
 		})
 	}
 	for n := 0; started.Load() < 16 || n < 1000; n++ {
@@ -35,17 +35,16 @@ func TestEncodedOnceByThoseWhoWait(t *testing.T) {
 
 // All that an entry holds is charged to the ring.
 func TestEntriesAreCharged(t *testing.T) {
-	for _, set := range []func(*backend.Record, string){
-		func(rec *backend.Record, s string) { rec.ID = s },
-		func(rec *backend.Record, s string) { rec.Event.Type = s },
-		func(rec *backend.Record, s string) { rec.Event.Resource = s },
-		func(rec *backend.Record, s string) { rec.Event.Key = s },
-		func(rec *backend.Record, s string) { rec.Event.Version = s },
-		func(rec *backend.Record, s string) { rec.Event.Source = s },
-		func(rec *backend.Record, s string) { rec.Event.Namespace = s },
-		func(rec *backend.Record, s string) { rec.Event.Channel = s },
-		func(rec *backend.Record, s string) { rec.Event.Data = []byte(s) },
-		func(rec *backend.Record, s string) { rec.Event.User = s },
+	for _, set := range []func(*backend.Logged, string){
+		func(rec *backend.Logged, s string) { rec.Event.Type = s },
+		func(rec *backend.Logged, s string) { rec.Event.Resource = s },
+		func(rec *backend.Logged, s string) { rec.Event.Key = s },
+		func(rec *backend.Logged, s string) { rec.Event.Version = s },
+		func(rec *backend.Logged, s string) { rec.Event.Source = s },
+		func(rec *backend.Logged, s string) { rec.Event.Namespace = s },
+		func(rec *backend.Logged, s string) { rec.Event.Channel = s },
+		func(rec *backend.Logged, s string) { rec.Event.Data = []byte(s) },
+		func(rec *backend.Logged, s string) { rec.Event.User = s },
 	} {
 		r := newRing(roomy)
 		rec := record(1, "", "")
@@ -181,7 +180,7 @@ func TestSkip(t *testing.T) {
 func TestBudgetIsMetExactly(t *testing.T) {
 	r := newRing(roomy)
 	for seq := uint64(1); seq <= 3; seq++ {
-		r.fill(record(seq, "", "a"))
+		r.fill(record(seq, "kv", "a"))
 	}
 	size := r.entries.At(0).size.Load()
 	for _, budget := range []Budget{{2, 1 << 20}, {99, 2 * size}} {

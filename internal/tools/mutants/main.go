@@ -39,10 +39,12 @@ type part struct {
 
 var parts = []part{
 	{"ring", "internal/ring", nil, []string{"internal/ring", "."}},
-	{"session", ".", []string{"sse.go", "ws.go", "ops.go", "recheck.go", "conns.go"}, []string{"."}},
-	{"policy", ".", []string{"policy.go", "authorize.go"}, []string{"."}},
-	{"presence", ".", []string{"presence.go", "roster.go", "waiting.go"}, []string{"."}},
+	{"session", ".", []string{"sse.go", "ws.go", "ops.go", "hello.go", "recheck.go", "conns.go", "wsroster.go"}, []string{"."}},
+	{"policy", ".", []string{"policy.go", "authorize.go", "grants.go", "hosts.go", "origins.go", "timely.go"}, []string{"."}},
+	{"presence", "internal/presence", nil, []string{"internal/presence", "."}},
+	{"rosters", ".", []string{"presence.go", "members.go", "roster.go", "rosterwalk.go", "rosterparts.go"}, []string{"."}},
 	{"groups", ".", []string{"group.go", "shift.go", "index.go", "gate.go", "events.go"}, []string{"."}},
+	{"claims", "internal/handle", nil, []string{"internal/handle", "."}},
 	{"progress", "internal/progress", nil, []string{"internal/progress", "."}},
 	{"lanes", "internal/lanes", nil, []string{"internal/lanes", "."}},
 }
