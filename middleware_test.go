@@ -415,3 +415,25 @@ func TestRENOutlivesTheContextOfTheRequest(t *testing.T) {
 		s.ended()
 	})
 }
+
+// What is perhaps on its way still gives a write more time: see TestSlowLinks.
+func TestRENStalledAfterABurst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := prepare(t, open(), nil)
+		handler, ended := watched(h.handler)
+		h.handler = handler
+		h.serve()
+		s := h.renStalled(get("/ren"))
+		synctest.Wait()
+		h.publish("room", strings.Repeat("x", 40<<10))
+		if _, err := io.CopyN(io.Discard, s.resp.Body, 40<<10); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		began := time.Now()
+		h.publish("room", strings.Repeat("x", 100<<10))
+		if took := (<-ended).Sub(began); took < 14*time.Second || took > 15*time.Second {
+			t.Errorf("ended after %v, want 10 s, and almost 5 for 40 KiB", took)
+		}
+	})
+}

@@ -197,6 +197,23 @@ func TestSlowReader(t *testing.T) {
 	})
 }
 
+// What is perhaps on its way still gives a write more time.
+func TestStalledAfterABurst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := connect(t, defaults())
+		const size = 5 * tcp.Rate
+		go io.CopyN(io.Discard, p.br, size+3*4) // with the headers of three fragments
+		if err := p.conn.Write(make([]byte, size)); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		err := p.conn.Write([]byte("x"))
+		if took := time.Since(began); !errors.Is(err, os.ErrDeadlineExceeded) || took != 15*time.Second {
+			t.Errorf("%v after %v", err, took)
+		}
+	})
+}
+
 func TestPing(t *testing.T) {
 	answer := func(p *peer, data func(string) string) {
 		for {
