@@ -34,7 +34,7 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// follow passes what Follow does to a channel.
+// follower is a call of Follow.
 type follower struct {
 	records chan backend.Record
 	ended   chan error
@@ -82,7 +82,7 @@ func (f *follower) lost(t *testing.T) *backend.LostError {
 	return nil
 }
 
-// append retries until the server takes the entry.
+// appendSurely retries until the server takes the entry.
 func appendSurely(t *testing.T, b backend.Backend, text string) backend.Position {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -147,7 +147,7 @@ func TestServerLosesItsTail(t *testing.T) {
 // The same, for a server that keeps an older state on disk: sequence numbers that are
 // given again are of a greater epoch.
 func TestServerIsPutBack(t *testing.T) {
-	s := startServer(t, "--appendonly", "no")
+	s := startServer(t)
 	b := open(t, s.addr, nil)
 	c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{s.addr}, DisableCache: true})
 	if err != nil {
@@ -178,7 +178,6 @@ func TestServerIsPutBack(t *testing.T) {
 	if err != nil || second <= rev {
 		t.Errorf("the record got revision %d after %d, %v", second, rev, err)
 	}
-	_ = s.file("dump.rdb")
 }
 
 func BenchmarkAppend(b *testing.B) {

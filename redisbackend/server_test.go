@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -103,8 +102,25 @@ func (s *server) kill() {
 	}
 }
 
-// file returns the path of a file of the server, in its directory.
-func (s *server) file(name string) string { return filepath.Join(s.dir, name) }
+// waitForReplica waits until a replica is linked to its master, and a sentinel has
+// seen so.
+func waitForReplica(t *testing.T, addr string) {
+	t.Helper()
+	c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{addr}, DisableCache: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for began := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+		info, err := c.Do(t.Context(), c.B().Info().Section("replication").Build()).ToString()
+		if err == nil && strings.Contains(info, "master_link_status:up") {
+			return
+		}
+		if time.Since(began) > time.Minute {
+			t.Fatalf("the replica is not linked: %v\n%s", err, info)
+		}
+	}
+}
 
 var prefixes atomic.Int64
 
@@ -118,8 +134,11 @@ func open(t testing.TB, addr string, change func(*redisbackend.Options)) *redisb
 		change(&o)
 	}
 	b, err := redisbackend.New(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
+	for began := time.Now(); err != nil; b, err = redisbackend.New(t.Context(), o) {
+		if time.Since(began) > time.Minute { // a sentinel that starts does not know its master yet
+			t.Fatal(err)
+		}
+		time.Sleep(50 * time.Millisecond)
 	}
 	t.Cleanup(func() { _ = b.Close(context.Background()) })
 	return b

@@ -1,0 +1,73 @@
+package redisbackend_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/redisbackend"
+	"github.com/redis/rueidis"
+)
+
+// startSentinel starts a sentinel that watches a master, and fails it over by itself.
+func startSentinel(t *testing.T, master *server) (addr string) {
+	t.Helper()
+	sentinel := program(t, "redis-sentinel", "valkey-sentinel")
+	port, dir := freePort(t), t.TempDir()
+	host, masterPort := "127.0.0.1", master.addr[len("127.0.0.1:"):]
+	file := filepath.Join(dir, "sentinel.conf")
+	conf := fmt.Sprintf("bind 127.0.0.1\nport %d\ndir %s\nprotected-mode no\nsentinel monitor main %s %s 1\n"+
+		"sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n", port, dir, host, masterPort)
+	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(sentinel, file)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	return fmt.Sprint("127.0.0.1:", port)
+}
+
+// After a failover the log continues on the new master, in a greater epoch: what the
+// old master had accepted and the new one does not have is not missed untold.
+func TestSentinelFailover(t *testing.T) {
+	master := startServer(t)
+	host, port := "127.0.0.1", master.addr[len("127.0.0.1:"):]
+	replica := startServer(t, "--replicaof", host, port)
+	sentinel := startSentinel(t, master)
+	b := openSentinel(t, sentinel)
+	before := appendSurely(t, b, "before")
+	f := follow(t, b, before)
+	for i := range 20 {
+		appendSurely(t, b, fmt.Sprint("old ", i))
+		f.next(t)
+	}
+	waitForReplica(t, replica.addr)
+	master.kill()
+	after := appendSurely(t, b, "after")
+	if after.Epoch <= before.Epoch {
+		t.Errorf("after the failover the log continues at %v, before it was at %v", after, before)
+	}
+	lost := f.lost(t)
+	if lost.Next.Epoch != after.Epoch {
+		t.Errorf("Next is %v, the first record of the new master is at %v", lost.Next, after)
+	}
+	if got := follow(t, b, backend.Position{Epoch: after.Epoch, Seq: after.Seq - 1}).next(t); string(got.Data) != "after" {
+		t.Errorf("following the new master gives %q", got.Data)
+	}
+}
+
+// openSentinel opens a backend of the master that a sentinel knows, once it does.
+func openSentinel(t *testing.T, sentinel string) *redisbackend.Backend {
+	t.Helper()
+	return open(t, sentinel, func(o *redisbackend.Options) {
+		o.Client.Sentinel = rueidis.SentinelOption{MasterSet: "main"}
+	})
+}
