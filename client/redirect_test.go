@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -157,16 +158,16 @@ func TestRedirectsFollowed(t *testing.T) {
 	bubble(t, "as the program wishes", func(t *testing.T) {
 		h := start(t, realtime.AllowAll(), nil)
 		h.serve(http.RedirectHandler("http://host.test/elsewhere", http.StatusFound))
-		asked := 0
+		var asked atomic.Int32
 		h.http.CheckRedirect = func(req *http.Request, via []*http.Request) error {
-			asked++
+			asked.Add(1)
 			return http.ErrUseLastResponse
 		}
 		h.ren(nil)
 		h.realtime(nil)
 		synctest.Wait()
-		if asked != 2 || len(h.asked()) != 2 {
-			t.Errorf("the program was asked %d times, the server %d times", asked, len(h.asked()))
+		if asked.Load() != 2 || len(h.asked()) != 2 {
+			t.Errorf("the program was asked %d times, the server %d times", asked.Load(), len(h.asked()))
 		}
 	})
 }
