@@ -90,6 +90,12 @@ func (f *Follower) catch(ctx context.Context, put func([]*backend.Logged), contr
 			continue
 		case len(page.Records) == 0:
 			return nil
+		case page.Records[0].Pos.Compare(head.Next()) > 0:
+			// What came before it is of an epoch that has ended, or nobody has it.
+			before := page.Records[0].Pos
+			before.Seq--
+			f.History.Reset(before)
+			continue
 		}
 		if err := f.put(page.Records, put, control); err != nil {
 			return err
