@@ -117,40 +117,58 @@ func (c *Claim) Release(ctx context.Context) error {
 // Until returns when the hold ends unless it is renewed.
 func (c *Claim) Until() time.Time { return c.until }
 
-// put stores the record as that of the holder. If the outcome is unknown, the hold is
-// given up for now: the next call of Hold reads what is there.
+// put stores the record as that of the holder.
+//
+// Where the outcome is unknown, put tries again, because only a Put that was answered
+// says from when on the others have seen a change: one that was made may have been
+// made long after it began, or by an earlier call.
 func (c *Claim) put(ctx context.Context, rec record) error {
-	began := time.Now()
-	rev, err := c.store.Put(ctx, backend.Write{Key: c.key, Value: rec.encode(), If: c.seen})
-	switch {
-	case errors.Is(err, backend.ErrConflict):
-		c.until = time.Time{}
-		return ErrHeld
-	case errors.Is(err, backend.ErrUnknown):
-		return c.look(ctx, began, rec, err)
-	case err != nil:
-		return err // the hold lasts as long as it did
+	for {
+		began := time.Now()
+		rev, err := c.store.Put(ctx, backend.Write{Key: c.key, Value: rec.encode(), If: c.seen})
+		switch {
+		case err == nil:
+			c.seen, c.since, c.rec, c.until = rev, began, rec, began.Add(c.lease)
+			return nil
+		case !errors.Is(err, backend.ErrConflict) && !errors.Is(err, backend.ErrUnknown):
+			return err // the hold lasts as long as it did
+		}
+		again, lookErr := c.look(ctx, errors.Is(err, backend.ErrConflict))
+		switch {
+		case lookErr != nil && errors.Is(err, backend.ErrUnknown) && !errors.Is(lookErr, ErrHeld):
+			return err
+		case lookErr != nil || !again:
+			c.until = time.Time{}
+			return ErrHeld
+		}
+		select {
+		case <-time.After(retryAfter):
+		case <-ctx.Done():
+			return err
+		}
 	}
-	c.seen, c.since, c.rec, c.until = rev, began, rec, began.Add(c.lease)
-	return nil
 }
 
-// look finds out whether a Put of unknown outcome was made.
-func (c *Claim) look(ctx context.Context, began time.Time, rec record, unknown error) error {
+// retryAfter is how long after a Put of unknown outcome it is tried again.
+const retryAfter = 50 * time.Millisecond
+
+// look finds out what there is after a Put that conflicted, or whose outcome is
+// unknown, and whether to try again: nobody but this node has written since.
+func (c *Claim) look(ctx context.Context, conflict bool) (again bool, err error) {
 	it, err := c.store.Get(ctx, c.key)
 	if err != nil {
-		return unknown
+		return false, err
 	}
-	now, err := decode(it)
-	switch {
-	case err != nil:
-		return err
-	case it.Revision == c.seen:
-		return unknown // not made, so far
-	case now.holder != c.node && rec.holder != "":
-		c.until = time.Time{}
-		return ErrHeld
+	if it.Revision == c.seen {
+		return !conflict, nil
 	}
-	c.seen, c.since, c.rec, c.until = it.Revision, began, now, began.Add(c.lease)
-	return nil
+	rec, err := decode(it)
+	if err != nil {
+		return false, err
+	}
+	if rec.holder != c.node {
+		return false, ErrHeld
+	}
+	c.seen = it.Revision // an earlier Put of this node
+	return true, nil
 }
