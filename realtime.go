@@ -16,6 +16,7 @@ import (
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/follow"
 	"github.com/maravilla-realtime/realtime/internal/memory"
+	"github.com/maravilla-realtime/realtime/internal/presence"
 	"github.com/maravilla-realtime/realtime/internal/ring"
 	"github.com/maravilla-realtime/realtime/internal/timely"
 	"github.com/maravilla-realtime/realtime/internal/wire"
@@ -284,11 +285,27 @@ func (rt *Realtime) start(ctx context.Context, limits ring.Limits) error {
 	if err := rt.presence.init(ctx, rt); err != nil {
 		return err
 	}
+	follower.History = history{rt.ring, rt.presence.engine}
 	rt.conns.limits = rt.opts.Limits
 	rt.groups.init(rt)
 	rt.background.Go(func() { follower.Run(rt.running) })
 	rt.background.Go(func() { rt.presence.engine.Run(rt.running, rt.log) })
 	return nil
+}
+
+// history is a ring that tells presence where the backend lost its tail: then it has
+// perhaps lost the newest members as well.
+type history struct {
+	*ring.Ring
+	presence *presence.Presence
+}
+
+// Reset implements [follow.History].
+func (h history) Reset(pos backend.Position) {
+	if pos.Epoch != h.Head().Epoch {
+		h.presence.Lost()
+	}
+	h.Ring.Reset(pos)
 }
 
 // jitter returns a random duration between half of d and d.

@@ -42,8 +42,16 @@ type node struct {
 // flaky is a store that a node may lose.
 type flaky struct {
 	backend.Store
-	mu  sync.Mutex
-	err error
+	mu    sync.Mutex
+	err   error
+	fault func(backend.Key) fault // of each change; nil: none
+}
+
+// fault is what becomes of a change.
+type fault struct {
+	err  error
+	late time.Duration // it is made so late, and its outcome is unknown
+	slow time.Duration
 }
 
 var errCut = errors.New("the store cannot be reached")
@@ -54,14 +62,40 @@ func (f *flaky) fail(err error) {
 	f.err = err
 }
 
-func (f *flaky) Put(ctx context.Context, w backend.Write) (backend.Revision, error) {
+func (f *flaky) failing(fault func(backend.Key) fault) {
 	f.mu.Lock()
-	err := f.err
-	f.mu.Unlock()
-	if err != nil {
-		return 0, err
+	defer f.mu.Unlock()
+	f.fault = fault
+}
+
+func (f *flaky) Put(ctx context.Context, w backend.Write) (rev backend.Revision, err error) {
+	err = f.change(ctx, w.Key, func(ctx context.Context) error {
+		rev, err = f.Store.Put(ctx, w)
+		return err
+	})
+	return rev, err
+}
+
+func (f *flaky) Delete(ctx context.Context, k backend.Key, rev backend.Revision, e *backend.Entry) error {
+	return f.change(ctx, k, func(ctx context.Context) error { return f.Store.Delete(ctx, k, rev, e) })
+}
+
+func (f *flaky) change(ctx context.Context, k backend.Key, do func(context.Context) error) error {
+	f.mu.Lock()
+	now := fault{err: f.err}
+	if f.err == nil && f.fault != nil {
+		now = f.fault(k)
 	}
-	return f.Store.Put(ctx, w)
+	f.mu.Unlock()
+	switch {
+	case now.err != nil:
+		return now.err
+	case now.late > 0:
+		time.AfterFunc(now.late, func() { _ = do(context.WithoutCancel(ctx)) })
+		return backend.ErrUnknown
+	}
+	time.Sleep(now.slow)
+	return do(ctx)
 }
 
 // in runs a test in virtual time, alone and as one node of several.

@@ -13,7 +13,6 @@ func (id memberID) lockKey() string { return id.channel + "\x00" + id.user }
 
 // local is what a node knows of its own sessions.
 type local struct {
-	node    string                    // under which all of them are recorded
 	members map[memberID]*localMember // those that have sessions here
 	ends    deadlines                 // the sessions that have an end
 }
@@ -26,7 +25,7 @@ type localMember struct {
 // session is one that lives on this node.
 type session struct {
 	Session
-	node      string    // under which it is recorded
+	node      string    // under which it is recorded; "": perhaps it is not
 	expires   time.Time // zero: not by itself
 	leaves    time.Time // zero: no leave is scheduled
 	scheduled Departure

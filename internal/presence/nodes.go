@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -36,9 +37,10 @@ type peers struct {
 	incarnation int              // how often this node was given up by the others
 	revision    backend.Revision // of the node's own record; 0: none yet
 
-	// of the goroutine that watches
-	watched map[string]sighting
-	looks   []time.Time // when to look for sessions of nodes that are gone
+	looks []time.Time // when to look for sessions that nobody owns
+	trust time.Time   // until then the store is perhaps older than the nodes
+
+	watched map[string]sighting // of the goroutine that watches
 }
 
 type sighting struct {
@@ -62,28 +64,28 @@ func (p *Presence) Start(ctx context.Context) error {
 // Run keeps the node alive, and ends sessions whose time is over, until ctx ends.
 // Errors of the store are logged, and what failed is tried again.
 func (p *Presence) Run(ctx context.Context, log *slog.Logger) {
-	loops := []func(context.Context) (time.Duration, error){p.sweep}
-	if !p.alone {
-		every := p.every()
-		loops = append(loops,
-			func(ctx context.Context) (time.Duration, error) { return every, p.renew(ctx) },
-			func(ctx context.Context) (time.Duration, error) { return every, p.watch(ctx) })
-	}
 	var running sync.WaitGroup
 	defer running.Wait()
-	for i, do := range loops {
-		running.Go(func() { p.repeat(ctx, log, i == 0, do) })
+	running.Go(func() { p.repeat(ctx, log, p.wake, p.sweep) })
+	if p.alone {
+		return
 	}
+	loop := func(wake <-chan struct{}, do func(context.Context) error) {
+		every := p.every()
+		running.Go(func() {
+			p.repeat(ctx, log, wake, func(ctx context.Context) (time.Duration, error) { return every, do(ctx) })
+		})
+	}
+	loop(nil, p.renew)
+	loop(nil, p.watch)
+	loop(nil, p.settle)
+	loop(p.moved, p.restore)
 }
 
 // retryAfter is how long after an error a loop tries again.
 const retryAfter = time.Second
 
-func (p *Presence) repeat(ctx context.Context, log *slog.Logger, early bool, do func(context.Context) (time.Duration, error)) {
-	var wake <-chan struct{}
-	if early {
-		wake = p.wake
-	}
+func (p *Presence) repeat(ctx context.Context, log *slog.Logger, wake <-chan struct{}, do func(context.Context) (time.Duration, error)) {
 	for ctx.Err() == nil {
 		wait, err := do(ctx)
 		if errors.Is(err, backend.ErrClosed) {
@@ -132,7 +134,7 @@ func (p *Presence) endDue(ctx context.Context, k Key) error {
 	}
 	defer unlock()
 	p.mu.Lock()
-	s, node := p.local.session(k), p.node
+	s := p.local.session(k)
 	if s == nil || s.end.IsZero() || s.end.After(time.Now()) {
 		p.mu.Unlock()
 		return nil // it joined again, or left
@@ -140,7 +142,7 @@ func (p *Presence) endDue(ctx context.Context, k Key) error {
 	d := s.departure()
 	p.mu.Unlock()
 	// Another node may own the session by now, if a server joins for a client.
-	err = p.remove(ctx, k.Channel, k.User, d, func(s *sessionRecord) bool { return s.id == k.ID && s.node == node })
+	err = p.remove(ctx, k.Channel, k.User, d, func(s *sessionRecord) bool { return s.id == k.ID && p.mine(s.node) })
 	if err != nil {
 		return fmt.Errorf("end of a session in %q: %w", k.Channel, err)
 	}
@@ -156,108 +158,97 @@ func (p *Presence) renew(ctx context.Context) error {
 	p.mu.Lock()
 	name, last := p.node, p.peers.revision
 	p.mu.Unlock()
-	rev, err := p.store.Put(ctx, backend.Write{Key: nodeKey(name), Value: []byte{1}, If: last})
-	if errors.Is(err, backend.ErrConflict) || errors.Is(err, backend.ErrUnknown) {
-		// Nobody else writes this record: if it is there, it is what we wrote last.
-		it, getErr := p.store.Get(ctx, nodeKey(name))
-		switch {
-		case getErr != nil:
-			return getErr
-		case it.Revision == 0 && last != 0:
-			p.rename()
-			return p.renew(ctx)
-		case it.Revision != 0:
-			rev, err = it.Revision, nil
-		}
+	rev, err := p.beat(ctx, name, last)
+	if errors.Is(err, errGivenUp) {
+		// A name has a record before it is used: else the others would take what is
+		// recorded under it for a dead node's.
+		p.peers.incarnation++
+		name = fmt.Sprintf("%s/%d", p.name, p.peers.incarnation)
+		rev, err = p.beat(ctx, name, 0)
 	}
 	if err != nil {
 		return err
 	}
 	p.mu.Lock()
-	p.peers.revision = rev
-	p.mu.Unlock()
-	return p.restore(ctx)
+	defer p.mu.Unlock()
+	if name != p.node {
+		signal(p.moved)
+	}
+	p.node, p.peers.revision = name, rev
+	return nil
 }
 
-// rename gives the node a name that nobody has given up.
-func (p *Presence) rename() {
+// errGivenUp: the others have deleted the record of this node.
+var errGivenUp = errors.New("presence: the node was given up")
+
+// beat writes the record of a name of this node, which had the revision last.
+func (p *Presence) beat(ctx context.Context, name string, last backend.Revision) (backend.Revision, error) {
+	rev, err := p.store.Put(ctx, backend.Write{Key: nodeKey(name), Value: []byte{1}, If: last})
+	if !errors.Is(err, backend.ErrConflict) && !errors.Is(err, backend.ErrUnknown) {
+		return rev, err
+	}
+	// Nobody else writes this record: if it is there, it is what we wrote last.
+	it, getErr := p.store.Get(ctx, nodeKey(name))
+	switch {
+	case getErr != nil:
+		return 0, getErr
+	case it.Revision == last:
+		return 0, err // not written, so far
+	case it.Revision == 0:
+		return 0, errGivenUp
+	}
+	return it.Revision, nil
+}
+
+// mine reports whether a node in a record is this one, now or earlier.
+func (p *Presence) mine(node string) bool {
+	rest, ok := strings.CutPrefix(node, p.name)
+	return ok && (rest == "" || rest[0] == '/')
+}
+
+// Lost says that the store was put back to an earlier state. What sessions live here
+// is recorded again, and what no longer lives here is looked for, as soon as all
+// nodes have had the time for that.
+func (p *Presence) Lost() {
+	if p.alone {
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.peers.incarnation++
-	p.node, p.peers.revision = fmt.Sprintf("%s/%d", p.name, p.peers.incarnation), 0
+	now := time.Now()
+	p.peers.trust = now.Add(p.lease)
+	p.peers.looks = append(p.peers.looks, p.peers.trust, now.Add(lateLook))
+	for s := range p.local.all {
+		s.node = ""
+	}
+	signal(p.moved)
 }
 
 // restore records the sessions of this node under its present name, if they are not.
 func (p *Presence) restore(ctx context.Context) error {
 	p.mu.Lock()
-	node := p.node
-	var stale []Session
-	if p.local.node != node {
-		for s := range p.local.all {
-			if s.node != node {
-				stale = append(stale, s.Session)
-			}
+	stale := make(map[memberID]struct{})
+	for s := range p.local.all {
+		if s.node != p.node {
+			stale[s.member()] = struct{}{}
 		}
 	}
 	p.mu.Unlock()
-	for _, s := range stale {
-		if err := p.move(ctx, s, node); err != nil {
-			return err
-		}
+	var moving errgroup.Group
+	moving.SetLimit(endsAtOnce)
+	for id := range stale {
+		moving.Go(func() error { return p.reconcile(ctx, id) })
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.local.node = node // what joined meanwhile has the present name
-	return nil
-}
-
-// move records a session of this node under its present name. Its member has
-// perhaps left by now, since the others have given the earlier name up: then it joins again.
-func (p *Presence) move(ctx context.Context, s Session, node string) error {
-	unlock, err := p.lock(ctx, s.Key)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	p.mu.Lock()
-	here := p.local.session(s.Key)
-	if here == nil || here.node == node {
-		p.mu.Unlock()
-		return nil
-	}
-	earlier := here.node
-	p.mu.Unlock()
-	elsewhere := false
-	err = p.change(ctx, s.Channel, s.User, func(m *member) *change {
-		owner := m.owner(s.ID)
-		if elsewhere = owner != "" && owner != earlier && owner != node; elsewhere || owner == node {
-			return nil
-		}
-		c := &change{source: s.Source, depth: s.Depth}
-		if len(m.sessions) == 0 {
-			c.event, m.metadata = backend.PresenceJoin, s.Metadata
-		}
-		m.put(s.ID, node, s.Source)
-		m.lastSeen = max(m.lastSeen, time.Now().UnixMilli())
-		return c
-	})
-	if err != nil {
-		return err
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if elsewhere { // it joined at another node since
-		p.local.remove(s.Key)
-	} else if here := p.local.session(s.Key); here != nil {
-		here.node = node
-	}
-	return nil
+	return moving.Wait()
 }
 
 // watch gives up nodes that have been silent, and ends the sessions of those that are
 // gone.
 func (p *Presence) watch(ctx context.Context) error {
 	now := time.Now()
+	p.mu.Lock()
+	trusted := !now.Before(p.peers.trust)
+	p.mu.Unlock()
 	watched := make(map[string]sighting)
 	for it, err := range p.store.List(ctx, nodeKind, nodeGroup) {
 		if err != nil {
@@ -267,36 +258,45 @@ func (p *Presence) watch(ctx context.Context) error {
 		switch {
 		case !known || s.revision != it.Revision:
 			s = sighting{it.Revision, now}
-		case now.Sub(s.since) > p.silence() && it.Name != p.nodeName():
+		case trusted && now.Sub(s.since) > p.silence() && it.Name != p.nodeName():
 			err := p.store.Delete(ctx, it.Key, it.Revision, nil)
-			if err == nil {
+			switch {
+			case err == nil:
 				continue
-			}
-			if !errors.Is(err, backend.ErrConflict) && !errors.Is(err, backend.ErrUnknown) {
+			case errors.Is(err, backend.ErrConflict):
+				s = sighting{it.Revision, now} // it lives, or another node was faster
+			case !errors.Is(err, backend.ErrUnknown): // then the next look tells
 				return err
 			}
-			s = sighting{it.Revision, now} // it lives, or another node was faster
 		}
 		watched[it.Name] = s
 	}
+	var looks []time.Time
 	for name := range p.peers.watched {
 		if _, there := watched[name]; !there { // given up, here or by another node
-			p.peers.looks = append(p.peers.looks, now, now.Add(lateLook))
+			looks = append(looks, now, now.Add(lateLook))
 		}
 	}
 	p.peers.watched = watched
 	due := func(look time.Time) bool { return !look.After(now) }
-	if !slices.ContainsFunc(p.peers.looks, due) {
+	p.mu.Lock()
+	p.peers.looks = append(p.peers.looks, looks...)
+	reap := trusted && slices.ContainsFunc(p.peers.looks, due)
+	p.mu.Unlock()
+	if !reap {
 		return nil
 	}
 	if err := p.reap(ctx); err != nil {
 		return err
 	}
+	p.mu.Lock()
 	p.peers.looks = slices.DeleteFunc(p.peers.looks, due)
+	p.mu.Unlock()
 	return nil
 }
 
-// reap ends the sessions of nodes that are gone.
+// reap ends the sessions of nodes that are gone, and those of this node that do not
+// live here.
 func (p *Presence) reap(ctx context.Context) error {
 	gone := make(map[string]bool)
 	for name := range p.peers.watched {
@@ -311,7 +311,7 @@ func (p *Presence) reap(ctx context.Context) error {
 			return err
 		}
 		for _, s := range m.sessions {
-			if _, known := gone[s.node]; known {
+			if _, known := gone[s.node]; known || p.mine(s.node) {
 				continue
 			}
 			// A node has a record before it has sessions, so without one it is gone:
@@ -322,7 +322,7 @@ func (p *Presence) reap(ctx context.Context) error {
 			}
 			gone[s.node] = rec.Revision == 0
 		}
-		if !slices.ContainsFunc(m.sessions, func(s sessionRecord) bool { return gone[s.node] }) {
+		if !slices.ContainsFunc(m.sessions, func(s sessionRecord) bool { return gone[s.node] || p.mine(s.node) && !p.lives(it.Group, it.Name, s.id) }) {
 			continue
 		}
 		if err := p.reapMember(ctx, it.Group, it.Name, gone); err != nil {
@@ -338,5 +338,17 @@ func (p *Presence) reapMember(ctx context.Context, channel, user string, gone ma
 		return err
 	}
 	defer unlock()
-	return p.remove(ctx, channel, user, Departure{Why: Node}, func(s *sessionRecord) bool { return gone[s.node] })
+	return p.remove(ctx, channel, user, Departure{Why: Node}, func(s *sessionRecord) bool {
+		if p.mine(s.node) {
+			return !p.lives(channel, user, s.id)
+		}
+		return gone[s.node]
+	})
+}
+
+// lives reports whether a session lives here.
+func (p *Presence) lives(channel, user, id string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.local.session(Key{channel, user, id}) != nil
 }

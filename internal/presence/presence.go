@@ -81,11 +81,13 @@ type Presence struct {
 	lease time.Duration // how long the sessions of a node that died stay
 	locks keylock.Locks // by member: this node changes one thing at a time
 	wake  chan struct{} // holds one: a session may end sooner than sweep knows
+	moved chan struct{} // holds one: restore has something to do
 
-	mu    sync.Mutex
-	node  string // under which the sessions of this node are recorded
-	local local
-	peers peers
+	mu     sync.Mutex
+	node   string // under which the sessions of this node are recorded
+	local  local
+	peers  peers
+	doubts map[memberID]*doubt
 }
 
 // Options are how a node takes part.
@@ -99,8 +101,9 @@ type Options struct {
 // and [Presence.Run] from then on.
 func New(store backend.Store, o Options) *Presence {
 	return &Presence{
-		store: store, name: o.Node, alone: o.Alone, lease: o.Lease, wake: make(chan struct{}, 1), node: o.Node,
-		local: local{node: o.Node, members: make(map[memberID]*localMember)},
+		store: store, name: o.Node, alone: o.Alone, lease: o.Lease, node: o.Node,
+		wake: make(chan struct{}, 1), moved: make(chan struct{}, 1),
+		local: local{members: make(map[memberID]*localMember)}, doubts: make(map[memberID]*doubt),
 	}
 }
 
@@ -117,6 +120,9 @@ func (p *Presence) Join(ctx context.Context, s Session) error {
 	defer unlock()
 	node := p.nodeName()
 	now := time.Now()
+	// A Leave that nobody waits for any longer must not end what joins now: a write
+	// of the record makes it conflict.
+	sure := !p.doubtful(s.member())
 	err = p.change(ctx, s.Channel, s.User, func(m *member) *change {
 		event := ""
 		switch {
@@ -124,7 +130,7 @@ func (p *Presence) Join(ctx context.Context, s Session) error {
 			event = backend.PresenceJoin
 		case !bytes.Equal(m.metadata, s.Metadata):
 			event = backend.PresenceUpdate
-		case m.has(s.ID, node, s.Source) && (p.alone || now.Sub(time.UnixMilli(m.lastSeen)) < seenEvery):
+		case sure && m.has(s.ID, node, s.Source) && (p.alone || now.Sub(time.UnixMilli(m.lastSeen)) < seenEvery):
 			return nil
 		}
 		m.put(s.ID, node, s.Source)
@@ -135,18 +141,16 @@ func (p *Presence) Join(ctx context.Context, s Session) error {
 		return err
 	}
 	p.mu.Lock()
-	p.local.join(s, node, now)
-	if node != p.node {
-		p.local.node = node // the node was given up meanwhile: see restore
-	}
+	p.local.join(s, node, now) // perhaps the node was given up meanwhile: see restore
 	p.mu.Unlock()
-	p.sweepSoon()
+	signal(p.wake)
 	return nil
 }
 
-func (p *Presence) sweepSoon() {
+// signal wakes a loop of Run.
+func signal(wake chan<- struct{}) {
 	select {
-	case p.wake <- struct{}{}:
+	case wake <- struct{}{}:
 	default:
 	}
 }
@@ -160,7 +164,7 @@ func (p *Presence) Leave(ctx context.Context, k Key, d Departure) error {
 		p.mu.Lock()
 		p.local.leave(k, d, time.Now())
 		p.mu.Unlock()
-		p.sweepSoon()
+		signal(p.wake)
 		return nil
 	}
 	unlock, err := p.lock(ctx, k)
@@ -168,17 +172,18 @@ func (p *Presence) Leave(ctx context.Context, k Key, d Departure) error {
 		return err
 	}
 	defer unlock()
-	return p.end(ctx, k, d)
-}
-
-// end ends a session of any node. It needs the lock of the member.
-func (p *Presence) end(ctx context.Context, k Key, d Departure) error {
-	err := p.remove(ctx, k.Channel, k.User, d, func(s *sessionRecord) bool { return s.id == k.ID })
+	err = p.remove(ctx, k.Channel, k.User, d, func(s *sessionRecord) bool { return s.id == k.ID })
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if err == nil {
-		p.mu.Lock()
 		p.local.remove(k)
-		p.mu.Unlock()
+		return nil
 	}
+	// It has perhaps happened, so it must: if nobody joins before, this node ends the
+	// session.
+	d.In = retryAfter
+	p.local.leave(k, d, time.Now())
+	signal(p.wake)
 	return err
 }
 
@@ -373,6 +378,9 @@ func (p *Presence) change(ctx context.Context, channel, user string, f func(*mem
 		}
 		// After a conflict, or where the outcome is unknown, the record says what is
 		// there now.
+		if errors.Is(err, backend.ErrUnknown) {
+			p.doubt(memberID{channel, user})
+		}
 		if !errors.Is(err, backend.ErrConflict) && !errors.Is(err, backend.ErrUnknown) {
 			return err
 		}

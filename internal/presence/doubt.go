@@ -1,0 +1,158 @@
+package presence
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/backend"
+	"golang.org/x/sync/errgroup"
+)
+
+// A change whose outcome is unknown may still take effect, long after the node has
+// done something else with the member: a session that nobody owns would stay, or
+// one that lives would be gone. So the record is compared with what lives here, soon,
+// and again when nothing can be on its way any longer.
+type doubt struct {
+	since  time.Time // of the newest such change
+	looked bool
+}
+
+// maxDoubts is how many members are in doubt at most. Beyond it, all are.
+const maxDoubts = 1 << 14
+
+func (p *Presence) doubt(id memberID) {
+	if p.alone {
+		return // the memory of this process knows what it did
+	}
+	p.mu.Lock()
+	full := p.doubts[id] == nil && len(p.doubts) >= maxDoubts
+	if full {
+		clear(p.doubts)
+	} else {
+		p.doubts[id] = &doubt{since: time.Now()}
+	}
+	p.mu.Unlock()
+	if full {
+		p.Lost()
+	}
+}
+
+func (p *Presence) doubtful(id memberID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.doubts[id] != nil
+}
+
+// settle looks at the members that are in doubt.
+func (p *Presence) settle(ctx context.Context) error {
+	p.mu.Lock()
+	doubts := maps.Clone(p.doubts)
+	p.mu.Unlock()
+	var looking errgroup.Group
+	looking.SetLimit(endsAtOnce)
+	for id, d := range doubts {
+		last := time.Since(d.since) >= lateLook
+		if d.looked && !last {
+			continue
+		}
+		looking.Go(func() error {
+			if err := p.reconcile(ctx, id); err != nil {
+				return err
+			}
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			if p.doubts[id] == d { // else there is a newer one
+				if d.looked = true; last {
+					delete(p.doubts, id)
+				}
+			}
+			return nil
+		})
+	}
+	return looking.Wait()
+}
+
+// reconcile makes the record of a member say what lives here, under the present name
+// of this node. If the member has left, because the others had given this node up,
+// it joins again.
+func (p *Presence) reconcile(ctx context.Context, id memberID) error {
+	unlock, err := p.locks.Lock(ctx, id.lockKey())
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	var node string
+	var elsewhere []Key
+	err = p.change(ctx, id.channel, id.user, func(m *member) *change {
+		var here []resident
+		here, node = p.here(id)
+		elsewhere = nil
+		before := slices.Clone(m.sessions)
+		c := &change{why: Timeout}
+		if removed := m.remove(func(s *sessionRecord) bool {
+			return p.mine(s.node) && !slices.ContainsFunc(here, func(h resident) bool { return h.ID == s.id })
+		}); removed != nil {
+			c.source = removed.source
+		}
+		for _, s := range here {
+			switch owner := m.owner(s.ID); {
+			case owner == node, owner == "" && s.ending:
+			case owner != "" && !p.mine(owner): // it joined at another node since
+				elsewhere = append(elsewhere, s.Key)
+			default:
+				if len(before) == 0 {
+					m.metadata, c.source, c.depth = s.Metadata, s.Source, s.Depth
+				}
+				m.put(s.ID, node, s.Source)
+				m.lastSeen = max(m.lastSeen, time.Now().UnixMilli())
+			}
+		}
+		switch {
+		case slices.Equal(before, m.sessions):
+			return nil
+		case len(before) == 0:
+			c.event, c.why = backend.PresenceJoin, ""
+		case len(m.sessions) == 0:
+			c.event = backend.PresenceLeave
+		}
+		return c
+	})
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, k := range elsewhere {
+		p.local.remove(k)
+	}
+	if m := p.local.members[id]; m != nil {
+		for _, s := range m.sessions {
+			s.node = node
+		}
+	}
+	return nil
+}
+
+// resident is a session that lives here; ending: but not for long.
+type resident struct {
+	Session
+	ending bool
+}
+
+// here returns the sessions of a member that live here, and the present name of the
+// node.
+func (p *Presence) here(id memberID) (here []resident, node string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if m := p.local.members[id]; m != nil {
+		soon := time.Now().Add(retryAfter)
+		for _, s := range m.sessions {
+			here = append(here, resident{s.Session, !s.end.IsZero() && !s.end.After(soon)})
+		}
+	}
+	slices.SortFunc(here, func(a, b resident) int { return cmp.Compare(a.ID, b.ID) })
+	return here, p.node
+}
