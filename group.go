@@ -333,7 +333,7 @@ func (g *Group) run(ctx context.Context) {
 		}
 		tried()
 		select {
-		case <-time.After(jitter(groupLease / 3)):
+		case <-time.After(jittered(groupLease / 3)):
 		case <-ctx.Done():
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	mathrand "math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/follow"
+	"github.com/maravilla-realtime/realtime/internal/jitter"
 	"github.com/maravilla-realtime/realtime/internal/memory"
 	"github.com/maravilla-realtime/realtime/internal/presence"
 	"github.com/maravilla-realtime/realtime/internal/ring"
@@ -308,9 +308,9 @@ func (h history) Reset(pos backend.Position) {
 	h.Ring.Reset(pos)
 }
 
-// jitter returns a random duration between half of d and d.
-func jitter(d time.Duration) time.Duration {
-	return d/2 + mathrand.N(d/2+1)
+// jittered returns a random duration between half of d and d.
+func jittered(d time.Duration) time.Duration {
+	return d/2 + jitter.N(d/2+1)
 }
 
 // EventOption says more about an event than its content. Methods refuse, as

@@ -288,7 +288,7 @@ func (s *shift) backoff(failed int) time.Duration {
 	for range failed - 1 {
 		wait = min(2*wait, s.g.opts.MaxBackoff)
 	}
-	return max(jitter(min(wait, s.g.opts.MaxBackoff)), 1)
+	return max(jittered(min(wait, s.g.opts.MaxBackoff)), 1)
 }
 
 // call calls a handler. A panic is an error.
@@ -331,6 +331,12 @@ func (s *shift) keep() {
 			worked = nil
 			s.g.rt.log.Error("realtime: the progress of a group of handlers cannot be committed; trying again",
 				"group", s.g.publicName(), "error", err)
+		}
+		select { // first, so that who has waited for both does not choose at random
+		case <-renew.C:
+			s.renew()
+			continue
+		default:
 		}
 		select {
 		case <-worked:

@@ -9,10 +9,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	mathrand "math/rand/v2"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/jitter"
 )
 
 // History is what a node keeps of the log.
@@ -141,7 +141,7 @@ func (f *Follower) Run(ctx context.Context) {
 			wait = leastWait
 		}
 		select {
-		case <-time.After(wait/2 + mathrand.N(wait/2+1)):
+		case <-time.After(wait/2 + jitter.N(wait/2+1)):
 		case <-ctx.Done():
 			return
 		}

@@ -5,9 +5,10 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
-	mathrand "math/rand/v2"
 	"slices"
 	"time"
+
+	"github.com/maravilla-realtime/realtime/internal/jitter"
 )
 
 // member is the record of a member.
@@ -116,7 +117,7 @@ const (
 // pause waits before a change is tried again, so that those who change one record at
 // a time do not keep colliding.
 func pause(ctx context.Context, attempt int) error {
-	timer := time.NewTimer(leastPause + mathrand.N(min(mostPause, leastPause<<min(attempt, 10))))
+	timer := time.NewTimer(leastPause + jitter.N(min(mostPause, leastPause<<min(attempt, 10))))
 	defer timer.Stop()
 	select {
 	case <-timer.C:

@@ -1,0 +1,26 @@
+// Package jitter draws the random part of waits, by which nodes that wait for the
+// same thing do not act at the same moment.
+package jitter
+
+import (
+	mathrand "math/rand/v2"
+	"sync/atomic"
+	"time"
+)
+
+var source atomic.Pointer[func(time.Duration) time.Duration]
+
+// N returns a random duration in [0, d). d must be greater than 0.
+func N(d time.Duration) time.Duration {
+	if f := source.Load(); f != nil {
+		return (*f)(d)
+	}
+	return mathrand.N(d)
+}
+
+// Replace has N return what f returns, for a test that must be repeatable, until
+// restore is called.
+func Replace(f func(d time.Duration) time.Duration) (restore func()) {
+	old := source.Swap(&f)
+	return func() { source.Store(old) }
+}

@@ -1,0 +1,291 @@
+package simtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"iter"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/backend"
+)
+
+// draw returns a number below n that depends on what it is for and on nothing else,
+// so that goroutines which run in another order draw the same.
+func draw(n int64, what ...any) int64 {
+	h := fnv.New64a()
+	fmt.Fprintln(h, what...)
+	x := h.Sum64()
+	x ^= x >> 33 // fnv mixes its upper bits little
+	x *= 0xff51afd7ed558ccd
+	x ^= x >> 33
+	return int64(x>>1) % n
+}
+
+// link is how one node reaches the engine.
+type link struct {
+	*world
+	node int
+
+	mu    sync.Mutex
+	count map[string]int // of requests, by what they are
+	cut   chan struct{}  // closed when the link is back; nil while it is there
+	dead  bool           // it never comes back
+}
+
+var errDown = errors.New("simtest: the engine cannot be reached")
+
+func (l *link) sever() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cut == nil {
+		l.cut = make(chan struct{})
+	}
+}
+
+func (l *link) heal() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cut != nil && !l.dead {
+		close(l.cut)
+		l.cut = nil
+	}
+}
+
+func (l *link) down() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.cut
+}
+
+// reach waits until the link is there.
+func (l *link) reach(ctx context.Context) error {
+	for {
+		cut := l.down()
+		if cut == nil {
+			return ctx.Err()
+		}
+		select {
+		case <-cut:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// fate is what becomes of a request.
+type fate struct {
+	there, back time.Duration // how long request and answer take
+	err         error         // refused: nothing is done
+	dropped     bool          // the request never arrives
+	unanswered  bool
+}
+
+// fate draws what becomes of the next request of this kind.
+func (l *link) fate(what string) (f fate) {
+	l.mu.Lock()
+	l.count[what]++
+	n := l.count[what]
+	l.mu.Unlock()
+	is := func(aspect string, n64 int64) int64 { return draw(n64, l.seed, l.node, what, n, aspect) }
+	f.there = 200*time.Microsecond + time.Duration(is("there", int64(3*time.Millisecond)))
+	f.back = 200*time.Microsecond + time.Duration(is("back", int64(3*time.Millisecond)))
+	if !l.faulty() {
+		return f
+	}
+	rate := l.rate
+	switch p := is("kind", 1000); {
+	case p > 1000-4*rate && strings.Contains(what, " member "): // what nobody may forget
+		f.there += time.Duration(is("late", int64(150*time.Second)))
+	case p < rate:
+		f.err = errDown
+	case p < 2*rate:
+		f.dropped = true
+	case p < 4*rate:
+		f.unanswered = true
+	case p < 5*rate: // late, and done although nobody waits any longer
+		f.there += time.Duration(is("late", int64(150*time.Second)))
+	case p < 7*rate:
+		f.there += time.Duration(is("slow", int64(6*time.Second)))
+	case p < 8*rate:
+		f.back += time.Duration(is("slow", int64(6*time.Second)))
+	}
+	if f.err != nil || f.dropped || f.unanswered || f.there+f.back > time.Second {
+		l.trace("node %d: %s #%d: %+v", l.node, what, n, f)
+		l.blame()
+	}
+	return f
+}
+
+// answer is what a request returns.
+type answer[T any] struct {
+	value T
+	err   error
+}
+
+// request has do done in the engine, or not. changes: where there is no answer, the
+// outcome is unknown.
+func request[T any](ctx context.Context, l *link, what string, changes bool, do func() (T, error)) (value T, err error) {
+	f := l.fate(what)
+	if err := ctx.Err(); err != nil {
+		return value, err
+	}
+	if f.err != nil {
+		return value, f.err
+	}
+	answers := make(chan answer[T], 1)
+	l.late.Go(func() { // it outlives the call
+		time.Sleep(f.there)
+		if f.dropped || l.down() != nil && f.there < 10*time.Second {
+			return
+		}
+		value, err := do()
+		time.Sleep(f.back)
+		if !f.unanswered && l.down() == nil {
+			answers <- answer[T]{value, err}
+		}
+	})
+	giveUp := time.NewTimer(3 * time.Second) // a driver bounds each request
+	defer giveUp.Stop()
+	select {
+	case a := <-answers:
+		return a.value, a.err
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-giveUp.C:
+		err = errDown
+	}
+	if changes {
+		err = fmt.Errorf("%w: %w", backend.ErrUnknown, err)
+	}
+	return value, err
+}
+
+// alias returns the name of a record without the random name of its node.
+func (l *link) alias(k backend.Key) string {
+	name := k.Name
+	l.naming.Lock()
+	defer l.naming.Unlock()
+	if k.Kind == "node" {
+		base, rest, _ := strings.Cut(name, "/")
+		if _, ok := l.aliases[base]; !ok {
+			l.aliases[base] = fmt.Sprintf("n%d", l.node)
+		}
+		name = l.aliases[base] + "/" + rest
+	}
+	return k.Kind + " " + k.Group + " " + name
+}
+
+// Append implements [backend.Log].
+func (l *link) Append(ctx context.Context, e backend.Entry) (backend.Position, error) {
+	return l.append(ctx, e, 0)
+}
+
+func (l *link) append(ctx context.Context, e backend.Entry, cause backend.Revision) (backend.Position, error) {
+	what := fmt.Sprintf("append %x", draw(1<<32, string(e.Data)))
+	known := l.engine.epoch()
+	return request(ctx, l, what, true, func() (backend.Position, error) {
+		if cause != 0 && known != l.engine.epoch() { // as package onestep wants it
+			return backend.Position{}, errDown
+		}
+		return l.engine.append(e, cause), nil
+	})
+}
+
+// Read implements [backend.Log].
+func (l *link) Read(ctx context.Context, after backend.Position, limit int) (backend.Page, error) {
+	return request(ctx, l, "read", false, func() (backend.Page, error) { return l.engine.read(after, limit), nil })
+}
+
+// Get implements [backend.Store].
+func (l *link) Get(ctx context.Context, k backend.Key) (backend.Item, error) {
+	return request(ctx, l, "get "+l.alias(k), false, func() (backend.Item, error) { return l.engine.get(k), nil })
+}
+
+// List implements [backend.Store].
+func (l *link) List(ctx context.Context, kind, group string) iter.Seq2[backend.Item, error] {
+	return func(yield func(backend.Item, error) bool) {
+		items, err := request(ctx, l, "list "+kind+" "+group, false, func() ([]backend.Item, error) { return l.engine.list(kind, group), nil })
+		if err != nil {
+			yield(backend.Item{}, err)
+			return
+		}
+		slices.SortStableFunc(items, func(a, b backend.Item) int { return strings.Compare(l.alias(a.Key), l.alias(b.Key)) })
+		for _, it := range items {
+			if !yield(it, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Put implements [backend.Store].
+func (l *link) Put(ctx context.Context, w backend.Write) (backend.Revision, error) {
+	return request(ctx, l, "put "+l.alias(w.Key), true, func() (backend.Revision, error) {
+		return l.engine.change(w.Key, w.Value, w.If, w.Append)
+	})
+}
+
+// Delete implements [backend.Store].
+func (l *link) Delete(ctx context.Context, k backend.Key, rev backend.Revision, e *backend.Entry) error {
+	_, err := request(ctx, l, "delete "+l.alias(k), true, func() (backend.Revision, error) {
+		return l.engine.change(k, nil, rev, e)
+	})
+	return err
+}
+
+// Follow implements [backend.Log], and not well: it lags, leaves out, repeats and
+// breaks off.
+func (l *link) Follow(ctx context.Context, after backend.Position, sink func([]backend.Record)) error {
+	last := after
+	var passed []backend.Record
+	for {
+		if err := l.reach(ctx); err != nil {
+			return err
+		}
+		recs, more, lost := l.engine.next(last)
+		if lost != nil {
+			l.trace("node %d: follow after %v: %v", l.node, last, lost)
+			return lost
+		}
+		if len(recs) == 0 {
+			select {
+			case <-more:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			continue
+		}
+		last = recs[len(recs)-1].Pos
+		f := l.fate(fmt.Sprint("follow ", last))
+		select {
+		case <-time.After(min(f.there, 10*time.Second)):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if l.down() != nil {
+			last = recs[0].Pos // what was on its way is sent again
+			last.Seq--
+			continue
+		}
+		switch {
+		case f.err != nil:
+			return f.err
+		case f.dropped:
+			recs = recs[1+(len(recs)-1)/2:]
+		case f.unanswered:
+			recs = append(slices.Clone(passed[max(0, len(passed)-5):]), recs...)
+		}
+		if len(recs) > 0 {
+			sink(recs)
+			passed = recs
+		}
+	}
+}
+
+// Close implements [backend.Backend].
+func (l *link) Close(context.Context) error { return nil }

@@ -1,0 +1,197 @@
+package simtest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/backend/onestep"
+)
+
+// node is one of the cluster.
+type node struct {
+	*world
+	id   int
+	link *link
+	rt   *realtime.Realtime
+	stop context.CancelFunc // of its view
+	gone sync.WaitGroup
+
+	mu    sync.Mutex
+	dead  bool
+	view  []seen
+	calls []call
+	told  []time.Time // when its group missed something
+}
+
+// seen is what a subscriber got: an event, or that events were missed.
+type seen struct {
+	reset   bool
+	typ     string
+	channel string
+	user    string
+	message string // its id
+	at      time.Time
+}
+
+// call is one call of a handler. It ended when the node no longer held the group, at
+// the latest.
+type call struct {
+	message      string
+	began, ended time.Time
+	done         bool
+}
+
+// body is the data of a message.
+type body struct {
+	ID string `json:"id"`
+}
+
+// driver returns what speaks to the engine over a link.
+func (w *world) driver(l *link) backend.Backend {
+	if w.oneStep {
+		return l
+	}
+	return struct {
+		backend.Log
+		backend.Store
+		closer
+	}{l, onestep.Store{Plain: l, Append: l.append}, closer{}}
+}
+
+type closer struct{}
+
+func (closer) Close(context.Context) error { return nil }
+
+// start adds a node. It fails while the engine cannot be reached.
+func (w *world) start() (*node, error) {
+	w.mu.Lock()
+	id := w.started
+	w.started++
+	w.mu.Unlock()
+	n := &node{world: w, id: id}
+	n.link = &link{world: w, node: id, count: make(map[string]int)}
+	rt, err := realtime.New(realtime.Policy{}, &realtime.Options{
+		Backend: w.driver(n.link), Logger: slog.New(slog.DiscardHandler), Lease: w.ttl,
+	})
+	w.trace("node %d starts: %v", id, err)
+	if err != nil {
+		n.link.kill()
+		return nil, err
+	}
+	n.rt = rt
+	if err := rt.Group("work", &realtime.GroupOptions{Missed: n.missed}, func(g *realtime.Group) error {
+		return g.OnChannel(realtime.ChannelMatch{}, n.handle)
+	}); err != nil {
+		w.t.Error(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	n.stop = stop
+	cursor := rt.Cursor()
+	n.gone.Go(func() { n.watch(ctx, cursor) })
+	w.mu.Lock()
+	w.nodes = append(w.nodes, n)
+	w.mu.Unlock()
+	return n, nil
+}
+
+// kill ends the node as a signal does: nothing of it reaches the engine any longer,
+// but for what is on its way.
+func (n *node) kill() {
+	n.mu.Lock()
+	n.dead = true
+	n.mu.Unlock()
+	n.trace("node %d is killed", n.id)
+	n.blame()
+	n.link.kill()
+	n.end()
+}
+
+func (l *link) kill() {
+	l.sever()
+	l.mu.Lock()
+	l.dead = true
+	l.mu.Unlock()
+}
+
+func (n *node) end() {
+	n.stop()
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	n.late.Go(func() { _ = n.rt.Close(ended) })
+}
+
+func (n *node) alive() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return !n.dead
+}
+
+// watch notes all events of the node.
+func (n *node) watch(ctx context.Context, after realtime.Cursor) {
+	for ev, err := range n.rt.EventsAfter(ctx, realtime.EventMatch{}, after) {
+		s := seen{at: time.Now()}
+		var lost *realtime.ResetError
+		switch {
+		case errors.As(err, &lost):
+			s.reset = true
+			n.trace("node %d: reset: %s", n.id, lost.Reason)
+		case err != nil:
+			return
+		default:
+			s.typ, s.channel, s.user = ev.Type, ev.Channel, ev.User
+			if ev.Type == backend.Message {
+				s.message = messageID(ev.Data)
+			}
+			n.trace("node %d sees %s %s %s %s", n.id, s.typ, s.channel, s.user, s.message)
+		}
+		n.mu.Lock()
+		n.view = append(n.view, s)
+		n.mu.Unlock()
+	}
+}
+
+func messageID(data []byte) string {
+	var b body
+	_ = json.Unmarshal(data, &b) // "" is no message of ours
+	return b.ID
+}
+
+func (n *node) missed(err *realtime.ResetError) {
+	n.trace("node %d: handlers missed events: %s", n.id, err.Reason)
+	n.mu.Lock()
+	n.told = append(n.told, time.Now())
+	n.mu.Unlock()
+}
+
+// handle takes up to 3 s, and ends with the hold.
+func (n *node) handle(ctx context.Context, ev realtime.RenEvent) error {
+	c := call{message: messageID(ev.Data), began: time.Now()}
+	select {
+	case <-time.After(time.Duration(draw(int64(3*time.Second), n.seed, "handler", c.message)) + 1):
+		c.done = true
+	case <-ctx.Done():
+	}
+	c.ended = time.Now()
+	n.trace("node %d handled %s: %v, began %v", n.id, c.message, c.done, c.ended.Sub(c.began))
+	n.mu.Lock()
+	n.calls = append(n.calls, c)
+	n.mu.Unlock()
+	if !c.done {
+		return ctx.Err()
+	}
+	return nil
+}
+
+// publish returns whether the message is known to be in the log.
+func (n *node) publish(id string) bool {
+	err := n.rt.Publish(context.Background(), fmt.Sprintf("room%d", draw(3, n.seed, id)), body{id})
+	n.trace("node %d publishes %s: %v", n.id, id, err)
+	return err == nil
+}

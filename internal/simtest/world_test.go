@@ -1,0 +1,299 @@
+package simtest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/maravilla-realtime/realtime"
+)
+
+const (
+	chaos = 4 * time.Minute
+	// quiet is longer than anything may take to be found and mended: late requests,
+	// and the second look after a death.
+	quiet = 8 * time.Minute
+)
+
+// world is one run of the simulation.
+type world struct {
+	t       *testing.T
+	seed    int64
+	engine  *engine
+	rate    int64 // of faults of each kind, in a thousand requests
+	oneStep bool  // the engine writes and appends at once
+	ttl     time.Duration
+	loses   bool           // the engine loses its tail
+	late    sync.WaitGroup // of what outlives calls
+	acting  sync.WaitGroup // of all who act
+	naming  sync.Mutex
+	aliases map[string]string // of nodes
+
+	mu       sync.Mutex
+	started  int
+	nodes    []*node
+	calm     bool // no faults any longer
+	ended    bool
+	faults   []time.Time
+	losses   []time.Time
+	lines    []line
+	acked    []string
+	sessions []*session
+}
+
+type line struct {
+	at   time.Time
+	text string
+}
+
+func newWorld(t *testing.T, seed int64) *world {
+	w := &world{t: t, seed: seed, aliases: make(map[string]string)}
+	w.rate = []int64{0, 2, 5, 10, 20, 40}[draw(6, seed, "rate")]
+	w.oneStep = draw(2, seed, "step") == 0
+	w.ttl = []time.Duration{90 * time.Second, 24 * time.Hour}[draw(2, seed, "ttl")]
+	w.loses = draw(3, seed, "loses") == 0
+	w.engine = newEngine([]int{60, 500, 5000}[draw(3, seed, "retain")])
+	w.engine.trace = w.trace
+	return w
+}
+
+func (w *world) trace(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lines = append(w.lines, line{time.Now(), fmt.Sprintf(format, args...)})
+}
+
+// text returns the trace. What happened at one moment has no order.
+func (w *world) text() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	slices.SortStableFunc(w.lines, func(a, b line) int {
+		if c := a.at.Compare(b.at); c != 0 {
+			return c
+		}
+		return strings.Compare(a.text, b.text)
+	})
+	var b strings.Builder
+	for _, l := range w.lines {
+		fmt.Fprintf(&b, "%12.6f %s\n", l.at.Sub(epoch).Seconds(), l.text)
+	}
+	return b.String()
+}
+
+// epoch is when virtual time begins.
+var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// blame notes that something went wrong now.
+func (w *world) blame() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.faults = append(w.faults, time.Now())
+}
+
+func (w *world) faulty() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !w.calm
+}
+
+func (w *world) over() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.ended
+}
+
+func (w *world) live() (live []*node) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, n := range w.nodes {
+		if n.alive() {
+			live = append(live, n)
+		}
+	}
+	return live
+}
+
+// any returns a node that lives.
+func (w *world) any(what ...any) *node {
+	live := w.live()
+	return live[draw(int64(len(live)), append(what, w.seed, "any")...)]
+}
+
+// run lets everything happen, and returns when nothing does any longer.
+func (w *world) run() {
+	for try := 0; len(w.live()) < 3 && try < 100; try++ {
+		_, _ = w.start() // again, if it fails
+	}
+	for i := range 3 {
+		w.acting.Go(func() { w.publishes(i) })
+	}
+	for i := range 10 {
+		s := &session{world: w, id: i}
+		w.sessions = append(w.sessions, s)
+		w.acting.Go(s.act)
+	}
+	w.direct()
+	w.mu.Lock()
+	w.calm = true
+	w.mu.Unlock()
+	w.trace("calm")
+	for _, n := range w.live() {
+		n.link.heal()
+	}
+	time.Sleep(quiet)
+	w.mu.Lock()
+	w.ended = true
+	w.mu.Unlock()
+	w.acting.Wait()
+	w.any().publish("last")
+	time.Sleep(20 * time.Second)
+	w.check()
+	for _, n := range w.live() {
+		n.end()
+	}
+	w.late.Wait()
+	for _, n := range w.nodes {
+		n.gone.Wait()
+	}
+}
+
+// direct has things happen to nodes and to the engine, one after another.
+func (w *world) direct() {
+	began := time.Now()
+	for i := 0; time.Since(began) < chaos; i++ {
+		is := func(aspect string, n int64) int64 { return draw(n, w.seed, "direct", i, aspect) }
+		time.Sleep(time.Duration(is("pause", int64(30*time.Second))))
+		n := w.any("direct", i)
+		switch what := is("what", 10); {
+		case w.rate == 0 && what < 6: // a world in which little goes wrong
+		case what < 4:
+			away := time.Duration(is("away", int64(80*time.Second)))
+			w.trace("node %d is cut off for %v", n.id, away)
+			w.blame()
+			n.link.sever()
+			w.late.Go(func() { time.Sleep(away); w.blame(); n.link.heal() })
+		case what < 6 && len(w.live()) > 1:
+			n.kill()
+			w.late.Go(func() {
+				for failed := 0; failed < 3; {
+					calm := !w.faulty()
+					_, err := w.start()
+					switch {
+					case err == nil:
+						return
+					case calm:
+						w.t.Errorf("a node cannot start: %v", err)
+						failed++
+					}
+				}
+			})
+		case w.loses:
+			w.engine.save()
+			time.Sleep(time.Duration(is("tail", int64(20*time.Second))))
+			w.trace("the engine loses its tail")
+			w.blame()
+			w.mu.Lock()
+			w.losses = append(w.losses, time.Now())
+			w.mu.Unlock()
+			w.engine.lose(is("keep", 2) == 0)
+		}
+	}
+}
+
+// publishes sends messages, each once.
+func (w *world) publishes(i int) {
+	for k := 0; !w.over(); k++ {
+		wait := 5 * time.Second
+		if !w.faulty() {
+			wait = 30 * time.Second
+		}
+		time.Sleep(time.Duration(draw(int64(wait), w.seed, "publish", i, k)))
+		id := fmt.Sprintf("m%d.%d", i, k)
+		if n := w.any(id); n.publish(id) && n.alive() {
+			w.mu.Lock()
+			w.acked = append(w.acked, id)
+			w.mu.Unlock()
+		}
+	}
+}
+
+// session is a client, which is on one node at a time.
+type session struct {
+	*world
+	id    int
+	node  *node
+	in    bool // the last call that was answered was Join
+	sure  bool // the last call was answered
+	fresh bool // not sure, and nothing but Joins have failed since it was out
+}
+
+func (s *session) channel() string { return fmt.Sprintf("room%d", s.id%2) }
+func (s *session) user() string    { return fmt.Sprintf("u%d", s.id/2%3) }
+func (s *session) client() realtime.EventOption {
+	return realtime.FromClient(fmt.Sprintf("simulated-client-%03d", s.id))
+}
+
+func (s *session) String() string { return fmt.Sprintf("%s/%s/c%d", s.channel(), s.user(), s.id) }
+
+func (s *session) act() {
+	s.sure = true
+	wait := 25 * time.Second // a lease of 90 s is renewed in time
+	for k := 0; !s.over(); k++ {
+		time.Sleep(time.Duration(draw(int64(wait), s.seed, "session", s.id, k)))
+		if s.node != nil && !s.node.alive() {
+			s.in, s.sure, s.fresh, s.node = false, s.ttl < time.Hour || s.sure, false, nil
+		}
+		s.step(k)
+	}
+}
+
+// step does one thing.
+func (s *session) step(k int) {
+	is := func(aspect string, n int64) int64 { return draw(n, s.seed, "session", s.id, k, aspect) }
+	if s.node == nil {
+		s.node = s.any("session", s.id, k)
+	}
+	if !s.faulty() { // settle
+		switch {
+		case s.sure && s.in && s.ttl < time.Hour:
+			s.join(k)
+		case s.sure, s.fresh && s.id%2 == 0: // whose Join failed may leave it at that
+		default:
+			s.leave()
+		}
+		return
+	}
+	switch p := is("what", 100); {
+	case s.in && s.sure && p < 40 && s.ttl > time.Hour: // the node keeps it
+	case !s.in && p < 80, s.in && p < 60:
+		s.join(k)
+	case s.in && p < 85, !s.sure:
+		s.leave()
+	case s.in && s.ttl < time.Hour: // to another node
+		s.node = s.any("move", s.id, k)
+		s.join(k)
+	}
+}
+
+func (s *session) join(k int) {
+	n := s.node
+	err := n.rt.Presence().Join(context.Background(), s.channel(), s.user(), draw(2, s.seed, s.id, k/4, "metadata"), s.client())
+	s.trace("node %d: join %v: %v", n.id, s, err)
+	if err == nil {
+		s.in, s.sure, s.fresh = true, true, false
+		return
+	}
+	s.fresh = s.sure && !s.in || s.fresh
+	s.sure = s.sure && s.in // it was renewed, or not
+}
+
+func (s *session) leave() {
+	n := s.node
+	err := n.rt.Presence().Leave(context.Background(), s.channel(), s.user(), s.client())
+	s.trace("node %d: leave %v: %v", n.id, s, err)
+	s.in, s.sure, s.fresh = false, err == nil, false
+}
