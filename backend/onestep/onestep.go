@@ -35,9 +35,10 @@ type Store struct {
 	Plain backend.Store
 
 	// Append appends to the log of the engine a record with the given Cause, as
-	// [backend.Log].Append does otherwise. What is sent in one epoch must not be shown
-	// in a later one: the change it belongs to is perhaps lost, with the tail of the
-	// log, and then readers could not recognise it by its Cause.
+	// [backend.Log].Append does otherwise. An append whose cause is of an earlier epoch
+	// must fail: the change it belongs to is perhaps lost, with the tail of the log, and
+	// then readers could not recognise it. A driver that uses this Store therefore
+	// derives revisions from the epoch, too.
 	Append func(ctx context.Context, e backend.Entry, cause backend.Revision) (backend.Position, error)
 }
 

@@ -85,11 +85,11 @@ func (p *Presence) reconcile(ctx context.Context, id memberID) error {
 	}
 	defer unlock()
 	var node string
-	var elsewhere []Key
+	var elsewhere, open []Key
 	err = p.change(ctx, id.channel, id.user, func(m *member) *change {
 		var here []resident
 		here, node = p.here(id)
-		elsewhere = nil
+		elsewhere, open = nil, nil
 		before := slices.Clone(m.sessions)
 		c := &change{why: Timeout}
 		if removed := m.remove(func(s *sessionRecord) bool {
@@ -100,6 +100,8 @@ func (p *Presence) reconcile(ctx context.Context, id memberID) error {
 		for _, s := range here {
 			switch owner := m.owner(s.ID); {
 			case owner == node, owner == "" && s.ending:
+			case owner != "" && !p.mine(owner) && s.lost: // see Lost
+				open = append(open, s.Key)
 			case owner != "" && !p.mine(owner): // it joined at another node since
 				elsewhere = append(elsewhere, s.Key)
 			default:
@@ -130,16 +132,19 @@ func (p *Presence) reconcile(ctx context.Context, id memberID) error {
 	}
 	if m := p.local.members[id]; m != nil {
 		for _, s := range m.sessions {
-			s.node = node
+			if !slices.Contains(open, s.Key) {
+				s.node = node
+			}
 		}
 	}
 	return nil
 }
 
-// resident is a session that lives here; ending: but not for long.
+// resident is a session that lives here.
 type resident struct {
 	Session
-	ending bool
+	ending bool // but not for long
+	lost   bool // the store was put back, perhaps to what was before it joined here
 }
 
 // here returns the sessions of a member that live here, and the present name of the
@@ -149,8 +154,9 @@ func (p *Presence) here(id memberID) (here []resident, node string) {
 	defer p.mu.Unlock()
 	if m := p.local.members[id]; m != nil {
 		soon := time.Now().Add(retryAfter)
+		open := soon.Before(p.peers.trust.Add(2 * p.lease))
 		for _, s := range m.sessions {
-			here = append(here, resident{s.Session, !s.end.IsZero() && !s.end.After(soon)})
+			here = append(here, resident{s.Session, !s.end.IsZero() && !s.end.After(soon), open && s.node == ""})
 		}
 	}
 	slices.SortFunc(here, func(a, b resident) int { return cmp.Compare(a.ID, b.ID) })

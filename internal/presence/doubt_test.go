@@ -171,3 +171,25 @@ func TestStorePutBack(t *testing.T) {
 		w.present(a, "after the lease", "lost")
 	})
 }
+
+// A session stays that had come from a node which died, where the store was put back
+// to when it lived there.
+func TestStorePutBackToAnEarlierOwner(t *testing.T) {
+	inWorld(t, func(w *world) {
+		dead, b := w.start("dead", false), w.start("b", false)
+		w.join(dead, tab("ann", "1"))
+		k := backend.Key{Kind: "member", Group: channel, Name: "ann"}
+		old, err := w.b.Get(w.ctx, k)
+		w.must(err)
+		dead.kill()
+		w.pass(2 * lease)
+		w.join(b, tab("ann", "1"))
+		now, err := w.b.Get(w.ctx, k)
+		w.must(err)
+		_, err = w.b.Put(w.ctx, backend.Write{Key: k, Value: old.Value, If: now.Revision})
+		w.must(err)
+		b.Lost()
+		w.pass(10 * time.Minute)
+		w.present(b, "later", "ann")
+	})
+}

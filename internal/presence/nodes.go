@@ -208,7 +208,9 @@ func (p *Presence) mine(node string) bool {
 
 // Lost says that the store was put back to an earlier state. What sessions live here
 // is recorded again, and what no longer lives here is looked for, as soon as all
-// nodes have had the time for that.
+// nodes have had the time for that. A session that the store says lives at another
+// node has perhaps come here from there, and that node is dead: which of the two it
+// is shows once the dead ones are given up.
 func (p *Presence) Lost() {
 	if p.alone {
 		return

@@ -35,6 +35,7 @@ type engine struct {
 	mu      sync.Mutex
 	now     state
 	rev     backend.Revision // never goes back
+	before  backend.Revision // the revisions of earlier epochs
 	saved   state            // what it can be put back to
 	all     []backend.Record // that were ever appended, in order
 	changed chan struct{}    // closed with the next change of the log
@@ -68,18 +69,27 @@ func (e *engine) lose(keep bool) {
 		return
 	}
 	epoch := e.now.head.Epoch
+	e.before = e.rev
 	e.now = e.saved.clone()
 	e.now.head.Epoch = epoch + 1
 	if !keep {
 		e.now.records, e.now.head.Seq, e.now.ids = nil, 0, make(map[string]known)
 	}
+	// Where revisions are derived from the state of an engine, all are new.
+	items := slices.SortedFunc(maps.Values(e.now.items), func(a, b backend.Item) int { return cmp.Compare(a.Revision, b.Revision) })
+	for _, it := range items {
+		e.rev++
+		it.Revision = e.rev
+		e.now.items[it.Key] = it
+	}
 	e.wake()
 }
 
-func (e *engine) epoch() uint64 {
+// over reports whether a revision is of an epoch that has ended.
+func (e *engine) over(rev backend.Revision) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.now.head.Epoch
+	return rev <= e.before
 }
 
 func (e *engine) wake() {

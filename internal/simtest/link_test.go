@@ -187,9 +187,8 @@ func (l *link) Append(ctx context.Context, e backend.Entry) (backend.Position, e
 
 func (l *link) append(ctx context.Context, e backend.Entry, cause backend.Revision) (backend.Position, error) {
 	what := fmt.Sprintf("append %x", draw(1<<32, string(e.Data)))
-	known := l.engine.epoch()
 	return request(ctx, l, what, true, func() (backend.Position, error) {
-		if cause != 0 && known != l.engine.epoch() { // as package onestep wants it
+		if cause != 0 && l.engine.over(cause) { // as package onestep wants it
 			return backend.Position{}, errDown
 		}
 		return l.engine.append(e, cause), nil
