@@ -1,6 +1,6 @@
 import { asError, RealtimeError } from './errors.js';
 import type { Done, Outbox } from './outbox.js';
-import type { Owner } from './subscription.js';
+import type { Owner } from './channel.js';
 import type { Frame } from './wire.js';
 
 /** Who wants to be present, and what others are to be shown. */
@@ -34,7 +34,7 @@ export function createAttendance(channel: string, outbox: Outbox, owner: Owner):
   const waiting = new Set<Done>(); // to be told what has come of their wishes
   let wish: Wish | undefined;
   let agreed: Wish | undefined; // the last wish that the server has agreed to
-  let joined = false; // on this connection
+  let joined: boolean | undefined; // on this connection
   let asking: 0 | 1 | 2 = 0; // 1 while a question waits for its turn, 2 while it has no answer
 
   /** What the server knows of the wish. */
@@ -50,7 +50,7 @@ export function createAttendance(channel: string, outbox: Outbox, owner: Owner):
       if (op) asking = 2;
       return op && { ...op, channel };
     };
-    outbox.turn_(turn, (error, answer) => {
+    outbox.add_(turn, (error, answer) => {
       asking = 0;
       if (error || answer) then?.(error);
       owner.sync_();

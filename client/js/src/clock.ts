@@ -1,5 +1,4 @@
-let date = 0;
-let steps = 0;
+let ahead = 0; // of Date.now(), against steady()
 let slept = 0;
 
 /** Milliseconds by a clock that nobody sets, and that may stand still while the machine sleeps. */
@@ -12,8 +11,8 @@ export function steady(): number {
  * set back, or stands still as in somebody's test, nothing is amiss.
  */
 export function now(): number {
-  const last = date - steps;
-  const jump = (date = Date.now()) - (steps = steady()) - last;
+  const steps = steady();
+  const jump = -ahead + (ahead = Date.now() - steps);
   if (jump > 1000) slept += jump;
   return steps + slept;
 }

@@ -16,19 +16,9 @@ export class RealtimeError extends Error {
 /** The codes of those HTTP statuses that no repetition changes. A WebSocket is closed with 4000 more. */
 export const fatal: Record<number, string> = { 400: 'bad_request', 401: 'unauthorized', 403: 'forbidden', 405: 'method' };
 
-/** Makes an error of whatever stands where `{code, message, retry}` is expected. */
-export function asError(body: unknown, code = 'internal', message?: string): RealtimeError {
-  const said = { code, message, ...(body as Partial<RealtimeError>) };
-  return new RealtimeError(said.code, said.message, said.retry);
-}
-
-/**
- * The final refusal in an answer to a stream's request, if a server of ours has written it. A proxy in front of it may answer with
- * the same status, as while the server is deployed, and means nothing final by it.
- */
-export function ownRefusal(text: string): RealtimeError | undefined {
-  const { code, message, retry } = Object(parse(text)) as Partial<RealtimeError>;
-  return /^[a-z_]+$/.test(code!) && message && retry === false ? new RealtimeError(code!, message) : undefined;
+/** Makes an error, another one each time, of what stands where `{code, message, retry}` is expected. */
+export function asError({ code = 'internal', message, retry }: Partial<RealtimeError>): RealtimeError {
+  return new RealtimeError(code, message, retry);
 }
 
 /** Whether other credentials may change what was refused with a code. */

@@ -110,7 +110,7 @@ async function settle(answer: Response): Promise<StoredObject | undefined> {
 function refusal(status: number, body: unknown): RealtimeError {
   const retry = status === 429 || status > 499;
   const code = fatal[status] ?? { 404: 'not_found', 413: 'too_large', 429: 'rate_limited' }[status] ?? (retry ? 'unavailable' : 'bad_request');
-  return asError({ retry, ...(body as object) }, code, 'HTTP ' + status);
+  return asError({ code, message: 'HTTP ' + status, retry, ...(body as object) });
 }
 
 /** fetch cannot tell how far an upload has come. */

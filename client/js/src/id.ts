@@ -8,14 +8,9 @@ let clientId: string | undefined;
  * most 61 of them. Where storage is missing or forbidden, it lasts as long as the page.
  */
 export function getOrCreateClientId(): string {
-  return clientId ?? create();
-}
-
-/**
- * Two pages that live at once have different parts of their own. The part stands in sessionStorage only while its page does not
- * live, as a duplicated tab begins with a copy; and in localStorage it tells those who have a copy that it has been taken.
- */
-function create(): string {
+  // Two pages that live at once have different parts of their own. The part stands in sessionStorage only while its page does not
+  // live, as a duplicated tab begins with a copy; and in localStorage it tells those who have a copy that it has been taken.
+  if (clientId) return clientId;
   const key = 'ren.tab' + framePath();
   const browser = part('localStorage', 'ren.browser');
   let own = part('sessionStorage', key);
@@ -37,11 +32,9 @@ function create(): string {
 }
 
 /** Where this frame is among those of its tab, which share one sessionStorage: empty for the page itself. */
-function framePath(): string {
-  let path = '';
-  for (let frame: Window | undefined = globalThis.window; frame?.parent && frame !== frame.parent; frame = frame.parent)
-    path += '.' + [].indexOf.call(frame.parent as never, frame as never);
-  return path;
+function framePath(frame: Window | undefined = globalThis.window): string {
+  const parent = frame?.parent;
+  return parent && parent !== frame ? '.' + [].indexOf.call(parent as never, frame as never) + framePath(parent) : '';
 }
 
 /** At most 30 random digits, 96 bits. */

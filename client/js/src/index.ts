@@ -8,6 +8,6 @@ export type { Presence } from './presence.js';
 export { RealtimeClient, type RealtimeClientOptions } from './realtime.js';
 export { RenClient, type RenClientOptions, type RenReset } from './ren.js';
 export type { AnyRenEvent, DocumentEvent, KVEvent, MessageEvent, ObjectEvent, PresenceEvent, RenEvent } from './renevent.js';
-export type { Member } from './roster.js';
+export type { Member } from './member.js';
 export type { WebSocketLike, WebSocketMaker } from './transport.js';
 export type { ChannelOf, OfChannel } from './types.js';

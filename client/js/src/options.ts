@@ -50,7 +50,7 @@ export function resolve(address: string, option = 'endpoint'): URL {
     } catch {
       // the next one
     }
-  throw TypeError(option + ' must be absolute where there is no origin');
+  throw TypeError(option + ' must be absolute');
 }
 
 /** Whether an address is of the page's own origin; never where there is no page. */

@@ -7,9 +7,9 @@ import type { Frame, Limits } from './wire.js';
 export type Done = (error?: RealtimeError, answer?: Frame) => void;
 
 interface Entry {
-  text_?: string;
+  text_: string | undefined;
   /** Where there is no text yet, makes it: undefined where nobody wants it by now. */
-  make_?: () => object | undefined;
+  make_: () => object | undefined;
   done_: Done;
   ref_?: number | undefined;
   /** Of those that outlive the connection: ends the wait for an answer. */
@@ -29,10 +29,10 @@ export interface Outbox {
   /**
    * Adds an operation. It is about the connection, and forgotten with it, unless it is to be `kept`. Then it is refused as
    * `unavailable` after two minutes without an answer, or as `too_many` at once if 100 wait already.
+   *
+   * @param op - a function makes it when its turn comes. Where that gives none, it ends with no answer.
    */
-  add_(op: object, done: Done, kept?: boolean): void;
-  /** The same for one about the connection that is made when its turn comes. Where that gives none, it ends with no answer. */
-  turn_(make: () => object | undefined, done: Done): void;
+  add_(op: object | (() => object | undefined), done: Done, kept?: boolean): void;
   /** A connection is open. What `first` adds goes before what is left of the connection before it. */
   open_(send: (text: string) => void, limits: Limits, first: () => void): void;
   /** The connection is gone. */
@@ -66,7 +66,7 @@ export function createOutbox(): Outbox {
     let entry: Entry | undefined;
     // Whoever is told of a refusal may add operations, or hang up.
     while (send && (entry = entries.find(({ ref_: ref }) => !ref))) {
-      const op = (entry.text_ ??= JSON.stringify(entry.make_!()));
+      const op = (entry.text_ ??= JSON.stringify(entry.make_()));
       const text = `{"ref":${lastRef + 1},${op?.slice(1)}`;
       if (!op) settle(entry);
       // A timer stands still while the machine sleeps, and the server does not.
@@ -89,17 +89,14 @@ export function createOutbox(): Outbox {
   return {
     isOpen_: () => !!pace,
     add_(op, done, keep) {
-      const entry: Entry = { text_: JSON.stringify(op), done_: done };
+      // Of a function there is no JSON.
+      const entry: Entry = { text_: JSON.stringify(op), make_: op as () => object | undefined, done_: done };
       if (keep) {
-        if (kept().length >= most) return done(new RealtimeError('too_many', 'too many wait', true));
+        if (kept().length >= most) return done(new RealtimeError('too_many', most + ' wait', true));
         entry.until_ = now() + latest;
         entry.timer_ = setTimeout(() => late(entry), lifetime);
       }
       entries.push(entry);
-      pump();
-    },
-    turn_(make, done) {
-      entries.push({ make_: make, done_: done });
       pump();
     },
     open_(to, limits, first) {

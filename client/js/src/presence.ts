@@ -1,8 +1,6 @@
-import type { Wish } from './attendance.js';
-import type { Channel } from './channel.js';
 import type { RealtimeError } from './errors.js';
 import type { Done } from './outbox.js';
-import type { Change, Member } from './roster.js';
+import type { Member } from './member.js';
 
 /** Runs `start` and gives a promise of its end that may be ignored. */
 export function promised(start: (done: Done) => void): Promise<void> {
@@ -37,27 +35,4 @@ export interface Presence<Metadata = unknown> {
   onUpdate(cb: (member: Member<Metadata>) => void): () => void;
   /** Who is there, while anyone listens or has joined here. */
   members(): Member<Metadata>[];
-}
-
-/**
- * @param use - gives the channel, made if need be
- * @param check - called behind each wish
- */
-export function createPresence(use: () => Channel, check: () => void): Presence {
-  const wish = (own?: Wish, anew?: boolean): Promise<void> =>
-    promised((done) => {
-      JSON.stringify(own); // throws before anything is changed
-      use().wish_(own, done, anew);
-      check();
-    });
-  const on = (change: Change) => (cb: (member: Member) => void) => use().on_(change, cb);
-  return {
-    join: (userId, metadata) => wish({ userId, metadata }, true),
-    update: (metadata) => wish({ metadata }),
-    leave: () => wish(),
-    onJoin: on('presence.join'),
-    onLeave: on('presence.leave'),
-    onUpdate: on('presence.update'),
-    members: () => use().members_(),
-  };
 }

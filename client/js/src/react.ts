@@ -5,7 +5,7 @@ import { promised } from './presence.js';
 import type { RealtimeClient } from './realtime.js';
 import type { RenClient } from './ren.js';
 import type { AnyRenEvent, RenEvent } from './renevent.js';
-import type { Member } from './roster.js';
+import type { Member } from './member.js';
 import { channelStore, presenceStore, renStore, statusStore, type Untyped, type ChannelNews, type RenNews, type Store } from './stores.js';
 import type { ChannelOf, OfChannel } from './types.js';
 

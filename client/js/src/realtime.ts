@@ -1,8 +1,7 @@
 import type { RealtimeEvent, RealtimeMessage, RealtimeReset } from './channel.js';
 import type { State } from './keeper.js';
-import { listen, tell, type Listener } from './listen.js';
 import type { ClientOptions } from './options.js';
-import { createPresence, promised, type Presence } from './presence.js';
+import type { Presence } from './presence.js';
 import { createSession } from './session.js';
 import type { WebSocketMaker } from './transport.js';
 import type { ChannelOf, OfChannel } from './types.js';
@@ -64,14 +63,7 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
 
   /** @throws TypeError for a relative endpoint outside of a page */
   constructor(options: RealtimeClientOptions = {}) {
-    const any = new Set<Listener<RealtimeEvent>>();
-    const session = createSession(this, options, (event) => tell(any, event));
-    this.connect = session.connect_;
-    this.disconnect = session.disconnect_;
-    this.onAny = listen(any);
-    this.subscribe = (channel, cb) => session.subscribe_(channel, cb as Listener<RealtimeMessage>);
-    this.publish = (channel, data) => promised((done) => session.publish_(channel, data, done));
-    this.presence = (channel) => createPresence(() => session.use_(channel), session.check_) as Presence<never>;
+    createSession(this, options);
   }
 
   /** Whether the server has said hello. */

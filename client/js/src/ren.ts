@@ -1,11 +1,11 @@
 import { now } from './clock.js';
-import { ownRefusal, parse, RealtimeError } from './errors.js';
+import { parse, RealtimeError } from './errors.js';
 import { createKeeper, type Keeper, type State } from './keeper.js';
 import { listen, tell, type Listener } from './listen.js';
 import { resolve, type ClientOptions } from './options.js';
 import type { AnyRenEvent, RenEvent } from './renevent.js';
 import type { StreamEvent } from './sse.js';
-import { startCursor, started } from './start.js';
+import { oldest, started } from './start.js';
 import { fetchStream, layer } from './transport.js';
 
 /** Why a stream cannot tell what was missed: `evicted`, `epoch`, `unknown` or `backend`. */
@@ -21,6 +21,14 @@ export interface RenClientOptions extends ClientOptions {
   subscriptions?: string[] | undefined;
   /** The same as {@link RenClient.onReset}. */
   onReset?: ((reset: RenReset) => void) | undefined;
+}
+
+/** What the server says of the stream itself. */
+interface Control {
+  state?: string;
+  reason?: string;
+  retryMs?: number;
+  expiresIn?: number;
 }
 
 /**
@@ -47,81 +55,73 @@ export class RenClient<Own extends AnyRenEvent = never> {
 
   /** @throws TypeError for a relative endpoint outside of a page */
   constructor(options: RenClientOptions = {}) {
+    const held = 4_000; // ms that a beat takes longer than the next only where something holds it back
+
+    const { endpoint = '/api/maravilla/ren', subscriptions } = options;
     const events = new Set<Listener<RenEvent<Own>>>();
-    const keeper = createReader(this, options, (event) => tell(events, event as RenEvent<Own>));
+    const s = subscriptions?.join();
+    const url = resolve(endpoint);
+    if (s && !s.includes('*')) url.searchParams.set('s', s);
+    let start = oldest; // its own from now on, whatever other clients do
+    let cursor: string | undefined;
+    let from: string | undefined; // what the stream was asked for with
+    let tag: string | undefined;
+    let way: number; // of the last beat, in ms, give or take how the clocks differ
+
+    const take = ({ event: name, id, data, retry }: StreamEvent): void => {
+      const body = parse(data) as AnyRenEvent & Control;
+      cursor = id || cursor;
+      keeper.log_(name, body);
+      if (!body) return keeper.report_(new RealtimeError('bad_json'));
+      const { src, reason = 'unknown', state } = body;
+      if (src && src === tag) body.src = this.getClientId();
+      if (name === 'message') tell(events, body as RenEvent<Own>);
+      else if (way - (way = now() - body.ts!) > held) keeper.suspect_('late beats: does a proxy buffer?');
+      if (name === 'ren.hello') {
+        tag = src;
+        started(start);
+        keeper.opened_(body.expiresIn, retry);
+      }
+      // Whoever answers as if there had been no cursor does not know it.
+      if (name === 'ren.reset' || state === 'reset' || (from && state === 'fresh')) keeper.missed_({ reason });
+      if (name === 'ren.bye') keeper.bye_(reason, body.retryMs);
+    };
+    const dial_ = async (signal: AbortSignal, token = ''): Promise<void> => {
+      const unfit = /[^\t -\xff]/; // for a header
+      // What fetch refuses as if there were no network.
+      if (!/^https?:\/\/[^/@]+\//.test(url.href) || unfit.test(this.getClientId())) throw new RealtimeError('bad_request', 'bad endpoint or clientId');
+      if (unfit.test(token.trim())) throw new TypeError('bad token');
+      start ??= oldest;
+      from = cursor ?? start?.cursor;
+      const headers: Record<string, string> = { 'X-Ren-Client': this.getClientId() };
+      if (from) headers['Last-Event-ID'] = from;
+      if (token) headers['Authorization'] = 'Bearer ' + token;
+      let error: RealtimeError | undefined;
+      let atLeast = 0;
+      try {
+        const answer = await open(url, headers, signal, take, keeper.heard_, cursor ? undefined : start?.at_);
+        if (answer) {
+          const { status } = answer;
+          const what = 'HTTP ' + status;
+          if (status > 399 && status < 500) {
+            // A proxy may answer with the same status, as while the server is deployed, and means nothing final by it.
+            const { code, message, retry } = Object(parse(await answer.text())) as Partial<RealtimeError>;
+            if (/^[a-z_]+$/.test(code!) && message && retry === false) error = new RealtimeError(code!, message);
+          }
+          keeper.log_(what, error);
+          if (!error && status < 429) keeper.suspect_(what + ': is this the endpoint?');
+          atLeast = +answer.headers.get('Retry-After')! * 1000 || 0; // 0 where the server does not say, or gives a date
+        }
+      } catch (e) {
+        keeper.log_(e);
+      }
+      if (!signal.aborted) keeper.lost_(error, undefined, atLeast);
+    };
+
+    const keeper: Keeper<RenReset> = createKeeper(this, options, '[ren]', { dial_ });
+    const open = layer.stream?.(fetchStream, options) ?? fetchStream;
     this.on = listen(events);
     this.close = () => keeper.stop_();
     keeper.start_();
   }
-}
-
-interface Control {
-  state?: string;
-  reason?: string;
-  retryMs?: number;
-  expiresIn?: number;
-}
-
-/** Reads one stream after the other, each from where the one before it ended. */
-function createReader(client: { state: State }, options: RenClientOptions, give: (event: AnyRenEvent) => void): Keeper<RenReset> {
-  const held = 4_000; // ms that a beat takes longer than the next only where something holds it back
-
-  const { endpoint = '/api/maravilla/ren', subscriptions } = options;
-  const s = subscriptions?.join();
-  const url = resolve(endpoint);
-  if (s && !s.includes('*')) url.searchParams.set('s', s);
-  let start = startCursor(); // its own from now on, whatever other clients do
-  let cursor: string | undefined;
-  let from: string | undefined; // what the stream was asked for with
-  let tag: string | undefined;
-  let way: number; // of the last beat, in ms, give or take how the clocks differ
-
-  const take = ({ event: name, id, data, retry }: StreamEvent): void => {
-    const body = parse(data) as AnyRenEvent & Control;
-    cursor = id || cursor;
-    keeper.log_(name, body);
-    if (!body) return keeper.report_(new RealtimeError('bad_json'));
-    const { src, reason = 'unknown', state, ts, expiresIn } = body;
-    if (name === 'message') give(src && src === tag ? { ...body, src: keeper.id_ } : body);
-    else if (way - (way = now() - ts!) > held) keeper.suspect_('late beats: does a proxy buffer?');
-    if (name === 'ren.hello') {
-      tag = src;
-      started(start);
-      keeper.opened_(expiresIn, retry);
-    }
-    // Whoever answers as if there had been no cursor does not know it.
-    if (name === 'ren.reset' || state === 'reset' || (from && state === 'fresh')) keeper.missed_({ reason });
-    if (name === 'ren.bye') keeper.bye_(reason, body.retryMs);
-  };
-  const dial_ = async (signal: AbortSignal, token = ''): Promise<void> => {
-    const unfit = /[^\t -\xff]/; // for a header
-    // What fetch refuses as if there were no network.
-    if (!/^https?:\/\/[^/@]+\//.test(url.href) || unfit.test(keeper.id_)) throw new RealtimeError('bad_request', 'bad endpoint or clientId');
-    if (unfit.test(token.trim())) throw new TypeError('bad character in the token');
-    start ??= startCursor();
-    from = cursor ?? start?.cursor;
-    const headers: Record<string, string> = { 'X-Ren-Client': keeper.id_ };
-    if (from) headers['Last-Event-ID'] = from;
-    if (token) headers['Authorization'] = 'Bearer ' + token;
-    let error: RealtimeError | undefined;
-    let atLeast = 0;
-    try {
-      const answer = await open(url, headers, signal, take, keeper.heard_, cursor ? undefined : start?.at_);
-      if (answer) {
-        const { status } = answer;
-        const what = 'HTTP ' + status;
-        if (status > 399 && status < 500) error = ownRefusal(await answer.text());
-        keeper.log_(what, error);
-        if (!error && status < 429) keeper.suspect_(what + ': is this the endpoint?');
-        atLeast = +answer.headers.get('Retry-After')! * 1000 || 0; // 0 where the server does not say, or gives a date
-      }
-    } catch (e) {
-      keeper.log_(e);
-    }
-    if (!signal.aborted) keeper.lost_(error, undefined, atLeast);
-  };
-
-  const keeper: Keeper<RenReset> = createKeeper(client, options, '[ren]', { dial_ });
-  const open = layer.stream?.(fetchStream, keeper.share_) ?? fetchStream;
-  return keeper;
 }

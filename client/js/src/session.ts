@@ -1,31 +1,23 @@
+import type { Wish } from './attendance.js';
 import { createChannel, type Channel, type RealtimeEvent, type RealtimeMessage, type RealtimeReset } from './channel.js';
 import { asError, fatal, parse, RealtimeError } from './errors.js';
 import { random } from './id.js';
-import { createKeeper, type Keeper, type State } from './keeper.js';
-import type { Listener } from './listen.js';
+import { createKeeper, type Client, type Keeper } from './keeper.js';
+import { listen, type Listener } from './listen.js';
+import type { Change, Member } from './member.js';
 import { resolve } from './options.js';
-import { createOutbox, type Done } from './outbox.js';
+import { createOutbox } from './outbox.js';
+import { promised, type Presence } from './presence.js';
 import type { RealtimeClientOptions } from './realtime.js';
 import { layer, unopened, type Closed, type OpenSocket, type WebSocketLike } from './transport.js';
 import type { Frame } from './wire.js';
 
-/** What a client of channels says and hears: over one WebSocket after the other, as its keeper has them made. */
-export interface Session {
-  connect_(): void;
-  disconnect_(): void;
-  /** The channel of a name, made if need be. */
-  use_(name: string): Channel;
-  subscribe_(name: string, cb: Listener<RealtimeMessage>): () => void;
-  publish_(channel: string, data: unknown, done: Done): void;
-  /** Refuses what waits where nothing will come of it: the client has ended, and not been told to connect again. */
-  check_(): void;
-}
-
 /**
- * @param any - told of every event
+ * Gives a client what it says and hears of channels: over one WebSocket after the other, as its keeper has them made.
+ *
  * @throws TypeError for a relative endpoint outside of a page
  */
-export function createSession(client: { state: State }, options: RealtimeClientOptions, any: (event: RealtimeEvent) => void): Session {
+export function createSession(client: Client, options: RealtimeClientOptions): void {
   const moment = 1_000; // ms for the bye that follows an error, and says when to come back
 
   const { wsEndpoint = '/api/maravilla/realtime', WebSocket: Socket = globalThis.WebSocket } = options;
@@ -33,6 +25,7 @@ export function createSession(client: { state: State }, options: RealtimeClientO
   // A browser sees how a WebSocket was closed, but not why it was not opened: hence credentials are checked after that.
   url.searchParams.set('auth', 'hello');
   const channels = new Map<string, Channel>();
+  const any = new Set<Listener<RealtimeEvent>>();
   const outbox = createOutbox();
   let socket: WebSocketLike | undefined;
   let tag: string | undefined;
@@ -42,20 +35,6 @@ export function createSession(client: { state: State }, options: RealtimeClientO
     outbox.cut_();
     for (const channel of channels.values()) channel.cut_();
   };
-  const greeted = ({ src, limits, expiresIn }: Frame): void => {
-    cut(); // another tab may have taken the connection over
-    tag = src;
-    outbox.open_((op) => (keeper.log_(op), socket!.send(op)), limits!, () => {
-      for (const channel of channels.values()) channel.sync_();
-    });
-    if (outbox.isOpen_()) keeper.opened_(expiresIn); // what was refused may have had a listener hang up
-  };
-  /** An error that answers no operation: before the hello it is the answer to that. */
-  const refused = (error: RealtimeError, signal: AbortSignal): void => {
-    if (outbox.isOpen_()) keeper.report_(error);
-    else if (error.retry || error.code === 'internal') setTimeout(() => signal.aborted || keeper.lost_(), moment);
-    else keeper.lost_(error);
-  };
   const take = (text: string, signal: AbortSignal): void => {
     const frame = parse(text) as Frame;
     keeper.heard_();
@@ -63,11 +42,26 @@ export function createSession(client: { state: State }, options: RealtimeClientO
     if (!frame) return keeper.report_(new RealtimeError('bad_json'));
     const { event, cursor, channel } = frame;
     if (event === 'bye' || event === 'ping') for (const used of channels.values()) used.complete_(cursor);
-    if (event === 'hello') greeted(frame);
-    else if (event === 'bye') keeper.bye_(frame.reason, frame.retryMs);
+    if (event === 'hello') {
+      cut(); // another tab may have taken the connection over
+      tag = frame.src;
+      outbox.open_((op) => (keeper.log_(op), socket!.send(op)), frame.limits!, () => {
+        for (const used of channels.values()) used.sync_();
+      });
+      if (outbox.isOpen_()) keeper.opened_(frame.expiresIn); // what was refused may have had a listener hang up
+    } else if (event === 'bye') keeper.bye_(frame.reason, frame.retryMs);
     else if (outbox.answer_(frame)) return;
-    else if (channel) channels.get(channel)?.take_(frame.from && frame.from === tag ? { ...frame, from: keeper.id_ } : frame);
-    else if (event === 'error') refused(asError(frame), signal);
+    else if (channel) {
+      if (tag && frame.from === tag) frame.from = client.getClientId();
+      channels.get(channel)?.take_(frame);
+    }
+    else if (event === 'error') {
+      // It answers no operation: before the hello it is the answer to that.
+      const error = asError(frame);
+      if (outbox.isOpen_()) keeper.report_(error);
+      else if (error.retry || error.code === 'internal') setTimeout(() => signal.aborted || keeper.lost_(), moment);
+      else keeper.lost_(error);
+    }
   };
   const dial_ = (signal: AbortSignal, token: string | undefined): void => {
     if (!Socket) throw new RealtimeError('unsupported', 'no WebSocket');
@@ -83,7 +77,7 @@ export function createSession(client: { state: State }, options: RealtimeClientO
     }
     own.onopen = () => {
       keeper.heard_();
-      own.send(JSON.stringify({ op: 'hello', cid: keeper.id_, token }));
+      own.send(JSON.stringify({ op: 'hello', cid: client.getClientId(), token }));
     };
     own.onmessage = ({ data }: { data: string }) => {
       // A listener may hang up between two of them.
@@ -102,38 +96,60 @@ export function createSession(client: { state: State }, options: RealtimeClientO
     },
     ended_(error) {
       over = error instanceof RealtimeError ? error : new RealtimeError('closing', 'closed', true);
-      self.check_();
+      check();
     },
     renew_: (token) =>
-      outbox.add_({ op: 'hello', token }, (error, answer) => (error ? keeper.complain_(error) : keeper.expires_(answer!.expiresIn))),
+      outbox.add_({ op: 'hello', token }, (error, answer) => (error ? keeper.complain_(error) : keeper.opened_(answer!.expiresIn))),
   });
   const connect: OpenSocket = (to) => new Socket(to, 'maravilla.realtime.v1');
-  const open = layer.socket?.(connect, keeper.share_) ?? connect;
+  const open = layer.socket?.(connect, options) ?? connect;
 
-  const self: Session = {
-    connect_() {
+  /** The channel of a name, made if need be. */
+  const use = (name: string): Channel =>
+    channels.get(name) ?? createChannel(name, channels, outbox, keeper, any);
+  /** Refuses what waits where nothing will come of it: the client has ended, and not been told to connect again. */
+  const check = (): void => {
+    if (client.state !== 'closed' || !over) return;
+    outbox.fail_(over);
+    for (const channel of channels.values()) channel.fail_(over);
+  };
+
+  Object.assign(client, {
+    onAny: listen(any),
+    connect() {
       over = undefined;
       keeper.start_();
     },
-    disconnect_: () => keeper.stop_(),
-    use_: (name) =>
-      channels.get(name) ?? createChannel(name, { channels_: channels, outbox_: outbox, any_: any, report_: keeper.report_, missed_: keeper.missed_ }),
-    subscribe_(name, cb) {
-      const channel = self.use_(name);
+    disconnect: () => keeper.stop_(),
+    subscribe(name: string, cb: Listener<RealtimeMessage>) {
+      const channel = use(name);
       const off = channel.subscribe_(cb);
       // After a disconnect it waits for the next connect, as before the first.
-      if (client.state === 'closed' && over && over.code !== 'closing') channel.refuse_(new RealtimeError(over.code, over.message, over.retry));
+      if (client.state === 'closed' && over && over.code !== 'closing') channel.refuse_(over);
       return off;
     },
-    publish_(channel, data, done) {
-      outbox.add_({ op: 'publish', channel, data: data ?? null, id: random() }, done, true);
-      self.check_();
+    publish: (channel: string, data: unknown) =>
+      promised((done) => {
+        outbox.add_({ op: 'publish', channel, data: data ?? null, id: random() }, done, true);
+        check();
+      }),
+    presence(name: string): Presence {
+      const wish = (own?: Wish, anew?: boolean): Promise<void> =>
+        promised((done) => {
+          JSON.stringify(own); // throws before anything is changed
+          use(name).wish_(own, done, anew);
+          check();
+        });
+      const on = (change: Change) => (cb: Listener<Member>) => use(name).on_(change, cb);
+      return {
+        join: (userId, metadata) => wish({ userId, metadata }, true),
+        update: (metadata) => wish({ metadata }),
+        leave: () => wish(),
+        onJoin: on('presence.join'),
+        onLeave: on('presence.leave'),
+        onUpdate: on('presence.update'),
+        members: () => use(name).members_(),
+      };
     },
-    check_() {
-      if (client.state !== 'closed' || !over) return;
-      outbox.fail_(over);
-      for (const channel of channels.values()) channel.fail_(over);
-    },
-  };
-  return self;
+  });
 }

@@ -5,10 +5,14 @@ export interface Start {
   cursor: string;
   /** When the request was made, by Date.now(). */
   at_: number;
+  /** Which of the page's requests it was. */
+  request_: number;
 }
 
 let requests = 0;
-let oldest: { request: number; start: Start } | undefined;
+
+/** The oldest cursor noted since a stream was opened. */
+export let oldest: Start | undefined;
 
 /** Takes note of a request; the returned function takes the cursor of its answer. */
 export function noteRequest(): (cursor: string | null) => void {
@@ -16,16 +20,11 @@ export function noteRequest(): (cursor: string | null) => void {
   const at = Date.now();
   return (cursor) => {
     // Cursors are opaque, and a slow answer may hold an older one than a quick one before it: the order of asking counts.
-    if (cursor && !(oldest && oldest.request < request)) oldest = { request, start: { cursor, at_: at } };
+    if (cursor && !(oldest && oldest.request_ < request)) oldest = { cursor, at_: at, request_: request };
   };
-}
-
-/** The oldest cursor noted since a stream was opened. */
-export function startCursor(): Start | undefined {
-  return oldest?.start;
 }
 
 /** A stream has been opened behind the cursor, so nobody needs it any more. */
 export function started(start: Start | undefined): void {
-  if (oldest?.start === start) oldest = undefined;
+  if (oldest === start) oldest = undefined;
 }

@@ -4,7 +4,7 @@ import { listen, tell, type Listener } from './listen.js';
 import type { RealtimeClient } from './realtime.js';
 import type { RenClient } from './ren.js';
 import type { AnyRenEvent, RenEvent } from './renevent.js';
-import type { Member } from './roster.js';
+import type { Member } from './member.js';
 import type { ChannelOf, OfChannel } from './types.js';
 
 /** The channels of `undefined`, a client that there never is. */

@@ -1,3 +1,4 @@
+import type { ClientOptions } from './options.js';
 import { createParser, type StreamEvent } from './sse.js';
 
 /**
@@ -60,11 +61,8 @@ export function unopened(e: unknown): Closed {
   return { code: /^(Syntax|Security|Type)Error$/.test((e as Error)?.name) ? 4400 : 1006, reason: String(e) };
 }
 
-/** With whom a client shares, as its option `shareTabs` says: with nobody, with all of the name, or with all who give none. */
-export type Group = boolean | string | undefined;
-
-/** What `shareTabs()` puts between the clients and the network, for those who share with others of the same group. */
+/** What `shareTabs()` puts between the clients and the network, for those whose options say that they share. */
 export const layer: {
-  stream?: (open: OpenStream, name: Group) => OpenStream;
-  socket?: (open: OpenSocket, name: Group) => OpenSocket;
+  stream?: (open: OpenStream, options: ClientOptions) => OpenStream;
+  socket?: (open: OpenSocket, options: ClientOptions) => OpenSocket;
 } = {};

@@ -1,4 +1,4 @@
-import type { Member } from './roster.js';
+import type { Member } from './member.js';
 
 /** How fast and how large a server lets a client speak; see the hello in docs/protocol.md. */
 export interface Limits {

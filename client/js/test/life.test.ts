@@ -29,7 +29,7 @@ const states = (): string[] => [ren.state, rt.state];
 const attempts = (): number[] => [requests.length, FakeSocket.all.length];
 
 for (const type of ['freeze', 'pagehide']) test(`a ${type} of an element, or one that the app makes up, is not the page's`, async () => {
-  const element = {};
+  const element = { parentNode: page.document };
   page.pass(new Event(type, { bubbles: true }), element);
   page.pass(new CustomEvent(type, { bubbles: true }), element);
   page.pass(new CustomEvent(type), page.document);
@@ -40,7 +40,7 @@ for (const type of ['freeze', 'pagehide']) test(`a ${type} of an element, or one
 
 for (const type of ['online', 'pageshow', 'resume', 'visibilitychange']) test(`neither is a ${type}`, async () => {
   page.life('freeze');
-  page.pass(new Event(type, { bubbles: true }), {});
+  page.pass(new Event(type, { bubbles: true }), { parentNode: page.document });
   page.window.dispatchEvent(new CustomEvent(type));
   await settle();
   assert.deepEqual([states(), attempts()], [['connecting', 'connecting'], [1, 1]]);

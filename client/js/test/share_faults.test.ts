@@ -325,7 +325,7 @@ test('REN: a tab that has had a stream of its own is not told of a reset again',
     await settle();
   };
   const take: Parameters<OpenStream>[3] = ({ event, data }) => told.push([event, (JSON.parse(data) as { state?: string }).state]);
-  tab.run(() => void shareStream(open, true)(url, {}, hangUp.signal, take, () => {}, undefined));
+  tab.run(() => void shareStream(open, { shareTabs: true })(url, {}, hangUp.signal, take, () => {}, undefined));
   await say('ren.hello', 'reset');
   answer = { events: [{ event: 'ren.ping', id: 'e1', data: '{}' }, { event: 'message', id: 'e2', data: '{}' }] };
   await say('ren.ping', 'open');

@@ -1,8 +1,19 @@
 import { parse } from '../errors.js';
 import { createPace } from '../pace.js';
 import type { Frame, Limits } from '../wire.js';
-import { createOwners, type Op } from './owners.js';
 import { createRing, type Ring } from './ring.js';
+
+/** An operation for the server; see docs/protocol.md. */
+export interface Op {
+  op: string;
+  ref?: number;
+  channel: string;
+  cid?: string;
+  since?: string;
+  presence?: boolean;
+  userId?: string;
+  metadata?: unknown;
+}
 
 /** One thing said: to one tab, or to all. Without a text: the tab has to have a connection of its own. */
 export type Line = [to: string | undefined, text: string | undefined];
@@ -53,7 +64,8 @@ export function createHub(
 
   const tabs = new Map<string, string>(); // and their client ids
   const rooms = new Map<string, Room>();
-  const owners = createOwners(user, (tab) => tabs.has(tab));
+  /** By session of a user in a channel, and by tab, in the order in which they spoke last, what they said. */
+  const sessions = new Map<string, Map<string, Op>>();
   const asked = new Map<number | undefined, Asked>();
   const pace = createPace(limits);
   const queue: string[] = []; // no longer than what the tabs themselves may have waiting
@@ -72,6 +84,31 @@ export function createHub(
     if (queue.push(JSON.stringify({ ...op, ref: lastRef })) < 2) pump(); // else it is waiting
   };
 
+  // Presence: to the server, the tabs with one client id are one session of the user in a channel. It must last until the last of them
+  // has left, and show what the last of those that are left has said.
+
+  const keyOf = ({ channel, userId = user, cid }: Op): string => JSON.stringify([channel, userId, cid]);
+  const last = (owners: Map<string, Op>): Op | undefined => [...owners.values()].at(-1);
+  /** A tab joins, or says something else of the user. Returns what it said before. */
+  const present = (tab: string, op: Op): Op | undefined => {
+    const owners = sessions.get(keyOf(op)) ?? new Map<string, Op>();
+    const before = owners.get(tab);
+    owners.delete(tab);
+    sessions.set(keyOf(op), owners.set(tab, op));
+    return before;
+  };
+  /** A tab leaves: returns what the server must be told, a leave or an update, if anything. */
+  const leave = (tab: string, op: Op): Op | undefined => {
+    const owners = sessions.get(keyOf(op)) ?? new Map<string, Op>();
+    const before = JSON.stringify(last(owners)?.metadata);
+    owners.delete(tab);
+    // A leave also ends what waits out its grace.
+    if ([...owners.keys()].some((owner) => tabs.has(owner)))
+      return JSON.stringify(last(owners)?.metadata) === before ? undefined : { ...last(owners)!, op: 'update' };
+    sessions.delete(keyOf(op));
+    return { op: 'leave', channel: op.channel, cid: op.cid!, userId: op.userId! };
+  };
+
   // Subscriptions: the server has one for each channel, as long as any tab has.
 
   const subscribe = (tab: string, op: Op): void => {
@@ -86,11 +123,6 @@ export function createHub(
     const left = rooms.get(channel)?.tabs_;
     left?.delete(tab);
     return left?.size === 0 && rooms.delete(channel);
-  };
-  const unsubscribed = (tab: string, { channel }: Op, before: Asked['before_']): void => {
-    const room = rooms.get(channel);
-    if (!before) unsubscribe(tab, channel);
-    else if (room?.tabs_.has(tab)) room.tabs_.set(tab, false); // as its client takes it
   };
   /** The server has ended a subscription, though not what is asked for by then. */
   const revoked = (channel: string): void => {
@@ -127,11 +159,13 @@ export function createHub(
     const failed = frame.event === 'error';
     let missed: Entry[] | undefined = [];
     if (op.op === 'subscribe') {
-      if (failed) unsubscribed(tab, op, before);
-      else missed = subscribed(frame, op);
+      const room = rooms.get(op.channel);
+      if (failed && !before) unsubscribe(tab, op.channel);
+      else if (failed && room?.tabs_.has(tab)) room.tabs_.set(tab, false); // as its client takes it
+      else if (!failed) missed = subscribed(frame, op);
     } else if (failed && !frame.retry && /^(join|update)$/.test(op.op)) {
-      if (before) owners.set_(tab, before as Op);
-      else ask(undefined, owners.leave_(tab, op));
+      if (before) present(tab, before as Op);
+      else ask(undefined, leave(tab, op));
     }
     const alone = !missed || (frame.code === 'channel_limit' && tabs.size > 1);
     lines.push([tab, alone ? undefined : JSON.stringify({ ...frame, ref: op.ref })], ...(missed ?? []).map(([, text]): Line => [tab, text]));
@@ -143,21 +177,22 @@ export function createHub(
       tabs.delete(tab);
       for (const channel of rooms.keys()) if (unsubscribe(tab, channel)) ask(undefined, { op: 'unsubscribe', channel });
       // Who reloads is back by then, under another name.
-      setTimeout(() => owners.of_(tab).forEach((op) => ask(undefined, owners.leave_(tab, op))), grace);
+      setTimeout(() => {
+        for (const said of sessions.values()) if (said.has(tab)) ask(undefined, leave(tab, said.get(tab)!));
+      }, grace);
     },
     op_(tab, text) {
       const cid = tabs.get(tab);
       if (!cid) return; // it has asked another leader
       const op = { ...(JSON.parse(text) as Op), cid };
-      const done = (): void => tell([[tab, JSON.stringify({ event: 'ok', ref: op.ref })]]); // others still want it
-      if (op.op === 'subscribe') subscribe(tab, op);
-      else if (op.op === 'unsubscribe' && !unsubscribe(tab, op.channel)) done();
-      else if (op.op === 'leave') {
-        const due = owners.leave_(tab, op);
+      if (op.op === 'subscribe') return subscribe(tab, op);
+      if (op.op === 'leave') {
+        const due = leave(tab, op);
         if (due?.op === 'leave') return ask(tab, op);
         ask(undefined, due);
-        done();
-      } else ask(tab, op, /^(join|update)$/.test(op.op) ? owners.set_(tab, op) : undefined);
+      } else if (op.op !== 'unsubscribe' || unsubscribe(tab, op.channel))
+        return ask(tab, op, /^(join|update)$/.test(op.op) ? present(tab, op) : undefined);
+      tell([[tab, JSON.stringify({ event: 'ok', ref: op.ref })]]); // others still want it
     },
     frame_(text) {
       const lines: Line[] = [];
@@ -167,7 +202,11 @@ export function createHub(
         else {
           lines.push([undefined, line]);
           if (frame.event === 'unsubscribed') revoked(frame.channel!);
-          if (frame.event === 'left') owners.end_(frame.channel!, frame.userId!);
+          if (frame.event === 'left')
+            for (const key of sessions.keys()) {
+              const [where, who] = JSON.parse(key) as string[];
+              if (where === frame.channel && who === frame.userId) sessions.delete(key);
+            }
           keep(frame, line);
         }
       }

@@ -96,9 +96,6 @@ export function createMember<Ask, M extends Said<Ask>>(part: Part<Ask, M>): Memb
     asking = true;
     say_({ ask: part.ask_() });
   };
-  const wait = (then: () => void): void => {
-    undecided = setTimeout(then, patience);
-  };
   const decided = (): void => {
     clearTimeout(undecided);
     undecided = undefined;
@@ -130,7 +127,7 @@ export function createMember<Ask, M extends Said<Ask>>(part: Part<Ask, M>): Memb
   };
   const steal = (): void => {
     if (!audible) return goApart();
-    wait(goApart);
+    undecided = setTimeout(goApart, patience);
     hold(channel!.name, signal, lead, lost, { steal: true });
   };
 
@@ -142,16 +139,14 @@ export function createMember<Ask, M extends Said<Ask>>(part: Part<Ask, M>): Memb
       if (leads) part.dial_(); // also where it has been stolen, as who asks from here on must not be answered by two
       else ask_();
     } else if (said.ask) part.serve_(said.from!, said.ask);
-    else if (said.to && asking) answered(said);
-    else if (said.from !== leader) return;
+    else if (said.to && asking) {
+      decided();
+      if (said.no) return part.alone_();
+      leader = said.from; // before the next thing is heard
+      part.follow_(said);
+    } else if (said.from !== leader) return;
     else if (said.end) part.end_(said.end);
     else part.hear_(said);
-  };
-  const answered = (said: M): void => {
-    decided();
-    if (said.no) return part.alone_();
-    leader = said.from; // before the next thing is heard
-    part.follow_(said);
   };
 
   const member: Member<M> = {
@@ -170,7 +165,7 @@ export function createMember<Ask, M extends Said<Ask>>(part: Part<Ask, M>): Memb
     greeted_() {
       if (apart) return part.alone_();
       if (leads) return begin();
-      wait(steal);
+      undecided = setTimeout(steal, patience);
       sayToAll({ from: id });
       ask_();
     },

@@ -1,6 +1,13 @@
+import type { ClientOptions } from '../options.js';
+
 const enum Format {
   /** Of what tabs say to each other: those that have loaded another one do not share. */
   Version = 1,
+}
+
+/** With whom a client shares: with nobody, with all who give the same name, or with all who give none. */
+export function groupOf({ shareTabs, getToken }: ClientOptions): boolean | string {
+  return shareTabs ?? !getToken;
 }
 
 /** The name of the group of those tabs that have all of it in common. */

@@ -1,9 +1,10 @@
 import { parse } from '../errors.js';
-import { unopened, type Closed, type Group, type OpenSocket, type WebSocketLike } from '../transport.js';
+import type { ClientOptions } from '../options.js';
+import { unopened, type Closed, type OpenSocket, type WebSocketLike } from '../transport.js';
 import type { Frame } from '../wire.js';
 import { createHub, type Hub, type Line } from './hub.js';
 import { createMember, type Said } from './member.js';
-import { groupName } from './place.js';
+import { groupName, groupOf } from './place.js';
 
 /** A tab asks to follow; as long as it does, it holds the lock of its id. Or it has an operation for the server. */
 interface Ask {
@@ -23,7 +24,8 @@ interface SocketSaid extends Said<Ask> {
  * has greeted it on a connection of its own as the same user. When another tab takes the lead, the client hears another
  * hello, and begins anew as on a new connection.
  */
-export function shareSocket(open: OpenSocket, group: Group): OpenSocket {
+export function shareSocket(open: OpenSocket, options: ClientOptions): OpenSocket {
+  const group = groupOf(options);
   if (!group) return open;
   return (url) => {
     let real: WebSocketLike | undefined;
@@ -45,9 +47,9 @@ export function shareSocket(open: OpenSocket, group: Group): OpenSocket {
       member.leave_();
       drop();
     };
-    const end = (code = 1006, reason?: string): void => {
+    const end = (how: Closed): void => {
       close();
-      self.onclose!({ code, reason } as never);
+      self.onclose!(how as never);
     };
     const give = (data: string): void => void self.onmessage!({ data } as never);
     const hear_ = ({ lines = [] }: SocketSaid): void => {
@@ -68,8 +70,7 @@ export function shareSocket(open: OpenSocket, group: Group): OpenSocket {
       try {
         socket = real = open(url);
       } catch (e) {
-        const { code, reason } = unopened(e);
-        return end(code, reason);
+        return end(unopened(e));
       }
       send = (text) => socket.send(text);
       socket.onopen = () => (greeting ? send(greeting) : self.onopen!({} as never));
@@ -78,7 +79,7 @@ export function shareSocket(open: OpenSocket, group: Group): OpenSocket {
         const frame = parse(data) as Frame | undefined;
         if (alone) say = send;
         if (alone || frame?.event !== 'hello') return give(data);
-        if (!member.join_(groupName('ws', url, group, frame.userId))) return end(); // another user now
+        if (!member.join_(groupName('ws', url, group, frame.userId))) return end({ code: 1006 }); // another user now
         hello = data;
         member.greeted_();
       };
@@ -118,7 +119,7 @@ export function shareSocket(open: OpenSocket, group: Group): OpenSocket {
       },
       alone_: goAlone,
       hear_,
-      end_: end,
+      end_: (code = 1006) => end({ code }),
     });
     const { id } = member;
 

@@ -1,7 +1,8 @@
+import type { ClientOptions } from '../options.js';
 import type { StreamEvent } from '../sse.js';
-import type { Group, OpenStream } from '../transport.js';
+import type { OpenStream } from '../transport.js';
 import { createMember, type Said } from './member.js';
-import { groupName } from './place.js';
+import { groupName, groupOf } from './place.js';
 import { createRing, type Ring } from './ring.js';
 
 /** Where a tab wants to go on: behind the id `since`, or behind what there was at the time `at`. */
@@ -22,11 +23,12 @@ interface StreamSaid extends Said<Want> {
  * has greeted it on a stream of its own as the same user, with the same domains. Where the leader cannot tell what follows a
  * tab's cursor, the tab keeps its own stream for a while.
  */
-export function shareStream(open: OpenStream, group: Group): OpenStream {
+export function shareStream(open: OpenStream, options: ClientOptions): OpenStream {
   const lag = 500; // ms that a leader can have behind a tab that asks
   const most = 1_000; // events to put off until it is decided whom they are for
   const moment = 100; // ms between the end of a page's streams and the end of the page
 
+  const group = groupOf(options);
   if (!group) return open;
   return (url, headers, wanted, take, heard, noted) =>
     new Promise((resolve, reject) => {
