@@ -10,6 +10,9 @@ import (
 
 // check compares what nodes saw and did with what may be.
 func (w *world) check() {
+	for _, n := range w.nodes {
+		n.rest()
+	}
 	order, epochs := make(map[string]int), make(map[string]uint64)
 	for i, r := range w.engine.all {
 		p, err := backend.DecodePayload(r.Data)
@@ -39,6 +42,15 @@ func (w *world) check() {
 		}
 	}
 	w.checkHandled(order, epochs)
+}
+
+// rest ends what the node notes.
+func (n *node) rest() {
+	n.stop()
+	n.gone.Wait()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.view, n.calls, n.told = slices.Clip(n.view), slices.Clip(n.calls), slices.Clip(n.told)
 }
 
 // checkOrder finds messages that a node did not see although it was not told.

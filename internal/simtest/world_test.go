@@ -156,9 +156,6 @@ func (w *world) run() {
 		n.end()
 	}
 	w.late.Wait()
-	for _, n := range w.nodes {
-		n.gone.Wait()
-	}
 }
 
 // direct has things happen to nodes and to the engine, one after another.
