@@ -278,7 +278,7 @@ func (rt *Realtime) start(ctx context.Context, limits ring.Limits) error {
 	}
 	rt.ring = ring.New(limits, pos)
 	rt.controls.init()
-	follower := &follow.Follower{Log: rt.backend, History: rt.ring, Logger: rt.log, Control: rt.control}
+	follower := &follow.Follower{Log: rt.backend, History: rt.ring, Logger: rt.log, Alone: rt.alone(), Control: rt.control}
 	if err := follower.Fill(ctx); err != nil {
 		return err
 	}

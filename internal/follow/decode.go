@@ -8,7 +8,7 @@ import (
 )
 
 // maxMembers is how many members' newest events are remembered: see decoder.
-const maxMembers = 1 << 16
+const maxMembers = 1 << 14
 
 // decoder turns records into events.
 //
@@ -24,7 +24,7 @@ type decoder struct {
 
 type memberID struct{ channel, user string }
 
-func (d *decoder) record(rec *backend.Record, log *slog.Logger) *backend.Logged {
+func (d *decoder) record(rec *backend.Record, late bool, log *slog.Logger) *backend.Logged {
 	p, err := backend.DecodePayload(rec.Data)
 	if err != nil {
 		if !d.warned {
@@ -34,7 +34,7 @@ func (d *decoder) record(rec *backend.Record, log *slog.Logger) *backend.Logged 
 		}
 		return &backend.Logged{Pos: rec.Pos}
 	}
-	if rec.Cause != 0 && p.Event.Resource == backend.Presence && d.stale(memberID{p.Event.Channel, p.Event.User}, rec.Cause) {
+	if late && rec.Cause != 0 && p.Event.Resource == backend.Presence && d.stale(memberID{p.Event.Channel, p.Event.User}, rec.Cause) {
 		log.Warn("realtime: an event of a member came too late and is not shown",
 			"channel", p.Event.Channel, "type", p.Event.Type, "position", rec.Pos)
 		return &backend.Logged{Pos: rec.Pos}

@@ -53,6 +53,10 @@ type Follower struct {
 	History History
 	Logger  *slog.Logger
 
+	// Alone says that no other process appends to the log. Then no event of a member
+	// comes late, and nothing is remembered to find out.
+	Alone bool
+
 	// Control is called for each control record that comes after Fill, in log order.
 	// No view shows it. Control must not block.
 	Control func(backend.Event)
@@ -210,7 +214,7 @@ func (f *Follower) put(recs []backend.Record, put func([]*backend.Logged), contr
 			return errGap
 		}
 		head = pos
-		l := f.decode.record(&recs[i], f.Logger)
+		l := f.decode.record(&recs[i], !f.Alone, f.Logger)
 		if l.Event.Resource == backend.Control {
 			control(l.Event)
 			l = &backend.Logged{Pos: pos}

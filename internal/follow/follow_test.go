@@ -223,9 +223,9 @@ func TestUnshown(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	member := func(key string, cause backend.Revision) *backend.Logged {
 		p := backend.Payload{Event: backend.Event{Type: backend.PresenceJoin, Resource: backend.Presence, Channel: "room", User: "ada", Key: key}}
-		return d.record(&backend.Record{Entry: backend.Entry{Data: p.Encode()}, Cause: cause}, log)
+		return d.record(&backend.Record{Entry: backend.Entry{Data: p.Encode()}, Cause: cause}, true, log)
 	}
-	if r := d.record(&backend.Record{Entry: backend.Entry{Data: []byte{99}}, Pos: backend.Position{Epoch: 1, Seq: 2}}, log); r.Event.Resource != "" || r.Pos.Seq != 2 {
+	if r := d.record(&backend.Record{Entry: backend.Entry{Data: []byte{99}}, Pos: backend.Position{Epoch: 1, Seq: 2}}, true, log); r.Event.Resource != "" || r.Pos.Seq != 2 {
 		t.Errorf("an unreadable record became %+v", r)
 	}
 	for _, c := range []struct {
