@@ -19,7 +19,7 @@ export interface Attendance {
   /** Whether anybody is present, or may be soon. */
   wanted_(): boolean;
   /** Changes the wish, or ends it. Without one there is nothing to be changed or ended, unless it is made `anew`. */
-  want_(own: Partial<Wish> | undefined, done: Done, anew?: boolean): void;
+  want_(own: Partial<Wish> | undefined, done: Done, by: object): void;
   /** Tells the server the wish, if it does not know it. */
   sync_(): void;
   /** The connection is gone, and with it the presence of those who wish for none. */
@@ -32,6 +32,7 @@ export interface Attendance {
 
 export function createAttendance(channel: string, outbox: Outbox, owner: Owner): Attendance {
   const waiting = new Set<Done>(); // to be told what has come of their wishes
+  const owners = new Set<object>(); // through which the wish was made: who has joined and not left
   let wish: Wish | undefined;
   let agreed: Wish | undefined; // the last wish that the server has agreed to
   let joined: boolean | undefined; // on this connection
@@ -59,10 +60,17 @@ export function createAttendance(channel: string, outbox: Outbox, owner: Owner):
 
   return {
     wanted_: () => !!(wish || had() || asking > 1),
-    want_(own, done, anew) {
+    want_(own, done, by) {
+      const anew = own?.anew_;
       if (!anew && !wish && own) return done(new RealtimeError('not_joined'));
-      wish = own && { ...wish, ...own, anew_: anew };
-      waiting.add(done);
+      if (!own && owners.delete(by) && owners.size) return done();
+      if (!own || !wish || (anew && wish.userId !== own.userId)) owners.clear(); // somebody else is present from now on, or nobody
+      if (anew) owners.add(by);
+      wish = own && { ...wish, anew_: anew, ...own };
+      waiting.add((error) => {
+        if (anew && error) owners.delete(by);
+        done(error);
+      });
     },
     sync_() {
       if (asking) return;

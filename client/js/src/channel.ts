@@ -66,7 +66,7 @@ export interface Channel extends Owner {
   /** Who is there. */
   members_(): Member[];
   /** Changes whether this client is present; see {@link Attendance.want_}. */
-  wish_(own: Partial<Wish> | undefined, done: Done, anew?: boolean): void;
+  wish_(own: Partial<Wish> | undefined, done: Done, by: object): void;
   /** The connection is gone. */
   cut_(): void;
   /** There will be no other connection for now: what waits is refused. */
@@ -230,8 +230,8 @@ export function createChannel(
       });
     },
     members_: members,
-    wish_(own, done, anew) {
-      attendance.want_(own, done, anew);
+    wish_(own, done, by) {
+      attendance.want_(own, done, by);
       self.sync_();
     },
     sync_() {

@@ -25,7 +25,10 @@ export interface Presence<Metadata = unknown> {
    * to an earlier one only the last is sent, and all end as it does.
    */
   update(metadata: Metadata): Promise<void>;
-  /** Ends the presence. Nothing happens if there is none. */
+  /**
+   * Ends the presence, once all objects of the channel through which this client has joined have left; through one that has not
+   * joined, at once. Nothing happens if there is none.
+   */
   leave(): Promise<void>;
   /** Calls `cb` with each member: those who are there, and those who come. Returns how to stop that. */
   onJoin(cb: (member: Member<Metadata>) => void): () => void;

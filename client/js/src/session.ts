@@ -134,15 +134,15 @@ export function createSession(client: Client, options: RealtimeClientOptions): v
         check();
       }),
     presence(name: string): Presence {
-      const wish = (own?: Wish, anew?: boolean): Promise<void> =>
+      const wish = (own?: Wish): Promise<void> =>
         promised((done) => {
           JSON.stringify(own); // throws before anything is changed
-          use(name).wish_(own, done, anew);
+          use(name).wish_(own, done, wish);
           check();
         });
       const on = (change: Change) => (cb: Listener<Member>) => use(name).on_(change, cb);
       return {
-        join: (userId, metadata) => wish({ userId, metadata }, true),
+        join: (userId, metadata) => wish({ userId, metadata, anew_: true }),
         update: (metadata) => wish({ metadata }),
         leave: () => wish(),
         onJoin: on('presence.join'),

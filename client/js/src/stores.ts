@@ -1,6 +1,7 @@
 import type { RealtimeMessage } from './channel.js';
 import type { State } from './keeper.js';
 import { listen, tell, type Listener } from './listen.js';
+import type { Presence } from './presence.js';
 import type { RealtimeClient } from './realtime.js';
 import type { RenClient } from './ren.js';
 import type { AnyRenEvent, RenEvent } from './renevent.js';
@@ -122,6 +123,8 @@ export interface PresenceStore<M = unknown> extends Store<readonly Member<M>[]> 
 /** Those who have joined a channel through stores. */
 interface Joined {
   count: number;
+  /** Through which they have. */
+  room: Presence;
   /** What was said in this tick, and what came of it. */
   said: string | undefined;
   answer: Promise<void>;
@@ -154,13 +157,14 @@ export function presenceStore<C = Untyped, P = Untyped, Name extends ChannelOf<C
   const joinedHere = (): Joined => {
     const channels = joined.get(client!) ?? new Map<string, Joined>();
     joined.set(client!, channels);
-    const here = channels.get(channel) ?? { count: 0, said: undefined, answer: Promise.resolve() };
+    const here = channels.get(channel) ?? { count: 0, room: room! as Presence, said: undefined, answer: Promise.resolve() };
     channels.set(channel, here);
     return here;
   };
   const end = (): void => {
+    const { room: last } = joinedHere();
     joined.get(client!)!.delete(channel);
-    void room!.leave();
+    void last.leave();
   };
   return {
     ...store,
@@ -177,7 +181,7 @@ export function presenceStore<C = Untyped, P = Untyped, Name extends ChannelOf<C
       if (!what || here.said !== what) {
         // Whoever joins twice at once, as in React's StrictMode, joins once.
         here.said = what;
-        here.answer = room.join(userId, metadata);
+        here.answer = here.room.join(userId, metadata);
         queueMicrotask(() => (here.said = undefined));
       }
       here.answer.catch((error: Error) => failed?.(error));

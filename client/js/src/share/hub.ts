@@ -106,7 +106,7 @@ export function createHub(
     if ([...owners.keys()].some((owner) => tabs.has(owner)))
       return JSON.stringify(last(owners)?.metadata) === before ? undefined : { ...last(owners)!, op: 'update' };
     sessions.delete(keyOf(op));
-    return { op: 'leave', channel: op.channel, cid: op.cid!, userId: op.userId! };
+    return { ...op, op: 'leave', metadata: undefined };
   };
 
   // Subscriptions: the server has one for each channel, as long as any tab has.
@@ -155,20 +155,21 @@ export function createHub(
   const answered = (frame: Frame, lines: Line[]): void => {
     const { tab_: tab, op_: op, before_: before } = asked.get(frame.ref)!;
     asked.delete(frame.ref);
-    if (!tab) return;
+    if (!tab) return; // the hub has asked
     const failed = frame.event === 'error';
     let missed: Entry[] | undefined = [];
     if (op.op === 'subscribe') {
       const room = rooms.get(op.channel);
-      if (failed && !before) unsubscribe(tab, op.channel);
-      else if (failed && room?.tabs_.has(tab)) room.tabs_.set(tab, false); // as its client takes it
-      else if (!failed) missed = subscribed(frame, op);
-    } else if (failed && !frame.retry && /^(join|update)$/.test(op.op)) {
+      if (!failed) missed = subscribed(frame, op);
+      else if (!before) unsubscribe(tab, op.channel);
+      else if (room?.tabs_.has(tab)) room.tabs_.set(tab, false); // as its client takes it
+    } else if (failed && !frame.retry && /join|update/.test(op.op)) {
       if (before) present(tab, before as Op);
       else ask(undefined, leave(tab, op));
     }
     const alone = !missed || (frame.code === 'channel_limit' && tabs.size > 1);
-    lines.push([tab, alone ? undefined : JSON.stringify({ ...frame, ref: op.ref })], ...(missed ?? []).map(([, text]): Line => [tab, text]));
+    lines.push([tab, alone ? undefined : JSON.stringify({ ...frame, ref: op.ref })]);
+    for (const [, text] of missed ?? []) lines.push([tab, text]);
   };
 
   return {
@@ -191,7 +192,7 @@ export function createHub(
         if (due?.op === 'leave') return ask(tab, op);
         ask(undefined, due);
       } else if (op.op !== 'unsubscribe' || unsubscribe(tab, op.channel))
-        return ask(tab, op, /^(join|update)$/.test(op.op) ? present(tab, op) : undefined);
+        return ask(tab, op, /join|update/.test(op.op) ? present(tab, op) : undefined);
       tell([[tab, JSON.stringify({ event: 'ok', ref: op.ref })]]); // others still want it
     },
     frame_(text) {
@@ -203,10 +204,8 @@ export function createHub(
           lines.push([undefined, line]);
           if (frame.event === 'unsubscribed') revoked(frame.channel!);
           if (frame.event === 'left')
-            for (const key of sessions.keys()) {
-              const [where, who] = JSON.parse(key) as string[];
-              if (where === frame.channel && who === frame.userId) sessions.delete(key);
-            }
+            for (const key of sessions.keys())
+              if (key.startsWith(JSON.stringify([frame.channel, frame.userId]).slice(0, -1))) sessions.delete(key);
           keep(frame, line);
         }
       }

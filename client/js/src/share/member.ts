@@ -111,15 +111,11 @@ export function createMember<Ask, M extends Said<Ask>>(part: Part<Ask, M>): Memb
     if (undecided) begin(); // nothing has been heard of the last leader
     else sayToAll({ lead: true });
   };
-  const lost = (): void => {
-    decided();
-    if (leads) part.end_();
-    else part.alone_();
-  };
   const alone_ = (): void => {
     decided();
     part.alone_();
   };
+  const lost = (): void => (leads ? part.end_() : alone_());
   const goApart = (): void => {
     apart = true;
     member.leave_();

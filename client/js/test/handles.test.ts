@@ -1,0 +1,106 @@
+// Several objects through which one client is present in one channel.
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, test } from 'node:test';
+import type { Presence } from '../src/presence.js';
+import { RealtimeClient } from '../src/realtime.js';
+import { presenceStore } from '../src/stores.js';
+import { begin, FakeSocket, settle, type Op } from './fakes.js';
+
+let rt: RealtimeClient;
+let one: Presence;
+let two: Presence;
+let refuse: ((op: Op) => boolean) | undefined;
+
+beforeEach(async () => {
+  begin();
+  refuse = undefined;
+  rt = new RealtimeClient({ clientId: 'client-of-this-tab' });
+  rt.connect();
+  await settle();
+  await FakeSocket.last.greet();
+  FakeSocket.serve = (to, op) =>
+    setImmediate(() => {
+      if (op.op === 'subscribe') to.say({ event: 'subscribed', ref: op.ref, channel: op.channel, state: 'fresh', cursor: 'c1' });
+      else if (refuse?.(op)) to.say({ event: 'error', ref: op.ref, code: 'too_large', message: 'no', retry: false });
+      else to.say({ event: 'ok', ref: op.ref });
+    });
+  [one, two] = [rt.presence('room'), rt.presence('room')];
+});
+
+afterEach(() => rt.disconnect());
+
+/** What was said of the presence by now. */
+async function said(): Promise<string[]> {
+  await settle();
+  return FakeSocket.last.sent.filter(({ op }) => /join|leave|update/.test(op)).map(({ op, userId }) => op + ' ' + String(userId));
+}
+
+for (const first of [0, 1]) test(`a client is present until the last has left (${first})`, async () => {
+  await Promise.all([one.join('ada'), two.join('ada')]);
+  const [a, b] = first ? [two, one] : [one, two];
+  await a!.leave();
+  await a!.join('ada');
+  await a!.leave();
+  assert.equal((await said()).includes('leave ada'), false);
+  await b!.leave();
+  assert.equal((await said()).at(-1), 'leave ada');
+});
+
+test('an update changes nothing of who is present through what', async () => {
+  await Promise.all([one.join('ada'), two.join('ada')]);
+  await one.update({ n: 1 });
+  await one.leave();
+  assert.equal((await said()).includes('leave ada'), false);
+  await two.leave();
+  assert.equal((await said()).at(-1), 'leave ada');
+});
+
+test('one that has not joined ends it for all', async () => {
+  await Promise.all([one.join('ada'), two.join('ada')]);
+  await rt.presence('room').leave();
+  assert.equal((await said()).at(-1), 'leave ada');
+  await Promise.all([one.leave(), two.leave()]);
+  assert.equal((await said()).filter((line) => line.startsWith('leave')).length, 1);
+});
+
+test('who joins as another user is the only one', async () => {
+  await one.join('ada');
+  await two.join('eve');
+  assert.equal((await said()).at(-1), 'leave ada');
+  await two.leave();
+  assert.equal((await said()).at(-1), 'leave eve');
+});
+
+test('who was refused keeps nobody present', async () => {
+  await one.join('ada');
+  refuse = (op) => op['metadata'] === 'large';
+  const refused = assert.rejects(two.join('ada', 'large'), { code: 'too_large' });
+  await refused;
+  await one.leave();
+  assert.equal((await said()).at(-1), 'leave ada');
+});
+
+test('who was there and is refused is there', async () => {
+  await one.join('ada');
+  refuse = (op) => op['metadata'] === 'large';
+  await assert.rejects(one.join('ada', 'large'), { code: 'too_large' });
+  assert.deepEqual(await said(), ['join ada', 'join ada']);
+});
+
+test('what the server has ended nobody holds', async () => {
+  await Promise.all([one.join('ada'), two.join('ada')]);
+  rt.onError(() => {});
+  FakeSocket.last.say({ event: 'left', channel: 'room', userId: 'ada', code: 'forbidden', message: 'no', retry: false });
+  await one.join('ada');
+  await one.leave();
+  assert.equal((await said()).at(-1), 'leave ada');
+});
+
+test('stores count among themselves, whichever leaves last', async () => {
+  const offs = [presenceStore(rt, 'room').join('ada'), presenceStore(rt, 'room').join('ada')];
+  await settle();
+  offs[0]!();
+  assert.equal((await said()).includes('leave ada'), false);
+  offs[1]!();
+  assert.equal((await said()).at(-1), 'leave ada');
+});
