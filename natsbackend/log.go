@@ -32,6 +32,9 @@ func (b *Backend) append(ctx context.Context, e backend.Entry, cause backend.Rev
 		m.Header.Set(causeHeader, strconv.FormatUint(uint64(cause), 10))
 	}
 	before, epoch := b.followed.Load(), b.epoch.Load()
+	if cause != 0 && uint64(cause)>>seqBits != epoch>>20 {
+		return backend.Position{}, fmt.Errorf("natsbackend: change %d is of an earlier epoch", cause)
+	}
 	ack, err := b.publishOnce(ctx, m)
 	if err != nil {
 		return backend.Position{}, err

@@ -119,6 +119,10 @@ func TestStoreIsPutBack(t *testing.T) {
 	}
 	b := open(t, s.URL(), nil)
 	keep := appendSurely(t, b, "kept")
+	changed, err := b.Put(t.Context(), backend.Write{Key: backend.Key{Kind: "k", Group: "g", Name: "n"}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.Close()
 	if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
 		t.Fatal(err)
@@ -154,6 +158,9 @@ func TestStoreIsPutBack(t *testing.T) {
 	again := appendSurely(t, b, "again")
 	if again.Epoch != lost.Next.Epoch {
 		t.Errorf("the log goes on at %v after %v", again, lost.Next)
+	}
+	if pos, err := b.Store.Append(t.Context(), backend.Entry{Data: []byte("late")}, changed); err == nil {
+		t.Errorf("the entry of a change that is perhaps lost is at %v", pos)
 	}
 }
 
