@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/backendtest"
@@ -72,6 +73,7 @@ func TestResetComesWithItsRoster(t *testing.T) {
 		b.NewEpoch()
 		h.publish("room", 1)
 		h.publish("alone", 2)
+		time.Sleep(time.Second) // what is read back may end before it, and the log is then followed after a wait
 		var told []string
 		for _, o := range s.rest() {
 			told = append(told, o.Event+" "+o.Channel)
