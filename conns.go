@@ -343,6 +343,6 @@ func (rt *Realtime) revoke(ctx context.Context, userID string) error {
 			return ctx.Err()
 		}
 	}
-	rt.presence.endAll(ctx, rt.presence.engine.LeavingOf(userID), presence.Closed)
+	rt.presence.endAll(ctx, rt.presence.engine.LeavingOf(userID), presence.Closed, 0)
 	return nil
 }

@@ -48,11 +48,8 @@ func newEngine(driver backend.Backend, owned bool, log *slog.Logger) *engine {
 
 // call calls f, and returns within the time that ctx has, or within callTime.
 func call[T any](ctx context.Context, e *engine, calls *timely.Calls, f func(context.Context) (T, error)) (T, error) {
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, callTime)
-		defer cancel()
-	}
+	ctx, cancel := within(ctx, callTime)
+	defer cancel()
 	if e.memory != nil {
 		return f(ctx)
 	}
@@ -129,11 +126,8 @@ func (e *engine) List(ctx context.Context, kind, group string) iter.Seq2[backend
 		return e.driver.List(ctx, kind, group)
 	}
 	return func(yield func(backend.Item, error) bool) {
-		if _, ok := ctx.Deadline(); !ok {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, listTime)
-			defer cancel()
-		}
+		ctx, cancel := within(ctx, listTime)
+		defer cancel()
 		items, err := read(ctx, e, e.lists, func(ctx context.Context) (items []backend.Item, err error) {
 			for it, err := range e.driver.List(ctx, kind, group) {
 				if err != nil {

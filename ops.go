@@ -259,7 +259,7 @@ func (s *socket) leave(session presence.Session, joined bool) *wire.Error {
 	p := &s.rt.presence
 	ctx, cancel := context.WithTimeout(s.ctx, callTime)
 	defer cancel()
-	p.endAll(ctx, p.engine.Leaving(session.Channel, session.User, session.Source), presence.Left)
+	p.endAll(ctx, p.engine.Leaving(session.Channel, session.User, session.Source), presence.Left, 0)
 	if !joined {
 		return nil
 	}

@@ -181,13 +181,14 @@ func (p *Presence) leaveSurely(ctx context.Context, k presence.Key, why presence
 // has ended together.
 const leavesAtOnce = 16
 
-// endAll ends sessions that nobody will ask about again, at once.
-func (p *Presence) endAll(ctx context.Context, keys []presence.Key, why presence.Reason) {
+// endAll ends sessions of this node that nobody will ask about again, all of them in
+// the same time from now.
+func (p *Presence) endAll(ctx context.Context, keys []presence.Key, why presence.Reason, in time.Duration) {
 	var leaving errgroup.Group
 	leaving.SetLimit(leavesAtOnce)
 	for _, k := range keys {
 		leaving.Go(func() error {
-			p.leaveSurely(ctx, k, why, 0)
+			p.leaveSurely(ctx, k, why, in)
 			return nil
 		})
 	}

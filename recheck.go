@@ -320,7 +320,7 @@ func (s *socket) expel(v verdict, within *policyCall) (told []wire.Frame) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), callTime)
 	defer cancel()
-	s.rt.presence.endAll(ctx, keys, presence.Closed)
+	s.rt.presence.endAll(ctx, keys, presence.Closed, 0)
 	return told
 }
 

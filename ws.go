@@ -434,15 +434,11 @@ func (s *socket) leaveAll() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), callTime)
 	defer cancel()
 	defer context.AfterFunc(s.rt.running, cancel)() // Close does not wait for it
-	var leaving errgroup.Group
-	leaving.SetLimit(leavesAtOnce)
+	var keys []presence.Key
 	for _, m := range s.sessions.list() {
-		leaving.Go(func() error {
-			s.rt.presence.leaveSurely(ctx, m.Key, why, grace)
-			return nil
-		})
+		keys = append(keys, m.Key)
 	}
-	_ = leaving.Wait() // nil
+	s.rt.presence.endAll(ctx, keys, why, grace)
 }
 
 // retryAfter spreads the return of clients that are sent away for a moment.
