@@ -52,7 +52,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 // meant reports whether an address is of the server the id is meant for.
 func (t *Transport) meant(to *url.URL) bool {
 	own, err := url.Parse(t.Origin)
-	return err == nil && own.Host != "" && origin(own) == origin(to)
+	return err == nil && own.Host != "" && sameOrigin(own, to)
 }
 
 // note keeps the oldest cursor. Cursors are opaque, and a slow answer may hold an

@@ -3,7 +3,6 @@ package client
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -72,7 +71,9 @@ func sameServer(from, to *url.URL) bool {
 	return upgraded || scheme == next && portOf(from) == portOf(to)
 }
 
-func secure(scheme string) bool { return scheme == "https" || scheme == "wss" }
+func secure(scheme string) bool {
+	return strings.EqualFold(scheme, "https") || strings.EqualFold(scheme, "wss")
+}
 
 func portOf(u *url.URL) string {
 	switch {
@@ -84,15 +85,8 @@ func portOf(u *url.URL) string {
 	return "80"
 }
 
-// origin returns the origin of an address as browsers write it, without a port
-// that goes without saying.
-func origin(u *url.URL) string {
-	scheme, host := strings.ToLower(u.Scheme), strings.ToLower(u.Hostname())
-	if strings.Contains(host, ":") {
-		host = "[" + host + "]"
-	}
-	if port := u.Port(); port != "" && port != portOf(&url.URL{Scheme: scheme}) {
-		host = net.JoinHostPort(strings.ToLower(u.Hostname()), port)
-	}
-	return scheme + "://" + host
+// sameOrigin reports whether two addresses are of one origin (RFC 6454, section 5).
+func sameOrigin(a, b *url.URL) bool {
+	return strings.EqualFold(a.Scheme, b.Scheme) && strings.ToLower(a.Hostname()) == strings.ToLower(b.Hostname()) &&
+		portOf(a) == portOf(b)
 }

@@ -87,7 +87,7 @@ func (m *room) idle() bool {
 func (m *room) cut() {
 	m.sub, m.ask, m.stateDue, m.blind, m.refused = unsubscribed, nil, false, false, false
 	m.told, m.telling, m.lapsed, m.rest = intent{}, false, false, time.Time{}
-	m.roster.parts, m.roster.next = nil, 0
+	m.roster.abandon()
 }
 
 // reset says that something was missed.
@@ -191,7 +191,7 @@ func (r *Realtime) taken(m *room, f frame) {
 		m.cursor = f.Cursor
 	}
 	m.sub, m.stateDue = unsubscribed, false
-	m.roster.parts, m.roster.next = nil, 0
+	m.roster.abandon()
 	r.set.log.Debug("client: subscription taken away", "channel", m.name, "error", f.refusal())
 	if f.Retry {
 		m.rest = time.Now().Add(pause())

@@ -35,7 +35,8 @@ func (r *roster) collect(f frame) (whole bool) {
 	case f.Part == 0:
 		// Changes wait for its last part, and the cursor does not wait for them: until
 		// then nothing is known.
-		r.parts, r.next, r.known = nil, 0, false
+		r.abandon()
+		r.known = false
 	case f.Part != r.next:
 		return false // the rest of one whose beginning was dropped
 	}
@@ -44,9 +45,12 @@ func (r *roster) collect(f frame) (whole bool) {
 		return false
 	}
 	r.replace(r.parts)
-	r.parts, r.next = nil, 0
+	r.abandon()
 	return true
 }
+
+// abandon drops the parts that have come in.
+func (r *roster) abandon() { r.parts, r.next = nil, 0 }
 
 // apply takes one change of the server's.
 func (r *roster) apply(typ string, m realtime.Member, reason string) {
@@ -87,7 +91,10 @@ func (r *roster) replace(members []realtime.Member) {
 }
 
 // forget is for when nobody is told of further changes.
-func (r *roster) forget() { r.known, r.members, r.parts, r.next = false, nil, nil, 0 }
+func (r *roster) forget() {
+	r.known, r.members = false, nil
+	r.abandon()
+}
 
 // end ends the watchers: all, or those that were asked for.
 func (r *roster) end(err error, all bool) {
