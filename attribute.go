@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 
 	"github.com/maravilla-realtime/realtime/internal/wire"
@@ -42,4 +43,53 @@ func (rt *Realtime) Attribute(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// EventOption says more about an event than its content. Methods refuse, as
+// [ErrBadOption], what means nothing to them.
+type EventOption func(*attribution)
+
+type attribution struct {
+	user, client, id string
+	given            []string // the options that not all methods know
+	depth            int      // how many handlers in a row led to the event
+}
+
+// AsUser says which user publishes; subscribers get it as userId. It is for Publish
+// and Emit.
+func AsUser(userID string) EventOption {
+	return func(a *attribution) { a.user, a.given = userID, append(a.given, "AsUser") }
+}
+
+// FromClient says which client caused the event, so that it recognises the
+// event as its own. Requests that came through [Realtime.Attribute] carry it in
+// their context.
+func FromClient(clientID string) EventOption { return func(a *attribution) { a.client = clientID } }
+
+// WithID makes an event idempotent: of those with the same id within two
+// minutes, whatever they are about, the first is delivered. At most 128 bytes. It is
+// for Publish and Emit.
+func WithID(id string) EventOption {
+	return func(a *attribution) { a.id, a.given = id, append(a.given, "WithID") }
+}
+
+func attribute(ctx context.Context, opts []EventOption) (attribution, error) {
+	a := attribution{client: clientID(ctx), depth: depth(ctx)}
+	for _, opt := range opts {
+		if opt == nil {
+			return a, fmt.Errorf("%w: an EventOption is nil", ErrBadOption)
+		}
+		opt(&a)
+	}
+	switch {
+	case a.client != "" && !wire.ValidClientID(a.client):
+		return a, ErrBadClientID
+	case a.user != "" && badName(a.user):
+		return a, ErrBadUser
+	case len(a.id) > 128:
+		return a, fmt.Errorf("%w: id longer than 128 bytes", ErrBadEvent)
+	case a.depth > maxDepth:
+		return a, ErrLoop
+	}
+	return a, nil
 }

@@ -80,164 +80,10 @@ var (
 	_ MemberLister = (*Presence)(nil)
 )
 
-// Options are all optional: the zero value of each field means its default, and
-// a nil *Options means all defaults.
-type Options struct {
-	// Backend is the engine behind the log and presence. Default: in memory,
-	// which is lost with the process and serves this process only. Whoever opened it
-	// closes it, after [Realtime.Close].
-	// Each call of it has a deadline: that of the caller's context, or else less than
-	// 5 s (30 s for the history that New reads). A call that does not return then is
-	// left behind and logged, so that it holds up nothing else.
-	Backend backend.Backend
-
-	// Logger gets warnings, and errors that no caller can be told of. Default:
-	// [slog.Default].
-	Logger *slog.Logger
-
-	// History bounds what a client that was away can catch up with, and the
-	// memory it takes. Default: 65,536 events, 64 MiB, 5 minutes.
-	History History
-
-	// Limits bound what clients and publishers may send.
-	Limits Limits
-
-	// Heartbeat is how often a stream that is open says so. Default 25 s. Clients
-	// give a silent stream up after 60 s.
-	Heartbeat time.Duration
-
-	// StreamLife is how long a REN stream lives, give or take 20 %, before its
-	// client is asked to come back, which it does unnoticed. It bounds how long a
-	// dead client can seem alive. Default 10 min.
-	StreamLife time.Duration
-
-	// WriteTimeout ends a connection whose client takes less than 16 KiB in so long,
-	// and longer by a second for each 8 KiB that are on their way to it, at most 16 s.
-	// It resumes where it was. Default 10 s.
-	WriteTimeout time.Duration
-
-	// CloseGrace and DropGrace are how long a user whose last connection closed
-	// in an orderly way, or broke, stays present. Long enough for a page to
-	// reload, and for a phone to find its network. Defaults 3 s and 15 s. Where
-	// credentials expired it is DropGrace, but at least 35 s.
-	CloseGrace, DropGrace time.Duration
-
-	// Lease is how long a user whom the server joined stays present unless
-	// joined again. Default 90 s: browsers slow the timers of hidden pages to one
-	// a minute.
-	Lease time.Duration
-
-	// Handlers are the options of the handlers that are registered on the Realtime
-	// itself, and the defaults of its groups.
-	Handlers GroupOptions
-}
-
-// History bounds the events a node keeps; whichever bound is reached first
-// counts. See [Options].
-type History struct {
-	Events int
-	// Bytes has to be at least four times the largest of Limits.Publish, Message and
-	// Metadata, so that no event is gone before its readers can get it.
-	Bytes int64
-	Age   time.Duration // of events at this node
-}
-
-// Limits bound what others send. Zero fields mean the defaults. Message, Publish
-// and Metadata may be 7.75 MiB at most: clients read no more.
-type Limits struct {
-	Message  int // bytes of a message from a browser, as JSON frame; default 64 KiB
-	Publish  int // bytes of data that the server publishes, as JSON; default 1 MiB
-	Metadata int // bytes of a member's metadata, as JSON; default 1 KiB
-	Channels int // channels of one WebSocket; default 128
-	Rate     int // operations a second of one WebSocket; default 30
-	Burst    int // operations at once of one WebSocket; default 60
-
-	// What all connections of one user to this node may have together. Anonymous
-	// clients are not one user.
-	Connections int // REN streams and WebSockets; default 256
-	UserRate    int // operations a second; default 10 times Rate
-	UserBurst   int // operations at once; default 10 times Burst
-}
-
 const (
 	maxDomains = 32 // of one REN stream
 	retainIdle = 5 * time.Minute
 )
-
-func (o *Options) withDefaults() Options {
-	var opts Options
-	if o != nil {
-		opts = *o
-	}
-	set(&opts.Logger, slog.Default())
-	set(&opts.History.Events, 1<<16)
-	set(&opts.History.Bytes, 64<<20)
-	set(&opts.History.Age, 5*time.Minute)
-	set(&opts.Limits.Message, 64<<10)
-	set(&opts.Limits.Publish, 1<<20)
-	set(&opts.Limits.Metadata, 1<<10)
-	set(&opts.Limits.Channels, 128)
-	set(&opts.Limits.Rate, 30)
-	set(&opts.Limits.Burst, 60)
-	set(&opts.Limits.Connections, 256)
-	set(&opts.Limits.UserRate, 10*max(0, opts.Limits.Rate))
-	set(&opts.Limits.UserBurst, 10*max(0, opts.Limits.Burst))
-	set(&opts.Heartbeat, 25*time.Second)
-	set(&opts.StreamLife, 10*time.Minute)
-	set(&opts.WriteTimeout, 10*time.Second)
-	set(&opts.CloseGrace, 3*time.Second)
-	set(&opts.DropGrace, 15*time.Second)
-	set(&opts.Lease, 90*time.Second)
-	opts.Handlers = opts.Handlers.or(defaultGroup)
-	return opts
-}
-
-// historyHolds is how many of the largest events the history has room for at
-// least: so who reads at once gets each of some that come together, which take
-// more when they have been encoded.
-const historyHolds = 4
-
-// check names each option that is out of its range.
-func (o *Options) check() error {
-	h, l := o.History, o.Limits
-	largest := int64(max(l.Publish, l.Message, l.Metadata, 0))
-	return errors.Join(
-		atLeast(0, "Options.Heartbeat", o.Heartbeat), atLeast(0, "Options.WriteTimeout", o.WriteTimeout),
-		atLeast(0, "Options.CloseGrace", o.CloseGrace), atLeast(0, "Options.DropGrace", o.DropGrace),
-		atLeast(0, "Options.Lease", o.Lease), atLeast(time.Second, "Options.StreamLife", o.StreamLife),
-		atLeast(0, "Options.History.Events", h.Events), atLeast(historyHolds*largest, "Options.History.Bytes", h.Bytes),
-		atLeast(0, "Options.History.Age", h.Age),
-		atLeast(0, "Options.Limits.Message", l.Message), atLeast(0, "Options.Limits.Publish", l.Publish),
-		atLeast(0, "Options.Limits.Metadata", l.Metadata), atLeast(0, "Options.Limits.Channels", l.Channels),
-		atLeast(0, "Options.Limits.Rate", l.Rate), atLeast(0, "Options.Limits.Burst", l.Burst),
-		atLeast(0, "Options.Limits.Connections", l.Connections),
-		atLeast(0, "Options.Limits.UserRate", l.UserRate), atLeast(0, "Options.Limits.UserBurst", l.UserBurst),
-		readable("Options.Limits.Message", l.Message), readable("Options.Limits.Publish", l.Publish),
-		readable("Options.Limits.Metadata", l.Metadata), o.Handlers.check("Options.Handlers"))
-}
-
-// readable is an error if clients would not read what a limit permits.
-func readable(field string, limit int) error {
-	if limit > wire.MaxData {
-		return fmt.Errorf("%w: %s is %d, and clients read at most %d", ErrBadOption, field, limit, wire.MaxData)
-	}
-	return nil
-}
-
-// atLeast is an error if a value is less than that.
-func atLeast[T int | int64 | time.Duration](least T, field string, value T) error {
-	if value < least {
-		return fmt.Errorf("%w: %s is %v, and must be at least %v", ErrBadOption, field, value, least)
-	}
-	return nil
-}
-
-func set[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
-}
 
 // startTime is how long New waits for the backend, which may have much to send.
 const startTime = 30 * time.Second
@@ -255,12 +101,16 @@ func New(policy Policy, opts *Options) (*Realtime, error) {
 		o.Logger.Warn("realtime: AllowAll lets everybody read and write everything; it is for demos only")
 	}
 	limits := ring.Limits{Records: o.History.Events, Bytes: o.History.Bytes, Age: o.History.Age}
-	if o.Backend == nil {
+	owned := o.Backend == nil
+	if owned {
 		o.Backend = memory.New(memory.Limits(limits))
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	deciding := policyCalls(o.Logger)
-	rt := &Realtime{policy: policy.timely(deciding, o.Logger), deciding: deciding, opts: o, log: o.Logger, backend: newEngine(o.Backend, opts == nil || opts.Backend == nil, o.Logger), node: rand.Text(), running: ctx, stop: stop}
+	rt := &Realtime{
+		policy: policy.timely(deciding, o.Logger), deciding: deciding, opts: o, log: o.Logger,
+		backend: newEngine(o.Backend, owned, o.Logger), node: rand.Text(), running: ctx, stop: stop,
+	}
 	starting, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	if err := rt.start(starting, limits); err != nil {
@@ -311,55 +161,6 @@ func (h history) Reset(pos backend.Position) {
 // jittered returns a random duration between half of d and d.
 func jittered(d time.Duration) time.Duration {
 	return d/2 + jitter.N(d/2+1)
-}
-
-// EventOption says more about an event than its content. Methods refuse, as
-// [ErrBadOption], what means nothing to them.
-type EventOption func(*attribution)
-
-type attribution struct {
-	user, client, id string
-	given            []string // the options that not all methods know
-	depth            int      // how many handlers in a row led to the event
-}
-
-// AsUser says which user publishes; subscribers get it as userId. It is for Publish
-// and Emit.
-func AsUser(userID string) EventOption {
-	return func(a *attribution) { a.user, a.given = userID, append(a.given, "AsUser") }
-}
-
-// FromClient says which client caused the event, so that it recognises the
-// event as its own. Requests that came through [Realtime.Attribute] carry it in
-// their context.
-func FromClient(clientID string) EventOption { return func(a *attribution) { a.client = clientID } }
-
-// WithID makes an event idempotent: of those with the same id within two
-// minutes, whatever they are about, the first is delivered. At most 128 bytes. It is
-// for Publish and Emit.
-func WithID(id string) EventOption {
-	return func(a *attribution) { a.id, a.given = id, append(a.given, "WithID") }
-}
-
-func attribute(ctx context.Context, opts []EventOption) (attribution, error) {
-	a := attribution{client: clientID(ctx), depth: depth(ctx)}
-	for _, opt := range opts {
-		if opt == nil {
-			return a, fmt.Errorf("%w: an EventOption is nil", ErrBadOption)
-		}
-		opt(&a)
-	}
-	switch {
-	case a.client != "" && !wire.ValidClientID(a.client):
-		return a, ErrBadClientID
-	case a.user != "" && badName(a.user):
-		return a, ErrBadUser
-	case len(a.id) > 128:
-		return a, fmt.Errorf("%w: id longer than 128 bytes", ErrBadEvent)
-	case a.depth > maxDepth:
-		return a, ErrLoop
-	}
-	return a, nil
 }
 
 // Publish sends data, which must encode as JSON of at most [Limits].Publish
