@@ -87,6 +87,6 @@ func portOf(u *url.URL) string {
 
 // sameOrigin reports whether two addresses are of one origin (RFC 6454, section 5).
 func sameOrigin(a, b *url.URL) bool {
-	return strings.EqualFold(a.Scheme, b.Scheme) && strings.ToLower(a.Hostname()) == strings.ToLower(b.Hostname()) &&
+	return strings.EqualFold(a.Scheme, b.Scheme) && strings.EqualFold(a.Hostname(), b.Hostname()) &&
 		portOf(a) == portOf(b)
 }
