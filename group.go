@@ -332,8 +332,12 @@ func (g *Group) run(ctx context.Context) {
 			g.rt.log.Error("realtime: a group of handlers cannot be claimed; trying again", "group", g.publicName(), "error", err)
 		}
 		tried()
+		wait := jittered(groupLease / 3)
+		if free := g.claim.FreeIn(); errors.Is(err, handle.ErrHeld) && free > 0 {
+			wait = min(wait, free) // a dead node's group is taken over at once when its lease is over
+		}
 		select {
-		case <-time.After(jittered(groupLease / 3)):
+		case <-time.After(wait):
 		case <-ctx.Done():
 		}
 	}

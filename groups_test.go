@@ -15,6 +15,7 @@ import (
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/backendtest"
+	"github.com/maravilla-realtime/realtime/internal/jitter"
 )
 
 // cluster is a backend that several nodes share, each through a connection of its
@@ -523,5 +524,30 @@ func TestHandlerThatEndsItsGoroutine(t *testing.T) {
 		}
 		c.wantSorted(t, "dead a", "dead a", "h realtime.message a", "h realtime.message a", "h realtime.message b")
 		noError(t, h.Close(t.Context()))
+	})
+}
+
+// The nodes that wait for a group take it over when its lease is over, not when they
+// next happen to ask.
+func TestTakeoverTakesNoLongerThanALease(t *testing.T) {
+	defer jitter.Replace(func(d time.Duration) time.Duration { return d - 1 })() // they ask as rarely as they may
+	synctest.Test(t, func(t *testing.T) {
+		c, cl := &calls{}, newCluster()
+		register := func(name string) *nodeLink {
+			link := cl.link()
+			h := start(t, open(), &realtime.Options{Backend: link})
+			noError(t, h.Group("work", nil, func(g *realtime.Group) error { return g.OnKVChange(realtime.KVMatch{}, c.handler(name)) }))
+			synctest.Wait()
+			return link
+		}
+		link := register("a")
+		register("b")
+		noError(t, cl.put("1"))
+		c.want(t, "a kv.put 1")
+		link.kill()
+		synctest.Wait()
+		noError(t, cl.put("2"))
+		time.Sleep(13400 * time.Millisecond) // the lease, and until they see who held it last
+		c.want(t, "b kv.put 2")
 	})
 }

@@ -117,6 +117,10 @@ func (c *Claim) Release(ctx context.Context) error {
 // Until returns when the hold ends unless it is renewed.
 func (c *Claim) Until() time.Time { return c.until }
 
+// FreeIn returns how long it takes until the lease of the other holder is over, as
+// far as the last call of Hold has seen. It is 0 or less where Hold is worth a try.
+func (c *Claim) FreeIn() time.Duration { return time.Until(c.since.Add(c.lease)) + 1 }
+
 // put stores the record as that of the holder.
 //
 // Where the outcome is unknown, put tries again, because only a Put that was answered
