@@ -204,6 +204,7 @@ func TestCloseLeavesBehindOnce(t *testing.T) {
 
 // A connection that is dropped looks no further for what it might deliver.
 func TestCloseDropsWhatHasNothingToSay(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []string{"REN", "WebSocket"} {
 		bubble(t, kind, func(t *testing.T) {
 			policy := open()

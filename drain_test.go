@@ -66,6 +66,7 @@ func TestShutdown(t *testing.T) {
 // this node before it ends, or by the one after it to a client that comes back.
 // Nobody who comes back has left meanwhile.
 func TestRollingRestart(t *testing.T) {
+	t.Parallel()
 	for round := range figure(2, 50) {
 		bubble(t, fmt.Sprint(round), func(t *testing.T) {
 			b := lasting{realtime.NewMemory()}

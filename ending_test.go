@@ -303,6 +303,7 @@ func TestBadOptions(t *testing.T) {
 // The largest messages that the options permit reach everybody who reads at once,
 // however small the history is for them, and some at a time.
 func TestLargestMessage(t *testing.T) {
+	t.Parallel()
 	for name, o := range map[string]realtime.Options{
 		"bytes":  {History: realtime.History{Bytes: 8 * 600_000}, Limits: realtime.Limits{Publish: 600_000}},
 		"events": {History: realtime.History{Events: 1}, Limits: realtime.Limits{Publish: 600_000}},

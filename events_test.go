@@ -153,6 +153,7 @@ func TestHandlersMatch(t *testing.T) {
 
 // TestIndexAgreesWithAsking finds by index what asking every rule finds.
 func TestIndexAgreesWithAsking(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h, c := start(t, open(), nil), &calls{}
 		rnd := rand.New(rand.NewPCG(1, 2))

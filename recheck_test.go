@@ -452,6 +452,7 @@ func (h *host) rawSocket(cursor string) net.Conn {
 
 // Rights that end in the middle of a replay end it, however fast its client reads.
 func TestRightsEndDuringReplay(t *testing.T) {
+	t.Parallel()
 	clients := map[string]func(h *host, cursor string) net.Conn{"REN": (*host).rawREN, "WebSocket": (*host).rawSocket}
 	for kind, open := range clients {
 		for what, pause := range map[string]time.Duration{"fast": 10 * time.Millisecond, "slow": time.Second, "stalled": time.Hour} {

@@ -138,6 +138,7 @@ func TestRosterIsOfOnePlace(t *testing.T) {
 // What the ring has let go of by the time the backend has answered is asked about
 // again, for as long as a roster may take.
 func TestRosterOutrun(t *testing.T) {
+	t.Parallel()
 	for readings, want := range map[int]string{3: "subscribed presence.state", 1_000_000: "error"} {
 		bubble(t, want, func(t *testing.T) {
 			b := &eventful{Backend: realtime.NewMemory(), before: func(string) {}}
@@ -175,6 +176,7 @@ func TestRosterOutrun(t *testing.T) {
 
 // The same with many who come and go at random, and rosters that take time.
 func TestRostersWhilePeopleComeAndGo(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(figure(10, 300)) {
 		synctest.Test(t, func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 1))

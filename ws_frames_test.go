@@ -94,6 +94,7 @@ func TestWSFloods(t *testing.T) {
 // A user's connections together have a limit too, so that many of them, each
 // within its own, are no way around it.
 func TestWSFloodOfAUser(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, open(), nil)
 		var pinging sync.WaitGroup
