@@ -57,7 +57,7 @@ func (e *RefusedError) Error() string { return "realtime: " + e.Message + " (" +
 
 // WriteError answers a request with an error, in the shape that all errors of
 // this package have on the wire: {"code","message","retry"}. It tells what a
-// [*RefusedError] says, and that [ErrTemporary], [ErrUnknown] and [ErrClosed] can
+// [*RefusedError] says, and that [ErrTemporary], [ErrMaybeStored] and [ErrClosed] can
 // be tried again (503). Of any other error the client learns only that there was
 // one (500 "internal"): whoever has it logs it.
 func WriteError(w http.ResponseWriter, err error) {
@@ -68,7 +68,7 @@ func WriteError(w http.ResponseWriter, err error) {
 		f.write(w)
 	case errors.Is(err, ErrClosed):
 		goingAway().write(w)
-	case errors.Is(err, ErrTemporary), errors.Is(err, ErrUnknown):
+	case errors.Is(err, ErrTemporary), errors.Is(err, ErrMaybeStored):
 		unavailable().write(w)
 	default:
 		refuse(http.StatusInternalServerError, "internal", "internal error").write(w)

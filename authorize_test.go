@@ -18,9 +18,9 @@ import (
 func guarded(t *testing.T, policy realtime.Policy) *host {
 	h := prepare(t, policy, nil)
 	h.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		verb := map[string]realtime.Verb{"POST": realtime.Upload, "DELETE": realtime.Delete}[r.Method]
+		verb := map[string]realtime.Verb{"POST": realtime.VerbUpload, "DELETE": realtime.VerbDelete}[r.Method]
 		if verb == "" {
-			verb = realtime.Download
+			verb = realtime.VerbDownload
 		}
 		id, err := h.Authorize(r, realtime.Action{Verb: verb, Name: r.URL.Query().Get("path")})
 		if err != nil {
@@ -122,7 +122,7 @@ func TestAuthorizeDeniesByDefault(t *testing.T) {
 		}{{realtime.Policy{}, "unauthorized"}, {noAllow, "forbidden"}, {past, "expired"}} {
 			h := prepare(t, c.policy, nil)
 			defer h.Close(context.Background())
-			id, err := h.Authorize(httptest.NewRequest("GET", "/", nil), realtime.Action{Verb: realtime.Download, Name: "a"})
+			id, err := h.Authorize(httptest.NewRequest("GET", "/", nil), realtime.Action{Verb: realtime.VerbDownload, Name: "a"})
 			var refused *realtime.RefusedError
 			if !errors.As(err, &refused) || refused.Code != c.code || id.User != "" {
 				t.Errorf("got %+v, %v, want %s", id, err, c.code)
@@ -130,7 +130,7 @@ func TestAuthorizeDeniesByDefault(t *testing.T) {
 		}
 		h := prepare(t, realtime.AllowAll(), nil)
 		defer h.Close(context.Background())
-		if _, err := h.Authorize(httptest.NewRequest("POST", "/", nil), realtime.Action{Verb: realtime.Upload, Name: "a"}); err != nil {
+		if _, err := h.Authorize(httptest.NewRequest("POST", "/", nil), realtime.Action{Verb: realtime.VerbUpload, Name: "a"}); err != nil {
 			t.Errorf("AllowAll: %v", err)
 		}
 	})
@@ -147,7 +147,7 @@ func TestWriteError(t *testing.T) {
 		{fmt.Errorf("a secret: %w", &realtime.RefusedError{Status: 404, Code: "not_found", Message: "gone"}), 404, "not_found", false},
 		{&realtime.RefusedError{Status: 408, Code: "timeout", Message: "late", Retry: true}, 408, "timeout", true},
 		{fmt.Errorf("a secret: %w", realtime.ErrTemporary), 503, "unavailable", true},
-		{fmt.Errorf("a secret: %w", realtime.ErrUnknown), 503, "unavailable", true},
+		{fmt.Errorf("a secret: %w", realtime.ErrMaybeStored), 503, "unavailable", true},
 		{realtime.ErrClosed, 503, "closing", true},
 	} {
 		w := httptest.NewRecorder()

@@ -36,7 +36,7 @@
 // one thing.
 //
 // Handlers react: [Realtime.OnChannel], [Realtime.OnKVChange],
-// [Realtime.OnDBChange], [Realtime.OnStorage], and [Realtime.DefineEvent] for
+// [Realtime.OnDBChange], [Realtime.OnStorage], and [Realtime.OnEvent] for
 // events of the host's own. Each gets an event at least once, in the order of its
 // channel or key, and again if it fails. [Realtime.Group] gives them a name, under
 // which several processes share the work.

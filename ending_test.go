@@ -201,7 +201,7 @@ func (b *shaky) Put(ctx context.Context, w backend.Write) (backend.Revision, err
 	}
 	rev, err := b.Backend.Put(ctx, w)
 	if b.joins.Load() && w.Kind == "member" {
-		return 0, backend.ErrUnknown
+		return 0, backend.ErrMaybeStored
 	}
 	return rev, err
 }
@@ -275,8 +275,10 @@ func TestBadOptions(t *testing.T) {
 	const most = 8<<20 - 256<<10
 	for name, o := range map[string]realtime.Options{
 		"Heartbeat": {Heartbeat: -1}, "StreamLife": {StreamLife: 1}, "WriteTimeout": {WriteTimeout: -1},
-		"CloseGrace": {CloseGrace: -1}, "DropGrace": {DropGrace: -1}, "Lease": {Lease: -1},
-		"History.Age": {History: realtime.History{Age: -1}}, "History.Events": {History: realtime.History{Events: -1}},
+		"Presence.CloseGrace": {Presence: realtime.PresenceOptions{CloseGrace: -1}},
+		"Presence.DropGrace":  {Presence: realtime.PresenceOptions{DropGrace: -1}},
+		"Presence.Lease":      {Presence: realtime.PresenceOptions{Lease: -1}},
+		"History.Age":         {History: realtime.History{Age: -1}}, "History.Events": {History: realtime.History{Events: -1}},
 		"History.Bytes": {History: realtime.History{Bytes: 512 << 10}}, "Limits.Burst": {Limits: limits{Burst: -1}},
 		"Limits.Publish": {Limits: limits{Publish: most + 1}}, "Limits.Message": {Limits: limits{Message: most + 1}},
 		"Limits.Metadata": {Limits: limits{Metadata: most + 1}},

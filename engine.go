@@ -67,7 +67,7 @@ func read[T any](ctx context.Context, e *engine, calls *timely.Calls, f func(con
 }
 
 // write is read for what may have happened although there was no answer: then the
-// error matches [backend.ErrUnknown] instead.
+// error matches [backend.ErrMaybeStored] instead.
 func write[T any](ctx context.Context, e *engine, calls *timely.Calls, f func(context.Context) (T, error)) (T, error) {
 	value, err := read(ctx, e, calls, f)
 	if errors.Is(err, timely.ErrLeft) {
@@ -75,7 +75,7 @@ func write[T any](ctx context.Context, e *engine, calls *timely.Calls, f func(co
 		if cause == nil {
 			cause = context.DeadlineExceeded
 		}
-		err = fmt.Errorf("%w: the backend did not answer in time: %w", backend.ErrUnknown, cause)
+		err = fmt.Errorf("%w: the backend did not answer in time: %w", backend.ErrMaybeStored, cause)
 	}
 	return value, err
 }

@@ -12,10 +12,10 @@ import (
 var (
 	// ErrClosed: the Realtime was closed.
 	ErrClosed = errors.New("realtime: closed")
-	// ErrUnknown: the backend did not say whether it stored the event, or did not
-	// say so in time. It is perhaps delivered; publishing again is safe with the same
-	// [WithID].
-	ErrUnknown = errors.New("realtime: outcome unknown")
+	// ErrMaybeStored: the backend did not say in time whether it stored the event. The
+	// event may have been stored, and delivered. Publishing again is safe with the
+	// same [WithID].
+	ErrMaybeStored = errors.New("realtime: the event may have been stored")
 	// ErrBadChannel: a channel is empty, longer than 255 bytes, not UTF-8, has
 	// control characters, or begins with '$', which is reserved.
 	ErrBadChannel = errors.New("realtime: bad channel")
@@ -41,7 +41,7 @@ var (
 	// ErrTooLarge: data or metadata exceeds its limit.
 	ErrTooLarge = errors.New("realtime: too large")
 
-	// ErrPermanent is for a [Handler] to wrap: to try again would not help. The
+	// ErrPermanent is for an [EventHandler] to wrap: to try again would not help. The
 	// event goes to [GroupOptions].DeadLetter at once.
 	ErrPermanent = errors.New("realtime: permanent failure")
 	// ErrTemporary is for a [Policy] to wrap: it could not decide now. The client

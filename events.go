@@ -85,15 +85,15 @@ type StorageMatch struct {
 	Op  string // "created", "updated" or "deleted"; "": all
 }
 
-// Handler reacts to one event. An error, or a panic, has it called again: see
+// EventHandler reacts to one event. An error, or a panic, has it called again: see
 // [GroupOptions]. It returns soon after ctx has ended. What it publishes, emits
 // and joins with ctx carries no client's mark, and counts against loops: see
 // [ErrLoop].
-type Handler func(ctx context.Context, ev RenEvent) error
+type EventHandler func(ctx context.Context, ev RenEvent) error
 
-// Typed returns a Handler that gets the event's data decoded. Data that cannot be
+// Typed returns an EventHandler that gets the event's data decoded. Data that cannot be
 // decoded is an [ErrPermanent].
-func Typed[T any](f func(ctx context.Context, ev RenEvent, data T) error) Handler {
+func Typed[T any](f func(ctx context.Context, ev RenEvent, data T) error) EventHandler {
 	return func(ctx context.Context, ev RenEvent) error {
 		data, err := Decode[T](ev)
 		if err != nil {
@@ -103,43 +103,47 @@ func Typed[T any](f func(ctx context.Context, ev RenEvent, data T) error) Handle
 	}
 }
 
-// OnChannel has h called for messages. See [Realtime.DefineEvent].
-func (rt *Realtime) OnChannel(match ChannelMatch, h Handler) error {
+// OnChannel has h called for messages. See [Realtime.OnEvent].
+func (rt *Realtime) OnChannel(match ChannelMatch, h EventHandler) error {
 	return rt.local(func(g *Group) error { return g.OnChannel(match, h) })
 }
 
-// OnKVChange has h called for writes of keys. See [Realtime.DefineEvent].
-func (rt *Realtime) OnKVChange(match KVMatch, h Handler) error {
+// OnKVChange has h called for writes of keys. See [Realtime.OnEvent].
+func (rt *Realtime) OnKVChange(match KVMatch, h EventHandler) error {
 	return rt.local(func(g *Group) error { return g.OnKVChange(match, h) })
 }
 
-// OnDBChange has h called for writes of documents. See [Realtime.DefineEvent].
-func (rt *Realtime) OnDBChange(match DBMatch, h Handler) error {
+// OnDBChange has h called for writes of documents. See [Realtime.OnEvent].
+func (rt *Realtime) OnDBChange(match DBMatch, h EventHandler) error {
 	return rt.local(func(g *Group) error { return g.OnDBChange(match, h) })
 }
 
-// OnStorage has h called for writes of objects. See [Realtime.DefineEvent].
-func (rt *Realtime) OnStorage(match StorageMatch, h Handler) error {
+// OnStorage has h called for writes of objects. See [Realtime.OnEvent].
+func (rt *Realtime) OnStorage(match StorageMatch, h EventHandler) error {
 	return rt.local(func(g *Group) error { return g.OnStorage(match, h) })
 }
 
-// DefineEvent has h called for each event that matches, from now on until
+// OnEvent has h called for each event that matches, from now on until
 // Close. Events of one channel, or of one key in its namespace, are handled one
 // after another in the order of the log, those of others meanwhile.
 //
 // Handlers registered on a Realtime are a group of this process, with
-// [Options].Handlers, which is what they can be on a backend of one process. On
+// [Options].Groups, which is what they can be on a backend of one process. On
 // one of many, where each event is to be handled once, not once by each process,
 // the group needs a name: see [Realtime.Group].
 //
 // Errors: [ErrBadPattern], also for an Op that there is not, [ErrBadGroup] where a
 // name is needed, [ErrClosed].
-func (rt *Realtime) DefineEvent(match EventMatch, h Handler) error {
-	return rt.local(func(g *Group) error { return g.DefineEvent(match, h) })
+func (rt *Realtime) OnEvent(match EventMatch, h EventHandler) error {
+	return rt.local(func(g *Group) error { return g.OnEvent(match, h) })
 }
 
+// DefineEvent is [Realtime.OnEvent], by the name that the platform's TypeScript
+// functions have for it.
+func (rt *Realtime) DefineEvent(match EventMatch, h EventHandler) error { return rt.OnEvent(match, h) }
+
 // OnChannel is [Realtime.OnChannel] in this group.
-func (g *Group) OnChannel(match ChannelMatch, h Handler) error {
+func (g *Group) OnChannel(match ChannelMatch, h EventHandler) error {
 	r := rule{handle: h, presence: match.Type == "presence"}
 	var err error
 	r.selector, err = EventMatch{Resource: "realtime", Type: "realtime.message", Channel: match.Channel}.compile()
@@ -152,38 +156,41 @@ func (g *Group) OnChannel(match ChannelMatch, h Handler) error {
 }
 
 // OnKVChange is [Realtime.OnKVChange] in this group.
-func (g *Group) OnKVChange(match KVMatch, h Handler) error {
+func (g *Group) OnKVChange(match KVMatch, h EventHandler) error {
 	return g.on("kv.", match.Op, []string{"put", "delete", "expired"},
 		EventMatch{Resource: "kv", Namespace: match.Namespace, Key: match.Key}, h)
 }
 
 // OnDBChange is [Realtime.OnDBChange] in this group.
-func (g *Group) OnDBChange(match DBMatch, h Handler) error {
+func (g *Group) OnDBChange(match DBMatch, h EventHandler) error {
 	return g.on("db.document.", match.Op, []string{"created", "updated", "deleted"},
 		EventMatch{Resource: "db", Namespace: match.Collection, Key: match.Key}, h)
 }
 
 // OnStorage is [Realtime.OnStorage] in this group.
-func (g *Group) OnStorage(match StorageMatch, h Handler) error {
+func (g *Group) OnStorage(match StorageMatch, h EventHandler) error {
 	return g.on("storage.object.", match.Op, []string{"created", "updated", "deleted"},
 		EventMatch{Resource: "storage", Key: match.Key}, h)
 }
 
-// DefineEvent is [Realtime.DefineEvent] in this group.
-func (g *Group) DefineEvent(match EventMatch, h Handler) error {
+// OnEvent is [Realtime.OnEvent] in this group.
+func (g *Group) OnEvent(match EventMatch, h EventHandler) error {
 	sel, err := match.compile()
 	return g.add(&rule{selector: sel, handle: h}, err)
 }
 
+// DefineEvent is [Group.OnEvent], as [Realtime.DefineEvent] is [Realtime.OnEvent].
+func (g *Group) DefineEvent(match EventMatch, h EventHandler) error { return g.OnEvent(match, h) }
+
 // on registers h for one of the known operations, or all of them.
-func (g *Group) on(family, op string, known []string, match EventMatch, h Handler) error {
+func (g *Group) on(family, op string, known []string, match EventMatch, h EventHandler) error {
 	if match.Type = family + "*"; op != "" {
 		match.Type = family + op
 		if !slices.Contains(known, op) {
 			return fmt.Errorf("%w: Op %s is none of %q", ErrBadPattern, wire.Quote(op), known)
 		}
 	}
-	return g.DefineEvent(match, h)
+	return g.OnEvent(match, h)
 }
 
 // rule is a handler and what it is for.
@@ -193,7 +200,7 @@ type rule struct {
 	presence bool             // of the channel, too
 	order    int              // of registration
 	from     backend.Position // what happened up to here is not for it
-	handle   Handler
+	handle   EventHandler
 }
 
 func (r *rule) matches(s *subject) bool {

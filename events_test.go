@@ -58,7 +58,7 @@ func (c *calls) wantSorted(t *testing.T, want ...string) {
 }
 
 // handler notes the name and what the event is about.
-func (c *calls) handler(name string) realtime.Handler {
+func (c *calls) handler(name string) realtime.EventHandler {
 	return func(_ context.Context, ev realtime.RenEvent) error {
 		c.add(strings.TrimSpace(fmt.Sprint(name, " ", ev.Type, " ", ev.Channel, ev.Key)))
 		return nil
@@ -165,7 +165,7 @@ func TestIndexAgreesWithAsking(t *testing.T) {
 		for i := range 400 {
 			m := realtime.EventMatch{Resource: pick("", "a", "a*"), Type: pattern(), Namespace: pattern(), Key: pattern()}
 			matches = append(matches, m)
-			noError(t, h.DefineEvent(m, func(context.Context, realtime.RenEvent) error { c.add(fmt.Sprint(i)); return nil }))
+			noError(t, h.OnEvent(m, func(context.Context, realtime.RenEvent) error { c.add(fmt.Sprint(i)); return nil }))
 		}
 		name := func() string { return pick("a", "b", "ab", "abc", "abcd", "xb", "x") }
 		for range 200 {
@@ -204,7 +204,7 @@ func TestHandlersAreRefused(t *testing.T) {
 		"kv op":            {h.OnKVChange(realtime.KVMatch{Op: "created"}, nothing), realtime.ErrBadPattern},
 		"db op":            {h.OnDBChange(realtime.DBMatch{Op: "put"}, nothing), realtime.ErrBadPattern},
 		"storage op":       {h.OnStorage(realtime.StorageMatch{Op: "*"}, nothing), realtime.ErrBadPattern},
-		"event pattern":    {h.DefineEvent(realtime.EventMatch{Type: "a*b*c*d*e"}, nothing), realtime.ErrBadPattern},
+		"event pattern":    {h.OnEvent(realtime.EventMatch{Type: "a*b*c*d*e"}, nothing), realtime.ErrBadPattern},
 		"no name":          {group("", nil), realtime.ErrBadGroup},
 		"reserved name":    {group("$process", nil), realtime.ErrBadGroup},
 		"name in use":      {group("taken", nil), realtime.ErrBadGroup},
@@ -233,7 +233,7 @@ func TestHandlersAreRefused(t *testing.T) {
 
 func TestHandlersRunInOrderAndParallel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := start(t, open(), &realtime.Options{Handlers: realtime.GroupOptions{Concurrency: 4}})
+		h := start(t, open(), &realtime.Options{Groups: realtime.GroupOptions{Concurrency: 4}})
 		var mu sync.Mutex
 		seen := map[string][]string{}
 		var running, most atomic.Int32
@@ -273,7 +273,7 @@ func TestHandlersRunInOrderAndParallel(t *testing.T) {
 func TestHandlersCauseEvents(t *testing.T) {
 	bubble(t, "a loop stops", func(t *testing.T) {
 		c, n := &calls{}, 0
-		h := start(t, open(), &realtime.Options{Handlers: realtime.GroupOptions{
+		h := start(t, open(), &realtime.Options{Groups: realtime.GroupOptions{
 			DeadLetter: func(_ context.Context, d realtime.DeadLetter) {
 				c.add(fmt.Sprint("dead ", errors.Is(d.Err, realtime.ErrLoop)))
 			},
@@ -291,7 +291,7 @@ func TestHandlersCauseEvents(t *testing.T) {
 	})
 	bubble(t, "a loop through presence and data stops", func(t *testing.T) {
 		c := &calls{}
-		h := start(t, open(), &realtime.Options{Handlers: realtime.GroupOptions{
+		h := start(t, open(), &realtime.Options{Groups: realtime.GroupOptions{
 			DeadLetter: func(_ context.Context, d realtime.DeadLetter) {
 				c.add(fmt.Sprint("dead ", errors.Is(d.Err, realtime.ErrLoop)))
 			},
@@ -357,7 +357,7 @@ func TestHandlersCauseEvents(t *testing.T) {
 func TestCloseDrainsHandlers(t *testing.T) {
 	bubble(t, "all that was accepted is handled", func(t *testing.T) {
 		c := &calls{}
-		h := start(t, open(), &realtime.Options{Handlers: realtime.GroupOptions{Backoff: 100 * time.Millisecond}}) // in time for Close
+		h := start(t, open(), &realtime.Options{Groups: realtime.GroupOptions{Backoff: 100 * time.Millisecond}}) // in time for Close
 		noError(t, h.OnChannel(realtime.ChannelMatch{Channel: "a*"}, func(ctx context.Context, ev realtime.RenEvent) error {
 			time.Sleep(100 * time.Millisecond)
 			if d, _ := realtime.DeliveryOf(ctx); d.Attempt < 3 {

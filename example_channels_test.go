@@ -135,7 +135,7 @@ func ExampleRealtime_Authorize() {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /rooms/{room}", func(w http.ResponseWriter, r *http.Request) {
 		channel := "room:" + r.PathValue("room")
-		id, err := rt.Authorize(r, realtime.Action{Verb: realtime.Publish, Name: channel})
+		id, err := rt.Authorize(r, realtime.Action{Verb: realtime.VerbPublish, Name: channel})
 		if err == nil {
 			err = rt.Publish(r.Context(), channel, "hello", realtime.AsUser(id.User))
 		}

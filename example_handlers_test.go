@@ -168,13 +168,13 @@ func ExampleRealtime_OnStorage() {
 }
 
 // Events of the host's own: any resource that is not one of the library's.
-func ExampleRealtime_DefineEvent() {
+func ExampleRealtime_OnEvent() {
 	ctx := context.Background()
 	rt, err := realtime.New(realtime.Policy{}, nil)
 	must(err)
 
 	match := realtime.EventMatch{Resource: "custom", Namespace: "jobs", Type: "priority:high"}
-	must(rt.DefineEvent(match, func(_ context.Context, ev realtime.RenEvent) error {
+	must(rt.OnEvent(match, func(_ context.Context, ev realtime.RenEvent) error {
 		fmt.Println("at once:", ev.Key)
 		return nil
 	}))
@@ -187,7 +187,7 @@ func ExampleRealtime_DefineEvent() {
 // The handler gets its data decoded. What cannot be decoded is not tried again.
 func ExampleTyped() {
 	ctx := context.Background()
-	rt, err := realtime.New(realtime.Policy{}, &realtime.Options{Handlers: realtime.GroupOptions{
+	rt, err := realtime.New(realtime.Policy{}, &realtime.Options{Groups: realtime.GroupOptions{
 		DeadLetter: func(_ context.Context, d realtime.DeadLetter) {
 			fmt.Println("not handled:", string(d.Event.Data), errors.Is(d.Err, realtime.ErrPermanent))
 		},
@@ -253,7 +253,7 @@ func ExampleRealtime_Group() {
 // remembers the name of the event, in the transaction of what it does, if it can.
 func ExampleDeliveryOf() {
 	ctx := context.Background()
-	rt, err := realtime.New(realtime.Policy{}, &realtime.Options{Handlers: realtime.GroupOptions{Backoff: time.Millisecond}})
+	rt, err := realtime.New(realtime.Policy{}, &realtime.Options{Groups: realtime.GroupOptions{Backoff: time.Millisecond}})
 	must(err)
 
 	account, booked := 0, map[realtime.Cursor]bool{} // of one channel: handled one after another

@@ -53,7 +53,7 @@ func Example_chatRoom() {
 	mux.Handle("/api/maravilla/", rt.Handler())
 	mux.HandleFunc("POST /rooms/{room}", func(w http.ResponseWriter, r *http.Request) {
 		channel := "room:" + r.PathValue("room")
-		id, err := rt.Authorize(r, realtime.Action{Verb: realtime.Publish, Name: channel})
+		id, err := rt.Authorize(r, realtime.Action{Verb: realtime.VerbPublish, Name: channel})
 		if err == nil {
 			message := map[string]string{"type": "message", "text": r.FormValue("text")}
 			err = rt.Publish(r.Context(), channel, message, realtime.AsUser(id.User))
@@ -175,7 +175,7 @@ func Example_fragments() {
 		return "<li>" + html.EscapeString(strings.NewReplacer("\r", " ", "\n", " ").Replace(text)) + "</li>"
 	}
 	fragments := func(w http.ResponseWriter, r *http.Request) {
-		if _, err := rt.Authorize(r, realtime.Action{Verb: realtime.Subscribe, Name: "room:42"}); err != nil {
+		if _, err := rt.Authorize(r, realtime.Action{Verb: realtime.VerbSubscribe, Name: "room:42"}); err != nil {
 			realtime.WriteError(w, err)
 			return
 		}

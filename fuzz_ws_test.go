@@ -18,7 +18,7 @@ func FuzzWebSocket(f *testing.F) {
 	f.Add(append(frame(1, true, []byte(`{"op":`)), frame(0x80, true, []byte(`"ping"}`))...), true)
 	f.Add(frame(0x82, true, []byte("binary")), false)
 	f.Add(frame(0x88, true, []byte{3, 0xe8}), true)
-	h := start(f, open(), &realtime.Options{Limits: noLimits.Limits, CloseGrace: time.Millisecond, DropGrace: time.Millisecond})
+	h := start(f, open(), &realtime.Options{Limits: noLimits.Limits, Presence: realtime.PresenceOptions{CloseGrace: time.Millisecond, DropGrace: time.Millisecond}})
 	other := h.socket(get("/realtime", "Authorization", "Bearer bob"))
 	f.Fuzz(func(t *testing.T, bytes []byte, greeted bool) {
 		conn, err := h.listener.Dial(t.Context(), "", "")

@@ -37,7 +37,7 @@ type Group struct {
 }
 
 // GroupOptions are all optional: zero fields mean the defaults, or, for a named
-// group, [Options].Handlers.
+// group, [Options].Groups.
 type GroupOptions struct {
 	// Concurrency is how many handlers run at once. With 1 no two of them overlap,
 	// so that one which sums up several keys writes what was true last. Default 16.
@@ -149,7 +149,7 @@ func (rt *Realtime) Group(name string, opts *GroupOptions, register func(*Group)
 	if err := o.check("GroupOptions"); err != nil {
 		return err
 	}
-	g := newGroup(rt, name, o.or(rt.opts.Handlers))
+	g := newGroup(rt, name, o.or(rt.opts.Groups))
 	if err := register(g); err != nil {
 		return err
 	}
@@ -171,7 +171,7 @@ func (rt *Realtime) local(register func(*Group) error) error {
 	if g := rt.groups.named[processGroup]; g != nil {
 		return register(g)
 	}
-	g := newGroup(rt, processGroup+":"+rt.node, rt.opts.Handlers)
+	g := newGroup(rt, processGroup+":"+rt.node, rt.opts.Groups)
 	if err := register(g); err != nil {
 		return err
 	}

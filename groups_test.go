@@ -102,7 +102,7 @@ func TestGroups(t *testing.T) {
 		*calls
 		*cluster
 	}
-	worker := func(w world, name string, f realtime.Handler) (*host, *nodeLink) {
+	worker := func(w world, name string, f realtime.EventHandler) (*host, *nodeLink) {
 		w.Helper()
 		link := w.link()
 		h := start(w.T, open(), &realtime.Options{Backend: link})
@@ -233,7 +233,7 @@ func TestGroups(t *testing.T) {
 		"one that is behind in the log waits until it is not": func(w world) {
 			late := w.link()
 			late.lag = make(chan struct{})
-			b := start(w.T, open(), &realtime.Options{Backend: late, Handlers: realtime.GroupOptions{
+			b := start(w.T, open(), &realtime.Options{Backend: late, Groups: realtime.GroupOptions{
 				Missed: func(e *realtime.ResetError) { w.add("missed " + e.Reason) },
 			}})
 			a, _ := worker(w, "a", nil)
@@ -386,8 +386,8 @@ func TestHandlersMiss(t *testing.T) {
 	bubble(t, "what was evicted before they came to it", func(t *testing.T) {
 		c, release := &calls{}, make(chan struct{})
 		h := start(t, open(), &realtime.Options{
-			History:  realtime.History{Events: 10},
-			Handlers: realtime.GroupOptions{Missed: func(e *realtime.ResetError) { c.add("missed " + e.Reason) }},
+			History: realtime.History{Events: 10},
+			Groups:  realtime.GroupOptions{Missed: func(e *realtime.ResetError) { c.add("missed " + e.Reason) }},
 		})
 		noError(t, h.OnKVChange(realtime.KVMatch{}, func(_ context.Context, ev realtime.RenEvent) error {
 			if ev.Key == "0" {
@@ -418,7 +418,7 @@ func TestHandlersMiss(t *testing.T) {
 	})
 	bubble(t, "a log that was made again", func(t *testing.T) {
 		c, f := &calls{}, backendtest.NewFaulty(realtime.NewMemory())
-		h := start(t, open(), &realtime.Options{Backend: f, Handlers: realtime.GroupOptions{
+		h := start(t, open(), &realtime.Options{Backend: f, Groups: realtime.GroupOptions{
 			Missed: func(e *realtime.ResetError) { c.add("missed " + e.Reason) },
 		}})
 		noError(t, h.OnKVChange(realtime.KVMatch{}, c.handler("h")))
@@ -435,7 +435,7 @@ func TestHandlersMiss(t *testing.T) {
 	})
 	bubble(t, "nothing, where a driver leaves a record out that can be read back", func(t *testing.T) {
 		c, f := &calls{}, backendtest.NewFaulty(realtime.NewMemory())
-		h := start(t, open(), &realtime.Options{Backend: f, Handlers: realtime.GroupOptions{
+		h := start(t, open(), &realtime.Options{Backend: f, Groups: realtime.GroupOptions{
 			Concurrency: 1, // the order of two keys is nobody's promise otherwise
 			Missed:      func(e *realtime.ResetError) { c.add("missed " + e.Reason) },
 		}})
@@ -509,7 +509,7 @@ func TestFailingKeyHoldsUpNoOther(t *testing.T) {
 func TestHandlerThatEndsItsGoroutine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &calls{}
-		h := start(t, open(), &realtime.Options{Handlers: realtime.GroupOptions{
+		h := start(t, open(), &realtime.Options{Groups: realtime.GroupOptions{
 			Concurrency: 1,
 			DeadLetter:  func(_ context.Context, d realtime.DeadLetter) { c.add("dead " + d.Event.Channel); runtime.Goexit() },
 		}})

@@ -161,7 +161,7 @@ func TestCallsOfABackendThatHangs(t *testing.T) {
 	hangs(t, open(), func(t *testing.T, h *host, b *hanging) {
 		write, p := realtime.ErrTemporary, h.Presence()
 		if b.deaf {
-			write = realtime.ErrUnknown
+			write = realtime.ErrMaybeStored
 		}
 		b.hang(everyMethod...)
 		ctx := context.Background()
@@ -178,7 +178,7 @@ func TestCallsOfABackendThatHangs(t *testing.T) {
 			"Health":   {func() error { return h.Health(ctx) }, realtime.ErrTemporary},
 		} {
 			err := within(t, what, c.f)
-			if !errors.Is(err, c.want) || errors.Is(err, realtime.ErrUnknown) != (c.want == realtime.ErrUnknown) {
+			if !errors.Is(err, c.want) || errors.Is(err, realtime.ErrMaybeStored) != (c.want == realtime.ErrMaybeStored) {
 				t.Errorf("%s: %v", what, err)
 			}
 		}

@@ -32,7 +32,7 @@ func wholeApp(t *testing.T, rt *realtime.Realtime) http.Handler {
 	mux.Handle("/labelled", rt.Attribute(ok))
 	mux.Handle("/shared", rt.CORS(ok))
 	mux.HandleFunc("/asked", func(w http.ResponseWriter, r *http.Request) {
-		if _, err := rt.Authorize(r, realtime.Action{Verb: realtime.Publish, Name: "room"}); err != nil {
+		if _, err := rt.Authorize(r, realtime.Action{Verb: realtime.VerbPublish, Name: "room"}); err != nil {
 			realtime.WriteError(w, err)
 			return
 		}

@@ -278,7 +278,7 @@ func TestLargeRoster(t *testing.T) {
 // Many connections come and go: what is counted per user is forgotten.
 func TestUsersAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := start(t, open(), &realtime.Options{CloseGrace: time.Second, DropGrace: time.Second})
+		h := start(t, open(), &realtime.Options{Presence: realtime.PresenceOptions{CloseGrace: time.Second, DropGrace: time.Second}})
 		for i := range 50 {
 			s := h.tab(fmt.Sprint("user", i), "room")
 			if i%2 == 0 {

@@ -112,7 +112,7 @@ func (s *socket) handle(op wire.Op) *wire.Error {
 	}
 	switch op.Op {
 	case "subscribe":
-		if err := s.allow(Subscribe, op.Channel); err != nil {
+		if err := s.allow(VerbSubscribe, op.Channel); err != nil {
 			return err
 		}
 		begun, turn := make(chan struct{}), s.turn
@@ -165,7 +165,7 @@ func (s *socket) publish(op wire.Op) *wire.Error {
 	if len(op.ID) > 64 {
 		return wire.Errorf("too_large", "id is longer than 64 bytes")
 	}
-	if err := s.allow(Publish, op.Channel); err != nil {
+	if err := s.allow(VerbPublish, op.Channel); err != nil {
 		return err
 	}
 	// A client that subscribes and then publishes gets its message.
@@ -234,7 +234,7 @@ func (s *socket) member(op wire.Op) *wire.Error {
 	case !joined && n >= s.rt.opts.Limits.Channels:
 		return wire.Errorf("channel_limit", "present more than %d times", s.rt.opts.Limits.Channels)
 	}
-	if err := s.allow(Join, op.Channel); err != nil {
+	if err := s.allow(VerbJoin, op.Channel); err != nil {
 		return err
 	}
 	s.sessions.set(membership{session, s.turn}) // also where join fails: it has perhaps joined

@@ -46,20 +46,29 @@ type Options struct {
 	// It resumes where it was. Default 10 s.
 	WriteTimeout time.Duration
 
-	// CloseGrace and DropGrace are how long a user whose last connection closed
-	// in an orderly way, or broke, stays present. Long enough for a page to
-	// reload, and for a phone to find its network. Defaults 3 s and 15 s. Where
-	// credentials expired it is DropGrace, but at least 35 s.
-	CloseGrace, DropGrace time.Duration
+	// Presence says how long members stay.
+	Presence PresenceOptions
+
+	// Groups are the options of the handlers that are registered on the Realtime
+	// itself, and the defaults of its groups.
+	Groups GroupOptions
+}
+
+// PresenceOptions are how long members stay without a sign of them. See [Options].
+type PresenceOptions struct {
+	// CloseGrace is how long a user stays present after their last connection closed
+	// in an orderly way: long enough for a page to reload. Default 3 s.
+	CloseGrace time.Duration
+
+	// DropGrace is how long a user stays present after their last connection broke:
+	// long enough for a phone to find its network. Default 15 s. Where credentials
+	// expired it is at least 35 s.
+	DropGrace time.Duration
 
 	// Lease is how long a user whom the server joined stays present unless
 	// joined again. Default 90 s: browsers slow the timers of hidden pages to one
 	// a minute.
 	Lease time.Duration
-
-	// Handlers are the options of the handlers that are registered on the Realtime
-	// itself, and the defaults of its groups.
-	Handlers GroupOptions
 }
 
 // History bounds the events a node keeps; whichever bound is reached first
@@ -110,10 +119,10 @@ func (o *Options) withDefaults() Options {
 	set(&opts.Heartbeat, 25*time.Second)
 	set(&opts.StreamLife, 10*time.Minute)
 	set(&opts.WriteTimeout, 10*time.Second)
-	set(&opts.CloseGrace, 3*time.Second)
-	set(&opts.DropGrace, 15*time.Second)
-	set(&opts.Lease, 90*time.Second)
-	opts.Handlers = opts.Handlers.or(defaultGroup)
+	set(&opts.Presence.CloseGrace, 3*time.Second)
+	set(&opts.Presence.DropGrace, 15*time.Second)
+	set(&opts.Presence.Lease, 90*time.Second)
+	opts.Groups = opts.Groups.or(defaultGroup)
 	return opts
 }
 
@@ -128,8 +137,9 @@ func (o *Options) check() error {
 	largest := int64(max(l.Publish, l.Message, l.Metadata, 0))
 	return errors.Join(
 		atLeast(0, "Options.Heartbeat", o.Heartbeat), atLeast(0, "Options.WriteTimeout", o.WriteTimeout),
-		atLeast(0, "Options.CloseGrace", o.CloseGrace), atLeast(0, "Options.DropGrace", o.DropGrace),
-		atLeast(0, "Options.Lease", o.Lease), atLeast(time.Second, "Options.StreamLife", o.StreamLife),
+		atLeast(0, "Options.Presence.CloseGrace", o.Presence.CloseGrace),
+		atLeast(0, "Options.Presence.DropGrace", o.Presence.DropGrace),
+		atLeast(0, "Options.Presence.Lease", o.Presence.Lease), atLeast(time.Second, "Options.StreamLife", o.StreamLife),
 		atLeast(0, "Options.History.Events", h.Events), atLeast(historyHolds*largest, "Options.History.Bytes", h.Bytes),
 		atLeast(0, "Options.History.Age", h.Age),
 		atLeast(0, "Options.Limits.Message", l.Message), atLeast(0, "Options.Limits.Publish", l.Publish),
@@ -138,7 +148,7 @@ func (o *Options) check() error {
 		atLeast(0, "Options.Limits.Connections", l.Connections),
 		atLeast(0, "Options.Limits.UserRate", l.UserRate), atLeast(0, "Options.Limits.UserBurst", l.UserBurst),
 		readable("Options.Limits.Message", l.Message), readable("Options.Limits.Publish", l.Publish),
-		readable("Options.Limits.Metadata", l.Metadata), o.Handlers.check("Options.Handlers"))
+		readable("Options.Limits.Metadata", l.Metadata), o.Groups.check("Options.Groups"))
 }
 
 // readable is an error if clients would not read what a limit permits.

@@ -93,13 +93,13 @@ type Verb string
 
 // The verbs.
 const (
-	Subscribe Verb = "subscribe" // to a channel: its messages, and its presence where asked for
-	Publish   Verb = "publish"   // to a channel
-	Join      Verb = "join"      // be present in a channel, and update how
+	VerbSubscribe Verb = "subscribe" // to a channel: its messages, and its presence where asked for
+	VerbPublish   Verb = "publish"   // to a channel
+	VerbJoin      Verb = "join"      // be present in a channel, and update how
 
-	Upload   Verb = "upload"   // an object, new or in place of another
-	Delete   Verb = "delete"   // an object
-	Download Verb = "download" // an object
+	VerbUpload   Verb = "upload"   // an object, new or in place of another
+	VerbDelete   Verb = "delete"   // an object
+	VerbDownload Verb = "download" // an object
 )
 
 // Action is one thing a client wants to do.

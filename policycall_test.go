@@ -249,7 +249,7 @@ func TestRecheckInAllowOfTwo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		in := new(inside)
 		in.allow = func(ctx context.Context, id realtime.Identity, a realtime.Action) error {
-			if a.Verb != realtime.Publish {
+			if a.Verb != realtime.VerbPublish {
 				return nil
 			}
 			time.Sleep(time.Millisecond)
@@ -381,7 +381,7 @@ func TestRecheckInAllow(t *testing.T) {
 		room := ""
 		in.allow = func(ctx context.Context, id realtime.Identity, a realtime.Action) error {
 			mu.Lock()
-			if a.Verb == realtime.Publish && strings.HasPrefix(a.Name, "go:") { // moves
+			if a.Verb == realtime.VerbPublish && strings.HasPrefix(a.Name, "go:") { // moves
 				room = strings.TrimPrefix(a.Name, "go:")
 				mu.Unlock()
 				if err := in.rt.Recheck(ctx, id.User); err != nil {
@@ -491,7 +491,7 @@ func TestRevokeInAllow(t *testing.T) {
 		bubble(t, name, func(t *testing.T) {
 			in, returned := new(inside), make(chan error, 10)
 			in.allow = func(ctx context.Context, id realtime.Identity, a realtime.Action) error {
-				if a.Verb != realtime.Publish {
+				if a.Verb != realtime.VerbPublish {
 					return nil
 				}
 				returned <- in.rt.Revoke(own(ctx), id.User)
@@ -590,7 +590,7 @@ func TestRevokeInAuthorize(t *testing.T) {
 					in.authenticate = revoke
 				} else {
 					in.allow = func(ctx context.Context, id realtime.Identity, a realtime.Action) error {
-						if a.Verb == realtime.Subscribe {
+						if a.Verb == realtime.VerbSubscribe {
 							return nil
 						}
 						return revoke(ctx, id)

@@ -19,7 +19,7 @@ import (
 // Its methods may be called concurrently, and return within 5 s if ctx has no
 // deadline. Beside those of the backend and of ctx their errors are
 // [ErrBadChannel], [ErrBadUser], [ErrBadClientID], [ErrTooLarge], [ErrClosed],
-// [ErrUnknown] and [ErrTemporary]. A Join or Leave that failed has perhaps happened; calling it
+// [ErrMaybeStored] and [ErrTemporary]. A Join or Leave that failed has perhaps happened; calling it
 // again is safe.
 type Presence struct {
 	rt      *Realtime
@@ -71,7 +71,7 @@ func (p *Presence) init(ctx context.Context, rt *Realtime) error {
 
 // Join makes a user present in a channel, with metadata that encodes as JSON of at
 // most [Limits].Metadata bytes and is opaque here; metadata that differs from what
-// the member has is sent as presence.update. It lasts for [Options].Lease; joining
+// the member has is sent as presence.update. It lasts for [PresenceOptions].Lease; joining
 // again renews it. It counts as one session of the client that ctx or [FromClient]
 // names, else of this server, and ends only with that session's Leave.
 func (p *Presence) Join(ctx context.Context, channel, userID string, metadata any, opts ...EventOption) error {
@@ -84,7 +84,7 @@ func (p *Presence) Join(ctx context.Context, channel, userID string, metadata an
 			return fmt.Errorf("realtime: join: %w", err)
 		}
 	}
-	s.TTL = p.rt.opts.Lease
+	s.TTL = p.rt.opts.Presence.Lease
 	return p.join(ctx, s)
 }
 

@@ -167,7 +167,7 @@ func jittered(d time.Duration) time.Duration {
 // bytes, to all who follow the channel. It returns nil once the backend has the
 // message. If ctx has no deadline, it returns within 5 s. Errors: [ErrBadChannel],
 // [ErrTooLarge], [ErrBadUser], [ErrBadClientID], those of [json.Marshal], and from
-// the backend [ErrClosed], [ErrUnknown], [ErrTemporary] and those of ctx.
+// the backend [ErrClosed], [ErrMaybeStored], [ErrTemporary] and those of ctx.
 func (rt *Realtime) Publish(ctx context.Context, channel string, data any, opts ...EventOption) error {
 	if badChannel(channel) {
 		return ErrBadChannel
@@ -272,8 +272,8 @@ func publicError(err error) error {
 	switch {
 	case errors.Is(err, backend.ErrClosed):
 		return ErrClosed
-	case errors.Is(err, backend.ErrUnknown):
-		return fmt.Errorf("%w: %w", ErrUnknown, err)
+	case errors.Is(err, backend.ErrMaybeStored):
+		return fmt.Errorf("%w: %w", ErrMaybeStored, err)
 	case errors.Is(err, backend.ErrTooLarge):
 		return fmt.Errorf("%w: %w", ErrTooLarge, err)
 	}

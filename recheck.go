@@ -272,10 +272,10 @@ func (s *socket) judge(ctx context.Context, id Identity, channels []string, sess
 		})
 	}
 	for _, channel := range channels {
-		ask(Subscribe, channel, func(err *wire.Error) { v.channels[channel] = err })
+		ask(VerbSubscribe, channel, func(err *wire.Error) { v.channels[channel] = err })
 	}
 	for _, m := range sessions {
-		ask(Join, m.Channel, func(err *wire.Error) {
+		ask(VerbJoin, m.Channel, func(err *wire.Error) {
 			if v.sessions[m.Key] = err; !id.mayBe(m.User) { // a renewed identity may be without AnyUser
 				v.sessions[m.Key] = notYou(m.User)
 			}

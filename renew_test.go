@@ -428,7 +428,7 @@ func TestExpiredStaysPresent(t *testing.T) {
 	}
 	for grace, stays := range map[time.Duration]time.Duration{time.Second: 35 * time.Second, time.Minute: time.Minute} {
 		bubble(t, fmt.Sprint("a grace of ", grace), func(t *testing.T) {
-			h := start(t, tokens(), &realtime.Options{DropGrace: grace})
+			h := start(t, tokens(), &realtime.Options{Presence: realtime.PresenceOptions{DropGrace: grace}})
 			watch := h.presence()
 			s := h.greet("ada,1m,")
 			s.ok(`"op":"join","channel":"room"`)

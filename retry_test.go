@@ -92,7 +92,7 @@ func TestRetry(t *testing.T) {
 	})
 	bubble(t, "then the dead letter", func(t *testing.T) {
 		c, f := &calls{}, &failing{n: 100}
-		h := start(t, open(), &realtime.Options{Handlers: realtime.GroupOptions{
+		h := start(t, open(), &realtime.Options{Groups: realtime.GroupOptions{
 			Attempts: 4,
 			DeadLetter: func(ctx context.Context, d realtime.DeadLetter) {
 				c.add(fmt.Sprint("dead ", d.Event.Key, " ", d.Delivery.Attempt, " ", d.Err))
@@ -108,7 +108,7 @@ func TestRetry(t *testing.T) {
 	})
 	bubble(t, "of each handler anew", func(t *testing.T) {
 		c := &calls{}
-		h := start(t, open(), &realtime.Options{Handlers: realtime.GroupOptions{
+		h := start(t, open(), &realtime.Options{Groups: realtime.GroupOptions{
 			Attempts:   3,
 			DeadLetter: func(_ context.Context, d realtime.DeadLetter) { c.add(fmt.Sprint(d.Err, " ", d.Delivery.Attempt)) },
 		}})
@@ -134,7 +134,7 @@ func TestRetry(t *testing.T) {
 	})
 	bubble(t, "not of what is permanent", func(t *testing.T) {
 		c := &calls{}
-		h := start(t, open(), &realtime.Options{Handlers: realtime.GroupOptions{
+		h := start(t, open(), &realtime.Options{Groups: realtime.GroupOptions{
 			DeadLetter: func(_ context.Context, d realtime.DeadLetter) {
 				c.add(fmt.Sprint("dead ", d.Event.Channel, " ", d.Delivery.Attempt, " ", errors.Is(d.Err, realtime.ErrPermanent)))
 			},
@@ -166,7 +166,7 @@ func TestRetry(t *testing.T) {
 	})
 	bubble(t, "of one that takes too long", func(t *testing.T) {
 		c := &calls{}
-		h := start(t, open(), &realtime.Options{Handlers: realtime.GroupOptions{Timeout: time.Second}})
+		h := start(t, open(), &realtime.Options{Groups: realtime.GroupOptions{Timeout: time.Second}})
 		noError(t, h.OnKVChange(realtime.KVMatch{}, func(ctx context.Context, _ realtime.RenEvent) error {
 			if d, _ := realtime.DeliveryOf(ctx); d.Attempt < 3 {
 				<-ctx.Done()
@@ -190,7 +190,7 @@ func TestRetry(t *testing.T) {
 	})
 	bubble(t, "a dead letter that panics", func(t *testing.T) {
 		c := &calls{}
-		h := start(t, open(), &realtime.Options{Handlers: realtime.GroupOptions{
+		h := start(t, open(), &realtime.Options{Groups: realtime.GroupOptions{
 			DeadLetter: func(context.Context, realtime.DeadLetter) { panic("dead") },
 		}})
 		noError(t,

@@ -292,7 +292,7 @@ func (s *shift) backoff(failed int) time.Duration {
 }
 
 // call calls a handler. A panic is an error.
-func (s *shift) call(ctx context.Context, h Handler, ev RenEvent) (err error) {
+func (s *shift) call(ctx context.Context, h EventHandler, ev RenEvent) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.g.opts.Timeout)
 	defer cancel()
 	if panicked := s.g.guard("handler", func() { err = h(ctx, ev) }); panicked != nil {

@@ -416,7 +416,7 @@ const renewTime = 35 * time.Second
 
 // leaveAll ends, after a grace, the sessions that lived with the connection.
 func (s *socket) leaveAll() {
-	why, grace := presence.Timeout, s.rt.opts.DropGrace
+	why, grace := presence.Timeout, s.rt.opts.Presence.DropGrace
 	var end *ending
 	var closed *wsconn.CloseError
 	switch cause := context.Cause(s.ctx); {
@@ -426,10 +426,10 @@ func (s *socket) leaveAll() {
 		case revoked:
 			grace = 0
 		case outdated:
-			grace = max(s.rt.opts.DropGrace, renewTime)
+			grace = max(s.rt.opts.Presence.DropGrace, renewTime)
 		}
 	case errors.As(cause, &closed) && slices.Contains([]int{1000, 1001, 1005}, closed.Code):
-		why, grace = presence.Closed, s.rt.opts.CloseGrace
+		why, grace = presence.Closed, s.rt.opts.Presence.CloseGrace
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), callTime)
 	defer cancel()

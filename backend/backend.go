@@ -23,8 +23,8 @@
 // Errors may be wrapped. After Close: [ErrClosed]. If ctx ended before anything was
 // sent: its error. If a change was perhaps made, because the connection broke or
 // ctx ended while the driver waited for the answer, or because the engine does not
-// know: [ErrUnknown]. Any other error of a change means that nothing was changed and
-// nothing will be. A driver that cannot be sure must say ErrUnknown.
+// know: [ErrMaybeStored]. Any other error of a change means that nothing was changed and
+// nothing will be. A driver that cannot be sure must say ErrMaybeStored.
 //
 // A driver may repeat a change by itself only if the repetition cannot take effect
 // twice: an Append with an ID, or a Put, of which the second one conflicts.
@@ -61,7 +61,7 @@ type Backend interface {
 	Store
 
 	// Close releases the engine. Calls under way end with [ErrClosed], or with
-	// [ErrUnknown] if they are changes that wait for an answer. Closing again does
+	// [ErrMaybeStored] if they are changes that wait for an answer. Closing again does
 	// nothing.
 	Close(ctx context.Context) error
 }
@@ -76,8 +76,8 @@ type SingleProcess interface {
 var (
 	// ErrClosed: the backend was closed.
 	ErrClosed = errors.New("backend: closed")
-	// ErrUnknown: the outcome is unknown; the change was perhaps made.
-	ErrUnknown = errors.New("backend: outcome unknown")
+	// ErrMaybeStored: the driver does not know whether the change was made.
+	ErrMaybeStored = errors.New("backend: the change may have been stored")
 	// ErrConflict: the record does not have the revision that the change names.
 	ErrConflict = errors.New("backend: the record has another revision")
 	// ErrTooLarge: the engine takes no entry or value of this size. Nothing was

@@ -44,7 +44,7 @@ func RaiseEpoch(ctx context.Context, s Store, known uint64) (uint64, error) {
 			return next, nil
 		case ctx.Err() != nil:
 			return 0, ctx.Err()
-		case !errors.Is(err, ErrConflict) && !errors.Is(err, ErrUnknown):
+		case !errors.Is(err, ErrConflict) && !errors.Is(err, ErrMaybeStored):
 			return 0, err
 		}
 	}

@@ -31,7 +31,7 @@ type Store interface {
 	// An engine that can do both in one step must do so. For others, package onestep
 	// builds this Put from the driver's Append and a Put without Append.
 	//
-	// A Put that is repeated after ErrUnknown conflicts if the first one took effect.
+	// A Put that is repeated after ErrMaybeStored conflicts if the first one took effect.
 	// The caller then reads the record to find out.
 	Put(ctx context.Context, w Write) (Revision, error)
 

@@ -64,7 +64,7 @@ func endedContextIsHonoured(ctx context.Context, b backend.Backend) error {
 		if err == nil || errors.Is(err, backend.ErrConflict) {
 			return fmt.Errorf("%s took no notice", c.method)
 		}
-		unknown = unknown || errors.Is(err, backend.ErrUnknown)
+		unknown = unknown || errors.Is(err, backend.ErrMaybeStored)
 	}
 	got, err := t.settled(ctx)
 	if err == nil && len(got) > 0 && !unknown {

@@ -125,9 +125,9 @@ func (f *Faulty) FailAppend(n int, err error) {
 }
 
 // FailAfterStore makes the next n calls of Append store their entry and return
-// [backend.ErrUnknown].
+// [backend.ErrMaybeStored].
 func (f *Faulty) FailAfterStore(n int) {
-	f.failAppends(n, appendFault{err: backend.ErrUnknown, stores: true})
+	f.failAppends(n, appendFault{err: backend.ErrMaybeStored, stores: true})
 }
 
 func (f *Faulty) failAppends(n int, fault appendFault) {

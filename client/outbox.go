@@ -170,7 +170,7 @@ func (o *outbox) fail(err error) {
 // answered.
 func (c *call) unanswered(err error) error {
 	if c.sent {
-		return fmt.Errorf("client: %s: %w: %w", c.op.Op, realtime.ErrUnknown, err)
+		return fmt.Errorf("client: %s: %w: %w", c.op.Op, realtime.ErrMaybeStored, err)
 	}
 	return err
 }

@@ -130,7 +130,7 @@ const (
 // Errors: an [*Error] is the server's refusal, or "too_large", or "too_many" when
 // 100 messages wait already, or "unavailable" when 110 seconds have brought no
 // answer. Others are those of ctx and [realtime.ErrClosed]. Where the message has
-// perhaps been published, the error is [realtime.ErrUnknown] as well.
+// perhaps been published, the error is [realtime.ErrMaybeStored] as well.
 func (r *Realtime) Publish(ctx context.Context, channel string, data any) error {
 	raw, err := json.Marshal(data)
 	if err != nil {

@@ -37,7 +37,7 @@ var (
 // [ErrUnannounced] and wraps the cause.
 type UnannouncedError struct {
 	// Events are those that are not in the log, in their order, for the host to emit
-	// again. The first one perhaps is, if the cause is [realtime.ErrUnknown].
+	// again. The first one perhaps is, if the cause is [realtime.ErrMaybeStored].
 	Events []realtime.RenEvent
 	Err    error // why the first one is not
 }

@@ -201,7 +201,7 @@ func TestCommittedIsAnnounced(t *testing.T) {
 
 		faulty.FailAfterStore(1000)
 		close(diary.commits)
-		if err := d.InTx(t.Context(), nil, emit("c")); !errors.Is(err, db.ErrUnannounced) || !errors.Is(err, realtime.ErrUnknown) {
+		if err := d.InTx(t.Context(), nil, emit("c")); !errors.Is(err, db.ErrUnannounced) || !errors.Is(err, realtime.ErrMaybeStored) {
 			t.Errorf("a log that never answers: %v", err)
 		}
 	})

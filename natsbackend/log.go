@@ -42,7 +42,7 @@ func (b *Backend) append(ctx context.Context, e backend.Entry, cause backend.Rev
 	if !ack.Duplicate && ack.Sequence <= before {
 		// This place in the log was read before: the engine has lost its tail.
 		if epoch, err = b.raise(ctx); err != nil {
-			return backend.Position{}, fmt.Errorf("%w: %w", backend.ErrUnknown, err)
+			return backend.Position{}, fmt.Errorf("%w: %w", backend.ErrMaybeStored, err)
 		}
 	}
 	return backend.Position{Epoch: epoch, Seq: ack.Sequence}, nil

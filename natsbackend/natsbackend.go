@@ -258,15 +258,15 @@ func (b *Backend) outcome(err error) error {
 		case messageExceedsLimit:
 			return fmt.Errorf("%w: %w", backend.ErrTooLarge, err)
 		case idInProcess:
-			return fmt.Errorf("%w: %w", backend.ErrUnknown, err)
+			return fmt.Errorf("%w: %w", backend.ErrMaybeStored, err)
 		}
 		return fmt.Errorf("natsbackend: %w", err)
 	case errors.Is(err, nats.ErrMaxPayload):
 		return fmt.Errorf("%w: the server's max_payload: %w", backend.ErrTooLarge, err)
 	case b.open.Err() != nil:
-		return fmt.Errorf("%w: %w", backend.ErrUnknown, backend.ErrClosed)
+		return fmt.Errorf("%w: %w", backend.ErrMaybeStored, backend.ErrClosed)
 	}
-	return fmt.Errorf("%w: natsbackend: %w", backend.ErrUnknown, err)
+	return fmt.Errorf("%w: natsbackend: %w", backend.ErrMaybeStored, err)
 }
 
 // publish makes one attempt to store a message.

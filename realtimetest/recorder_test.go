@@ -270,7 +270,7 @@ func TestThatFails(t *testing.T) {
 		func(t *testing.T, r *realtimetest.Recorder, s *realtimetest.Server) { put(t, s, "b"); r.None() },
 		func(_ *testing.T, _ *realtimetest.Recorder, s *realtimetest.Server) { s.Record(key("[")) },
 		func(t *testing.T, _ *realtimetest.Recorder, _ *realtimetest.Server) {
-			realtimetest.New(t, realtime.Policy{}, &realtimetest.Options{Realtime: realtime.Options{Lease: -1}})
+			realtimetest.New(t, realtime.Policy{}, &realtimetest.Options{Realtime: realtime.Options{Presence: realtime.PresenceOptions{Lease: -1}}})
 		},
 	} {
 		bubble(t, "", func(t *testing.T) {

@@ -179,9 +179,9 @@ func (b *Backend) outcome(err error) error {
 	case errors.As(err, &refused):
 		return fmt.Errorf("redisbackend: %w", err)
 	case b.open.Err() != nil:
-		return fmt.Errorf("%w: %w", backend.ErrUnknown, backend.ErrClosed)
+		return fmt.Errorf("%w: %w", backend.ErrMaybeStored, backend.ErrClosed)
 	}
-	return fmt.Errorf("%w: redisbackend: %w", backend.ErrUnknown, err)
+	return fmt.Errorf("%w: redisbackend: %w", backend.ErrMaybeStored, err)
 }
 
 func (b *Backend) key(parts ...string) string { return b.prefix + strings.Join(parts, ":") }

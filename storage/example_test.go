@@ -28,9 +28,9 @@ func Example() {
 		},
 		Allow: func(_ context.Context, id realtime.Identity, a realtime.Action) error {
 			switch a.Verb {
-			case realtime.Download:
+			case realtime.VerbDownload:
 				return nil
-			case realtime.Upload, realtime.Delete:
+			case realtime.VerbUpload, realtime.VerbDelete:
 				if strings.HasPrefix(a.Name, "photos/"+id.User+"/") {
 					return nil
 				}

@@ -42,8 +42,8 @@ type Options struct {
 //	DELETE …/delete    204
 //	GET    …/download  the object; ranges and If-None-Match work as usual
 //
-// The policy of rt is asked for each, for [realtime.Upload], [realtime.Delete]
-// and [realtime.Download] of the path. Mounted inside [realtime.Realtime.Attribute],
+// The policy of rt is asked for each, for [realtime.VerbUpload], [realtime.VerbDelete]
+// and [realtime.VerbDownload] of the path. Mounted inside [realtime.Realtime.Attribute],
 // events carry the client that caused them. Pages of [realtime.Policy.Origins] get
 // the answers that CORS asks for ([realtime.Realtime.CORS]).
 //
@@ -170,7 +170,7 @@ func (h *handler) upload(w http.ResponseWriter, r *http.Request) error {
 		return refuse(http.StatusInternalServerError, "streaming_unsupported", "a middleware of the server does not support streaming")
 	}
 	defer body.leave()
-	name, err := h.admit(w, r, realtime.Upload, http.MethodPost)
+	name, err := h.admit(w, r, realtime.VerbUpload, http.MethodPost)
 	if err != nil {
 		return err
 	}
@@ -214,7 +214,7 @@ func answer(w http.ResponseWriter, status int, v any) error {
 }
 
 func (h *handler) delete(w http.ResponseWriter, r *http.Request) error {
-	name, err := h.admit(w, r, realtime.Delete, http.MethodDelete)
+	name, err := h.admit(w, r, realtime.VerbDelete, http.MethodDelete)
 	if err != nil {
 		return err
 	}
@@ -230,7 +230,7 @@ func (h *handler) delete(w http.ResponseWriter, r *http.Request) error {
 const sandbox = "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'"
 
 func (h *handler) download(w http.ResponseWriter, r *http.Request) error {
-	name, err := h.admit(w, r, realtime.Download, http.MethodGet, http.MethodHead)
+	name, err := h.admit(w, r, realtime.VerbDownload, http.MethodGet, http.MethodHead)
 	if err != nil {
 		return err
 	}

@@ -213,7 +213,7 @@ func (s Store) finish(ctx context.Context, k backend.Key, r record, rev backend.
 func (s Store) append(ctx context.Context, e backend.Entry, cause backend.Revision) error {
 	for {
 		_, err := s.Append(ctx, e, cause)
-		if !errors.Is(err, backend.ErrUnknown) {
+		if !errors.Is(err, backend.ErrMaybeStored) {
 			return err
 		}
 		select {
@@ -238,8 +238,8 @@ func named(e backend.Entry) backend.Entry {
 
 // unknown says that a change was made whose entry is not known to be appended.
 func unknown(err error) error {
-	if errors.Is(err, backend.ErrUnknown) || errors.Is(err, backend.ErrClosed) {
+	if errors.Is(err, backend.ErrMaybeStored) || errors.Is(err, backend.ErrClosed) {
 		return err
 	}
-	return fmt.Errorf("%w: %w", backend.ErrUnknown, err)
+	return fmt.Errorf("%w: %w", backend.ErrMaybeStored, err)
 }

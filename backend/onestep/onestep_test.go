@@ -188,7 +188,7 @@ func nodesDie(t *testing.T, seed uint64) {
 			return errDied
 		case 1:
 			if what == "appended" || what == "written" || what == "deleted" {
-				return backend.ErrUnknown
+				return backend.ErrMaybeStored
 			}
 		}
 		return nil

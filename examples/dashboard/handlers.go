@@ -28,7 +28,7 @@ func (d *dashboard) register() error {
 		return errors.Join(
 			g.OnKVChange(realtime.KVMatch{Namespace: namespace, Key: "todolist:*:item:*"}, d.rollupTodoStats),
 			g.OnKVChange(realtime.KVMatch{Namespace: namespace, Key: "todolist:*:snooze:*"}, d.rollupTodoStats),
-			g.DefineEvent(realtime.EventMatch{Resource: "custom", Namespace: "jobs", Type: "priority:high"}, d.prioritise),
+			g.OnEvent(realtime.EventMatch{Resource: "custom", Namespace: "jobs", Type: "priority:high"}, d.prioritise),
 		)
 	})
 }

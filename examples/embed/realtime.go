@@ -24,7 +24,7 @@ func (a *app) policy() realtime.Policy {
 		Allow: func(_ context.Context, id realtime.Identity, action realtime.Action) error {
 			u := id.Claims.(user)
 			switch action.Verb {
-			case realtime.Subscribe, realtime.Join:
+			case realtime.VerbSubscribe, realtime.VerbJoin:
 				if action.Name == "team:"+u.team {
 					return nil
 				}

@@ -38,7 +38,7 @@ func TestOutbox(t *testing.T) {
 	add((*sql.Tx).Commit, "4")
 
 	srv.Log.FailAfterStore(1)
-	if err := outbox.Emit(t.Context()); !errors.Is(err, realtime.ErrUnknown) {
+	if err := outbox.Emit(t.Context()); !errors.Is(err, realtime.ErrMaybeStored) {
 		t.Errorf("without an answer of the log: %v", err)
 	}
 	srv.Log.FailAppend(1, errors.New("the log is down"))

@@ -93,19 +93,19 @@ func TestRefused(t *testing.T) {
 // Everybody sees pictures, and can say how far they are, but nothing else.
 func TestPolicy(t *testing.T) {
 	for _, a := range []realtime.Action{
-		{Verb: realtime.Upload, Name: "private/a.png"},
-		{Verb: realtime.Subscribe, Name: "room:1"},
-		{Verb: realtime.Join, Name: "uploads"},
-		{Verb: realtime.Publish, Name: folder},
+		{Verb: realtime.VerbUpload, Name: "private/a.png"},
+		{Verb: realtime.VerbSubscribe, Name: "room:1"},
+		{Verb: realtime.VerbJoin, Name: "uploads"},
+		{Verb: realtime.VerbPublish, Name: folder},
 	} {
 		if policy.Allow(t.Context(), realtime.Identity{}, a) == nil {
 			t.Errorf("%+v is allowed", a)
 		}
 	}
 	for _, a := range []realtime.Action{
-		{Verb: realtime.Subscribe, Name: "uploads"},
-		{Verb: realtime.Publish, Name: "uploads"},
-		{Verb: realtime.Delete, Name: folder + "a.png"},
+		{Verb: realtime.VerbSubscribe, Name: "uploads"},
+		{Verb: realtime.VerbPublish, Name: "uploads"},
+		{Verb: realtime.VerbDelete, Name: folder + "a.png"},
 	} {
 		if err := policy.Allow(t.Context(), realtime.Identity{}, a); err != nil {
 			t.Errorf("%+v: %v", a, err)

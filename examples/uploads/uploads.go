@@ -25,11 +25,11 @@ var policy = realtime.Policy{
 	Authenticate: func(*http.Request) (realtime.Identity, error) { return realtime.Identity{}, nil },
 	Allow: func(_ context.Context, _ realtime.Identity, a realtime.Action) error {
 		switch a.Verb {
-		case realtime.Upload, realtime.Delete, realtime.Download:
+		case realtime.VerbUpload, realtime.VerbDelete, realtime.VerbDownload:
 			if strings.HasPrefix(a.Name, folder) {
 				return nil
 			}
-		case realtime.Subscribe, realtime.Publish:
+		case realtime.VerbSubscribe, realtime.VerbPublish:
 			if a.Name == "uploads" {
 				return nil
 			}

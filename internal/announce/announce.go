@@ -30,7 +30,7 @@ func Emit(ctx context.Context, pub realtime.Publisher, ev realtime.RenEvent, id 
 	opts = append(slices.Clip(opts), realtime.WithID(id))
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		err := pub.Emit(ctx, ev, opts...)
-		if !errors.Is(err, realtime.ErrUnknown) {
+		if !errors.Is(err, realtime.ErrMaybeStored) {
 			return detach.Opaque(err)
 		}
 		select {

@@ -79,7 +79,7 @@ func TestGivesUp(t *testing.T) {
 		faulty.FailAfterStore(1000)
 		began := time.Now()
 		err := announce.Emit(t.Context(), rt, realtime.KVPut("n", "a"), "")
-		if !errors.Is(err, realtime.ErrUnknown) {
+		if !errors.Is(err, realtime.ErrMaybeStored) {
 			t.Errorf("the error is %v", err)
 		}
 		if took := time.Since(began); took != announce.Patience {

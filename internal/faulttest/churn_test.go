@@ -33,8 +33,8 @@ func TestChurn(t *testing.T) {
 		*soak = size(12*time.Second, time.Hour)
 	}
 	srv := serve(t, &realtime.Options{
-		History:    realtime.History{Events: history},
-		CloseGrace: 100 * time.Millisecond, DropGrace: 500 * time.Millisecond,
+		History:  realtime.History{Events: history},
+		Presence: realtime.PresenceOptions{CloseGrace: 100 * time.Millisecond, DropGrace: 500 * time.Millisecond},
 	})
 	churn(t, srv, rate, min(*soak/4, 20*time.Second)) // what is made once is made
 	before := settled(t, srv)

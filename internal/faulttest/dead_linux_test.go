@@ -106,8 +106,8 @@ func TestDeadPeers(t *testing.T) {
 		opts       realtime.Options
 		bound      time.Duration // what the promise says, for these options
 	}{
-		{"WS", "WS", false, size(realtime.Options{Heartbeat: 4 * time.Second, DropGrace: time.Second}, realtime.Options{}), size(14*time.Second, 35*time.Second)},
-		{"WS with ConnContext", "WS", true, size(realtime.Options{Heartbeat: 4 * time.Second, DropGrace: time.Second}, realtime.Options{}), size(14*time.Second, 35*time.Second)},
+		{"WS", "WS", false, size(realtime.Options{Heartbeat: 4 * time.Second, Presence: realtime.PresenceOptions{DropGrace: time.Second}}, realtime.Options{}), size(14*time.Second, 35*time.Second)},
+		{"WS with ConnContext", "WS", true, size(realtime.Options{Heartbeat: 4 * time.Second, Presence: realtime.PresenceOptions{DropGrace: time.Second}}, realtime.Options{}), size(14*time.Second, 35*time.Second)},
 		{"SSE with ConnContext", "SSE", true, realtime.Options{Heartbeat: size(4*time.Second, 25*time.Second)}, 30 * time.Second},
 		{"SSE without, life bounded", "SSE", false, realtime.Options{StreamLife: size(8*time.Second, 10*time.Minute)}, size(10*time.Second, 12*time.Minute)},
 	} {

@@ -134,12 +134,12 @@ func (c *Claim) put(ctx context.Context, rec record) error {
 		case err == nil:
 			c.seen, c.since, c.rec, c.until = rev, began, rec, began.Add(c.lease)
 			return nil
-		case !errors.Is(err, backend.ErrConflict) && !errors.Is(err, backend.ErrUnknown):
+		case !errors.Is(err, backend.ErrConflict) && !errors.Is(err, backend.ErrMaybeStored):
 			return err // the hold lasts as long as it did
 		}
 		again, lookErr := c.look(ctx, errors.Is(err, backend.ErrConflict))
 		switch {
-		case lookErr != nil && errors.Is(err, backend.ErrUnknown) && !errors.Is(lookErr, ErrHeld):
+		case lookErr != nil && errors.Is(err, backend.ErrMaybeStored) && !errors.Is(lookErr, ErrHeld):
 			return err
 		case lookErr != nil || !again:
 			c.until = time.Time{}

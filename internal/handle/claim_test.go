@@ -204,11 +204,11 @@ func (d *doubtful) Put(ctx context.Context, w backend.Write) (backend.Revision, 
 	luck := d.random.IntN(10)
 	d.mu.Unlock()
 	if luck == 0 {
-		return 0, backend.ErrUnknown
+		return 0, backend.ErrMaybeStored
 	}
 	rev, err := d.Store.Put(ctx, w)
 	if luck == 1 && err == nil {
-		return 0, backend.ErrUnknown
+		return 0, backend.ErrMaybeStored
 	}
 	return rev, err
 }
@@ -230,7 +230,7 @@ func oneHolds(t *testing.T, seed uint64) {
 				} else {
 					_, err = c.Hold(t.Context())
 				}
-				if err != nil && !errors.Is(err, ErrHeld) && !errors.Is(err, backend.ErrUnknown) {
+				if err != nil && !errors.Is(err, ErrHeld) && !errors.Is(err, backend.ErrMaybeStored) {
 					t.Error(err)
 				}
 				mu.Lock()

@@ -21,12 +21,12 @@ type lateStore struct {
 
 func (s *lateStore) Put(ctx context.Context, w backend.Write) (backend.Revision, error) {
 	if s.never {
-		return 0, backend.ErrUnknown
+		return 0, backend.ErrMaybeStored
 	}
 	if late := s.late; late > 0 {
 		s.late, s.never = 0, true
 		time.AfterFunc(late, func() { _, _ = s.Store.Put(context.WithoutCancel(ctx), w) })
-		return 0, backend.ErrUnknown
+		return 0, backend.ErrMaybeStored
 	}
 	return s.Store.Put(ctx, w)
 }

@@ -27,7 +27,7 @@ func (w *world) unknown(do func(context.Context) error) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.ctx, time.Second)
 	defer cancel()
-	if err := do(ctx); !errors.Is(err, backend.ErrUnknown) {
+	if err := do(ctx); !errors.Is(err, backend.ErrMaybeStored) {
 		w.t.Errorf("the outcome is %v, not unknown", err)
 	}
 }

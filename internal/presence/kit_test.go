@@ -92,7 +92,7 @@ func (f *flaky) change(ctx context.Context, k backend.Key, do func(context.Conte
 		return now.err
 	case now.late > 0:
 		time.AfterFunc(now.late, func() { _ = do(context.WithoutCancel(ctx)) })
-		return backend.ErrUnknown
+		return backend.ErrMaybeStored
 	}
 	time.Sleep(now.slow)
 	return do(ctx)

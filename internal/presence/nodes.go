@@ -184,7 +184,7 @@ var errGivenUp = errors.New("presence: the node was given up")
 // beat writes the record of a name of this node, which had the revision last.
 func (p *Presence) beat(ctx context.Context, name string, last backend.Revision) (backend.Revision, error) {
 	rev, err := p.store.Put(ctx, backend.Write{Key: nodeKey(name), Value: []byte{1}, If: last})
-	if !errors.Is(err, backend.ErrConflict) && !errors.Is(err, backend.ErrUnknown) {
+	if !errors.Is(err, backend.ErrConflict) && !errors.Is(err, backend.ErrMaybeStored) {
 		return rev, err
 	}
 	// Nobody else writes this record: if it is there, it is what we wrote last.
@@ -267,7 +267,7 @@ func (p *Presence) watch(ctx context.Context) error {
 				continue
 			case errors.Is(err, backend.ErrConflict):
 				s = sighting{it.Revision, now} // it lives, or another node was faster
-			case !errors.Is(err, backend.ErrUnknown): // then the next look tells
+			case !errors.Is(err, backend.ErrMaybeStored): // then the next look tells
 				return err
 			}
 		}

@@ -378,14 +378,14 @@ func (p *Presence) change(ctx context.Context, channel, user string, f func(*mem
 		}
 		// After a conflict, or where the outcome is unknown, the record says what is
 		// there now.
-		if errors.Is(err, backend.ErrUnknown) {
+		if errors.Is(err, backend.ErrMaybeStored) {
 			p.doubt(memberID{channel, user})
 		}
-		if !errors.Is(err, backend.ErrConflict) && !errors.Is(err, backend.ErrUnknown) {
+		if !errors.Is(err, backend.ErrConflict) && !errors.Is(err, backend.ErrMaybeStored) {
 			return err
 		}
 		if stop := pause(ctx, attempt); stop != nil {
-			if errors.Is(err, backend.ErrUnknown) {
+			if errors.Is(err, backend.ErrMaybeStored) {
 				return err
 			}
 			return stop

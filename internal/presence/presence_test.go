@@ -223,10 +223,10 @@ func TestStoreFails(t *testing.T) {
 		w.leave(n, "ann", "2", presence.Left, 0)
 		w.expect("the first session ended when it could", annLeft)
 
-		n.store.fail(backend.ErrUnknown)
+		n.store.fail(backend.ErrMaybeStored)
 		ctx, cancel := context.WithTimeout(w.ctx, time.Second)
 		defer cancel()
-		if err := n.Join(ctx, tab("bob", "1")); !errors.Is(err, backend.ErrUnknown) {
+		if err := n.Join(ctx, tab("bob", "1")); !errors.Is(err, backend.ErrMaybeStored) {
 			t.Errorf("Join of unknown outcome returned %v", err)
 		}
 	})

@@ -160,7 +160,7 @@ func request[T any](ctx context.Context, l *link, what string, changes bool, do 
 		err = errDown
 	}
 	if changes {
-		err = fmt.Errorf("%w: %w", backend.ErrUnknown, err)
+		err = fmt.Errorf("%w: %w", backend.ErrMaybeStored, err)
 	}
 	return value, err
 }

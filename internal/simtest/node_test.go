@@ -78,7 +78,7 @@ func (w *world) start() (*node, error) {
 	n := &node{world: w, id: id}
 	n.link = &link{world: w, node: id, count: make(map[string]int)}
 	rt, err := realtime.New(realtime.Policy{}, &realtime.Options{
-		Backend: w.driver(n.link), Logger: slog.New(slog.DiscardHandler), Lease: w.ttl,
+		Backend: w.driver(n.link), Logger: slog.New(slog.DiscardHandler), Presence: realtime.PresenceOptions{Lease: w.ttl},
 	})
 	w.trace("node %d starts: %v", id, err)
 	if err != nil {

@@ -27,7 +27,6 @@ func Slow(d time.Duration) time.Duration { return time.Duration(float64(d) * slo
 func Options() *realtime.Options {
 	return &realtime.Options{
 		WriteTimeout: Slow(10 * time.Second),
-		CloseGrace:   Slow(3 * time.Second),
-		DropGrace:    Slow(15 * time.Second),
+		Presence:     realtime.PresenceOptions{CloseGrace: Slow(3 * time.Second), DropGrace: Slow(15 * time.Second)},
 	}
 }
