@@ -2,7 +2,6 @@ package simtest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"iter"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/memlink"
 )
 
 // draw returns a number below n that depends on what it is for and on nothing else,
@@ -29,51 +29,19 @@ func draw(n int64, what ...any) int64 {
 // link is how one node reaches the engine.
 type link struct {
 	*world
+	memlink.Link
 	node int
 
 	mu    sync.Mutex
 	count map[string]int // of requests, by what they are
-	cut   chan struct{}  // closed when the link is back; nil while it is there
 	dead  bool           // it never comes back
-}
-
-var errDown = errors.New("simtest: the engine cannot be reached")
-
-func (l *link) sever() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.cut == nil {
-		l.cut = make(chan struct{})
-	}
 }
 
 func (l *link) heal() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.cut != nil && !l.dead {
-		close(l.cut)
-		l.cut = nil
-	}
-}
-
-func (l *link) down() <-chan struct{} {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.cut
-}
-
-// reach waits until the link is there.
-func (l *link) reach(ctx context.Context) error {
-	for {
-		cut := l.down()
-		if cut == nil {
-			return ctx.Err()
-		}
-		select {
-		case <-cut:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	if !l.dead {
+		l.Heal()
 	}
 }
 
@@ -102,7 +70,7 @@ func (l *link) fate(what string) (f fate) {
 	case p > 1000-4*rate && strings.Contains(what, " member "): // what nobody may forget
 		f.there += time.Duration(is("late", int64(150*time.Second)))
 	case p < rate:
-		f.err = errDown
+		f.err = memlink.ErrDown
 	case p < 2*rate:
 		f.dropped = true
 	case p < 4*rate:
@@ -121,12 +89,6 @@ func (l *link) fate(what string) (f fate) {
 	return f
 }
 
-// answer is what a request returns.
-type answer[T any] struct {
-	value T
-	err   error
-}
-
 // request has do done in the engine, or not. changes: where there is no answer, the
 // outcome is unknown.
 func request[T any](ctx context.Context, l *link, what string, changes bool, do func() (T, error)) (value T, err error) {
@@ -137,32 +99,17 @@ func request[T any](ctx context.Context, l *link, what string, changes bool, do 
 	if f.err != nil {
 		return value, f.err
 	}
-	answers := make(chan answer[T], 1)
-	l.late.Go(func() { // it outlives the call
+	return memlink.Call(ctx, &l.late, changes, func(answer func(T, error)) {
 		time.Sleep(f.there)
-		if f.dropped || l.down() != nil && f.there < 10*time.Second {
+		if f.dropped || l.Down() && f.there < 10*time.Second {
 			return
 		}
 		value, err := do()
 		time.Sleep(f.back)
-		if !f.unanswered && l.down() == nil {
-			answers <- answer[T]{value, err}
+		if !f.unanswered && !l.Down() {
+			answer(value, err)
 		}
 	})
-	giveUp := time.NewTimer(3 * time.Second) // a driver bounds each request
-	defer giveUp.Stop()
-	select {
-	case a := <-answers:
-		return a.value, a.err
-	case <-ctx.Done():
-		err = ctx.Err()
-	case <-giveUp.C:
-		err = errDown
-	}
-	if changes {
-		err = fmt.Errorf("%w: %w", backend.ErrMaybeStored, err)
-	}
-	return value, err
 }
 
 // alias returns the name of a record without the random name of its node.
@@ -189,7 +136,7 @@ func (l *link) append(ctx context.Context, e backend.Entry, cause backend.Revisi
 	what := fmt.Sprintf("append %x", draw(1<<32, string(e.Data)))
 	return request(ctx, l, what, true, func() (backend.Position, error) {
 		if cause != 0 && l.engine.over(cause) { // as package onestep wants it
-			return backend.Position{}, errDown
+			return backend.Position{}, memlink.ErrDown
 		}
 		return l.engine.append(e, cause), nil
 	})
@@ -243,7 +190,7 @@ func (l *link) Follow(ctx context.Context, after backend.Position, sink func([]b
 	last := after
 	var passed []backend.Record
 	for {
-		if err := l.reach(ctx); err != nil {
+		if err := l.Wait(ctx); err != nil {
 			return err
 		}
 		recs, more, lost := l.engine.next(last)
@@ -266,7 +213,7 @@ func (l *link) Follow(ctx context.Context, after backend.Position, sink func([]b
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if l.down() != nil {
+		if l.Down() {
 			last = recs[0].Pos // what was on its way is sent again
 			last.Seq--
 			continue

@@ -114,10 +114,10 @@ func (n *node) kill() {
 }
 
 func (l *link) kill() {
-	l.sever()
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.dead = true
-	l.mu.Unlock()
+	l.Cut()
 }
 
 func (n *node) end() {

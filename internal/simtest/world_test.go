@@ -171,7 +171,7 @@ func (w *world) direct() {
 			away := time.Duration(is("away", int64(80*time.Second)))
 			w.trace("node %d is cut off for %v", n.id, away)
 			w.blame()
-			n.link.sever()
+			n.link.Cut()
 			w.late.Go(func() { time.Sleep(away); w.blame(); n.link.heal() })
 		case what < 6 && len(w.live()) > 1:
 			n.kill()
