@@ -121,3 +121,24 @@ func TestTodosSurviveACut(t *testing.T) {
 		changes.Expect(realtime.EventMatch{Key: "item:milk"})
 	})
 }
+
+// A node dies while a browser is connected to it. The browser moves to another node,
+// misses nothing, and is present all along.
+func TestTodosOutliveANode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := realtimetest.NewCluster(t, 3, realtime.AllowAll(), &realtimetest.Options{Handler: newTodos})
+		ada := c.Connect(nil) // the load balancer begins with node 0
+		must(t, ada.Presence("todos").Join(t.Context(), "ada", nil))
+
+		changes := c.Node(1).Record(realtime.EventMatch{Namespace: "todos"})
+		roster := c.Node(1).Record(realtime.EventMatch{Resource: "presence"})
+		add(t, c.Node(0).Server, "bob", "milk")
+		c.Node(0).Kill()
+		add(t, c.Node(2).Server, "bob", "bread")
+		changes.Expect(realtime.EventMatch{Key: "item:milk"}, realtime.EventMatch{Key: "item:bread"})
+
+		roster.Expect(realtime.EventMatch{Type: "presence.join"}) // of bob, on two nodes
+		time.Sleep(time.Minute)                                   // the dead node is given up
+		roster.None()
+	})
+}

@@ -3,6 +3,7 @@ package realtimetest
 import (
 	"context"
 	"net"
+	"sync/atomic"
 
 	"github.com/maravilla-realtime/realtime/internal/memnet"
 )
@@ -10,29 +11,41 @@ import (
 // Network is the network between a server and its clients. It has no buffers:
 // who does not read stalls who writes at once, as on a real network once its
 // buffers are full.
-type Network struct{ listener *memnet.Listener }
+type Network struct {
+	// Another one for each process that serves here, one after another.
+	listener atomic.Pointer[memnet.Listener]
+}
+
+// listen begins a new process.
+func (n *Network) listen() { n.listener.Store(memnet.Listen()) }
+
+// close ends the process: its connections break, and nobody can connect.
+func (n *Network) close() {
+	_ = n.listener.Load().Close()
+	n.Cut() // also where a test leaves the network stalled
+}
 
 // Dial connects to the server, whatever the network and address. It is for
 // clients that want a dial function rather than [Server.HTTPClient].
 func (n *Network) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	return n.listener.Dial(ctx, network, addr)
+	return n.listener.Load().Dial(ctx, network, addr)
 }
 
 // Cut breaks all connections as a reset does: both ends get ECONNRESET. Clients
 // can connect anew.
-func (n *Network) Cut() { n.listener.Cut() }
+func (n *Network) Cut() { n.listener.Load().Cut() }
 
 // Stall makes the network silent: reads, writes and dials wait, and nobody hears
 // that a peer has gone. Deadlines work. Nothing is lost when it resumes.
-func (n *Network) Stall() { n.listener.Stall() }
+func (n *Network) Stall() { n.listener.Load().Stall() }
 
 // Resume ends a stall, of the network and of every connection.
-func (n *Network) Resume() { n.listener.Resume() }
+func (n *Network) Resume() { n.listener.Load().Resume() }
 
 // Conns returns the open connections in the order in which they were dialed.
 func (n *Network) Conns() []*Conn {
 	var conns []*Conn
-	for _, c := range n.listener.Conns() {
+	for _, c := range n.listener.Load().Conns() {
 		conns = append(conns, &Conn{c})
 	}
 	return conns

@@ -30,7 +30,6 @@ import (
 
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/backendtest"
-	"github.com/maravilla-realtime/realtime/internal/memnet"
 	"github.com/maravilla-realtime/realtime/internal/memory"
 )
 
@@ -82,6 +81,8 @@ type Server struct {
 	Config *http.Server
 
 	t       TB
+	name    string // of its log
+	shared  bool   // others use the log below it
 	timeout time.Duration
 	logger  *slog.Logger
 	logs    logs
@@ -101,11 +102,30 @@ func New(t TB, policy realtime.Policy, opts *Options) *Server {
 // NewUnstarted is New, but for [Server.Start], which is left to the caller.
 func NewUnstarted(t TB, policy realtime.Policy, opts *Options) *Server {
 	t.Helper()
-	var o Options
-	if opts != nil {
-		o = *opts
+	o := opts.orDefaults()
+	s := newServer(t, policy, o)
+	s.Log, _ = o.Realtime.Backend.(*backendtest.Faulty)
+	return s
+}
+
+// orDefaults returns the options with those defaults that several nodes share.
+func (o *Options) orDefaults() Options {
+	var opts Options
+	if o != nil {
+		opts = *o
 	}
-	s := &Server{t: t, timeout: o.Timeout, URL: "http://realtime.test", Net: &Network{memnet.Listen()}}
+	if opts.Realtime.Backend == nil {
+		h := opts.Realtime.History
+		opts.Realtime.Backend = backendtest.NewFaulty(memory.New(memory.Limits{Records: h.Events, Bytes: h.Bytes, Age: h.Age}))
+	}
+	return opts
+}
+
+// newServer returns a server that is still to be started.
+func newServer(t TB, policy realtime.Policy, o Options) *Server {
+	t.Helper()
+	s := &Server{t: t, name: "the server", timeout: o.Timeout, URL: "http://realtime.test", Net: &Network{}}
+	s.Net.listen()
 	if s.timeout == 0 {
 		if s.timeout = 10 * time.Second; settle() {
 			s.timeout = 10 * time.Minute
@@ -114,11 +134,6 @@ func NewUnstarted(t TB, policy realtime.Policy, opts *Options) *Server {
 	if o.Realtime.Logger == nil {
 		o.Realtime.Logger = slog.New(slog.NewTextHandler(&s.logs, nil))
 	}
-	if o.Realtime.Backend == nil {
-		h := o.Realtime.History
-		o.Realtime.Backend = backendtest.NewFaulty(memory.New(memory.Limits{Records: h.Events, Bytes: h.Bytes, Age: h.Age}))
-	}
-	s.Log, _ = o.Realtime.Backend.(*backendtest.Faulty)
 	s.logger = o.Realtime.Logger
 	rt, err := realtime.New(policy, &o.Realtime)
 	if err != nil {
@@ -154,7 +169,8 @@ func (s *Server) Start() {
 		defer s.running.Done()
 		serve.ServeHTTP(w, r)
 	})
-	s.running.Go(func() { _ = s.Config.Serve(s.Net.listener) }) // until end closes it
+	listener := s.Net.listener.Load()
+	s.running.Go(func() { _ = s.Config.Serve(listener) }) // until end closes it
 }
 
 // closeTime is how long clients may take to hear that the server ends.
@@ -164,14 +180,13 @@ func (s *Server) end() {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
 	_ = s.Realtime.Close(ctx) // who did not read in time was dropped
-	if s.Log != nil {
+	if s.Log != nil && !s.shared {
 		_ = s.Log.Close(ctx) // memory has nothing to fail with
 	}
-	_ = s.Net.listener.Close()
-	s.Net.Cut() // ends what is left, also where a test leaves the network stalled
+	s.Net.close() // ends what is left
 	s.running.Wait()
 	if log := s.Logs(); log != "" && s.t.Failed() {
-		s.t.Logf("the server's log:\n%s", log)
+		s.t.Logf("%s's log:\n%s", s.name, log)
 	}
 }
 
