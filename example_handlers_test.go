@@ -145,7 +145,7 @@ func ExampleRealtime_OnStorage() {
 	dir, err := storage.OpenDir(folder)
 	must(err)
 	defer dir.Close()
-	store := storage.New(rt, dir)
+	store := storage.New(rt, dir, nil)
 
 	must(rt.OnStorage(realtime.StorageMatch{Key: "photos/*", Op: "created"}, func(ctx context.Context, ev realtime.RenEvent) error {
 		picture, _, err := store.Open(ctx, ev.Key)

@@ -69,7 +69,8 @@ func Example_chatRoom() {
 	defer rt.Close(ctx)
 
 	// A client of channels. RealtimeClient is its like in browsers.
-	chat := client.NewRealtime(server.URL+"/api/maravilla/realtime", &client.RealtimeOptions{Header: http.Header{"X-User": {"ada"}}})
+	chat, err := client.NewRealtime(server.URL+"/api/maravilla/realtime", &client.RealtimeOptions{Header: http.Header{"X-User": {"ada"}}})
+	must(err)
 	chat.Connect()
 	defer chat.Close()
 	messages := chat.Subscribe(ctx, "room:42")
@@ -92,9 +93,10 @@ func Example_chatRoom() {
 			break
 		}
 	}
-	ren := client.NewRen(server.URL+"/api/maravilla/ren", &client.RenOptions{
+	ren, err := client.NewRen(server.URL+"/api/maravilla/ren", &client.RenOptions{
 		Subscriptions: []string{"realtime"}, Since: transport.TakeCursor(), Header: http.Header{"X-User": {"bob"}},
 	})
+	must(err)
 	for ev, err := range ren.Events(ctx) {
 		must(err)
 		if ev.User == "bob" { // ada's can come before it: the cursor is of before the request
@@ -148,9 +150,10 @@ func Example_serverWrites() {
 	_, err = store.Put(ctx, "demo", "todolist:1:item:a", []byte("buy oat milk"))
 	must(err)
 
-	ren := client.NewRen(server.URL+"/api/maravilla/ren", &client.RenOptions{
+	ren, err := client.NewRen(server.URL+"/api/maravilla/ren", &client.RenOptions{
 		Subscriptions: []string{"kv"}, Since: transport.TakeCursor(), Header: http.Header{"X-User": {"ada"}},
 	})
+	must(err)
 	for ev, err := range ren.Events(ctx) {
 		must(err) // or a *realtime.ResetError: fetch everything, and go on
 		if id, ok := strings.CutPrefix(ev.Key, "todolist:1:item:"); ok && ev.Namespace == "demo" {

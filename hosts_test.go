@@ -27,7 +27,7 @@ func wholeApp(t *testing.T, rt *realtime.Realtime) http.Handler {
 	mux.Handle("/api/maravilla/", rt.Handler())
 	mux.Handle("/events", rt.RenHandler())
 	mux.Handle("/ws", rt.WebSocketHandler())
-	mux.Handle("/api/storage/", storage.Handler(rt, storage.New(rt, dir), &storage.Options{Logger: slog.New(slog.DiscardHandler)}))
+	mux.Handle("/api/storage/", storage.Handler(rt, storage.New(rt, dir, nil), &storage.HandlerOptions{Logger: slog.New(slog.DiscardHandler)}))
 	ok := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
 	mux.Handle("/labelled", rt.Attribute(ok))
 	mux.Handle("/shared", rt.CORS(ok))

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
@@ -69,6 +71,7 @@ func TestMeaninglessOptions(t *testing.T) {
 	after := h.Cursor()
 	for name, opt := range map[string]realtime.EventOption{
 		"AsUser": realtime.AsUser("ada"), "WithID": realtime.WithID("1"), "AsUser(empty)": realtime.AsUser(""), "nil": nil,
+		"PublishedAt": realtime.PublishedAt(new(realtime.Cursor)),
 	} {
 		word, _, _ := strings.Cut(name, "(")
 		for method, err := range map[string]error{
@@ -85,6 +88,8 @@ func TestMeaninglessOptions(t *testing.T) {
 	for name, err := range map[string]error{
 		"Publish with nil":       h.Publish(ctx, "room", 1, nil),
 		"Emit with nil":          h.Emit(ctx, ev, nil),
+		"Publish at nil":         h.Publish(ctx, "room", 1, realtime.PublishedAt(nil)),
+		"Emit at nil":            h.Emit(ctx, ev, realtime.PublishedAt(nil)),
 		"Emit with another user": h.Emit(ctx, ev, realtime.AsUser("bob")),
 	} {
 		if !errors.Is(err, realtime.ErrBadOption) {
@@ -96,4 +101,61 @@ func TestMeaninglessOptions(t *testing.T) {
 	if err != nil || got.Type != "kv.put" || got.User != "ada" {
 		t.Errorf("the first event is %+v, %v", got, err)
 	}
+}
+
+// fake is what a host may test its code against.
+type fake struct{ said []realtime.EventOptions }
+
+func (f *fake) Publish(_ context.Context, _ string, _ any, opts ...realtime.EventOption) error {
+	f.said = append(f.said, realtime.EventOptionsOf(opts...))
+	return nil
+}
+
+func (f *fake) Emit(ctx context.Context, _ realtime.RenEvent, opts ...realtime.EventOption) error {
+	return f.Publish(ctx, "", nil, opts...)
+}
+
+var _ realtime.Publisher = (*fake)(nil)
+
+// A fake Publisher sees what it was given.
+func TestEventOptionsOf(t *testing.T) {
+	var f fake
+	var at realtime.Cursor
+	noError(t, f.Publish(t.Context(), "room", 1))
+	noError(t, f.Publish(t.Context(), "room", 1, realtime.AsUser("ada"), nil, realtime.FromClient("short"), realtime.WithID("1")))
+	noError(t, f.Emit(t.Context(), realtime.KVPut("demo", "a"), realtime.AsUser("ada"), realtime.AsUser("bob"), realtime.PublishedAt(&at)))
+	want := []realtime.EventOptions{{}, {User: "ada", Client: "short", ID: "1"}, {User: "bob", PublishedAt: &at}}
+	if !slices.Equal(f.said, want) {
+		t.Errorf("%+v, want %+v", f.said, want)
+	}
+}
+
+// PublishedAt is the place of the event: what is read after it came later, and the
+// event itself comes after what was there before.
+func TestPublishedAt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, open(), nil)
+		before := h.Cursor()
+		var at, again, emitted realtime.Cursor
+		noError(t, h.Publish(t.Context(), "room", 1, realtime.WithID("1"), realtime.PublishedAt(&at)))
+		noError(t, h.Emit(t.Context(), realtime.KVPut("demo", "a"), realtime.PublishedAt(&emitted)))
+		noError(t, h.Publish(t.Context(), "room", 2))
+		noError(t, h.Publish(t.Context(), "room", 3, realtime.WithID("1"), realtime.PublishedAt(&again)))
+		if at == "" || at != again {
+			t.Errorf("the message is at %q, and its repetition at %q", at, again)
+		}
+		for _, c := range []struct {
+			after realtime.Cursor
+			want  string
+		}{{before, "realtime.message 1"}, {at, "kv.put "}, {emitted, "realtime.message 2"}} {
+			ev, err := h.WaitFor(t.Context(), realtime.EventMatch{}, c.after)
+			if got := ev.Type + " " + string(ev.Data); err != nil || got != c.want {
+				t.Errorf("after %q comes %s, %v, want %s", c.after, got, err, c.want)
+			}
+		}
+		kept := at
+		if err := h.Publish(t.Context(), "", 1, realtime.PublishedAt(&at)); err == nil || at != kept {
+			t.Errorf("after %v the cursor is %q", err, at)
+		}
+	})
 }

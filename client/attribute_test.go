@@ -30,7 +30,7 @@ func TestTransport(t *testing.T) {
 		write("http://host.test", "a")
 		write("http://other.test", "b")
 		write("http://host.test", "c")
-		r := client.NewRen(renURL, &client.RenOptions{
+		r := newRen(t, &client.RenOptions{
 			HTTPClient: h.http, ClientID: "some-program-0001", Since: transport.TakeCursor(),
 		})
 		if again := transport.TakeCursor(); again != "" {

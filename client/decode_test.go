@@ -25,14 +25,20 @@ func (b body) RoundTrip(*http.Request) (*http.Response, error) {
 
 // readStream reads one stream to its end.
 func readStream(r io.Reader, yield func(realtime.RenEvent, error) bool) (*Ren, loss) {
-	ren := NewRen("http://host.test/ren", &RenOptions{Logger: slog.New(slog.DiscardHandler), HTTPClient: &http.Client{Transport: body{r}}})
+	ren, err := NewRen("http://host.test/ren", &RenOptions{Logger: slog.New(slog.DiscardHandler), HTTPClient: &http.Client{Transport: body{r}}})
+	if err != nil {
+		panic(err)
+	}
 	return ren, ren.stream(context.Background(), &keeper{}, yield)
 }
 
 // greet returns a client that the server has greeted, as if it were connected.
 func greet(t testing.TB) *session {
 	t.Helper()
-	r := NewRealtime("http://host.test/realtime", &RealtimeOptions{ClientID: "Zm9vYmFyYmF6cXV4.dGFi", Logger: slog.New(slog.DiscardHandler)})
+	r, err := NewRealtime("http://host.test/realtime", &RealtimeOptions{ClientID: "Zm9vYmFyYmF6cXV4.dGFi", Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := &session{Realtime: r, keeper: &keeper{}}
 	if l := s.take([]byte(`{"event":"hello","limits":{"message":65536,"rate":1000,"burst":1000}}`)); l != nil {
 		t.Fatal(l.err)

@@ -1,16 +1,18 @@
 // Package client follows a Maravilla Realtime server from a Go program, over the
 // network, as the browser SDK does from a page.
 //
-//	ren := client.NewRen("https://app.example/api/maravilla/ren", nil)
+//	ren, err := client.NewRen("https://app.example/api/maravilla/ren", nil)
+//	…
 //	for ev, err := range ren.Events(ctx) {
 //		…                             // something was written over there
 //	}
 //
-//	rt := client.NewRealtime("https://app.example/api/maravilla/realtime", nil)
+//	rt, err := client.NewRealtime("https://app.example/api/maravilla/realtime", nil)
+//	…
 //	rt.Connect()
 //	defer rt.Close()
 //
-//	err := rt.Publish(ctx, "room:42", Message{Text: "hello"})
+//	err = rt.Publish(ctx, "room:42", Message{Text: "hello"})
 //	for msg, err := range rt.Subscribe(ctx, "room:42") {
 //		…                             // somebody published
 //	}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
-	"github.com/maravilla-realtime/realtime/client"
 )
 
 func TestSlowLoop(t *testing.T) {
@@ -115,12 +114,4 @@ func TestEndings(t *testing.T) {
 			rt.Connect()
 		})
 	}
-
-	t.Run("never connected", func(t *testing.T) {
-		rt := client.NewRealtime("nowhere", nil)
-		rt.Connect()
-		if rt.Publish(t.Context(), "room", 1) == nil || rt.Close() == nil {
-			t.Error("a bad URL is no error")
-		}
-	})
 }

@@ -35,7 +35,10 @@ func ExampleRen() {
 	_ = server.Emit(ctx, realtime.KVPut("demo", "todo:1"))
 	_ = server.Emit(ctx, realtime.KVDelete("demo", "todo:1"))
 
-	ren := client.NewRen(url+"/api/maravilla/ren", &client.RenOptions{Subscriptions: []string{"kv"}, Since: start})
+	ren, err := client.NewRen(url+"/api/maravilla/ren", &client.RenOptions{Subscriptions: []string{"kv"}, Since: start})
+	if err != nil {
+		log.Fatal(err)
+	}
 	for ev, err := range ren.Events(ctx) {
 		if err != nil {
 			log.Fatal(err) // or a *realtime.ResetError: read the data again, and go on
@@ -59,7 +62,10 @@ func ExampleRealtime() {
 	_, url, stop := serve()
 	defer stop()
 
-	rt := client.NewRealtime(url+"/api/maravilla/realtime", nil)
+	rt, err := client.NewRealtime(url+"/api/maravilla/realtime", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
 	rt.Connect()
 	defer rt.Close()
 
@@ -83,7 +89,10 @@ func ExamplePresence() {
 	server, url, stop := serve()
 	defer stop()
 
-	rt := client.NewRealtime(url+"/api/maravilla/realtime", nil)
+	rt, err := client.NewRealtime(url+"/api/maravilla/realtime", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
 	rt.Connect()
 	defer rt.Close()
 
@@ -137,7 +146,10 @@ func ExampleTransport() {
 	resp.Body.Close()
 	_ = rt.Emit(ctx, realtime.KVPut("demo", "todo:2")) // by somebody else
 
-	ren := client.NewRen(server.URL+"/api/maravilla/ren", &client.RenOptions{ClientID: transport.ClientID, Since: transport.TakeCursor()})
+	ren, err := client.NewRen(server.URL+"/api/maravilla/ren", &client.RenOptions{ClientID: transport.ClientID, Since: transport.TakeCursor()})
+	if err != nil {
+		log.Fatal(err)
+	}
 	for ev, err := range ren.Events(ctx) {
 		if err != nil {
 			log.Fatal(err)

@@ -24,7 +24,7 @@ func TestGoldenChannels(t *testing.T) {
 			ClientID: goldenClient, HTTPClient: p.http, Logger: p.logs.logger(), Token: p.tokens(),
 			OnState: func(state client.State) { p.become(string(state)) },
 		}
-		s.rt = client.NewRealtime(realtimeURL, &opts)
+		s.rt = newRealtime(p, &opts)
 		p.Cleanup(func() { s.rt.Close() })
 	})
 }
@@ -286,7 +286,7 @@ func (s *renStage) dial() {
 		ClientID: goldenClient, HTTPClient: s.http, Logger: s.logs.logger(), Token: s.tokens(),
 		OnState: func(state client.State) { s.become(string(state)) },
 	}
-	ren := client.NewRen(renURL, &opts)
+	ren := newRen(s, &opts)
 	s.follow(func(ctx context.Context) {
 		for ev, err := range ren.Events(ctx) {
 			if err != nil {

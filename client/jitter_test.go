@@ -115,7 +115,7 @@ func TestJitteryLinks(t *testing.T) {
 	const clients, messages = 6, 1200 // ten minutes
 	for name, follow := range map[string]func(*host, *http.Client) func(context.Context, func(string)){
 		"REN": func(h *host, web *http.Client) func(context.Context, func(string)) {
-			r := client.NewRen(renURL, &client.RenOptions{HTTPClient: web, Logger: h.logs.logger()})
+			r := newRen(h.t, &client.RenOptions{HTTPClient: web, Logger: h.logs.logger()})
 			return func(ctx context.Context, tell func(string)) {
 				for ev, err := range r.Events(ctx) {
 					if err == nil {
@@ -127,7 +127,7 @@ func TestJitteryLinks(t *testing.T) {
 			}
 		},
 		"channels": func(h *host, web *http.Client) func(context.Context, func(string)) {
-			rt := client.NewRealtime(realtimeURL, &client.RealtimeOptions{HTTPClient: web, Logger: h.logs.logger()})
+			rt := newRealtime(h.t, &client.RealtimeOptions{HTTPClient: web, Logger: h.logs.logger()})
 			rt.Connect()
 			h.t.Cleanup(func() { rt.Close() })
 			return func(ctx context.Context, tell func(string)) {

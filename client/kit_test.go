@@ -255,6 +255,22 @@ func wordOfChange(c client.Change) string {
 	return word
 }
 
+// newRen returns a client of the REN stream in the network.
+func newRen(t testing.TB, opts *client.RenOptions) *client.Ren {
+	t.Helper()
+	r, err := client.NewRen(renURL, opts)
+	must(t, err)
+	return r
+}
+
+// newRealtime returns a client of the channels in the network.
+func newRealtime(t testing.TB, opts *client.RealtimeOptions) *client.Realtime {
+	t.Helper()
+	rt, err := client.NewRealtime(realtimeURL, opts)
+	must(t, err)
+	return rt
+}
+
 // ren returns a client with a loop that is recorded.
 func (n *network) ren(opts *client.RenOptions) (*client.Ren, *tape) {
 	n.t.Helper()
@@ -262,7 +278,7 @@ func (n *network) ren(opts *client.RenOptions) (*client.Ren, *tape) {
 		opts = &client.RenOptions{}
 	}
 	opts.HTTPClient, opts.Logger = n.http, n.logs.logger()
-	r := client.NewRen(renURL, opts)
+	r := newRen(n.t, opts)
 	return r, record(n.t, r.Events, wordOfEvent)
 }
 
@@ -273,7 +289,7 @@ func (n *network) realtime(opts *client.RealtimeOptions) *client.Realtime {
 		opts = &client.RealtimeOptions{}
 	}
 	opts.HTTPClient, opts.Logger = n.http, n.logs.logger()
-	rt := client.NewRealtime(realtimeURL, opts)
+	rt := newRealtime(n.t, opts)
 	rt.Connect()
 	n.t.Cleanup(func() { rt.Close() })
 	synctest.Wait()

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -75,7 +76,6 @@ func (o *RenOptions) common() *RealtimeOptions {
 // settings are the options with their defaults.
 type settings struct {
 	url    *url.URL
-	err    error // what is wrong with them; nothing works then
 	client string
 	token  func(context.Context) (string, error)
 	http   http.Client
@@ -86,8 +86,9 @@ type settings struct {
 	state  State // told last; the owner's
 }
 
-// newSettings takes the schemes an address may have.
-func newSettings(address string, o *RealtimeOptions, schemes ...string) settings {
+// newSettings takes the schemes an address may have. The error names everything
+// that is wrong.
+func newSettings(address string, o *RealtimeOptions, schemes ...string) (settings, error) {
 	if o == nil {
 		o = &RealtimeOptions{}
 	}
@@ -95,10 +96,7 @@ func newSettings(address string, o *RealtimeOptions, schemes ...string) settings
 	if s.client == "" {
 		s.client = rand.Text()
 	}
-	if s.max < 0 {
-		s.err = fmt.Errorf("%w: MaxBackoff is %v, and must be at least 0", realtime.ErrBadOption, s.max)
-	}
-	if s.max <= 0 {
+	if s.max == 0 {
 		s.max = maxBackoff
 	}
 	if s.log == nil {
@@ -108,18 +106,31 @@ func newSettings(address string, o *RealtimeOptions, schemes ...string) settings
 		s.http = *o.HTTPClient
 		s.http.Timeout = 0
 	}
+	var err error
+	s.url, err = parseAddress(address, schemes)
+	return s, errors.Join(err, s.check())
+}
+
+func (s *settings) check() (err error) {
 	if !wire.ValidClientID(s.client) {
-		s.err = fmt.Errorf("client: ClientID: %w", realtime.ErrBadClientID)
+		err = fmt.Errorf("client: ClientID: %w", realtime.ErrBadClientID)
 	}
+	if s.max < 0 {
+		err = errors.Join(err, fmt.Errorf("client: %w: MaxBackoff is %v, and must be at least 0", realtime.ErrBadOption, s.max))
+	}
+	return err
+}
+
+// parseAddress parses the URL of a server, which must be absolute.
+func parseAddress(address string, schemes []string) (*url.URL, error) {
 	u, err := url.Parse(address)
-	switch {
-	case err != nil:
-		s.err = fmt.Errorf("client: %w", err)
-	case u.Host == "", !slices.Contains(schemes, u.Scheme):
-		s.err = fmt.Errorf("client: %q is no absolute URL of %s", address, strings.Join(schemes, ", "))
+	if err != nil {
+		return nil, fmt.Errorf("client: %w: the URL: %w", realtime.ErrBadOption, err)
 	}
-	s.url = u
-	return s
+	if u.Hostname() == "" || !slices.Contains(schemes, u.Scheme) {
+		return nil, fmt.Errorf("client: %w: %q is not an absolute URL with the scheme %s", realtime.ErrBadOption, address, strings.Join(schemes, ", "))
+	}
+	return u, nil
 }
 
 func (s *settings) keeper() keeper { return keeper{max: s.max} }

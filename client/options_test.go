@@ -10,29 +10,47 @@ import (
 	"github.com/maravilla-realtime/realtime/client"
 )
 
-// TestBadOptionsAreNamed: a client that cannot work says which option is wrong.
+// TestBadOptionsAreNamed: who makes a client that could never work is told so at
+// once, with everything that is wrong.
 func TestBadOptionsAreNamed(t *testing.T) {
+	const good, short = "http://host.test/x", "ada"
 	for _, c := range []struct {
-		name string
+		name string // in the error
+		url  string
 		id   string
 		max  time.Duration
 		want error
 	}{
-		{"ClientID", "ada", 0, realtime.ErrBadClientID},
-		{"MaxBackoff", "", -time.Second, realtime.ErrBadOption},
+		{"ClientID", good, short, 0, realtime.ErrBadClientID},
+		{"MaxBackoff is -1s", good, "", -time.Second, realtime.ErrBadOption},
+		{`"/ren" is not an absolute URL`, "/ren", "", 0, realtime.ErrBadOption},
+		{`"host.test/ren" is not an absolute URL`, "host.test/ren", "", 0, realtime.ErrBadOption},
+		{`"http://:80/ren" is not an absolute URL`, "http://:80/ren", "", 0, realtime.ErrBadOption},
+		{`"" is not an absolute URL`, "", "", 0, realtime.ErrBadOption},
+		{"with the scheme http, https", "ftp://host.test/ren", "", 0, realtime.ErrBadOption},
+		{"URL", "http://[", "", 0, realtime.ErrBadOption},
+		{"ClientID", "http://[", short, -time.Second, realtime.ErrBadOption},
+		{"MaxBackoff", "http://[", short, -time.Second, realtime.ErrBadClientID},
 	} {
-		rt := client.NewRealtime("http://host.test/realtime", &client.RealtimeOptions{ClientID: c.id, MaxBackoff: c.max})
-		err := rt.Publish(t.Context(), "room", 1)
-		if !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.name) {
+		rt, err := client.NewRealtime(c.url, &client.RealtimeOptions{ClientID: c.id, MaxBackoff: c.max})
+		if rt != nil || !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.name) {
 			t.Errorf("Realtime, %s: %v", c.name, err)
 		}
-		rt.Close()
-		ren := client.NewRen("http://host.test/ren", &client.RenOptions{ClientID: c.id, MaxBackoff: c.max})
-		for _, err := range ren.Events(t.Context()) {
-			if !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.name) {
-				t.Errorf("Ren, %s: %v", c.name, err)
-			}
-			break
+		ren, err := client.NewRen(c.url, &client.RenOptions{ClientID: c.id, MaxBackoff: c.max})
+		if ren != nil || !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.name) {
+			t.Errorf("Ren, %s: %v", c.name, err)
+		}
+	}
+	if ren, err := client.NewRen("ws://host.test/ren", nil); ren != nil || !errors.Is(err, realtime.ErrBadOption) {
+		t.Errorf("a REN stream over a WebSocket: %v", err)
+	}
+	for _, scheme := range []string{"http", "https", "ws", "wss"} {
+		rt, err := client.NewRealtime(scheme+"://host.test/realtime", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := rt.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 }

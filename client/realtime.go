@@ -34,17 +34,24 @@ type Realtime struct {
 }
 
 // NewRealtime returns a client of the channels at an address, that of
-// …/realtime, with a scheme of http, https, ws or wss.
-func NewRealtime(url string, opts *RealtimeOptions) *Realtime {
+// …/realtime, with a scheme of http, https, ws or wss. opts may be nil. It opens no
+// connection: see [Realtime.Connect].
+//
+// Errors: [realtime.ErrBadOption] for another URL or an option out of its range,
+// [realtime.ErrBadClientID].
+func NewRealtime(url string, opts *RealtimeOptions) (*Realtime, error) {
+	set, err := newSettings(url, opts, "http", "https", "ws", "wss")
+	if err != nil {
+		return nil, err
+	}
 	r := &Realtime{
-		set: newSettings(url, opts, "http", "https", "ws", "wss"), rooms: make(map[string]*room),
+		set: set, rooms: make(map[string]*room),
 		out: outbox{wake: make(chan struct{}, 1)}, prefix: rand.Text() + "-",
 	}
 	r.set.http.CheckRedirect = confined(r.set.http.CheckRedirect)
 	r.out.held = r.held
-	r.ended = r.set.err
 	r.ctx, r.stop = context.WithCancel(context.Background())
-	return r
+	return r, nil
 }
 
 // ClientID returns what names this client to the server.

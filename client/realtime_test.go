@@ -53,7 +53,8 @@ func TestRealtime(t *testing.T) {
 
 	bubble(t, "a subscription begins with the call, before the connection too", func(t *testing.T) {
 		h := start(t, realtime.AllowAll(), nil)
-		rt := client.NewRealtime(strings.Replace(realtimeURL, "http", "ws", 1), &client.RealtimeOptions{HTTPClient: h.http, Logger: h.logs.logger()})
+		rt, err := client.NewRealtime(strings.Replace(realtimeURL, "http", "ws", 1), &client.RealtimeOptions{HTTPClient: h.http, Logger: h.logs.logger()})
+		must(t, err)
 		defer rt.Close()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()

@@ -40,19 +40,27 @@ type Ren struct {
 }
 
 // NewRen returns a client of the REN stream at an address, that of …/ren. It
-// connects when its events are asked for.
-func NewRen(url string, opts *RenOptions) *Ren {
+// connects when its events are asked for. opts may be nil.
+//
+// Errors: [realtime.ErrBadOption] for a URL that is not absolute or has another
+// scheme than http and https, and for an option out of its range;
+// [realtime.ErrBadClientID].
+func NewRen(url string, opts *RenOptions) (*Ren, error) {
 	if opts == nil {
 		opts = &RenOptions{}
 	}
-	r := &Ren{set: newSettings(url, opts.common(), "http", "https"), cursor: string(opts.Since)}
+	set, err := newSettings(url, opts.common(), "http", "https")
+	if err != nil {
+		return nil, err
+	}
+	r := &Ren{set: set, cursor: string(opts.Since)}
 	r.set.http.CheckRedirect = stripped(r.set.http.CheckRedirect)
-	if s := opts.Subscriptions; r.set.url != nil && len(s) > 0 && !slices.Contains(s, "*") {
+	if s := opts.Subscriptions; len(s) > 0 && !slices.Contains(s, "*") {
 		query := r.set.url.Query()
 		query.Set("s", strings.Join(s, ","))
 		r.set.url.RawQuery = query.Encode()
 	}
-	return r
+	return r, nil
 }
 
 // ClientID returns what names this client to the server.
@@ -89,10 +97,6 @@ func (r *Ren) move(cursor string) {
 // ended.
 func (r *Ren) Events(ctx context.Context) iter.Seq2[realtime.RenEvent, error] {
 	return func(yield func(realtime.RenEvent, error) bool) {
-		if err := r.set.err; err != nil {
-			yield(realtime.RenEvent{}, err)
-			return
-		}
 		if !r.following.CompareAndSwap(false, true) {
 			yield(realtime.RenEvent{}, errTwice)
 			return

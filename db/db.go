@@ -1,6 +1,7 @@
 package db
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -20,16 +21,16 @@ var (
 	ErrUnannounced = errors.New("db: committed, but not announced")
 	// ErrMaybeCommitted: the database did not say whether it committed the
 	// transaction. The connection broke in the middle of COMMIT, or there was no
-	// answer within 30 s. The events were announced all the same: whoever reads again
+	// answer within [Options].AnswerTimeout. The events were announced all the same: whoever reads again
 	// sees what is there. It is an [ErrUnannounced] as well if they could not be.
 	ErrMaybeCommitted = errors.New("db: perhaps committed")
-	// ErrNoAnswer: the database did not answer within 30 s. Nothing was committed,
+	// ErrNoAnswer: the database did not answer within [Options].AnswerTimeout. Nothing was committed,
 	// unless the error is an [ErrMaybeCommitted] as well.
 	ErrNoAnswer = detach.ErrNoAnswer
 	// ErrBusy: other transactions of the same documents took too long to commit and
 	// announce. This one was rolled back; it can be tried again.
 	ErrBusy = errors.New("db: documents are busy")
-	// ErrTooMany: a transaction has more than 10,000 events.
+	// ErrTooMany: a transaction has more events than [Options].MaxEvents.
 	ErrTooMany = errors.New("db: too many events in a transaction")
 )
 
@@ -49,31 +50,56 @@ func (e *UnannouncedError) Error() string {
 // Unwrap makes errors.Is and errors.As see both.
 func (e *UnannouncedError) Unwrap() []error { return []error{ErrUnannounced, e.Err} }
 
-const (
-	maxEvents  = 10_000           // of a transaction
-	maxWait    = 10 * time.Second // for the documents of a transaction
-	answerTime = 30 * time.Second // of the database, to BEGIN, COMMIT and ROLLBACK
-)
+// Options are all optional: the zero value of each field means its default, a
+// negative value means no limit, and a nil *Options means all defaults.
+type Options struct {
+	// MaxEvents is how many events a transaction may have. Default 10,000.
+	MaxEvents int
+
+	// BusyTimeout is how long a transaction waits for others of the same documents.
+	// Default 10 s.
+	BusyTimeout time.Duration
+
+	// AnswerTimeout is how long the database may take for each of BEGIN, COMMIT and
+	// ROLLBACK. Default 30 s.
+	AnswerTimeout time.Duration
+}
+
+func (o *Options) withDefaults() Options {
+	var opts Options
+	if o != nil {
+		opts = *o
+	}
+	opts.MaxEvents = cmp.Or(opts.MaxEvents, 10_000)
+	opts.BusyTimeout = cmp.Or(opts.BusyTimeout, 10*time.Second)
+	opts.AnswerTimeout = cmp.Or(opts.AnswerTimeout, 30*time.Second)
+	return opts
+}
 
 // DB runs transactions whose events are announced when they have committed. Its
 // methods may be called concurrently.
 type DB struct {
 	pub   realtime.Publisher
 	db    *sql.DB
+	opts  Options
 	locks keylock.Locks
 }
 
 // New returns a DB for transactions of db whose events go to pub, a
 // [*realtime.Realtime]. A process has one for each database, as the order of
 // events is kept among those of one DB. pub must not need connections of db that
-// are limited in number: transactions that wait for their turn hold theirs.
-func New(pub realtime.Publisher, db *sql.DB) *DB { return &DB{pub: pub, db: db} }
+// are limited in number: transactions that wait for their turn hold theirs. opts may
+// be nil.
+func New(pub realtime.Publisher, db *sql.DB, opts *Options) *DB {
+	return &DB{pub: pub, db: db, opts: opts.withDefaults()}
+}
 
 // Tx is a transaction with events. It is for one goroutine at a time, and ends
 // with the function it was given to, which does not end it itself.
 type Tx struct {
 	*sql.Tx
 	events []realtime.RenEvent
+	most   int // of them; negative: any number
 }
 
 // Commit is InTx's: it does nothing but say so. Committed in here, the events would
@@ -93,7 +119,7 @@ func (tx *Tx) Emit(ev realtime.RenEvent) error {
 	if err := ev.Validate(); err != nil {
 		return err
 	}
-	if len(tx.events) == maxEvents {
+	if len(tx.events) == tx.most {
 		return ErrTooMany
 	}
 	tx.events = append(tx.events, ev)
@@ -107,7 +133,7 @@ func (tx *Tx) Emit(ev realtime.RenEvent) error {
 //
 // If ctx ends before the COMMIT, the transaction is rolled back, as by
 // [sql.DB.BeginTx], and the error is that of ctx: it always means that nothing was
-// committed. From the COMMIT on ctx no longer counts. The database has 30 s for its
+// committed. From the COMMIT on ctx no longer counts. The database has 30 s (see [Options]) for its
 // answer, as far as its driver heeds the context of the transaction, and each
 // event 5 s, whether or not anybody still waits for them.
 //
@@ -116,12 +142,12 @@ func (tx *Tx) Emit(ev realtime.RenEvent) error {
 func (d *DB) InTx(ctx context.Context, opts *sql.TxOptions, f func(tx *Tx) error) error {
 	c := detach.New(ctx)
 	defer c.Cancel()
-	t, err := begin(c, d.db, opts)
+	t, err := d.begin(c, opts)
 	if err != nil {
 		return fmt.Errorf("db: begin: %w", err)
 	}
 	defer t.end() // of a panic; it does nothing after a commit or rollback
-	tx := &Tx{Tx: t.Tx}
+	tx := &Tx{Tx: t.Tx, most: d.opts.MaxEvents}
 	if err := f(tx); err != nil {
 		return t.rollback(explain(c, ctx, err))
 	}
@@ -158,8 +184,11 @@ func (d *DB) lock(ctx context.Context, events []realtime.RenEvent) (unlock func(
 	for i, ev := range events {
 		keys[i] = ev.Resource + "\x00" + ev.Namespace + "\x00" + ev.Key // none has control characters
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, maxWait, ErrBusy)
-	defer cancel()
+	if most := d.opts.BusyTimeout; most >= 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, most, ErrBusy)
+		defer cancel()
+	}
 	if unlock, err = d.locks.Lock(ctx, keys...); err != nil {
 		if context.Cause(ctx) == ErrBusy {
 			err = ErrBusy

@@ -170,7 +170,7 @@ func TestCommittedIsAnnounced(t *testing.T) {
 		diary := &diary{commits: make(chan struct{})}
 		sqlDB := sql.OpenDB(diary)
 		defer sqlDB.Close()
-		d := db.New(rt, sqlDB)
+		d := db.New(rt, sqlDB, nil)
 		start := rt.Cursor()
 
 		faulty.FailAfterStore(3)

@@ -1,7 +1,7 @@
 // Package db announces what database transactions commit: after the commit, and
 // only then.
 //
-//	todos := db.New(rt, sqlDB)
+//	todos := db.New(rt, sqlDB, nil)
 //
 //	err := todos.InTx(ctx, nil, func(tx *db.Tx) error {
 //		if _, err := tx.ExecContext(ctx, `INSERT INTO todos (id, title) VALUES ($1, $2)`, id, title); err != nil {

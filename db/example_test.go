@@ -22,7 +22,7 @@ func Example() {
 	defer rt.Close(ctx)
 	sqlDB := sql.OpenDB(&diary{}) // any database
 	defer sqlDB.Close()
-	todos := db.New(rt, sqlDB)
+	todos := db.New(rt, sqlDB, nil)
 
 	start := rt.Cursor()
 	add := func(id string, then error) error {
@@ -67,7 +67,7 @@ func ExampleDB_InTx() {
 	}
 	defer sqlDB.Close()
 
-	todos := db.New(rt, sqlDB)
+	todos := db.New(rt, sqlDB, nil)
 	rename := func(w http.ResponseWriter, r *http.Request) {
 		id, ctx := r.PathValue("id"), r.Context()
 		err := todos.InTx(ctx, nil, func(tx *db.Tx) error {

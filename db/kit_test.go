@@ -140,12 +140,14 @@ func (s *stmt) exec() error {
 }
 
 // open returns a DB on a diary.
-func open(t *testing.T) (*db.DB, *diary) {
+func open(t *testing.T) (*db.DB, *diary) { return openWith(t, nil) }
+
+func openWith(t *testing.T, opts *db.Options) (*db.DB, *diary) {
 	t.Helper()
 	d := &diary{failEmit: map[string]error{}}
 	sqlDB := sql.OpenDB(d)
 	t.Cleanup(func() { sqlDB.Close() })
-	return db.New(d, sqlDB), d
+	return db.New(d, sqlDB, opts), d
 }
 
 // emit returns a transaction that executes a statement and emits updates of

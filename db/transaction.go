@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/detach"
 )
@@ -19,22 +20,23 @@ type transaction struct {
 	*sql.Tx
 	ctx  *detach.Context
 	conn *sql.Conn
+	most time.Duration // for an answer
 }
 
 // begin begins a transaction. As [sql.DB.BeginTx] does, it tries again where a
 // connection of the pool turns out to be dead.
-func begin(c *detach.Context, db *sql.DB, opts *sql.TxOptions) (t *transaction, err error) {
-	defer c.Bound(answerTime)()
+func (d *DB) begin(c *detach.Context, opts *sql.TxOptions) (t *transaction, err error) {
+	defer c.Bound(d.opts.AnswerTimeout)()
 	for range 3 {
-		if t, err = beginOnce(c, db, opts); !errors.Is(err, driver.ErrBadConn) {
+		if t, err = d.beginOnce(c, opts); !errors.Is(err, driver.ErrBadConn) {
 			break
 		}
 	}
 	return t, c.Explain(err)
 }
 
-func beginOnce(c *detach.Context, db *sql.DB, opts *sql.TxOptions) (*transaction, error) {
-	conn, err := db.Conn(c)
+func (d *DB) beginOnce(c *detach.Context, opts *sql.TxOptions) (*transaction, error) {
+	conn, err := d.db.Conn(c)
 	if err != nil {
 		return nil, err
 	}
@@ -43,13 +45,13 @@ func beginOnce(c *detach.Context, db *sql.DB, opts *sql.TxOptions) (*transaction
 		_ = conn.Close() // which has nothing to say that BEGIN has not
 		return nil, err
 	}
-	return &transaction{tx, c, conn}, nil
+	return &transaction{tx, c, conn, d.opts.AnswerTimeout}, nil
 }
 
 // commit commits and gives the connection back. Its errors are those of a database
 // that did not commit, and [ErrMaybeCommitted].
 func (t *transaction) commit() error {
-	defer t.ctx.Bound(answerTime)()
+	defer t.ctx.Bound(t.most)()
 	defer t.conn.Close()
 	err := t.Commit()
 	if err == nil {
@@ -63,7 +65,7 @@ func (t *transaction) commit() error {
 
 // end rolls back and gives the connection back, if commit has not.
 func (t *transaction) end() error {
-	defer t.ctx.Bound(answerTime)()
+	defer t.ctx.Bound(t.most)()
 	defer t.conn.Close()
 	return t.Rollback()
 }

@@ -13,8 +13,9 @@ const base = "/api/maravilla"
 // call on, whenever its loop begins; without a Logger, it logs where the server
 // does. A host that serves the stream elsewhere, or a test that has to tell two
 // clients' connections apart, gives [client.NewRen] the [Server.URL] and
-// [Server.HTTPClient].
+// [Server.HTTPClient]. Bad options end the test.
 func (s *Server) Ren(opts *client.RenOptions) *client.Ren {
+	s.t.Helper()
 	var o client.RenOptions
 	if opts != nil {
 		o = *opts
@@ -29,7 +30,11 @@ func (s *Server) Ren(opts *client.RenOptions) *client.Ren {
 	if o.Logger == nil {
 		o.Logger = s.logger
 	}
-	return client.NewRen(s.URL+base+"/ren", &o)
+	ren, err := client.NewRen(s.URL+base+"/ren", &o)
+	if err != nil {
+		s.t.Fatalf("%v", err)
+	}
+	return ren
 }
 
 // Connect returns a new Go client of the channels at /api/maravilla/realtime, with
@@ -48,7 +53,10 @@ func (s *Server) Connect(opts *client.RealtimeOptions) *client.Realtime {
 	if o.Logger == nil {
 		o.Logger = s.logger
 	}
-	rt := client.NewRealtime(s.URL+base+"/realtime", &o)
+	rt, err := client.NewRealtime(s.URL+base+"/realtime", &o)
+	if err != nil {
+		s.t.Fatalf("%v", err)
+	}
 	s.t.Cleanup(func() { _ = rt.Close() }) // why the server refused it is the test's to ask
 	rt.Connect()
 	settle()

@@ -23,8 +23,8 @@ func TestUnannounced(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer rt.Close(context.Background())
-		store := storage.New(rt, newDir(t))
-		quiet := &storage.Options{Logger: slog.New(slog.DiscardHandler)}
+		store := storage.New(rt, newDir(t), nil)
+		quiet := &storage.HandlerOptions{Logger: slog.New(slog.DiscardHandler)}
 		s := serve(t, open(), nil, func(http.Handler) http.Handler { return storage.Handler(rt, store, quiet) })
 
 		boom := errors.New("boom")
@@ -52,8 +52,8 @@ func TestTriedAgain(t *testing.T) {
 		}
 		defer rt.Close(context.Background())
 		objects := &hooked{Objects: newDir(t), stored: func() {}}
-		store := storage.New(rt, objects)
-		quiet := &storage.Options{Logger: slog.New(slog.DiscardHandler)}
+		store := storage.New(rt, objects, nil)
+		quiet := &storage.HandlerOptions{Logger: slog.New(slog.DiscardHandler)}
 		s := serve(t, open(), nil, func(http.Handler) http.Handler { return storage.Handler(rt, store, quiet) })
 		s.rt, s.start = rt, rt.Cursor()
 		upload := func(body string) reply { return s.do("POST", "upload?path=a", strings.NewReader(body)) }

@@ -8,26 +8,21 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/detach"
 )
 
-const (
-	// callTime is how long a call of Objects may take, and one of what Open returns.
-	callTime = 30 * time.Second
-	// workTime is how long Put may work between two reads of its body, and after the
-	// end of it, where some stores send what they have gathered to another machine.
-	workTime = 5 * time.Minute
-)
-
 // bounded is Objects of which each call but Put has a time of its own; for Put see
 // work. What cannot be taken back is not
 // begun when the caller's context has ended, and not ended by it once it has begun:
 // nobody could tell whether it has happened.
-type bounded struct{ Objects }
+type bounded struct {
+	Objects
+	opts Options
+}
 
 func (b bounded) Delete(ctx context.Context, path string) error {
-	return detach.Write(ctx, callTime, func(ctx context.Context) error { return b.Objects.Delete(ctx, path) })
+	return detach.Write(ctx, b.opts.CallTimeout, func(ctx context.Context) error { return b.Objects.Delete(ctx, path) })
 }
 
 func (b bounded) List(ctx context.Context, prefix, cursor string, limit int) (list []Info, next string, err error) {
-	err = detach.Read(ctx, callTime, func(ctx context.Context) error {
+	err = detach.Read(ctx, b.opts.CallTimeout, func(ctx context.Context) error {
 		list, next, err = b.Objects.List(ctx, prefix, cursor, limit)
 		return err
 	})
@@ -36,7 +31,7 @@ func (b bounded) List(ctx context.Context, prefix, cursor string, limit int) (li
 
 func (b bounded) Open(ctx context.Context, path string) (io.ReadSeekCloser, Info, error) {
 	c := detach.New(ctx)
-	stop := c.Bound(callTime)
+	stop := c.Bound(b.opts.CallTimeout)
 	content, info, err := b.Objects.Open(c, path)
 	stop()
 	if err != nil {
@@ -44,7 +39,7 @@ func (b bounded) Open(ctx context.Context, path string) (io.ReadSeekCloser, Info
 		c.Cancel()
 		return nil, Info{}, err
 	}
-	return &opened{content, c}, info, nil
+	return &opened{content, c, b.opts.CallTimeout}, info, nil
 }
 
 // opened is an object that is read. Its context lasts until it is closed, since it
@@ -52,10 +47,11 @@ func (b bounded) Open(ctx context.Context, path string) (io.ReadSeekCloser, Info
 type opened struct {
 	content io.ReadSeekCloser
 	ctx     *detach.Context
+	most    time.Duration // for a call
 }
 
 func (o *opened) Read(p []byte) (int, error) {
-	defer o.ctx.Bound(callTime)()
+	defer o.ctx.Bound(o.most)()
 	n, err := o.content.Read(p)
 	if err == io.EOF {
 		return n, err
@@ -64,7 +60,7 @@ func (o *opened) Read(p []byte) (int, error) {
 }
 
 func (o *opened) Seek(offset int64, whence int) (int64, error) {
-	defer o.ctx.Bound(callTime)()
+	defer o.ctx.Bound(o.most)()
 	n, err := o.content.Seek(offset, whence)
 	return n, o.ctx.Explain(err)
 }

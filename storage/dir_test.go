@@ -179,7 +179,7 @@ func TestList(t *testing.T) {
 		t.Fatal(err)
 	}
 	slices.Sort(all)
-	store := storage.New(nil, dir)
+	store := storage.New(nil, dir, nil)
 	for _, prefix := range []string{"", "a", "a-", "ab", "ab/", "ab/c", "b", "b/", "b/a", "b/a-c/d", "b/a-c/d/", "c ", "z/z", "nothing", "..", "/", "../", "link", "é"} {
 		var want []string
 		for _, path := range all {

@@ -50,7 +50,7 @@ func Example() {
 	dir, err := storage.OpenDir(folder)
 	must(err)
 	defer dir.Close()
-	store := storage.New(rt, dir)
+	store := storage.New(rt, dir, nil)
 
 	mux := http.NewServeMux()
 	mux.Handle("/api/maravilla/", rt.Handler())

@@ -193,7 +193,7 @@ func TestClientGoneAfterTheEnd(t *testing.T) {
 
 		ctx, cancel = context.WithCancel(context.Background())
 		objects := &hooked{Objects: newDir(t), stored: cancel}
-		if _, created, err := storage.New(s.rt, objects).Put(ctx, "a", "", strings.NewReader("x")); err != nil || !created {
+		if _, created, err := storage.New(s.rt, objects, nil).Put(ctx, "a", "", strings.NewReader("x")); err != nil || !created {
 			t.Errorf("gone when stored: %v, %v", created, err)
 		}
 		if said := s.said(); said != "created a" {
@@ -217,7 +217,7 @@ func TestSlowStore(t *testing.T) {
 			})
 			s.overHTTP(version)
 			objects := &hooked{Objects: newDir(t), stored: func() { time.Sleep(time.Minute) }}
-			slow = storage.Handler(s.rt, storage.New(s.rt, objects), nil)
+			slow = storage.Handler(s.rt, storage.New(s.rt, objects, nil), nil)
 			s.upload("a", "x")
 		})
 	}
@@ -225,7 +225,7 @@ func TestSlowStore(t *testing.T) {
 
 // A store of one's own gets valid paths only.
 func TestOwnStoreGetsValidPaths(t *testing.T) {
-	store, ctx := storage.New(nil, nil), context.Background()
+	store, ctx := storage.New(nil, nil, nil), context.Background()
 	_, _, putErr := store.Put(ctx, "../x", "", strings.NewReader("x"))
 	_, _, openErr := store.Open(ctx, "../x")
 	for _, err := range []error{putErr, openErr, store.Delete(ctx, "../x")} {
@@ -283,7 +283,7 @@ func TestInternalErrorsAreLoggedNotShown(t *testing.T) {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { failing.ServeHTTP(w, r) })
 		})
 		log := slog.New(slog.NewTextHandler(&s.logs, nil))
-		failing = storage.Handler(s.rt, storage.New(s.rt, broken{newDir(t)}), &storage.Options{MaxSize: 10, Logger: log})
+		failing = storage.Handler(s.rt, storage.New(s.rt, broken{newDir(t)}, nil), &storage.HandlerOptions{MaxSize: 10, Logger: log})
 		s.refused("too large", s.do("POST", "upload?path=a", reader{strings.NewReader("01234567890")}), 413, "too_large")
 		if logged := s.logs.String(); logged != "" {
 			t.Errorf("logged %s", logged)

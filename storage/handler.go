@@ -18,9 +18,9 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
-// Options are all optional: the zero value of each field means its default, and
-// a nil *Options means all defaults.
-type Options struct {
+// HandlerOptions are all optional: the zero value of each field means its default,
+// and a nil *HandlerOptions means all defaults.
+type HandlerOptions struct {
 	// MaxSize is the most bytes of an upload. Default 32 MiB.
 	MaxSize int64
 
@@ -55,7 +55,7 @@ type Options struct {
 // "bad_request", 401 and 403 as by [realtime.Realtime.Authorize], 404
 // "not_found", 405 "method", 408 "timeout", 413 "too_large", 415
 // "unsupported_type", 500 "internal", 503 "unavailable".
-func Handler(rt *realtime.Realtime, store *Store, opts *Options) http.Handler {
+func Handler(rt *realtime.Realtime, store *Store, opts *HandlerOptions) http.Handler {
 	h := &handler{rt: rt, store: store}
 	if opts != nil {
 		h.opts = *opts
@@ -75,7 +75,7 @@ func Handler(rt *realtime.Realtime, store *Store, opts *Options) http.Handler {
 type handler struct {
 	rt    *realtime.Realtime
 	store *Store
-	opts  Options
+	opts  HandlerOptions
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -196,7 +196,7 @@ type reader struct{ io.Reader }
 
 func TestLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := serve(t, open(), &storage.Options{MaxSize: 100_000})
+		s := serve(t, open(), &storage.HandlerOptions{MaxSize: 100_000})
 		body := strings.Repeat("x", 100_001)
 		s.refused("announced", s.do("POST", "upload?path=a", strings.NewReader(body)), 413, "too_large")
 		s.refused("mid-stream", s.do("POST", "upload?path=a", reader{strings.NewReader(body)}), 413, "too_large")
@@ -271,7 +271,7 @@ func TestClaimedTypesAreNotBelieved(t *testing.T) {
 		s := serve(t, open(), nil, func(http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { believing.ServeHTTP(w, r) })
 		})
-		believing = storage.Handler(s.rt, storage.New(s.rt, claims{dir}), nil)
+		believing = storage.Handler(s.rt, storage.New(s.rt, claims{dir}, nil), nil)
 		for claim, want := range map[string]string{
 			"image/png": "image/png", "IMAGE/PNG": "image/png", "text/plain": "text/plain; charset=utf-8",
 			"text/plain%3B charset=utf-7": "text/plain; charset=utf-8", "image/svg+xml": "application/octet-stream",

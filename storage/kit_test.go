@@ -53,7 +53,7 @@ type site struct {
 }
 
 // serve starts a site; wrap is around its handler.
-func serve(t testing.TB, policy realtime.Policy, opts *storage.Options, wrap ...func(http.Handler) http.Handler) *site {
+func serve(t testing.TB, policy realtime.Policy, opts *storage.HandlerOptions, wrap ...func(http.Handler) http.Handler) *site {
 	t.Helper()
 	s := &site{t: t, dir: filepath.Join(t.TempDir(), "objects"), listener: memnet.Listen(), served: make(chan struct{}, 1000)}
 	log := slog.New(slog.NewTextHandler(&s.logs, nil))
@@ -65,12 +65,12 @@ func serve(t testing.TB, policy realtime.Policy, opts *storage.Options, wrap ...
 	if err != nil {
 		t.Fatal(err)
 	}
-	var o storage.Options
+	var o storage.HandlerOptions
 	if opts != nil {
 		o = *opts
 	}
 	o.Logger = log
-	s.rt, s.start, s.store = rt, rt.Cursor(), storage.New(rt, dir)
+	s.rt, s.start, s.store = rt, rt.Cursor(), storage.New(rt, dir, nil)
 	handler := storage.Handler(rt, s.store, &o)
 	for _, w := range wrap {
 		handler = w(handler)

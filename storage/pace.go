@@ -10,7 +10,7 @@ import (
 	"github.com/maravilla-realtime/realtime"
 )
 
-// pace is what a client must be able to send or take within Options.Patience.
+// pace is what a client must be able to send or take within HandlerOptions.Patience.
 const pace = 16 << 10
 
 // upload is the body of a request, whose sender has to make progress and to stay
@@ -31,7 +31,7 @@ type upload struct {
 	err      error
 }
 
-func newUpload(w http.ResponseWriter, r *http.Request, opts Options) *upload {
+func newUpload(w http.ResponseWriter, r *http.Request, opts HandlerOptions) *upload {
 	return &upload{
 		from: http.MaxBytesReader(w, r.Body, opts.MaxSize), max: opts.MaxSize,
 		rc: http.NewResponseController(w), patience: opts.Patience, left: opts.Patience,

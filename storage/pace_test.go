@@ -80,7 +80,7 @@ func serveBusy(t *testing.T, policy realtime.Policy, objects *busyObjects) *site
 		})
 	})
 	objects.Objects = newDir(t)
-	handler = storage.Handler(s.rt, storage.New(s.rt, objects), nil)
+	handler = storage.Handler(s.rt, storage.New(s.rt, objects, nil), nil)
 	return s
 }
 

@@ -4,7 +4,7 @@
 //
 //	dir, err := storage.OpenDir("/var/lib/app/objects")
 //	…
-//	store := storage.New(rt, dir)
+//	store := storage.New(rt, dir, nil)
 //	mux.Handle("/api/storage/", storage.Handler(rt, store, nil))
 //
 // [Store] is what host code holds: each of its writes is announced, in the order
@@ -14,10 +14,12 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/internal/announce"
@@ -35,8 +37,7 @@ var (
 	// ErrUnannounced: the write is done, but whether those who watch were told is
 	// not known. To put or delete again announces again.
 	ErrUnannounced = errors.New("storage: stored, but not announced")
-	// ErrNoAnswer: [Objects] did not answer in time. A call has 30 s; Put has 5 min
-	// after each part of the body that it has read.
+	// ErrNoAnswer: [Objects] did not answer in time: see [Options].
 	ErrNoAnswer = detach.ErrNoAnswer
 )
 
@@ -96,10 +97,29 @@ type Store struct {
 	writing keylock.Locks
 }
 
-// New returns a store that announces through events, which is a
-// [realtime.Realtime] but in tests.
-func New(events realtime.Publisher, objects Objects) *Store {
-	return &Store{events: announce.New(events, unheard), objects: bounded{objects}}
+// Options are all optional: the zero value of each field means its default, a
+// negative value means no limit, and a nil *Options means all defaults.
+type Options struct {
+	// CallTimeout is how long one call of [Objects] but Put may take, and one of what
+	// its Open returns. Default 30 s.
+	CallTimeout time.Duration
+
+	// PutTimeout is how long Put of [Objects] may work between two reads of its body,
+	// and after the end of it, where some stores send what they have gathered to
+	// another machine. Default 5 min.
+	PutTimeout time.Duration
+}
+
+// New returns a store that announces through events, a [*realtime.Realtime] outside
+// of tests. opts may be nil.
+func New(events realtime.Publisher, objects Objects, opts *Options) *Store {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	o.CallTimeout = cmp.Or(o.CallTimeout, 30*time.Second)
+	o.PutTimeout = cmp.Or(o.PutTimeout, 5*time.Minute)
+	return &Store{events: announce.New(events, unheard), objects: bounded{objects, o}}
 }
 
 // Put stores an object and announces it, as created where there was none at the
@@ -113,7 +133,7 @@ func (s *Store) Put(ctx context.Context, path, typ string, body io.Reader) (info
 	if !ValidPath(path) {
 		return Info{}, false, ErrBadPath
 	}
-	w := begin(ctx, body, func() (func(), error) { return s.writing.Lock(ctx, path) })
+	w := begin(ctx, body, s.objects.opts.PutTimeout, func() (func(), error) { return s.writing.Lock(ctx, path) })
 	defer w.close()
 	info, created, err = s.objects.Put(w.ctx, path, typ, w)
 	w.stop()

@@ -78,7 +78,7 @@ func withMoody(t *testing.T, name string, f func(t *testing.T, s *site, m *moody
 		}
 		defer rt.Close(context.Background())
 		m := &moody{Objects: newDir(t)}
-		s := &site{t: t, rt: rt, start: rt.Cursor(), store: storage.New(rt, m)}
+		s := &site{t: t, rt: rt, start: rt.Cursor(), store: storage.New(rt, m, nil)}
 		if err := putA(s.store, t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -270,6 +270,37 @@ func TestSilentObjects(t *testing.T) {
 	})
 }
 
+// TestTimeouts: how long Objects may take is the host's to say, and to leave open.
+func TestTimeouts(t *testing.T) {
+	withMoody(t, "", func(t *testing.T, s *site, m *moody, _ *backendtest.Faulty) {
+		m.before = func(ctx context.Context, _ string) error {
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Hour):
+			}
+			return ctx.Err()
+		}
+		for name, c := range map[string]struct {
+			opts storage.Options
+			call func(*storage.Store, context.Context) error
+			want time.Duration
+			err  error
+		}{
+			"call":              {storage.Options{CallTimeout: time.Minute}, deleteA, time.Minute, storage.ErrNoAnswer},
+			"call, without end": {storage.Options{CallTimeout: -1}, deleteA, time.Hour, nil},
+			"Put":               {storage.Options{PutTimeout: time.Minute}, putB, time.Minute, storage.ErrNoAnswer},
+			"Put, without end":  {storage.Options{PutTimeout: -1}, putB, time.Hour, nil},
+		} {
+			took := elapsed()
+			err := c.call(storage.New(s.rt, m, &c.opts), t.Context())
+			// After an error the Store looks at what is there, which has its own time.
+			if !errors.Is(err, c.err) || c.err == nil && err != nil || took() < c.want || c.err == nil && took() != c.want {
+				t.Errorf("%s: after %v: %v", name, took(), err)
+			}
+		}
+	})
+}
+
 // remote is content that is read with the context of Open, or not at all.
 type remote struct {
 	storage.Objects
@@ -303,7 +334,7 @@ func TestReadingWithTheContextOfOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		objects := &remote{Objects: newDir(t)}
 		s := serve(t, open(), nil)
-		store := storage.New(s.rt, objects)
+		store := storage.New(s.rt, objects, nil)
 		if err := putA(store, t.Context()); err != nil {
 			t.Fatal(err)
 		}

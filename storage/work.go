@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"io"
+	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/detach"
 )
@@ -18,15 +19,16 @@ import (
 type work struct {
 	body   io.Reader
 	ctx    *detach.Context
-	stop   func() // the time of the store
+	most   time.Duration // for the store
+	stop   func()        // the time of the store
 	lock   func() (func(), error)
 	unlock func()
 	ended  bool
 }
 
-func begin(ctx context.Context, body io.Reader, lock func() (func(), error)) *work {
-	w := &work{body: body, ctx: detach.New(ctx), lock: lock, unlock: func() {}}
-	w.stop = w.ctx.Bound(workTime)
+func begin(ctx context.Context, body io.Reader, most time.Duration, lock func() (func(), error)) *work {
+	w := &work{body: body, ctx: detach.New(ctx), most: most, lock: lock, unlock: func() {}}
+	w.stop = w.ctx.Bound(most)
 	return w
 }
 
@@ -39,7 +41,7 @@ func (w *work) close() {
 
 func (w *work) Read(p []byte) (int, error) {
 	w.stop()
-	defer func() { w.stop = w.ctx.Bound(workTime) }()
+	defer func() { w.stop = w.ctx.Bound(w.most) }()
 	n, err := w.body.Read(p)
 	if err == io.EOF && !w.ended {
 		err = w.end()

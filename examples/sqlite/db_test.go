@@ -37,7 +37,7 @@ func Example() {
 	_, err = sqlDB.Exec(`CREATE TABLE todos (id TEXT PRIMARY KEY, title TEXT NOT NULL)`)
 	must(err)
 
-	todos := db.New(rt, sqlDB)
+	todos := db.New(rt, sqlDB, nil)
 	add := func(id, title string) error {
 		return todos.InTx(ctx, nil, func(tx *db.Tx) error {
 			if err := tx.Emit(realtime.DocumentCreated("todos", id)); err != nil {
@@ -90,7 +90,7 @@ func start(t *testing.T) *host {
 	}
 	t.Cleanup(func() { rt.Close(context.Background()) })
 	h := &host{Realtime: rt, t: t, sql: open(t)}
-	h.docs = db.New(dawdler{rt}, h.sql)
+	h.docs = db.New(dawdler{rt}, h.sql, nil)
 	if _, err := h.sql.Exec(`CREATE TABLE counters (id TEXT PRIMARY KEY, n INTEGER NOT NULL)`); err != nil {
 		t.Fatal(err)
 	}

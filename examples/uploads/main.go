@@ -53,6 +53,6 @@ func run(ctx context.Context, addr, name string, most int64) (err error) {
 	if err != nil {
 		return err
 	}
-	g := &gallery{rt: rt, store: storage.New(rt, dir), most: most}
+	g := &gallery{rt: rt, store: storage.New(rt, dir, nil), most: most}
 	return web.Serve(ctx, "The gallery", addr, rt, g.handler())
 }

@@ -27,7 +27,7 @@ func open(t *testing.T) (server *httptest.Server, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &gallery{rt: rt, store: storage.New(rt, objects), most: most}
+	g := &gallery{rt: rt, store: storage.New(rt, objects, nil), most: most}
 	server = httptest.NewServer(g.handler())
 	t.Cleanup(func() {
 		server.Close()

@@ -51,7 +51,7 @@ type gallery struct {
 func (g *gallery) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/api/maravilla/", g.rt.Handler()) // streams, WebSockets and the browser SDK
-	mux.Handle("/api/storage/", storage.Handler(g.rt, g.store, &storage.Options{MaxSize: g.most}))
+	mux.Handle("/api/storage/", storage.Handler(g.rt, g.store, &storage.HandlerOptions{MaxSize: g.most}))
 	mux.HandleFunc("GET /api/photos", g.photos)
 	mux.Handle("/", web.Files(page))
 	// Attribute lets a tab recognise its own uploads. The protection keeps the pages

@@ -59,8 +59,12 @@ func (c *Context) Detach() error {
 	return nil
 }
 
-// Bound ends c after d with [ErrNoAnswer], unless stop is called before.
+// Bound ends c after d with [ErrNoAnswer], unless stop is called before. A negative
+// d is no bound.
 func (c *Context) Bound(d time.Duration) (stop func()) {
+	if d < 0 {
+		return func() {}
+	}
 	t := time.AfterFunc(d, func() { c.cancel(ErrNoAnswer) })
 	return func() { t.Stop() }
 }

@@ -82,13 +82,19 @@ func jitter(ctx context.Context, p *faultproxy.Proxy) {
 // followWithGo follows the room with the two clients of Go.
 func followWithGo(ctx context.Context, running *sync.WaitGroup, who int, url string, ren, channels *delivery) {
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
-	r := goclient.NewRen(url+"ren", &goclient.RenOptions{Subscriptions: []string{"realtime"}, Logger: quiet, OnState: opened(ren)})
+	r, err := goclient.NewRen(url+"ren", &goclient.RenOptions{Subscriptions: []string{"realtime"}, Logger: quiet, OnState: opened(ren)})
+	if err != nil {
+		panic(err)
+	}
 	running.Go(func() {
 		for ev, err := range r.Events(ctx) {
 			take(ren, who, ev.Data, err)
 		}
 	})
-	c := goclient.NewRealtime(url+"realtime", &goclient.RealtimeOptions{Logger: quiet, OnState: opened(channels)})
+	c, err := goclient.NewRealtime(url+"realtime", &goclient.RealtimeOptions{Logger: quiet, OnState: opened(channels)})
+	if err != nil {
+		panic(err)
+	}
 	c.Connect()
 	running.Go(func() {
 		defer c.Close()

@@ -46,7 +46,7 @@ func open(t *testing.T) *app {
 	if _, err := sqlDB.Exec(`CREATE TABLE rows (id TEXT PRIMARY KEY)`); err != nil {
 		t.Fatal(err)
 	}
-	return &app{t: t, rt: rt, sql: sqlDB, docs: db.New(rt, sqlDB), from: rt.Cursor(), said: map[string]error{}}
+	return &app{t: t, rt: rt, sql: sqlDB, docs: db.New(rt, sqlDB, nil), from: rt.Cursor(), said: map[string]error{}}
 }
 
 // insert stores a row of its own and announces it; end is called in the
