@@ -35,7 +35,7 @@ func FuzzParseREN(f *testing.F) {
 				t.Errorf("domain %q is accepted", name)
 			}
 		}
-		if pos := parseSince(ask.cursor); (pos == nil) != (ask.cursor == "") {
+		if pos := wire.Since(ask.cursor); (pos == nil) != (ask.cursor == "") {
 			t.Errorf("cursor %q is at %v", ask.cursor, pos)
 		}
 	})

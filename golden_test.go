@@ -136,9 +136,7 @@ func (g *golden) ren(t *testing.T) {
 	add("message without data", wire.RENBare(records["message"]))
 
 	control := func(name string, members map[string]any) []byte {
-		s := stream{pos: backend.Position{Epoch: goldenEpoch, Seq: 99}}
-		s.control(name, members)
-		return s.out
+		return wire.AppendControl(nil, name, backend.Position{Epoch: goldenEpoch, Seq: 99}, members)
 	}
 	add("hello fresh", append(sse.AppendRetry(nil, 3127e6),
 		control("ren.hello", map[string]any{"state": ring.Fresh, "domains": []string{"*"}, "src": wire.Tag(goldenClient), "userId": "ada"})...))

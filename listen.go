@@ -5,6 +5,7 @@ import (
 	"iter"
 
 	"github.com/maravilla-realtime/realtime/internal/ring"
+	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
 // topic returns the narrowest topic that holds all matching events.
@@ -49,7 +50,7 @@ func (rt *Realtime) EventsAfter(ctx context.Context, match EventMatch, after Cur
 		}
 		reader := rt.ring.NewReader()
 		defer reader.Close()
-		if start := reader.Subscribe(parseSince(string(after)), sel.topic()); start.State == ring.Reset {
+		if start := reader.Subscribe(wire.Since(string(after)), sel.topic()); start.State == ring.Reset {
 			if !yield(RenEvent{}, &ResetError{string(start.Reason)}) {
 				return
 			}
@@ -63,7 +64,7 @@ func (rt *Realtime) EventsAfter(ctx context.Context, match EventMatch, after Cur
 func (rt *Realtime) drain(ctx context.Context, reader *ring.Reader, tell func(ring.Item) bool, fail func(RenEvent, error) bool) {
 	var items []ring.Item
 	for more := false; ; {
-		items, _, more = reader.Next(items[:0], batch)
+		items, _, more = reader.Next(items[:0], ring.Batch)
 		for _, it := range items {
 			if err := rt.ended(ctx); err != nil { // a loop that is behind ends as well
 				fail(RenEvent{}, err)

@@ -184,9 +184,12 @@ type view struct {
 	grants []Grant // of a REN stream; channels are decided when subscribed
 }
 
-// sees reports whether the policy shows the event: all that a subscriber of its
-// channel has to be asked for.
-func (v *view) sees(ev *backend.Event) bool {
+// Uniform implements [session.View].
+func (v *view) Uniform() bool { return v.policy.See == nil }
+
+// Channel implements [session.View]: whether the policy shows the event. That is all
+// that a subscriber of its channel has to be asked for.
+func (v *view) Channel(ev *backend.Event) bool {
 	if v.policy.See == nil || v.policy.See(v.id, RenEvent(*ev)) {
 		return true
 	}
@@ -213,7 +216,7 @@ func (v *view) member(channel string, m Member) bool {
 		return true
 	}
 	join := joinOf(channel, m)
-	return v.sees(&join)
+	return v.Channel(&join)
 }
 
 // joinOf returns the presence.join of a member.
@@ -221,8 +224,9 @@ func joinOf(channel string, m Member) backend.Event {
 	return presence.NewEvent(backend.PresenceJoin, channel, m.UserID, m.Metadata, "", m.LastSeen)
 }
 
-// ren reports whether a REN stream gets the event, and with its data or not.
-func (v *view) ren(ev *backend.Event) (seen, data bool) {
+// Stream implements [session.View]: whether a REN stream gets the event, and with its
+// data or not.
+func (v *view) Stream(ev *backend.Event) (seen, data bool) {
 	for i := range v.grants {
 		if g := &v.grants[i]; g.covers(ev) {
 			seen = true
@@ -231,5 +235,5 @@ func (v *view) ren(ev *backend.Event) (seen, data bool) {
 			}
 		}
 	}
-	return seen && v.sees(ev), data
+	return seen && v.Channel(ev), data
 }

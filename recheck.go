@@ -136,30 +136,50 @@ func (c *conn) hand(todo chan<- func(), f func()) bool {
 	}
 }
 
+// runOnWriter has the goroutine that writes do f, which do hands to it, and returns
+// when it is done with it. Where the writer waits for a slow client, it does not do
+// it in time: then the connection ends, and runOnWriter returns false.
+func (c *conn) runOnWriter(do func(func()), f func()) bool {
+	did := make(chan struct{})
+	do(func() { f(); close(did) })
+	late := time.NewTimer(farewell)
+	defer late.Stop()
+	for {
+		select {
+		case <-did:
+			return true
+		case <-late.C:
+			if c.writing.Load() {
+				c.end(rotated)
+				return false
+			}
+			late.Reset(farewell / 10) // the machine is slow, not the client
+		case <-c.done:
+			return false
+		}
+	}
+}
+
 // recheck asks for the grants again and goes on with them where the stream is: it
 // gets another hello.
 func (s *stream) recheck(ctx context.Context, _ chan struct{}) {
-	turn := s.asked.Add(1)
+	turn := s.session.Turn()
 	call := &policyCall{conn: &s.conn}
 	ctx, end := call.begin(ctx)
 	defer end()
-	grants, f := s.rt.grants(ctx, s.view.id)
-	s.conn.hand(s.todo, func() {
+	grants, f := s.rt.grants(ctx, s.id)
+	s.conn.runOnWriter(s.session.Do, func() {
 		switch {
-		case turn < s.granted: // the policy has been asked again meanwhile, and has answered
-			return
+		case !s.session.Newest(turn): // the policy has been asked again meanwhile, and has answered
 		case f != nil:
 			end := &ending{reason: f.Code}
 			if f.Retry {
 				end.retry = retryAfter()
 			}
 			s.conn.end(end)
-			return
+		default:
+			s.session.Regrant(s.view(grants), s.hello(grants))
 		}
-		s.granted, s.view.grants = turn, grants
-		s.reader.Close()
-		s.reader = s.rt.ring.NewReader()
-		s.hello(wire.Cursor(s.pos))
 	})
 }
 

@@ -168,7 +168,7 @@ func lastOfEach(reader *ring.Reader, pos backend.Position) (last map[string]*bac
 	last, complete = make(map[string]*backend.Event), true
 	for at.Compare(pos) < 0 {
 		var items []ring.Item
-		items, at, _ = reader.Next(nil, batch)
+		items, at, _ = reader.Next(nil, ring.Batch)
 		for _, it := range items {
 			switch {
 			case it.Entry == nil:

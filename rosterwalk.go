@@ -35,7 +35,7 @@ func (w *rosterWalk) seek(i int) {
 		}
 		w.shown = w.shown[:0]
 		for i := range joins {
-			shown := w.view.sees(&joins[i])
+			shown := w.view.Channel(&joins[i])
 			if w.shown = append(w.shown, shown); shown {
 				w.count++
 			}

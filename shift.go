@@ -118,7 +118,7 @@ func (s *shift) read() {
 	var items []ring.Item
 	var pos backend.Position
 	for more := false; s.ctx.Err() == nil; {
-		items, pos, more = reader.Next(items[:0], batch)
+		items, pos, more = reader.Next(items[:0], ring.Batch)
 		if len(items) > 0 && items[0].Entry == nil { // resets come first
 			reader.Unsubscribe(ring.Topic{})
 			s.subscribe(reader, s.restart(items[0].Reason))

@@ -9,13 +9,10 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/ring"
+	"github.com/maravilla-realtime/realtime/internal/session"
 	"github.com/maravilla-realtime/realtime/internal/sse"
 	"github.com/maravilla-realtime/realtime/internal/tcp"
 	"github.com/maravilla-realtime/realtime/internal/wire"
@@ -51,7 +48,7 @@ func (rt *Realtime) serveREN(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.w = out
-	if f := arriving.add(&s.conn, s.view.id.User); f != nil {
+	if f := arriving.add(&s.conn, s.id.User); f != nil {
 		sendAway(w, r, f)
 		return
 	}
@@ -91,25 +88,20 @@ func streamHeaders(h http.Header) {
 	h.Set("X-Content-Type-Options", "nosniff")
 }
 
-// stream is one REN stream.
+// stream drives a [session.Stream] over a response.
 type stream struct {
-	rt   *Realtime
-	ctx  context.Context
-	conn conn
-	view view
-	ask  renRequest
-	todo chan func() // to be done by the stream's goroutine, between two batches
-
-	asked   atomic.Uint64 // how often the policy was asked again
-	granted uint64        // which of these times view.grants are from
+	rt      *Realtime
+	ctx     context.Context // ends with an *ending
+	conn    conn
+	id      Identity
+	ask     renRequest
+	session *session.Stream
+	bell    session.Bell
 
 	w       *streamWriter
 	net     net.Conn // nil without ConnContext
 	backlog tcp.Backlog
-	reader  *ring.Reader
-	out     []byte
-	items   []ring.Item
-	pos     backend.Position // complete up to here
+	buf     session.Buffer
 }
 
 // renRequest is what a client asks for.
@@ -132,12 +124,31 @@ func (rt *Realtime) newStream(r *http.Request, arriving *arrival) (*stream, *ref
 	if f != nil {
 		return nil, f
 	}
-	s := &stream{rt: rt, ask: ask, todo: make(chan func()), view: view{policy: &rt.policy, id: id, grants: grants}}
+	s := &stream{rt: rt, ask: ask, id: id, bell: session.NewBell()}
+	s.session = session.NewStream(rt.ring, s.bell.Ring)
+	s.session.Do(func() {
+		// A server that crashes says no goodbye, so every stream gets its own pace of
+		// coming back beforehand.
+		s.session.Retry(time.Second + mathrand.N(4*time.Second))
+		s.session.Begin(wire.Since(ask.cursor), s.view(grants), s.hello(grants))
+	})
 	// A middleware's timeout must not cut the stream, nor a server's context: it ends
 	// with a bye, or with the client.
 	s.ctx, s.conn.cancel = context.WithCancelCause(context.WithoutCancel(r.Context()))
 	s.conn.recheck = s.recheck
 	return s, nil
+}
+
+// view is what the client sees with grants.
+func (s *stream) view(grants []Grant) *view {
+	return &view{policy: &s.rt.policy, id: s.id, grants: grants}
+}
+
+// hello is what the client is told of a stream with grants.
+func (s *stream) hello(grants []Grant) session.Hello {
+	return session.Hello{
+		Domains: domains(grants, s.ask.domains), Src: wire.Tag(s.ask.client), User: s.id.User, ExpiresIn: expiresIn(s.id),
+	}
 }
 
 func parseREN(r *http.Request) (ask renRequest, f *refusal) {
@@ -179,21 +190,16 @@ func parseREN(r *http.Request) (ask renRequest, f *refusal) {
 func (s *stream) run() {
 	defer s.conn.cancel(nil)
 	s.conn.onAbort(func() { _ = s.w.SetWriteDeadline(time.Now()) }) // if it fails, no write is stuck
-	s.reader = s.rt.ring.NewReader()
-	defer func() { s.reader.Close() }()
+	defer s.session.Close()
 	streamHeaders(s.w.Header())
 	s.w.WriteHeader(http.StatusOK)
-	// A server that crashes says no goodbye, so every stream gets its own pace of
-	// coming back beforehand.
-	s.out = sse.AppendRetry(s.out, time.Second+mathrand.N(4*time.Second))
-	s.hello(s.ask.cursor)
 
 	ping := time.NewTicker(s.rt.opts.Heartbeat)
 	defer ping.Stop()
 	life := s.rt.opts.StreamLife
 	rotate := time.AfterFunc(life*4/5+mathrand.N(life*2/5), func() { s.conn.cancel(rotated) })
 	defer rotate.Stop()
-	defer s.conn.expire(s.view.id)()
+	defer s.conn.expire(s.id)()
 	for {
 		if err := s.deliver(); err != nil {
 			s.failed(err)
@@ -202,11 +208,9 @@ func (s *stream) run() {
 		select {
 		case <-s.w.gone:
 			return
-		case <-s.reader.Wake():
-		case f := <-s.todo:
-			f()
+		case <-s.bell:
 		case <-ping.C:
-			s.control("ren.ping", map[string]any{"ts": time.Now().UnixMilli()})
+			s.session.Do(func() { s.session.Ping(time.Now().UnixMilli()) })
 		case <-s.ctx.Done():
 			s.bye()
 			return
@@ -214,136 +218,41 @@ func (s *stream) run() {
 	}
 }
 
-// hello subscribes to what is granted and says how the stream begins behind the
-// cursor.
-func (s *stream) hello(cursor string) {
-	granted := domains(s.view.grants, s.ask.domains)
-	start := s.reader.Subscribe(parseSince(cursor), topics(granted)...)
-	s.pos = start.Pos
-	hello := map[string]any{"state": start.State, "domains": granted}
-	if start.Reason != "" {
-		hello["reason"] = start.Reason
-	}
-	if s.ask.client != "" {
-		hello["src"] = wire.Tag(s.ask.client)
-	}
-	if s.view.id.User != "" {
-		hello["userId"] = s.view.id.User
-	}
-	if in := expiresIn(s.view.id); in != nil {
-		hello["expiresIn"] = *in
-	}
-	s.control("ren.hello", hello)
-}
-
-// parseSince returns the position of a cursor: nil for none, and a place no log
-// has for a string that is not a cursor, so that it is answered with a reset.
-func parseSince(cursor string) *backend.Position {
-	if cursor == "" {
-		return nil
-	}
-	pos, ok := wire.ParseCursor(cursor)
-	if !ok {
-		pos = nowhere
-	}
-	return &pos
-}
-
-var nowhere = backend.Position{Epoch: 1<<64 - 1, Seq: 1<<64 - 1}
-
-func topics(domains []string) []ring.Topic {
-	if slices.Contains(domains, "*") { // and with it what view.ren leaves out
-		return []ring.Topic{{}}
-	}
-	list := make([]ring.Topic, len(domains))
-	for i, name := range domains {
-		list[i] = ring.Domain(name)
-	}
-	return list
-}
-
-// control appends a control event. The cursor in it is that up to which the
-// stream is complete.
-func (s *stream) control(name string, members map[string]any) {
-	cursor := wire.Cursor(s.pos)
-	members["cursor"] = cursor
-	data, _ := json.Marshal(members) // strings and numbers
-	s.out = sse.AppendEvent(s.out, name, cursor, data)
-}
-
-// batch is what is taken from the ring at once.
-var batch = ring.Budget{Entries: 256, Bytes: 256 << 10}
-
-// burst is how many bytes are collected before they are written.
-const burst = 64 << 10
-
-// deliver writes all there is to say, batch by batch, and returns when the
-// stream is complete.
+// deliver writes all there is to say, batch by batch, until the stream is complete
+// or has to end.
 func (s *stream) deliver() error {
-	for more := true; more && !s.conn.over(s.ctx, s.pos); {
-		select {
-		case f := <-s.todo:
-			f()
-		default:
-		}
-		s.items, s.pos, more = s.reader.Next(s.items[:0], batch)
-		events := s.resets()
-		for _, it := range events {
-			s.event(it.Entry)
-			if len(s.out) >= burst {
-				if err := s.flush(); err != nil {
-					return err
-				}
-			}
-		}
-		clear(s.items)
-		if err := s.flush(); err != nil {
+	for more := true; more && s.ctx.Err() == nil; {
+		var err error
+		if more, err = s.fill(); err != nil {
 			return err
 		}
 	}
-	s.items = release(s.items, idleItems)
 	return nil
 }
 
-// resets tells of the resets in items, which come first, and returns the events
-// behind them. Domains are reset one by one, but a client has one cursor for all:
-// it is told once, with a cursor that leaves out none of the events.
-func (s *stream) resets() []ring.Item {
-	n := 0
-	for n < len(s.items) && s.items[n].Entry == nil {
-		n++
+// fill writes one batch.
+func (s *stream) fill() (more bool, err error) {
+	more = s.session.Fill(&s.buf, session.Batch)
+	if err := s.write(s.buf.Bytes); err != nil {
+		return false, err
 	}
-	if n > 0 {
-		complete := s.pos
-		if n < len(s.items) {
-			s.pos = s.items[n].Pos
-			s.pos.Seq--
-		}
-		s.control("ren.reset", map[string]any{"reason": s.items[0].Reason})
-		s.pos = complete
+	if !more {
+		s.buf.Release()
 	}
-	return s.items[n:]
-}
-
-func (s *stream) event(e *ring.Entry) {
-	switch seen, data := s.view.ren(&e.Event); {
-	case !seen:
-	case data || e.Event.Data == nil:
-		s.out = append(s.out, e.Encoded(ring.FormREN, wire.REN)...)
-	default:
-		s.out = append(s.out, e.Encoded(ring.FormRENBare, wire.RENBare)...)
-	}
+	return more, nil
 }
 
 // chunk is what a client must be able to take in one WriteTimeout.
 const chunk = 16 << 10
 
-// flush writes what is in out, giving the client time as long as it makes
-// progress.
-func (s *stream) flush() error {
+// write writes to a client, which has time as long as it makes progress.
+func (s *stream) write(out []byte) error {
+	if len(out) == 0 {
+		return nil
+	}
 	s.conn.writing.Store(true)
 	defer s.conn.writing.Store(false)
-	for out := s.out; len(out) > 0; {
+	for len(out) > 0 {
 		n := min(len(out), chunk)
 		patience := s.rt.opts.WriteTimeout + s.backlog.Allow(s.net)
 		if err := s.w.SetWriteDeadline(time.Now().Add(patience)); err != nil {
@@ -363,7 +272,6 @@ func (s *stream) flush() error {
 	}
 	// HTTP/2 resets a stream whose deadline passes, in use or not.
 	_ = s.w.SetWriteDeadline(time.Time{})
-	s.out = release(s.out, idleBytes)
 	return nil
 }
 
@@ -374,29 +282,17 @@ func (s *stream) failed(err error) {
 	}
 }
 
-// What an idle connection keeps of the buffers that a burst needed.
-const (
-	idleBytes = 2 << 10
-	idleItems = 16
-)
-
-// release returns an empty buffer: none if buf is larger than an idle connection's.
-func release[T any](buf []T, most int) []T {
-	if cap(buf) > most {
-		return nil
-	}
-	return buf[:0]
-}
-
 // bye says why the server ends the stream, where it is the server.
 func (s *stream) bye() {
 	var end *ending
-	if !errors.As(context.Cause(s.ctx), &end) || s.deliver() != nil {
+	if !errors.As(context.Cause(s.ctx), &end) {
 		return
 	}
-	if end.retry > 0 {
-		s.out = sse.AppendRetry(s.out, end.retry)
+	s.session.Bye(session.Ending{Reason: end.reason, Retry: end.retry, Rest: end.rest})
+	for more := true; more && !s.conn.isAborted(); {
+		var err error
+		if more, err = s.fill(); err != nil {
+			return // the client is gone
+		}
 	}
-	s.control("ren.bye", map[string]any{"reason": end.reason, "retryMs": end.retry.Milliseconds()})
-	_ = s.flush() // the client is gone, or is told
 }

@@ -218,7 +218,7 @@ func (s *socket) deliver() (more bool, err error) {
 	if err := s.answers(); err != nil {
 		return false, err
 	}
-	s.items, s.pos, more = s.reader.Next(s.items[:0], batch)
+	s.items, s.pos, more = s.reader.Next(s.items[:0], ring.Batch)
 	s.ahead = later(s.ahead, s.pos)
 	for _, it := range s.items {
 		if it.Entry != nil {
@@ -266,7 +266,7 @@ func (s *socket) event(e *ring.Entry) {
 			return
 		}
 	}
-	if !s.view.sees(&e.Event) {
+	if !s.view.Channel(&e.Event) {
 		return
 	}
 	s.separate()
@@ -297,6 +297,9 @@ func (s *socket) separate() {
 	}
 }
 
+// burst is how many bytes are collected before they are written.
+const burst = 64 << 10
+
 func (s *socket) flush() error {
 	if len(s.out) == 0 {
 		return nil
@@ -304,6 +307,20 @@ func (s *socket) flush() error {
 	err := s.transmit(s.out)
 	s.out = release(s.out, idleBytes)
 	return err
+}
+
+// What an idle connection keeps of the buffers that a burst needed.
+const (
+	idleBytes = 2 << 10
+	idleItems = 16
+)
+
+// release returns an empty buffer: none if buf is larger than an idle connection's.
+func release[T any](buf []T, most int) []T {
+	if cap(buf) > most {
+		return nil
+	}
+	return buf[:0]
 }
 
 func (s *socket) transmit(msg []byte) error {
@@ -383,7 +400,7 @@ func (s *socket) subscribe(op wire.Op, turn uint64) {
 		s.append(wire.ErrorFrame(op.Ref, wire.Errorf("channel_limit", "more than %d channels", s.rt.opts.Limits.Channels)))
 		return
 	default:
-		start := s.reader.Subscribe(parseSince(op.Since), ring.Channel(op.Channel))
+		start := s.reader.Subscribe(wire.Since(op.Since), ring.Channel(op.Channel))
 		frame.State, frame.Reason, frame.Cursor = string(start.State), string(start.Reason), wire.Cursor(start.Pos)
 		s.ahead = later(s.ahead, start.Pos)
 		if start.Pos.Compare(s.pos) < 0 {

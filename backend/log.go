@@ -104,6 +104,14 @@ func (p Position) Compare(q Position) int {
 	return +1
 }
 
+// Max returns the later one of p and q.
+func (p Position) Max(q Position) Position {
+	if p.Compare(q) < 0 {
+		return q
+	}
+	return p
+}
+
 // Next returns the position after p in the same epoch.
 func (p Position) Next() Position { return Position{p.Epoch, p.Seq + 1} }
 

@@ -12,9 +12,10 @@ import (
 // Reader is one connection's set of subscriptions. Its methods are for one
 // goroutine, the connection's owner.
 type Reader struct {
-	ring *Ring
-	wake chan struct{} // holds one
-	subs []*subscription
+	ring  *Ring
+	wake  func()
+	woken <-chan struct{} // receives when wake is called; nil for NewReaderFunc
+	subs  []*subscription
 
 	mu    sync.Mutex
 	dirty []*subscription // have something to read; guarded by mu
@@ -42,21 +43,31 @@ func (s *subscription) mark() {
 	}
 	rd.mu.Unlock()
 	if first {
-		select {
-		case rd.wake <- struct{}{}:
-		default: // it will find this as well
-		}
+		rd.wake()
 	}
 }
 
 // NewReader returns a reader without subscriptions.
 func (r *Ring) NewReader() *Reader {
-	return &Reader{ring: r, wake: make(chan struct{}, 1)}
+	woken := make(chan struct{}, 1)
+	rd := r.NewReaderFunc(func() {
+		select {
+		case woken <- struct{}{}:
+		default: // it will find this as well
+		}
+	})
+	rd.woken = woken
+	return rd
 }
 
+// NewReaderFunc returns a reader without subscriptions that calls wake when there is
+// something to read after there was nothing. Whoever adds to the ring calls it, with
+// locks held: it must be fast, must not block, and must not call the ring.
+func (r *Ring) NewReaderFunc(wake func()) *Reader { return &Reader{ring: r, wake: wake} }
+
 // Wake returns a channel that receives when there is something to read after
-// there was nothing.
-func (rd *Reader) Wake() <-chan struct{} { return rd.wake }
+// there was nothing. It is for readers of NewReader.
+func (rd *Reader) Wake() <-chan struct{} { return rd.woken }
 
 // State says how a subscription begins.
 type State string
@@ -225,6 +236,9 @@ type Budget struct {
 	Entries int
 	Bytes   int64
 }
+
+// Batch is the budget of readers that have no reason for another one.
+var Batch = Budget{Entries: 256, Bytes: 256 << 10}
 
 // Next appends to items what follows the reader's cursors, in log order and
 // resets first, and moves the cursors. The budget may be exceeded by one entry

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"math"
 	"strconv"
 	"strings"
 	"unicode"
@@ -42,6 +43,20 @@ func ParseCursor(s string) (pos backend.Position, ok bool) {
 		return backend.Position{}, false
 	}
 	return pos, true
+}
+
+// Since returns the position of the cursor that a client hands back: nil for none,
+// and a place that no log has for a string that is not a cursor, so that it is
+// answered with a reset.
+func Since(cursor string) *backend.Position {
+	if cursor == "" {
+		return nil
+	}
+	pos, ok := ParseCursor(cursor)
+	if !ok {
+		pos = backend.Position{Epoch: math.MaxUint64, Seq: math.MaxUint64}
+	}
+	return &pos
 }
 
 // ValidClientID reports whether s has the form of a client id.
@@ -104,6 +119,15 @@ func ren(rec *backend.Logged, data json.RawMessage) []byte {
 	b.raw("data", data)
 	b.optional("uid", ev.User)
 	return sse.AppendEvent(nil, "", Cursor(rec.Pos), b.end())
+}
+
+// AppendControl appends a control event of the REN stream to dst. Its members are
+// strings and numbers, and the cursor up to which the stream is complete.
+func AppendControl(dst []byte, name string, complete backend.Position, members map[string]any) []byte {
+	cursor := Cursor(complete)
+	members["cursor"] = cursor
+	data, _ := json.Marshal(members)
+	return sse.AppendEvent(dst, name, cursor, data)
 }
 
 // Channel encodes a record, a message or a presence event, as an object of the

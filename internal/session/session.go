@@ -1,0 +1,254 @@
+// Package session turns cursors into bytes. A session is what one client follows,
+// as a value without a goroutine, a timer or a connection: a [Stream] is a REN
+// stream.
+//
+// A driver has the connection. It asks its sessions for bytes and writes them:
+//
+//	for more := true; more; {
+//		more = s.Fill(&buf, session.Batch)
+//		… write buf.Bytes, then buf.Part …
+//	}
+//
+// Then it waits until the function that the session was made with is called, and
+// asks again. It must not ask before it has written what it got: so a client that
+// reads slowly costs one buffer, whatever happens meanwhile, and whatever a
+// function that was handed to Do changes is true of all that is written later.
+//
+// What changes what is written, answers as well as subscriptions, is handed to
+// [Session.Do] by any goroutine. It is done between two batches of events, in the
+// order it was handed over, and so an answer keeps its place among the events.
+package session
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/queue"
+	"github.com/maravilla-realtime/realtime/internal/ring"
+)
+
+// View is what the policy shows a client. A session is given another one when
+// rights change. Its methods must be fast and must not block.
+type View interface {
+	// Stream reports whether a REN stream carries an event, and with its data or not.
+	Stream(ev *backend.Event) (seen, data bool)
+	// Channel reports whether a subscriber of its channel gets an event. Of a
+	// presence.join that is whether a roster lists the member.
+	Channel(ev *backend.Event) bool
+	// Uniform reports whether Channel is true of everything.
+	Uniform() bool
+}
+
+// Session is what streams and connections with channels have in common, and all
+// that a driver needs to write for either. Do and Turn may be called by any
+// goroutine, the other methods by the one that calls Fill, or by functions that it
+// does.
+type Session struct {
+	form   form
+	ring   *ring.Ring
+	reader *ring.Reader
+	wake   func()
+	turns  atomic.Uint64
+
+	mu      sync.Mutex
+	waiting queue.Queue[func()] // to be done; guarded by mu
+
+	out   []byte           // the message that Fill makes
+	items []ring.Item      // a batch that has not been told to its end
+	told  int              // how many of them were
+	pos   backend.Position // complete up to here, with items
+	more  bool             // after them, at once
+
+	end       *Ending
+	abandoned bool // what cannot be told before the end
+	ended     bool // nothing is told any longer
+}
+
+// form makes of what the reader has what a client gets.
+type form interface {
+	reset(ring.Item)
+	event(*ring.Entry)
+	// part returns a message of its own that is due, which others share, and whether
+	// there is another one.
+	part() (shared []byte, more bool)
+	// abandon gives up what cannot be told completely, since the session ends.
+	abandon()
+	bye(*Ending)
+}
+
+// init makes a session that wakes its driver by calling wake, from any goroutine,
+// when Fill has something to tell after it had nothing. It must be fast and must
+// not block.
+func (s *Session) init(f form, r *ring.Ring, wake func()) {
+	s.form, s.ring, s.wake = f, r, wake
+	s.reader, s.pos = r.NewReaderFunc(wake), r.Head()
+}
+
+// Do has f done within a Fill, after what was handed over before. It does not wait
+// for that. After the end nothing is done.
+//
+// The queue has no bound of its own: whoever lets a client fill it must count what
+// waits.
+func (s *Session) Do(f func()) {
+	s.mu.Lock()
+	s.waiting.Push(f)
+	s.mu.Unlock()
+	s.wake()
+}
+
+// Turn returns a number for a question to the policy, greater than all before. Of
+// two answers about the same thing, the one with the greater number counts.
+func (s *Session) Turn() uint64 { return s.turns.Add(1) }
+
+// Bell wakes a driver that waits for it in a select: it receives once for any number
+// of rings.
+type Bell chan struct{}
+
+// NewBell returns a bell, whose Ring wakes.
+func NewBell() Bell { return make(Bell, 1) }
+
+// Ring may be called by any goroutine, and does not block.
+func (b Bell) Ring() {
+	select {
+	case b <- struct{}{}:
+	default: // who is woken finds this as well
+	}
+}
+
+// Budget bounds one Fill.
+type Budget struct {
+	Events int // that are taken from the history
+	Bytes  int // that are made. The last event, answer or part of a roster may exceed it.
+}
+
+// Batch is the budget of a driver with one connection.
+var Batch = Budget{Events: 256, Bytes: 64 << 10}
+
+// history is the budget in the bytes that the history takes for events: several
+// times what is sent of them.
+func (b Budget) history() ring.Budget {
+	const held = 4
+	return ring.Budget{Entries: b.Events, Bytes: held * int64(b.Bytes)}
+}
+
+// Buffer is what a driver lends to Fill. One may serve any number of sessions, one
+// after the other. The zero Buffer is ready.
+type Buffer struct {
+	Bytes []byte // a message; empty if there is none
+	Part  []byte // another one, to be written after it. Others share it: it must not be changed.
+
+	items []ring.Item
+}
+
+// What an idle connection keeps of the buffers that a burst needed.
+const (
+	idleBytes = 2 << 10
+	idleItems = 16
+)
+
+// Release lets go of what only a burst needs.
+func (b *Buffer) Release() {
+	if b.Part = nil; cap(b.Bytes) > idleBytes {
+		b.Bytes = nil
+	}
+	if cap(b.items) > idleItems {
+		b.items = nil
+	}
+}
+
+// Fill puts what there is to tell into buf, in place of what it held: what the
+// functions say that wait to be done, and what follows the cursors. If more is true
+// there is more at once; otherwise the driver will be woken.
+func (s *Session) Fill(buf *Buffer, b Budget) (more bool) {
+	s.out, buf.Part = buf.Bytes[:0], nil
+	more = s.items != nil // what came since then was not looked for
+	if !s.turn(buf, b) {
+		more = !s.ended
+	} else if s.tell(buf, b); s.items != nil || s.more || s.end != nil {
+		more = true
+	}
+	if s.items == nil && s.end == nil && len(s.out) < b.Bytes {
+		var another bool
+		buf.Part, another = s.form.part()
+		more = more || another
+	}
+	buf.Bytes, s.out = s.out, nil
+	return more
+}
+
+// turn does what comes before events, and takes a batch of them. It returns false
+// where no events are due in this Fill.
+func (s *Session) turn(buf *Buffer, b Budget) bool {
+	switch {
+	case s.ended:
+		return false
+	case s.items != nil: // functions wait until it was told
+		return true
+	case s.end != nil && !s.abandoned:
+		s.form.abandon()
+		s.abandoned = true
+	}
+	if !s.doWaiting(b.Bytes) {
+		return false
+	}
+	if s.end != nil && !s.more {
+		s.form.bye(s.end)
+		s.ended = true
+		return false
+	}
+	s.items, s.pos, s.more = s.reader.Next(buf.items[:0], b.history())
+	buf.items, s.told = nil, 0
+	if s.end != nil && s.pos.Compare(s.end.Rest) >= 0 {
+		s.more = false
+	}
+	return true
+}
+
+// doWaiting does what waits, and reports whether that has left room for events.
+func (s *Session) doWaiting(most int) bool {
+	s.mu.Lock()
+	n := s.waiting.Len()
+	s.mu.Unlock()
+	for range n { // and not what these hand over
+		s.mu.Lock()
+		f := s.waiting.Pop()
+		s.mu.Unlock()
+		if f(); len(s.out) >= most {
+			return false
+		}
+	}
+	return true
+}
+
+// tell tells of the batch as much as there is room for. What is left stays with the
+// session, else its memory goes back.
+func (s *Session) tell(buf *Buffer, b Budget) {
+	for ; s.told < len(s.items); s.told++ {
+		if len(s.out) >= b.Bytes {
+			return
+		}
+		if it := s.items[s.told]; it.Entry == nil {
+			s.form.reset(it)
+		} else {
+			s.form.event(it.Entry)
+		}
+	}
+	clear(s.items)
+	buf.items, s.items = s.items, nil
+}
+
+// Ending is how a server ends a connection.
+type Ending struct {
+	Reason string           // that the client is told; "": it is not
+	Retry  time.Duration    // when the client may come back
+	Rest   backend.Position // what is in the log up to here is told first; zero: nothing
+}
+
+// Bye ends the session: Fill does what waits to be done, tells what is due before the
+// end, then why, and then nothing any longer. Where more is false it has.
+func (s *Session) Bye(how Ending) { s.end, s.more = &how, how.Rest != (backend.Position{}) }
+
+// Close lets go of the history. Fill must not be called after it.
+func (s *Session) Close() { s.reader.Close() }

@@ -1,0 +1,140 @@
+package session
+
+import (
+	"time"
+
+	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/ring"
+	"github.com/maravilla-realtime/realtime/internal/sse"
+	"github.com/maravilla-realtime/realtime/internal/wire"
+)
+
+// Stream is a REN stream. It has one cursor for all of its resource domains.
+type Stream struct {
+	Session
+	view    View
+	granted uint64 // the turn of the grants that it carries
+}
+
+// NewStream returns a stream that carries nothing yet. wake is called, from any
+// goroutine, when Fill has something to tell after it had nothing. It must be fast
+// and must not block.
+func NewStream(r *ring.Ring, wake func()) *Stream {
+	s := new(Stream)
+	s.init(s, r, wake)
+	return s
+}
+
+// Hello is what a stream says of itself when it begins.
+type Hello struct {
+	Domains   []string // that it carries; "*" stands for all that the view lets through
+	Src       string   // the client's tag, or ""
+	User      string
+	ExpiresIn *int64 // milliseconds; nil for never
+}
+
+// Retry tells the client how long to wait before it comes back, if no bye says so.
+func (s *Stream) Retry(wait time.Duration) { s.out = sse.AppendRetry(s.out, wait) }
+
+// Begin subscribes, and says how the stream goes on after since: see [wire.Since].
+func (s *Stream) Begin(since *backend.Position, v View, h Hello) {
+	s.view = v
+	start := s.reader.Subscribe(since, topics(h.Domains)...)
+	s.pos = start.Pos
+	hello := map[string]any{"state": start.State, "domains": h.Domains}
+	if start.Reason != "" {
+		hello["reason"] = start.Reason
+	}
+	if h.Src != "" {
+		hello["src"] = h.Src
+	}
+	if h.User != "" {
+		hello["userId"] = h.User
+	}
+	if h.ExpiresIn != nil {
+		hello["expiresIn"] = *h.ExpiresIn
+	}
+	s.control("ren.hello", hello)
+}
+
+// Newest reports whether the policy has not answered a later question than that of
+// turn: see Session.Turn.
+func (s *Stream) Newest(turn uint64) bool {
+	if turn < s.granted {
+		return false
+	}
+	s.granted = turn
+	return true
+}
+
+// Regrant goes on where the stream is, with other grants.
+func (s *Stream) Regrant(v View, h Hello) {
+	s.reader.Close()
+	s.reader = s.ring.NewReaderFunc(s.wake)
+	s.Begin(&s.pos, v, h)
+}
+
+// topics returns what a stream of these domains reads.
+func topics(domains []string) []ring.Topic {
+	list := make([]ring.Topic, len(domains))
+	for i, name := range domains {
+		if name == "*" { // and with it what the view leaves out
+			return []ring.Topic{{}}
+		}
+		list[i] = ring.Domain(name)
+	}
+	return list
+}
+
+// Ping says that the stream lives. now is in milliseconds since the Unix epoch.
+func (s *Stream) Ping(now int64) { s.control("ren.ping", map[string]any{"ts": now}) }
+
+// control appends a control event, with the cursor up to which the stream is
+// complete.
+func (s *Stream) control(name string, members map[string]any) { s.controlAt(s.pos, name, members) }
+
+func (s *Stream) controlAt(pos backend.Position, name string, members map[string]any) {
+	s.out = wire.AppendControl(s.out, name, pos, members)
+}
+
+// reset implements form. Domains are reset one by one, before the events of the
+// batch. A client has one cursor for all of them: so it is told once, with a cursor
+// that leaves out none of the events.
+func (s *Stream) reset(first ring.Item) {
+	if s.told > 0 {
+		return
+	}
+	pos := s.pos
+	for _, it := range s.items {
+		if it.Entry != nil {
+			pos = it.Pos
+			pos.Seq--
+			break
+		}
+	}
+	s.controlAt(pos, "ren.reset", map[string]any{"reason": first.Reason})
+}
+
+func (s *Stream) event(e *ring.Entry) {
+	switch seen, data := s.view.Stream(&e.Event); {
+	case !seen:
+	case data || e.Event.Data == nil:
+		s.out = append(s.out, e.Encoded(ring.FormREN, wire.REN)...)
+	default:
+		s.out = append(s.out, e.Encoded(ring.FormRENBare, wire.RENBare)...)
+	}
+}
+
+func (s *Stream) part() ([]byte, bool) { return nil, false }
+
+func (s *Stream) abandon() {}
+
+func (s *Stream) bye(how *Ending) {
+	if how.Reason == "" {
+		return
+	}
+	if how.Retry > 0 {
+		s.Retry(how.Retry)
+	}
+	s.control("ren.bye", map[string]any{"reason": how.Reason, "retryMs": how.Retry.Milliseconds()})
+}

@@ -1,0 +1,385 @@
+package session_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/ring"
+	"github.com/maravilla-realtime/realtime/internal/session"
+	"github.com/maravilla-realtime/realtime/internal/wire"
+)
+
+// stream is a REN stream with its driver.
+type stream struct {
+	driver
+	*session.Stream
+	history *history
+}
+
+func newStream(t testing.TB, h *history) *stream {
+	s := &stream{driver: driver{t: t, budget: session.Batch}, history: h}
+	s.Stream = session.NewStream(h.Ring, s.wake)
+	s.s = &s.Session
+	return s
+}
+
+// begin has the stream begin after a cursor with domains.
+func (s *stream) begin(cursor string, domains ...string) {
+	s.Do(func() { s.Begin(wire.Since(cursor), &view{bare: "bare"}, session.Hello{Domains: domains}) })
+}
+
+// told is what the stream tells until there is no more.
+func (s *stream) told() string { return shortStream(s.t, strings.Join(s.run(), "")) }
+
+// How a stream begins, and goes on.
+func TestStream(t *testing.T) {
+	for name, c := range map[string]struct {
+		do   func(s *stream, h *history)
+		want string
+	}{
+		"fresh": {func(s *stream, h *history) {
+			h.put("kv", "db")
+			s.begin("", "kv")
+		}, "hello fresh kv @2"},
+		"live": {func(s *stream, h *history) {
+			s.begin("", "kv")
+			s.run()
+			h.put("kv", "db", "kv")
+		}, "@1, @3"},
+		"resumed": {func(s *stream, h *history) {
+			h.put("kv", "db", "kv", "kv")
+			s.begin(wire.Cursor(at(1)), "kv")
+		}, "hello resumed kv @1, @3, @4"},
+		"resumed of several domains": {func(s *stream, h *history) {
+			h.put("kv", "db", "other", "kv", "db")
+			s.begin(wire.Cursor(at(1)), "db", "kv")
+		}, "hello resumed db,kv @1, @2, @4, @5"},
+		"everything": {func(s *stream, h *history) {
+			h.put("kv", "db", "other")
+			s.begin(wire.Cursor(at(0)), "*", "realtime")
+		}, "hello resumed *,realtime @0, @1, @2, @3"},
+		"nothing": {func(s *stream, h *history) {
+			h.put("kv")
+			s.begin(wire.Cursor(at(0)))
+		}, "hello resumed @0"},
+		"of another log": {func(s *stream, _ *history) { s.begin(wire.Cursor(backend.Position{Seq: 7}), "kv") },
+			"hello reset epoch kv @0"},
+		"from the future": {func(s *stream, _ *history) { s.begin(wire.Cursor(at(7)), "kv") },
+			"hello reset unknown kv @0"},
+		"garbage": {func(s *stream, _ *history) { s.begin("garbage", "kv") },
+			"hello reset unknown kv @0"},
+		"evicted": {func(s *stream, h *history) {
+			for range 10 {
+				h.put("kv")
+			}
+			s.begin(wire.Cursor(at(1)), "kv")
+		}, "hello reset evicted kv @10"},
+		"evicted of another domain": {func(s *stream, h *history) {
+			h.put("kv", "db")
+			for range 10 {
+				h.put("other")
+			}
+			s.begin(wire.Cursor(at(2)), "kv", "db")
+		}, "hello resumed kv,db @2"},
+		"without data": {func(s *stream, h *history) {
+			s.begin("", "kv", "bare")
+			h.put("kv", "bare")
+			s.run()
+			h.put("kv", "bare")
+		}, "@3, @4 bare"},
+		"pinged": {func(s *stream, h *history) {
+			s.begin("", "kv")
+			s.run()
+			h.put("kv", "db")
+			s.Do(func() { s.Ping(1) })
+		}, "ping @0, @1"},
+		"pinged when quiet": {func(s *stream, h *history) {
+			s.begin("", "kv")
+			s.run()
+			h.put("db", "db", "kv", "db")
+			s.run()
+			s.Do(func() { s.Ping(1) })
+		}, "ping @4"},
+		"lost": {func(s *stream, h *history) {
+			s.begin("", "kv", "db")
+			s.run()
+			h.Reset(at(10))
+			h.put("other", "db", "kv")
+		}, "reset backend @11, @12, @13"},
+		"lost without more": {func(s *stream, h *history) {
+			s.begin("", "kv", "db")
+			s.run()
+			h.Reset(at(10))
+		}, "reset backend @10"},
+		"another epoch": {func(s *stream, h *history) {
+			s.begin("", "kv")
+			s.run()
+			h.Reset(backend.Position{Epoch: epoch + 1, Seq: 3})
+		}, "reset epoch 2.3"},
+		"outrun": {func(s *stream, h *history) {
+			s.begin("", "kv")
+			s.run()
+			for range 20 {
+				h.put("kv")
+			}
+		}, "reset evicted @20"},
+		"granted more": {func(s *stream, h *history) {
+			s.begin("", "kv")
+			h.put("db")
+			s.run()
+			h.put("db", "kv")
+			s.Do(func() { s.Regrant(&view{}, session.Hello{Domains: []string{"db", "kv"}}) })
+		}, "hello resumed db,kv @1, @2, @3"},
+		"granted less": {func(s *stream, h *history) {
+			s.begin("", "kv", "db")
+			s.run()
+			h.put("db", "kv")
+			s.Do(func() { s.Regrant(&view{}, session.Hello{Domains: []string{"kv"}}) })
+		}, "hello resumed kv @0, @2"},
+		"granted after what it missed": {func(s *stream, h *history) {
+			s.begin("", "kv")
+			s.run()
+			for range 20 {
+				h.put("kv")
+			}
+			s.Do(func() { s.Regrant(&view{}, session.Hello{Domains: []string{"kv"}}) })
+		}, "hello reset evicted kv @20"},
+	} {
+		for size, budget := range budgets {
+			t.Run(name+"/"+size, func(t *testing.T) {
+				h := newHistory(ring.Limits{Records: 8, Bytes: 1 << 20, Age: time.Hour})
+				s := newStream(t, h)
+				s.budget = budget
+				c.do(s, h)
+				if !s.dirty {
+					t.Error("it was not woken")
+				}
+				expect(t, "told", s.told(), c.want)
+				expect(t, "told again", s.told(), "")
+			})
+		}
+	}
+}
+
+// The bytes of a hello.
+func TestHello(t *testing.T) {
+	s := newStream(t, newHistory(roomy))
+	in := int64(1500)
+	s.Do(func() {
+		s.Retry(2 * time.Second)
+		s.Begin(nil, &view{}, session.Hello{Domains: []string{"kv"}, Src: "tag", User: "ada", ExpiresIn: &in})
+	})
+	out, _ := s.fill()
+	expect(t, "hello", out, "retry: 2000\n\nevent: ren.hello\nid: 1.0\n"+
+		`data: {"cursor":"1.0","domains":["kv"],"expiresIn":1500,"src":"tag","state":"fresh","userId":"ada"}`+"\n\n")
+}
+
+// Of two answers of the policy the one to the later question counts, in whatever
+// order they come.
+func TestNewestGrants(t *testing.T) {
+	s := newStream(t, newHistory(roomy))
+	first, second := s.Turn(), s.Turn()
+	if !s.Newest(second) || s.Newest(first) || !s.Newest(second) {
+		t.Error("an older answer counts")
+	}
+}
+
+// What ends a stream comes after what is due before, and nothing comes after it.
+func TestEndOfAStream(t *testing.T) {
+	for name, c := range map[string]struct {
+		do   func(s *stream, h *history)
+		want string
+	}{
+		"revoked": {func(s *stream, h *history) {
+			h.put("kv")
+			s.Bye(session.Ending{Reason: "revoked"})
+		}, "bye revoked @0"},
+		"revoked while something waits": {func(s *stream, _ *history) {
+			s.Do(func() { s.Ping(1) })
+			s.Bye(session.Ending{Reason: "revoked"})
+		}, "ping @0, bye revoked @0"},
+		"without a word": {func(s *stream, h *history) {
+			h.put("kv")
+			s.Do(func() { s.Ping(1) })
+			s.Bye(session.Ending{})
+		}, "ping @0"},
+		"closing": {func(s *stream, h *history) {
+			h.put("kv", "kv", "db")
+			s.Bye(session.Ending{Reason: "closing", Rest: h.Head()})
+			h.put("kv")
+		}, "@1, @2, @4, bye closing @4"}, // the batch goes as far as it does
+		"closing when nothing is left": {func(s *stream, h *history) {
+			h.put("kv")
+			s.run()
+			s.Bye(session.Ending{Reason: "closing", Rest: h.Head()})
+		}, "bye closing @1"},
+		"closing while something waits": {func(s *stream, h *history) {
+			h.put("kv")
+			s.Do(func() { s.Ping(1) })
+			s.Bye(session.Ending{Reason: "closing", Rest: h.Head()})
+		}, "ping @0, @1, bye closing @1"},
+		"closing before the log is there": {func(s *stream, h *history) {
+			h.put("kv")
+			s.Bye(session.Ending{Reason: "closing", Rest: at(9)})
+		}, "@1, bye closing @1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHistory(roomy)
+			s := newStream(t, h)
+			s.begin("", "kv")
+			s.run()
+			c.do(s, h)
+			expect(t, "told", s.told(), c.want)
+			h.put("kv")
+			s.Do(func() { t.Error("done after the end") })
+			expect(t, "told after the end", s.told(), "")
+		})
+	}
+}
+
+// A stream that ends before it begins says where it begins: the cursor of its bye is
+// the client's.
+func TestEndBeforeTheBeginning(t *testing.T) {
+	h := newHistory(roomy)
+	s := newStream(t, h)
+	h.put("kv", "kv")
+	s.begin(wire.Cursor(at(1)), "kv")
+	s.Bye(session.Ending{Reason: "revoked"})
+	expect(t, "told", s.told(), "hello resumed kv @1, bye revoked @1")
+}
+
+// Batches up to the rest are told, and no further one.
+func TestRestOfAStream(t *testing.T) {
+	h := newHistory(roomy)
+	s := newStream(t, h)
+	s.budget.Events = 2
+	s.begin("", "kv")
+	s.run()
+	h.put("kv", "kv", "kv")
+	s.Bye(session.Ending{Reason: "closing", Rest: h.Head(), Retry: time.Second})
+	h.put("kv", "kv", "kv")
+	expect(t, "told", s.told(), "@1, @2, @3, @4, bye closing @4")
+	if last := s.fills[len(s.fills)-1]; !strings.HasPrefix(last, "retry: 1000\n\n") {
+		t.Errorf("the bye is %q", last)
+	}
+}
+
+// A batch that is cut short by a bye is told to its end, so that the cursor in the
+// bye is true.
+func TestByeInABatch(t *testing.T) {
+	h := newHistory(roomy)
+	s := newStream(t, h)
+	s.begin("", "kv")
+	s.run()
+	h.put("kv", "kv", "kv")
+	s.budget = tight
+	if _, more := s.fill(); !more {
+		t.Fatal("no more")
+	}
+	s.Bye(session.Ending{Reason: "revoked"})
+	expect(t, "told", s.told(), "@2, @3, bye revoked @3")
+}
+
+// What is handed over is done in order, between batches, and before the events that
+// come later.
+func TestDo(t *testing.T) {
+	h := newHistory(roomy)
+	s := newStream(t, h)
+	s.begin("", "kv")
+	s.run()
+	h.put("kv", "kv")
+	s.budget.Bytes = 1 // one thing at a time
+	var story []string
+	note := func(what string) func() { return func() { story = append(story, what); s.Ping(0) } }
+	s.Do(note("first"))
+	s.Do(func() {
+		note("second")()
+		s.Do(note("fourth"))
+	})
+	s.Do(note("third"))
+	step := func(want string) {
+		t.Helper()
+		out, more := s.fill()
+		if got := shortStream(t, out); got != want || !more {
+			t.Errorf("after %v: told %q, want %q, more: %v", story, got, want, more)
+		}
+	}
+	for range 4 {
+		step("ping @0")
+	}
+	expect(t, "done", fmt.Sprint(story), "[first second third fourth]")
+	s.budget = tight
+	step("@1")
+	s.Do(note("fifth")) // waits until the batch is told
+	step("@2")
+	expect(t, "done", fmt.Sprint(story), "[first second third fourth]")
+	expect(t, "at last", s.told(), "ping @2")
+}
+
+// A driver that was told that there is no more is woken by all that comes later,
+// also by what came while it filled.
+func TestNoWakeUpIsLost(t *testing.T) {
+	for _, budget := range budgets {
+		h := newHistory(roomy)
+		s := newStream(t, h)
+		s.budget = budget
+		s.begin("", "kv", "db")
+		s.run()
+		meanwhile := 0
+		for _, f := range []func(){
+			func() { h.put("kv") }, func() { h.put("db", "kv") }, func() { h.Reset(h.Head().Next()) },
+			func() { s.Do(func() { meanwhile++ }) },
+			func() { s.Do(func() { h.put("kv"); meanwhile++ }) },
+			func() { s.Do(func() { s.Do(func() { meanwhile++ }) }) },
+		} {
+			if s.dirty {
+				t.Error("woken by nothing")
+			}
+			f()
+			for more := true; s.dirty || more; {
+				if !s.dirty {
+					t.Fatal("not woken")
+				}
+				for more = true; more; {
+					_, more = s.fill()
+				}
+			}
+		}
+		if meanwhile != 3 {
+			t.Errorf("%d were done", meanwhile)
+		}
+		h.put("kv")
+		s.s.Do(func() { s.Ping(0) })
+		out, _ := s.fill()
+		if got := shortStream(t, out); !strings.HasPrefix(got, fmt.Sprintf("ping @%d", h.Head().Seq-1)) {
+			t.Errorf("at the end: %s, with the head at %d", got, h.Head().Seq)
+		}
+	}
+}
+
+// An idle connection does not pay for the burst that it had.
+func TestRelease(t *testing.T) {
+	h := newHistory(roomy)
+	s := newStream(t, h)
+	s.begin("", "kv")
+	s.run()
+	for range 500 {
+		h.put("kv")
+	}
+	var buf session.Buffer
+	for more := true; more; {
+		more = s.Fill(&buf, session.Batch)
+	}
+	if cap(buf.Bytes) < 4<<10 {
+		t.Fatalf("%d bytes are no burst", cap(buf.Bytes))
+	}
+	if size := buf.Size(); size < 4<<10 {
+		t.Fatalf("%d bytes are no burst", size)
+	}
+	if buf.Release(); buf.Size() > 4<<10 {
+		t.Errorf("an idle connection keeps %d bytes", buf.Size())
+	}
+}
