@@ -18,8 +18,9 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/pace"
 )
 
-// examples are those that run here. They are the tools of this module as well.
-var examples = []string{"chat", "dashboard", "embed", "react", "roster", "uploads"}
+// examples are those that run here. They are the tools of this module as well, but for
+// cluster, which is a module of its own.
+var examples = []string{"chat", "cluster", "dashboard", "embed", "react", "roster", "uploads"}
 
 // build builds them, once for the test binary.
 var build = sync.OnceValues(func() (dir string, err error) {
