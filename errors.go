@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/maravilla-realtime/realtime/internal/match"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -28,7 +29,7 @@ var (
 	// ErrBadClientID: a client id is not 16 to 64 characters of [A-Za-z0-9._-].
 	ErrBadClientID = errors.New("realtime: bad client id")
 	// ErrBadPattern: a pattern cannot be compiled or may take too long to match.
-	ErrBadPattern = errors.New("realtime: bad pattern")
+	ErrBadPattern = match.ErrBadPattern
 	// ErrBadGroup: the name of a group of handlers is missing, taken, empty,
 	// longer than 255 bytes, not UTF-8, has control characters, or begins with '$'.
 	ErrBadGroup = errors.New("realtime: bad group")

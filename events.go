@@ -2,11 +2,12 @@ package realtime
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/match"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -20,32 +21,22 @@ type EventMatch struct {
 	Channel   string
 }
 
-// selector is a compiled EventMatch.
-type selector struct {
-	resource, typ, namespace, key, channel matcher
-}
-
-func (m EventMatch) compile() (s selector, err error) {
+func (m EventMatch) compile() (s match.Selector, err error) {
 	for _, f := range []struct {
 		name, pattern string
-		to            *matcher
+		to            *match.Pattern
 	}{
-		{"Resource", m.Resource, &s.resource},
-		{"Type", m.Type, &s.typ},
-		{"Namespace", m.Namespace, &s.namespace},
-		{"Key", m.Key, &s.key},
-		{"Channel", m.Channel, &s.channel},
+		{"Resource", m.Resource, &s.Resource},
+		{"Type", m.Type, &s.Type},
+		{"Namespace", m.Namespace, &s.Namespace},
+		{"Key", m.Key, &s.Key},
+		{"Channel", m.Channel, &s.Channel},
 	} {
-		if *f.to, err = compile(f.pattern); err != nil {
+		if *f.to, err = match.Compile(f.pattern); err != nil {
 			return s, fmt.Errorf("%s: %w", f.name, err)
 		}
 	}
 	return s, nil
-}
-
-func (s *selector) matches(ev *RenEvent) bool {
-	return s.resource.Match(ev.Resource) && s.typ.Match(ev.Type) && s.namespace.Match(ev.Namespace) &&
-		s.key.Match(ev.Key) && s.channel.Match(ev.Channel)
 }
 
 // Match reports whether an event matches. The error is [ErrBadPattern]. It
@@ -53,7 +44,7 @@ func (s *selector) matches(ev *RenEvent) bool {
 // [Realtime.Events].
 func (m EventMatch) Match(ev RenEvent) (bool, error) {
 	sel, err := m.compile()
-	return err == nil && sel.matches(&ev), err
+	return err == nil && sel.Matches((*backend.Event)(&ev)), err
 }
 
 // ChannelMatch selects messages by their channel, a pattern, and by the "type"
@@ -143,94 +134,53 @@ func (rt *Realtime) OnEvent(match EventMatch, h EventHandler) error {
 func (rt *Realtime) DefineEvent(match EventMatch, h EventHandler) error { return rt.OnEvent(match, h) }
 
 // OnChannel is [Realtime.OnChannel] in this group.
-func (g *Group) OnChannel(match ChannelMatch, h EventHandler) error {
-	r := rule{handle: h, presence: match.Type == "presence"}
+func (g *Group) OnChannel(m ChannelMatch, h EventHandler) error {
+	r := match.Rule{Presence: m.Type == backend.Presence}
 	var err error
-	r.selector, err = EventMatch{Resource: "realtime", Type: "realtime.message", Channel: match.Channel}.compile()
-	if err == nil && match.Type != "" {
-		if r.dataType, err = compile(match.Type); err != nil {
+	r.Selector, err = EventMatch{Resource: backend.Realtime, Type: backend.Message, Channel: m.Channel}.compile()
+	if err == nil && m.Type != "" {
+		if r.DataType, err = match.Compile(m.Type); err != nil {
 			err = fmt.Errorf("type of data: %w", err)
 		}
 	}
-	return g.add(&r, err)
+	return g.add(r, h, err)
 }
 
 // OnKVChange is [Realtime.OnKVChange] in this group.
-func (g *Group) OnKVChange(match KVMatch, h EventHandler) error {
-	return g.on("kv.", match.Op, []string{"put", "delete", "expired"},
-		EventMatch{Resource: "kv", Namespace: match.Namespace, Key: match.Key}, h)
+func (g *Group) OnKVChange(m KVMatch, h EventHandler) error {
+	return g.on(m.Op, []string{backend.KVPut, backend.KVDelete, backend.KVExpired},
+		EventMatch{Resource: backend.KV, Namespace: m.Namespace, Key: m.Key}, h)
 }
 
 // OnDBChange is [Realtime.OnDBChange] in this group.
-func (g *Group) OnDBChange(match DBMatch, h EventHandler) error {
-	return g.on("db.document.", match.Op, []string{"created", "updated", "deleted"},
-		EventMatch{Resource: "db", Namespace: match.Collection, Key: match.Key}, h)
+func (g *Group) OnDBChange(m DBMatch, h EventHandler) error {
+	return g.on(m.Op, []string{backend.DocumentCreated, backend.DocumentUpdated, backend.DocumentDeleted},
+		EventMatch{Resource: backend.DB, Namespace: m.Collection, Key: m.Key}, h)
 }
 
 // OnStorage is [Realtime.OnStorage] in this group.
-func (g *Group) OnStorage(match StorageMatch, h EventHandler) error {
-	return g.on("storage.object.", match.Op, []string{"created", "updated", "deleted"},
-		EventMatch{Resource: "storage", Key: match.Key}, h)
+func (g *Group) OnStorage(m StorageMatch, h EventHandler) error {
+	return g.on(m.Op, []string{backend.ObjectCreated, backend.ObjectUpdated, backend.ObjectDeleted},
+		EventMatch{Resource: backend.Storage, Key: m.Key}, h)
 }
 
 // OnEvent is [Realtime.OnEvent] in this group.
-func (g *Group) OnEvent(match EventMatch, h EventHandler) error {
-	sel, err := match.compile()
-	return g.add(&rule{selector: sel, handle: h}, err)
+func (g *Group) OnEvent(m EventMatch, h EventHandler) error {
+	sel, err := m.compile()
+	return g.add(match.Rule{Selector: sel}, h, err)
 }
 
 // DefineEvent is [Group.OnEvent], as [Realtime.DefineEvent] is [Realtime.OnEvent].
 func (g *Group) DefineEvent(match EventMatch, h EventHandler) error { return g.OnEvent(match, h) }
 
-// on registers h for one of the known operations, or all of them.
-func (g *Group) on(family, op string, known []string, match EventMatch, h EventHandler) error {
-	if match.Type = family + "*"; op != "" {
-		match.Type = family + op
-		if !slices.Contains(known, op) {
-			return fmt.Errorf("%w: Op %s is none of %q", ErrBadPattern, wire.Quote(op), known)
+// on registers h for one operation, the last word of one of types, or for all of them.
+func (g *Group) on(op string, types []string, m EventMatch, h EventHandler) error {
+	family := types[0][:strings.LastIndexByte(types[0], '.')+1]
+	if m.Type = family + "*"; op != "" {
+		m.Type = family + op
+		if !slices.Contains(types, m.Type) {
+			return fmt.Errorf("%w: Op %s makes none of the types %q", ErrBadPattern, wire.Quote(op), types)
 		}
 	}
-	return g.OnEvent(match, h)
-}
-
-// rule is a handler and what it is for.
-type rule struct {
-	selector
-	dataType matcher          // of the data of messages; nil: any
-	presence bool             // of the channel, too
-	order    int              // of registration
-	from     backend.Position // what happened up to here is not for it
-	handle   EventHandler
-}
-
-func (r *rule) matches(s *subject) bool {
-	if r.presence && s.Resource == "presence" {
-		return r.channel.Match(s.Channel)
-	}
-	return r.selector.matches(s.RenEvent) && (r.dataType == nil || r.dataType.Match(s.dataType()))
-}
-
-// subject is an event that rules are asked about. The type of its data is read
-// once, if any of them wants to know.
-type subject struct {
-	*RenEvent
-	typ  string
-	read bool
-}
-
-func (s *subject) dataType() string {
-	if !s.read {
-		s.typ, s.read = typeOf(s.Data), true
-	}
-	return s.typ
-}
-
-// typeOf returns the string that data, a JSON object, has as its "type", exactly
-// spelled; of several the last one, as JSON.parse does. Else it returns "".
-func typeOf(data json.RawMessage) (typ string) {
-	var members map[string]json.RawMessage
-	if json.Unmarshal(data, &members) == nil && json.Unmarshal(members["type"], &typ) == nil {
-		return typ
-	}
-	return ""
+	return g.OnEvent(m, h)
 }

@@ -173,7 +173,7 @@ func TestIndexAgreesWithAsking(t *testing.T) {
 			h.emit(ev)
 			var want []string
 			for i, m := range matches {
-				if ok, err := realtime.Matches(m, ev); err != nil {
+				if ok, err := m.Match(ev); err != nil {
 					t.Fatal(err)
 				} else if ok {
 					want = append(want, fmt.Sprint(i))

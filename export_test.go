@@ -5,20 +5,15 @@ import (
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/handle"
+	"github.com/maravilla-realtime/realtime/internal/match"
 	"github.com/maravilla-realtime/realtime/internal/memory"
 )
 
 // NewMemory returns the default backend.
 func NewMemory() backend.Backend { return memory.New(memory.Limits{}) }
 
-// Matches asks a match about an event, without any index.
-func Matches(match EventMatch, ev RenEvent) (bool, error) {
-	sel, err := match.compile()
-	return err == nil && sel.matches(&ev), err
-}
-
 // Index is an index of handlers.
-type Index struct{ index }
+type Index struct{ match.Index[int] }
 
 // NewIndex returns an index of n patterns: a third exact ones, prefixes and globs.
 func NewIndex(n int) (*Index, error) {
@@ -29,13 +24,13 @@ func NewIndex(n int) (*Index, error) {
 		if err != nil {
 			return nil, err
 		}
-		x.add(&rule{selector: sel})
+		x.Add(match.Rule{Selector: sel}, i)
 	}
 	return &x, nil
 }
 
 // Find returns how many patterns match.
-func (x *Index) Find(ev RenEvent) int { return len(x.find(&ev)) }
+func (x *Index) Find(ev RenEvent) int { return len(x.Index.Find((*backend.Event)(&ev))) }
 
 // Waiting returns how many events wait for handlers of this process.
 func Waiting(rt *Realtime) int {

@@ -71,9 +71,6 @@ func (g Grant) WithData() Grant {
 	return g
 }
 
-// carried reports whether a resource domain is what channels carry.
-func carried(resource string) bool { return resource == "realtime" || resource == "presence" }
-
 // flaw returns which part of a grant means nothing, and why; "" if none does.
 func (g *Grant) flaw() (field, why string) {
 	switch {
@@ -83,7 +80,7 @@ func (g *Grant) flaw() (field, why string) {
 		return "resource", "it is no resource domain"
 	case g.in && g.namespace == "":
 		return "namespace", "it is empty"
-	case g.in && (carried(g.resource) || g.resource == "storage"):
+	case g.in && (backend.InChannel(g.resource) || g.resource == backend.Storage):
 		return "namespace", "events of the resource have none"
 	case g.under && hasEmptySegment(g.prefix, separators(g.resource)):
 		return "prefix", "it is empty, or has an empty segment"
@@ -98,7 +95,7 @@ func hasEmptySegment(name string, separators []string) bool {
 // separators lists what separates the segments of keys of a resource.
 func separators(resource string) []string {
 	switch resource {
-	case "storage":
+	case backend.Storage:
 		return []string{"/"}
 	case "*":
 		return []string{":", "/"}
@@ -108,7 +105,7 @@ func separators(resource string) []string {
 
 func (g *Grant) covers(ev *backend.Event) bool {
 	switch {
-	case g.resource == "*" && carried(ev.Resource) && !g.channels,
+	case g.resource == "*" && backend.InChannel(ev.Resource) && !g.channels,
 		g.resource != "*" && g.resource != ev.Resource,
 		g.in && g.namespace != ev.Namespace:
 		return false
@@ -116,7 +113,7 @@ func (g *Grant) covers(ev *backend.Event) bool {
 		return true
 	}
 	name := ev.Key
-	if carried(ev.Resource) {
+	if backend.InChannel(ev.Resource) {
 		name = ev.Channel
 	}
 	rest, ok := strings.CutPrefix(name, g.prefix)
@@ -192,7 +189,7 @@ func domains(grants []Grant, asked []string) []string {
 			}
 		default:
 			for _, name := range asked {
-				if g.channels || !carried(name) {
+				if g.channels || !backend.InChannel(name) {
 					found = append(found, name)
 				}
 			}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/handle"
+	"github.com/maravilla-realtime/realtime/internal/match"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -30,7 +31,7 @@ type Group struct {
 	claim *handle.Claim
 
 	mu       sync.RWMutex
-	index    index
+	index    match.Index[*handler]
 	launched bool
 	shift    *shift        // while this node holds the group
 	tried    chan struct{} // closed when this node has tried to hold it for the first time
@@ -261,11 +262,18 @@ func (g *Group) publicName() string {
 	return g.name
 }
 
-func (g *Group) add(r *rule, err error) error {
+// handler is a function, and what it is not for: what happened up to from.
+type handler struct {
+	handle EventHandler
+	from   backend.Position
+}
+
+// add takes a handler in, unless its rule has an error.
+func (g *Group) add(r match.Rule, f EventHandler, err error) error {
 	if err != nil {
 		return err
 	}
-	if r.handle == nil {
+	if f == nil {
 		return errors.New("realtime: a handler is nil")
 	}
 	if g.rt.conns.isShut() {
@@ -273,18 +281,19 @@ func (g *Group) add(r *rule, err error) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	h := &handler{handle: f}
 	if g.launched {
-		r.from = g.rt.now()
+		h.from = g.rt.now()
 	}
-	g.index.add(r)
+	g.index.Add(r, h)
 	return nil
 }
 
-// find returns the rules for an event at pos.
-func (g *Group) find(ev *RenEvent, pos backend.Position) []*rule {
+// find returns the handlers of an event at pos.
+func (g *Group) find(ev *backend.Event, pos backend.Position) []*handler {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	return slices.DeleteFunc(g.index.find(ev), func(r *rule) bool { return pos.Compare(r.from) <= 0 })
+	return slices.DeleteFunc(g.index.Find(ev), func(h *handler) bool { return pos.Compare(h.from) <= 0 })
 }
 
 func (g *Group) missed(reason string) {

@@ -4,16 +4,17 @@ import (
 	"context"
 	"iter"
 
+	"github.com/maravilla-realtime/realtime/internal/match"
 	"github.com/maravilla-realtime/realtime/internal/ring"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
-// topic returns the narrowest topic that holds all matching events.
-func (s *selector) topic() ring.Topic {
-	if name, ok := literal(s.channel); ok {
+// topicOf returns the narrowest topic that holds all matching events.
+func topicOf(s *match.Selector) ring.Topic {
+	if name, ok := match.Literal(s.Channel); ok {
 		return ring.Channel(name)
 	}
-	if name, ok := literal(s.resource); ok {
+	if name, ok := match.Literal(s.Resource); ok {
 		return ring.Domain(name)
 	}
 	return ring.Topic{}
@@ -41,8 +42,8 @@ func (rt *Realtime) Events(ctx context.Context, match EventMatch) iter.Seq2[RenE
 
 // EventsAfter is [Realtime.Events] from a place in the log on: it begins with the
 // first event after the cursor. The empty cursor is where the log is now.
-func (rt *Realtime) EventsAfter(ctx context.Context, match EventMatch, after Cursor) iter.Seq2[RenEvent, error] {
-	sel, err := match.compile()
+func (rt *Realtime) EventsAfter(ctx context.Context, m EventMatch, after Cursor) iter.Seq2[RenEvent, error] {
+	sel, err := m.compile()
 	return func(yield func(RenEvent, error) bool) {
 		if err != nil {
 			yield(RenEvent{}, err)
@@ -50,12 +51,12 @@ func (rt *Realtime) EventsAfter(ctx context.Context, match EventMatch, after Cur
 		}
 		reader := rt.ring.NewReader()
 		defer reader.Close()
-		if start := reader.Subscribe(wire.Since(string(after)), sel.topic()); start.State == ring.Reset {
+		if start := reader.Subscribe(wire.Since(string(after)), topicOf(&sel)); start.State == ring.Reset {
 			if !yield(RenEvent{}, &ResetError{string(start.Reason)}) {
 				return
 			}
 		}
-		rt.drain(ctx, reader, sel.to(yield), yield)
+		rt.drain(ctx, reader, matching(&sel, yield), yield)
 	}
 }
 
@@ -102,14 +103,13 @@ func (rt *Realtime) ended(ctx context.Context) error {
 	}
 }
 
-// to returns a function that yields the items that match.
-func (s *selector) to(yield func(RenEvent, error) bool) func(ring.Item) bool {
+// matching returns a function that yields the items that match.
+func matching(sel *match.Selector, yield func(RenEvent, error) bool) func(ring.Item) bool {
 	return func(it ring.Item) bool {
 		if it.Entry == nil {
 			return yield(RenEvent{}, &ResetError{string(it.Reason)})
 		}
-		ev := RenEvent(it.Entry.Event)
-		return !s.matches(&ev) || yield(ev, nil)
+		return !sel.Matches(&it.Entry.Event) || yield(RenEvent(it.Entry.Event), nil)
 	}
 }
 

@@ -193,7 +193,7 @@ func (v *view) Channel(ev *backend.Event) bool {
 	if v.policy.See == nil || v.policy.See(v.id, RenEvent(*ev)) {
 		return true
 	}
-	if ev.Type != "presence.leave" {
+	if !ev.IsLeave() {
 		return false
 	}
 	// Whom it shows coming would stay for ever if it did not show it going.

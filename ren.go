@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -55,7 +56,7 @@ func (ev *RenEvent) check() error {
 		return fmt.Errorf("%w: resource %s", ErrBadEvent, wire.Quote(ev.Resource))
 	case badChannel(ev.Type):
 		return fmt.Errorf("%w: type %s", ErrBadEvent, wire.Quote(ev.Type))
-	case ev.Resource == "realtime", ev.Resource == "presence":
+	case backend.InChannel(ev.Resource):
 		return fmt.Errorf("%w: %s events come from Publish and Presence", ErrBadEvent, ev.Resource)
 	case ev.Channel != "":
 		return fmt.Errorf("%w: only messages and presence have a channel", ErrBadEvent)
@@ -75,48 +76,48 @@ func Decode[T any](ev RenEvent) (T, error) {
 }
 
 // KVPut says that a key was written.
-func KVPut(namespace, key string) RenEvent { return kvEvent("kv.put", namespace, key) }
+func KVPut(namespace, key string) RenEvent { return kvEvent(backend.KVPut, namespace, key) }
 
 // KVDelete says that a key was deleted.
-func KVDelete(namespace, key string) RenEvent { return kvEvent("kv.delete", namespace, key) }
+func KVDelete(namespace, key string) RenEvent { return kvEvent(backend.KVDelete, namespace, key) }
 
 // KVExpired says that a key's time was over.
-func KVExpired(namespace, key string) RenEvent { return kvEvent("kv.expired", namespace, key) }
+func KVExpired(namespace, key string) RenEvent { return kvEvent(backend.KVExpired, namespace, key) }
 
 func kvEvent(typ, namespace, key string) RenEvent {
-	return RenEvent{Type: typ, Resource: "kv", Namespace: namespace, Key: key}
+	return RenEvent{Type: typ, Resource: backend.KV, Namespace: namespace, Key: key}
 }
 
 // DocumentCreated says that a document was added to a collection.
 func DocumentCreated(collection, id string) RenEvent {
-	return documentEvent("db.document.created", collection, id)
+	return documentEvent(backend.DocumentCreated, collection, id)
 }
 
 // DocumentUpdated says that a document of a collection was changed.
 func DocumentUpdated(collection, id string) RenEvent {
-	return documentEvent("db.document.updated", collection, id)
+	return documentEvent(backend.DocumentUpdated, collection, id)
 }
 
 // DocumentDeleted says that a document of a collection was removed.
 func DocumentDeleted(collection, id string) RenEvent {
-	return documentEvent("db.document.deleted", collection, id)
+	return documentEvent(backend.DocumentDeleted, collection, id)
 }
 
 func documentEvent(typ, collection, id string) RenEvent {
-	return RenEvent{Type: typ, Resource: "db", Namespace: collection, Key: id}
+	return RenEvent{Type: typ, Resource: backend.DB, Namespace: collection, Key: id}
 }
 
 // ObjectCreated says that an object was stored at a new path.
-func ObjectCreated(path string) RenEvent { return objectEvent("storage.object.created", path) }
+func ObjectCreated(path string) RenEvent { return objectEvent(backend.ObjectCreated, path) }
 
 // ObjectUpdated says that the object at a path was replaced.
-func ObjectUpdated(path string) RenEvent { return objectEvent("storage.object.updated", path) }
+func ObjectUpdated(path string) RenEvent { return objectEvent(backend.ObjectUpdated, path) }
 
 // ObjectDeleted says that the object at a path was removed.
-func ObjectDeleted(path string) RenEvent { return objectEvent("storage.object.deleted", path) }
+func ObjectDeleted(path string) RenEvent { return objectEvent(backend.ObjectDeleted, path) }
 
 func objectEvent(typ, path string) RenEvent {
-	return RenEvent{Type: typ, Resource: "storage", Key: path}
+	return RenEvent{Type: typ, Resource: backend.Storage, Key: path}
 }
 
 // WithVersion returns the event with a version.

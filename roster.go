@@ -173,7 +173,7 @@ func lastOfEach(reader *ring.Reader, pos backend.Position) (last map[string]*bac
 			switch {
 			case it.Entry == nil:
 				complete = false
-			case it.Entry.Event.Resource == "presence":
+			case it.Entry.Event.IsPresence():
 				last[it.Entry.Event.User] = &it.Entry.Event
 			}
 		}
@@ -188,7 +188,7 @@ func change(members []Member, last map[string]*backend.Event) []Member {
 	}
 	members = slices.DeleteFunc(members, func(m Member) bool { return last[m.UserID] != nil })
 	for _, ev := range last {
-		if ev.Type != "presence.leave" {
+		if !ev.IsLeave() {
 			members = append(members, memberOf(ev))
 		}
 	}

@@ -58,9 +58,9 @@ type shift struct {
 
 // task is one event and the handlers that it is still for.
 type task struct {
-	pos    backend.Position
-	rules  []*rule
-	failed int // attempts of the first of them
+	pos      backend.Position
+	handlers []*handler
+	failed   int // attempts of the first of them
 }
 
 func newShift(ctx context.Context, g *Group, p handle.Progress) *shift {
@@ -165,18 +165,18 @@ func (s *shift) take(it ring.Item) {
 		delete(s.done, seq)
 		return
 	}
-	ev := RenEvent(it.Entry.Event)
-	rules := s.g.find(&ev, it.Pos)
-	if len(rules) == 0 {
+	ev := &it.Entry.Event
+	handlers := s.g.find(ev, it.Pos)
+	if len(handlers) == 0 {
 		return
 	}
 	s.tracker.Begin(it.Pos)
-	s.lanes.Add(orderKey(&ev), &task{pos: it.Pos, rules: rules, failed: s.failed[seq]})
+	s.lanes.Add(orderKey(ev), &task{pos: it.Pos, handlers: handlers, failed: s.failed[seq]})
 	delete(s.failed, seq)
 }
 
 // orderKey names what an event is about: those of one name are handled in order.
-func orderKey(ev *RenEvent) string {
+func orderKey(ev *backend.Event) string {
 	if ev.Channel != "" {
 		return ev.Channel
 	}
@@ -232,7 +232,7 @@ func (s *shift) handle(t *task) time.Duration {
 		s.tracker.Done(t.pos)
 		return 0
 	}
-	for len(t.rules) > 0 {
+	for len(t.handlers) > 0 {
 		if s.isEnding() {
 			return 0 // whoever holds the group next begins with this event
 		}
@@ -263,7 +263,7 @@ func (s *shift) handle(t *task) time.Duration {
 func (s *shift) isEnding() bool { return s.ctx.Err() != nil || s.g.rt.inside.isShut() }
 
 // next goes on to the next handler.
-func (t *task) next() { t.rules, t.failed = t.rules[1:], 0 }
+func (t *task) next() { t.handlers, t.failed = t.handlers[1:], 0 }
 
 var errGoexit = errors.New("realtime: a handler ended its goroutine")
 
@@ -278,7 +278,7 @@ func (s *shift) try(ctx context.Context, t *task, ev RenEvent, d Delivery) error
 			s.g.deadLetter(ctx, DeadLetter{ev, d, errGoexit})
 		}
 	}()
-	err := s.call(ctx, t.rules[0].handle, ev)
+	err := s.call(ctx, t.handlers[0].handle, ev)
 	returned = true
 	return err
 }

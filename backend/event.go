@@ -17,6 +17,24 @@ type Event struct {
 	User      string
 }
 
+// The resources of what the library's stores write, and the types of those events.
+const (
+	KV        = "kv"
+	KVPut     = "kv.put"
+	KVDelete  = "kv.delete"
+	KVExpired = "kv.expired"
+
+	DB              = "db"
+	DocumentCreated = "db.document.created"
+	DocumentUpdated = "db.document.updated"
+	DocumentDeleted = "db.document.deleted"
+
+	Storage       = "storage"
+	ObjectCreated = "storage.object.created"
+	ObjectUpdated = "storage.object.updated"
+	ObjectDeleted = "storage.object.deleted"
+)
+
 // The resources and types of what channels carry.
 const (
 	Realtime = "realtime" // the resource of messages
@@ -29,6 +47,16 @@ const (
 
 	Control = "$control" // the resource of what nodes tell each other; no view shows it
 )
+
+// IsPresence reports whether ev tells of a member of a channel.
+func (ev *Event) IsPresence() bool { return ev.Resource == Presence }
+
+// IsLeave reports whether ev tells that a member is gone.
+func (ev *Event) IsLeave() bool { return ev.Type == PresenceLeave }
+
+// InChannel reports whether events of a resource are of channels: messages, and who
+// is there.
+func InChannel(resource string) bool { return resource == Realtime || resource == Presence }
 
 // Logged is an event at its place in the log, as a node reads it. A record that a
 // node cannot or must not show is Logged without a Resource: it keeps its place, and

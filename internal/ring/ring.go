@@ -182,7 +182,7 @@ func (r *Ring) put(recs []*backend.Logged, came func(*backend.Logged) time.Time)
 func (r *Ring) add(e *Entry, name Topic) {
 	t := r.topic(name)
 	t.entries.Push(e)
-	if e.Event.Resource != "presence" {
+	if !e.Event.IsPresence() {
 		t.used = e.Event.UnixMilli
 	}
 	t.wake()

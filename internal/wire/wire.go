@@ -135,7 +135,7 @@ func AppendControl(dst []byte, name string, complete backend.Position, members m
 func Channel(rec *backend.Logged) []byte {
 	ev := &rec.Event
 	b := object{buf: make([]byte, 0, 160+len(ev.Data)+len(ev.Channel))}
-	if ev.Resource == "presence" {
+	if ev.IsPresence() {
 		var data struct {
 			Metadata json.RawMessage `json:"metadata"`
 			Reason   string          `json:"reason"`

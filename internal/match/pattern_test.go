@@ -1,4 +1,4 @@
-package realtime
+package match
 
 import (
 	"errors"
@@ -36,7 +36,7 @@ func TestCompile(t *testing.T) {
 		{"{" + strings.Repeat("a,", 61) + "b}*", "a b bc", "c"},
 		{"{a,b,c,d}-{a,b,c,d}-{a,b,c,d}", "a-b-c", "a-b-e"},
 	} {
-		m, err := compile(c.pattern)
+		m, err := Compile(c.pattern)
 		if err != nil {
 			t.Errorf("%q: %v", c.pattern, err)
 			continue
@@ -52,7 +52,7 @@ func TestCompile(t *testing.T) {
 			}
 		}
 	}
-	if m, err := compile(""); err != nil || !m.Match("") {
+	if m, err := Compile(""); err != nil || !m.Match("") {
 		t.Error(`"" does not match ""`)
 	}
 }
@@ -71,7 +71,7 @@ func TestCompileRefuses(t *testing.T) {
 		"{" + strings.Repeat(",", 100) + "}x", "{a,b,c,d,e}{a,b,c,d,e}{a,b,c}",
 		strings.Repeat("?", 129), strings.Repeat("a", 128) + "*b",
 	} {
-		if _, err := compile(pattern); !errors.Is(err, ErrBadPattern) {
+		if _, err := Compile(pattern); !errors.Is(err, ErrBadPattern) {
 			t.Errorf("%q: %v", pattern, err)
 		}
 	}
@@ -94,7 +94,7 @@ func FuzzCompile(f *testing.F) {
 		f.Add(pattern, "room:42")
 	}
 	f.Fuzz(func(t *testing.T, pattern, name string) {
-		m, err := compile(pattern)
+		m, err := Compile(pattern)
 		if err != nil {
 			if !errors.Is(err, ErrBadPattern) {
 				t.Errorf("%q: %v", pattern, err)
@@ -102,15 +102,15 @@ func FuzzCompile(f *testing.F) {
 			return
 		}
 		if len(name) <= wire.MaxName {
-			match(t, m, pattern, name)
+			timeMatch(t, m, pattern, name)
 		}
 		for _, name := range worst {
-			match(t, m, pattern, name)
+			timeMatch(t, m, pattern, name)
 		}
 	})
 }
 
-func match(t *testing.T, m matcher, pattern, name string) {
+func timeMatch(t *testing.T, m Pattern, pattern, name string) {
 	const limit = 50 * time.Millisecond // far above what a busy machine adds
 	best := time.Hour
 	for range 20 {

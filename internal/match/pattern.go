@@ -1,6 +1,9 @@
-package realtime
+// Package match finds what events are for: patterns of names, selectors of events,
+// and an index of selectors.
+package match
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -8,6 +11,9 @@ import (
 	"github.com/gobwas/glob/syntax"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
+
+// ErrBadPattern: a pattern cannot be compiled or may take too long to match.
+var ErrBadPattern = errors.New("realtime: bad pattern")
 
 // A pattern matches names: '*' any run of characters, ':' included, '?' one
 // character, [a-z] one of a class, {a,b} one of several, '\' escapes. As in
@@ -22,9 +28,10 @@ const (
 	maxChoices   = 64  // ways to choose one alternative of each group
 )
 
-// matcher is the one method of the glob library's that is used. Its own types
-// changed between versions, and a host may need another one than we do.
-type matcher interface{ Match(string) bool }
+// Pattern is a compiled pattern. It is the one method of the glob library's that is
+// used: its own types changed between versions, and a host may need another one than
+// we do.
+type Pattern interface{ Match(string) bool }
 
 type anything struct{}
 
@@ -41,15 +48,15 @@ func (m prefix) Match(s string) bool { return strings.HasPrefix(s, string(m)) }
 // globbed is a pattern for the library, and the characters before what is
 // special in it.
 type globbed struct {
-	matcher
+	Pattern
 	head string
 }
 
 // special are the characters that can mean something else than themselves.
 const special = `*?[]{}\`
 
-// compile returns a matcher of a pattern; "" matches everything.
-func compile(pattern string) (matcher, error) {
+// Compile compiles a pattern; "" matches everything. The error is [ErrBadPattern].
+func Compile(pattern string) (Pattern, error) {
 	if pattern == "" || pattern == "*" {
 		return anything{}, nil
 	}
@@ -107,22 +114,22 @@ func bounded(pattern string) error {
 	}
 }
 
-// literal returns the one string that m matches, if it is that simple.
-func literal(m matcher) (string, bool) {
-	s, ok := m.(exactly)
+// Literal returns the one string that p matches, if it is that simple.
+func Literal(p Pattern) (string, bool) {
+	s, ok := p.(exactly)
 	return string(s), ok
 }
 
-// head returns what all strings that m matches begin with, as far as that is
+// head returns what all strings that p matches begin with, as far as that is
 // easily told.
-func head(m matcher) string {
-	switch m := m.(type) {
+func head(p Pattern) string {
+	switch p := p.(type) {
 	case exactly:
-		return string(m)
+		return string(p)
 	case prefix:
-		return string(m)
+		return string(p)
 	case globbed:
-		return m.head
+		return p.head
 	}
 	return ""
 }
