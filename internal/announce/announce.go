@@ -1,6 +1,6 @@
-// Package announce emits events of what has been stored already, and which
-// therefore should not be lost for a reason that passes. It stands above package
-// realtime, beside the stores that use it.
+// Package announce emits the events of writes that have been stored already. Such
+// an event should not be lost for a temporary reason, so it is retried and kept.
+// The package is above package realtime, and is used by kv, db and storage.
 package announce
 
 import (
@@ -17,10 +17,10 @@ import (
 // Patience is the longest that Emit takes.
 const Patience = 5 * time.Second
 
-// Emit emits ev, once, with what ctx and opts attribute it to, but beyond the end of
-// ctx: who gave up waiting has still written. Where the outcome is unknown it tries
-// again. id makes the event idempotent; if it is empty, Emit takes one of its own.
-// The error is that of the last try.
+// Emit emits ev once, attributed as ctx and opts say. It continues after the end of
+// ctx, since the write has happened even if its caller has given up. If the outcome
+// of a try is unknown, it tries again. id makes the event idempotent; if it is
+// empty, Emit makes one. The error is that of the last try.
 func Emit(ctx context.Context, pub realtime.Publisher, ev realtime.RenEvent, id string, opts ...realtime.EventOption) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), Patience)
 	defer cancel()

@@ -9,14 +9,16 @@ import (
 	"github.com/maravilla-realtime/realtime"
 )
 
-// maxOwed is how many keys an Announcer owes an event at most. It then forgets
-// what it has owed for longest.
+// maxOwed is the largest number of keys with an event that was not emitted. Beyond
+// it an Announcer forgets the oldest of these events.
 const maxOwed = 1024
 
-// Announcer emits the events of the writes of a store, those of a key in the
-// order of its writes, and keeps what it could not emit. A key is owed one event:
-// it is emitted when the write is repeated, or else before the next of its key.
-// Who calls has the key locked; calls for different keys are concurrent.
+// Announcer emits the events of a store's writes, those of one key in the
+// order of the writes, and keeps events that it could not emit. It keeps at most
+// one event for each key, which the key is then "owed": that event is emitted
+// when the write is repeated, and at the latest before the next event of the key.
+// The caller must hold the lock of the key. Calls for different keys may be
+// concurrent.
 type Announcer struct {
 	pub    realtime.Publisher
 	follow func(owed, ev realtime.RenEvent) realtime.RenEvent
@@ -26,24 +28,25 @@ type Announcer struct {
 	since uint64 // counts debts
 }
 
-// debt is an event that was not emitted, or perhaps not.
+// debt is an event that was not emitted, or may not have been.
 type debt struct {
 	ctx   context.Context // of the write, which the event is attributed to
 	ev    realtime.RenEvent
 	id    string
-	doubt bool // whether the write has happened is not known
-	told  bool // it was emitted, but its writer was told of a failure
+	doubt bool // the write may not have happened
+	told  bool // the event was emitted, but the write returned an error
 	since uint64
 }
 
-// New returns an Announcer that emits through pub. Where an event takes the place
-// of one that nobody has heard of, follow says what it is then; nil: what it was.
+// New returns an Announcer that emits through pub. If an event replaces an owed one
+// that was never emitted, follow returns the event to emit instead (after a lost
+// "created", an "updated" becomes a "created"); with a nil follow it is unchanged.
 func New(pub realtime.Publisher, follow func(owed, ev realtime.RenEvent) realtime.RenEvent) *Announcer {
 	return &Announcer{pub: pub, follow: follow, owed: map[string]debt{}}
 }
 
-// Announce emits the event of a write of key, and before it the one that is owed.
-// Where that fails, ev takes its place.
+// Announce emits the event that is owed to key, if any, and then ev, the event of a
+// write of key. If the owed event cannot be emitted, ev replaces it.
 func (a *Announcer) Announce(ctx context.Context, key string, ev realtime.RenEvent) error {
 	d := debt{ctx: context.WithoutCancel(ctx), ev: ev, id: rand.Text()}
 	old := a.owes(key)
@@ -57,9 +60,9 @@ func (a *Announcer) Announce(ctx context.Context, key string, ev realtime.RenEve
 	return a.emit(key, d)
 }
 
-// Settle emits what is owed to key, if anything, before something else happens to
-// it. A write that has perhaps happened is none any more: what happens next shows
-// what is there.
+// Settle emits the event that is owed to key, if any, before the next write of the
+// key. An event of a write that may not have happened (Doubt) is dropped: the event
+// of the next write makes clients read the key anyway.
 func (a *Announcer) Settle(key string) error {
 	d := a.owes(key)
 	switch {
@@ -72,8 +75,9 @@ func (a *Announcer) Settle(key string) error {
 	return a.emit(key, d)
 }
 
-// Repeat is for a write of which nothing is left to do. It emits what is owed to
-// key if that is of the type of its event, and says whether it was.
+// Repeat must be called for a write that finds nothing to do, such as the deletion
+// of a deleted key. It emits the event that is owed to key if that has the given
+// type, and reports whether it had.
 func (a *Announcer) Repeat(key, typ string) (owed bool, err error) {
 	d := a.owes(key)
 	switch {
@@ -87,25 +91,26 @@ func (a *Announcer) Repeat(key, typ string) (owed bool, err error) {
 	return true, a.emit(key, d)
 }
 
-// Doubt keeps the event of a write that failed, but has perhaps happened: it is
-// emitted if the write is repeated and there is nothing left to do. It takes the
-// place of what is owed and still cannot be emitted, but not of its like, which is
-// not in doubt.
+// Doubt keeps the event of a write that failed but may have happened. It is
+// emitted if the write is repeated and finds nothing to do (Repeat). It replaces an
+// owed event that still cannot be emitted, except one of the same type whose write
+// did happen.
 func (a *Announcer) Doubt(ctx context.Context, key string, ev realtime.RenEvent) {
 	if d := a.owes(key); d.ev.Type == ev.Type && !d.told {
 		return
 	}
-	_ = a.Settle(key) // its writer has been told
+	_ = a.Settle(key) // the write of that event has returned the error already
 	a.keep(key, debt{ctx: context.WithoutCancel(ctx), ev: ev, id: rand.Text(), doubt: true})
 }
 
-// Remember is for a write that was announced, but failed for its writer: if it is
-// repeated and there is nothing left to do, it succeeds, and is not emitted again.
+// Remember must be called for a write that was announced but returned an error. If
+// it is repeated and finds nothing to do, Repeat reports success, and does not emit
+// the event again.
 func (a *Announcer) Remember(key string, ev realtime.RenEvent) {
 	a.keep(key, debt{ev: ev, id: rand.Text(), told: true})
 }
 
-// emit keeps d for as long as trying again can help.
+// emit emits d, and keeps it as owed if it failed and a later try may succeed.
 func (a *Announcer) emit(key string, d debt) error {
 	err := Emit(d.ctx, a.pub, d.ev, d.id)
 	if err == nil || errors.Is(err, realtime.ErrLoop) || errors.Is(err, realtime.ErrBadEvent) {

@@ -1,7 +1,8 @@
-// Package detach is for what cannot be taken back: a commit, a rename, the call of
-// an engine that stores. A caller whose context ends in the middle of it could not
-// tell whether it has happened. So it is not begun if the context has ended, and
-// runs apart from it once it has begun, within a time of its own.
+// Package detach is for steps that cannot be undone: a commit, a rename, a call
+// that makes an engine store. If the caller's context could end such a step in the
+// middle, the caller would not know whether it has happened. So the step does not
+// begin if the context has ended. Once begun, it runs without the context, and
+// with a deadline of its own.
 package detach
 
 import (
@@ -11,12 +12,12 @@ import (
 	"time"
 )
 
-// ErrNoAnswer: a call had not ended when its own time was over. What it was to do
-// has perhaps been done.
+// ErrNoAnswer: a call did not return before its own deadline. Its effect may have
+// happened.
 var ErrNoAnswer = errors.New("no answer in time")
 
-// Context ends with the context of the caller until [Context.Detach], and
-// thereafter only by a bound of its own. It has the caller's values.
+// Context ends with the context of the caller until [Context.Detach] is called.
+// After that it ends only by Cancel or a bound of its own. It has the caller's values.
 type Context struct {
 	context.Context
 	caller   context.Context
@@ -25,13 +26,13 @@ type Context struct {
 	detached bool
 }
 
-// New returns a Context. Whoever has it calls Cancel in the end. Detach, Bound and
-// Explain are for one goroutine at a time.
+// New returns a Context. The caller must call Cancel in the end. Detach, Bound and
+// Explain must not be called concurrently.
 func New(caller context.Context) *Context {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(caller))
 	c := &Context{Context: ctx, caller: caller, cancel: cancel}
 	if err := caller.Err(); err != nil {
-		cancel(err) // before anything is done with it
+		cancel(err) // so that c has ended from the beginning
 	}
 	c.stop = context.AfterFunc(caller, func() { cancel(caller.Err()) })
 	return c
@@ -43,9 +44,9 @@ func (c *Context) Cancel() {
 	c.cancel(context.Canceled)
 }
 
-// Detach passes the point of no return: the end of the caller's context no longer
-// ends c. If it has ended already, Detach returns its error, and c has ended or is
-// about to.
+// Detach marks the point of no return: from now on the end of the caller's context
+// does not end c. If the caller's context has ended already, Detach returns its
+// error, and c has ended or is about to.
 func (c *Context) Detach() error {
 	c.stop()
 	if err := c.caller.Err(); err != nil {
@@ -69,9 +70,9 @@ func (c *Context) Bound(d time.Duration) (stop func()) {
 	return func() { t.Stop() }
 }
 
-// Explain returns what an error of a call with c is to the caller. It is the
-// error of the caller's context only where that ended before the point of no
-// return; the end of a bound is [ErrNoAnswer].
+// Explain translates an error of a call with c for the caller. The result matches
+// the error of the caller's context only if that ended before the point of no
+// return. If a bound has ended c, it matches [ErrNoAnswer].
 func (c *Context) Explain(err error) error {
 	callerErr := c.caller.Err()
 	switch {
@@ -89,8 +90,9 @@ func (c *Context) Explain(err error) error {
 	return err
 }
 
-// Opaque returns an error that reads as err and is what err is, except that it is
-// no error of a context, which the caller would take for its own.
+// Opaque returns an error with the text of err that matches what err matches,
+// except the errors of package context: the caller would mistake those for the end
+// of its own context.
 func Opaque(err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return opaque{err}
@@ -108,7 +110,8 @@ func (o opaque) Is(target error) bool {
 
 func (o opaque) As(target any) bool { return errors.As(o.err, target) }
 
-// Read calls f, which can be given up at any time, for d at most.
+// Read calls f, which only reads and may be abandoned at any time, with a deadline
+// of d.
 func Read(ctx context.Context, d time.Duration, f func(context.Context) error) error {
 	c := New(ctx)
 	defer c.Cancel()
@@ -116,8 +119,8 @@ func Read(ctx context.Context, d time.Duration, f func(context.Context) error) e
 	return c.Explain(f(c))
 }
 
-// Write calls f, which cannot be taken back: not at all if ctx has ended, else
-// whatever becomes of ctx, for d at most.
+// Write calls f, which cannot be undone. It does not call f if ctx has ended. Once
+// called, f does not depend on ctx, and has a deadline of d.
 func Write(ctx context.Context, d time.Duration, f func(context.Context) error) error {
 	c := New(ctx)
 	defer c.Cancel()

@@ -7,15 +7,15 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/queue"
 )
 
-// maxMembers is how many members' newest events are remembered: see decoder.
+// maxMembers bounds the members whose newest event is remembered: see decoder.
 const maxMembers = 1 << 14
 
 // decoder turns records into events.
 //
-// An event of a member that arrives in the log after a newer one of the same member,
-// because its request hung for longer than the log remembers ids, would put a ghost
-// into rosters. Each such event carries the revision of the change it belongs to, so
-// the decoder drops one whose revision is not greater than the last.
+// The request of a member's event may hang for longer than the log remembers ids.
+// The event then enters the log after a newer one of the same member, and would put a
+// ghost into rosters. So each event of a member carries the revision of its change,
+// and the decoder drops one whose revision is not greater than the last.
 type decoder struct {
 	causes map[memberID]backend.Revision
 	order  queue.Queue[memberID] // of causes, the oldest first
@@ -35,7 +35,7 @@ func (d *decoder) record(rec *backend.Record, late bool, log *slog.Logger) *back
 		return &backend.Logged{Pos: rec.Pos}
 	}
 	if late && rec.Cause != 0 && p.Event.Resource == backend.Presence && d.stale(memberID{p.Event.Channel, p.Event.User}, rec.Cause) {
-		log.Warn("realtime: an event of a member came too late and is not shown",
+		log.Warn("realtime: an event of a member came too late, and is not shown",
 			"channel", p.Event.Channel, "type", p.Event.Type, "position", rec.Pos)
 		return &backend.Logged{Pos: rec.Pos}
 	}

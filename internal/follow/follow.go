@@ -1,8 +1,8 @@
 // Package follow reads the log of a backend into the history of a node.
 //
-// A driver promises a dense log. Follow holds it to that: a record that is out of
-// order is dropped, and what is missing between two records is read back before
-// anybody is told that something was lost.
+// A driver must deliver a dense log. Follow checks that: it drops a record that is
+// out of order, and reads back records that are missing between two others. Only if
+// they cannot be read is the history reset.
 package follow
 
 import (
@@ -18,12 +18,13 @@ import (
 // History is what a node keeps of the log.
 type History interface {
 	Head() backend.Position
-	Put([]*backend.Logged)      // what follows Head, without gaps, and is new
-	Fill([]*backend.Logged)     // the same, of what has been in the log for longer
-	Reset(pos backend.Position) // the log goes on after pos; what came before is lost
+	Put([]*backend.Logged)      // new records that follow Head without gaps
+	Fill([]*backend.Logged)     // the same with records from before the node started
+	Reset(pos backend.Position) // the log continues after pos; everything before is lost
 }
 
-// Log is what Follow needs of a backend. Read must end in time by itself.
+// Log is the part of a backend that this package needs. Read must have a deadline of
+// its own.
 type Log interface {
 	Follow(ctx context.Context, after backend.Position, sink func([]backend.Record)) error
 	Read(ctx context.Context, after backend.Position, limit int) (backend.Page, error)
@@ -53,8 +54,8 @@ type Follower struct {
 	History History
 	Logger  *slog.Logger
 
-	// Alone says that no other process appends to the log. Then no event of a member
-	// comes late, and nothing is remembered to find out.
+	// Alone: no other process appends to the log. Then no event of a member can come
+	// late, and the follower remembers nothing to detect that.
 	Alone bool
 
 	// Control is called for each control record that comes after Fill, in log order.
@@ -64,14 +65,14 @@ type Follower struct {
 	decode decoder
 }
 
-// Fill reads what is in the log after the history's head, at the time of the call, so
-// that a node begins with a history.
+// Fill reads the records that the log has after the history's head at the time of
+// the call, so that a node begins with a history.
 func (f *Follower) Fill(ctx context.Context) error {
-	return f.catch(ctx, f.History.Fill, func(backend.Event) {}) // it was for those who were there
+	return f.catch(ctx, f.History.Fill, func(backend.Event) {}) // old control records are for nodes of that time
 }
 
-// catch reads what is in the log after the history's head, at the time of the call.
-// Where records are gone, the history is reset.
+// catch reads the records that the log has after the history's head at the time of
+// the call. If some of them are gone, it resets the history.
 func (f *Follower) catch(ctx context.Context, put func([]*backend.Logged), control func(backend.Event)) error {
 	for {
 		head := f.History.Head()
@@ -95,7 +96,7 @@ func (f *Follower) catch(ctx context.Context, put func([]*backend.Logged), contr
 		case len(page.Records) == 0:
 			return nil
 		case page.Records[0].Pos.Compare(head.Next()) > 0:
-			// What came before it is of an epoch that has ended, or nobody has it.
+			// Everything before it is of an epoch that has ended, or is gone.
 			before := page.Records[0].Pos
 			before.Seq--
 			f.History.Reset(before)
@@ -112,14 +113,14 @@ func (f *Follower) catch(ctx context.Context, put func([]*backend.Logged), contr
 
 var (
 	errGap  = errors.New("follow: records are missing")
-	errTail = errors.New("follow: the log ends before what was read of it")
+	errTail = errors.New("follow: the log ends before the last record that was read")
 )
 
-// tailLost is what a head before the history's own means: an engine that answers from an
-// old copy, or one that lost its tail and has not raised its epoch yet. Follow
-// finds out which.
+// tailLost returns the error for a head that is before the history's own. The engine
+// may answer from an old copy, or may have lost its tail and not raised its epoch
+// yet. The driver's Follow finds out which.
 func (f *Follower) tailLost(head backend.Position) error {
-	f.Logger.Debug("realtime: the log ends before what was read of it", "head", head)
+	f.Logger.Debug("realtime: the log ends before the last record that was read", "head", head)
 	return errTail
 }
 
@@ -128,7 +129,7 @@ const (
 	mostWait  = 5 * time.Second
 )
 
-// Run feeds the history until ctx ends or somebody closes the backend.
+// Run feeds the history until ctx ends or the backend is closed.
 func (f *Follower) Run(ctx context.Context) {
 	for wait := leastWait; ; wait = min(2*wait, mostWait) {
 		head := f.History.Head()
@@ -137,7 +138,7 @@ func (f *Follower) Run(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case errors.Is(err, backend.ErrClosed):
-			f.Logger.Error("realtime: somebody closed the backend; nothing is delivered from now on")
+			f.Logger.Error("realtime: the backend was closed; no events are delivered from now on")
 			return
 		}
 		f.recover(ctx, err)
@@ -170,7 +171,7 @@ func (f *Follower) follow(ctx context.Context, head backend.Position) error {
 	return err
 }
 
-// recover reads back what is missing after an error of follow.
+// recover reads back the records that are missing after an error of follow.
 func (f *Follower) recover(ctx context.Context, err error) {
 	var lost *backend.LostError
 	isLost := errors.As(err, &lost)
@@ -190,15 +191,15 @@ func (f *Follower) recover(ctx context.Context, err error) {
 		f.Logger.Error("realtime: events cannot be read back; trying again", "error", err)
 		return
 	}
-	// Where even Read does not have what Follow calls lost, it is.
+	// Records that Follow reports as lost are lost if Read does not have them either.
 	if isLost && f.History.Head() == before && lost.Next.Compare(before) > 0 {
 		f.Logger.Warn("realtime: the backend lost events; clients are told", "error", err)
 		f.History.Reset(lost.Next)
 	}
 }
 
-// put adds records to the history, which must follow its head. Those that it has, and
-// those of an epoch that has ended, are dropped.
+// put adds records to the history. They must follow its head; records that it has
+// already, and those of an epoch that has ended, are dropped.
 func (f *Follower) put(recs []backend.Record, put func([]*backend.Logged), control func(backend.Event)) error {
 	head := f.History.Head()
 	logged := make([]*backend.Logged, 0, len(recs))

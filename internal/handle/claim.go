@@ -1,6 +1,6 @@
-// Package handle keeps how far each group of handlers has come, over the store of a
-// backend, so that an event is handled once per group, however many nodes there are
-// and whichever of them dies.
+// Package handle stores the progress of each group of handlers in a backend, and
+// lets one node at a time hold a group. So an event is handled once per group,
+// however many nodes there are and whichever of them dies.
 package handle
 
 import (
@@ -15,14 +15,14 @@ import (
 // ErrHeld: another node holds the group.
 var ErrHeld = errors.New("handle: another node holds the group")
 
-// Progress is how far a group has come.
+// Progress is the progress of a group in the log.
 type Progress = progress.Progress
 
-// Claim is what one node does to hold one group. One node at a time holds it. The hold
+// Claim is one node's claim on a group, which one node at a time holds. The hold
 // lasts for the lease after the last successful call of Hold or Commit, by the
-// clock of the holder. Another node takes it over when it has seen the record
-// unchanged for the lease, by its own clock. Its methods are for one goroutine at a
-// time; they may block as long as ctx.
+// clock of the holder. Another node may take the group over when it has seen the
+// record unchanged for the lease, by its own clock. The methods must not be called
+// concurrently; they may block as long as ctx.
 type Claim struct {
 	store backend.Store
 	key   backend.Key
@@ -32,7 +32,7 @@ type Claim struct {
 	seen  backend.Revision // of the record as it was last read or written
 	since time.Time        // when seen was first seen
 	rec   record           // as of seen
-	until time.Time        // the hold lasts until then; zero: it is not ours
+	until time.Time        // the hold lasts until then; zero: another node holds the group, or none
 }
 
 // New returns the claim of a node on a group.
@@ -40,7 +40,7 @@ func New(store backend.Store, node, group string, lease time.Duration) *Claim {
 	return &Claim{store: store, key: key(group), node: node, lease: lease}
 }
 
-// Read returns what was committed for a group, whoever holds it.
+// Read returns the committed progress of a group, whichever node holds it.
 func Read(ctx context.Context, store backend.Store, group string) (Progress, error) {
 	it, err := store.Get(ctx, key(group))
 	if err != nil {
@@ -54,9 +54,9 @@ func key(group string) backend.Key {
 	return backend.Key{Kind: "group", Group: "progress", Name: group}
 }
 
-// Hold makes the node the holder, or continues to hold, and returns what was
-// committed for the group: the zero Progress if nothing was. It returns [ErrHeld]
-// while another node holds the group.
+// Hold makes the node the holder, or renews its hold, and returns the committed
+// progress of the group: the zero Progress if nothing was committed. It returns
+// [ErrHeld] while another node holds the group.
 func (c *Claim) Hold(ctx context.Context) (Progress, error) {
 	if time.Now().Before(c.until) {
 		if err := c.put(ctx, c.rec); err == nil || !errors.Is(err, ErrHeld) {
@@ -88,9 +88,9 @@ func (c *Claim) Hold(ctx context.Context) (Progress, error) {
 // Commit adds to the progress of the group. It returns [ErrHeld], and changes
 // nothing, if the node does not hold the group.
 //
-// Floor never goes back, and what it passes is forgotten, as is everything of an
-// earlier epoch. Of what is done after Floor 4,096 events are remembered; others are
-// handled again after a change of holders.
+// Floor never goes back. Done and failed events up to Floor, and those of an earlier
+// epoch, are dropped. Of the events done after Floor at most 4,096 are stored; the
+// others are handled again after a change of holders.
 func (c *Claim) Commit(ctx context.Context, p Progress) error {
 	if !time.Now().Before(c.until) {
 		return ErrHeld
@@ -117,15 +117,15 @@ func (c *Claim) Release(ctx context.Context) error {
 // Until returns when the hold ends unless it is renewed.
 func (c *Claim) Until() time.Time { return c.until }
 
-// FreeIn returns how long it takes until the lease of the other holder is over, as
-// far as the last call of Hold has seen. It is 0 or less where Hold is worth a try.
+// FreeIn returns the time until the lease of the other holder ends, as seen by the
+// last call of Hold. If it is 0 or less, Hold may succeed.
 func (c *Claim) FreeIn() time.Duration { return time.Until(c.since.Add(c.lease)) + 1 }
 
 // put stores the record as that of the holder.
 //
-// Where the outcome is unknown, put tries again, because only a Put that was answered
-// says from when on the others have seen a change: one that was made may have been
-// made long after it began, or by an earlier call.
+// If the outcome is unknown, put tries again. The hold lasts from the moment at
+// which the others can see the change, and only a Put that was answered bounds that
+// moment: a Put without an answer may take effect long after its call.
 func (c *Claim) put(ctx context.Context, rec record) error {
 	for {
 		began := time.Now()
@@ -135,7 +135,7 @@ func (c *Claim) put(ctx context.Context, rec record) error {
 			c.seen, c.since, c.rec, c.until = rev, began, rec, began.Add(c.lease)
 			return nil
 		case !errors.Is(err, backend.ErrConflict) && !errors.Is(err, backend.ErrMaybeStored):
-			return err // the hold lasts as long as it did
+			return err // the end of the hold has not changed
 		}
 		again, lookErr := c.look(ctx, errors.Is(err, backend.ErrConflict))
 		switch {
@@ -153,11 +153,11 @@ func (c *Claim) put(ctx context.Context, rec record) error {
 	}
 }
 
-// retryAfter is how long after a Put of unknown outcome it is tried again.
+// retryAfter is the wait before a Put of unknown outcome is repeated.
 const retryAfter = 50 * time.Millisecond
 
-// look finds out what there is after a Put that conflicted, or whose outcome is
-// unknown, and whether to try again: nobody but this node has written since.
+// look reads the record after a Put that conflicted, or whose outcome is unknown.
+// It reports whether to try again: only this node has written since.
 func (c *Claim) look(ctx context.Context, conflict bool) (again bool, err error) {
 	it, err := c.store.Get(ctx, c.key)
 	if err != nil {

@@ -9,9 +9,9 @@ import (
 	"github.com/maravilla-realtime/realtime/backend"
 )
 
-// record is what the store has of a group.
+// record is the record of a group in the store.
 type record struct {
-	holder string // "": nobody
+	holder string // "": none
 	floor  backend.Position
 	done   map[uint64]struct{} // after floor
 	failed map[uint64]int      // after floor
@@ -87,7 +87,7 @@ func (r *record) encode() []byte {
 
 var errRecord = errors.New("handle: malformed record of a group")
 
-// decode reads a record; there is none if the item has no revision.
+// decode decodes a record. An item without a revision is an empty record.
 func decode(it backend.Item) (r record, err error) {
 	r.done, r.failed = make(map[uint64]struct{}), make(map[uint64]int)
 	if it.Revision == 0 {

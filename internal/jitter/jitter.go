@@ -1,4 +1,4 @@
-// Package jitter draws the random part of waits, by which nodes that wait for the
+// Package jitter returns the random part of waits, so that nodes that wait for the
 // same thing do not act at the same moment.
 package jitter
 
@@ -18,8 +18,8 @@ func N(d time.Duration) time.Duration {
 	return mathrand.N(d)
 }
 
-// Replace has N return what f returns, for a test that must be repeatable, until
-// restore is called.
+// Replace makes N return f(d) until restore is called, for tests that must be
+// repeatable.
 func Replace(f func(d time.Duration) time.Duration) (restore func()) {
 	old := source.Swap(&f)
 	return func() { source.Store(old) }

@@ -1,5 +1,5 @@
-// Package keylock locks by key: whoever writes one key and announces it does so
-// under its lock, and the order of the events is that of the writes.
+// Package keylock locks by key. A store writes a key and emits the event under the
+// key's lock, so that the events come in the order of the writes.
 package keylock
 
 import (
@@ -8,21 +8,20 @@ import (
 	"sync"
 )
 
-// Locks is a lock for each key there could be. It holds memory for those only
-// that are locked. The zero Locks is ready for use, and must not be copied.
+// Locks is a lock for every possible key. It uses memory only for keys that are
+// locked. The zero Locks is ready for use, and must not be copied.
 type Locks struct {
 	mu sync.Mutex
-	// waiting has the keys that are locked, each with those who wait for it, the
-	// first in line first. A lock is handed over by closing the channel.
+	// waiting maps each locked key to the goroutines that wait for it, the first in
+	// line first. Closing a goroutine's channel gives it the lock.
 	waiting map[string][]chan struct{}
 }
 
-// Lock waits until all keys are locked and returns the function that unlocks
-// them, to be called once. If ctx ends before that, no key stays locked and the
-// error is that of ctx. A key is given to those who wait for it in the order they
-// came. Keys are locked in their sort order, a repeated one once, so that callers
-// do not wait for each other in a circle, as long as none locks again before it
-// has unlocked.
+// Lock waits until all keys are locked and returns a function that unlocks
+// them, which must be called once. If ctx ends before that, no key stays locked
+// and the error is that of ctx. Callers get a key in the order of their calls. Keys
+// are locked in their sort order, a repeated one once, so callers cannot deadlock,
+// unless one calls Lock again before it has unlocked.
 func (l *Locks) Lock(ctx context.Context, keys ...string) (unlock func(), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -53,8 +52,8 @@ func (l *Locks) lock(ctx context.Context, key string) error {
 	}
 }
 
-// join locks key if nobody has it, and otherwise gets in line: then turn will be
-// closed.
+// join locks key if it is free, and returns nil. Otherwise it gets in line and
+// returns a channel that is closed when the caller has the lock.
 func (l *Locks) join(key string) (turn chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -69,7 +68,7 @@ func (l *Locks) join(key string) (turn chan struct{}) {
 	return turn
 }
 
-// giveUp leaves the line, or hands the lock on if it came at that very moment.
+// giveUp leaves the line, or passes the lock on if it came in the meantime.
 func (l *Locks) giveUp(key string, turn chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -89,7 +88,7 @@ func (l *Locks) unlock(keys []string) {
 	}
 }
 
-// next hands the lock of key to the first in line, or ends it.
+// next passes the lock of key to the first in line, or frees it.
 func (l *Locks) next(key string) {
 	line := l.waiting[key]
 	if len(line) == 0 {

@@ -1,5 +1,5 @@
-// Package lanes runs tasks in order where order matters, and in parallel where
-// it does not.
+// Package lanes runs the tasks of one key in order, and those of different keys in
+// parallel.
 package lanes
 
 import (
@@ -10,33 +10,33 @@ import (
 )
 
 // Lanes runs tasks. Those of one key run one after another, in the order they
-// were added; those of different keys run in parallel, at most a number of them
-// at once. A lane exists while it has tasks, and a goroutine while there is work
-// for it.
+// were added. Those of different keys run in parallel, at most workers of them
+// at once. A lane exists while it has tasks, and a worker's goroutine while there is
+// a task to run.
 type Lanes[T any] struct {
 	run     func(T) time.Duration
 	workers int
 
 	mu      sync.Mutex
 	lanes   map[string]*lane[T]
-	ready   queue.Queue[*lane[T]] // have a task to run now
+	ready   queue.Queue[*lane[T]] // those with a task to run now
 	running int                   // workers
 	closed  bool
 	all     sync.WaitGroup // of workers and timers
 }
 
-// lane is what is to be done for one key. It is in ready, with a worker, or
-// waiting for its timer.
+// lane holds the tasks of one key. It is in ready, with a worker, or waiting for its
+// timer.
 type lane[T any] struct {
 	key   string
 	tasks queue.Queue[T]
 	timer *time.Timer // set while it waits
 }
 
-// New returns lanes that call run with each task, up to workers times at once.
-// Where run returns more than zero the task is run again after that time, and
-// its lane, no other one, waits for it. Where run ends its goroutine (by
-// runtime.Goexit) the task is run again at once. run does not panic.
+// New returns lanes that call run with each task, up to workers at once.
+// If run returns more than zero, the task is run again after that time; only its
+// own lane waits meanwhile. If run ends its goroutine (by runtime.Goexit), the task
+// is run again at once. run must not panic.
 func New[T any](workers int, run func(T) time.Duration) *Lanes[T] {
 	return &Lanes[T]{run: run, workers: workers, lanes: make(map[string]*lane[T])}
 }
@@ -84,7 +84,7 @@ func (l *Lanes[T]) work() {
 	var at *lane[T] // while its task runs
 	l.mu.Lock()
 	defer func() {
-		if at != nil { // run has ended this goroutine: another one takes its place
+		if at != nil { // run has ended this goroutine: start another one instead
 			l.mu.Lock()
 			l.ready.Push(at)
 			l.all.Go(l.work)
@@ -104,7 +104,7 @@ func (l *Lanes[T]) work() {
 	}
 }
 
-// ran goes on with a lane whose task was run.
+// ran puts a lane whose task was run where it belongs: back, on its timer, or away.
 func (l *Lanes[T]) ran(at *lane[T], again time.Duration) {
 	switch {
 	case l.closed:
@@ -113,7 +113,7 @@ func (l *Lanes[T]) ran(at *lane[T], again time.Duration) {
 	default:
 		at.tasks.Pop()
 		if at.tasks.Len() > 0 {
-			l.ready.Push(at) // behind the others, so that no lane starves them
+			l.ready.Push(at) // after the others, so that no lane starves them
 		} else {
 			delete(l.lanes, at.key)
 		}

@@ -14,7 +14,7 @@ const (
 	rememberMax = 1 << 18
 )
 
-// recentIDs knows the sequence numbers of the ids stored lately.
+// recentIDs maps the ids stored recently to their sequence numbers.
 type recentIDs struct {
 	max   int
 	seqs  map[string]uint64

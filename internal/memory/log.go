@@ -12,8 +12,8 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/queue"
 )
 
-// maxBatch bounds what a follower takes at once, and so how long it holds the
-// lock.
+// maxBatch bounds the records that a follower takes at once, and so the time that it
+// holds the lock.
 const maxBatch = 256
 
 // errFull: a follower lags too far to append now.
@@ -31,11 +31,11 @@ type eventLog struct {
 	last      mark // of the newest record
 	floor     mark // of the newest record that is no longer kept
 	ids       recentIDs
-	followers []*follower   // one a node, so walking them is cheap
-	room      chan struct{} // closed when appends that wait may try again; nil if none waits
+	followers []*follower   // one for each node, so a loop over them is cheap
+	room      chan struct{} // closed when waiting appends may try again; nil if none waits
 }
 
-// A mark is a place in the log: how many records, and bytes of records, were
+// A mark is a place in the log: the numbers of records, and of their bytes, that were
 // appended up to it since the log began.
 type mark struct {
 	seq   uint64
@@ -66,9 +66,9 @@ func newEventLog(limits Limits) *eventLog {
 
 // Append implements [backend.Log].
 //
-// It waits while a follower lags by more than half of what is retained, so that no
-// follower is ever overrun. Ids are remembered for two minutes, but never more than
-// 262,144 of them: then the oldest are forgotten first.
+// It waits while a follower lags by more than half of the retained records, so that
+// no follower ever loses one. Ids are remembered for two minutes; beyond 262,144 of
+// them the oldest are forgotten earlier.
 func (l *eventLog) Append(ctx context.Context, e backend.Entry) (pos backend.Position, err error) {
 	err = l.whenRoom(ctx, func() error {
 		pos, err = l.append(e, 0)
@@ -137,13 +137,13 @@ func (l *eventLog) store(e backend.Entry, cause backend.Revision, now time.Durat
 	}
 }
 
-// size is about what a record of e costs.
+// size returns the approximate memory that a record of e takes, in bytes.
 func size(e *backend.Entry) int64 {
 	return int64(int(unsafe.Sizeof(kept{})) + len(e.ID) + len(e.Data))
 }
 
-// evict forgets what is beyond the limits, but nothing that a follower, the
-// slowest at the given mark, has still to take.
+// evict removes records beyond the limits, except those that the slowest follower,
+// which is at the given mark, has not taken yet.
 func (l *eventLog) evict(now time.Duration, slowest mark) {
 	for l.floor.seq < slowest.seq {
 		oldest := l.kept.At(0)
@@ -155,13 +155,14 @@ func (l *eventLog) evict(now time.Duration, slowest mark) {
 	}
 }
 
-// overLimits allows the newest record any size.
+// overLimits reports whether the oldest record must go. The newest record may have
+// any size.
 func (l *eventLog) overLimits() bool {
 	return l.kept.Len() > l.limits.Records ||
 		l.last.bytes-l.floor.bytes > l.limits.Bytes && l.kept.Len() > 1
 }
 
-// slowest returns how far every follower has come.
+// slowest returns the mark that all followers have reached.
 func (l *eventLog) slowest() mark {
 	slowest := l.last
 	for _, f := range l.followers {
@@ -172,8 +173,8 @@ func (l *eventLog) slowest() mark {
 	return slowest
 }
 
-// full says whether the slowest follower lags by more than half of what is
-// retained.
+// full reports whether the slowest follower lags by more than half of the retained
+// records.
 func (l *eventLog) full(slowest mark) bool {
 	return l.last.seq-slowest.seq > uint64(l.limits.Records/2) ||
 		l.last.bytes-slowest.bytes > l.limits.Bytes/2
@@ -188,8 +189,8 @@ func (l *eventLog) wake() {
 	}
 }
 
-// waitForRoom returns when appending is worth another try. It holds no lock
-// while it waits, so whoever waits here stops nobody.
+// waitForRoom returns when an append may succeed. It holds no lock while it waits,
+// so it blocks only its caller.
 func (l *eventLog) waitForRoom(ctx context.Context) error {
 	l.mu.Lock()
 	if l.closed || !l.full(l.slowest()) {
@@ -209,7 +210,7 @@ func (l *eventLog) waitForRoom(ctx context.Context) error {
 	}
 }
 
-// makeRoom lets waiting appends go on if there is room for them.
+// makeRoom wakes waiting appends if there is room for them.
 func (l *eventLog) makeRoom() {
 	if l.room != nil && (l.closed || !l.full(l.slowest())) {
 		close(l.room)
@@ -217,9 +218,9 @@ func (l *eventLog) makeRoom() {
 	}
 }
 
-// Follow implements [backend.Log]. sink may call any method of the backend; an
-// Append there can wait for room that this follower itself has to make, as long
-// as its context allows.
+// Follow implements [backend.Log]. sink may call any method of the backend. But an
+// Append in sink may wait, until its context ends, for room that only this
+// follower could make.
 func (l *eventLog) Follow(ctx context.Context, after backend.Position, sink func([]backend.Record)) error {
 	f, err := l.enter(after)
 	if err != nil {
@@ -309,7 +310,8 @@ func (l *eventLog) Read(ctx context.Context, after backend.Position, limit int) 
 	return backend.Page{Records: l.between(from, to), First: l.position(l.floor.seq + 1), Head: head}, nil
 }
 
-// between returns the records after from, up to and including to, all of them kept.
+// between returns the records after from, up to and including to. The log must have
+// all of them.
 func (l *eventLog) between(from, to uint64) []backend.Record {
 	if from == to {
 		return nil
@@ -322,7 +324,7 @@ func (l *eventLog) between(from, to uint64) []backend.Record {
 	return records
 }
 
-// mark returns the mark of a record that is kept, or the floor.
+// mark returns the mark of a retained record, or the floor.
 func (l *eventLog) mark(seq uint64) mark {
 	if seq == l.floor.seq {
 		return l.floor

@@ -1,8 +1,8 @@
-// Package memory is the backend of one process: its log and its records are kept in
-// memory and gone with the process.
+// Package memory is the backend of one process. Its log and records are in memory,
+// and are lost when the process ends.
 //
 // It starts no goroutine and no timer. A follower runs in the goroutine that called
-// Follow; what is too old is forgotten when somebody next looks at it.
+// Follow. Records that are too old are removed when the log is used next.
 package memory
 
 import (
@@ -15,7 +15,7 @@ import (
 // Limits bound what a log retains. The first one reached counts.
 type Limits struct {
 	Records int           // 0: 65,536
-	Bytes   int64         // of the records with their overhead; 0: 64 MiB
+	Bytes   int64         // of the records, with their overhead; 0: 64 MiB
 	Age     time.Duration // 0: 5 minutes
 }
 

@@ -20,8 +20,7 @@ type store struct {
 }
 
 func newStore(l *eventLog) *store {
-	// Revisions of one process must not be those of the one before it, as
-	// positions must not.
+	// Revisions must differ from those of an earlier process, like positions.
 	return &store{log: l, kinds: make(map[string]map[string]map[string]backend.Item), last: backend.Revision(l.epoch)}
 }
 
@@ -41,7 +40,7 @@ func (s *store) Get(ctx context.Context, k backend.Key) (it backend.Item, err er
 	return it, nil
 }
 
-// List implements [backend.Store]. It yields what is there when it begins.
+// List implements [backend.Store]. It yields the records as they are when it begins.
 func (s *store) List(ctx context.Context, kind, group string) iter.Seq2[backend.Item, error] {
 	return func(yield func(backend.Item, error) bool) {
 		items, err := s.list(ctx, kind, group)
@@ -117,7 +116,7 @@ func (s *store) Delete(ctx context.Context, k backend.Key, ifRevision backend.Re
 }
 
 // step begins a change of the record of k: it takes a revision, and appends the
-// entry. Where it fails, nothing has changed.
+// entry. After an error nothing has changed.
 func (s *store) step(k backend.Key, ifRevision backend.Revision, e *backend.Entry) error {
 	if s.kinds[k.Kind][k.Group][k.Name].Revision != ifRevision {
 		return backend.ErrConflict

@@ -12,20 +12,21 @@ import (
 )
 
 // A change whose outcome is unknown may still take effect, long after the node has
-// done something else with the member: a session that nobody owns would stay, or
-// one that lives would be gone. So the record is compared with what lives here, soon,
-// and again when nothing can be on its way any longer.
+// made other changes to the member. It could leave a session that no node owns, or
+// remove one that lives. So the node compares the record with its own live sessions:
+// soon, and again when no request can still be on its way.
 type doubt struct {
 	since  time.Time // of the newest such change
 	looked bool
 }
 
-// maxDoubts is how many members are in doubt at most. Beyond it, all are.
+// maxDoubts bounds the list of members in doubt. Beyond it, all members count as in
+// doubt.
 const maxDoubts = 1 << 14
 
 func (p *Presence) doubt(id memberID) {
 	if p.alone {
-		return // the memory of this process knows what it did
+		return // the outcome in the memory of this process is always known
 	}
 	p.mu.Lock()
 	full := p.doubts[id] == nil && len(p.doubts) >= maxDoubts
@@ -75,9 +76,9 @@ func (p *Presence) settle(ctx context.Context) error {
 	return looking.Wait()
 }
 
-// reconcile makes the record of a member say what lives here, under the present name
-// of this node. If the member has left, because the others had given this node up,
-// it joins again.
+// reconcile makes the record of a member agree with the sessions that live on this
+// node, under its present name. If the member has left, because the others had given
+// this node up, it joins again.
 func (p *Presence) reconcile(ctx context.Context, id memberID) error {
 	unlock, err := p.locks.Lock(ctx, id.lockKey())
 	if err != nil {
@@ -143,8 +144,8 @@ func (p *Presence) reconcile(ctx context.Context, id memberID) error {
 // resident is a session that lives here.
 type resident struct {
 	Session
-	ending bool // but not for long
-	lost   bool // the store was put back, perhaps to what was before it joined here
+	ending bool // its end is due
+	lost   bool // the store was put back, perhaps to a state from before it joined here
 }
 
 // here returns the sessions of a member that live here, and the present name of the

@@ -8,25 +8,26 @@ import (
 // memberID names a member.
 type memberID struct{ channel, user string }
 
-// lockKey is what locks the member. Channels have no control characters.
+// lockKey returns the key of the member's lock. It is unique, since channels have no
+// control characters.
 func (id memberID) lockKey() string { return id.channel + "\x00" + id.user }
 
-// local is what a node knows of its own sessions.
+// local holds a node's own sessions.
 type local struct {
 	members map[memberID]*localMember // those that have sessions here
 	ends    deadlines                 // the sessions that have an end
 }
 
 type localMember struct {
-	seen, stored time.Time // when it was seen here, and when that was stored last
+	seen, stored time.Time // when it was last seen here, and when that was last stored
 	sessions     map[string]*session
 }
 
-// session is one that lives on this node.
+// session is a session that lives on this node.
 type session struct {
 	Session
-	node      string    // under which it is recorded; "": perhaps it is not
-	expires   time.Time // zero: not by itself
+	node      string    // the name of this node under which it is recorded; "": it may not be recorded
+	expires   time.Time // zero: never by itself
 	leaves    time.Time // zero: no leave is scheduled
 	scheduled Departure
 
@@ -110,8 +111,8 @@ func (l *local) touch(id memberID, now time.Time) bool {
 	return store
 }
 
-// due returns some sessions whose time is over, at most n of them, or none and how
-// long to wait for one, at most the given time.
+// due returns at most n sessions whose time is over. If there is none, it returns how
+// long to wait for the next one, at most the given time.
 func (l *local) due(now time.Time, n int, most time.Duration) (due []Key, wait time.Duration) {
 	if len(l.ends) == 0 {
 		return nil, most
@@ -119,7 +120,7 @@ func (l *local) due(now time.Time, n int, most time.Duration) (due []Key, wait t
 	if wait = l.ends[0].end.Sub(now); wait > 0 {
 		return nil, min(wait, most)
 	}
-	// Of a heap, the first ones are what has to be looked at for the earliest.
+	// The earliest sessions are among the first elements of the heap.
 	for _, s := range l.ends[:min(len(l.ends), 4*n)] {
 		if !s.end.After(now) && len(due) < n {
 			due = append(due, s.Key)

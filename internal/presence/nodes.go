@@ -14,31 +14,31 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// A node keeps a record of its own alive by writing it again. Nobody compares its
-// clock with another's: the others see whether the revision changes.
+// Each node has a record that it keeps writing again. The other nodes watch whether
+// its revision changes, by their own clocks; no node compares clocks with another.
 const (
 	nodeKind  = "node"
 	nodeGroup = "lease"
 )
 
-// lateLook is how long after a death its sessions are looked for once more: a write
-// of the dead node may still have been on its way.
+// lateLook is the time after a node's death after which the others look for its
+// sessions once more: a write of the dead node may have been on its way.
 const lateLook = 3 * time.Minute
 
-// A node is given up after two thirds of the lease in which its record did not change.
-// It writes its record, and looks at those of the others, six times in a lease: so
-// its sessions end within the lease, the time until the silence begins and until it
-// is noticed included.
+// A node writes its record, and looks at those of the others, six times in a lease.
+// It is given up when its record has not changed for two thirds of the lease. So
+// its sessions end within one lease after its death: up to a sixth of it passes
+// before the first missing write, and up to a sixth before the others notice.
 func (p *Presence) every() time.Duration   { return p.lease / 6 }
 func (p *Presence) silence() time.Duration { return p.lease * 2 / 3 }
 
-// peers is what a node knows of itself and the others.
+// peers holds what a node knows of itself as a peer, and of the other nodes.
 type peers struct {
 	incarnation int              // how often this node was given up by the others
 	revision    backend.Revision // of the node's own record; 0: none yet
 
-	looks []time.Time // when to look for sessions that nobody owns
-	trust time.Time   // until then the store is perhaps older than the nodes
+	looks []time.Time // when to look for sessions that no node owns
+	trust time.Time   // until then the store may be older than the nodes' own knowledge
 
 	watched map[string]sighting // of the goroutine that watches
 }
@@ -62,7 +62,7 @@ func (p *Presence) Start(ctx context.Context) error {
 }
 
 // Run keeps the node alive, and ends sessions whose time is over, until ctx ends.
-// Errors of the store are logged, and what failed is tried again.
+// It logs errors of the store, and tries again.
 func (p *Presence) Run(ctx context.Context, log *slog.Logger) {
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -82,7 +82,7 @@ func (p *Presence) Run(ctx context.Context, log *slog.Logger) {
 	loop(p.moved, p.restore)
 }
 
-// retryAfter is how long after an error a loop tries again.
+// retryAfter is the wait of a loop after an error.
 const retryAfter = time.Second
 
 func (p *Presence) repeat(ctx context.Context, log *slog.Logger, wake <-chan struct{}, do func(context.Context) (time.Duration, error)) {
@@ -160,8 +160,8 @@ func (p *Presence) renew(ctx context.Context) error {
 	p.mu.Unlock()
 	rev, err := p.beat(ctx, name, last)
 	if errors.Is(err, errGivenUp) {
-		// A name has a record before it is used: else the others would take what is
-		// recorded under it for a dead node's.
+		// A name must have a record before it is used. Otherwise the others would
+		// take the sessions recorded under it for those of a dead node.
 		p.peers.incarnation++
 		name = fmt.Sprintf("%s/%d", p.name, p.peers.incarnation)
 		rev, err = p.beat(ctx, name, 0)
@@ -187,7 +187,7 @@ func (p *Presence) beat(ctx context.Context, name string, last backend.Revision)
 	if !errors.Is(err, backend.ErrConflict) && !errors.Is(err, backend.ErrMaybeStored) {
 		return rev, err
 	}
-	// Nobody else writes this record: if it is there, it is what we wrote last.
+	// Only this node writes this record: if it is there, it is our last write.
 	it, getErr := p.store.Get(ctx, nodeKey(name))
 	switch {
 	case getErr != nil:
@@ -206,11 +206,12 @@ func (p *Presence) mine(node string) bool {
 	return ok && (rest == "" || rest[0] == '/')
 }
 
-// Lost says that the store was put back to an earlier state. What sessions live here
-// is recorded again, and what no longer lives here is looked for, as soon as all
-// nodes have had the time for that. A session that the store says lives at another
-// node has perhaps come here from there, and that node is dead: which of the two it
-// is shows once the dead ones are given up.
+// Lost must be called when the store was put back to an earlier state. The node then
+// records its live sessions again. After a lease, in which all nodes do the same, it
+// looks for recorded sessions that live nowhere. If the record of a session that
+// lives here names another node, either the session has moved to that node, or the
+// record is from before it moved here and that node is dead. The node decides which
+// when dead nodes have been given up.
 func (p *Presence) Lost() {
 	if p.alone {
 		return
@@ -226,7 +227,7 @@ func (p *Presence) Lost() {
 	signal(p.moved)
 }
 
-// restore records the sessions of this node under its present name, if they are not.
+// restore records the sessions of this node under its present name, unless they are.
 func (p *Presence) restore(ctx context.Context) error {
 	p.mu.Lock()
 	stale := make(map[memberID]struct{})
@@ -266,7 +267,7 @@ func (p *Presence) watch(ctx context.Context) error {
 			case err == nil:
 				continue
 			case errors.Is(err, backend.ErrConflict):
-				s = sighting{it.Revision, now} // it lives, or another node was faster
+				s = sighting{it.Revision, now} // the node lives, or another one has given it up
 			case !errors.Is(err, backend.ErrMaybeStored): // then the next look tells
 				return err
 			}
@@ -297,8 +298,8 @@ func (p *Presence) watch(ctx context.Context) error {
 	return nil
 }
 
-// reap ends the sessions of nodes that are gone, and those of this node that do not
-// live here.
+// reap ends the sessions of nodes that are gone, and the sessions recorded for this
+// node that do not live here.
 func (p *Presence) reap(ctx context.Context) error {
 	gone := make(map[string]bool)
 	for name := range p.peers.watched {
@@ -316,8 +317,8 @@ func (p *Presence) reap(ctx context.Context) error {
 			if _, known := gone[s.node]; known || p.mine(s.node) {
 				continue
 			}
-			// A node has a record before it has sessions, so without one it is gone:
-			// its name never comes back.
+			// A node has a record before it has sessions. So a node without a record is
+			// gone, and its name is never used again.
 			rec, err := p.store.Get(ctx, nodeKey(s.node))
 			if err != nil {
 				return err

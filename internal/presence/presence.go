@@ -1,9 +1,9 @@
-// Package presence keeps who is where, over the store and the log of a backend, the
-// same for all engines.
+// Package presence records which users are in which channels, in the store and the
+// log of a backend, in the same way for all engines.
 //
-// A member is a user in a channel. What keeps a member there are sessions: tabs,
+// A member is a user in a channel. Sessions keep a member there: tabs,
 // devices, servers. All sessions of a member are in one record of the store, and a
-// change of that record carries the event that it calls for. So joins and leaves of a
+// change of that record carries the event that it causes. So joins and leaves of a
 // member alternate strictly in the log, even if nodes die half-way.
 //
 // The time of a session is measured by the node that owns it, with its monotonic
@@ -35,9 +35,9 @@ type Key struct {
 type Session struct {
 	Key
 	Metadata json.RawMessage // compact JSON, or nil
-	Source   string          // of the events it causes
+	Source   string          // of the events that it causes
 	Depth    int             // of the events that joining causes
-	TTL      time.Duration   // how long it lasts unless it joins again; 0: as long as its node
+	TTL      time.Duration   // how long it lasts after a join; 0: as long as its node
 }
 
 // Departure is how a session ends.
@@ -68,23 +68,23 @@ const (
 // memberKind is the kind of the records of members.
 const memberKind = "member"
 
-// seenEvery is how coarse the LastSeen of a member is on other nodes.
+// seenEvery is the resolution of a member's LastSeen on other nodes.
 const seenEvery = 30 * time.Second
 
 // Presence is the presence of all nodes, seen from one of them. Its methods may be
-// called concurrently. They may block as long as ctx; after an error a change was
-// perhaps made, and may be repeated.
+// called concurrently, and may block as long as ctx. After an error a change may
+// have been made; it may be repeated.
 type Presence struct {
 	store backend.Store
 	name  string        // of this node
 	alone bool          // no other node uses the store
-	lease time.Duration // how long the sessions of a node that died stay
-	locks keylock.Locks // by member: this node changes one thing at a time
-	wake  chan struct{} // holds one: a session may end sooner than sweep knows
+	lease time.Duration // how long the sessions of a dead node stay
+	locks keylock.Locks // by member: this node makes one change of a member at a time
+	wake  chan struct{} // holds one: a session may end sooner than sweep expects
 	moved chan struct{} // holds one: restore has something to do
 
 	mu     sync.Mutex
-	node   string // under which the sessions of this node are recorded
+	node   string // the name under which the sessions of this node are recorded
 	local  local
 	peers  peers
 	doubts map[memberID]*doubt
@@ -107,11 +107,11 @@ func New(store backend.Store, o Options) *Presence {
 	}
 }
 
-// Join adds a session, or renews it: it has s.TTL to live from now, and a scheduled
-// Leave is off. The member's LastSeen becomes now and its metadata s.Metadata.
+// Join adds a session, or renews it: it lasts for s.TTL from now, and a scheduled
+// Leave is cancelled. The member's LastSeen becomes now and its metadata s.Metadata.
 //
-// It causes presence.join if the member had no session, else presence.update if the
-// metadata changed, else nothing.
+// It causes presence.join if the member had no session. Otherwise it causes
+// presence.update if the metadata changed.
 func (p *Presence) Join(ctx context.Context, s Session) error {
 	unlock, err := p.lock(ctx, s.Key)
 	if err != nil {
@@ -120,8 +120,8 @@ func (p *Presence) Join(ctx context.Context, s Session) error {
 	defer unlock()
 	node := p.nodeName()
 	now := time.Now()
-	// A Leave that nobody waits for any longer must not end what joins now: a write
-	// of the record makes it conflict.
+	// An earlier Leave whose caller has given up must not end the session that joins
+	// now. A write of the record makes that Leave conflict.
 	sure := !p.doubtful(s.member())
 	err = p.change(ctx, s.Channel, s.User, func(m *member) *change {
 		event := ""
@@ -141,7 +141,7 @@ func (p *Presence) Join(ctx context.Context, s Session) error {
 		return err
 	}
 	p.mu.Lock()
-	p.local.join(s, node, now) // perhaps the node was given up meanwhile: see restore
+	p.local.join(s, node, now) // if the node was given up meanwhile: see restore
 	p.mu.Unlock()
 	signal(p.wake)
 	return nil
@@ -155,10 +155,10 @@ func signal(wake chan<- struct{}) {
 	}
 }
 
-// Leave ends a session once d.In has passed (0: at once), unless it joins again
-// before. The member's last session to end takes the member with it and causes
-// presence.leave with d.Why. An unknown session is no error; a later Leave never
-// postpones a scheduled one.
+// Leave ends a session after d.In (0: at once), unless it joins again before. With its
+// last session the member leaves, which causes presence.leave with d.Why. An
+// unknown session is not an error. A second Leave may bring a scheduled one
+// forward, but never postpones it.
 func (p *Presence) Leave(ctx context.Context, k Key, d Departure) error {
 	if d.In > 0 {
 		p.mu.Lock()
@@ -179,16 +179,16 @@ func (p *Presence) Leave(ctx context.Context, k Key, d Departure) error {
 		p.local.remove(k)
 		return nil
 	}
-	// It has perhaps happened, so it must: if nobody joins before, this node ends the
-	// session.
+	// The session may have ended, so it must end: this node ends it soon, unless it
+	// joins again before.
 	d.In = retryAfter
 	p.local.leave(k, d, time.Now())
 	signal(p.wake)
 	return err
 }
 
-// remove takes sessions out of the record of a member, and the record away with the
-// last one.
+// remove removes sessions from the record of a member, and the record with the last
+// one.
 func (p *Presence) remove(ctx context.Context, channel, user string, d Departure, which func(*sessionRecord) bool) error {
 	return p.change(ctx, channel, user, func(m *member) *change {
 		removed := m.remove(which)
@@ -228,9 +228,9 @@ func (p *Presence) Touch(ctx context.Context, channel, user string) error {
 	})
 }
 
-// Members lists the members of a channel, ordered by user. Each reflects every event
-// that was in the log before the call, and no event that is not in it when the call
-// returns; different members may be read at different moments. The caller must not
+// Members lists the members of a channel, ordered by user. Each member reflects every
+// event logged before the call, and no event that is not in the log when the call
+// returns. Different members may be read at different moments. The caller must not
 // change their metadata.
 func (p *Presence) Members(ctx context.Context, channel string) ([]Member, error) {
 	members := []Member{}
@@ -255,8 +255,8 @@ func (p *Presence) Members(ctx context.Context, channel string) ([]Member, error
 	return members, nil
 }
 
-// Leaving returns the sessions of this node that are scheduled to leave: those of a
-// member that were joined with the given source.
+// Leaving returns a member's sessions with the given source that are on this node and
+// scheduled to leave.
 func (p *Presence) Leaving(channel, user, source string) (keys []Key) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -286,8 +286,8 @@ func (p *Presence) LeavingOf(user string) (keys []Key) {
 // give the node up and it comes back.
 func (p *Presence) Name() string { return p.nodeName() }
 
-// Nodes lists the nodes that are alive, or have not been silent for long enough to be
-// given up. The node itself is among them, except where it is alone.
+// Nodes lists the nodes that have not been given up. The node itself is among them,
+// unless it is alone.
 func (p *Presence) Nodes(ctx context.Context) (names []string, err error) {
 	if p.alone {
 		return nil, nil
@@ -301,8 +301,8 @@ func (p *Presence) Nodes(ctx context.Context) (names []string, err error) {
 	return names, nil
 }
 
-// Sessions returns how many sessions live on this node, those that are scheduled to
-// leave included.
+// Sessions returns the number of sessions on this node, including those that are
+// scheduled to leave.
 func (p *Presence) Sessions() (n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -339,7 +339,7 @@ func (p *Presence) nodeName() string {
 	return p.node
 }
 
-// change is what a change of a member's record calls for.
+// change describes a change of a member's record.
 type change struct {
 	event  string // its type, or "" for none
 	source string
@@ -347,9 +347,10 @@ type change struct {
 	why    Reason
 }
 
-// change has f change the record of a member until the result is stored. f gets a
-// member without sessions if there is no record, and returns nil if there is nothing
-// to change. A member that f leaves without sessions is deleted.
+// change calls f with the record of a member and stores the result, as often as
+// another write comes in between. f gets a member without sessions if there is no
+// record, and returns nil if there is nothing to change. If f leaves no sessions, the
+// record is deleted.
 func (p *Presence) change(ctx context.Context, channel, user string, f func(*member) *change) error {
 	k := backend.Key{Kind: memberKind, Group: channel, Name: user}
 	for attempt := 0; ; attempt++ {
@@ -376,8 +377,7 @@ func (p *Presence) change(ctx context.Context, channel, user string, f func(*mem
 		} else {
 			_, err = p.store.Put(ctx, backend.Write{Key: k, Value: m.encode(), If: it.Revision, Append: entry})
 		}
-		// After a conflict, or where the outcome is unknown, the record says what is
-		// there now.
+		// After a conflict, or if the outcome is unknown, read the record again.
 		if errors.Is(err, backend.ErrMaybeStored) {
 			p.doubt(memberID{channel, user})
 		}

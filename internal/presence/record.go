@@ -76,7 +76,7 @@ func cutText(b []byte) (text, rest []byte, err error) {
 	return b[:length:length], b[length:], nil
 }
 
-// has reports whether the record has the session just so.
+// has reports whether the record has the session with this node and source.
 func (m *member) has(id, node, source string) bool {
 	return slices.Contains(m.sessions, sessionRecord{id, node, source})
 }
@@ -97,7 +97,7 @@ func (m *member) put(id, node, source string) {
 	m.sessions = append(m.sessions, sessionRecord{id, node, source})
 }
 
-// remove takes sessions out and returns the last of them, or nil.
+// remove removes the selected sessions, and returns the last of them, or nil.
 func (m *member) remove(which func(*sessionRecord) bool) (removed *sessionRecord) {
 	m.sessions = slices.DeleteFunc(m.sessions, func(s sessionRecord) bool {
 		if !which(&s) {
@@ -114,8 +114,8 @@ const (
 	mostPause  = 100 * time.Millisecond
 )
 
-// pause waits before a change is tried again, so that those who change one record at
-// a time do not keep colliding.
+// pause waits before a change is tried again, so that several writers of one record
+// do not keep colliding.
 func pause(ctx context.Context, attempt int) error {
 	timer := time.NewTimer(leastPause + jitter.N(min(mostPause, leastPause<<min(attempt, 10))))
 	defer timer.Stop()

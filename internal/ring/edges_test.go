@@ -9,7 +9,7 @@ import (
 	"github.com/maravilla-realtime/realtime/backend"
 )
 
-// Whoever waits while another one encodes an entry takes what comes of that.
+// A goroutine that waits while another one encodes an entry gets its result.
 func TestEncodedOnceByThoseWhoWait(t *testing.T) {
 	r := newRing(roomy)
 	r.fill(record(1, "kv", ""))

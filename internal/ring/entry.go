@@ -25,14 +25,14 @@ type Entry struct {
 	*backend.Logged
 	came time.Time // to this node: other nodes' clocks may differ
 
-	encoding sync.Mutex // held by the one that encodes
+	encoding sync.Mutex // held while the entry is encoded
 	encoded  [forms]atomic.Pointer[[]byte]
 	size     atomic.Int64  // what the entry takes of the ring's bytes
 	ring     *atomic.Int64 // the ring's bytes
 }
 
-// Encoded returns the entry in the given form, which encode makes if nobody
-// has needed it before. The bytes are shared: the caller does not change them.
+// Encoded returns the entry in the given form. The first call for a form runs
+// encode; all others get its result. The caller must not change the bytes.
 func (e *Entry) Encoded(form Form, encode func(*backend.Logged) []byte) []byte {
 	if b := e.encoded[form].Load(); b != nil {
 		return *b
@@ -48,8 +48,9 @@ func (e *Entry) Encoded(form Form, encode func(*backend.Logged) []byte) []byte {
 	return b
 }
 
-// grow charges n more bytes to the entry, and to its ring while the entry is in
-// it: leave takes the whole size off, and marks it with a negative one.
+// grow adds n bytes to the size of the entry, and to that of its ring while the
+// entry is in it. leave subtracts the whole size from the ring, and sets the
+// entry's size negative to mark that it has left.
 func (e *Entry) grow(n int64) {
 	for {
 		size := e.size.Load()
@@ -67,8 +68,8 @@ func (e *Entry) leave() {
 	e.ring.Add(-e.size.Swap(-1))
 }
 
-// overhead is about what an entry takes beside its strings and data: the record,
-// the entry itself, and its places in the ring and two topics.
+// overhead is the approximate size of an entry without its strings and data: the
+// record, the entry itself, and its places in the ring and two topics.
 const overhead = 384
 
 func newEntry(rec *backend.Logged, came time.Time, bytes *atomic.Int64) *Entry {

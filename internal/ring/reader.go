@@ -18,21 +18,21 @@ type Reader struct {
 	subs  []*subscription
 
 	mu    sync.Mutex
-	dirty []*subscription // have something to read; guarded by mu
+	dirty []*subscription // those with something to read; guarded by mu
 }
 
 type subscription struct {
 	reader *Reader
 	topic  *topic
-	after  uint64 // everything up to here has been handed out
+	after  uint64 // the cursor: everything up to here has been returned
 	lost   Reason // a reset is due
 	dirty  bool   // is in reader.dirty; guarded by reader.mu
-	held   bool   // is not to be read for now; guarded by reader.mu
+	held   bool   // must not be read for now; guarded by reader.mu
 	gone   bool
 }
 
-// mark says that there is something to read, and wakes the reader if it did
-// not know.
+// mark notes that there is something to read, and wakes the reader if it was not
+// marked yet.
 func (s *subscription) mark() {
 	rd := s.reader
 	rd.mu.Lock()
@@ -53,20 +53,20 @@ func (r *Ring) NewReader() *Reader {
 	rd := r.NewReaderFunc(func() {
 		select {
 		case woken <- struct{}{}:
-		default: // it will find this as well
+		default: // it is being woken already
 		}
 	})
 	rd.woken = woken
 	return rd
 }
 
-// NewReaderFunc returns a reader without subscriptions that calls wake when there is
-// something to read after there was nothing. Whoever adds to the ring calls it, with
-// locks held: it must be fast, must not block, and must not call the ring.
+// NewReaderFunc returns a reader without subscriptions. It calls wake when it has
+// something to read and had nothing before. wake runs in the goroutine that adds to
+// the ring, with Ring.mu held: it must not block, and must not call the ring.
 func (r *Ring) NewReaderFunc(wake func()) *Reader { return &Reader{ring: r, wake: wake} }
 
-// Wake returns a channel that receives when there is something to read after
-// there was nothing. It is for readers of NewReader.
+// Wake returns a channel that receives when the reader has something to read and
+// had nothing before. It is for readers of NewReader.
 func (rd *Reader) Wake() <-chan struct{} { return rd.woken }
 
 // State says how a subscription begins.
@@ -75,8 +75,8 @@ type State string
 // The states.
 const (
 	Fresh   State = "fresh"   // from now on
-	Resumed State = "resumed" // behind the cursor, nothing is missing
-	Reset   State = "reset"   // from now on; what followed the cursor is unknown
+	Resumed State = "resumed" // after the cursor; nothing is missing
+	Reset   State = "reset"   // from now on; events after the cursor were missed
 )
 
 // Start is how a subscription begins, and where.
@@ -87,8 +87,8 @@ type Start struct {
 }
 
 // Subscribe adds subscriptions to topics the reader does not follow yet. They
-// begin behind since, if nothing of any of them is missing there; else, or where
-// since is nil, behind the newest entry.
+// begin after since if the ring has everything after it for all of them.
+// Otherwise, and if since is nil, they begin after the newest entry.
 func (rd *Reader) Subscribe(since *backend.Position, topics ...Topic) Start {
 	var start Start
 	rd.ring.change(func() { start = rd.subscribe(since, topics) })
@@ -97,7 +97,7 @@ func (rd *Reader) Subscribe(since *backend.Position, topics ...Topic) Start {
 
 func (rd *Reader) subscribe(since *backend.Position, topics []Topic) Start {
 	r := rd.ring
-	r.evict(time.Now()) // where nothing is put, nothing else enforces the age
+	r.evict(time.Now()) // without a Put nothing else enforces the age limit
 	start := Start{State: Fresh, Pos: r.pos(r.head)}
 	if since != nil {
 		start.State, start.Reason = Resumed, r.missing(*since, topics)
@@ -115,14 +115,14 @@ func (rd *Reader) subscribe(since *backend.Position, topics []Topic) Start {
 		}
 		t.subs[s] = struct{}{}
 		rd.subs = append(rd.subs, s)
-		if d := r.list(t); behind(d, s.after) < d.Len() {
+		if d := r.list(t); firstAfter(d, s.after) < d.Len() {
 			s.mark()
 		}
 	}
 	return start
 }
 
-// missing says why topics cannot be read from pos, or "" if they can.
+// missing returns why topics cannot be read from pos, or "" if they can.
 func (r *Ring) missing(pos backend.Position, topics []Topic) Reason {
 	switch {
 	case pos.Epoch > r.epoch, pos.Epoch == r.epoch && pos.Seq > r.head:
@@ -147,9 +147,9 @@ func (rd *Reader) find(name Topic) int {
 	return slices.IndexFunc(rd.subs, func(s *subscription) bool { return s.topic.Topic == name })
 }
 
-// Complete returns the place up to which a topic that is subscribed to has been
-// read: nothing of it lies between the last that was and there. Where a reset is
-// due there is no such place, and the Position is zero.
+// Complete returns the place up to which a subscribed topic has been read: every
+// event of the topic up to there was returned by Next. If a reset is due there is
+// no such place, and Complete returns the zero Position.
 func (rd *Reader) Complete(name Topic) backend.Position {
 	s := rd.subs[rd.find(name)]
 	rd.ring.mu.RLock()
@@ -162,26 +162,26 @@ func (rd *Reader) Complete(name Topic) backend.Position {
 	case s.dirty || s.held:
 		return rd.ring.pos(s.after)
 	}
-	return rd.ring.pos(rd.ring.head) // what follows would have marked it
+	return rd.ring.pos(rd.ring.head) // an unread entry would have marked it dirty
 }
 
-// Hold keeps back what follows pos in a topic that is subscribed to, until
-// Release. Next goes on with the others; what it calls complete leaves this one
-// out. A pos before what has been read has it read again.
+// Hold stops the reading of a subscribed topic at pos until Release. Next
+// continues with the other topics, and the position that it returns does not
+// cover the held one. If pos is before the topic's cursor, the cursor moves back.
 func (rd *Reader) Hold(name Topic, pos backend.Position) {
 	s := rd.subs[rd.find(name)]
 	rd.ring.mu.RLock()
 	defer rd.ring.mu.RUnlock()
 	rd.mu.Lock()
 	defer rd.mu.Unlock()
-	if pos.Epoch == rd.ring.epoch { // else a reset is due, and has moved the cursor
+	if pos.Epoch == rd.ring.epoch { // otherwise a reset is due, and has moved the cursor
 		s.after = pos.Seq
 	}
 	s.held, s.dirty = true, false
 	rd.dirty = slices.DeleteFunc(rd.dirty, func(d *subscription) bool { return d == s })
 }
 
-// Release goes on with a topic that is held.
+// Release ends the Hold of a topic.
 func (rd *Reader) Release(name Topic) {
 	s := rd.subs[rd.find(name)]
 	rd.mu.Lock()
@@ -221,8 +221,8 @@ func (rd *Reader) Close() {
 	rd.subs = nil
 }
 
-// Item is one thing a reader has to tell: an entry, or, where Entry is nil, that
-// something of the topic was missed before Pos.
+// Item is an entry or a reset. A reset has no Entry: events of the topic before
+// Pos were missed.
 type Item struct {
 	Topic  Topic
 	Entry  *Entry
@@ -230,8 +230,8 @@ type Item struct {
 	Pos    backend.Position
 }
 
-// Budget bounds what one call of [Reader.Next] returns, so that a reader that
-// stalls with it holds little that the ring has let go of.
+// Budget bounds what one call of [Reader.Next] returns. A stalled reader keeps its
+// items in memory after the ring has evicted them, so it must have few.
 type Budget struct {
 	Entries int
 	Bytes   int64
@@ -262,7 +262,7 @@ func (rd *Reader) Next(items []Item, budget Budget) (_ []Item, pos backend.Posit
 			upto = min(upto, s.stop(budget, upto))
 		}
 	}
-	// A reset comes before whatever has a cursor behind the place it tells of.
+	// A reset comes before all entries after its place.
 	for _, s := range rd.dirty {
 		if !s.gone {
 			items = s.reset(items, upto)
@@ -295,7 +295,7 @@ func (rd *Reader) Next(items []Item, budget Budget) (_ []Item, pos backend.Posit
 	return items, r.pos(upto), len(left) > 0
 }
 
-// Skip moves the cursors behind the newest entry without reading.
+// Skip moves all cursors to the newest entry without reading.
 func (rd *Reader) Skip() {
 	rd.ring.mu.RLock()
 	defer rd.ring.mu.RUnlock()
@@ -308,15 +308,14 @@ func (rd *Reader) Skip() {
 	rd.dirty = rd.dirty[:0]
 }
 
-// unread returns the entries of the topic and the index of the first behind the
-// cursor.
+// unread returns the entries of the topic and the index of the first one after
+// the cursor.
 func (s *subscription) unread() (*queue.Queue[*Entry], int) {
 	d := s.reader.ring.list(s.topic)
-	return d, behind(d, s.after)
+	return d, firstAfter(d, s.after)
 }
 
-// stop returns the place where the budget stops the subscription, at the latest
-// upto.
+// stop returns the place where the budget stops the subscription, at most upto.
 func (s *subscription) stop(budget Budget, upto uint64) uint64 {
 	for d, i := s.unread(); i < d.Len() && d.At(i).Pos.Seq < upto; i++ {
 		budget.Entries--
@@ -328,13 +327,13 @@ func (s *subscription) stop(budget Budget, upto uint64) uint64 {
 	return upto
 }
 
-// outrun reports whether the reader was so slow that what follows its cursor was
-// evicted.
+// outrun reports whether the reader was so slow that entries after its cursor
+// were evicted.
 func (s *subscription) outrun() bool { return s.after < s.topic.evicted }
 
-// reset appends the reset that is due, if one is. A reader that was outrun skips
-// what the reader as a whole is about to read, since so far behind it would soon
-// be outrun again.
+// reset appends the reset that is due, if one is. A subscription that was outrun
+// skips everything up to upto: a reader that lags so far would soon be outrun
+// again.
 func (s *subscription) reset(items []Item, upto uint64) []Item {
 	why := s.lost
 	if s.outrun() {

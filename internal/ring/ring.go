@@ -4,7 +4,15 @@
 // A subscription is a cursor on a topic: everything, one resource domain, or one
 // channel. Replay, live delivery and catching up after being slow are one
 // question, asked by [Reader.Next]: what follows my cursors? So there is no
-// backlog per connection and no seam between replay and live.
+// backlog per connection and no gap between replay and live.
+//
+// # Lock order
+//
+// Ring.mu is taken first; while it is held, Ring.changing or the mu of one Reader
+// may be taken, not both. Ring.mu guards entries, topics and subscriptions, and
+// lets a Reader move its cursors. Reader.mu guards the list and the marks of its
+// dirty subscriptions. Entry.encoding is taken while none of these is held: encode
+// runs under it, and must not call the ring.
 package ring
 
 import (
@@ -67,25 +75,25 @@ type Ring struct {
 	entries queue.Queue[*Entry]
 	topics  map[Topic]*topic
 	// graves lists the entries evicted last, so that a topic can remember its
-	// newest evicted seq after its last entry and subscriber are gone. What is
-	// not known of a topic any more is assumed: evicted up to floor.
+	// newest evicted seq after its last entry and subscriber are gone. Of a
+	// topic that was forgotten, everything up to floor counts as evicted.
 	graves queue.Queue[grave]
 	floor  uint64
 
 	changing sync.Mutex
-	changes  *changes // that wait for the lock; nil if none do
+	changes  *changes // those that wait for the lock; nil if none do
 }
 
-// changes are made at once.
+// changes are made together, under one hold of the lock.
 type changes struct {
 	do   []func()
-	made chan struct{} // closed when they are
+	made chan struct{} // closed when they have been made
 }
 
 type topic struct {
 	Topic
 	entries queue.Queue[*Entry]
-	evicted uint64 // seq of the newest entry that is not in the ring any more
+	evicted uint64 // seq of the newest entry that was evicted
 	used    int64  // when the newest entry happened, in milliseconds since the Unix epoch
 	subs    map[*subscription]struct{}
 }
@@ -125,8 +133,8 @@ func (r *Ring) Head() backend.Position {
 	return r.pos(r.head)
 }
 
-// At returns the entry at pos, or nil if it is not in the ring (any more).
-// Everything up to gone has been evicted.
+// At returns the entry at pos, or nil if the ring does not have it. Everything up
+// to gone has been evicted.
 func (r *Ring) At(pos backend.Position) (e *Entry, gone backend.Position) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -140,14 +148,15 @@ func (r *Ring) At(pos backend.Position) (e *Entry, gone backend.Position) {
 func (r *Ring) pos(seq uint64) backend.Position { return backend.Position{Epoch: r.epoch, Seq: seq} }
 
 // Put adds records and wakes the subscriptions they concern, and only those.
-// Records already in the ring or of an ended epoch are dropped. A gap, or a new
-// epoch, resets all subscriptions, since nobody knows what was in it.
+// Records already in the ring or of an ended epoch are dropped. A gap or a new
+// epoch resets all subscriptions: the missing records may have been of any topic.
 func (r *Ring) Put(recs []*backend.Logged) {
 	now := time.Now()
 	r.put(recs, func(*backend.Logged) time.Time { return now })
 }
 
-// Fill is Put for records that are in the log for longer, before anything is read.
+// Fill is Put for records from before the node started. It must be called before
+// anything is read.
 func (r *Ring) Fill(recs []*backend.Logged) {
 	r.put(recs, func(rec *backend.Logged) time.Time { return time.UnixMilli(rec.Event.UnixMilli) })
 }
@@ -169,7 +178,7 @@ func (r *Ring) put(recs []*backend.Logged, came func(*backend.Logged) time.Time)
 		r.entries.Push(e)
 		r.topics[Topic{}].wake()
 		if rec.Event.Resource == "" {
-			continue // it keeps its place, and no view shows it
+			continue // the record keeps its place, but no view shows it
 		}
 		r.add(e, Domain(rec.Event.Resource))
 		if rec.Event.Channel != "" {
@@ -197,9 +206,10 @@ func (r *Ring) topic(name Topic) *topic {
 	return t
 }
 
-// change does f under the lock, together with what others want done by then. An
-// RWMutex lets all who wait to read in between one writer and the next: n readers
-// who leave one by one would make way n times for all the others, who read on.
+// change runs f under the lock, together with the functions of all goroutines that
+// wait for it by then. Between two writers an RWMutex admits all waiting readers.
+// If n readers unsubscribed one by one, each would have to wait for a round of all
+// the others.
 func (r *Ring) change(f func()) {
 	r.changing.Lock()
 	c := r.changes
@@ -225,17 +235,17 @@ func (r *Ring) change(f func()) {
 	close(c.made)
 }
 
-// wake marks the topic's subscriptions. It runs under the ring's lock, like
-// Put's changes, so that a reader that holds the lock finds marked whatever
-// follows its cursors.
+// wake marks the topic's subscriptions. It must run under the ring's lock, in
+// the same hold as the change of Put. So a reader that holds the lock finds every
+// subscription marked that has unread entries.
 func (t *topic) wake() {
 	for s := range t.subs {
 		s.mark()
 	}
 }
 
-// Reset says that the log goes on behind pos and that what the ring holds, or
-// what came between, is lost.
+// Reset empties the ring and continues after pos. All subscriptions are reset:
+// the records up to pos are lost.
 func (r *Ring) Reset(pos backend.Position) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -256,8 +266,8 @@ func (r *Ring) reset(pos backend.Position, why Reason) {
 	}
 }
 
-// evict lets go of what is beyond the limits. The newest entry may have any size:
-// else nobody could get it.
+// evict removes entries beyond the limits. The newest entry stays whatever its
+// size: otherwise nobody could read it.
 func (r *Ring) evict(now time.Time) {
 	for r.entries.Len() > 0 {
 		n, old := r.entries.Len(), now.Sub(r.entries.At(0).came) > r.limits.Age
@@ -288,8 +298,8 @@ func (r *Ring) bury(e *Entry) {
 	}
 }
 
-// forget drops what is known of a topic that nobody needs: no entries, no
-// subscribers, and evicted no later than what is assumed of any topic.
+// forget removes a topic without entries and subscribers, if its newest evicted seq
+// is not after floor, which is assumed of unknown topics.
 func (r *Ring) forget(t *topic) {
 	if t != nil && t.kind != everything && t.entries.Len() == 0 && len(t.subs) == 0 && t.evicted <= r.floor &&
 		r.topics[t.Topic] == t {
@@ -305,16 +315,16 @@ func (r *Ring) list(t *topic) *queue.Queue[*Entry] {
 	return &t.entries
 }
 
-// behind returns the index of the first entry behind seq.
-func behind(d *queue.Queue[*Entry], seq uint64) int {
+// firstAfter returns the index of the first entry after seq.
+func firstAfter(d *queue.Queue[*Entry], seq uint64) int {
 	if d.Len() == 0 || d.At(d.Len()-1).Pos.Seq <= seq {
 		return d.Len()
 	}
 	return sort.Search(d.Len(), func(i int) bool { return d.At(i).Pos.Seq > seq })
 }
 
-// Channels lists the channels that somebody subscribes to, or that were
-// published to since; that somebody comes or goes there is no publishing.
+// Channels lists the channels that have a subscription or got a message since the
+// given time. Presence events do not count as messages.
 func (r *Ring) Channels(since time.Time) []string {
 	r.mu.RLock()
 	defer r.mu.RUnlock()

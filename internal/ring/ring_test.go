@@ -304,7 +304,7 @@ func TestUnsubscribe(t *testing.T) {
 	expect(t, "read after subscribing again", drain(rd, 10), []string{"1"})
 }
 
-// Whoever waits for a wake-up gets it, however put and read run into each other:
+// A reader that waits for a wake-up gets it, however Put and Next interleave:
 // a lost one would leave the bubble deadlocked.
 func TestNoLostWakeUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -340,7 +340,7 @@ func TestNoLostWakeUp(t *testing.T) {
 
 // TestAgainstModel lets readers come, read by halves, go and come back with
 // their cursor, while records are put, and compares what each is told with a
-// plain list of all records: everything of its topics behind its cursor, in
+// plain list of all records: everything of its topics after its cursor, in
 // order, once, or a reset.
 func TestAgainstModel(t *testing.T) {
 	for seed := range uint64(300) {
@@ -423,7 +423,7 @@ func (m *model) come(t *testing.T) {
 	start := r.reader.Subscribe(since, r.topics...)
 	r.cursor = start.Pos.Seq
 	if since != nil && start.State == Reset {
-		missed := m.behind(r.topics, since.Seq)
+		missed := m.after(r.topics, since.Seq)
 		remembered := int(since.Seq) >= len(m.log)-2*m.keep
 		if remembered && (len(missed) == 0 || missed[0] > uint64(len(m.log)-m.keep)) {
 			t.Errorf("%v: reset from %d, though %v is all there is", r.topics, since.Seq, missed)
@@ -437,7 +437,7 @@ func (r *modelReader) overlaps(topic Topic) bool {
 	return slices.ContainsFunc(r.topics, func(had Topic) bool { return had.kind != topic.kind })
 }
 
-func (m *model) behind(topics []Topic, seq uint64) (seqs []uint64) {
+func (m *model) after(topics []Topic, seq uint64) (seqs []uint64) {
 	for _, rec := range m.log[seq:] {
 		for _, topic := range topics {
 			if topic == (Topic{}) || topic == Domain(rec.Event.Resource) || topic == Channel(rec.Event.Channel) {
@@ -456,14 +456,14 @@ func (m *model) read(t *testing.T, r *modelReader, limit int) {
 		items = items[1:]
 	}
 	if len(lost) > 0 {
-		missed := m.behind(lost, r.cursor)
+		missed := m.after(lost, r.cursor)
 		if len(missed) == 0 || missed[0] > uint64(len(m.log)-m.keep) {
 			t.Errorf("%v at %d: %v reset, though %v is all there is", r.topics, r.cursor, lost, missed)
 		}
 	}
 	kept := slices.DeleteFunc(slices.Clone(r.topics), func(topic Topic) bool { return slices.Contains(lost, topic) })
 	var want, got []uint64
-	for _, seq := range m.behind(kept, r.cursor) {
+	for _, seq := range m.after(kept, r.cursor) {
 		if seq <= pos.Seq {
 			want = append(want, seq)
 		}
