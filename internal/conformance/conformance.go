@@ -1,4 +1,4 @@
-// Package conformance proves implementations of an interface against its rules.
+// Package conformance tests implementations of an interface against its rules.
 package conformance
 
 import (
@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// A Rule is one sentence of the contract of the interface I, and how to find out
-// whether an implementation keeps it.
+// A Rule is one sentence of the contract of the interface I, with a function that
+// checks whether an implementation keeps it.
 type Rule[I any] struct {
 	Name  string
 	Check func(context.Context, I) error
@@ -41,8 +41,8 @@ func (rules Rules[I]) Check(ctx context.Context, impl I, name string) error {
 	return fmt.Errorf("no rule is called %q", name)
 }
 
-// Run checks every rule in a subtest of a minute at most, each with what open
-// returns.
+// Run checks every rule in a subtest of its own, for at most a minute, with an
+// implementation that open returns for it.
 func (rules Rules[I]) Run(t *testing.T, open func(t *testing.T) I) {
 	for _, name := range rules.Names() {
 		t.Run(name, func(t *testing.T) {

@@ -1,5 +1,5 @@
-// Package faultproxy is a TCP relay for tests, which fails as networks and front
-// servers do. It knows nothing of what it carries.
+// Package faultproxy is a TCP relay for tests, which can fail like a network or a
+// reverse proxy. It does not interpret the bytes it carries.
 package faultproxy
 
 import (
@@ -39,7 +39,7 @@ type Proxy struct {
 type link struct {
 	client, server *net.TCPConn
 	cut            chan struct{} // closed when the link is
-	silent         bool          // nothing passes any more; guarded by Proxy.mu
+	silent         bool          // no bytes pass from now on; guarded by Proxy.mu
 }
 
 // New returns a relay to the server at target (host:port). It ends with the test.
@@ -56,7 +56,7 @@ func (p *Proxy) Listen() {
 	p.t.Helper()
 	ln, err := net.Listen("tcp", p.Addr)
 	pace.Poll(10*time.Second, 10*time.Millisecond, func() bool {
-		if err != nil { // another may have had the port for a moment
+		if err != nil { // another process may have had the port for a moment
 			ln, err = net.Listen("tcp", p.Addr)
 		}
 		return err == nil
@@ -70,10 +70,10 @@ func (p *Proxy) Listen() {
 	p.relays.Go(func() { p.accept(ln) })
 }
 
-// Refuse makes nobody listen, as while a server restarts.
+// Refuse closes the listener, as while a server restarts.
 func (p *Proxy) Refuse() {
 	p.mu.Lock()
-	_ = p.ln.Close() // accept has nobody to tell
+	_ = p.ln.Close() // an error would be that of accept, which ends
 	p.mu.Unlock()
 }
 
@@ -85,7 +85,7 @@ func (p *Proxy) Answer(raw string) {
 	p.answer, p.asked = raw, make(map[string]int)
 }
 
-// Asked tells how many requests to a path have got the present Answer.
+// Asked returns how many requests to a path have got the present Answer.
 func (p *Proxy) Asked(path string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -99,16 +99,16 @@ func (p *Proxy) SetTarget(target string) {
 	p.target = target
 }
 
-// Delay holds back what comes from now on for so long, in both directions.
+// Delay delays all bytes from now on by d, in both directions.
 func (p *Proxy) Delay(d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.delay = d
 }
 
-// Cut ends all connections: by FIN, as a server that exits does, or by RST, as a
-// middlebox that has forgotten them does. It tells how many there were that were
-// not silent.
+// Cut ends all connections: by FIN, like a server that exits, or by RST, like a
+// middlebox that has forgotten them. It returns the number of those that were not
+// silent.
 func (p *Proxy) Cut(rst bool) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -129,9 +129,9 @@ func (p *Proxy) Cut(rst bool) int {
 	return n
 }
 
-// Silence lets nothing pass any more on the connections there are, and tells
-// neither side, as a network that has lost its way does. New ones work. It tells
-// how many there were; Cut ends them.
+// Silence drops all bytes on the present connections and tells neither side, like a
+// network that has lost its routes. New connections work. It returns the number of
+// silent connections; Cut ends them.
 func (p *Proxy) Silence() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -144,9 +144,9 @@ func (p *Proxy) Silence() int {
 	return n
 }
 
-// Stall holds all bytes back while connections stay open; with deaf set only
-// those to the client, whose own still arrive. The returned function lets them
-// pass again.
+// Stall holds all bytes back while connections stay open. With deaf, it holds back
+// only the bytes to the client; those from it still arrive. The returned function
+// lets them pass again.
 func (p *Proxy) Stall(deaf bool) (resume func()) {
 	gate := make(chan struct{})
 	p.mu.Lock()
@@ -196,7 +196,7 @@ func (p *Proxy) relay(client *net.TCPConn) {
 	}
 	dialed, err := net.Dial("tcp", target)
 	if err != nil {
-		return // which is what the client would see
+		return // the client sees a closed connection
 	}
 	server := dialed.(*net.TCPConn)
 	defer server.Close()
@@ -235,7 +235,7 @@ func (p *Proxy) copy(l *link, to, from *net.TCPConn, down bool) {
 			break
 		}
 	}
-	_ = to.CloseWrite() // the other direction may have more to say
+	_ = to.CloseWrite() // the other direction may still carry bytes
 }
 
 // wait waits while the bytes of a direction may not pass.

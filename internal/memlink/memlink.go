@@ -1,5 +1,5 @@
-// Package memlink is how the nodes of a simulated cluster reach the engine that they
-// share: over links that can be cut, and on which what is under way can wait.
+// Package memlink connects the nodes of a simulated cluster to the engine that they
+// share, over links that can be cut, and that can delay requests and answers.
 package memlink
 
 import (
@@ -12,12 +12,12 @@ import (
 	"github.com/maravilla-realtime/realtime/backend"
 )
 
-// Link is a connection that can be cut. The zero Link is there. Its methods may be
+// Link is a connection that can be cut. The zero Link is not cut. Its methods may be
 // called concurrently.
 type Link struct {
 	mu   sync.Mutex
-	back chan struct{}      // closed when the link is back; nil while it is there
-	up   context.Context    // ends with the next cut; nil until somebody asks
+	back chan struct{}      // closed when the link is back; nil while it is not cut
+	up   context.Context    // ends with the next cut; nil until the first call of Up
 	down context.CancelFunc // of up
 }
 
@@ -52,7 +52,7 @@ func (l *Link) Down() bool {
 	return l.back != nil
 }
 
-// Wait waits until the link is there, or ctx ends.
+// Wait waits until the link is not cut, or ctx ends.
 func (l *Link) Wait(ctx context.Context) error {
 	for {
 		l.mu.Lock()
@@ -88,10 +88,10 @@ var ErrDown = errors.New("the engine cannot be reached")
 // patience is how long a request waits for its answer: a driver bounds each.
 const patience = 3 * time.Second
 
-// Call has do done in a goroutine of late, which may outlive the call as a request
-// does that is under way, and returns the answer that do gives. If none comes in time,
-// it returns the error of ctx, or ErrDown; if do changes something, that was perhaps
-// done, and the error is a [backend.ErrMaybeStored] as well.
+// Call runs do in a goroutine of late, and returns the answer that do gives. The
+// goroutine may outlive the call, like a request on its way. If no answer comes in time,
+// Call returns the error of ctx, or ErrDown. If do makes changes, they may have been
+// made, and the error matches [backend.ErrMaybeStored] as well.
 func Call[T any](ctx context.Context, late *sync.WaitGroup, changes bool, do func(answer func(T, error))) (value T, err error) {
 	if err := ctx.Err(); err != nil {
 		return value, err

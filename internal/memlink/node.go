@@ -8,8 +8,8 @@ import (
 	"github.com/maravilla-realtime/realtime/backend"
 )
 
-// Node is the driver of one node of a cluster, over an engine that the nodes share and
-// that somebody else closes. Its methods may be called concurrently.
+// Node is the driver of one node of a cluster. The nodes share the engine, and Close
+// does not close it. The methods may be called concurrently.
 type Node struct {
 	engine backend.Backend
 	life   context.Context // until it is killed or closed
@@ -18,11 +18,10 @@ type Node struct {
 	close  context.CancelFunc
 	late   sync.WaitGroup // what may outlive calls
 
-	// Cable is cut while nothing of the node reaches the engine, nor the other way
-	// round: requests and answers are lost.
+	// Cable is the network: while it is cut, requests and answers are lost.
 	Cable Link
-	// Process is cut while the node stands still: requests and answers wait, and are
-	// carried out in the end, whether somebody still waits for them or not.
+	// Process is the node itself: while it is cut, the node stands still. Requests and
+	// answers wait, and are carried out later even if their callers have given up.
 	Process Link
 }
 
@@ -36,14 +35,15 @@ func NewNode(engine backend.Backend) *Node {
 	return n
 }
 
-// Kill ends the node for good: nothing of it reaches the engine any longer. Its calls
-// fail at once, but for Follow, which delivers nothing from then on.
+// Kill ends the node for good: no request of it reaches the engine from now on. Its
+// calls fail at once, except Follow, which waits and delivers nothing.
 func (n *Node) Kill() { n.kill() }
 
 // Alive reports whether the node was not killed.
 func (n *Node) Alive() bool { return n.life.Err() == nil }
 
-// Close implements [backend.Backend]. It waits until nothing of the node is on its way.
+// Close implements [backend.Backend]. It waits until no request of the node is on its
+// way.
 func (n *Node) Close(context.Context) error {
 	n.close()
 	n.late.Wait()
@@ -100,7 +100,7 @@ func (n *Node) Follow(ctx context.Context, after backend.Position, sink func([]b
 	}
 }
 
-// silence is what follows when the node is dead.
+// silence waits until ctx ends or the node is closed: a dead node follows nothing.
 func (n *Node) silence(ctx context.Context) error {
 	select {
 	case <-n.open.Done():
@@ -110,7 +110,7 @@ func (n *Node) silence(ctx context.Context) error {
 	}
 }
 
-// follow follows for as long as the links are there; broken: they are not.
+// follow follows the engine until a link is cut; then broken is true.
 func (n *Node) follow(ctx context.Context, after backend.Position, sink func([]backend.Record)) (broken bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -27,15 +27,15 @@ func newConn(l *Listener) *Conn {
 	return c
 }
 
-// Cut breaks the connection as a reset does: what is under way and whatever is
-// tried later fails at both ends with ECONNRESET.
+// Cut breaks the connection like a TCP reset: present and later reads and writes fail
+// at both ends with ECONNRESET.
 func (c *Conn) Cut() {
 	c.change(func() { c.cut = true })
 	c.listener.remove(c)
 }
 
 // Stall makes the connection silent: reads and writes of both ends wait, and
-// neither hears that the other one closed. Deadlines and Close work.
+// neither end notices when the other one closes. Deadlines and Close work.
 func (c *Conn) Stall() { c.change(func() { c.stalled = true }) }
 
 // Resume ends a stall. Nothing was lost.
@@ -55,7 +55,7 @@ type end struct {
 
 	closed          bool
 	writing         bool
-	out             []byte // what a Write has left for the peer to read
+	out             []byte // bytes of a Write that the peer has not read yet
 	readBy, writeBy deadline
 }
 
@@ -98,14 +98,14 @@ func (e *end) Write(p []byte) (n int, err error) {
 	}
 	n = len(p) - len(e.out)
 	if n > 0 && n == len(p) {
-		err = nil // it was read before the connection broke
+					err = nil // the peer had read all of p before the connection broke
 	}
 	e.writing, e.out = false, nil
 	e.conn.changed.Broadcast()
 	return n, err
 }
 
-// broken returns why nothing can be read or written, or nil.
+// broken returns the error of a read or write that cannot succeed, or nil.
 func (e *end) broken(op string, d *deadline) error {
 	switch {
 	case e.closed:

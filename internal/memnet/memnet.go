@@ -1,6 +1,6 @@
 // Package memnet is a network in memory, for tests in virtual time: real sockets
-// keep the clock of a testing/synctest bubble from moving. It breaks and falls
-// silent when told to.
+// keep the clock of a testing/synctest bubble from moving. Tests can break and stall
+// it.
 package memnet
 
 import (
@@ -18,7 +18,7 @@ type Listener struct {
 
 	mu       sync.Mutex
 	isClosed bool
-	conns    []*Conn       // the open ones, as they were dialed
+	conns    []*Conn       // the open ones, in the order of dialing
 	stalled  chan struct{} // closed by Resume; nil while nothing is stalled
 }
 
@@ -27,7 +27,7 @@ func Listen() *Listener {
 	return &Listener{dialed: make(chan net.Conn), closed: make(chan struct{})}
 }
 
-// Dial connects to the listener. It has the signature that http.Transport wants.
+// Dial connects to the listener. It has the signature of http.Transport.DialContext.
 func (l *Listener) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	c := newConn(l)
 	for {
@@ -57,7 +57,7 @@ func (l *Listener) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	}
 }
 
-// add adds c, or returns what to wait for while the network is stalled.
+// add adds c. While the network is stalled, it returns the channel to wait for.
 func (l *Listener) add(c *Conn) (stalled <-chan struct{}, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -86,8 +86,8 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close implements [net.Listener]. Connections stay open; none is added that a
-// later Cut would miss.
+// Close implements [net.Listener]. Connections stay open. No connection is added
+// after it, so a later Cut cuts all of them.
 func (l *Listener) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -1,6 +1,5 @@
-// Package pace lets what tests wait for in real time take longer on a machine that
-// is slow, or has other things to do: a limit is one at the machine's pace, not the
-// clock's. Tests in virtual time need none of this.
+// Package pace scales the time limits of tests that wait in real time, so that a slow
+// or busy machine gets more time. Tests in virtual time do not need it.
 package pace
 
 import (
@@ -12,18 +11,18 @@ import (
 )
 
 const (
-	// rounds is the work that pace is measured by, usual the time it takes on the
-	// idle cores of a laptop.
+	// rounds is the amount of work by which the pace is measured, usual the time it
+	// takes on the idle cores of a laptop.
 	rounds = 10_000_000
 	usual  = 15 * time.Millisecond
 
 	// fresh is how long a measurement counts.
 	fresh = 2 * time.Second
 
-	// look is how often WithTimeout looks whether the pace has changed.
+	// look is how often WithTimeout measures the pace again.
 	look = 2 * fresh
 
-	// most is the greatest factor: beyond it, waiting longer tells nothing.
+	// most is the greatest factor: to wait even longer is useless.
 	most = 50
 )
 
@@ -58,7 +57,7 @@ var measure = func() time.Duration {
 	return time.Since(began)
 }
 
-// worked is what came of work, so that it cannot be left out.
+// worked is the result of the work, so that the compiler cannot remove the work.
 var worked atomic.Uint64
 
 func work(x uint64) uint64 {
@@ -68,13 +67,13 @@ func work(x uint64) uint64 {
 	return x
 }
 
-// Slow returns how long what usually takes d may take at present.
+// Slow returns how long something that usually takes d may take at present.
 func Slow(d time.Duration) time.Duration {
 	return time.Duration(float64(d) * Factor())
 }
 
-// Poll asks every so often until the answer is yes, or limit has passed at the
-// machine's pace, and returns the last answer.
+// Poll calls ask at the given interval until it returns true, or limit has passed at
+// the machine's pace, and returns the last answer.
 func Poll(limit, every time.Duration, ask func() bool) bool {
 	for rest := limit; rest > 0; {
 		began := time.Now()
@@ -87,7 +86,7 @@ func Poll(limit, every time.Duration, ask func() bool) bool {
 	return ask()
 }
 
-// paced is how much of a limit has passed with d.
+// paced returns how much of a limit is used up by d.
 func paced(d time.Duration) time.Duration {
 	return time.Duration(float64(d) / Factor())
 }
@@ -114,7 +113,7 @@ type watch struct {
 	stopped bool
 }
 
-// arm looks again in a while, as the pace may have changed by then.
+// arm starts the timer for the next look, when the pace may have changed.
 func (w *watch) arm() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -131,7 +130,7 @@ func (w *watch) arm() {
 	})
 }
 
-// spend reports whether nothing is left after d.
+// spend subtracts d, and reports whether nothing is left.
 func (w *watch) spend(d time.Duration) bool {
 	spent := paced(d)
 	w.mu.Lock()

@@ -1,5 +1,5 @@
-// Package progress keeps how far work on a log has come, when pieces of it are
-// done out of order.
+// Package progress records which records of a log have been handled, if they are
+// handled out of order.
 package progress
 
 import (
@@ -10,14 +10,15 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/queue"
 )
 
-// Progress is how far work on a log has come.
+// Progress is the state of the work on a log.
 type Progress struct {
 	Floor  backend.Position // everything up to here is done
 	Done   []uint64         // what is done after Floor, in its epoch, in any order
-	Failed map[uint64]int   // of what is not done after Floor, how often it was tried in vain
+	Failed map[uint64]int   // failed attempts of records after Floor that are not done
 }
 
-// Tracker knows what of a log is done. Its methods may be called concurrently.
+// Tracker knows which records of a log are done. Its methods may be called
+// concurrently.
 type Tracker struct {
 	worked chan struct{} // holds one
 
@@ -26,11 +27,11 @@ type Tracker struct {
 	begun  queue.Queue[*piece] // in log order, the first one not done
 	pieces map[uint64]*piece   // those of begun and those let go, by seq
 	open   int                 // those of pieces that are not done
-	letGo  int                 // those of open that are not in begun any more
+	letGo  int                 // those of open that are no longer in begun
 	told   backend.Position    // the floor that Take returned last
 	done   []uint64            // not yet returned by Take
 	failed map[uint64]int      // not yet returned by Take
-	moved  chan struct{}       // see Moved; nil if nobody waits
+	moved  chan struct{}       // see Moved; nil if no goroutine waits
 }
 
 type piece struct {
@@ -46,7 +47,7 @@ func New(pos backend.Position) *Tracker {
 	return t
 }
 
-// Restart forgets what was begun: the log goes on behind pos.
+// Restart forgets all records begun: the log continues after pos.
 func (t *Tracker) Restart(pos backend.Position) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -60,8 +61,8 @@ func (t *Tracker) restart(pos backend.Position) {
 	t.done, t.failed = nil, make(map[uint64]int)
 }
 
-// Begin says that the record at pos, which is behind all those begun, is being
-// worked on.
+// Begin notes that work on the record at pos begins. pos must be after all records
+// begun before.
 func (t *Tracker) Begin(pos backend.Position) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -71,15 +72,16 @@ func (t *Tracker) Begin(pos backend.Position) {
 	t.open++
 }
 
-// Begun returns how many records are begun and not done.
+// Begun returns the number of records that are begun and not done.
 func (t *Tracker) Begun() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.open
 }
 
-// LetGo says that nobody can begin again with what is up to pos. The floor does
-// not wait for it any more, so that what is done behind it need not be kept.
+// LetGo notes that the records up to pos are gone from the history, so no other node
+// could handle them again. The floor moves past them even while they are being
+// handled, which bounds the list of records done after the floor.
 func (t *Tracker) LetGo(pos backend.Position) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -108,8 +110,8 @@ func (t *Tracker) pass() {
 	}
 }
 
-// Read says that the log has been read up to pos, and what there is to work on
-// is begun.
+// Read notes that the log has been read up to pos, and that all records of interest
+// up to there are begun.
 func (t *Tracker) Read(pos backend.Position) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -117,7 +119,7 @@ func (t *Tracker) Read(pos backend.Position) {
 	t.announce()
 }
 
-// Done says that the record at pos is done. One that was forgotten is nothing.
+// Done notes that the record at pos is done. It ignores records that were forgotten.
 func (t *Tracker) Done(pos backend.Position) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -140,7 +142,7 @@ func (t *Tracker) Done(pos backend.Position) {
 	t.signal()
 }
 
-// Failed says that the record at pos was tried in vain, and how often by now.
+// Failed notes that the record at pos has failed, and the number of its attempts.
 func (t *Tracker) Failed(pos backend.Position, times int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -150,10 +152,11 @@ func (t *Tracker) Failed(pos backend.Position, times int) {
 	}
 }
 
-// Worked receives when something was done, or failed, since it last received.
+// Worked returns a channel that receives when a record was done, or failed, since it
+// last received.
 func (t *Tracker) Worked() <-chan struct{} { return t.worked }
 
-// Take returns what is new since it was last called; any is false if nothing is.
+// Take returns the progress since its last call; any is false if there is none.
 func (t *Tracker) Take() (p Progress, any bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -172,8 +175,8 @@ func (t *Tracker) Take() (p Progress, any bool) {
 	return p, any
 }
 
-// Until waits until everything up to pos is done, what was let go included, or
-// ctx ends: then it returns its error.
+// Until waits until everything up to pos is done, including records that were let
+// go. If ctx ends first, it returns the error of ctx.
 func (t *Tracker) Until(ctx context.Context, pos backend.Position) error {
 	for {
 		done, moved := t.wait()
@@ -188,15 +191,15 @@ func (t *Tracker) Until(ctx context.Context, pos backend.Position) error {
 	}
 }
 
-// Moved returns a channel that is closed when something is done, or the floor
-// moves.
+// Moved returns a channel that is closed when a record is done, or the floor moves.
 func (t *Tracker) Moved() <-chan struct{} {
 	_, moved := t.wait()
 	return moved
 }
 
-// wait returns the position up to which everything is done, the zero one while
-// something that was let go is not, and a channel that is closed when that changes.
+// wait returns the position up to which everything is done, and a channel that is
+// closed when that changes. The position is zero while a record that was let go is
+// not done.
 func (t *Tracker) wait() (done backend.Position, moved <-chan struct{}) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

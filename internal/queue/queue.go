@@ -1,8 +1,8 @@
 // Package queue is a first-in, first-out buffer.
 package queue
 
-// Queue grows by doubling. Its room is used again, so that a queue of steady
-// length does not allocate. The zero Queue is empty.
+// Queue grows by doubling and reuses its memory, so a queue of steady length does not
+// allocate. The zero Queue is empty.
 type Queue[T any] struct {
 	items []T // length is zero or a power of two
 	head  int
@@ -15,7 +15,7 @@ func (q *Queue[T]) Len() int { return q.n }
 // At returns the i-th oldest item.
 func (q *Queue[T]) At(i int) T { return q.items[(q.head+i)&(len(q.items)-1)] }
 
-// Push adds an item behind the others.
+// Push adds an item after the others.
 func (q *Queue[T]) Push(item T) {
 	if q.n == len(q.items) {
 		q.grow()
@@ -28,7 +28,7 @@ func (q *Queue[T]) Push(item T) {
 func (q *Queue[T]) Pop() T {
 	var zero T
 	item := q.items[q.head]
-	q.items[q.head] = zero // lets go of what the item points to
+	q.items[q.head] = zero // so that the queue does not keep the item's memory alive
 	q.head = (q.head + 1) & (len(q.items) - 1)
 	q.n--
 	return item

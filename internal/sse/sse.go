@@ -59,16 +59,16 @@ type Event struct {
 // Errors of a reader that are not its source's.
 var (
 	// ErrTooLong is returned for an event that is longer than the reader allows. The
-	// event has its name and id as far as they came before the data; the one after
-	// it can be read.
+	// event has its name and id if they came before the data. The next event can be
+	// read.
 	ErrTooLong = errors.New("sse: event too long")
-	// ErrEndless is returned for one that goes on as if it never ended. Nothing can
-	// be read after it.
+	// ErrEndless is returned for an event that exceeds even the bytes that the reader
+	// skips. Nothing can be read after it.
 	ErrEndless = errors.New("sse: event without end")
 )
 
-// skipFactor is how many times the limit is skipped, to get to the end of an event
-// that is too long.
+// skipFactor bounds, in multiples of the limit, the bytes that are skipped to find
+// the end of an event that is too long.
 const skipFactor = 16
 
 // Reader reads events from a stream.
@@ -88,7 +88,7 @@ func NewReader(src io.Reader, limit int) *Reader {
 	return &Reader{src: bufio.NewReader(src), limit: limit}
 }
 
-// event is what is there of an event.
+// event is an event of which not all lines have been read.
 type event struct {
 	name    string
 	data    strings.Builder
@@ -96,9 +96,9 @@ type event struct {
 	size    int
 }
 
-// Next returns the next event. An event the stream ends in the middle of is
-// dropped, as the standard says; then the error is that of the source, io.EOF at
-// its end.
+// Next returns the next event. If the stream ends in the middle of an event, the
+// event is dropped, as the standard says, and the error is that of the source (io.EOF
+// at its end).
 func (r *Reader) Next() (Event, error) {
 	ev := event{name: "message"}
 	for {
@@ -146,7 +146,7 @@ func (r *Reader) field(ev *event, line string) {
 	}
 }
 
-// skip reads to the end of an event of which a line was too long.
+// skip reads to the end of an event that has a line that is too long.
 func (r *Reader) skip() error {
 	empty := false // the line so far
 	for range skipFactor * r.limit {

@@ -29,8 +29,8 @@ func decode(b []byte) string {
 // maximalPart returns how many bytes of b, which does not begin with a character,
 // are the beginning of one: at least 1, so that decoding goes on.
 func maximalPart(b []byte) int {
-	// The second byte is bounded more narrowly after some: overlong forms,
-	// surrogates and what is above U+10FFFF are not the beginning of anything.
+	// After some first bytes the second one has a smaller range: overlong forms,
+	// surrogates and code points above U+10FFFF are not the beginning of a character.
 	low, high, size := byte(0x80), byte(0xbf), 0
 	switch c := b[0]; {
 	case c < 0xc2, c > 0xf4:

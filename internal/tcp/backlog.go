@@ -19,23 +19,24 @@ type Backlog struct {
 }
 
 const (
-	// Rate is that of the slowest link, in bytes a second, that may be kept waiting
-	// by its own backlog.
+	// Rate is the rate of the slowest link that gets more time for its backlog, in
+	// bytes a second.
 	Rate = 8 << 10
-	// maxExtra is how much longer a write may take: for what a kernel keeps back.
+	// maxExtra is the most time that is added for a write: for what a peer's kernel
+	// keeps back.
 	maxExtra = 16 * time.Second
-	// maxWait is how much longer an answer may take.
+	// maxWait is the most time that is added for an answer.
 	maxWait = 128 * time.Second
 )
 
-// Add says that n bytes were written.
+// Add notes that n bytes were written.
 func (b *Backlog) Add(n int) {
 	b.settle()
 	b.open += int64(n)
 	b.written += int64(n)
 }
 
-// settle takes off what has left at Rate since the last estimate.
+// settle subtracts what has left at Rate since the last estimate.
 func (b *Backlog) settle() {
 	now := time.Now()
 	gone := int64(now.Sub(b.at).Seconds() * Rate)
@@ -45,7 +46,7 @@ func (b *Backlog) settle() {
 // Written returns how many bytes were written so far.
 func (b *Backlog) Written() int64 { return b.written }
 
-// Confirm says that the peer has taken the first n bytes.
+// Confirm notes that the peer has taken the first n bytes.
 func (b *Backlog) Confirm(n int64) { b.open = min(b.open, b.written-n) }
 
 // Wait returns how much longer the peer may take to answer, in whole seconds.
@@ -54,8 +55,8 @@ func (b *Backlog) Wait() time.Duration {
 	return min(time.Duration(b.open/Rate)*time.Second, maxWait)
 }
 
-// Allow returns how much longer the next write may take, in whole seconds, and has
-// the kernel wait as long if [KeepAlive] was called for c. It may be nil.
+// Allow returns how much longer the next write may take, in whole seconds. If
+// [KeepAlive] was called for c, it makes the kernel wait as long. c may be nil.
 func (b *Backlog) Allow(c net.Conn) time.Duration {
 	extra := min(b.Wait(), maxExtra)
 	if extra != b.extra && c != nil {

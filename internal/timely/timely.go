@@ -1,7 +1,7 @@
-// Package timely calls what others wrote and what may hang: backends, stores and
-// policies. A call that ignores the end of its context is left behind, so that it
-// holds up nobody but itself. Calls knows how many are, and lets no more than a
-// given number be.
+// Package timely calls code of the host that may hang: backends, stores and
+// policies. A call that ignores the end of its context is abandoned: its caller
+// continues, while the call goes on in a goroutine of its own. Calls counts the
+// abandoned calls and bounds their number.
 package timely
 
 import (
@@ -15,17 +15,17 @@ import (
 
 // Errors of [Do].
 var (
-	// ErrLeft: the call did not return when its context ended. It goes on, and has
-	// perhaps an effect.
+	// ErrLeft: the call did not return when its context ended. It goes on, and may
+	// have an effect.
 	ErrLeft = errors.New("does not return")
-	// ErrBusy: so many calls were left behind that this one was not made.
+	// ErrBusy: this call was not made, since too many earlier ones are abandoned.
 	ErrBusy = errors.New("too many earlier calls have not returned")
 
 	errGoexit = errors.New("a call ended its goroutine")
 )
 
-// grace is how long a call has to return after its context has ended: most know
-// best how they ended.
+// grace is the time in which a call may return after its context has ended, since
+// the error of the call itself says best how it ended.
 const grace = 250 * time.Millisecond
 
 // Calls are the calls of one kind. Its methods, and Do, may be called concurrently.
@@ -36,11 +36,11 @@ type Calls struct {
 	mu      sync.Mutex
 	running int
 	left    int
-	idle    chan struct{} // closed when none is running; nil while nobody waits
+	idle    chan struct{} // closed when none is running; nil while no goroutine waits
 }
 
-// New returns a Calls that leaves at most so many calls behind. One of those that
-// panics in the end tells lost.
+// New returns a Calls that allows at most the given number of abandoned calls. If an
+// abandoned call panics, lost is called.
 func New(most int, lost func(*Panicked)) *Calls { return &Calls{most: most, lost: lost} }
 
 // Wait returns when no call is running, or with the error of ctx.
@@ -63,7 +63,7 @@ func (c *Calls) Wait(ctx context.Context) error {
 	}
 }
 
-// Panicked is what Do panics with where its function does.
+// Panicked is the value with which Do panics if its function panics.
 type Panicked struct {
 	Value any
 	Stack []byte
@@ -87,8 +87,8 @@ type call[T any] struct {
 	panicked *Panicked
 }
 
-// Do returns what f returns. Where f goes on for more than a moment after ctx has
-// ended, the error matches [ErrLeft] and that of ctx.
+// Do calls f and returns its results. If f does not return within a moment after ctx
+// has ended, Do returns an error that matches [ErrLeft] and that of ctx.
 func Do[T any](ctx context.Context, c *Calls, f func(context.Context) (T, error)) (value T, err error) {
 	one := &call[T]{calls: c, done: make(chan struct{}), err: errGoexit}
 	if !c.begin() {
@@ -134,7 +134,7 @@ func (c *call[T]) await(ctx context.Context) bool {
 	}
 }
 
-// leave leaves the call behind, unless it has returned.
+// leave marks the call as abandoned, and reports whether it had not returned yet.
 func (c *call[T]) leave() bool {
 	c.calls.mu.Lock()
 	defer c.calls.mu.Unlock()

@@ -9,6 +9,6 @@ var codes = []string{
 	"too_many", "unauthorized", "unavailable", "unknown_op", "unsupported_type", "user_mismatch",
 }
 
-// IsCode reports whether a server of this protocol refuses with the code. What
-// stands in its place may speak JSON too.
+// IsCode reports whether code is one of this protocol. Another server in its place,
+// such as a proxy, may also answer with JSON.
 func IsCode(code string) bool { return slices.Contains(codes, code) }

@@ -2,8 +2,8 @@ package wire
 
 import "encoding/json"
 
-// Frame is what a server sends on a WebSocket beside events: control frames and
-// answers. Which members each has is in docs/protocol.md.
+// Frame is a control frame or an answer, which a server sends on a WebSocket beside
+// events. docs/protocol.md lists the members of each.
 type Frame struct {
 	Event   string  `json:"event"`
 	Ref     *int64  `json:"ref,omitempty"`
@@ -23,7 +23,7 @@ type Frame struct {
 	ExpiresIn *int64 `json:"expiresIn,omitempty"` // milliseconds
 }
 
-// Limits is what a client learns of its limits.
+// Limits are the limits that a client is told.
 type Limits struct {
 	Message  int `json:"message"`  // bytes
 	Channels int `json:"channels"` // of one connection

@@ -3,16 +3,17 @@ package wire
 import "encoding/json"
 
 const (
-	// MaxRead is how many bytes a WebSocket message or an event of a stream may
-	// have for the Go clients to read it.
+	// MaxRead is the size of the largest WebSocket message or event of a stream that
+	// the Go clients read, in bytes.
 	MaxRead = 8 << 20
 
-	// MaxData is how many bytes the data of one event may have: what stands around
-	// it, and what shares a WebSocket message with it, has room besides.
+	// MaxData is the size of the largest data of an event, in bytes. It leaves room
+	// for the other members of the event, and for what shares a WebSocket message
+	// with it.
 	MaxData = MaxRead - 256<<10
 
-	// MaxPart is how many bytes of members one part of a roster holds, or one
-	// member that is larger.
+	// MaxPart bounds the bytes of members in one part of a roster; one member may be
+	// larger.
 	MaxPart = 64 << 10
 )
 
@@ -55,8 +56,8 @@ func (p *RosterPart) Append(dst []byte) []byte {
 	return b.end()
 }
 
-// Frame returns the frame of a part that another one follows, in memory of its
-// own, and where in it its members stand.
+// Frame returns the frame of a part that is not the last one, in memory of its own.
+// members is the part of frame that holds the members.
 func (p *RosterPart) Frame() (frame, members []byte) {
 	const end = `],"more":true}`
 	size := len(`{"event":"presence.state","channel":"","part":,"members":[`) + len(p.Channel) + 20 + len(p.Members) + len(end)

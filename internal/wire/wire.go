@@ -1,5 +1,5 @@
-// Package wire encodes and decodes what travels between servers and clients, as
-// docs/protocol.md describes it.
+// Package wire encodes and decodes the frames between servers and clients, as
+// docs/protocol.md describes them.
 package wire
 
 import (
@@ -69,11 +69,11 @@ func ValidDomain(s string) bool {
 	return len(s) >= 1 && len(s) <= 64 && isWord(s)
 }
 
-// MaxName is how many bytes a channel, key, user id or the like may have.
+// MaxName is the largest length of a channel, key, user id or the like, in bytes.
 const MaxName = 255
 
-// ValidText reports whether s can stand in a field of an event: at most [MaxName]
-// bytes of UTF-8 without control characters.
+// ValidText reports whether s may be a field of an event: at most [MaxName] bytes of
+// UTF-8 without control characters.
 func ValidText(s string) bool {
 	return len(s) <= MaxName && utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }
@@ -89,8 +89,8 @@ func isWord(s string) bool {
 	return true
 }
 
-// Tag returns what others see of a client id. It cannot be turned back, and is
-// "" for "".
+// Tag returns the tag of a client id, which other clients may see. It is a one-way
+// hash; the tag of "" is "".
 func Tag(clientID string) string {
 	if clientID == "" {
 		return ""
@@ -102,7 +102,7 @@ func Tag(clientID string) string {
 // REN encodes a record as a frame of the REN stream.
 func REN(rec *backend.Logged) []byte { return ren(rec, rec.Event.Data) }
 
-// RENBare is [REN] for those who may know of the event, not its data.
+// RENBare is [REN] without the data, for clients whose grant does not include it.
 func RENBare(rec *backend.Logged) []byte { return ren(rec, nil) }
 
 func ren(rec *backend.Logged, data json.RawMessage) []byte {

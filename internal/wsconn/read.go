@@ -25,10 +25,11 @@ const (
 	rsvBits    = 0x70
 )
 
-// maxControl is how many bytes a control frame may carry: RFC 6455, section 5.5.
+// maxControl is the largest payload of a control frame, in bytes: RFC 6455,
+// section 5.5.
 const maxControl = 125
 
-// header is that of a frame. Length is that of its payload.
+// header is the header of a frame. Its length is that of the payload.
 type header struct {
 	op     byte
 	fin    bool
@@ -38,7 +39,7 @@ type header struct {
 
 func (h header) control() bool { return h.op&controlBit != 0 }
 
-// message is one that is being read.
+// message is a message that is being read.
 type message struct {
 	data   []byte
 	begun  bool
@@ -80,7 +81,8 @@ func (c *Conn) Read() ([]byte, error) {
 	return m.data, nil
 }
 
-// readError says where an error leaves what is to be read.
+// readError notes what can still be read after err, and returns the error for the
+// caller.
 func (c *Conn) readError(err error) error {
 	switch {
 	case err == tooSlow:
@@ -91,11 +93,11 @@ func (c *Conn) readError(err error) error {
 	return err
 }
 
-// tooSlow ends a message of which too little has come in time.
+// tooSlow is the error of a message that made too little progress.
 var tooSlow error = &CloseError{Code: tooMuch, Reason: "message not complete in time"}
 
-// frame reads the header of a frame, checks it, and sees to it that not too many
-// come.
+// frame reads and checks the header of a frame, and ends the connection if too many
+// frames come.
 func (c *Conn) frame(m *message) (header, error) {
 	h, err := c.header()
 	if err != nil {
@@ -128,7 +130,7 @@ func (c *Conn) header() (h header, err error) {
 	if c.src.by.IsZero() {
 		c.src.by = time.Now().Add(c.opts.Patience)
 	}
-	c.astray = true // until the header is found to be one
+	c.astray = true // until a whole header has been read
 	if b[1], err = c.br.ReadByte(); err != nil {
 		return h, err
 	}
@@ -190,7 +192,7 @@ func (c *Conn) data(m *message, h header) error {
 		c.receiving.Store(true)
 		m.end = now.Add(c.opts.Patience + time.Duration(c.opts.ReadLimit)*time.Second/Slowest)
 	}
-	const step = 4 << 10 // memory is taken as bytes arrive, not as they are announced
+	const step = 4 << 10 // memory grows with the bytes that arrive, not with the announced length
 	for at := 0; c.left > 0; {
 		n := int(min(c.left, step))
 		m.data = slices.Grow(m.data, n)
@@ -234,7 +236,7 @@ func (c *Conn) control(h header) error {
 	unmask(p, h.mask, 0)
 	switch h.op {
 	case opPing:
-		c.owePong(p) // before the next read that waits: a flood costs one answer
+		c.owePong(p) // answered before the next read that waits: a flood of pings gets one answer
 		return nil
 	case opPong:
 		if n, err := strconv.ParseUint(string(p), 10, 64); err == nil && n == c.asked.Load() {
@@ -253,8 +255,8 @@ func (c *Conn) control(h header) error {
 	return told
 }
 
-// parseClose returns what a close frame says, or what is wrong with it: RFC 6455,
-// sections 5.5.1, 7.1.5 and 7.4.
+// parseClose returns the code and reason of a close frame, or the protocol error if
+// it is invalid: RFC 6455, sections 5.5.1, 7.1.5 and 7.4.
 func parseClose(p []byte) *CloseError {
 	if len(p) == 0 {
 		return &CloseError{Code: noStatus, Peer: true}
@@ -282,7 +284,7 @@ func validCode(code int) bool {
 	return false
 }
 
-// hear says that nothing comes from the peer any more.
+// hear notes that the peer sends nothing from now on.
 func (c *Conn) hear() {
 	select {
 	case <-c.heard:
@@ -291,13 +293,13 @@ func (c *Conn) hear() {
 	}
 }
 
-// discardLimit is how many bytes Discard reads at most: a peer whose close frame
-// is further away must not keep the server busy.
+// discardLimit bounds the bytes that Discard reads: a peer that sends more before its
+// close frame must not keep the server busy.
 const discardLimit = 64 << 10
 
-// Discard reads on for the peer's close frame, and is the last call of the
-// goroutine that reads. It returns when the frame has come, or the connection is
-// closed, or too much else comes.
+// Discard reads until the peer's close frame. It must be the last call of the
+// goroutine that reads. It returns when the frame has come, the connection is
+// closed, or too many other bytes have come.
 func (c *Conn) Discard() {
 	defer close(c.deaf)
 	c.src.by = time.Time{}

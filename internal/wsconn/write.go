@@ -11,7 +11,7 @@ import (
 )
 
 // Write sends one text message. It returns [net.ErrClosed] after a close frame
-// was sent, and any other error for good.
+// was sent. After another error the connection is unusable.
 func (c *Conn) Write(msg []byte) error {
 	for op := byte(opText); ; op = opContinue {
 		n := min(len(msg), Fragment)
@@ -31,7 +31,8 @@ func (c *Conn) send(op byte, fin bool, p []byte) error {
 	return c.pass(err)
 }
 
-// put writes a frame, for which the peer has limited time. The turn is the caller's.
+// put writes a frame, for which the peer has limited time. The caller must have the
+// turn.
 func (c *Conn) put(op byte, fin bool, p []byte) error {
 	if c.ended {
 		return net.ErrClosed
@@ -59,9 +60,9 @@ func (c *Conn) put(op byte, fin bool, p []byte) error {
 	return err
 }
 
-// pass ends a turn. Pings that came meanwhile are answered first: whoever has the
-// turn does that for the reader, which need not wait for a peer that takes long
-// for a fragment.
+// pass ends a turn. It first answers pings that came meanwhile. So the goroutine that
+// has the turn answers for the reader, which need not wait for a peer that is slow
+// to take a fragment.
 func (c *Conn) pass(err error) error {
 	for {
 		select {
@@ -78,7 +79,7 @@ func (c *Conn) pass(err error) error {
 		select {
 		case c.turn <- struct{}{}:
 		default:
-			return err // the one who has the turn sees the ping
+			return err // the goroutine that has the turn will answer the ping
 		}
 	}
 }
@@ -86,14 +87,14 @@ func (c *Conn) pass(err error) error {
 // owePong notes a ping. Only the latest one must be answered: RFC 6455, section 5.5.3.
 func (c *Conn) owePong(payload []byte) {
 	select {
-	case <-c.pong: // which was not answered yet
+	case <-c.pong: // drop an older ping that was not answered yet
 	default:
 	}
-	c.pong <- bytes.Clone(payload) // only the reader sends
+	c.pong <- bytes.Clone(payload) // does not block: only the reader sends
 }
 
-// answerPing answers a ping now, or has it answered after the fragment that is
-// being sent.
+// answerPing answers a ping now or, if a fragment is being sent, leaves the answer to
+// the goroutine that sends it.
 func (c *Conn) answerPing() error {
 	if len(c.pong) == 0 {
 		return nil
@@ -108,8 +109,8 @@ func (c *Conn) answerPing() error {
 
 // Ping asks whether the peer is there, and returns nil when it has answered, or
 // [os.ErrDeadlineExceeded]. A slow peer gets more time, for what was written before:
-// see [tcp.Backlog]. One that is sending a message may complete it first. Ping needs
-// somebody who reads, and must not be called concurrently.
+// see [tcp.Backlog]. A peer that is sending a message may complete it first. Another
+// goroutine must call Read meanwhile. Ping must not be called concurrently.
 func (c *Conn) Ping(ctx context.Context) error {
 	n := c.asked.Add(1)
 	c.turn <- struct{}{}
@@ -143,12 +144,12 @@ func (c *Conn) Ping(ctx context.Context) error {
 
 const (
 	closeTime = 5 * time.Second // for the peer's answer to a close frame
-	lingering = time.Second     // if nobody would see the answer
+	lingering = time.Second     // if no goroutine would read the answer
 )
 
-// Close tells the peer why, waits for its answer and closes the connection. The
-// one who writes calls it, and the one who reads calls Discard. After a broken
-// connection or a close frame of the peer it does not wait.
+// Close sends a close frame, waits for the peer's answer and closes the connection.
+// The goroutine that writes must call it, while the one that reads calls Discard. On a
+// broken connection, or after a close frame of the peer, it does not wait.
 func (c *Conn) Close(code int, reason string) {
 	defer c.net.Close()
 	p := binary.BigEndian.AppendUint16(nil, uint16(code))
@@ -161,8 +162,8 @@ func (c *Conn) Close(code int, reason string) {
 	case <-c.heard:
 	case <-late.C:
 	case <-c.deaf:
-		// A connection that is closed with bytes unread is reset, and with it what the
-		// peer has not read.
+		// To close a connection with unread bytes resets it, and the peer then loses
+		// what it has not read yet.
 		late.Reset(lingering)
 		select {
 		case <-c.heard:

@@ -1,11 +1,10 @@
 // Package wsconn is a server's end of WebSockets (RFC 6455), without extensions.
 //
-// The server has to bound what frames cost that carry no message, to let a slow
-// peer take its time as long as it makes progress, and to answer pings in the
-// middle of a message that such a peer is being sent. A general library answers
-// control frames where nobody can count them, and gives each of them a few
-// seconds of its own. So the server has its own framing; clients use
-// github.com/coder/websocket.
+// The server must bound the cost of frames without a message, must give a slow peer
+// time while it makes progress, and must answer pings in the middle of a message
+// that it sends to such a peer. A general library answers control frames without
+// letting its caller count them, and waits some seconds for each. So the server has
+// its own framing; clients use github.com/coder/websocket.
 package wsconn
 
 import (
@@ -27,35 +26,37 @@ import (
 
 // Options are all required.
 type Options struct {
-	// Subprotocol is spoken if the client asks for it.
+	// Subprotocol is accepted if the client asks for it.
 	Subprotocol string
-	// ReadLimit is how many bytes a message may have.
+	// ReadLimit is the size of the largest message, in bytes.
 	ReadLimit int
-	// Patience is how long a message may take, and longer while each such time
-	// brings [Progress] bytes of it and all of them [Slowest] bytes a second. It is
-	// also how long a peer may take to answer a ping.
+	// Patience is the time in which each [Progress] bytes of an unfinished message
+	// must arrive. A message that takes longer in all must also bring [Slowest] bytes
+	// a second on average. Patience is also the time in which a peer must answer a
+	// ping.
 	Patience time.Duration
-	// WriteTime is how long a peer may take for each [Fragment] that it is sent, and
-	// longer if it has much to take before: see [tcp.Backlog].
+	// WriteTime is the time in which a peer must take each [Fragment], and longer if
+	// much was written before it: see [tcp.Backlog].
 	WriteTime time.Duration
-	// Admit is asked, by the goroutine that reads, about each frame that may cost
-	// more than it brings: the first of a message, a small one that continues it,
-	// and each control frame. The first that it refuses ends the connection.
+	// Admit is called, by the goroutine that reads, for each frame that counts against
+	// the limit on frames: the first of a message, a small one that continues it,
+	// and each control frame. If it returns false, the connection ends.
 	Admit func() bool
 }
 
 const (
-	// Fragment is how many bytes of a message are sent in one frame, so that control
-	// frames need not wait for the whole message.
+	// Fragment is the largest payload of a frame that is sent, in bytes, so that
+	// control frames need not wait for a whole message.
 	Fragment = 16 << 10
-	// Progress is how many bytes of an unfinished message must arrive within Patience.
+	// Progress is the number of bytes of an unfinished message that must arrive within
+	// Patience.
 	Progress = 1 << 10
-	// Slowest is how many bytes a second an unfinished message must bring on average.
+	// Slowest is the least average rate of an unfinished message, in bytes a second.
 	Slowest = 1 << 10
 )
 
-// Conn is a server's end of a WebSocket. One goroutine may read and one may
-// write. Another one may ping, and Drop may be called by any.
+// Conn is a server's end of a WebSocket. One goroutine may read, one may write and
+// one may ping, at the same time. Any goroutine may call Drop.
 type Conn struct {
 	net  net.Conn
 	opts Options
@@ -64,9 +65,9 @@ type Conn struct {
 	src    source
 	br     *bufio.Reader
 	left   int64         // bytes of a frame's payload that have not been read
-	astray bool          // what comes next is not the beginning of a frame
-	heard  chan struct{} // closed when the peer has said its last
-	deaf   chan struct{} // closed when nobody reads any more
+	astray bool          // the next byte is not the beginning of a frame
+	heard  chan struct{} // closed when the peer sends nothing from now on
+	deaf   chan struct{} // closed when no goroutine reads from now on
 
 	turn    chan struct{} // holds one while a frame is being written
 	bw      *bufio.Writer // guarded by turn, as ended and backlog
@@ -74,16 +75,16 @@ type Conn struct {
 	ended   bool        // a close frame was written
 	pong    chan []byte // holds the payload of a ping that is not answered yet
 
-	receiving atomic.Bool   // a message, in the middle of whose frames no pong can come
+	receiving atomic.Bool   // a message is being received, so no pong can come in the middle of its frames
 	asked     atomic.Uint64 // the number in the last ping
 	answered  chan uint64   // numbers in pongs
 }
 
-// CloseError says with which code a connection should be, or was, closed.
+// CloseError has the code with which a connection must be, or was, closed.
 type CloseError struct {
 	Code   int
 	Reason string
-	Peer   bool // the peer said so
+	Peer   bool // the peer has closed it
 }
 
 func (e *CloseError) Error() string { return fmt.Sprintf("websocket: %d %s", e.Code, e.Reason) }
@@ -98,9 +99,9 @@ const (
 	tooBig        = 1009
 )
 
-// Accept upgrades a request whose connection has been hijacked. The caller has
-// checked the handshake (RFC 6455, section 4.2.1) and the origin. The answer has
-// the headers in extra as well. If it cannot be written the connection is closed.
+// Accept upgrades a request whose connection has been hijacked. The caller must have
+// checked the handshake (RFC 6455, section 4.2.1) and the origin. The answer includes
+// the headers in extra. If it cannot be written, the connection is closed.
 func Accept(conn net.Conn, rw *bufio.ReadWriter, r *http.Request, extra http.Header, opts Options) (*Conn, error) {
 	early, _ := rw.Reader.Peek(rw.Reader.Buffered()) // cannot fail
 	c := &Conn{
@@ -148,11 +149,11 @@ func acceptKey(key string) string {
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// Drop closes the connection without a word. What waits for it returns.
+// Drop closes the connection without a close frame. Calls that wait for it return.
 func (c *Conn) Drop() { c.net.Close() }
 
-// source is the connection, read by a deadline. It is set where reading has to
-// wait, which is seldom in the middle of a message.
+// source reads the connection with a deadline. It sets the deadline only when a read
+// has to wait, which is rare in the middle of a message.
 type source struct {
 	conn    net.Conn
 	early   []byte       // what the HTTP server had read already

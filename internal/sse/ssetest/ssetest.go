@@ -1,5 +1,5 @@
-// Package ssetest makes event streams that parsers may stumble over, so that
-// those of different languages can be compared.
+// Package ssetest makes event streams that are hard to parse, so that parsers in
+// different languages can be compared.
 package ssetest
 
 import (
@@ -13,8 +13,8 @@ import (
 )
 
 // Random returns n events, and a stream that carries them: as package sse writes
-// it, but behind a byte order mark, and with lines that end in all ways there are.
-// The data of the first has at least 1 MiB.
+// it, but after a byte order mark, and with all kinds of line ends.
+// The data of the first event has at least 1 MiB.
 func Random(rng *rand.Rand, n int) (events []sse.Event, stream []byte) {
 	stream = []byte("\ufeff")
 	for i := range n {
@@ -29,8 +29,8 @@ func Random(rng *rand.Rand, n int) (events []sse.Event, stream []byte) {
 		if rng.IntN(50) == 0 {
 			written = sse.AppendRetry(written, time.Second)
 		}
-		// One way for each event: the next begins with a letter, so that no CR meets
-		// an LF that is not its own.
+		// One kind of line end for each event. The next event begins with a letter, so
+		// that a CR at the end does not form a CRLF with it.
 		end := []string{"\n", "\r", "\r\n"}[rng.IntN(3)]
 		stream = append(stream, bytes.ReplaceAll(written, []byte("\n"), []byte(end))...)
 		events = append(events, e)
@@ -57,7 +57,7 @@ func payload(rng *rand.Rand, i int) string {
 	return b.String()
 }
 
-// normal is what the standard makes of the ends of lines.
+// normal replaces line ends as the standard says.
 func normal(text string) string {
 	return strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(text)
 }
