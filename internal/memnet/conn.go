@@ -98,7 +98,7 @@ func (e *end) Write(p []byte) (n int, err error) {
 	}
 	n = len(p) - len(e.out)
 	if n > 0 && n == len(p) {
-					err = nil // the peer had read all of p before the connection broke
+		err = nil // the peer had read all of p before the connection broke
 	}
 	e.writing, e.out = false, nil
 	e.conn.changed.Broadcast()
