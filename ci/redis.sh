@@ -1,15 +1,20 @@
 #!/usr/bin/env bash
-# Succeeds if there is a Redis or Valkey to test with, after installing one if it can.
-# The tests start their own servers, and sentinels.
+# Succeeds if there is a Redis or Valkey to test with, after installing what it can:
+# Redis, and Valkey where the distribution has it (Debian from 13 on). The tests run
+# with each that is there, and start their own servers and sentinels.
 set -euo pipefail
 
 have() {
-	{ command -v redis-server || command -v valkey-server; } && { command -v redis-sentinel || command -v valkey-sentinel; }
+	command -v "$1-server" && command -v "$1-sentinel"
+} >/dev/null
+
+install() {
+	echo "=== Installing ${1^}"
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$1-server" "$1-sentinel" >/dev/null
 }
 
-have >/dev/null && exit 0
-[ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || exit 1
-echo "=== Installing Redis"
-apt-get update -qq
-DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends redis-server redis-sentinel >/dev/null
-have >/dev/null
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+	have redis || have valkey || { apt-get update -qq && install redis; }
+	have valkey || ! apt-cache show valkey-server valkey-sentinel >/dev/null 2>&1 || install valkey || echo "Valkey cannot be installed; testing with Redis only"
+fi
+have redis || have valkey

@@ -13,12 +13,16 @@ import (
 	"github.com/redis/rueidis"
 )
 
-func TestConformance(t *testing.T) {
-	s := startServer(t)
+func TestConformance(t *testing.T) { onEach(t, testConformance) }
+
+func testConformance(t *testing.T, k kind) {
+	s := startServer(t, k)
 	backendtest.Run(t, func(t *testing.T) backend.Backend { return open(t, s.addr, nil) })
 }
 
-func TestNewRefuses(t *testing.T) {
+func TestNewRefuses(t *testing.T) { onEach(t, testNewRefuses) }
+
+func testNewRefuses(t *testing.T, k kind) {
 	for _, o := range []redisbackend.Options{
 		{Client: rueidis.ClientOption{InitAddress: []string{"127.0.0.1:1"}}},
 		{Prefix: "a{b}"},
@@ -28,7 +32,7 @@ func TestNewRefuses(t *testing.T) {
 			t.Errorf("%+v was accepted", o)
 		}
 	}
-	evicts := startServer(t, "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
+	evicts := startServer(t, k, "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
 	if _, err := redisbackend.New(t.Context(), redisbackend.Options{Client: rueidis.ClientOption{InitAddress: []string{evicts.addr}}}); err == nil {
 		t.Error("a server that evicts keys was accepted")
 	}
@@ -100,8 +104,10 @@ func appendSurely(t *testing.T, b backend.Backend, text string) backend.Position
 }
 
 // A connection that is cut costs no record.
-func TestCutConnections(t *testing.T) {
-	s := startServer(t)
+func TestCutConnections(t *testing.T) { onEach(t, testCutConnections) }
+
+func testCutConnections(t *testing.T, k kind) {
+	s := startServer(t, k)
 	b := open(t, s.addr, nil)
 	first := appendSurely(t, b, "first")
 	f := follow(t, b, first)
@@ -123,8 +129,10 @@ func TestCutConnections(t *testing.T) {
 
 // A server that comes back without its newest records is noticed, by who followed it
 // and by who asks, and goes on in a greater epoch.
-func TestServerLosesItsTail(t *testing.T) {
-	s := startServer(t)
+func TestServerLosesItsTail(t *testing.T) { onEach(t, testServerLosesItsTail) }
+
+func testServerLosesItsTail(t *testing.T, k kind) {
+	s := startServer(t, k)
 	b := open(t, s.addr, nil)
 	before := appendSurely(t, b, "before")
 	f := follow(t, b, backend.Position{})
@@ -146,8 +154,10 @@ func TestServerLosesItsTail(t *testing.T) {
 
 // The same, for a server that keeps an older state on disk: sequence numbers that are
 // given again are of a greater epoch.
-func TestServerIsPutBack(t *testing.T) {
-	s := startServer(t)
+func TestServerIsPutBack(t *testing.T) { onEach(t, testServerIsPutBack) }
+
+func testServerIsPutBack(t *testing.T, k kind) {
+	s := startServer(t, k)
 	b := open(t, s.addr, nil)
 	c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{s.addr}, DisableCache: true})
 	if err != nil {
@@ -162,8 +172,8 @@ func TestServerIsPutBack(t *testing.T) {
 	f := follow(t, b, backend.Position{})
 	f.next(t)
 	f.next(t)
-	k := backend.Key{Kind: "test", Group: "g", Name: "n"}
-	rev, err := b.Put(t.Context(), backend.Write{Key: k, Value: []byte("v")})
+	key := backend.Key{Kind: "test", Group: "g", Name: "n"}
+	rev, err := b.Put(t.Context(), backend.Write{Key: key, Value: []byte("v")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,14 +184,14 @@ func TestServerIsPutBack(t *testing.T) {
 		t.Errorf("after %v the log goes on at %v", last, again)
 	}
 	f.lost(t)
-	second, err := b.Put(t.Context(), backend.Write{Key: k, Value: []byte("v")})
+	second, err := b.Put(t.Context(), backend.Write{Key: key, Value: []byte("v")})
 	if err != nil || second <= rev {
 		t.Errorf("the record got revision %d after %d, %v", second, rev, err)
 	}
 }
 
 func BenchmarkAppend(b *testing.B) {
-	s := startServer(b)
+	s := startServer(b, installed(b)[0])
 	r := open(b, s.addr, func(o *redisbackend.Options) { o.Events = 1 << 16 })
 	data := make([]byte, 230)
 	for _, callers := range []int{1, 64} {

@@ -13,9 +13,8 @@ import (
 )
 
 // startSentinel starts a sentinel that watches a master, and fails it over by itself.
-func startSentinel(t *testing.T, master *server) (addr string) {
+func startSentinel(t *testing.T, k kind, master *server) (addr string) {
 	t.Helper()
-	sentinel := program(t, "redis-sentinel", "valkey-sentinel")
 	port, dir := freePort(t), t.TempDir()
 	host, masterPort := "127.0.0.1", master.addr[len("127.0.0.1:"):]
 	file := filepath.Join(dir, "sentinel.conf")
@@ -24,7 +23,7 @@ func startSentinel(t *testing.T, master *server) (addr string) {
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(sentinel, file)
+	cmd := exec.Command(k.sentinel, file)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -37,11 +36,13 @@ func startSentinel(t *testing.T, master *server) (addr string) {
 
 // After a failover the log continues on the new master, in a greater epoch: what the
 // old master had accepted and the new one does not have is not missed untold.
-func TestSentinelFailover(t *testing.T) {
-	master := startServer(t)
+func TestSentinelFailover(t *testing.T) { onEach(t, testSentinelFailover) }
+
+func testSentinelFailover(t *testing.T, k kind) {
+	master := startServer(t, k)
 	host, port := "127.0.0.1", master.addr[len("127.0.0.1:"):]
-	replica := startServer(t, "--replicaof", host, port)
-	sentinel := startSentinel(t, master)
+	replica := startServer(t, k, "--replicaof", host, port)
+	sentinel := startSentinel(t, k, master)
 	b := openSentinel(t, sentinel)
 	before := appendSurely(t, b, "before")
 	f := follow(t, b, before)

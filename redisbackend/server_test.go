@@ -16,20 +16,35 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// program returns the path of a server's program. Without one the test is skipped,
-// or fails where REALTIME_REQUIRE_REDIS is set.
-func program(t testing.TB, names ...string) string {
+// kind is a server of one make, by the paths of its programs.
+type kind struct{ name, server, sentinel string }
+
+// installed returns the kinds that are installed. Without one the test is skipped, or
+// fails where REALTIME_REQUIRE_REDIS is set.
+func installed(t testing.TB) (kinds []kind) {
 	t.Helper()
-	for _, name := range names {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
+	for _, k := range []kind{{"Redis", "redis-server", "redis-sentinel"}, {"Valkey", "valkey-server", "valkey-sentinel"}} {
+		server, err := exec.LookPath(k.server)
+		sentinel, sentinelErr := exec.LookPath(k.sentinel)
+		if err == nil && sentinelErr == nil {
+			kinds = append(kinds, kind{k.name, server, sentinel})
 		}
 	}
-	if os.Getenv("REALTIME_REQUIRE_REDIS") != "" {
-		t.Fatalf("none of %q is installed", names)
+	if len(kinds) == 0 {
+		const missing = "neither Redis nor Valkey is installed, with its sentinel (apt-get install redis-server redis-sentinel)"
+		if os.Getenv("REALTIME_REQUIRE_REDIS") != "" {
+			t.Fatal(missing)
+		}
+		t.Skip(missing)
 	}
-	t.Skipf("none of %q is installed (apt-get install redis-server)", names)
-	return ""
+	return kinds
+}
+
+// onEach tests with each kind of server that is installed.
+func onEach(t *testing.T, test func(t *testing.T, k kind)) {
+	for _, k := range installed(t) {
+		t.Run(k.name, func(t *testing.T) { test(t, k) })
+	}
 }
 
 func freePort(t testing.TB) int {
@@ -53,12 +68,12 @@ type server struct {
 }
 
 // startServer starts a server on a free port; the test stops it.
-func startServer(t testing.TB, args ...string) *server {
+func startServer(t testing.TB, k kind, args ...string) *server {
 	t.Helper()
 	port := freePort(t)
 	s := &server{t: t, addr: fmt.Sprint("127.0.0.1:", port), dir: t.TempDir()}
 	s.args = append([]string{
-		program(t, "redis-server", "valkey-server"), "--bind", "127.0.0.1", "--port", fmt.Sprint(port), "--dir", s.dir,
+		k.server, "--bind", "127.0.0.1", "--port", fmt.Sprint(port), "--dir", s.dir,
 		"--save", "", "--appendonly", "no", "--daemonize", "no", "--protected-mode", "no",
 	}, args...)
 	s.start()
