@@ -199,3 +199,28 @@ func TestDeadConnectionOfThePool(t *testing.T) {
 	}
 	diary.expect(t, "write, commit, emit updated a")
 }
+
+// What a driver makes of the end of a context in the middle of a statement is its
+// own matter: the caller is told that it was the context.
+func TestContextEndsInTheFunction(t *testing.T) {
+	for name, cause := range map[string]error{
+		"bad connection": driver.ErrBadConn, "transaction done": sql.ErrTxDone, "another context": context.Canceled,
+		"one of the function's": errors.New("changed my mind"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d, diary := open(t)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				err := d.InTx(ctx, nil, func(*db.Tx) error {
+					<-ctx.Done()
+					return cause
+				})
+				if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, cause) {
+					t.Errorf("the error is %v, and not also that of the context", err)
+				}
+				diary.expect(t, "rollback")
+			})
+		})
+	}
+}

@@ -170,9 +170,10 @@ func (d *DB) InTx(ctx context.Context, opts *sql.TxOptions, f func(tx *Tx) error
 }
 
 // explain returns what the error of a function is to the caller. Where ctx has
-// ended, and with it the transaction, it is also the error of ctx.
+// ended, and with it the transaction, it is also the error of ctx: drivers then say
+// that the transaction is done, the connection is bad, or nothing of the sort.
 func explain(c *detach.Context, ctx context.Context, err error) error {
-	if callerErr := ctx.Err(); errors.Is(err, sql.ErrTxDone) && callerErr != nil && !errors.Is(err, callerErr) {
+	if callerErr := ctx.Err(); callerErr != nil && !errors.Is(err, callerErr) {
 		return fmt.Errorf("%w: %w", callerErr, err)
 	}
 	return c.Explain(err)

@@ -7,6 +7,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
+	"hash/fnv"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -59,7 +60,7 @@ func examine(ctx context.Context, o options, p part, mutants []*mutant, known *r
 	for _, m := range mutants {
 		if old, found := known.of(m, digest); found {
 			m.result, m.by = old.Result, old.By
-		} else if m.equivalent == "" && strings.Contains(m.key, o.kill) {
+		} else if m.equivalent == "" && strings.Contains(m.key, o.kill) && m.sampled(o.sample) {
 			todo = append(todo, m)
 		}
 	}
@@ -82,6 +83,13 @@ func examine(ctx context.Context, o options, p part, mutants []*mutant, known *r
 		fmt.Fprintf(os.Stderr, "%-11s %s:%d %s %s\n", m.result, m.file, m.line, m.key[strings.IndexByte(m.key, ' ')+1:], m.by)
 		return known.add(m, digest)
 	})
+}
+
+// sampled reports whether a mutant is one of those that stand for n times as many.
+func (m *mutant) sampled(n uint) bool {
+	h := fnv.New32a()
+	h.Write([]byte(m.key))
+	return n <= 1 || h.Sum32()%uint32(n) == 0
 }
 
 // buildSuites builds the tests of a part with its mutants.

@@ -4,6 +4,7 @@
 //
 //	ci/mutants.sh                       # all of it: hours
 //	ci/mutants.sh -only ring,groups     # two parts
+//	ci/mutants.sh -sample 10            # a tenth of the mutants
 //	ci/mutants.sh -n                    # count the mutants, and run none
 //
 // All mutants of a part are built into one test binary, as branches that the
@@ -57,6 +58,7 @@ type options struct {
 	limit             time.Duration
 	count, report     bool
 	kill              string
+	sample            uint
 }
 
 func main() {
@@ -66,6 +68,7 @@ func main() {
 	flag.StringVar(&o.state, "state", filepath.Join(cache, "maravilla-mutants"), "keep results in this `directory`")
 	flag.StringVar(&o.only, "only", "", "only these `parts`, separated by commas")
 	flag.StringVar(&o.kill, "match", "", "only mutants whose description has this `text`")
+	flag.UintVar(&o.sample, "sample", 1, "only one in `n` mutants, always the same ones")
 	flag.IntVar(&o.jobs, "j", runtime.NumCPU(), "run so many `tests` at once")
 	flag.DurationVar(&o.limit, "limit", 20*time.Second, "stop a test that takes so much longer than ten times what it usually does")
 	flag.BoolVar(&o.count, "n", false, "count the mutants, and run none")

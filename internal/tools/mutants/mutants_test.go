@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"go/parser"
 	"go/token"
 	"os"
@@ -141,5 +142,25 @@ func TestEquivalent(t *testing.T) {
 	}
 	if why := e.use("a.go f: leave out: x"); why != "it does nothing" || len(e.unused()) != 0 {
 		t.Errorf("%q, unused: %q", why, e.unused())
+	}
+}
+
+// A sample is about as large as it says, and the same in each run.
+func TestSampled(t *testing.T) {
+	n := 0
+	for i := range 1000 {
+		m := &mutant{key: fmt.Sprintf("file.go f%d: negate: x < %d", i%7, i)}
+		if !m.sampled(1) {
+			t.Errorf("%s is not in a sample of all", m.key)
+		}
+		if m.sampled(10) {
+			n++
+		}
+		if m.sampled(10) != m.sampled(10) {
+			t.Errorf("%s is in the sample, or not, by chance", m.key)
+		}
+	}
+	if n < 60 || n > 140 {
+		t.Errorf("a tenth of 1000 mutants is %d", n)
 	}
 }
