@@ -59,7 +59,7 @@ func key(group string) backend.Key {
 // [ErrHeld] while another node holds the group.
 func (c *Claim) Hold(ctx context.Context) (Progress, error) {
 	if time.Now().Before(c.until) {
-		if err := c.put(ctx, c.rec); err == nil || !errors.Is(err, ErrHeld) {
+		if err := c.put(ctx, c.rec); !errors.Is(err, ErrHeld) {
 			return c.rec.progress(), err
 		}
 	}
@@ -67,7 +67,7 @@ func (c *Claim) Hold(ctx context.Context) (Progress, error) {
 	if err != nil {
 		return Progress{}, err
 	}
-	if it.Revision != c.seen || c.since.IsZero() {
+	if it.Revision != c.seen { // which is none in the beginning, as that of a record that is not there
 		rec, err := decode(it)
 		if err != nil {
 			return Progress{}, err

@@ -215,9 +215,10 @@ func (m *mutant) run(ctx context.Context, o options, tests []*test) error {
 		if t.hits[m.id] == 0 {
 			continue
 		}
-		if sum += t.took; sum <= first {
+		switch sum += t.took; {
+		case sum <= first:
 			quick = append(quick, t)
-		} else {
+		case sum <= o.most || len(quick) == 0:
 			rest = append(rest, t)
 		}
 	}

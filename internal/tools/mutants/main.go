@@ -5,6 +5,7 @@
 //	ci/mutants.sh                       # all of it: hours
 //	ci/mutants.sh -only ring,groups     # two parts
 //	ci/mutants.sh -sample 10            # a tenth of the mutants
+//	ci/mutants.sh -most 3s              # leave out the slow tests of each
 //	ci/mutants.sh -n                    # count the mutants, and run none
 //
 // All mutants of a part are built into one test binary, as branches that the
@@ -59,6 +60,7 @@ type options struct {
 	count, report     bool
 	kill              string
 	sample            uint
+	most              time.Duration
 }
 
 func main() {
@@ -69,6 +71,7 @@ func main() {
 	flag.StringVar(&o.only, "only", "", "only these `parts`, separated by commas")
 	flag.StringVar(&o.kill, "match", "", "only mutants whose description has this `text`")
 	flag.UintVar(&o.sample, "sample", 1, "only one in `n` mutants, always the same ones")
+	flag.DurationVar(&o.most, "most", time.Hour, "run tests of so much `time` for each mutant, the quick ones first; it has survived if none fails")
 	flag.IntVar(&o.jobs, "j", runtime.NumCPU(), "run so many `tests` at once")
 	flag.DurationVar(&o.limit, "limit", 20*time.Second, "stop a test that takes so much longer than ten times what it usually does")
 	flag.BoolVar(&o.count, "n", false, "count the mutants, and run none")
