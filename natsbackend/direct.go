@@ -77,3 +77,33 @@ func (b *Backend) batchOnce(ctx context.Context, stream string, body []byte, f f
 		}
 	}
 }
+
+// leaderGet asks the leader of a stream for a message: nil if there is none.
+func (b *Backend) leaderGet(ctx context.Context, stream string, request map[string]any) (found *stored, err error) {
+	body, err := json.Marshal(request)
+	if err != nil {
+		return nil, err
+	}
+	err = b.try(ctx, func(ctx context.Context) error {
+		m, err := b.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, body)
+		if err != nil {
+			return err
+		}
+		var answer struct {
+			Message *stored             `json:"message"`
+			Error   *jetstream.APIError `json:"error"`
+		}
+		if err := json.Unmarshal(m.Data, &answer); err != nil {
+			return err
+		}
+		found = answer.Message
+		if answer.Error != nil && answer.Error.ErrorCode != noMessage {
+			return answer.Error
+		}
+		return nil
+	})
+	if err == nil && found != nil {
+		b.learn(found.header())
+	}
+	return found, err
+}

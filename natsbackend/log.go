@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
@@ -31,29 +32,34 @@ func (b *Backend) append(ctx context.Context, e backend.Entry, cause backend.Rev
 	if cause != 0 {
 		m.Header.Set(causeHeader, strconv.FormatUint(uint64(cause), 10))
 	}
-	before, epoch := b.followed.Load(), b.epoch.Load()
-	if cause != 0 && uint64(cause)>>seqBits != epoch>>20 {
-		return backend.Position{}, fmt.Errorf("natsbackend: change %d is of an earlier epoch", cause)
-	}
-	ack, err := b.publishOnce(ctx, m)
-	if err != nil {
-		return backend.Position{}, err
-	}
-	if !ack.Duplicate && ack.Sequence <= before {
-		// This place in the log was read before: the engine has lost its tail.
-		if epoch, err = b.raise(ctx); err != nil {
-			return backend.Position{}, fmt.Errorf("%w: %w", backend.ErrMaybeStored, err)
+	for {
+		epoch, last := b.epoch.Load(), b.last.Load()
+		if cause != 0 && uint64(cause)>>seqBits != epoch>>epochUnit {
+			return backend.Position{}, fmt.Errorf("natsbackend: change %d is of an earlier epoch", cause)
 		}
+		ack, err := b.publishOnce(ctx, epoch, m)
+		switch {
+		case errors.Is(err, errEpoch):
+			continue
+		case err != nil:
+			return backend.Position{}, err
+		case !ack.Duplicate && last != nil && last.Pos.Epoch == epoch && ack.Sequence <= last.Pos.Seq:
+			// This place in the log was read before: the engine has lost its tail.
+			if err := b.raise(ctx, epoch); err != nil {
+				return backend.Position{}, fmt.Errorf("%w: %w", backend.ErrMaybeStored, err)
+			}
+			epoch = b.epoch.Load()
+		}
+		return backend.Position{Epoch: epoch, Seq: ack.Sequence}, nil
 	}
-	return backend.Position{Epoch: epoch, Seq: ack.Sequence}, nil
 }
 
 // publishOnce is publish, again while the first message with this id, of whichever
 // node, is not committed yet.
-func (b *Backend) publishOnce(ctx context.Context, m *nats.Msg) (*jetstream.PubAck, error) {
+func (b *Backend) publishOnce(ctx context.Context, epoch uint64, m *nats.Msg) (*jetstream.PubAck, error) {
 	began := time.Now()
 	for {
-		ack, err := b.publish(ctx, m)
+		ack, err := b.publish(ctx, epoch, m)
 		var refused *jetstream.APIError
 		if !errors.As(err, &refused) || refused.ErrorCode != idInProcess || time.Since(began) > changeTime {
 			return ack, err
@@ -65,6 +71,7 @@ func (b *Backend) publishOnce(ctx context.Context, m *nats.Msg) (*jetstream.PubA
 }
 
 func (b *Backend) record(h nats.Header, data []byte, seq uint64, at time.Time) (r backend.Record, err error) {
+	b.learn(h)
 	r.Pos = backend.Position{Epoch: b.epoch.Load(), Seq: seq}
 	if r.Data, r.Time = data, at; r.Data == nil {
 		r.Data = []byte{}
@@ -89,12 +96,21 @@ const pageMax = 512
 
 // Read implements [backend.Log]. The leader says where the log begins and ends; any
 // replica may have the records, and is asked again while it lags.
-func (b *Backend) Read(ctx context.Context, after backend.Position, limit int) (page backend.Page, err error) {
+func (b *Backend) Read(ctx context.Context, after backend.Position, limit int) (backend.Page, error) {
 	ctx, done, err := b.request(ctx)
 	if err != nil {
-		return page, err
+		return backend.Page{}, err
 	}
 	defer done()
+	for {
+		page, err := b.read(ctx, after, limit)
+		if err != nil || page.Head.Epoch == b.epoch.Load() { // else a record told of another one
+			return page, err
+		}
+	}
+}
+
+func (b *Backend) read(ctx context.Context, after backend.Position, limit int) (page backend.Page, err error) {
 	state, err := b.state(ctx, b.logStream())
 	if err != nil {
 		return page, err
@@ -152,7 +168,12 @@ func (b *Backend) fill(ctx context.Context, page backend.Page, from, to uint64) 
 }
 
 // auditEvery is how often an idle follower asks whether the log is still the same.
-const auditEvery = 5 * time.Second
+const (
+	auditEvery = 5 * time.Second
+	// beatEvery is how often the server says that a consumer is there: one that went
+	// with its server is noticed after two of them.
+	beatEvery = time.Second
+)
 
 // Follow implements [backend.Log]. It reads through a consumer that has no state
 // worth keeping: after whatever goes wrong there is another one, which begins with
@@ -165,9 +186,12 @@ func (b *Backend) Follow(ctx context.Context, after backend.Position, sink func(
 	defer done()
 	f := &follower{Backend: b, last: backend.Record{Pos: after}, sink: sink}
 	for {
-		err := f.still(ctx)
+		epoch := b.epoch.Load()
+		_, err := f.still(ctx)
 		if err == nil {
 			err = f.consume(ctx)
+		} else if errors.Is(err, jetstream.ErrStreamNotFound) {
+			err = f.restore(ctx, epoch)
 		}
 		var lost *backend.LostError
 		switch {
@@ -192,40 +216,39 @@ type follower struct {
 	sink func([]backend.Record)
 }
 
-// still checks that the log can be followed from the last record, and gives the zero
-// position the epoch of the log.
-func (f *follower) still(ctx context.Context) error {
-	if _, err := f.refresh(ctx); err != nil {
-		return err
+// still checks that the log can be followed from the last record, gives the zero
+// position the epoch of the log, and returns where the log ends.
+func (f *follower) still(ctx context.Context) (head backend.Position, err error) {
+	if err := f.refresh(ctx); err != nil {
+		return head, err
 	}
 	page, err := f.Read(ctx, backend.Position{}, 0)
 	if err != nil {
-		return err
+		return head, err
 	}
 	if f.last.Pos == (backend.Position{}) && page.First.Seq == 1 {
 		f.last.Pos.Epoch = page.Head.Epoch
 	}
 	switch {
 	case page.Head.Epoch != f.last.Pos.Epoch, page.First.Compare(f.last.Pos.Next()) > 0:
-		return &backend.LostError{Next: page.Head}
+		return head, &backend.LostError{Next: page.Head}
 	case page.Head.Seq < f.last.Pos.Seq && f.last.Data == nil: // from the future: nothing is lost
-		return &backend.LostError{Next: page.Head}
+		return head, &backend.LostError{Next: page.Head}
 	case page.Head.Seq < f.last.Pos.Seq:
-		return f.tailLost(ctx)
+		return head, f.tailLost(ctx)
 	}
-	return nil
+	return page.Head, nil
 }
 
 // tailLost agrees on a greater epoch.
 func (f *follower) tailLost(ctx context.Context) error {
-	if _, err := f.raise(ctx); err != nil {
+	if err := f.raise(ctx, f.last.Pos.Epoch); err != nil {
 		return err
 	}
 	page, err := f.Read(ctx, backend.Position{}, 0)
 	if err != nil {
 		return err
 	}
-	f.followed.Store(min(f.followed.Load(), page.Head.Seq))
 	return &backend.LostError{Next: page.Head}
 }
 
@@ -236,7 +259,7 @@ func (f *follower) consume(ctx context.Context) error {
 	if compare {
 		start--
 	}
-	ctx, stop := context.WithCancel(ctx)
+	ctx, stop := f.connected(ctx)
 	defer stop()
 	making, cancel := context.WithTimeout(ctx, tryTime)
 	defer cancel()
@@ -248,7 +271,7 @@ func (f *follower) consume(ctx context.Context) error {
 		return err
 	}
 	defer f.forget(c.CachedInfo().Name)
-	messages, err := c.Messages(jetstream.PullMaxMessages(pageMax), jetstream.PullHeartbeat(auditEvery/2), jetstream.PullExpiry(2*auditEvery))
+	messages, err := c.Messages(jetstream.PullMaxMessages(pageMax), jetstream.PullHeartbeat(beatEvery), jetstream.PullExpiry(2*auditEvery))
 	if err != nil {
 		return err
 	}
@@ -260,7 +283,11 @@ func (f *follower) consume(ctx context.Context) error {
 		cancel()
 		switch {
 		case idle:
-			if err := f.still(ctx); err != nil {
+			head, err := f.still(ctx)
+			if err == nil && head != f.last.Pos {
+				err = f.readBack(ctx, head)
+			}
+			if err != nil {
 				return err
 			}
 			continue
@@ -273,6 +300,26 @@ func (f *follower) consume(ctx context.Context) error {
 	}
 }
 
+// connected returns a context that ends when there is another connection: the server
+// has perhaps forgotten the consumer, and would not say so for some time.
+func (f *follower) connected(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	again := f.nc.StatusChanged(nats.CONNECTED)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		select {
+		case <-again:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	return ctx, func() {
+		cancel()
+		watching.Wait()
+		f.nc.RemoveStatusListener(again)
+	}
+}
+
 // forget deletes a consumer; one that cannot be deleted ends by itself.
 func (f *follower) forget(consumer string) {
 	ctx, cancel := context.WithTimeout(f.open, tryTime)
@@ -280,7 +327,28 @@ func (f *follower) forget(consumer string) {
 	_ = f.js.DeleteConsumer(ctx, f.logStream(), consumer)
 }
 
-var errGap = errors.New("natsbackend: records are missing")
+var (
+	errGap     = errors.New("natsbackend: records are missing")
+	errStalled = errors.New("natsbackend: a consumer gives nothing of what there is")
+)
+
+// readBack passes on what the log has up to head, which the consumer does not give: it
+// reads from a replica that lags, or has lost touch, and says nothing. Another consumer
+// then goes on, perhaps at another replica.
+func (f *follower) readBack(ctx context.Context, head backend.Position) error {
+	for f.last.Pos.Compare(head) < 0 {
+		page, err := f.Read(ctx, f.last.Pos, pageMax)
+		if err != nil {
+			return err
+		}
+		for _, r := range page.Records {
+			if err := f.pass(r); err != nil {
+				return err
+			}
+		}
+	}
+	return errStalled
+}
 
 // take passes a record on. The first one of a consumer must be the last one of the
 // consumer before, if compare is set.
@@ -296,13 +364,18 @@ func (f *follower) take(ctx context.Context, m jetstream.Msg, compare *bool) err
 	if *compare {
 		*compare = false
 		switch {
-		case r.Pos.Seq == f.last.Pos.Seq && (r.ID != f.last.ID || string(r.Data) != string(f.last.Data) || !r.Time.Equal(f.last.Time)):
+		case r.Pos.Seq == f.last.Pos.Seq && !same(&r, &f.last):
 			return f.tailLost(ctx)
 		case r.Pos.Seq == f.last.Pos.Seq:
 			return nil
 		}
 		// It was evicted meanwhile: the next record must follow it.
 	}
+	return f.pass(r)
+}
+
+// pass passes on a record, which must be the next one.
+func (f *follower) pass(r backend.Record) error {
 	switch {
 	case r.Pos.Epoch != f.last.Pos.Epoch: // another node has raised it
 		return &backend.LostError{Next: backend.Position{Epoch: r.Pos.Epoch, Seq: r.Pos.Seq - 1}}
@@ -310,7 +383,7 @@ func (f *follower) take(ctx context.Context, m jetstream.Msg, compare *bool) err
 		return errGap
 	}
 	f.last = r
-	f.followed.Store(r.Pos.Seq)
+	f.Backend.last.Store(&r)
 	f.sink([]backend.Record{r})
 	return nil
 }

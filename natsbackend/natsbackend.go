@@ -118,8 +118,12 @@ type Backend struct {
 	js   jetstream.JetStream
 	name string
 
-	epoch    atomic.Uint64
-	followed atomic.Uint64 // the newest sequence number that Follow has passed on
+	wanted []jetstream.StreamConfig
+
+	epoch     atomic.Uint64
+	last      atomic.Pointer[backend.Record] // that Follow has passed on
+	verified  atomic.Uint64                  // the connection on which the log was looked at
+	verifying chan struct{}                  // holds one
 
 	open  context.Context // ends with Close
 	close context.CancelCauseFunc
@@ -140,18 +144,19 @@ func New(ctx context.Context, o Options) (*Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("natsbackend: connect: %w", err)
 	}
-	b := &Backend{nc: nc, name: o.Name}
-	b.plain = &store{b}
+	b := &Backend{nc: nc, name: o.Name, verifying: make(chan struct{}, 1)}
+	b.wanted = b.streams(o)
+	b.plain = &store{b, b.publish}
 	b.Store = onestep.Store{Plain: b.plain, Append: b.append}
 	b.open, b.close = context.WithCancelCause(context.Background())
-	if err := b.start(ctx, o); err != nil {
+	if err := b.start(ctx); err != nil {
 		nc.Close()
 		return nil, err
 	}
 	return b, nil
 }
 
-func (b *Backend) start(ctx context.Context, o Options) (err error) {
+func (b *Backend) start(ctx context.Context) (err error) {
 	if version := b.nc.ConnectedServerVersion(); older(version, minVersion) {
 		return fmt.Errorf("natsbackend: the server is version %s; it must be %s or later", version, minVersion)
 	}
@@ -161,7 +166,7 @@ func (b *Backend) start(ctx context.Context, o Options) (err error) {
 	if b.js, err = jetstream.New(b.nc); err != nil {
 		return fmt.Errorf("natsbackend: %w", err)
 	}
-	for _, c := range b.streams(o) {
+	for _, c := range b.wanted {
 		if err := b.place(ctx, c); err != nil {
 			return fmt.Errorf("natsbackend: stream %s: %w", c.Name, err)
 		}
@@ -269,8 +274,9 @@ func (b *Backend) outcome(err error) error {
 	return fmt.Errorf("%w: natsbackend: %w", backend.ErrMaybeStored, err)
 }
 
-// publish makes one attempt to store a message.
-func (b *Backend) publish(ctx context.Context, m *nats.Msg) (*jetstream.PubAck, error) {
+// publish makes one attempt to store a message, in the epoch that its sender knows.
+// errEpoch: that has ended, and nothing was sent.
+func (b *Backend) publish(ctx context.Context, epoch uint64, m *nats.Msg) (*jetstream.PubAck, error) {
 	ctx, done, err := b.request(ctx)
 	if err != nil {
 		return nil, err
@@ -278,6 +284,28 @@ func (b *Backend) publish(ctx context.Context, m *nats.Msg) (*jetstream.PubAck, 
 	defer done()
 	ctx, cancel := context.WithTimeout(ctx, changeTime)
 	defer cancel()
+	switch err := b.verify(ctx); {
+	case b.open.Err() != nil:
+		return nil, backend.ErrClosed
+	case err != nil:
+		return nil, err
+	}
+	if b.epoch.Load() != epoch {
+		return nil, errEpoch
+	}
+	return b.send(ctx, epoch, m)
+}
+
+// send is publish without a look at the log before.
+func (b *Backend) send(ctx context.Context, epoch uint64, m *nats.Msg) (*jetstream.PubAck, error) {
+	ctx, done, err := b.request(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	ctx, cancel := context.WithTimeout(ctx, changeTime)
+	defer cancel()
+	m.Header.Set(epochHeader, strconv.FormatUint(epoch, 10))
 	ack, err := b.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
 	return ack, b.outcome(err)
 }

@@ -3,7 +3,6 @@ package natsbackend
 import (
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -21,7 +20,10 @@ import (
 // store is the plain store: Put and Delete append nothing. Each record is the newest
 // message of a subject of its own; a deletion is a message that says so, which goes
 // away by itself.
-type store struct{ b *Backend }
+type store struct {
+	b    *Backend
+	send func(ctx context.Context, epoch uint64, m *nats.Msg) (*jetstream.PubAck, error)
+}
 
 const (
 	deletedHeader = "Realtime-Deleted"
@@ -64,57 +66,35 @@ func (s *store) key(subject string) (k backend.Key, err error) {
 }
 
 // The sequence numbers of a stream go back when it is put back to an earlier state.
-// So a revision is the number, and before it the epoch of the log, in units of about
-// a second: it grows with each change of either.
-const seqBits = 33
+// So a revision is the number, and before it the epoch of the log, in units of
+// about a second: it grows with each change of either, as raise makes sure.
+const (
+	seqBits   = 33
+	epochUnit = 20 // bits of the epoch that a revision leaves out
+)
 
-func (s *store) revision(seq uint64) backend.Revision {
-	return backend.Revision(s.b.epoch.Load()>>20<<seqBits | seq)
+func revision(epoch, seq uint64) backend.Revision {
+	return backend.Revision(epoch>>epochUnit<<seqBits | seq)
 }
 
-// expected returns the sequence number that a revision stands for.
-func (s *store) expected(rev backend.Revision) (seq uint64, ok bool) {
+// expected returns the sequence number that a revision stands for in an epoch. Of
+// another epoch it stands for none.
+func expected(epoch uint64, rev backend.Revision) (seq uint64, ok bool) {
 	seq = uint64(rev) & (1<<seqBits - 1)
-	return seq, rev == 0 || s.revision(seq) == rev
+	return seq, rev == 0 || revision(epoch, seq) == rev
 }
 
-// stored is a message as the leader of a stream returns it.
-type stored struct {
-	Subject string    `json:"subject"`
-	Seq     uint64    `json:"seq"`
-	Header  []byte    `json:"hdrs"`
-	Data    []byte    `json:"data"`
-	Time    time.Time `json:"time"`
-}
+func (m *stored) deleted() bool { return isDeletion(m.header()) }
 
-func (m *stored) deleted() bool {
-	h := string(m.Header)
-	return strings.Contains(h, deletedHeader+":") || strings.Contains(h, jetstream.MarkerReasonHeader+":")
+// isDeletion reports whether a message says that there is no record.
+func isDeletion(h nats.Header) bool {
+	return h.Get(deletedHeader) != "" || h.Get(jetstream.MarkerReasonHeader) != ""
 }
 
 // newest returns the newest message of a subject, which may have wildcards, from the
 // leader: nil if there is none.
-func (s *store) newest(ctx context.Context, subject string) (found *stored, err error) {
-	request, _ := json.Marshal(map[string]string{"last_by_subj": subject}) // strings
-	err = s.b.try(ctx, func(ctx context.Context) error {
-		m, err := s.b.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+s.b.storeStream(), request)
-		if err != nil {
-			return err
-		}
-		var answer struct {
-			Message *stored             `json:"message"`
-			Error   *jetstream.APIError `json:"error"`
-		}
-		if err := json.Unmarshal(m.Data, &answer); err != nil {
-			return err
-		}
-		found = answer.Message
-		if answer.Error != nil && answer.Error.ErrorCode != noMessage {
-			return answer.Error
-		}
-		return nil
-	})
-	return found, err
+func (s *store) newest(ctx context.Context, subject string) (*stored, error) {
+	return s.b.leaderGet(ctx, s.b.storeStream(), map[string]any{"last_by_subj": subject})
 }
 
 // Get implements [backend.Store].
@@ -135,7 +115,7 @@ func (s *store) item(k backend.Key, data []byte, seq uint64) backend.Item {
 	if data == nil {
 		data = []byte{}
 	}
-	return backend.Item{Key: k, Value: data, Revision: s.revision(seq)}
+	return backend.Item{Key: k, Value: data, Revision: revision(s.b.epoch.Load(), seq)}
 }
 
 // Put implements [backend.Store].
@@ -157,7 +137,7 @@ func (s *store) Put(ctx context.Context, w backend.Write) (backend.Revision, err
 	case m == nil || !m.deleted():
 		return 0, backend.ErrConflict
 	}
-	return s.write(ctx, w.Key, w.Value, s.revision(m.Seq), nats.Header{})
+	return s.write(ctx, w.Key, w.Value, revision(s.b.epoch.Load(), m.Seq), nats.Header{})
 }
 
 // Delete implements [backend.Store].
@@ -177,17 +157,21 @@ func (s *store) write(ctx context.Context, k backend.Key, value []byte, rev back
 		return 0, err
 	}
 	done()
-	seq, ok := s.expected(rev)
+	epoch := s.b.epoch.Load()
+	seq, ok := expected(epoch, rev)
 	if !ok {
 		return 0, backend.ErrConflict // of an epoch that has ended
 	}
 	m := &nats.Msg{Subject: s.subject(k.Kind, k.Group, k.Name), Data: value, Header: h}
 	m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(seq, 10))
-	ack, err := s.b.publish(ctx, m)
-	if err != nil {
+	ack, err := s.send(ctx, epoch, m)
+	switch {
+	case errors.Is(err, errEpoch):
+		return 0, backend.ErrConflict // the caller reads the record again
+	case err != nil:
 		return 0, err
 	}
-	return s.revision(ack.Sequence), nil
+	return revision(epoch, ack.Sequence), nil
 }
 
 // List implements [backend.Store]. It pages through the messages by their sequence
@@ -236,7 +220,8 @@ func (s *store) list(ctx context.Context, kind, group string) ([]backend.Item, e
 				return err
 			}
 			from = seq + 1
-			if delete(found, k); m.Header.Get(deletedHeader) == "" && m.Header.Get(jetstream.MarkerReasonHeader) == "" {
+			s.b.learn(m.Header)
+			if delete(found, k); !isDeletion(m.Header) {
 				found[k] = s.item(k, m.Data, seq)
 			}
 			return nil

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -89,38 +88,4 @@ func (b *Backend) state(ctx context.Context, stream string) (state jetstream.Str
 		return err
 	})
 	return state, err
-}
-
-// refresh learns of an epoch that another node has raised, and reports whether there
-// is one.
-func (b *Backend) refresh(ctx context.Context) (bool, error) {
-	known := b.epoch.Load()
-	it, err := b.plain.Get(ctx, backend.EpochKey)
-	if err != nil || it.Revision == 0 {
-		return false, err
-	}
-	now, err := backend.DecodeEpoch(it.Value)
-	if err != nil || now <= known {
-		return false, err
-	}
-	b.raised(now)
-	return true, nil
-}
-
-// raise agrees with the others on a greater epoch, since the tail of the log is lost.
-func (b *Backend) raise(ctx context.Context) (uint64, error) {
-	epoch, err := backend.RaiseEpoch(ctx, b.plain, b.epoch.Load())
-	if err == nil {
-		b.raised(epoch)
-	}
-	return epoch, err
-}
-
-func (b *Backend) raised(epoch uint64) {
-	for {
-		known := b.epoch.Load()
-		if epoch <= known || b.epoch.CompareAndSwap(known, epoch) {
-			return
-		}
-	}
 }
