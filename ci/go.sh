@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Tests every module with the race detector. Browser tests, the fault harness and
+# Tests every module with the race detector. Browser tests, the fault harnesses and
 # the tests with Postgres have their own steps.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 while read -r module; do
 	(cd "$module" && GOWORK=off go build -o /dev/null ./...) # as users build it
-	case $module in */browsertest | */faulttest | */postgrestest) continue ;; esac
+	case $module in */browsertest | */clusterfaults | */faulttest | */postgrestest) continue ;; esac
 	(cd "$module" && go test -race -timeout 20m ./...)
 done < <(ci/modules.sh)
 

@@ -35,6 +35,7 @@ else
 fi
 
 step "Faults" ci/faults.sh
+step "Faults of clusters" ci/cluster.sh
 
 if command -v npm >/dev/null; then
 	step "TypeScript: types, tests, build" ci/js.sh

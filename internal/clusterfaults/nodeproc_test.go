@@ -1,0 +1,232 @@
+package clusterfaults
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/natsbackend"
+	"github.com/maravilla-realtime/realtime/redisbackend"
+	"github.com/nats-io/nats.go"
+	"github.com/redis/rueidis"
+)
+
+// nodeConfig is what a node is started with.
+type nodeConfig struct {
+	NATS     string // URLs
+	Replicas int
+	Redis    []string // addresses
+	Sentinel bool     // they are those of sentinels
+}
+
+func (c nodeConfig) open(ctx context.Context) (backend.Backend, error) {
+	if c.NATS != "" {
+		return natsbackend.New(ctx, natsbackend.Options{
+			URL: c.NATS, Replicas: c.Replicas,
+			Connect: []nats.Option{ignoreDiscovered, nats.PingInterval(time.Second), nats.MaxPingsOutstanding(2)},
+		})
+	}
+	o := redisbackend.Options{Client: rueidis.ClientOption{InitAddress: c.Redis}}
+	if c.Sentinel {
+		o.Client.Sentinel.MasterSet = "main"
+	}
+	return redisbackend.New(ctx, o)
+}
+
+// ignoreDiscovered keeps a node to the addresses it was given, which are those of its
+// proxies.
+func ignoreDiscovered(o *nats.Options) error {
+	o.IgnoreDiscoveredServers = true
+	return nil
+}
+
+// The group of handlers that all nodes share, and what it handles.
+const (
+	groupName   = "work"
+	workChannel = "work:*"
+)
+
+// nodeProcess is this process as a node.
+type nodeProcess struct {
+	rt    *realtime.Realtime
+	store backend.Backend
+}
+
+// playNode runs a node. It says "ready" and its address, and what its handlers do, a
+// line each, which is out when the call returns: a kill takes none of them back.
+func playNode(config string) error {
+	var cfg nodeConfig
+	if err := json.Unmarshal([]byte(config), &cfg); err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	var n nodeProcess
+	for n.rt == nil { // an engine may be down while a node starts
+		if err := n.start(cfg, log); err != nil {
+			log.Error("the node does not start; trying again", "error", err)
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/api/maravilla/", n.rt.Handler())
+	mux.HandleFunc("POST /host/{call}", n.call)
+	srv := &http.Server{Handler: mux, ConnContext: realtime.ConnContext}
+	go func() { _ = srv.Serve(ln) }() // until the process ends
+	fmt.Println("ready", ln.Addr())
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+func (n *nodeProcess) start(cfg nodeConfig, log *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	b, err := cfg.open(ctx)
+	if err != nil {
+		return err
+	}
+	all := realtime.AllowAll()
+	rt, err := realtime.New(realtime.Policy{
+		Authenticate: func(r *http.Request) (realtime.Identity, error) {
+			return realtime.Identity{User: r.Header.Get("X-User")}, nil
+		},
+		Allow: all.Allow, Grants: all.Grants,
+	}, &realtime.Options{Backend: b, Logger: log, Presence: realtime.PresenceOptions{Lease: time.Hour}})
+	if err == nil {
+		err = rt.Group(groupName, &realtime.GroupOptions{
+			Missed: func(e *realtime.ResetError) { fmt.Println("missed", e.Reason) },
+		}, func(g *realtime.Group) error { return g.OnChannel(realtime.ChannelMatch{Channel: workChannel}, handle) })
+	}
+	if err != nil {
+		return errors.Join(err, b.Close(ctx))
+	}
+	n.rt, n.store = rt, b
+	return nil
+}
+
+func handle(_ context.Context, ev realtime.RenEvent) error {
+	var m message
+	if err := json.Unmarshal(ev.Data, &m); err != nil {
+		return err
+	}
+	fmt.Println("begin", m.ID)
+	time.Sleep(time.Millisecond) // work
+	fmt.Println("done", m.ID)
+	return nil
+}
+
+// message is what publishers publish.
+type message struct {
+	ID int `json:"id"`
+}
+
+// ask is a call of a node's host.
+type ask struct {
+	Channel, User, Client string
+	ID                    int
+
+	// Of the store.
+	Key    string
+	Value  string
+	If     backend.Revision
+	Append string // data of an entry; "": none
+}
+
+// answer is what came of it.
+type answer struct {
+	Error   string `json:",omitempty"`
+	Unknown bool   // the error says so
+	Took    time.Duration
+	Members []string
+
+	Conflict bool
+	Value    string
+	Revision backend.Revision
+}
+
+func (n *nodeProcess) call(w http.ResponseWriter, r *http.Request) {
+	var q ask
+	if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	var a answer
+	began := time.Now()
+	// A host's work does not end with the request that caused it.
+	err := n.do(context.WithoutCancel(r.Context()), r.PathValue("call"), q, &a)
+	a.Took = time.Since(began)
+	if err != nil {
+		a.Error = err.Error()
+		a.Unknown = errors.Is(err, realtime.ErrMaybeStored) || errors.Is(err, backend.ErrMaybeStored)
+		a.Conflict = errors.Is(err, backend.ErrConflict)
+	}
+	_ = json.NewEncoder(w).Encode(a) // who has asked may be gone
+}
+
+func (n *nodeProcess) do(ctx context.Context, call string, q ask, a *answer) error {
+	var opts []realtime.EventOption
+	if q.Client != "" {
+		opts = append(opts, realtime.FromClient(q.Client))
+	}
+	switch call {
+	case "publish":
+		return n.rt.Publish(ctx, q.Channel, message{q.ID})
+	case "join":
+		return n.rt.Presence().Join(ctx, q.Channel, q.User, nil, opts...)
+	case "leave":
+		return n.rt.Presence().Leave(ctx, q.Channel, q.User, opts...)
+	case "members":
+		members, err := n.rt.Presence().Members(ctx, q.Channel)
+		for _, m := range members {
+			a.Members = append(a.Members, m.UserID)
+		}
+		return err
+	case "revoke": // on a busy machine it may take longer than it does by itself
+		ctx, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		return n.rt.Revoke(ctx, q.User)
+	case "health":
+		return n.rt.Health(ctx)
+	}
+	return n.doStore(ctx, strings.TrimPrefix(call, "store-"), q, a)
+}
+
+// storeTime bounds a call of the store.
+const storeTime = 5 * time.Second
+
+func (n *nodeProcess) doStore(ctx context.Context, call string, q ask, a *answer) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTime)
+	defer cancel()
+	k := backend.Key{Kind: "test", Group: "history", Name: q.Key}
+	var entry *backend.Entry
+	if q.Append != "" {
+		payload := backend.Payload{Event: backend.Event{Type: "step", Resource: "test", Namespace: "history", Key: q.Key, Data: json.RawMessage(q.Append)}}
+		entry = &backend.Entry{Data: payload.Encode()}
+	}
+	switch call {
+	case "get":
+		it, err := n.store.Get(ctx, k)
+		a.Value, a.Revision = string(it.Value), it.Revision
+		return err
+	case "put":
+		var err error
+		a.Revision, err = n.store.Put(ctx, backend.Write{Key: k, Value: []byte(q.Value), If: q.If, Append: entry})
+		return err
+	case "delete":
+		return n.store.Delete(ctx, k, q.If, entry)
+	}
+	return fmt.Errorf("no call %q", call)
+}
