@@ -132,7 +132,7 @@ func (s *shift) read() {
 		}
 		s.tracker.Read(pos)
 		_, gone := s.g.rt.ring.At(backend.Position{})
-		s.tracker.LetGo(gone)
+		s.tracker.Evict(gone)
 		clear(items)
 		s.waitForRoom()
 		if !more {
@@ -147,8 +147,8 @@ func (s *shift) read() {
 // waitForRoom waits while more is waiting than the ring can hold.
 func (s *shift) waitForRoom() {
 	for {
-		moved := s.tracker.Moved()
-		if s.tracker.Begun() < s.g.rt.opts.History.Events {
+		moved := s.tracker.Advanced()
+		if s.tracker.Pending() < s.g.rt.opts.History.Events {
 			return
 		}
 		select {
@@ -322,7 +322,7 @@ func (s *shift) keep() {
 		ctx, cancel := context.WithTimeout(s.ctx, groupLease/3)
 		err := s.commit(ctx)
 		cancel()
-		worked := s.tracker.Worked()
+		worked := s.tracker.Changed()
 		switch {
 		case err == nil, s.ctx.Err() != nil:
 		case errors.Is(err, handle.ErrHeld), errors.Is(err, backend.ErrClosed):
@@ -365,7 +365,7 @@ func (s *shift) renew() {
 
 // commit commits what is new. It is for one goroutine at a time.
 func (s *shift) commit(ctx context.Context) error {
-	p, any := s.tracker.Take()
+	p, any := s.tracker.Delta()
 	if s.unsent.Floor.Epoch == p.Floor.Epoch {
 		for _, seq := range s.unsent.Done {
 			if seq > p.Floor.Seq {

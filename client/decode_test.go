@@ -24,12 +24,12 @@ func (b body) RoundTrip(*http.Request) (*http.Response, error) {
 }
 
 // readStream reads one stream to its end.
-func readStream(r io.Reader, yield func(realtime.RenEvent, error) bool) (*Ren, loss) {
+func readStream(r io.Reader, yield func(realtime.RenEvent, error) bool) (*Ren, disconnect) {
 	ren, err := NewRen("http://host.test/ren", &RenOptions{Logger: slog.New(slog.DiscardHandler), HTTPClient: &http.Client{Transport: body{r}}})
 	if err != nil {
 		panic(err)
 	}
-	return ren, ren.stream(context.Background(), &keeper{}, yield)
+	return ren, ren.stream(context.Background(), &reconnector{}, yield)
 }
 
 // greet returns a client that the server has greeted, as if it were connected.
@@ -39,7 +39,7 @@ func greet(t testing.TB) *session {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &session{Realtime: r, keeper: &keeper{}}
+	s := &session{Realtime: r, reconnector: &reconnector{}}
 	if l := s.take([]byte(`{"event":"hello","limits":{"message":65536,"rate":1000,"burst":1000}}`)); l != nil {
 		t.Fatal(l.err)
 	}

@@ -33,12 +33,12 @@ var (
 
 const maxRefusal = 4 << 10 // bytes read of a refusal
 
-// refused is the loss that a response to an attempt is which is not the one asked
+// refused is the disconnect that a response to an attempt is which is not the one asked
 // for. Only what the server itself has said is final: a proxy answers in its
 // place while it is deployed, with any status.
-func (s *settings) refused(resp *http.Response) loss {
+func (s *settings) refused(resp *http.Response) disconnect {
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal)) // what has come is read
-	l := loss{atLeast: retryAfter(resp.Header)}
+	l := disconnect{atLeast: retryAfter(resp.Header)}
 	e := refusalOf(body)
 	if e == nil {
 		e = &Error{Code: "unavailable", Message: fmt.Sprintf("HTTP status %d", resp.StatusCode), Retry: true}

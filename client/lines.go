@@ -81,7 +81,7 @@ func headOf(text []byte) (event, channel string) {
 // skipped deals with an object that was too large to be read, of which the
 // beginning is known. It costs its channel a reset, or the roster; the other
 // channels, and the connection, go on.
-func (s *session) skipped(head []byte) *loss {
+func (s *session) skipped(head []byte) *disconnect {
 	event, channel := headOf(head)
 	err := &Error{Code: "too_large", Message: fmt.Sprintf("the server sent more than %d bytes at once", wire.MaxRead)}
 	s.set.log.Warn("client: too large to be read", "event", event, "channel", channel)

@@ -133,7 +133,7 @@ func parseAddress(address string, schemes []string) (*url.URL, error) {
 	return u, nil
 }
 
-func (s *settings) keeper() keeper { return keeper{max: s.max} }
+func (s *settings) reconnector() reconnector { return reconnector{max: s.max} }
 
 func (s *settings) become(state State) {
 	if s.state == state {

@@ -118,7 +118,7 @@ var (
 // follow opens streams until the loop wants no more, which is no error, or there
 // is no use.
 func (r *Ren) follow(ctx context.Context, yield func(realtime.RenEvent, error) bool) error {
-	k := r.set.keeper()
+	k := r.set.reconnector()
 	r.set.become(StateConnecting)
 	for {
 		l := r.stream(ctx, &k, yield)
@@ -147,7 +147,7 @@ func (r *Ren) follow(ctx context.Context, yield func(realtime.RenEvent, error) b
 // renStream is one stream, read by the loop's own goroutine.
 type renStream struct {
 	*Ren
-	*keeper
+	*reconnector
 	ctx   context.Context // of the stream
 	end   context.CancelCauseFunc
 	yield func(realtime.RenEvent, error) bool
@@ -158,8 +158,8 @@ type renStream struct {
 	stop    context.CancelFunc // of the renewal
 }
 
-func (r *Ren) stream(ctx context.Context, k *keeper, yield func(realtime.RenEvent, error) bool) loss {
-	s := renStream{Ren: r, keeper: k, yield: yield, from: string(r.Cursor()), stop: func() {}}
+func (r *Ren) stream(ctx context.Context, k *reconnector, yield func(realtime.RenEvent, error) bool) disconnect {
+	s := renStream{Ren: r, reconnector: k, yield: yield, from: string(r.Cursor()), stop: func() {}}
 	s.ctx, s.end = context.WithCancelCause(ctx)
 	defer s.renewal.Wait()
 	defer s.end(nil)
@@ -168,7 +168,7 @@ func (r *Ren) stream(ctx context.Context, k *keeper, yield func(realtime.RenEven
 	k.dialing()
 	resp, err := s.request()
 	if err != nil {
-		return loss{err: because(s.ctx, err)}
+		return disconnect{err: because(s.ctx, err)}
 	}
 	defer resp.Body.Close()
 	if !isStream(resp) {
@@ -178,14 +178,14 @@ func (r *Ren) stream(ctx context.Context, k *keeper, yield func(realtime.RenEven
 	for {
 		ev, err := events.Next()
 		k.retry = events.Retry
-		var end *loss
+		var end *disconnect
 		switch {
 		case errors.Is(err, sse.ErrTooLong):
 			end = s.skipped(ev)
 		case errors.Is(err, sse.ErrEndless):
 			return r.unreadable("an event without end")
 		case err != nil:
-			return loss{err: because(s.ctx, err)}
+			return disconnect{err: because(s.ctx, err)}
 		default:
 			end = s.take(ev)
 		}
@@ -286,14 +286,14 @@ func (w watched) Read(p []byte) (int, error) {
 
 // unreadable ends a stream of which something could not be read. The next one
 // begins with a reset.
-func (r *Ren) unreadable(what string) loss {
+func (r *Ren) unreadable(what string) disconnect {
 	r.set.log.Warn("client: unreadable REN stream; asking for a reset", "what", what)
 	r.move(nowhere)
-	return loss{err: fmt.Errorf("%w: %s", errUnreadable, what)}
+	return disconnect{err: fmt.Errorf("%w: %s", errUnreadable, what)}
 }
 
 // take deals with one event. It returns how the stream ends, or nil.
-func (s *renStream) take(ev sse.Event) *loss {
+func (s *renStream) take(ev sse.Event) *disconnect {
 	if ev.Name == "message" {
 		return s.event(ev)
 	}
@@ -315,7 +315,7 @@ func (s *renStream) take(ev sse.Event) *loss {
 }
 
 // hello comes first, and again where rights were checked again.
-func (s *renStream) hello(c control) *loss {
+func (s *renStream) hello(c control) *disconnect {
 	if s.opened.IsZero() {
 		s.open()
 	}
@@ -331,13 +331,13 @@ func (s *renStream) hello(c control) *loss {
 }
 
 // skipped deals with an event that was too large to be read.
-func (s *renStream) skipped(ev sse.Event) *loss {
+func (s *renStream) skipped(ev sse.Event) *disconnect {
 	s.set.log.Warn("client: an event is too large to be read", "bytes", wire.MaxRead)
 	s.move(ev.ID)
 	return s.reset("too_large")
 }
 
-func (s *renStream) event(ev sse.Event) *loss {
+func (s *renStream) event(ev sse.Event) *disconnect {
 	data, err := decodeEvent(ev)
 	if err != nil {
 		l := s.unreadable(wire.Quote(ev.Data))
@@ -347,25 +347,25 @@ func (s *renStream) event(ev sse.Event) *loss {
 	return s.tell(data, nil)
 }
 
-func (s *renStream) reset(reason string) *loss {
+func (s *renStream) reset(reason string) *disconnect {
 	return s.tell(realtime.RenEvent{}, resetError(reason))
 }
 
-func (s *renStream) tell(ev realtime.RenEvent, err error) *loss {
+func (s *renStream) tell(ev realtime.RenEvent, err error) *disconnect {
 	if !s.yield(ev, err) {
-		return &loss{err: errEnough}
+		return &disconnect{err: errEnough}
 	}
 	return nil
 }
 
-func (s *renStream) bye(c control) *loss {
+func (s *renStream) bye(c control) *disconnect {
 	l := byeOf(c.Reason, c.RetryMs)
 	return &l
 }
 
 // byeOf is what a server's bye means, on both wires.
-func byeOf(reason string, retryMs int64) loss {
-	l := loss{
+func byeOf(reason string, retryMs int64) disconnect {
+	l := disconnect{
 		err:  &Error{Code: reason, Message: "the server ended the connection", Retry: true},
 		bye:  true,
 		wait: time.Duration(min(max(retryMs, 0), longest.Milliseconds())) * time.Millisecond,

@@ -21,7 +21,7 @@ const (
 // run keeps a connection up until the client is closed or refused for good.
 func (r *Realtime) run() {
 	defer r.set.become(StateClosed)
-	k := r.set.keeper()
+	k := r.set.reconnector()
 	for {
 		r.set.become(StateConnecting)
 		l := r.connection(&k)
@@ -52,21 +52,21 @@ func (r *Realtime) lose() {
 // one writes.
 type session struct {
 	*Realtime
-	keeper  *keeper
-	ws      *websocket.Conn
-	expiry  chan time.Duration // holds one: how long the credentials last
-	refused *Error             // what the server said before it closed the connection
+	reconnector *reconnector
+	ws          *websocket.Conn
+	expiry      chan time.Duration // holds one: how long the credentials last
+	refused     *Error             // what the server said before it closed the connection
 }
 
 // connection makes one attempt, and runs what comes of it.
-func (r *Realtime) connection(k *keeper) loss {
+func (r *Realtime) connection(k *reconnector) disconnect {
 	k.dialing()
 	ws, l := r.dial()
 	if ws == nil {
 		return l
 	}
 	defer ws.CloseNow()
-	s := session{Realtime: r, keeper: k, ws: ws, expiry: make(chan time.Duration, 1)}
+	s := session{Realtime: r, reconnector: k, ws: ws, expiry: make(chan time.Duration, 1)}
 	// The reader has to go on until the closing handshake is over, so it does not
 	// end with the client, but with the connection.
 	reading, stop := context.WithCancelCause(context.Background())
@@ -93,12 +93,12 @@ func (r *Realtime) connection(k *keeper) loss {
 	return l
 }
 
-func (r *Realtime) dial() (*websocket.Conn, loss) {
+func (r *Realtime) dial() (*websocket.Conn, disconnect) {
 	ctx, cancel := context.WithTimeoutCause(r.ctx, silence, errSilent)
 	defer cancel()
 	token, err := r.set.askToken(ctx)
 	if err != nil {
-		return nil, loss{err: err}
+		return nil, disconnect{err: err}
 	}
 	ws, resp, err := websocket.Dial(ctx, r.set.url.String(), &websocket.DialOptions{
 		HTTPClient: &r.set.http, HTTPHeader: r.set.headers(token), Subprotocols: []string{wire.Subprotocol},
@@ -106,14 +106,14 @@ func (r *Realtime) dial() (*websocket.Conn, loss) {
 	switch {
 	case err == nil && ws.Subprotocol() != wire.Subprotocol:
 		ws.CloseNow()
-		return nil, loss{err: fmt.Errorf("%w: another subprotocol", errUnreadable)}
+		return nil, disconnect{err: fmt.Errorf("%w: another subprotocol", errUnreadable)}
 	case err == nil:
 		ws.SetReadLimit(-1) // messages are read line by line
-		return ws, loss{}
+		return ws, disconnect{}
 	case resp != nil && resp.StatusCode != 101:
 		return nil, r.set.refused(resp)
 	}
-	return nil, loss{err: because(ctx, err)}
+	return nil, disconnect{err: because(ctx, err)}
 }
 
 // write says hello, and then what the outbox holds.
@@ -172,7 +172,7 @@ func (s *session) next(ctx context.Context) ([]byte, error) {
 	}
 }
 
-func (s *session) read(ctx context.Context, watch *time.Timer) loss {
+func (s *session) read(ctx context.Context, watch *time.Timer) disconnect {
 	for {
 		_, msg, err := s.ws.Reader(ctx)
 		if err != nil {
@@ -198,8 +198,8 @@ func (s *session) read(ctx context.Context, watch *time.Timer) loss {
 }
 
 // ending is what an error of reading means.
-func (s *session) ending(ctx context.Context, err error) loss {
-	l := loss{err: because(ctx, err)}
+func (s *session) ending(ctx context.Context, err error) disconnect {
+	l := disconnect{err: because(ctx, err)}
 	switch code := websocket.CloseStatus(err); {
 	case code == 4401:
 		l = byeOf("unauthorized", 0)
@@ -214,7 +214,7 @@ func (s *session) ending(ctx context.Context, err error) loss {
 
 // unreadable ends a connection of which something could not be read, be it an
 // event or an answer. In each channel the next one begins with a reset.
-func (s *session) unreadable(err error) loss {
+func (s *session) unreadable(err error) disconnect {
 	s.set.log.Warn("client: unreadable frame; asking for a reset", "error", err)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -223,11 +223,11 @@ func (s *session) unreadable(err error) loss {
 			m.cursor = nowhere
 		}
 	}
-	return loss{err: err}
+	return disconnect{err: err}
 }
 
 // take deals with one frame. It returns how the connection ends, or nil.
-func (s *session) take(line []byte) *loss {
+func (s *session) take(line []byte) *disconnect {
 	f, err := decodeFrame(line)
 	if err != nil {
 		l := s.unreadable(err)
@@ -277,14 +277,14 @@ func (s *session) hello(f frame) {
 		}
 	})
 	s.mu.Unlock()
-	s.keeper.open()
+	s.reconnector.open()
 	s.set.become(StateOpen)
 	s.expires(f)
 }
 
 // complain is for errors that answer nothing. One in the place of the greeting
 // ends the connection, for good where nothing can lift it.
-func (s *session) complain(f frame) *loss {
+func (s *session) complain(f frame) *disconnect {
 	err := f.refusal()
 	s.set.log.Warn("client: the server complains", "error", err)
 	if s.out.open {
@@ -294,7 +294,7 @@ func (s *session) complain(f frame) *loss {
 	if err.Retry || wantsCredentials(err.Code) {
 		return nil // a bye follows, or a close
 	}
-	return &loss{err: err, final: true}
+	return &disconnect{err: err, final: true}
 }
 
 // complete says that everything up to the cursor has come, in every channel that

@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
-	"github.com/maravilla-realtime/realtime/internal/announce"
 	"github.com/maravilla-realtime/realtime/internal/detach"
 	"github.com/maravilla-realtime/realtime/internal/keylock"
+	"github.com/maravilla-realtime/realtime/internal/outbox"
 )
 
 // Errors of this package, all possibly wrapped.
@@ -203,7 +203,7 @@ func (d *DB) lock(ctx context.Context, events []realtime.RenEvent) (unlock func(
 // cannot be emitted holds back those after it, so that none overtakes.
 func (d *DB) announce(ctx context.Context, events []realtime.RenEvent) error {
 	for i, ev := range events {
-		if err := announce.Emit(ctx, d.pub, ev, ""); err != nil {
+		if err := outbox.Emit(ctx, d.pub, ev, ""); err != nil {
 			return &UnannouncedError{events[i:], err}
 		}
 	}

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
-	"github.com/maravilla-realtime/realtime/internal/announce"
+	"github.com/maravilla-realtime/realtime/internal/outbox"
 )
 
 const (
@@ -118,10 +118,10 @@ func (s *Store) end(ctx context.Context, namespace, key string) error {
 // makes it one event, should the deletion fail, or another process do the same.
 func (s *Store) announceExpiry(ctx context.Context, e Entry) error {
 	name := join(e.Namespace, e.Key)
-	if err := s.events.Settle(name); err != nil {
+	if err := s.events.Flush(name); err != nil {
 		return err
 	}
 	sum := sha256.Sum256([]byte(name + "\x00" + e.Version))
 	ev := realtime.KVExpired(e.Namespace, e.Key).WithVersion(s.versions.next(e.Version))
-	return announce.Emit(ctx, s.pub, ev, "kv.expired:"+hex.EncodeToString(sum[:]), realtime.FromClient(""))
+	return outbox.Emit(ctx, s.pub, ev, "kv.expired:"+hex.EncodeToString(sum[:]), realtime.FromClient(""))
 }

@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
-	"github.com/maravilla-realtime/realtime/internal/announce"
 	"github.com/maravilla-realtime/realtime/internal/detach"
 	"github.com/maravilla-realtime/realtime/internal/keylock"
+	"github.com/maravilla-realtime/realtime/internal/outbox"
 )
 
 // Errors that a [Store] returns, all possibly wrapped, beside those of its engine
@@ -64,7 +64,7 @@ type Options struct {
 // event of its key.
 type Store struct {
 	pub      realtime.Publisher
-	events   *announce.Announcer
+	events   *outbox.Outbox
 	engine   bounded
 	maxValue int
 	log      *slog.Logger
@@ -85,7 +85,7 @@ type Store struct {
 // there is announced now.
 func New(pub realtime.Publisher, opts *Options) *Store {
 	var engine Engine
-	s := &Store{pub: pub, events: announce.New(pub, nil), maxValue: 1 << 20, log: slog.Default(), wake: make(chan struct{}, 1)}
+	s := &Store{pub: pub, events: outbox.New(pub, nil), maxValue: 1 << 20, log: slog.Default(), wake: make(chan struct{}, 1)}
 	if opts != nil {
 		engine = opts.Engine
 		if opts.MaxValue > 0 {
@@ -225,7 +225,7 @@ func (s *Store) Delete(ctx context.Context, namespace, key string) error {
 	}
 	ev := realtime.KVDelete(namespace, key)
 	if state == absent {
-		_, err := s.events.Repeat(join(namespace, key), ev.Type)
+		_, err := s.events.Retry(join(namespace, key), ev.Type)
 		return unannounced(err)
 	}
 	err = s.engine.Delete(ctx, namespace, key)

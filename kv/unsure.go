@@ -36,7 +36,7 @@ func (s *Store) unsureDelete(ctx context.Context, old Entry, cause error) error 
 		perhaps := realtime.KVPut(old.Namespace, old.Key).WithVersion(s.versions.next(old.Version))
 		announced = s.announce(ctx, perhaps)
 	}
-	s.events.Doubt(ctx, join(old.Namespace, old.Key), deleted.WithVersion(s.versions.next(old.Version)))
+	s.events.MaybeWritten(ctx, join(old.Namespace, old.Key), deleted.WithVersion(s.versions.next(old.Version)))
 	return errors.Join(cause, announced)
 }
 

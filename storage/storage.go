@@ -22,9 +22,9 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
-	"github.com/maravilla-realtime/realtime/internal/announce"
 	"github.com/maravilla-realtime/realtime/internal/detach"
 	"github.com/maravilla-realtime/realtime/internal/keylock"
+	"github.com/maravilla-realtime/realtime/internal/outbox"
 )
 
 // Errors that functions of this package return, all possibly wrapped.
@@ -92,7 +92,7 @@ type Objects interface {
 // 1,024 at most: it is announced when the write is repeated, or else before the
 // next event of its path.
 type Store struct {
-	events  *announce.Announcer
+	events  *outbox.Outbox
 	objects bounded
 	writing keylock.Locks
 }
@@ -119,7 +119,7 @@ func New(events realtime.Publisher, objects Objects, opts *Options) *Store {
 	}
 	o.CallTimeout = cmp.Or(o.CallTimeout, 30*time.Second)
 	o.PutTimeout = cmp.Or(o.PutTimeout, 5*time.Minute)
-	return &Store{events: announce.New(events, unheard), objects: bounded{objects, o}}
+	return &Store{events: outbox.New(events, unheard), objects: bounded{objects, o}}
 }
 
 // Put stores an object and announces it, as created where there was none at the
@@ -183,7 +183,7 @@ func (s *Store) Delete(ctx context.Context, path string) error {
 	case err == nil:
 		return unannounced(s.events.Announce(ctx, path, ev))
 	case errors.Is(err, ErrNotFound):
-		if owed, err := s.events.Repeat(path, ev.Type); owed {
+		if owed, err := s.events.Retry(path, ev.Type); owed {
 			return unannounced(err)
 		}
 	case !errors.Is(err, ErrBadPath):
@@ -206,7 +206,7 @@ func (s *Store) unsureDelete(ctx context.Context, path string, cause error) erro
 	case err != nil:
 		announced = s.events.Announce(ctx, path, realtime.ObjectUpdated(path))
 	}
-	s.events.Doubt(ctx, path, ev)
+	s.events.MaybeWritten(ctx, path, ev)
 	return errors.Join(cause, unannounced(announced))
 }
 

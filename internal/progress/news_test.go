@@ -11,9 +11,9 @@ func TestMoved(t *testing.T) {
 	for name, move := range map[string]func(*Tracker){
 		"Read":             func(tr *Tracker) { tr.Done(at(1)); tr.Done(at(2)); tr.Read(at(9)) },
 		"Done":             func(tr *Tracker) { tr.Done(at(1)) },
-		"LetGo":            func(tr *Tracker) { tr.LetGo(at(1)) },
+		"Evict":            func(tr *Tracker) { tr.Evict(at(1)) },
 		"Restart":          func(tr *Tracker) { tr.Restart(at(5)) },
-		"Done after LetGo": func(tr *Tracker) { tr.LetGo(at(1)); tr.Done(at(1)) },
+		"Done after Evict": func(tr *Tracker) { tr.Evict(at(1)); tr.Done(at(1)) },
 	} {
 		tr := New(at(0))
 		tr.Begin(at(1))
@@ -27,7 +27,7 @@ func TestMoved(t *testing.T) {
 				return false
 			}
 		}
-		moved := tr.Moved()
+		moved := tr.Advanced()
 		if closed(moved) {
 			t.Errorf("%s: told before", name)
 		}
@@ -36,7 +36,7 @@ func TestMoved(t *testing.T) {
 		}
 	}
 	tr := New(at(0))
-	moved := tr.Moved()
+	moved := tr.Advanced()
 	tr.Read(at(1)) // where nothing was begun
 	select {
 	case <-moved:
@@ -54,7 +54,7 @@ func TestWorked(t *testing.T) {
 	tr.Read(at(3))
 	told := func() bool {
 		select {
-		case <-tr.Worked():
+		case <-tr.Changed():
 			return true
 		default:
 			return false
@@ -70,13 +70,13 @@ func TestWorked(t *testing.T) {
 		{"the end of one", func() { tr.Done(at(2)) }, true},
 		{"the same again", func() { tr.Done(at(2)) }, false},
 		{"a failure in another epoch", func() { tr.Failed(backend.Position{Epoch: 2, Seq: 3}, 1) }, false},
-		{"one that is let go", func() { tr.LetGo(at(1)); tr.Failed(at(1), 1); tr.Done(at(1)) }, false},
+		{"one that is let go", func() { tr.Evict(at(1)); tr.Failed(at(1), 1); tr.Done(at(1)) }, false},
 	} {
 		if c.do(); told() != c.want {
 			t.Errorf("%s: told %v", c.what, !c.want)
 		}
 	}
-	p, _ := tr.Take()
+	p, _ := tr.Delta()
 	if p.Failed != nil {
 		t.Errorf("nothing has failed in the end: %v", p.Failed)
 	}

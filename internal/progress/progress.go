@@ -20,29 +20,29 @@ type Progress struct {
 // Tracker knows which records of a log are done. Its methods may be called
 // concurrently.
 type Tracker struct {
-	worked chan struct{} // holds one
+	changed chan struct{} // holds one
 
-	mu     sync.Mutex
-	read   backend.Position    // the log has been read up to here
-	begun  queue.Queue[*piece] // in log order, the first one not done
-	pieces map[uint64]*piece   // those of begun and those let go, by seq
-	open   int                 // those of pieces that are not done
-	letGo  int                 // those of open that are no longer in begun
-	told   backend.Position    // the floor that Take returned last
-	done   []uint64            // not yet returned by Take
-	failed map[uint64]int      // not yet returned by Take
-	moved  chan struct{}       // see Moved; nil if no goroutine waits
+	mu       sync.Mutex
+	read     backend.Position    // the log has been read up to here
+	begun    queue.Queue[*piece] // in log order, the first one not done
+	pieces   map[uint64]*piece   // those of begun and those evicted, by seq
+	open     int                 // those of pieces that are not done
+	evicted  int                 // those of open that are no longer in begun
+	told     backend.Position    // the floor that Delta returned last
+	done     []uint64            // not yet returned by Delta
+	failed   map[uint64]int      // not yet returned by Delta
+	advanced chan struct{}       // see Advanced; nil if no goroutine waits
 }
 
 type piece struct {
-	seq   uint64
-	done  bool
-	letGo bool
+	seq     uint64
+	done    bool
+	evicted bool
 }
 
 // New returns a Tracker of a log that is done up to pos.
 func New(pos backend.Position) *Tracker {
-	t := &Tracker{worked: make(chan struct{}, 1), told: pos}
+	t := &Tracker{changed: make(chan struct{}, 1), told: pos}
 	t.restart(pos)
 	return t
 }
@@ -57,7 +57,7 @@ func (t *Tracker) Restart(pos backend.Position) {
 
 func (t *Tracker) restart(pos backend.Position) {
 	t.read, t.begun, t.pieces = pos, queue.Queue[*piece]{}, make(map[uint64]*piece)
-	t.open, t.letGo = 0, 0
+	t.open, t.evicted = 0, 0
 	t.done, t.failed = nil, make(map[uint64]int)
 }
 
@@ -72,17 +72,17 @@ func (t *Tracker) Begin(pos backend.Position) {
 	t.open++
 }
 
-// Begun returns the number of records that are begun and not done.
-func (t *Tracker) Begun() int {
+// Pending returns the number of records that are begun and not done.
+func (t *Tracker) Pending() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.open
 }
 
-// LetGo notes that the records up to pos are gone from the history, so no other node
+// Evict notes that the records up to pos are gone from the history, so no other node
 // could handle them again. The floor moves past them even while they are being
 // handled, which bounds the list of records done after the floor.
-func (t *Tracker) LetGo(pos backend.Position) {
+func (t *Tracker) Evict(pos backend.Position) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if pos.Epoch != t.read.Epoch {
@@ -93,8 +93,8 @@ func (t *Tracker) LetGo(pos backend.Position) {
 		if p.done {
 			delete(t.pieces, p.seq)
 		} else {
-			p.letGo = true
-			t.letGo++
+			p.evicted = true
+			t.evicted++
 			delete(t.failed, p.seq)
 		}
 		t.begun.Pop()
@@ -129,8 +129,8 @@ func (t *Tracker) Done(pos backend.Position) {
 	}
 	p.done = true
 	t.open--
-	if p.letGo {
-		t.letGo--
+	if p.evicted {
+		t.evicted--
 		delete(t.pieces, p.seq)
 		t.announce()
 		return
@@ -146,18 +146,18 @@ func (t *Tracker) Done(pos backend.Position) {
 func (t *Tracker) Failed(pos backend.Position, times int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if p := t.pieces[pos.Seq]; p != nil && !p.letGo && pos.Epoch == t.read.Epoch {
+	if p := t.pieces[pos.Seq]; p != nil && !p.evicted && pos.Epoch == t.read.Epoch {
 		t.failed[pos.Seq] = times
 		t.signal()
 	}
 }
 
-// Worked returns a channel that receives when a record was done, or failed, since it
+// Changed returns a channel that receives when a record was done, or failed, since it
 // last received.
-func (t *Tracker) Worked() <-chan struct{} { return t.worked }
+func (t *Tracker) Changed() <-chan struct{} { return t.changed }
 
-// Take returns the progress since its last call; any is false if there is none.
-func (t *Tracker) Take() (p Progress, any bool) {
+// Delta returns the progress since its last call; any is false if there is none.
+func (t *Tracker) Delta() (p Progress, any bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p.Floor = t.floor()
@@ -175,8 +175,8 @@ func (t *Tracker) Take() (p Progress, any bool) {
 	return p, any
 }
 
-// Until waits until everything up to pos is done, including records that were let
-// go. If ctx ends first, it returns the error of ctx.
+// Until waits until everything up to pos is done, including records that were
+// evicted. If ctx ends first, it returns the error of ctx.
 func (t *Tracker) Until(ctx context.Context, pos backend.Position) error {
 	for {
 		done, moved := t.wait()
@@ -191,28 +191,28 @@ func (t *Tracker) Until(ctx context.Context, pos backend.Position) error {
 	}
 }
 
-// Moved returns a channel that is closed when a record is done, or the floor moves.
-func (t *Tracker) Moved() <-chan struct{} {
+// Advanced returns a channel that is closed when a record is done, or the floor moves.
+func (t *Tracker) Advanced() <-chan struct{} {
 	_, moved := t.wait()
 	return moved
 }
 
 // wait returns the position up to which everything is done, and a channel that is
-// closed when that changes. The position is zero while a record that was let go is
+// closed when that changes. The position is zero while a record that was evicted is
 // not done.
 func (t *Tracker) wait() (done backend.Position, moved <-chan struct{}) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.moved == nil {
-		t.moved = make(chan struct{})
+	if t.advanced == nil {
+		t.advanced = make(chan struct{})
 	}
-	if t.letGo > 0 {
-		return backend.Position{}, t.moved
+	if t.evicted > 0 {
+		return backend.Position{}, t.advanced
 	}
-	return t.floor(), t.moved
+	return t.floor(), t.advanced
 }
 
-// floor returns the position up to which everything is done, or let go.
+// floor returns the position up to which everything is done, or evicted.
 func (t *Tracker) floor() backend.Position {
 	if t.begun.Len() == 0 {
 		return t.read
@@ -221,15 +221,15 @@ func (t *Tracker) floor() backend.Position {
 }
 
 func (t *Tracker) announce() {
-	if t.moved != nil {
-		close(t.moved)
-		t.moved = nil
+	if t.advanced != nil {
+		close(t.advanced)
+		t.advanced = nil
 	}
 }
 
 func (t *Tracker) signal() {
 	select {
-	case t.worked <- struct{}{}:
+	case t.changed <- struct{}{}:
 	default:
 	}
 }

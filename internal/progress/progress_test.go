@@ -17,7 +17,7 @@ func at(seq uint64) backend.Position { return backend.Position{Epoch: 1, Seq: se
 
 func expect(t *testing.T, tr *Tracker, floor uint64, done []uint64, failed map[uint64]int) {
 	t.Helper()
-	p, _ := tr.Take()
+	p, _ := tr.Delta()
 	slices.Sort(p.Done)
 	if p.Floor != at(floor) || !slices.Equal(p.Done, done) || !maps.Equal(p.Failed, failed) {
 		t.Errorf("progress is %+v, want floor %d, done %v, failed %v", p, floor, done, failed)
@@ -26,7 +26,7 @@ func expect(t *testing.T, tr *Tracker, floor uint64, done []uint64, failed map[u
 
 func TestTake(t *testing.T) {
 	tr := New(at(10))
-	if _, any := tr.Take(); any {
+	if _, any := tr.Delta(); any {
 		t.Error("there is progress before anything was done")
 	}
 	tr.Begin(at(12))
@@ -47,7 +47,7 @@ func TestTake(t *testing.T) {
 	expect(t, tr, 11, []uint64{15}, nil)
 	tr.Done(at(12))
 	expect(t, tr, 20, nil, nil)
-	if n := tr.Begun(); n != 0 {
+	if n := tr.Pending(); n != 0 {
 		t.Errorf("%d are begun", n)
 	}
 }
@@ -63,7 +63,7 @@ func TestRestart(t *testing.T) {
 	expect(t, tr, 30, nil, nil)
 	tr.Done(at(11))
 	expect(t, tr, 30, nil, nil)
-	if n := tr.Begun(); n != 0 {
+	if n := tr.Pending(); n != 0 {
 		t.Errorf("%d are begun", n)
 	}
 }
@@ -80,13 +80,13 @@ func TestLetGo(t *testing.T) {
 		for _, seq := range []uint64{12, 14} {
 			tr.Done(at(seq))
 		}
-		tr.LetGo(backend.Position{Epoch: 2, Seq: 15})
+		tr.Evict(backend.Position{Epoch: 2, Seq: 15})
 		expect(t, tr, 10, []uint64{12, 14}, map[uint64]int{11: 1})
 		tr.Failed(at(13), 1)
-		tr.LetGo(at(13))
+		tr.Evict(at(13))
 		expect(t, tr, 14, nil, nil)
-		if n := tr.begun.Len(); n != 1 || tr.Begun() != 3 {
-			t.Errorf("%d are kept, %d begun", n, tr.Begun())
+		if n := tr.begun.Len(); n != 1 || tr.Pending() != 3 {
+			t.Errorf("%d are kept, %d begun", n, tr.Pending())
 		}
 		tr.Done(at(15))
 		tr.Failed(at(11), 2)
@@ -101,8 +101,8 @@ func TestLetGo(t *testing.T) {
 		tr.Done(at(13))
 		tr.Done(at(13))
 		synctest.Wait()
-		if !returned || tr.Begun() != 0 || len(tr.pieces) != 0 {
-			t.Errorf("Until returned: %v; %d are begun, %d kept", returned, tr.Begun(), len(tr.pieces))
+		if !returned || tr.Pending() != 0 || len(tr.pieces) != 0 {
+			t.Errorf("Until returned: %v; %d are begun, %d kept", returned, tr.Pending(), len(tr.pieces))
 		}
 	})
 }
@@ -132,7 +132,7 @@ func TestUntil(t *testing.T) {
 	})
 }
 
-// Whatever the order in which work ends, what Take returned adds up to what is
+// Whatever the order in which work ends, what Delta returned adds up to what is
 // done.
 func TestModel(t *testing.T) {
 	for seed := range uint64(300) {
@@ -157,7 +157,7 @@ func TestModel(t *testing.T) {
 				isDone[open[i]] = true
 				open = slices.Delete(open, i, i+1)
 			default:
-				p, _ := tr.Take()
+				p, _ := tr.Delta()
 				floor = p.Floor.Seq
 				for _, seq := range p.Done {
 					told[seq] = true

@@ -74,11 +74,11 @@ type Ring struct {
 	head    uint64 // seq of the newest entry, or of the one before the first to come
 	entries queue.Queue[*Entry]
 	topics  map[Topic]*topic
-	// graves lists the entries evicted last, so that a topic can remember its
+	// evicted lists the entries evicted last, so that a topic can remember its
 	// newest evicted seq after its last entry and subscriber are gone. Of a
 	// topic that was forgotten, everything up to floor counts as evicted.
-	graves queue.Queue[grave]
-	floor  uint64
+	evicted queue.Queue[eviction]
+	floor   uint64
 
 	changing sync.Mutex
 	changes  *changes // those that wait for the lock; nil if none do
@@ -98,7 +98,7 @@ type topic struct {
 	subs    map[*subscription]struct{}
 }
 
-type grave struct {
+type eviction struct {
 	seq             uint64
 	domain, channel *topic // channel may be nil
 }
@@ -115,7 +115,7 @@ func (r *Ring) restart(pos backend.Position) {
 		r.entries.Pop().leave()
 	}
 	r.epoch, r.head, r.floor = pos.Epoch, pos.Seq, pos.Seq
-	r.graves = queue.Queue[grave]{}
+	r.evicted = queue.Queue[eviction]{}
 	old := r.topics
 	r.topics = map[Topic]*topic{{}: {evicted: pos.Seq}}
 	for name, t := range old {
@@ -274,27 +274,29 @@ func (r *Ring) evict(now time.Time) {
 		if !old && n <= r.limits.Records && (n == 1 || r.bytes.Load() <= r.limits.Bytes) {
 			return
 		}
-		r.bury(r.entries.Pop())
+		r.evictOldest()
 	}
 }
 
-func (r *Ring) bury(e *Entry) {
+// evictOldest evicts the oldest entry.
+func (r *Ring) evictOldest() {
+	e := r.entries.Pop()
 	e.leave()
 	seq := e.Pos.Seq
 	r.topics[Topic{}].evicted = seq
-	g := grave{seq: seq, domain: r.topics[Domain(e.Event.Resource)], channel: r.topics[Channel(e.Event.Channel)]}
-	for _, t := range []*topic{g.domain, g.channel} {
+	last := eviction{seq: seq, domain: r.topics[Domain(e.Event.Resource)], channel: r.topics[Channel(e.Event.Channel)]}
+	for _, t := range []*topic{last.domain, last.channel} {
 		if t != nil {
 			t.entries.Pop()
 			t.evicted = seq
 		}
 	}
-	r.graves.Push(g)
-	if r.graves.Len() > r.limits.Records {
-		g = r.graves.Pop()
-		r.floor = g.seq
-		r.forget(g.domain)
-		r.forget(g.channel)
+	r.evicted.Push(last)
+	if r.evicted.Len() > r.limits.Records {
+		first := r.evicted.Pop()
+		r.floor = first.seq
+		r.forget(first.domain)
+		r.forget(first.channel)
 	}
 }
 

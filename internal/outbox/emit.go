@@ -1,7 +1,7 @@
-// Package announce emits the events of writes that have been stored already. Such
+// Package outbox emits the events of writes that have been stored already. Such
 // an event should not be lost for a temporary reason, so it is retried and kept.
 // The package is above package realtime, and is used by kv, db and storage.
-package announce
+package outbox
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package announce_test
+package outbox_test
 
 import (
 	"context"
@@ -10,8 +10,8 @@ import (
 
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/backendtest"
-	"github.com/maravilla-realtime/realtime/internal/announce"
 	"github.com/maravilla-realtime/realtime/internal/memory"
+	"github.com/maravilla-realtime/realtime/internal/outbox"
 )
 
 // start returns a Realtime whose backend fails on command.
@@ -46,10 +46,10 @@ func TestUnknownIsTriedAgainAndStoredOnce(t *testing.T) {
 		rt, faulty := start(t)
 		start := rt.Cursor()
 		faulty.FailAfterStore(3)
-		if err := announce.Emit(t.Context(), rt, realtime.KVPut("n", "a"), ""); err != nil {
+		if err := outbox.Emit(t.Context(), rt, realtime.KVPut("n", "a"), ""); err != nil {
 			t.Error(err)
 		}
-		if err := announce.Emit(t.Context(), rt, realtime.KVPut("n", "b"), ""); err != nil {
+		if err := outbox.Emit(t.Context(), rt, realtime.KVPut("n", "b"), ""); err != nil {
 			t.Error(err)
 		}
 		if got := keys(t, rt, start, 2); got != "ab" {
@@ -64,7 +64,7 @@ func TestOutlivesItsContext(t *testing.T) {
 		start := rt.Cursor()
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if err := announce.Emit(ctx, rt, realtime.KVPut("n", "a"), ""); err != nil {
+		if err := outbox.Emit(ctx, rt, realtime.KVPut("n", "a"), ""); err != nil {
 			t.Error(err)
 		}
 		if got := keys(t, rt, start, 1); got != "a" {
@@ -78,11 +78,11 @@ func TestGivesUp(t *testing.T) {
 		rt, faulty := start(t)
 		faulty.FailAfterStore(1000)
 		began := time.Now()
-		err := announce.Emit(t.Context(), rt, realtime.KVPut("n", "a"), "")
+		err := outbox.Emit(t.Context(), rt, realtime.KVPut("n", "a"), "")
 		if !errors.Is(err, realtime.ErrMaybeStored) {
 			t.Errorf("the error is %v", err)
 		}
-		if took := time.Since(began); took != announce.Patience {
+		if took := time.Since(began); took != outbox.Patience {
 			t.Errorf("it took %v", took)
 		}
 	})
@@ -94,7 +94,7 @@ func TestOtherErrorsAreReturnedAtOnce(t *testing.T) {
 		broken := errors.New("broken")
 		faulty.FailAppend(1, broken)
 		began := time.Now()
-		if err := announce.Emit(t.Context(), rt, realtime.KVPut("n", "a"), ""); !errors.Is(err, broken) {
+		if err := outbox.Emit(t.Context(), rt, realtime.KVPut("n", "a"), ""); !errors.Is(err, broken) {
 			t.Errorf("the error is %v", err)
 		}
 		if time.Since(began) != 0 {

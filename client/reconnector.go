@@ -30,8 +30,8 @@ const (
 
 const silence = 60 * time.Second // ends a connection; servers beat every 25 s
 
-// loss is how an attempt or a connection ended.
-type loss struct {
+// disconnect is how an attempt or a connection ended.
+type disconnect struct {
 	err     error
 	final   bool          // coming back would not change it
 	denied  bool          // new credentials may change it
@@ -40,8 +40,8 @@ type loss struct {
 	atLeast time.Duration // on top of the random wait, where the server has said so
 }
 
-// keeper decides when to come back.
-type keeper struct {
+// reconnector decides when to come back.
+type reconnector struct {
 	max    time.Duration // of a random wait
 	retry  time.Duration // the least wait, as the stream has said beforehand, else 0
 	tries  int           // that failed in a row
@@ -50,14 +50,14 @@ type keeper struct {
 }
 
 // dialing begins an attempt.
-func (k *keeper) dialing() { k.retry, k.opened = 0, time.Time{} }
+func (k *reconnector) dialing() { k.retry, k.opened = 0, time.Time{} }
 
 // open says that the attempt has become a connection.
-func (k *keeper) open() { k.opened, k.denied = time.Now(), time.Time{} }
+func (k *reconnector) open() { k.opened, k.denied = time.Now(), time.Time{} }
 
 // forgive forgets the attempts that failed, where the connection has lasted long
 // enough for that.
-func (k *keeper) forgive() bool {
+func (k *reconnector) forgive() bool {
 	proven := !k.opened.IsZero() && time.Since(k.opened) >= healthy
 	if proven {
 		k.tries = 0
@@ -67,7 +67,7 @@ func (k *keeper) forgive() bool {
 
 // lost returns how long to wait before the next attempt, unless there is to be
 // none.
-func (k *keeper) lost(l loss) (wait time.Duration, again bool) {
+func (k *reconnector) lost(l disconnect) (wait time.Duration, again bool) {
 	proven := k.forgive()
 	k.tries++
 	if l.denied && k.denied.IsZero() {

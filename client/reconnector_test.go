@@ -72,7 +72,7 @@ func TestBackoff(t *testing.T) {
 			waits := make([][]time.Duration, len(c.Steps))
 			synctest.Test(t, func(t *testing.T) {
 				for range runs {
-					k := keeper{max: c.MaxBackoffMs.duration()}
+					k := reconnector{max: c.MaxBackoffMs.duration()}
 					if k.max == 0 {
 						k.max = maxBackoff
 					}
@@ -82,7 +82,7 @@ func TestBackoff(t *testing.T) {
 							k.open()
 							time.Sleep(s.OpenMs.duration())
 						}
-						l := loss{err: errors.New("lost")}
+						l := disconnect{err: errors.New("lost")}
 						if s.RetryMs != nil {
 							k.retry = s.RetryMs.duration()
 						}
@@ -120,12 +120,12 @@ func checkWaits(t *testing.T, step int, waits []time.Duration, low, high time.Du
 }
 
 func TestCredentialsGetTime(t *testing.T) {
-	denied := loss{err: errors.New("denied"), denied: true}
+	denied := disconnect{err: errors.New("denied"), denied: true}
 	for _, c := range readBackoff(t).Credentials {
 		for range 100 {
 			bubbled(t, c.Name, func(t *testing.T) {
 				began := time.Now()
-				k := keeper{max: maxBackoff}
+				k := reconnector{max: maxBackoff}
 				var wait time.Duration
 				again := true
 				for i, at := range c.DeniedMs {
@@ -161,13 +161,13 @@ func bubbled(t *testing.T, name string, f func(t *testing.T)) {
 // A greeting is proof of the credentials: only the waits go on growing.
 func TestAGreetingEndsDenials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := keeper{max: maxBackoff}
+		k := reconnector{max: maxBackoff}
 		var waited time.Duration
 		for range 30 { // tokens that last for half a second
 			k.dialing()
 			k.open()
 			time.Sleep(500 * time.Millisecond)
-			wait, again := k.lost(loss{err: errors.New("expired"), denied: true, bye: true})
+			wait, again := k.lost(disconnect{err: errors.New("expired"), denied: true, bye: true})
 			if !again {
 				t.Fatal("ended, though each token was taken")
 			}
@@ -183,13 +183,13 @@ func TestAGreetingEndsDenials(t *testing.T) {
 // What the server says of the time beats the end of the time for credentials.
 func TestDenialsWaitAsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := keeper{max: maxBackoff}
-		k.lost(loss{denied: true})
+		k := reconnector{max: maxBackoff}
+		k.lost(disconnect{denied: true})
 		time.Sleep(29 * time.Second)
-		if wait, again := k.lost(loss{bye: true, wait: 5 * time.Second}); !again || wait != 5*time.Second {
+		if wait, again := k.lost(disconnect{bye: true, wait: 5 * time.Second}); !again || wait != 5*time.Second {
 			t.Errorf("after a bye of 5 s it waits for %v", wait)
 		}
-		if wait, again := k.lost(loss{atLeast: 5 * time.Second}); !again || wait < 5*time.Second || wait > 6*time.Second {
+		if wait, again := k.lost(disconnect{atLeast: 5 * time.Second}); !again || wait < 5*time.Second || wait > 6*time.Second {
 			t.Errorf("after a Retry-After of 5 s it waits for %v", wait)
 		}
 	})

@@ -1,4 +1,4 @@
-package announce_test
+package outbox_test
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/maravilla-realtime/realtime"
-	"github.com/maravilla-realtime/realtime/internal/announce"
+	"github.com/maravilla-realtime/realtime/internal/outbox"
 )
 
 var errDown = errors.New("the log is down")
@@ -42,16 +42,16 @@ func (d *diary) expect(t *testing.T, want ...string) {
 	d.events = nil
 }
 
-func repeat(t *testing.T, a *announce.Announcer, key string, want bool) {
+func repeat(t *testing.T, a *outbox.Outbox, key string, want bool) {
 	t.Helper()
-	if owed, err := a.Repeat(key, "kv.delete"); owed != want || err != nil {
-		t.Errorf("a deletion of %s was owed: %v, %v", key, owed, err)
+	if pending, err := a.Retry(key, "kv.delete"); pending != want || err != nil {
+		t.Errorf("a deletion of %s was pending: %v, %v", key, pending, err)
 	}
 }
 
 func TestOwedIsEmittedFirstAndOnce(t *testing.T) {
 	d := &diary{fail: errDown}
-	a := announce.New(d, nil)
+	a := outbox.New(d, nil)
 	as := func(who string) context.Context {
 		ctx, cancel := context.WithCancel(context.WithValue(t.Context(), tab{}, who))
 		cancel()
@@ -60,7 +60,7 @@ func TestOwedIsEmittedFirstAndOnce(t *testing.T) {
 	if err := a.Announce(as("tab1"), "a", realtime.KVDelete("", "a")); !errors.Is(err, errDown) {
 		t.Error(err)
 	}
-	if err := a.Settle("a"); !errors.Is(err, errDown) {
+	if err := a.Flush("a"); !errors.Is(err, errDown) {
 		t.Error(err)
 	}
 	d.fail = nil
@@ -70,16 +70,16 @@ func TestOwedIsEmittedFirstAndOnce(t *testing.T) {
 	}
 	d.expect(t, "kv.delete a tab1", "kv.put a tab2")
 	repeat(t, a, "a", false)
-	if err := a.Settle("a"); err != nil {
+	if err := a.Flush("a"); err != nil {
 		t.Error(err)
 	}
 	d.expect(t)
 }
 
-// What was not announced is not owed to a write of another kind.
+// What was not announced is not pending to a write of another kind.
 func TestOnlyTheSameIsRepeated(t *testing.T) {
 	d := &diary{fail: errDown}
-	a := announce.New(d, nil)
+	a := outbox.New(d, nil)
 	_ = a.Announce(t.Context(), "a", realtime.KVPut("", "a"))
 	d.fail = nil
 	repeat(t, a, "a", false)
@@ -98,9 +98,9 @@ func TestTheNewestIsOwed(t *testing.T) {
 		{[]realtime.RenEvent{deleted, created, updated, updated.WithVersion("2")}, created}, // of which nobody has heard
 	} {
 		d := &diary{fail: errDown}
-		a := announce.New(d, func(owed, ev realtime.RenEvent) realtime.RenEvent {
-			if owed.Type == created.Type && ev.Type == updated.Type {
-				ev.Type = owed.Type
+		a := outbox.New(d, func(pending, ev realtime.RenEvent) realtime.RenEvent {
+			if pending.Type == created.Type && ev.Type == updated.Type {
+				ev.Type = pending.Type
 			}
 			return ev
 		})
@@ -110,54 +110,54 @@ func TestTheNewestIsOwed(t *testing.T) {
 			}
 		}
 		d.fail = nil
-		if err := a.Settle("a"); err != nil {
+		if err := a.Flush("a"); err != nil {
 			t.Error(err)
 		}
 		d.expect(t, c.want.Type+" a")
 	}
 }
 
-// What is in doubt is announced if it turns out to have happened, and else not.
+// What is in maybe is announced if it turns out to have happened, and else not.
 func TestDoubt(t *testing.T) {
 	d := &diary{}
-	a := announce.New(d, nil)
-	a.Doubt(t.Context(), "a", realtime.KVDelete("", "a"))
+	a := outbox.New(d, nil)
+	a.MaybeWritten(t.Context(), "a", realtime.KVDelete("", "a"))
 	if err := a.Announce(t.Context(), "a", realtime.KVPut("", "a")); err != nil {
 		t.Error(err)
 	}
 	repeat(t, a, "a", false)
 	d.expect(t, "kv.put a")
 
-	a.Doubt(t.Context(), "a", realtime.KVDelete("", "a"))
+	a.MaybeWritten(t.Context(), "a", realtime.KVDelete("", "a"))
 	d.fail = errDown
-	if owed, err := a.Repeat("a", "kv.delete"); !owed || !errors.Is(err, errDown) {
-		t.Errorf("%v, %v", owed, err)
+	if pending, err := a.Retry("a", "kv.delete"); !pending || !errors.Is(err, errDown) {
+		t.Errorf("%v, %v", pending, err)
 	}
 	d.fail = nil
-	if err := a.Announce(t.Context(), "a", realtime.KVPut("", "a")); err != nil { // it had happened: no doubt any more
+	if err := a.Announce(t.Context(), "a", realtime.KVPut("", "a")); err != nil { // it had happened: no maybe any more
 		t.Error(err)
 	}
 	d.expect(t, "kv.delete a", "kv.put a")
 }
 
-// What is certain does not come into doubt; what cannot be emitted gives way to
+// What is certain does not come into maybe; what cannot be emitted gives way to
 // what is newer.
 func TestDoubtOfWhatIsOwed(t *testing.T) {
 	put, deleted := realtime.KVPut("", "a"), realtime.KVDelete("", "a")
 	for _, c := range []struct {
-		owed realtime.RenEvent
-		down error // when doubt comes
-		want []string
+		pending realtime.RenEvent
+		down    error // when maybe comes
+		want    []string
 	}{
 		{deleted, errDown, []string{"kv.delete a", "kv.put a"}},
 		{put, nil, []string{"kv.put a", "kv.put a"}},
 		{put, errDown, []string{"kv.put a"}},
 	} {
 		d := &diary{fail: errDown}
-		a := announce.New(d, nil)
-		_ = a.Announce(t.Context(), "a", c.owed)
+		a := outbox.New(d, nil)
+		_ = a.Announce(t.Context(), "a", c.pending)
 		d.fail = c.down
-		a.Doubt(t.Context(), "a", deleted)
+		a.MaybeWritten(t.Context(), "a", deleted)
 		d.fail = nil
 		if err := a.Announce(t.Context(), "a", put); err != nil {
 			t.Error(err)
@@ -170,7 +170,7 @@ func TestDoubtOfWhatIsOwed(t *testing.T) {
 // with the next event of its key.
 func TestRemember(t *testing.T) {
 	d := &diary{}
-	a := announce.New(d, nil)
+	a := outbox.New(d, nil)
 	a.Remember("a", realtime.KVDelete("", "a"))
 	repeat(t, a, "a", true)
 	repeat(t, a, "a", false)
@@ -184,7 +184,7 @@ func TestRemember(t *testing.T) {
 	d.expect(t, "kv.put a")
 
 	a.Remember("a", realtime.KVDelete("", "a"))
-	a.Doubt(t.Context(), "a", realtime.KVDelete("", "a")) // another one
+	a.MaybeWritten(t.Context(), "a", realtime.KVDelete("", "a")) // another one
 	repeat(t, a, "a", true)
 	d.expect(t, "kv.delete a")
 }
@@ -193,7 +193,7 @@ func TestRemember(t *testing.T) {
 func TestHopelessIsForgotten(t *testing.T) {
 	for _, hopeless := range []error{realtime.ErrLoop, realtime.ErrBadEvent} {
 		d := &diary{fail: fmt.Errorf("wrapped: %w", hopeless)}
-		a := announce.New(d, nil)
+		a := outbox.New(d, nil)
 		if err := a.Announce(t.Context(), "a", realtime.KVDelete("", "a")); !errors.Is(err, hopeless) {
 			t.Error(err)
 		}
@@ -205,7 +205,7 @@ func TestHopelessIsForgotten(t *testing.T) {
 // Memory is bounded: the oldest of more than 1,024 is forgotten.
 func TestBound(t *testing.T) {
 	d := &diary{fail: errDown}
-	a := announce.New(d, nil)
+	a := outbox.New(d, nil)
 	lose := func(i int) {
 		key := fmt.Sprint(i)
 		_ = a.Announce(t.Context(), key, realtime.KVDelete("", key))
