@@ -42,9 +42,9 @@ func (rt *Realtime) shutDown(ctx context.Context) error {
 	late, giveUp := outlast(ctx, leaveBehind)
 	defer giveUp()
 	rt.conns.shut()
-	rt.shut(ctx, &rt.outside)
+	rt.closeGate(ctx, &rt.byHost)
 	handled := rt.groups.drain(ctx)
-	rt.shut(ctx, &rt.inside) // what groups that are not done cause now would reach nobody
+	rt.closeGate(ctx, &rt.byHandlers) // what groups that are not done cause now would reach nobody
 	if handled == nil {
 		rt.groups.stop() // another node goes on with them at once
 	}
@@ -95,22 +95,11 @@ func await(ctx context.Context, all *sync.WaitGroup) error {
 	}
 }
 
-// settleTime is how long Close waits for what is on its way through the log.
-const settleTime = 2 * time.Second
-
-// shut closes a gate, and waits until those who are in have passed, and what they
+// closeGate closes a gate, and waits until those who are in have passed, and what they
 // had accepted has come back through the log.
-func (rt *Realtime) shut(ctx context.Context, g *gate) {
+func (rt *Realtime) closeGate(ctx context.Context, g *gate) {
 	ctx, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
 	g.close(ctx)
-	rt.settle(ctx)
-}
-
-// settle waits until what was accepted here has come back through the log, so
-// that it can be delivered.
-func (rt *Realtime) settle(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, settleTime)
-	defer cancel()
-	_ = rt.reach(ctx, rt.accepted.get()) // a backend that is gone must not keep Close
+	rt.waitAccepted(ctx)
 }

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/presence"
 	"golang.org/x/time/rate"
 )
 
@@ -296,53 +295,4 @@ func (cs *conns) distrust(user string, within *policyCall) []*conn {
 	}
 	cs.mu.Unlock()
 	return cs.matching(func(c *conn) bool { return c.user == user })
-}
-
-// Revoke ends the connections of a user, who is told not to come back, and is
-// not present any more; with an empty userID, those of all anonymous clients. When
-// it returns nil, nothing more is delivered to them, on any node. It does not keep
-// the user out: from now on the [Policy] must. An error means that ctx ended before
-// all connections had, or names the nodes that have not confirmed; it waits for
-// those for 5 s if ctx has no deadline. [Realtime.Recheck] takes away only some of
-// what a user may do.
-//
-// The policy may call it, with the context that it was given, or that of the
-// request. In Authenticate, and in Grants of a new stream, it spares the connection
-// that is being let in, so that "one session per user" is a Revoke before
-// Authenticate returns. In Allow it ends the connection that asks as well, when it
-// has ended the others, but does not wait for that one.
-func (rt *Realtime) Revoke(ctx context.Context, userID string) error {
-	return rt.everywhere(ctx, tellRevoke, userID, rt.revoke)
-}
-
-// revoke is Revoke on this node.
-func (rt *Realtime) revoke(ctx context.Context, userID string) error {
-	within := policyCallOf(ctx)
-	var theirs, asking []*conn
-	for _, c := range rt.conns.distrust(userID, within) {
-		switch {
-		case within.spare(c):
-		case within.about(c):
-			asking = append(asking, c) // last, as ctx ends with it
-		default:
-			theirs = append(theirs, c)
-		}
-	}
-	defer func() {
-		for _, c := range asking {
-			c.end(revoked)
-		}
-	}()
-	for _, c := range theirs {
-		c.end(revoked)
-	}
-	for _, c := range theirs {
-		select {
-		case <-c.done:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	rt.presence.endAll(ctx, rt.presence.engine.LeavingOf(userID), presence.Closed, 0)
-	return nil
 }

@@ -78,10 +78,10 @@ func (rt *Realtime) everywhere(ctx context.Context, what, userID string, do func
 }
 
 func (rt *Realtime) tell(ctx context.Context, what, id, userID string) error {
-	if err := rt.outside.enter(); err != nil {
+	if err := rt.byHost.enter(); err != nil {
 		return err
 	}
-	defer rt.outside.leave()
+	defer rt.byHost.leave()
 	p := backend.Payload{Event: backend.Event{
 		Resource: backend.Control, Type: what, Key: id, User: userID, Source: rt.presence.engine.Name(), UnixMilli: time.Now().UnixMilli(),
 	}}

@@ -55,6 +55,48 @@ var (
 	ErrExpired = errors.New("realtime: credentials expired")
 )
 
+// ResetError says that events were missed: the reader was too slow, came with
+// too old a cursor, or the backend lost them. What they would have told has to
+// be read anew from where it is kept.
+type ResetError struct {
+	// Reason is "evicted", "epoch", "unknown" or "backend", as in docs/protocol.md; of
+	// package client also "too_large".
+	Reason string
+}
+
+func (e *ResetError) Error() string { return "realtime: events were missed: " + e.Reason }
+
+// RefusedError is an error with all that a client is told of it. A host makes
+// its own for [WriteError].
+type RefusedError struct {
+	Status  int    // of HTTP
+	Code    string // for programs: "forbidden", "not_found", …
+	Message string // for people; it is shown to the client
+	Retry   bool   // whether the same request can succeed later
+}
+
+func (e *RefusedError) Error() string { return "realtime: " + e.Message + " (" + e.Code + ")" }
+
+// WriteError answers a request with an error, in the shape that all errors of
+// this package have on the wire: {"code","message","retry"}. It tells what a
+// [*RefusedError] says, and that [ErrTemporary], [ErrMaybeStored] and [ErrClosed] can
+// be tried again (503). Of any other error the client learns only that there was
+// one (500 "internal"): whoever has it logs it.
+func WriteError(w http.ResponseWriter, err error) {
+	var refused *RefusedError
+	switch {
+	case errors.As(err, &refused):
+		f := refusal{refused.Status, &wire.Error{Code: refused.Code, Message: refused.Message, Retry: refused.Retry}}
+		f.write(w)
+	case errors.Is(err, ErrClosed):
+		goingAway().write(w)
+	case errors.Is(err, ErrTemporary), errors.Is(err, ErrMaybeStored):
+		unavailable().write(w)
+	default:
+		refuse(http.StatusInternalServerError, "internal", "internal error").write(w)
+	}
+}
+
 // refusal is an error on its way to a client: the HTTP status it has before a
 // stream begins, and what is said.
 type refusal struct {

@@ -37,7 +37,7 @@ func Waiting(rt *Realtime) int {
 	g := rt.groups.named[processGroup]
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	return g.shift.tracker.Pending()
+	return g.hold.tracker.Pending()
 }
 
 // Remembered returns of how many users, and of how many sessions, rt keeps something

@@ -33,7 +33,7 @@ type Group struct {
 	mu       sync.RWMutex
 	index    match.Index[*handler]
 	launched bool
-	shift    *shift        // while this node holds the group
+	hold     *hold         // while this node holds the group
 	tried    chan struct{} // closed when this node has tried to hold it for the first time
 }
 
@@ -66,20 +66,6 @@ type GroupOptions struct {
 	// further behind than the history reaches, or the backend lost them. It must
 	// not block. Default: a warning is logged.
 	Missed func(*ResetError)
-}
-
-// DeadLetter is an event that was not handled.
-type DeadLetter struct {
-	Event    RenEvent
-	Delivery Delivery
-	Err      error // of the last attempt
-}
-
-// Delivery is which call of a handler this is.
-type Delivery struct {
-	Group   string // "" for the handlers registered on the Realtime
-	Cursor  Cursor // names the event: the same in every attempt, and of no other event
-	Attempt int    // 1, 2, …
 }
 
 var defaultGroup = GroupOptions{
@@ -226,11 +212,11 @@ func (gs *groups) drain(ctx context.Context) error {
 	for range maxDepth + 1 {
 		head := gs.rt.ring.Head()
 		for _, g := range all {
-			if err := g.until(ctx, head); err != nil {
+			if err := g.waitHandled(ctx, head); err != nil {
 				return fmt.Errorf("realtime: group %q did not finish: %w", g.publicName(), err)
 			}
 		}
-		gs.rt.settle(ctx)
+		gs.rt.waitAccepted(ctx)
 		if gs.rt.ring.Head() == head {
 			break
 		}
@@ -238,16 +224,16 @@ func (gs *groups) drain(ctx context.Context) error {
 	return nil
 }
 
-// until waits until the group has handled what there is up to pos, if this node
+// waitHandled waits until the group has handled what there is up to pos, if this node
 // is to do it.
-func (g *Group) until(ctx context.Context, pos backend.Position) error {
+func (g *Group) waitHandled(ctx context.Context, pos backend.Position) error {
 	select {
 	case <-g.tried:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	g.mu.RLock()
-	s := g.shift
+	s := g.hold
 	g.mu.RUnlock()
 	if s == nil {
 		return nil
@@ -302,7 +288,7 @@ func (g *Group) missed(reason string) {
 		g.rt.log.Warn("realtime: handlers missed events", "group", g.publicName(), "reason", reason)
 		return
 	}
-	g.guard("Missed", func() { g.opts.Missed(lost) })
+	_ = g.guard("Missed", func() error { g.opts.Missed(lost); return nil }) // logged
 }
 
 func (g *Group) deadLetter(ctx context.Context, d DeadLetter) {
@@ -311,7 +297,7 @@ func (g *Group) deadLetter(ctx context.Context, d DeadLetter) {
 			"cursor", d.Delivery.Cursor, "attempts", d.Delivery.Attempt, "error", d.Err)
 		return
 	}
-	g.guard("DeadLetter", func() { g.opts.DeadLetter(ctx, d) })
+	_ = g.guard("DeadLetter", func() error { g.opts.DeadLetter(ctx, d); return nil }) // logged
 }
 
 // groupLease is how long a group stays without its handlers when the node that
@@ -330,11 +316,11 @@ func (g *Group) run(ctx context.Context) {
 		p, err := g.claim.Hold(ctx)
 		switch {
 		case err == nil:
-			s := newShift(ctx, g, p)
-			g.setShift(s)
+			s := newHold(ctx, g, p)
+			g.setHold(s)
 			tried()
 			s.run()
-			g.setShift(nil)
+			g.setHold(nil)
 		case errors.Is(err, backend.ErrClosed):
 			return
 		case !errors.Is(err, handle.ErrHeld) && ctx.Err() == nil:
@@ -352,8 +338,8 @@ func (g *Group) run(ctx context.Context) {
 	}
 }
 
-func (g *Group) setShift(s *shift) {
+func (g *Group) setHold(h *hold) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.shift = s
+	g.hold = h
 }

@@ -4,9 +4,6 @@ import (
 	"context"
 	"fmt"
 	"time"
-
-	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/ring"
 )
 
 // healthTime is how long Health waits where ctx has no deadline.
@@ -30,27 +27,8 @@ func (rt *Realtime) Health(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("realtime: the backend does not answer: %w", publicError(err))
 	}
-	if err := rt.reach(ctx, page.Head); err != nil {
+	if err := rt.waitRead(ctx, page.Head); err != nil {
 		return fmt.Errorf("realtime: the backend has events that do not come through: %w", err)
-	}
-	return nil
-}
-
-// reach waits until the log has been read up to pos.
-func (rt *Realtime) reach(ctx context.Context, pos backend.Position) error {
-	reader := rt.ring.NewReader()
-	defer reader.Close()
-	reader.Subscribe(nil, ring.Topic{})
-	for rt.ring.Head().Compare(pos) < 0 {
-		if err := ctx.Err(); err != nil { // where much comes in, both cases below are ready
-			return err
-		}
-		select {
-		case <-reader.Wake():
-			reader.Skip()
-		case <-ctx.Done():
-			return ctx.Err()
-		}
 	}
 	return nil
 }

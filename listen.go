@@ -20,17 +20,6 @@ func topicOf(s *match.Selector) ring.Topic {
 	return ring.Topic{}
 }
 
-// ResetError says that events were missed: the reader was too slow, came with
-// too old a cursor, or the backend lost them. What they would have told has to
-// be read anew from where it is kept.
-type ResetError struct {
-	// Reason is "evicted", "epoch", "unknown" or "backend", as in docs/protocol.md; of
-	// package client also "too_large".
-	Reason string
-}
-
-func (e *ResetError) Error() string { return "realtime: events were missed: " + e.Reason }
-
 // Events yields the events that match, in log order, each once, beginning with what
 // comes next, until ctx ends (its error comes last), or forever. Where events were
 // missed it yields a [*ResetError] and goes on. The loop may be slow: it has no

@@ -33,15 +33,15 @@ type Realtime struct {
 	ring     *ring.Ring
 	node     string // this process, in session keys and leases
 
-	flaws    once // of grants, that were logged
-	presence Presence
-	controls controls
-	groups   groups
-	conns    conns
-	accepted mark // of what was appended here
-	outside  gate // for what the host and clients cause
-	inside   gate // for what handlers cause
-	rechecks gate
+	flaws      once // of grants, that were logged
+	presence   Presence
+	controls   controls
+	groups     groups
+	conns      conns
+	accepted   mark // of what was appended here
+	byHost     gate // for what the host and clients cause
+	byHandlers gate // for what handlers cause
+	rechecks   gate
 
 	running    context.Context // ends when the background goroutines are to end
 	stop       context.CancelFunc
@@ -242,32 +242,9 @@ func (rt *Realtime) append(ctx context.Context, ev backend.Event, a attribution)
 // gate returns the gate for what depth handlers in a row led to.
 func (rt *Realtime) gate(depth int) *gate {
 	if depth > 0 {
-		return &rt.inside
+		return &rt.byHandlers
 	}
-	return &rt.outside
-}
-
-// mark is the greatest position seen.
-type mark struct {
-	mu  sync.Mutex
-	pos backend.Position
-}
-
-func (m *mark) raise(pos backend.Position) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if pos.Compare(m.pos) > 0 {
-		m.pos = pos
-	}
-}
-
-// now is the place in the log behind all that is known to have happened.
-func (rt *Realtime) now() backend.Position { return later(rt.ring.Head(), rt.accepted.get()) }
-
-func (m *mark) get() backend.Position {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.pos
+	return &rt.byHost
 }
 
 // publicError turns the backend's errors into those of this package.
@@ -311,7 +288,7 @@ func encode(data any, limit int) (json.RawMessage, error) {
 func (rt *Realtime) Channels(ctx context.Context) ([]string, error) {
 	ctx, cancel := within(ctx, callTime)
 	defer cancel()
-	rt.settle(ctx) // what this caller has just published counts
+	rt.waitAccepted(ctx) // what this caller has just published counts
 	names, err := rt.presence.engine.Channels(ctx)
 	if err != nil {
 		return nil, publicError(err)
@@ -320,14 +297,6 @@ func (rt *Realtime) Channels(ctx context.Context) ([]string, error) {
 	slices.Sort(names)
 	return slices.Compact(names), nil
 }
-
-// Cursor is an opaque place in the log. See [Realtime.Cursor].
-type Cursor string
-
-// Cursor returns the place up to which this node has read the log. A reader that
-// starts there, with [Realtime.WaitFor] or as a client, misses nothing that
-// happens after the call.
-func (rt *Realtime) Cursor() Cursor { return Cursor(wire.Cursor(rt.ring.Head())) }
 
 func badChannel(name string) bool { return badName(name) || name[0] == '$' }
 

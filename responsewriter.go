@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/maravilla-realtime/realtime/internal/guard"
 )
 
 // A middleware's ResponseWriter may say that it can do what the one that it wraps
@@ -85,19 +87,6 @@ func delegates(chain []http.ResponseWriter, able func(http.ResponseWriter) bool)
 	return list
 }
 
-// guarded turns a panic of f, such as that of a failed type assertion in somebody's
-// wrapper, into an error.
-func guarded(f func() error) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("%w: %v", errPanic, v)
-		}
-	}()
-	return f()
-}
-
-var errPanic = errors.New("panic")
-
 // streamWriter writes a stream through the middlewares around it.
 type streamWriter struct {
 	http.ResponseWriter
@@ -121,28 +110,28 @@ func newStreamWriter(w http.ResponseWriter, deadline time.Time) (*streamWriter, 
 	if s.flushers[len(s.flushers)-1] != inner {
 		s.flushers = append(s.flushers, inner) // which knows of errors that http.Flusher cannot tell
 	}
-	if err := s.SetWriteDeadline(deadline); errors.Is(err, http.ErrNotSupported) || errors.Is(err, errPanic) {
+	if err := s.SetWriteDeadline(deadline); errors.Is(err, http.ErrNotSupported) || errors.Is(err, guard.ErrPanic) {
 		return nil, &unsupported{"SetWriteDeadline", delegates(chain, hasDeadlines)[0], err}
 	}
 	// The request's context also ends with a middleware's timeout, or with the
 	// context that the server was given. This method of net/http's writers tells of
 	// the client alone.
 	if n, ok := inner.(interface{ CloseNotify() <-chan bool }); ok {
-		_ = guarded(func() error { s.gone = n.CloseNotify(); return nil })
+		_ = guard.Call(func() error { s.gone = n.CloseNotify(); return nil })
 	}
 	return s, nil
 }
 
 // SetWriteDeadline limits the writes that follow, and those under way.
 func (s *streamWriter) SetWriteDeadline(at time.Time) error {
-	return guarded(func() error { return s.rc.SetWriteDeadline(at) })
+	return guard.Call(func() error { return s.rc.SetWriteDeadline(at) })
 }
 
 // Flush sends what was written.
 func (s *streamWriter) Flush() error {
 	var failed error
 	for _, w := range s.flushers {
-		failed = guarded(func() error { return flush(w) })
+		failed = guard.Call(func() error { return flush(w) })
 	}
 	return failed // as the innermost says
 }
@@ -178,7 +167,7 @@ func hijack(w http.ResponseWriter) (net.Conn, *bufio.ReadWriter, *unsupported) {
 	for _, w := range delegates(unwrap(w), canHijack) {
 		var conn net.Conn
 		var rw *bufio.ReadWriter
-		err := guarded(func() (err error) {
+		err := guard.Call(func() (err error) {
 			conn, rw, err = w.(http.Hijacker).Hijack()
 			return err
 		})

@@ -148,7 +148,7 @@ func (p *Presence) snapshot(ctx context.Context, channel string) ([]Member, back
 		}
 		page, err := p.rt.backend.Read(ctx, p.rt.ring.Head(), 0)
 		if err == nil {
-			err = p.rt.reach(ctx, page.Head)
+			err = p.rt.waitRead(ctx, page.Head)
 		}
 		if err != nil {
 			return nil, backend.Position{}, publicError(err)

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/guard"
 	"github.com/maravilla-realtime/realtime/internal/session"
 	"github.com/maravilla-realtime/realtime/internal/sse"
 	"github.com/maravilla-realtime/realtime/internal/tcp"
@@ -277,7 +278,7 @@ func (s *stream) write(out []byte) error {
 
 // failed logs an error that is not the client's.
 func (s *stream) failed(err error) {
-	if errors.Is(err, errPanic) {
+	if errors.Is(err, guard.ErrPanic) {
 		s.rt.log.Error("realtime: a ResponseWriter cannot be flushed; the stream is dropped", "type", fmt.Sprintf("%T", s.w.ResponseWriter), "error", err)
 	}
 }

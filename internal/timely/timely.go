@@ -8,9 +8,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync"
 	"time"
+
+	"github.com/maravilla-realtime/realtime/internal/guard"
 )
 
 // Errors of [Do].
@@ -106,15 +107,19 @@ func Do[T any](ctx context.Context, c *Calls, f func(context.Context) (T, error)
 
 func (c *call[T]) run(ctx context.Context, f func(context.Context) (T, error)) {
 	defer func() {
-		if v := recover(); v != nil {
-			c.panicked = &Panicked{v, debug.Stack()}
-		}
 		close(c.done)
 		if left := c.end(); left && c.panicked != nil {
 			c.calls.lost(c.panicked)
 		}
 	}()
-	c.value, c.err = f(ctx)
+	err := guard.Call(func() (err error) {
+		c.value, err = f(ctx)
+		return err
+	})
+	if p, ok := err.(*guard.Panic); ok {
+		c.panicked = &Panicked{p.Value, p.Stack}
+	}
+	c.err = err
 }
 
 // await reports whether the call returns in time.

@@ -42,10 +42,10 @@ type part struct {
 var parts = []part{
 	{"ring", "internal/ring", nil, []string{"internal/ring", "."}},
 	{"session", ".", []string{"sse.go", "ws.go", "ops.go", "hello.go", "recheck.go", "conns.go", "wsroster.go"}, []string{"."}},
-	{"policy", ".", []string{"policy.go", "authorize.go", "grants.go", "hosts.go", "origins.go", "timely.go"}, []string{"."}},
+	{"policy", ".", []string{"policy.go", "rights.go", "grants.go", "hosts.go", "origins.go", "timely.go"}, []string{"."}},
 	{"presence", "internal/presence", nil, []string{"internal/presence", "."}},
 	{"rosters", ".", []string{"presence.go", "members.go", "roster.go", "rosterwalk.go", "rosterparts.go"}, []string{"."}},
-	{"groups", ".", []string{"group.go", "shift.go", "gate.go", "events.go"}, []string{"."}},
+	{"groups", ".", []string{"group.go", "hold.go", "delivery.go", "gate.go", "events.go"}, []string{"."}},
 	{"match", "internal/match", nil, []string{"internal/match", "."}},
 	{"claims", "internal/handle", nil, []string{"internal/handle", "."}},
 	{"progress", "internal/progress", nil, []string{"internal/progress", "."}},

@@ -1,0 +1,72 @@
+package realtime
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/ring"
+	"github.com/maravilla-realtime/realtime/internal/wire"
+)
+
+// Cursor is an opaque place in the log. See [Realtime.Cursor].
+type Cursor string
+
+// Cursor returns the place up to which this node has read the log. A reader that
+// starts there, with [Realtime.WaitFor] or as a client, misses nothing that
+// happens after the call.
+func (rt *Realtime) Cursor() Cursor { return Cursor(wire.Cursor(rt.ring.Head())) }
+
+// mark is the greatest position seen.
+type mark struct {
+	mu  sync.Mutex
+	pos backend.Position
+}
+
+func (m *mark) raise(pos backend.Position) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if pos.Compare(m.pos) > 0 {
+		m.pos = pos
+	}
+}
+
+// now is the place in the log behind all that is known to have happened.
+func (rt *Realtime) now() backend.Position { return later(rt.ring.Head(), rt.accepted.get()) }
+
+func (m *mark) get() backend.Position {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.pos
+}
+
+// waitRead waits until the log has been read up to pos.
+func (rt *Realtime) waitRead(ctx context.Context, pos backend.Position) error {
+	reader := rt.ring.NewReader()
+	defer reader.Close()
+	reader.Subscribe(nil, ring.Topic{})
+	for rt.ring.Head().Compare(pos) < 0 {
+		if err := ctx.Err(); err != nil { // where much comes in, both cases below are ready
+			return err
+		}
+		select {
+		case <-reader.Wake():
+			reader.Skip()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// settleTime is how long Close waits for what is on its way through the log.
+const settleTime = 2 * time.Second
+
+// waitAccepted waits until what was accepted here has come back through the log, so
+// that it can be delivered.
+func (rt *Realtime) waitAccepted(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	_ = rt.waitRead(ctx, rt.accepted.get()) // a backend that is gone must not keep Close
+}

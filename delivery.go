@@ -1,0 +1,37 @@
+package realtime
+
+import "context"
+
+// DeadLetter is an event that was not handled.
+type DeadLetter struct {
+	Event    RenEvent
+	Delivery Delivery
+	Err      error // of the last attempt
+}
+
+// Delivery is which call of a handler this is.
+type Delivery struct {
+	Group   string // "" for the handlers registered on the Realtime
+	Cursor  Cursor // names the event: the same in every attempt, and of no other event
+	Attempt int    // 1, 2, …
+}
+
+// maxDepth is how many handlers may react to each other in a row.
+const maxDepth = 8
+
+type depthKey struct{}
+
+// depth returns how many handlers in a row led to what ctx is used for.
+func depth(ctx context.Context) int {
+	n, _ := ctx.Value(depthKey{}).(int)
+	return n
+}
+
+type deliveryKey struct{}
+
+// DeliveryOf returns which delivery the handler that got ctx is called for. ok is
+// false where ctx is no handler's.
+func DeliveryOf(ctx context.Context) (d Delivery, ok bool) {
+	d, ok = ctx.Value(deliveryKey{}).(Delivery)
+	return d, ok
+}

@@ -1,0 +1,369 @@
+package realtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/guard"
+	"github.com/maravilla-realtime/realtime/internal/handle"
+	"github.com/maravilla-realtime/realtime/internal/lanes"
+	"github.com/maravilla-realtime/realtime/internal/progress"
+	"github.com/maravilla-realtime/realtime/internal/ring"
+	"github.com/maravilla-realtime/realtime/internal/wire"
+)
+
+// hold is the time in which this node holds a group. One goroutine reads the ring
+// and hands events to lanes, which call the handlers; another one commits the
+// progress and renews the hold. An event waits in its lane as a position only:
+// what the ring lets go of is not held here.
+type hold struct {
+	g       *Group
+	ctx     context.Context // ends with the hold
+	lose    context.CancelFunc
+	over    *time.Timer // calls lose when the hold has run out
+	from    backend.Position
+	done    map[uint64]struct{} // behind from, from earlier holds
+	failed  map[uint64]int      // behind from, from earlier holds
+	tracker *progress.Tracker
+	lanes   *lanes.Lanes[*task]
+	unsent  handle.Progress // keep's: what could not be committed yet
+
+	mu   sync.Mutex
+	gone backend.Position // what was missed up to here has been told
+}
+
+// task is one event and the handlers that it is still for.
+type task struct {
+	pos      backend.Position
+	handlers []*handler
+	failed   int // attempts of the first of them
+}
+
+func newHold(ctx context.Context, g *Group, p handle.Progress) *hold {
+	h := &hold{g: g, from: p.Floor, done: make(map[uint64]struct{}), failed: p.Failed}
+	if h.from == (backend.Position{}) {
+		h.from = g.start
+		h.unsent.Floor = h.from // where the group begins is progress, whoever goes on with it
+	}
+	for _, seq := range p.Done {
+		h.done[seq] = struct{}{}
+	}
+	h.ctx, h.lose = context.WithCancel(ctx)
+	h.over = time.AfterFunc(time.Until(g.claim.Until()), h.lose)
+	h.tracker = progress.New(h.from)
+	h.lanes = lanes.New(g.opts.Concurrency, h.handle)
+	return h
+}
+
+// run ends with the hold, when no handler runs any more.
+func (h *hold) run() {
+	var keeping sync.WaitGroup
+	keeping.Go(h.keep)
+	h.read()
+	h.lanes.Close()
+	h.lose()
+	keeping.Wait()
+	if h.over.Stop() { // the hold is still ours
+		h.end()
+	}
+}
+
+// end commits what was done last and gives the group up.
+func (h *hold) end() {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.ctx), time.Second)
+	defer cancel()
+	err := h.commit(ctx)
+	if err == nil {
+		err = h.g.claim.Release(ctx)
+	}
+	if err != nil && !errors.Is(err, handle.ErrHeld) {
+		h.g.rt.log.Warn("realtime: a group of handlers is given up late; some events may be handled again",
+			"group", h.g.publicName(), "error", err)
+	}
+}
+
+// read hands the events of the ring to the lanes.
+func (h *hold) read() {
+	reader := h.g.rt.ring.NewReader()
+	defer reader.Close()
+	// Another node, which was further in the log, may have held the group before.
+	if h.g.rt.waitRead(h.ctx, h.from) != nil {
+		return
+	}
+	h.subscribe(reader, h.from)
+	var items []ring.Item
+	var pos backend.Position
+	for more := false; h.ctx.Err() == nil; {
+		items, pos, more = reader.Next(items[:0], ring.Batch)
+		if len(items) > 0 && items[0].Entry == nil { // resets come first
+			reader.Unsubscribe(ring.Topic{})
+			h.subscribe(reader, h.restart(items[0].Reason))
+			continue
+		}
+		for _, it := range items {
+			if h.ctx.Err() != nil {
+				return
+			}
+			h.take(it)
+		}
+		h.tracker.Read(pos)
+		_, gone := h.g.rt.ring.At(backend.Position{})
+		h.tracker.Evict(gone)
+		clear(items)
+		h.waitForRoom()
+		if !more {
+			select {
+			case <-reader.Wake():
+			case <-h.ctx.Done():
+			}
+		}
+	}
+}
+
+// waitForRoom waits while more is waiting than the ring can hold.
+func (h *hold) waitForRoom() {
+	for {
+		moved := h.tracker.Advanced()
+		if h.tracker.Pending() < h.g.rt.opts.History.Events {
+			return
+		}
+		select {
+		case <-moved:
+		case <-h.ctx.Done():
+			return
+		}
+	}
+}
+
+func (h *hold) take(it ring.Item) {
+	seq := it.Pos.Seq
+	if _, done := h.done[seq]; done {
+		delete(h.done, seq)
+		return
+	}
+	ev := &it.Entry.Event
+	handlers := h.g.find(ev, it.Pos)
+	if len(handlers) == 0 {
+		return
+	}
+	h.tracker.Begin(it.Pos)
+	h.lanes.Add(orderKey(ev), &task{pos: it.Pos, handlers: handlers, failed: h.failed[seq]})
+	delete(h.failed, seq)
+}
+
+// orderKey names what an event is about: those of one name are handled in order.
+func orderKey(ev *backend.Event) string {
+	if ev.Channel != "" {
+		return ev.Channel
+	}
+	return ev.Resource + "\x00" + ev.Namespace + "\x00" + ev.Key // no name of a channel
+}
+
+// subscribe has reader read from pos, or, where what followed it is lost, from the
+// oldest event there is.
+func (h *hold) subscribe(reader *ring.Reader, pos backend.Position) {
+	for {
+		start := reader.Subscribe(&pos, ring.Topic{})
+		if start.State != ring.Reset {
+			return
+		}
+		reader.Unsubscribe(ring.Topic{})
+		pos = h.restart(start.Reason)
+	}
+}
+
+// restart says that events were lost, and returns the place behind them. What is
+// left of them in the lanes ends without a word.
+func (h *hold) restart(why ring.Reason) backend.Position {
+	_, gone := h.g.rt.ring.At(backend.Position{})
+	if gone.Epoch != h.from.Epoch {
+		clear(h.done)
+		clear(h.failed)
+	}
+	h.tracker.Restart(gone)
+	h.missed(gone, gone, why)
+	return gone
+}
+
+// missed tells that the event at pos was missed, and all that left the ring with
+// it, up to gone: once of all of them.
+func (h *hold) missed(pos, gone backend.Position, why ring.Reason) {
+	h.mu.Lock()
+	news := pos.Compare(h.gone) > 0
+	if news {
+		h.gone = gone
+	}
+	h.mu.Unlock()
+	if news {
+		h.g.missed(string(why))
+	}
+}
+
+// handle calls the handlers that a task is for, and returns when to go on with
+// it, or 0.
+func (h *hold) handle(t *task) time.Duration {
+	e, gone := h.g.rt.ring.At(t.pos)
+	if e == nil {
+		h.missed(t.pos, gone, ring.Evicted)
+		h.tracker.Done(t.pos)
+		return 0
+	}
+	for len(t.handlers) > 0 {
+		if h.isEnding() {
+			return 0 // whoever holds the group next begins with this event
+		}
+		d := Delivery{Group: h.g.publicName(), Cursor: Cursor(wire.Cursor(t.pos)), Attempt: t.failed + 1}
+		ctx := context.WithValue(context.WithValue(h.ctx, depthKey{}, e.Depth+1), deliveryKey{}, d)
+		err := h.try(ctx, t, RenEvent(e.Event), d)
+		switch {
+		case err == nil:
+		case h.isEnding():
+			return 0 // that is perhaps why it failed
+		case d.Attempt < h.g.opts.Attempts && !errors.Is(err, ErrPermanent) && !errors.Is(err, ErrLoop):
+			h.g.rt.log.Debug("realtime: a handler failed; trying again", "group", d.Group, "type", e.Event.Type, "attempt", d.Attempt, "error", err)
+			t.failed++
+			h.tracker.Failed(t.pos, t.failed)
+			return h.backoff(t.failed)
+		}
+		t.next()
+		if err != nil {
+			h.g.deadLetter(ctx, DeadLetter{RenEvent(e.Event), d, err})
+		}
+	}
+	h.tracker.Done(t.pos)
+	return 0
+}
+
+// isEnding reports whether the hold is over, or Close accepts nothing more of what
+// handlers cause.
+func (h *hold) isEnding() bool { return h.ctx.Err() != nil || h.g.rt.byHandlers.isShut() }
+
+// next goes on to the next handler.
+func (t *task) next() { t.handlers, t.failed = t.handlers[1:], 0 }
+
+var errGoexit = errors.New("realtime: a handler ended its goroutine")
+
+// try calls the first handler of a task. One that does not return but ends its
+// goroutine, as t.FailNow does in a test, has failed for good: the lanes come back
+// to the task for those behind it.
+func (h *hold) try(ctx context.Context, t *task, ev RenEvent, d Delivery) error {
+	returned := false
+	defer func() {
+		if !returned {
+			t.next()
+			h.g.deadLetter(ctx, DeadLetter{ev, d, errGoexit})
+		}
+	}()
+	err := h.call(ctx, t.handlers[0].handle, ev)
+	returned = true
+	return err
+}
+
+func (h *hold) backoff(failed int) time.Duration {
+	wait := h.g.opts.Backoff
+	for range failed - 1 {
+		wait = min(2*wait, h.g.opts.MaxBackoff)
+	}
+	return max(jittered(min(wait, h.g.opts.MaxBackoff)), 1)
+}
+
+// call calls a handler. A panic is an error.
+func (h *hold) call(ctx context.Context, f EventHandler, ev RenEvent) error {
+	ctx, cancel := context.WithTimeout(ctx, h.g.opts.Timeout)
+	defer cancel()
+	return h.g.guard("handler", func() error { return f(ctx, ev) })
+}
+
+// guard calls a function of the host's. If it panics, that is logged, and is the
+// error.
+func (g *Group) guard(what string, f func() error) error {
+	err := guard.Log(g.rt.log, "realtime: panic in a "+what, f, "group", g.publicName())
+	if p, ok := err.(*guard.Panic); ok {
+		return fmt.Errorf("realtime: %s: %w", what, p)
+	}
+	return err
+}
+
+// keep commits the progress and renews the hold until that is lost.
+func (h *hold) keep() {
+	renew := time.NewTicker(groupLease / 3)
+	defer renew.Stop()
+	for {
+		ctx, cancel := context.WithTimeout(h.ctx, groupLease/3)
+		err := h.commit(ctx)
+		cancel()
+		worked := h.tracker.Changed()
+		switch {
+		case err == nil, h.ctx.Err() != nil:
+		case errors.Is(err, handle.ErrHeld), errors.Is(err, backend.ErrClosed):
+			h.lose()
+		default: // with the next renewal
+			worked = nil
+			h.g.rt.log.Error("realtime: the progress of a group of handlers cannot be committed; trying again",
+				"group", h.g.publicName(), "error", err)
+		}
+		select { // first, so that who has waited for both does not choose at random
+		case <-renew.C:
+			h.renew()
+			continue
+		default:
+		}
+		select {
+		case <-worked:
+		case <-renew.C:
+			h.renew()
+		case <-h.ctx.Done():
+			return
+		}
+	}
+}
+
+func (h *hold) renew() {
+	ctx, cancel := context.WithTimeout(h.ctx, groupLease/3)
+	defer cancel()
+	switch _, err := h.g.claim.Hold(ctx); {
+	case err == nil:
+		h.over.Reset(time.Until(h.g.claim.Until()))
+	case h.ctx.Err() != nil:
+	case errors.Is(err, handle.ErrHeld), errors.Is(err, backend.ErrClosed):
+		h.lose()
+	default: // it runs out by itself
+		h.g.rt.log.Error("realtime: the hold of a group of handlers cannot be renewed; trying again",
+			"group", h.g.publicName(), "error", err)
+	}
+}
+
+// commit commits what is new. It is for one goroutine at a time.
+func (h *hold) commit(ctx context.Context) error {
+	p, any := h.tracker.Delta()
+	if h.unsent.Floor.Epoch == p.Floor.Epoch {
+		for _, seq := range h.unsent.Done {
+			if seq > p.Floor.Seq {
+				p.Done = append(p.Done, seq)
+			}
+		}
+		for seq, times := range h.unsent.Failed {
+			if seq <= p.Floor.Seq {
+				continue
+			}
+			if p.Failed == nil {
+				p.Failed = make(map[uint64]int)
+			}
+			p.Failed[seq] = max(p.Failed[seq], times)
+		}
+	}
+	if !any && h.unsent.Floor == (backend.Position{}) {
+		return nil
+	}
+	h.unsent = p
+	err := h.g.claim.Commit(ctx, p)
+	if err == nil {
+		h.unsent = handle.Progress{}
+		h.over.Reset(time.Until(h.g.claim.Until())) // it renews the hold
+	}
+	return err
+}

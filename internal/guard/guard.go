@@ -1,0 +1,52 @@
+// Package guard calls functions that are not the library's: the host's handlers,
+// policy and callbacks, and the middlewares around its requests. A panic in one of
+// them must end what it was called for, and nothing else.
+package guard
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+)
+
+// ErrPanic is what every [*Panic] matches.
+var ErrPanic = errors.New("panic")
+
+// Panic is the error of a function that has panicked.
+type Panic struct {
+	Value any    // of the panic
+	Stack []byte // of its goroutine
+}
+
+func (p *Panic) Error() string { return fmt.Sprintf("panic: %v", p.Value) }
+
+// Is reports whether target is [ErrPanic].
+func (p *Panic) Is(target error) bool { return target == ErrPanic }
+
+// Unwrap returns the value of the panic, if it is an error.
+func (p *Panic) Unwrap() error {
+	err, _ := p.Value.(error)
+	return err
+}
+
+// Call calls f. If f panics, the error is a [*Panic]; otherwise it is f's. A f that
+// ends its goroutine ends that of the caller.
+func Call(f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &Panic{v, debug.Stack()}
+		}
+	}()
+	return f()
+}
+
+// Log is Call that logs a panic as an error, with message, attrs, the value and the
+// stack.
+func Log(log *slog.Logger, message string, f func() error, attrs ...any) error {
+	err := Call(f)
+	if p := (*Panic)(nil); errors.As(err, &p) {
+		log.Error(message, append(attrs, "panic", p.Value, "stack", string(p.Stack))...)
+	}
+	return err
+}
