@@ -275,13 +275,10 @@ func TestBadOptions(t *testing.T) {
 	const most = 8<<20 - 256<<10
 	for name, o := range map[string]realtime.Options{
 		"Heartbeat": {Heartbeat: -1}, "StreamLife": {StreamLife: 1}, "WriteTimeout": {WriteTimeout: -1},
-		"Presence.CloseGrace": {Presence: realtime.PresenceOptions{CloseGrace: -1}},
-		"Presence.DropGrace":  {Presence: realtime.PresenceOptions{DropGrace: -1}},
-		"Presence.Lease":      {Presence: realtime.PresenceOptions{Lease: -1}},
-		"History.Age":         {History: realtime.History{Age: -1}}, "History.Events": {History: realtime.History{Events: -1}},
-		"History.Bytes": {History: realtime.History{Bytes: 512 << 10}}, "Limits.Burst": {Limits: limits{Burst: -1}},
+		"Presence.Lease": {Presence: realtime.PresenceOptions{Lease: -1}},
+		"History.Age":    {History: realtime.History{Age: -1}}, "History.Events": {History: realtime.History{Events: -1}},
+		"History.Bytes": {History: realtime.History{Bytes: 512 << 10}}, "Limits.Metadata": {Limits: limits{Metadata: -1}},
 		"Limits.Publish": {Limits: limits{Publish: most + 1}}, "Limits.Message": {Limits: limits{Message: most + 1}},
-		"Limits.Metadata": {Limits: limits{Metadata: most + 1}},
 	} {
 		if rt, err := realtime.New(realtime.Policy{}, &o); err == nil {
 			t.Errorf("%+v is accepted", o)

@@ -11,7 +11,8 @@ import (
 )
 
 // Options are all optional: the zero value of each field means its default, and
-// a nil *Options means all defaults.
+// a nil *Options means all defaults. A negative value is [ErrBadOption], except in
+// fields that say what it switches off.
 type Options struct {
 	// Backend is the engine behind the log and presence. Default: in memory,
 	// which is lost with the process and serves this process only. Whoever opened it
@@ -57,12 +58,13 @@ type Options struct {
 // PresenceOptions are how long members stay without a sign of them. See [Options].
 type PresenceOptions struct {
 	// CloseGrace is how long a user stays present after their last connection closed
-	// in an orderly way: long enough for a page to reload. Default 3 s.
+	// in an orderly way: long enough for a page to reload. Default 3 s. Negative: the
+	// user leaves at once.
 	CloseGrace time.Duration
 
 	// DropGrace is how long a user stays present after their last connection broke:
-	// long enough for a phone to find its network. Default 15 s. Where credentials
-	// expired it is at least 35 s.
+	// long enough for a phone to find its network. Default 15 s. Negative: the user
+	// leaves at once. If the credentials of the connection expired, it is at least 35 s.
 	DropGrace time.Duration
 
 	// Lease is how long a user whom the server joined stays present unless
@@ -81,12 +83,14 @@ type History struct {
 	Age   time.Duration // of events at this node
 }
 
-// Limits bound what others send. Zero fields mean the defaults. Message, Publish
-// and Metadata may be 7.75 MiB at most: clients read no more.
+// Limits bound what others send. Zero fields mean the defaults.
 type Limits struct {
+	// At most 7.75 MiB each: clients read no more.
 	Message  int // bytes of a message from a browser, as JSON frame; default 64 KiB
 	Publish  int // bytes of data that the server publishes, as JSON; default 1 MiB
 	Metadata int // bytes of a member's metadata, as JSON; default 1 KiB
+
+	// Here, and below, a negative value means no limit.
 	Channels int // channels of one WebSocket; default 128
 	Rate     int // operations a second of one WebSocket; default 30
 	Burst    int // operations at once of one WebSocket; default 60
@@ -114,8 +118,9 @@ func (o *Options) withDefaults() Options {
 	set(&opts.Limits.Rate, 30)
 	set(&opts.Limits.Burst, 60)
 	set(&opts.Limits.Connections, 256)
-	set(&opts.Limits.UserRate, 10*max(0, opts.Limits.Rate))
-	set(&opts.Limits.UserBurst, 10*max(0, opts.Limits.Burst))
+	set(&opts.Limits.UserRate, 10*opts.Limits.Rate)
+	set(&opts.Limits.UserBurst, 10*opts.Limits.Burst)
+	opts.Limits.lift()
 	set(&opts.Heartbeat, 25*time.Second)
 	set(&opts.StreamLife, 10*time.Minute)
 	set(&opts.WriteTimeout, 10*time.Second)
@@ -124,6 +129,18 @@ func (o *Options) withDefaults() Options {
 	set(&opts.Presence.Lease, 90*time.Second)
 	opts.Groups = opts.Groups.or(defaultGroup)
 	return opts
+}
+
+// unlimited is more than anybody reaches, and can be calculated with.
+const unlimited = 1 << 24
+
+// lift raises the limits that are switched off.
+func (l *Limits) lift() {
+	for _, limit := range []*int{&l.Channels, &l.Rate, &l.Burst, &l.Connections, &l.UserRate, &l.UserBurst} {
+		if *limit < 0 || *limit > unlimited {
+			*limit = unlimited
+		}
+	}
 }
 
 // historyHolds is how many of the largest events the history has room for at
@@ -137,16 +154,11 @@ func (o *Options) check() error {
 	largest := int64(max(l.Publish, l.Message, l.Metadata, 0))
 	return errors.Join(
 		atLeast(0, "Options.Heartbeat", o.Heartbeat), atLeast(0, "Options.WriteTimeout", o.WriteTimeout),
-		atLeast(0, "Options.Presence.CloseGrace", o.Presence.CloseGrace),
-		atLeast(0, "Options.Presence.DropGrace", o.Presence.DropGrace),
 		atLeast(0, "Options.Presence.Lease", o.Presence.Lease), atLeast(time.Second, "Options.StreamLife", o.StreamLife),
 		atLeast(0, "Options.History.Events", h.Events), atLeast(historyHolds*largest, "Options.History.Bytes", h.Bytes),
 		atLeast(0, "Options.History.Age", h.Age),
 		atLeast(0, "Options.Limits.Message", l.Message), atLeast(0, "Options.Limits.Publish", l.Publish),
-		atLeast(0, "Options.Limits.Metadata", l.Metadata), atLeast(0, "Options.Limits.Channels", l.Channels),
-		atLeast(0, "Options.Limits.Rate", l.Rate), atLeast(0, "Options.Limits.Burst", l.Burst),
-		atLeast(0, "Options.Limits.Connections", l.Connections),
-		atLeast(0, "Options.Limits.UserRate", l.UserRate), atLeast(0, "Options.Limits.UserBurst", l.UserBurst),
+		atLeast(0, "Options.Limits.Metadata", l.Metadata),
 		readable("Options.Limits.Message", l.Message), readable("Options.Limits.Publish", l.Publish),
 		readable("Options.Limits.Metadata", l.Metadata), o.Groups.check("Options.Groups"))
 }

@@ -48,7 +48,7 @@ type Options struct {
 	// of [NewMemory].
 	Engine Engine
 
-	// MaxValue is how many bytes a value may have. Default 1 MiB.
+	// MaxValue is how many bytes a value may have. Default 1 MiB. Negative: any number.
 	MaxValue int
 
 	// Logger gets the errors that no caller can be told of: those of expiry.
@@ -88,7 +88,7 @@ func New(pub realtime.Publisher, opts *Options) *Store {
 	s := &Store{pub: pub, events: outbox.New(pub, nil), maxValue: 1 << 20, log: slog.Default(), wake: make(chan struct{}, 1)}
 	if opts != nil {
 		engine = opts.Engine
-		if opts.MaxValue > 0 {
+		if opts.MaxValue != 0 {
 			s.maxValue = opts.MaxValue
 		}
 		if opts.Logger != nil {
@@ -157,7 +157,7 @@ func (s *Store) Put(ctx context.Context, namespace, key string, value []byte, op
 	if p.hasTTL && p.ttl <= 0 {
 		return "", fmt.Errorf("%w: a TTL of %v", ErrBadOption, p.ttl)
 	}
-	if len(value) > s.maxValue {
+	if s.maxValue >= 0 && len(value) > s.maxValue {
 		return "", fmt.Errorf("%w: %d bytes of at most %d", ErrTooLarge, len(value), s.maxValue)
 	}
 	done, err := s.begin(ctx, namespace, key)

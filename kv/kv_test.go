@@ -424,3 +424,14 @@ func BenchmarkGet(b *testing.B) {
 		}
 	}
 }
+
+// TestMaxValue: the limit is the host's to set, and to switch off.
+func TestMaxValue(t *testing.T) {
+	for limit, want := range map[int]error{0: kv.ErrTooLarge, 1 << 19: kv.ErrTooLarge, 1<<20 + 1: nil, -1: nil} {
+		s := kv.New(&recorder{}, &kv.Options{MaxValue: limit})
+		defer s.Close()
+		if _, err := s.Put(t.Context(), "demo", "a", make([]byte, 1<<20+1)); !errors.Is(err, want) {
+			t.Errorf("with %d: %v", limit, err)
+		}
+	}
+}
