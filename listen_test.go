@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/internal/wire"
+	"github.com/maravilla-realtime/realtime/realtimetest"
 )
 
 // bare returns a Realtime without a server.
@@ -398,4 +400,49 @@ func TestEventMatch(t *testing.T) {
 			t.Errorf("%+v: %v, %v; want %v, %v", c.match, got, err, c.want, c.err)
 		}
 	}
+}
+
+// What is followed on one node is listed on all of them.
+func TestChannelsOfSeveralNodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := realtimetest.NewCluster(t, 3, realtime.AllowAll(), nil)
+		want := func(when, want string) {
+			t.Helper()
+			for i := range 3 {
+				if names, err := c.Node(i).Realtime.Channels(t.Context()); err != nil || strings.Join(names, " ") != want {
+					t.Errorf("%s, node %d: %q, %v; want %s", when, i, names, err, want)
+				}
+			}
+		}
+		follow := func(node int, channel string) (stop func()) {
+			ctx, cancel := context.WithCancel(t.Context())
+			rt := c.Node(node).Connect(nil)
+			var gone sync.WaitGroup
+			messages := rt.Subscribe(ctx, channel)
+			gone.Go(func() {
+				for range messages {
+				}
+			})
+			synctest.Wait()
+			return func() { cancel(); gone.Wait() }
+		}
+		want("at first", "")
+		stop := []func(){follow(0, "a"), follow(1, "b"), follow(1, "both"), follow(2, "both")}
+		if err := c.Node(2).Realtime.Publish(t.Context(), "published", 1); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * time.Second)
+		want("soon after", "a b both published")
+		stop[1]()
+		stop[2]()
+		time.Sleep(10 * time.Minute)
+		want("later", "a both")
+		c.Node(2).Kill()
+		time.Sleep(30 * time.Second)
+		if names, err := c.Node(1).Realtime.Channels(t.Context()); err != nil || strings.Join(names, " ") != "a" {
+			t.Errorf("after a node has died: %q, %v", names, err)
+		}
+		stop[0]()
+		stop[3]()
+	})
 }

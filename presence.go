@@ -65,7 +65,9 @@ const nodeLease = 30 * time.Second
 // init makes the node known to the others, before anybody joins.
 func (p *Presence) init(ctx context.Context, rt *Realtime) error {
 	p.rt = rt
-	p.engine = presence.New(rt.backend, presence.Options{Node: rt.node, Lease: nodeLease, Alone: rt.alone()})
+	p.engine = presence.New(rt.backend, presence.Options{
+		Node: rt.node, Lease: nodeLease, Alone: rt.alone(), Followed: rt.ring.Followed,
+	})
 	return p.engine.Start(ctx)
 }
 

@@ -282,9 +282,12 @@ func encode(data any, limit int) (json.RawMessage, error) {
 	return raw, nil
 }
 
-// Channels lists, in order, the channels that somebody follows here, that have
-// members, or that were published to in the last five minutes, as far as the
-// history reaches.
+// Channels lists, in order, the channels that somebody follows, that have members,
+// or that were published to in the last five minutes, as far as the history reaches.
+//
+// Several processes tell each other what is followed about once a second, and what
+// changes much more slowly: each writes 60 KiB of names a second at most. What was
+// followed on a process that died is listed until the others give it up, within 30 s.
 func (rt *Realtime) Channels(ctx context.Context) ([]string, error) {
 	ctx, cancel := within(ctx, callTime)
 	defer cancel()
@@ -293,7 +296,11 @@ func (rt *Realtime) Channels(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, publicError(err)
 	}
-	names = append(names, rt.ring.Channels(time.Now().Add(-retainIdle))...)
+	elsewhere, err := rt.presence.engine.Followed(ctx)
+	if err != nil {
+		return nil, publicError(err)
+	}
+	names = append(append(names, elsewhere...), rt.ring.Channels(time.Now().Add(-retainIdle))...)
 	slices.Sort(names)
 	return slices.Compact(names), nil
 }

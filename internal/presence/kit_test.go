@@ -122,8 +122,13 @@ func inWorld(t *testing.T, f func(w *world)) {
 
 func (w *world) start(name string, alone bool) *node {
 	w.t.Helper()
-	n := &node{name: name, store: &flaky{Store: w.b}, gone: make(chan struct{})}
-	n.Presence = presence.New(n.store, presence.Options{Node: name, Lease: lease, Alone: alone})
+	return w.startWith(presence.Options{Node: name, Lease: lease, Alone: alone})
+}
+
+func (w *world) startWith(o presence.Options) *node {
+	w.t.Helper()
+	n := &node{name: o.Node, store: &flaky{Store: w.b}, gone: make(chan struct{})}
+	n.Presence = presence.New(n.store, o)
 	w.must(n.Start(w.ctx))
 	ctx, die := context.WithCancel(w.ctx)
 	n.die = die

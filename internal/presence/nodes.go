@@ -80,6 +80,9 @@ func (p *Presence) Run(ctx context.Context, log *slog.Logger) {
 	loop(nil, p.watch)
 	loop(nil, p.settle)
 	loop(p.moved, p.restore)
+	running.Go(func() {
+		p.repeat(ctx, log, nil, func(ctx context.Context) (time.Duration, error) { return p.recordFollowed(ctx, log) })
+	})
 }
 
 // retryAfter is the wait of a loop after an error.
@@ -224,6 +227,7 @@ func (p *Presence) Lost() {
 	for s := range p.local.all {
 		s.node = ""
 	}
+	p.followed.again = true
 	signal(p.moved)
 }
 
@@ -305,6 +309,18 @@ func (p *Presence) reap(ctx context.Context) error {
 	for name := range p.peers.watched {
 		gone[name] = false
 	}
+	// A node has a record before it has anything else, so without one it is gone: its
+	// name never comes back.
+	isGone := func(name string) (bool, error) {
+		if _, known := gone[name]; !known {
+			rec, err := p.store.Get(ctx, nodeKey(name))
+			if err != nil {
+				return false, err
+			}
+			gone[name] = rec.Revision == 0
+		}
+		return gone[name], nil
+	}
 	for it, err := range p.store.List(ctx, memberKind, "") {
 		if err != nil {
 			return err
@@ -314,16 +330,12 @@ func (p *Presence) reap(ctx context.Context) error {
 			return err
 		}
 		for _, s := range m.sessions {
-			if _, known := gone[s.node]; known || p.mine(s.node) {
+			if p.mine(s.node) {
 				continue
 			}
-			// A node has a record before it has sessions. So a node without a record is
-			// gone, and its name is never used again.
-			rec, err := p.store.Get(ctx, nodeKey(s.node))
-			if err != nil {
+			if _, err := isGone(s.node); err != nil {
 				return err
 			}
-			gone[s.node] = rec.Revision == 0
 		}
 		if !slices.ContainsFunc(m.sessions, func(s sessionRecord) bool { return gone[s.node] || p.mine(s.node) && !p.lives(it.Group, it.Name, s.id) }) {
 			continue
@@ -332,7 +344,7 @@ func (p *Presence) reap(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return p.reapFollowed(ctx, isGone)
 }
 
 func (p *Presence) reapMember(ctx context.Context, channel, user string, gone map[string]bool) error {

@@ -83,6 +83,9 @@ type Presence struct {
 	wake  chan struct{} // holds one: a session may end sooner than sweep expects
 	moved chan struct{} // holds one: restore has something to do
 
+	followedHere func() []string
+	followed     followed
+
 	mu     sync.Mutex
 	node   string // the name under which the sessions of this node are recorded
 	local  local
@@ -95,13 +98,20 @@ type Options struct {
 	Node  string        // unique among all nodes, ever
 	Lease time.Duration // how long a node may be silent before the others end its sessions
 	Alone bool          // there are no other nodes
+
+	// Followed lists the channels that are followed on this node, for the others. nil:
+	// none are.
+	Followed func() []string
 }
 
 // New returns the presence of one node. Call [Presence.Start] before anybody joins,
 // and [Presence.Run] from then on.
 func New(store backend.Store, o Options) *Presence {
+	if o.Followed == nil {
+		o.Followed = func() []string { return nil }
+	}
 	return &Presence{
-		store: store, name: o.Node, alone: o.Alone, lease: o.Lease, node: o.Node,
+		store: store, name: o.Node, alone: o.Alone, lease: o.Lease, node: o.Node, followedHere: o.Followed,
 		wake: make(chan struct{}, 1), moved: make(chan struct{}, 1),
 		local: local{members: make(map[memberID]*localMember)}, doubts: make(map[memberID]*doubt),
 	}

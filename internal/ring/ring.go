@@ -325,6 +325,19 @@ func firstAfter(d *queue.Queue[*Entry], seq uint64) int {
 	return sort.Search(d.Len(), func(i int) bool { return d.At(i).Pos.Seq > seq })
 }
 
+// Followed lists the channels that somebody subscribes to.
+func (r *Ring) Followed() []string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	var names []string
+	for name, t := range r.topics {
+		if name.kind == channel && len(t.subs) > 0 {
+			names = append(names, name.Name)
+		}
+	}
+	return names
+}
+
 // Channels lists the channels that have a subscription or got a message since the
 // given time. Presence events do not count as messages.
 func (r *Ring) Channels(since time.Time) []string {

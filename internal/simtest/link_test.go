@@ -114,17 +114,22 @@ func request[T any](ctx context.Context, l *link, what string, changes bool, do 
 
 // alias returns the name of a record without the random name of its node.
 func (l *link) alias(k backend.Key) string {
-	name := k.Name
 	l.naming.Lock()
 	defer l.naming.Unlock()
-	if k.Kind == "node" {
-		base, rest, _ := strings.Cut(name, "/")
+	of := func(node string) string {
+		base, rest, _ := strings.Cut(node, "/")
 		if _, ok := l.aliases[base]; !ok {
 			l.aliases[base] = fmt.Sprintf("n%d", l.node)
 		}
-		name = l.aliases[base] + "/" + rest
+		return l.aliases[base] + "/" + rest
 	}
-	return k.Kind + " " + k.Group + " " + name
+	switch {
+	case k.Kind == "node":
+		k.Name = of(k.Name)
+	case k.Kind == "followed":
+		k.Group = of(k.Group)
+	}
+	return k.Kind + " " + k.Group + " " + k.Name
 }
 
 // Append implements [backend.Log].
@@ -154,8 +159,12 @@ func (l *link) Get(ctx context.Context, k backend.Key) (backend.Item, error) {
 
 // List implements [backend.Store].
 func (l *link) List(ctx context.Context, kind, group string) iter.Seq2[backend.Item, error] {
+	what := "list " + kind + " " + group
+	if kind == "followed" && group != "" {
+		what = "list " + l.alias(backend.Key{Kind: kind, Group: group})
+	}
 	return func(yield func(backend.Item, error) bool) {
-		items, err := request(ctx, l, "list "+kind+" "+group, false, func() ([]backend.Item, error) { return l.engine.list(kind, group), nil })
+		items, err := request(ctx, l, what, false, func() ([]backend.Item, error) { return l.engine.list(kind, group), nil })
 		if err != nil {
 			yield(backend.Item{}, err)
 			return
