@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -175,6 +176,36 @@ func appendSurely(t *testing.T, b backend.Backend, text string) backend.Position
 		}
 		if ctx.Err() != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkAppend(b *testing.B) {
+	alone := start(b, embedded.Options{})
+	three, _ := cluster(b)
+	for name, o := range map[string]natsbackend.Options{
+		"R1": {URL: alone.URL()}, "R3": {URL: three, Replicas: 3},
+	} {
+		n := open(b, o.URL, func(set *natsbackend.Options) { set.Replicas, set.Events = o.Replicas, 1<<16 })
+		data := make([]byte, 230)
+		for _, callers := range []int{1, 64} {
+			b.Run(fmt.Sprintf("%s/%d", name, callers), func(b *testing.B) {
+				var left atomic.Int64
+				left.Store(int64(b.N))
+				var calling sync.WaitGroup
+				for range callers {
+					calling.Go(func() {
+						for left.Add(-1) >= 0 {
+							if _, err := n.Append(context.Background(), backend.Entry{Data: data}); err != nil {
+								b.Error(err)
+								return
+							}
+						}
+					})
+				}
+				calling.Wait()
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "appends/s")
+			})
 		}
 	}
 }
