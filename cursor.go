@@ -70,3 +70,15 @@ func (rt *Realtime) waitAccepted(ctx context.Context) {
 	defer cancel()
 	_ = rt.waitRead(ctx, rt.accepted.get()) // a backend that is gone must not keep Close
 }
+
+// tellPublished says where an event stands in the log, to who has asked, when this
+// node knows the place.
+func (rt *Realtime) tellPublished(ctx context.Context, pos backend.Position, cursor *Cursor) {
+	if cursor == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	_ = rt.waitRead(ctx, pos) // the event is stored, whatever becomes of this
+	*cursor = Cursor(wire.Cursor(pos))
+}

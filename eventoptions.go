@@ -58,10 +58,15 @@ func WithID(id string) EventOption {
 }
 
 // PublishedAt sets *cursor to the position of the event in the log, if Publish or
-// Emit returns nil. Of an event that is not delivered because an earlier one has the
-// same id (see [WithID]), it is the position of the earlier one. What a reader finds
-// after the cursor happened after the event: see [Realtime.EventsAfter] and
-// [Realtime.WaitFor]. It is for Publish and Emit; cursor must not be nil.
+// Emit returns nil. If the event is not delivered because an earlier one has the same
+// id (see [WithID]), it is the position of the earlier one. What a reader finds after
+// the cursor happened after the event: see [Realtime.EventsAfter] and
+// [Realtime.WaitFor].
+//
+// Publish and Emit then also wait until this node has read the log up to there, for at
+// most 2 s. A node that has not read so far resets a reader that begins there.
+//
+// It is for Publish and Emit; cursor must not be nil.
 func PublishedAt(cursor *Cursor) EventOption {
 	return func(o *eventOptions) { o.PublishedAt, o.given = cursor, append(o.given, "PublishedAt") }
 }

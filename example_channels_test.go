@@ -51,6 +51,21 @@ func ExampleRealtime_Channels() {
 	// Output: [huddle:family room:42] <nil>
 }
 
+// Read your own write: what a reader finds after the cursor has happened after it.
+func ExamplePublishedAt() {
+	ctx := context.Background()
+	rt, err := realtime.New(realtime.Policy{}, nil)
+	must(err)
+	defer rt.Close(ctx)
+
+	var at realtime.Cursor
+	must(rt.Emit(ctx, realtime.KVPut("demo", "a"), realtime.PublishedAt(&at)))
+	must(rt.Emit(ctx, realtime.KVPut("demo", "b")))
+	ev, err := rt.WaitFor(ctx, realtime.EventMatch{}, at) // a client gets it as its Since
+	fmt.Println(ev.Key, err)
+	// Output: b <nil>
+}
+
 // A flow that goes on when something has happened, or gives up.
 func ExampleRealtime_WaitFor() {
 	rt, err := realtime.New(realtime.Policy{}, nil)

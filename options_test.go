@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/backendtest"
 )
 
 // numbers calls f with each number within an options struct, by its path.
@@ -148,6 +149,9 @@ func TestPublishedAt(t *testing.T) {
 		before := h.Cursor()
 		var at, again, emitted realtime.Cursor
 		noError(t, h.Publish(t.Context(), "room", 1, realtime.WithID("1"), realtime.PublishedAt(&at)))
+		if at != h.Cursor() { // else a reader that begins there is reset
+			t.Errorf("the message is at %q, and the node at %q", at, h.Cursor())
+		}
 		noError(t, h.Emit(t.Context(), realtime.KVPut("demo", "a"), realtime.PublishedAt(&emitted)))
 		noError(t, h.Publish(t.Context(), "room", 2))
 		noError(t, h.Publish(t.Context(), "room", 3, realtime.WithID("1"), realtime.PublishedAt(&again)))
@@ -167,5 +171,32 @@ func TestPublishedAt(t *testing.T) {
 		if err := h.Publish(t.Context(), "", 1, realtime.PublishedAt(&at)); err == nil || at != kept {
 			t.Errorf("after %v the cursor is %q", err, at)
 		}
+	})
+}
+
+// A log that lags does not hold up who publishes for long, and the event counts.
+func TestPublishedAtOfALaggingLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := backendtest.NewFaulty(realtime.NewMemory())
+		h := start(t, open(), &realtime.Options{Backend: log})
+		log.Hold()
+		var at realtime.Cursor
+		began := time.Now()
+		noError(t, h.Publish(t.Context(), "room", 1, realtime.PublishedAt(&at)))
+		if took := time.Since(began); took != 2*time.Second || at == "" {
+			t.Errorf("published at %q after %v", at, took)
+		}
+		log.Release()
+		synctest.Wait()
+		if at != h.Cursor() {
+			t.Errorf("the message is at %q, and the node at %q", at, h.Cursor())
+		}
+		log.Hold()
+		began = time.Now()
+		noError(t, h.Publish(t.Context(), "room", 2))
+		if took := time.Since(began); took != 0 {
+			t.Errorf("who asks for no place waits %v for the log", took)
+		}
+		log.Release()
 	})
 }

@@ -233,9 +233,7 @@ func (rt *Realtime) append(ctx context.Context, ev backend.Event, a attribution)
 		return publicError(err)
 	}
 	rt.accepted.raise(pos)
-	if a.publishedAt != nil {
-		*a.publishedAt = Cursor(wire.Cursor(pos))
-	}
+	rt.tellPublished(ctx, pos, a.publishedAt)
 	return nil
 }
 
