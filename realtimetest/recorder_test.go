@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/client"
 	"github.com/maravilla-realtime/realtime/realtimetest"
 )
 
@@ -245,7 +246,7 @@ func TestFailuresNameTheLineOfTheTest(t *testing.T) {
 	if err == nil {
 		t.Fatalf("the test that fails does not fail:\n%s", out)
 	}
-	for _, want := range []string{"Next", "Wait for", "Expect: event 1 of 1 is", "Expect: event 1 of 1: nothing", "None", "Key=", "realtimetest"} {
+	for _, want := range []string{"Next", "Wait for", "Expect: event 1 of 1 is", "Expect: event 1 of 1: nothing", "None", "Key=", "realtimetest", "client: ClientID", "client: .*MaxBackoff"} {
 		if !regexp.MustCompile(`(?m)^\s+recorder_test\.go:\d+: ` + want).Match(out) {
 			t.Errorf("nothing says recorder_test.go:<line>: %s …", want)
 		}
@@ -271,6 +272,12 @@ func TestThatFails(t *testing.T) {
 		func(_ *testing.T, _ *realtimetest.Recorder, s *realtimetest.Server) { s.Record(key("[")) },
 		func(t *testing.T, _ *realtimetest.Recorder, _ *realtimetest.Server) {
 			realtimetest.New(t, realtime.Policy{}, &realtimetest.Options{Realtime: realtime.Options{Presence: realtime.PresenceOptions{Lease: -1}}})
+		},
+		func(_ *testing.T, _ *realtimetest.Recorder, s *realtimetest.Server) {
+			s.Ren(&client.RenOptions{ClientID: "short"})
+		},
+		func(_ *testing.T, _ *realtimetest.Recorder, s *realtimetest.Server) {
+			s.Connect(&client.RealtimeOptions{MaxBackoff: -1})
 		},
 	} {
 		bubble(t, "", func(t *testing.T) {
