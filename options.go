@@ -112,7 +112,7 @@ func (o *Options) withDefaults() Options {
 	set(&opts.History.Bytes, 64<<20)
 	set(&opts.History.Age, 5*time.Minute)
 	set(&opts.Limits.Message, 64<<10)
-	set(&opts.Limits.Publish, 1<<20)
+	set(&opts.Limits.Publish, defaultPublish)
 	set(&opts.Limits.Metadata, 1<<10)
 	set(&opts.Limits.Channels, 128)
 	set(&opts.Limits.Rate, 30)

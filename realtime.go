@@ -169,18 +169,11 @@ func jittered(d time.Duration) time.Duration {
 // [ErrTooLarge], [ErrBadUser], [ErrBadClientID], those of [json.Marshal], and from
 // the backend [ErrClosed], [ErrMaybeStored], [ErrTemporary] and those of ctx.
 func (rt *Realtime) Publish(ctx context.Context, channel string, data any, opts ...EventOption) error {
-	if badChannel(channel) {
-		return ErrBadChannel
-	}
-	raw, err := encode(data, rt.opts.Limits.Publish)
-	if err != nil {
-		return fmt.Errorf("realtime: publish: %w", err)
-	}
-	a, err := attribute(ctx, opts)
+	ev, a, err := newMessage(ctx, rt.opts.Limits.Publish, channel, data, opts)
 	if err != nil {
 		return err
 	}
-	return rt.append(ctx, message(channel, raw), a)
+	return rt.append(ctx, ev, a)
 }
 
 func message(channel string, data json.RawMessage) backend.Event {
@@ -197,25 +190,11 @@ func message(channel string, data json.RawMessage) backend.Event {
 // give it [context.WithoutCancel] of the request's context. Packages db, kv and
 // storage do so.
 func (rt *Realtime) Emit(ctx context.Context, ev RenEvent, opts ...EventOption) error {
-	if err := ev.check(); err != nil {
-		return err
-	}
-	if ev.Data != nil {
-		raw, err := encode(ev.Data, rt.opts.Limits.Publish)
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrBadEvent, err)
-		}
-		ev.Data = raw
-	}
-	a, err := attribute(ctx, opts)
+	event, a, err := newEvent(ctx, rt.opts.Limits.Publish, ev, opts)
 	if err != nil {
 		return err
 	}
-	if a.user != "" && ev.User != "" && a.user != ev.User {
-		return fmt.Errorf("%w: AsUser names another user than the event", ErrBadOption)
-	}
-	set(&a.user, ev.User)
-	return rt.append(ctx, backend.Event(ev), a)
+	return rt.append(ctx, event, a)
 }
 
 // append is the one way of events into the log, but for those of presence,
@@ -226,9 +205,7 @@ func (rt *Realtime) append(ctx context.Context, ev backend.Event, a attribution)
 		return err
 	}
 	defer g.leave()
-	ev.User, ev.Source, ev.UnixMilli = a.user, wire.Tag(a.client), time.Now().UnixMilli()
-	payload := backend.Payload{Event: ev, Depth: a.depth}
-	pos, err := rt.backend.Append(ctx, backend.Entry{ID: a.id, Data: payload.Encode()})
+	pos, err := rt.backend.Append(ctx, entry(ev, a))
 	if err != nil {
 		return publicError(err)
 	}

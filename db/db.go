@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
@@ -83,6 +84,7 @@ type DB struct {
 	db    *sql.DB
 	opts  Options
 	locks keylock.Locks
+	asked atomic.Pointer[appender]
 }
 
 // New returns a DB for transactions of db whose events go to pub, a
@@ -137,11 +139,19 @@ func (tx *Tx) Emit(ev realtime.RenEvent) error {
 // answer, as far as its driver heeds the context of the transaction, and each
 // event 5 s, whether or not anybody still waits for them.
 //
+// Where the log is in the same database (package postgres), the events are part of the
+// transaction: see "What can be lost" in the package documentation. Data of an event may then have
+// 1 MiB. [ErrUnannounced] does not come.
+//
 // Errors, beside those of f, of the database and of ctx: [ErrBusy], with nothing
 // committed; [ErrUnannounced], with everything committed; [ErrMaybeCommitted].
 func (d *DB) InTx(ctx context.Context, opts *sql.TxOptions, f func(tx *Tx) error) error {
 	c := detach.New(ctx)
 	defer c.Cancel()
+	within, err := d.within(c)
+	if err != nil {
+		return err
+	}
 	t, err := d.begin(c, opts)
 	if err != nil {
 		return fmt.Errorf("db: begin: %w", err)
@@ -156,10 +166,16 @@ func (d *DB) InTx(ctx context.Context, opts *sql.TxOptions, f func(tx *Tx) error
 		return t.rollback(err)
 	}
 	defer unlock()
+	if err := store(c, within, t.Tx, tx.events); err != nil {
+		return t.rollback(explain(c, ctx, err))
+	}
 	if err := c.Detach(); err != nil {
 		return t.rollback(err)
 	}
 	switch err := t.commit(); {
+	case within != nil && (err == nil || errors.Is(err, ErrMaybeCommitted)):
+		flush(ctx, within, tx.events)
+		return err
 	case err == nil:
 		return d.announce(ctx, tx.events)
 	case errors.Is(err, ErrMaybeCommitted):

@@ -44,7 +44,13 @@
 //
 // # What can be lost
 //
-// A process that crashes between commit and event has written and not announced.
+// Where the log is in the same database, because the backend is that of package
+// postgres and the [sql.DB] leads to the same database, nothing: the events are rows
+// of the transaction, and a node moves them to the log when it has committed. That
+// holds for [ErrMaybeCommitted] as well: what was committed is announced. The role of
+// the [sql.DB] needs postgres.PublisherGrants.
+//
+// Elsewhere, a process that crashes between commit and event has written and not announced.
 // Where the log is in memory that makes no difference, since the restart resets all
 // clients. Where it does make one, write the event into a table within the same
 // transaction (an outbox), and have a worker emit what it finds there, in order of

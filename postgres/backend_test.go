@@ -60,7 +60,7 @@ func TestLostNotification(t *testing.T) {
 	if silent == source {
 		t.Fatal("write does not notify")
 	}
-	exec(t, pool, silent)
+	run(t, pool, silent)
 	appendSurely(t, b, "not told")
 	if got := string(f.next(t).Data); got != "not told" {
 		t.Errorf("the record is %q", got)
@@ -80,7 +80,7 @@ func TestCutsAndCrashes(t *testing.T) {
 	for i := range 24 {
 		switch i {
 		case 5, 10, 15:
-			exec(t, pool, `select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and datname = 'postgres'`)
+			run(t, pool, `select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and datname = 'postgres'`)
 		case 20:
 			s.Kill()
 			s.Restart()
@@ -129,8 +129,8 @@ func TestFailoverLosesTheTail(t *testing.T) {
 		err := pool.QueryRow(t.Context(), `select count(*) from `+schema+`.log`).Scan(&n)
 		return err == nil && n == 1
 	})
-	exec(t, pool, `alter system set primary_conninfo = ''`) // it follows no more
-	exec(t, pool, `select pg_reload_conf()`)
+	run(t, pool, `alter system set primary_conninfo = ''`) // it follows no more
+	run(t, pool, `select pg_reload_conf()`)
 	eventually(t, "the standby has stopped following", func() bool {
 		var follows bool
 		err := pool.QueryRow(t.Context(), `select exists (select from pg_stat_wal_receiver)`).Scan(&follows)
@@ -176,13 +176,13 @@ func TestServerIsPutBack(t *testing.T) {
 				t.Fatal(err)
 			}
 			if grown {
-				exec(t, pool, `update `+schema+`.log set data = 'another' where seq = $1`, int64(last.Seq))
+				run(t, pool, `update `+schema+`.log set data = 'another' where seq = $1`, int64(last.Seq))
 			} else {
-				exec(t, pool, `delete from `+schema+`.log where seq = $1`, int64(last.Seq))
+				run(t, pool, `delete from `+schema+`.log where seq = $1`, int64(last.Seq))
 			}
-			exec(t, pool, `delete from `+schema+`.store; `)
-			exec(t, pool, `alter sequence `+schema+`.revisions restart`)
-			exec(t, pool, `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'maravilla realtime'`)
+			run(t, pool, `delete from `+schema+`.store; `)
+			run(t, pool, `alter sequence `+schema+`.revisions restart`)
+			run(t, pool, `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'maravilla realtime'`)
 			lost := f.lost(t)
 			again := appendSurely(t, b, "again")
 			if again.Epoch <= last.Epoch || lost.Next.Epoch != again.Epoch {
@@ -206,7 +206,7 @@ func TestAppendDoesNotUseAPositionTwice(t *testing.T) {
 	f := follow(t, b, backend.Position{})
 	last := appendSurely(t, b, "lost")
 	f.next(t)
-	exec(t, pool, `delete from `+schema+`.log`)
+	run(t, pool, `delete from `+schema+`.log`)
 	pos, err := b.Append(t.Context(), backend.Entry{Data: []byte("again")})
 	if err != nil || pos.Epoch <= last.Epoch {
 		t.Errorf("after %v the log goes on at %v, %v", last, pos, err)
@@ -297,11 +297,11 @@ func TestIDsOutliveTheLog(t *testing.T) {
 			t.Error("the id is remembered for ever")
 		}
 		// Almost a minute passes.
-		exec(t, pool, `update `+schema+`.slots set began = began - interval '61 seconds' where ring = 'ids'`)
-		exec(t, pool, `update `+schema+`.ids set at = at - interval '59 seconds'`)
+		run(t, pool, `update `+schema+`.slots set began = began - interval '61 seconds' where ring = 'ids'`)
+		run(t, pool, `update `+schema+`.ids set at = at - interval '59 seconds'`)
 	}
 	twice := appendSurely(t, b, "twice")
-	exec(t, pool, `update `+schema+`.ids set at = at - interval '121 seconds'`)
+	run(t, pool, `update `+schema+`.ids set at = at - interval '121 seconds'`)
 	if again := appendSurely(t, b, "twice"); again == twice {
 		t.Error("an id is remembered for longer than two minutes")
 	}

@@ -70,7 +70,7 @@ func database(t testing.TB, url string) *pgxpool.Pool {
 	return pool
 }
 
-func exec(t testing.TB, pool *pgxpool.Pool, sql string, args ...any) {
+func run(t testing.TB, pool *pgxpool.Pool, sql string, args ...any) {
 	t.Helper()
 	if _, err := pool.Exec(t.Context(), sql, args...); err != nil {
 		t.Fatalf("%s: %v", sql, err)

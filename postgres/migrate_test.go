@@ -65,7 +65,7 @@ func TestSchemaIsWhatMigrateMakes(t *testing.T) {
 func TestNewBackendRefuses(t *testing.T) {
 	url := server(t)
 	old := migrated(t, url)
-	exec(t, database(t, url), `update `+old+`.migrations set version = 0`)
+	run(t, database(t, url), `update `+old+`.migrations set version = 0`)
 	for _, c := range []struct {
 		says string
 		o    postgres.Options
@@ -98,7 +98,7 @@ func TestLeastPrivileges(t *testing.T) {
 	schema := migrated(t, s.URL("postgres"))
 	node, publisher := "node_of_"+schema, "publisher_of_"+schema
 	for _, role := range []string{node, publisher} {
-		exec(t, pool, `create role `+role+` login`)
+		run(t, pool, `create role `+role+` login`)
 		t.Cleanup(func() {
 			_, _ = pool.Exec(context.Background(), `drop owned by `+role)
 			_, _ = pool.Exec(context.Background(), `drop role `+role)
@@ -108,8 +108,8 @@ func TestLeastPrivileges(t *testing.T) {
 	if _, err := postgres.NewBackend(t.Context(), o); err == nil || !strings.Contains(err.Error(), "no access to the schema") {
 		t.Errorf("without privileges the error is %v", err)
 	}
-	exec(t, pool, `grant usage on schema `+schema+` to `+node)
-	exec(t, pool, `grant select on `+schema+`.migrations to `+node)
+	run(t, pool, `grant usage on schema `+schema+` to `+node)
+	run(t, pool, `grant select on `+schema+`.migrations to `+node)
 	if _, err := postgres.NewBackend(t.Context(), o); err == nil || !strings.Contains(err.Error(), "truncate on log_0") || !strings.Contains(err.Error(), "grant truncate on") {
 		t.Errorf("with some privileges the error is %v", err)
 	}
@@ -134,7 +134,7 @@ func TestLeastPrivileges(t *testing.T) {
 	}
 	mustNot(t, database(t, o.URL), `drop table `+schema+`.log`, `insert into `+schema+`.outbox (id, data) values ('', '')`)
 	host := database(t, s.URLAs(publisher, "postgres"))
-	exec(t, host, `insert into `+schema+`.outbox (id, data) values ('', 'published')`)
+	run(t, host, `insert into `+schema+`.outbox (id, data) values ('', 'published')`)
 	if got := string(f.next(t).Data); got != "published" {
 		t.Errorf("the publisher's record is %q", got)
 	}
@@ -149,6 +149,6 @@ func grant(t *testing.T, s *pgserver.Server, grants func(schema, role string) (s
 		t.Fatal(err)
 	}
 	for _, statement := range strings.Split(strings.TrimSpace(sql), ";\n") {
-		exec(t, database(t, s.URL("postgres")), statement)
+		run(t, database(t, s.URL("postgres")), statement)
 	}
 }

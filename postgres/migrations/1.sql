@@ -187,8 +187,8 @@ begin
 end $$;
 
 -- Everything that changes the log or the store, one at a time: it raises the epoch if
--- the log has lost its tail, makes room, moves what is in the outbox to the log, and
--- then does what is asked, in order. A request is a change of a record (with a kind;
+-- the log has lost its tail, makes room, moves what is in the outbox to the log (10,000
+-- entries or 32 MiB of them), and then does what is asked, in order. A request is a change of a record (with a kind;
 -- without a value it is a deletion), an entry (with data), or a change whose entry is
 -- appended if it succeeds. known_epoch and known_seq are the newest record that the
 -- caller has read. One row for each request is returned: rev is 0 if the record had
@@ -232,7 +232,12 @@ begin
 	end loop;
 	return query
 	with moved as (
-		delete from "realtime".outbox where n in (select n from "realtime".outbox order by n limit 1000) returning n, id, data
+		delete from "realtime".outbox where n in (
+			select n from (
+				select n, sum(octet_length(data)) over (order by n) - octet_length(data) as before
+				from (select n, data from "realtime".outbox order by n limit 10000) o
+			) sized where before < 33554432
+		) returning n, id, data
 	), asked as (
 		select false as own, n as ord, id, data, 0::bigint as cause from moved
 		union all
