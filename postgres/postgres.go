@@ -171,6 +171,7 @@ func NewBackend(ctx context.Context, o Options) (*Backend, error) {
 	b.open, b.close = context.WithCancelCause(context.Background())
 	b.writer = newWriter(b)
 	if err := b.start(ctx); err != nil {
+		b.close(err)
 		pool.Close()
 		return nil, err
 	}

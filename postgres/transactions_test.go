@@ -27,10 +27,14 @@ import (
 	"github.com/maravilla-realtime/realtime/postgres"
 )
 
-// The long form of promise 26 is
-//
-//	go test -run TestTransactionsUnderKills -transactions 10000 ./postgres
-var transactions = flag.Int("transactions", 600, "how many transactions TestTransactionsUnderKills has")
+var full = flag.Bool("full", false, "take 10,000 transactions instead of 600")
+
+func transactions() int {
+	if *full {
+		return 10_000
+	}
+	return 600
+}
 
 const writers = 16
 
@@ -46,10 +50,10 @@ func TestTransactionsUnderKills(t *testing.T) {
 	b := open(t, url, schema, func(o *postgres.Options) { o.Events = 1 << 16 })
 	delivered := make(map[string]int)
 	f := follow(t, b, backend.Position{})
-	appKills, serverKills := 0, 0
-	for done := 0; done < *transactions; {
+	n, appKills, serverKills := transactions(), 0, 0
+	for done := 0; done < n; {
 		app := startApp(t, url, schema)
-		until := done + *transactions/12 + rand.IntN(*transactions/12+1)
+		until := done + n/12 + rand.IntN(n/12)
 		for app.transaction() {
 			done++
 			if done == until && appKills%3 == 2 {
@@ -86,7 +90,7 @@ func TestTransactionsUnderKills(t *testing.T) {
 	}
 	t.Logf("%d committed over %d kills of the app and %d of the server: %d undelivered, %d delivered and not committed, %d twice",
 		len(committed), appKills, serverKills, undelivered, uncommitted, twice)
-	if undelivered+uncommitted+twice > 0 || len(committed) < *transactions/4 || serverKills == 0 {
+	if undelivered+uncommitted+twice > 0 || len(committed) < n/4 || serverKills == 0 {
 		t.Error("promise 26 is broken, or nothing happened")
 	}
 }
