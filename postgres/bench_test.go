@@ -16,6 +16,7 @@ import (
 	"github.com/maravilla-realtime/realtime/postgres"
 )
 
+// large keeps as many records as there are by default.
 func large(o *postgres.Options) { o.Events = 1 << 16 }
 
 // BenchmarkAppend appends 230 bytes, from callers of one node or of three.

@@ -53,8 +53,10 @@ func (b *Backend) tendOnce(ctx context.Context) error {
 		if elected {
 			pause = lookEvery
 		}
-		if err := wait(ctx, conn, pause); err != nil { // nobody notifies it
-			return err
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }

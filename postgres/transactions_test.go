@@ -47,13 +47,13 @@ func TestTransactionsUnderKills(t *testing.T) {
 	schema := migrated(t, url)
 	pool := database(t, url)
 	run(t, pool, `create table `+schema+`.rows (id text primary key)`)
-	b := open(t, url, schema, func(o *postgres.Options) { o.Events = 1 << 16 })
+	b := open(t, url, schema, large)
 	delivered := make(map[string]int)
 	f := follow(t, b, backend.Position{})
 	n, appKills, serverKills := transactions(), 0, 0
 	for done := 0; done < n; {
 		app := startApp(t, url, schema)
-		until := done + n/12 + rand.IntN(n/12)
+		until := done + 50 + rand.IntN(50)
 		for app.transaction() {
 			done++
 			if done == until && appKills%3 == 2 {
@@ -185,7 +185,7 @@ func TestApp(t *testing.T) {
 	}
 	url += "&application_name=app"
 	pool, sqlDB := database(t, url+"&pool_max_conns=16"), openSQL(t, url)
-	docs := db.New(openRealtime(t, open(t, url, schema, nil)), sqlDB, nil)
+	docs := db.New(openRealtime(t, open(t, url, schema, large)), sqlDB, nil)
 	var all sync.WaitGroup
 	for range writers {
 		all.Go(func() {

@@ -7,8 +7,8 @@ import (
 
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/announce"
 	"github.com/maravilla-realtime/realtime/internal/detach"
+	"github.com/maravilla-realtime/realtime/internal/outbox"
 )
 
 // within returns the backend if transactions of d can append to it, or nil. It asks
@@ -60,7 +60,7 @@ func flush(ctx context.Context, t backend.Transactional, events []realtime.RenEv
 	if len(events) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), announce.Patience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), outbox.Patience)
 	defer cancel()
 	_ = t.Flush(ctx)
 }
