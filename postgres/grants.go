@@ -20,7 +20,7 @@ grant truncate on "realtime".log_0, "realtime".log_1, "realtime".log_2, "realtim
 grant truncate on "realtime".ids_0, "realtime".ids_1, "realtime".ids_2 to %[1]s;
 grant select, insert, update, delete on "realtime".store to %[1]s;
 grant select, delete on "realtime".outbox to %[1]s;
-grant usage on sequence "realtime".revisions to %[1]s;
+grant usage, update on sequence "realtime".revisions to %[1]s;
 `)
 }
 
@@ -54,7 +54,8 @@ const missing = `select coalesce(string_agg(privilege || ' on ' || name, ', '), 
 func (b *Backend) checkPrivileges(ctx context.Context) error {
 	var lacks, role string
 	err := b.pool.QueryRow(ctx, in(b.schema, `select (`+missing+`) ||
-		case when has_sequence_privilege('"realtime".revisions', 'usage') then '' else ' usage on revisions' end, current_user`)).Scan(&lacks, &role)
+		case when has_sequence_privilege('"realtime".revisions', 'usage') and has_sequence_privilege('"realtime".revisions', 'update')
+		then '' else ' usage and update on revisions' end, current_user`)).Scan(&lacks, &role)
 	if err != nil {
 		return fmt.Errorf("postgres: ask for privileges: %w", err)
 	}

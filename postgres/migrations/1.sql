@@ -71,6 +71,8 @@ insert into "realtime".slots
 	select 'log', n, case n when 0 then 1 end, 0, now() from generate_series(0, 4) n union all
 	select 'ids', n, case n when 0 then 1 end, 0, now() from generate_series(0, 2) n;
 
+-- The newest revision: it grows with the clock, so that none is used again after the
+-- database was put back to an earlier state.
 create sequence "realtime".revisions;
 
 create table "realtime".store (
@@ -171,11 +173,12 @@ end $$;
 
 -- Changes a record of the store if it has the revision that is expected. It returns
 -- the new revision, or 0. Only "realtime".write calls it, which lets nobody else in.
-create function "realtime".put(of_epoch bigint, of_kind text, of_grp bytea, of_name bytea, of_rev bigint, new_value bytea)
+create function "realtime".put(of_kind text, of_grp bytea, of_name bytea, of_rev bigint, new_value bytea)
 returns bigint language plpgsql as $$
 declare
-	new_rev bigint := of_epoch + nextval('"realtime".revisions');
+	new_rev bigint := greatest(nextval('"realtime".revisions'), (extract(epoch from clock_timestamp()) * 1000000)::bigint);
 begin
+	perform setval('"realtime".revisions', new_rev);
 	if new_value is null then
 		delete from "realtime".store where kind = of_kind and grp = of_grp and name = of_name and rev = of_rev;
 	elsif of_rev = 0 then
@@ -227,7 +230,7 @@ begin
 	select slot into slot_ids from "realtime".slots where ring = 'ids' order by turn desc nulls last limit 1;
 	for i in 1 .. cardinality(kinds) loop
 		if kinds[i] is not null then
-			put[i] := "realtime".put(s.epoch, kinds[i], grps[i], names[i], revs[i], vals[i]);
+			put[i] := "realtime".put(kinds[i], grps[i], names[i], revs[i], vals[i]);
 		end if;
 	end loop;
 	return query
