@@ -1,6 +1,6 @@
-// Package backendtest proves drivers against the rules of package backend, and
-// provides [Faulty], a backend that breaks or bends them on command, to prove
-// the layer above.
+// Package backendtest tests drivers against the rules of package backend. Its
+// [Faulty] is a backend that breaks or bends these rules on command, to test the
+// layer above.
 //
 // A driver's test is one line:
 //
@@ -16,8 +16,8 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/conformance"
 )
 
-// A rule gets along with whatever the backend held before. L rules are about the
-// log, S rules about the store, E rules about how calls end.
+// A rule must not depend on an empty backend. L rules are about the log, S rules
+// about the store, E rules about how calls end.
 var rules = conformance.Rules[backend.Backend]{
 	{Name: "L1 Append numbers records without gaps", Check: appendIsDense},
 	{Name: "L2 Append stores an id once", Check: idIsStoredOnce},
@@ -51,16 +51,17 @@ var rules = conformance.Rules[backend.Backend]{
 // Rules returns the names of all rules.
 func Rules() []string { return rules.Names() }
 
-// Check returns how b breaks the named rule, or nil. ctx must have an end: a broken
-// backend may keep a rule waiting until then. "E2 Close ends everything" leaves b
-// closed.
+// Check returns an error that says how b breaks the named rule, or nil. ctx must have
+// a deadline: a broken backend may keep a rule waiting until then. "E2 Close ends
+// everything" leaves b closed.
 func Check(ctx context.Context, b backend.Backend, name string) error {
 	return rules.Check(ctx, b, name)
 }
 
 // Run checks every rule in a parallel subtest, each with a backend that open
-// returns and Run closes. The backend must retain at least 1,000 records and 32 MiB;
-// for the rule on eviction to bite it must not retain 1,500 records.
+// returns and Run closes. The backend must retain at least 1,000 records and 32 MiB.
+// The rule on eviction tests something only if the backend retains fewer than 1,500
+// records.
 func Run(t *testing.T, open func(t *testing.T) backend.Backend) {
 	for _, name := range Rules() {
 		t.Run(name, func(t *testing.T) {

@@ -7,20 +7,20 @@ import (
 	"github.com/maravilla-realtime/realtime/backend"
 )
 
-// Faulty is a backend whose faults can be switched on, to prove the layer
-// above. Until then it behaves as the backend it wraps. All methods may be
+// Faulty is a backend whose faults can be switched on, to test the layer
+// above. Without faults it behaves like the backend it wraps. All methods may be
 // called concurrently.
 //
-// Hold, LoseTail, NewEpoch and the Fail methods do what an honest driver can be
-// forced to. Skip, Repeat and ForgetIDs break the contract.
+// The faults of Hold, LoseTail, NewEpoch and the Fail methods can happen to a correct
+// driver. Those of Skip, Repeat and ForgetIDs break the contract.
 type Faulty struct {
 	backend.Backend
 
 	mu      sync.Mutex
 	runs    map[*run]struct{} // calls of Follow
 	held    chan struct{}     // closed by Release; nil while nothing is held
-	seen    uint64            // the newest sequence number of the wrapped log anyone was told
-	eras    []era             // the epochs before the newest one are of no use any more
+	seen    uint64            // the newest sequence number of the wrapped log that a caller has got
+	eras    []era             // only the newest one is still in use
 	skip    int
 	repeat  int
 	forgets bool
@@ -29,11 +29,11 @@ type Faulty struct {
 	followErrors []error       // of the next calls of Follow, one each
 }
 
-// An era is a piece of the wrapped log that Faulty shows as an epoch of its
+// An era is a part of the wrapped log that Faulty shows as an epoch of its
 // own: the i-th one is i epochs later than the log's.
 type era struct {
-	behind uint64 // the wrapped sequence number it begins behind
-	seq    uint64 // what it calls that number
+	after uint64 // the era begins after this wrapped sequence number
+	seq   uint64 // the sequence number that the era shows for it
 }
 
 type appendFault struct {
@@ -50,12 +50,12 @@ type run struct {
 // repeatMax bounds what a run keeps for Repeat.
 const repeatMax = 256
 
-// NewFaulty wraps b, which nobody else may use any more.
+// NewFaulty wraps b. From then on b must be used only through the result.
 func NewFaulty(b backend.Backend) *Faulty {
 	return &Faulty{Backend: b, runs: map[*run]struct{}{}, eras: []era{{}}}
 }
 
-// Hold makes the log lag: what is stored is not delivered until Release.
+// Hold makes the log lag: records are stored, but not delivered until Release.
 func (f *Faulty) Hold() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -64,7 +64,7 @@ func (f *Faulty) Hold() {
 	}
 }
 
-// Release delivers what was held.
+// Release ends a Hold, and delivers the records.
 func (f *Faulty) Release() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -74,16 +74,16 @@ func (f *Faulty) Release() {
 	}
 }
 
-// Skip loses the next n records on the way to whichever follower they would
-// reach first, without telling: a lie that only a gap in the positions betrays.
+// Skip drops the next n records on the way to the follower that would get them
+// first, without an error: the follower can notice only a gap in the positions.
 func (f *Faulty) Skip(n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.skip += n
 }
 
-// Repeat delivers the last n records, at most 256, once more: before the next
-// new one, to whichever follower gets that first.
+// Repeat delivers the last n records, at most 256, once more, before the next new
+// record, to the follower that gets that record first.
 func (f *Faulty) Repeat(n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -97,26 +97,25 @@ func (f *Faulty) ForgetIDs() {
 	f.forgets = true
 }
 
-// LoseTail loses the newest n records that anyone has seen. As a log that comes
-// back without them it goes on in a greater epoch, in which their sequence
-// numbers are given again. The records before are evicted, and running calls of
-// Follow end with a [backend.LostError].
+// LoseTail loses the newest n records that any caller has seen. The log continues in
+// a greater epoch, which uses their sequence numbers again. Earlier records are
+// evicted, and running calls of Follow end with a [backend.LostError].
 func (f *Faulty) LoseTail(n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := f.era()
-	newest := now.seq + f.seen - now.behind
-	f.eras = append(f.eras, era{behind: f.seen, seq: newest - min(uint64(n), newest)})
+	newest := now.seq + f.seen - now.after
+	f.eras = append(f.eras, era{after: f.seen, seq: newest - min(uint64(n), newest)})
 	f.endRuns(errLost)
 }
 
-// NewEpoch starts a greater epoch with sequence number 1, as a log that was
-// recreated empty. Running calls of Follow are not told: their next record is
-// of the new epoch.
+// NewEpoch starts a greater epoch with sequence number 1, like a log that was
+// recreated empty. Running calls of Follow get no error: their next record is of the
+// new epoch.
 func (f *Faulty) NewEpoch() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.eras = append(f.eras, era{behind: f.seen})
+	f.eras = append(f.eras, era{after: f.seen})
 }
 
 // FailAppend makes the next n calls of Append store nothing and return err.

@@ -29,7 +29,8 @@ func (f *Faulty) Append(ctx context.Context, e backend.Entry) (backend.Position,
 	return f.outside(pos), nil
 }
 
-// nextAppend takes the fault of the next append, and e's ID if it does not count.
+// nextAppend returns the fault of the next append, and clears e's ID if ids are
+// forgotten.
 func (f *Faulty) nextAppend(e *backend.Entry) (fault appendFault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -50,7 +51,7 @@ func (f *Faulty) Read(ctx context.Context, after backend.Position, limit int) (b
 		return backend.Page{}, err
 	}
 	f.mu.Lock()
-	from := backend.Position{Epoch: ends.Head.Epoch, Seq: f.era().behind} // what is left of earlier eras is nothing
+	from := backend.Position{Epoch: ends.Head.Epoch, Seq: f.era().after} // nothing is left of earlier eras
 	if at, ok := f.inside(after); ok {
 		from.Seq = max(from.Seq, at.Seq)
 	}
@@ -66,12 +67,12 @@ func (f *Faulty) Read(ctx context.Context, after backend.Position, limit int) (b
 	defer f.mu.Unlock()
 	var records []backend.Record
 	for _, r := range page.Records {
-		if r.Pos.Seq > f.era().behind {
+		if r.Pos.Seq > f.era().after {
 			records = append(records, f.show(r))
 		}
 	}
 	f.seen = max(f.seen, page.Head.Seq)
-	page.First.Seq = max(page.First.Seq, f.era().behind+1)
+	page.First.Seq = max(page.First.Seq, f.era().after+1)
 	return backend.Page{Records: records, First: f.in(len(f.eras)-1, page.First), Head: f.head(page.Head)}, nil
 }
 
@@ -118,8 +119,8 @@ func (f *Faulty) leave(r *run) {
 	delete(f.runs, r)
 }
 
-// explain turns losses, the wrapped log's and our own, into what a follower can
-// use.
+// explain translates losses, those of the wrapped log and our own, into errors for a
+// follower.
 func (f *Faulty) explain(ctx context.Context, err error) error {
 	var lost *backend.LostError
 	if err != errLost && !errors.As(err, &lost) {
@@ -132,7 +133,7 @@ func (f *Faulty) explain(ctx context.Context, err error) error {
 	return &backend.LostError{Next: page.Head}
 }
 
-// pass does to a batch what the faults of the moment do.
+// pass applies the present faults to a batch.
 func (f *Faulty) pass(ctx context.Context, r *run, batch []backend.Record) []backend.Record {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -141,7 +142,7 @@ func (f *Faulty) pass(ctx context.Context, r *run, batch []backend.Record) []bac
 			return nil
 		}
 	}
-	if ctx.Err() != nil { // LoseTail and Close mean at once
+	if ctx.Err() != nil { // LoseTail and Close take effect at once
 		return nil
 	}
 	skipped := min(f.skip, len(batch))
@@ -174,18 +175,18 @@ func (f *Faulty) waitHeld(ctx context.Context) bool {
 	}
 }
 
-// show returns a record of the wrapped log as it looks outside.
+// show returns a record of the wrapped log as callers of Faulty see it.
 func (f *Faulty) show(r backend.Record) backend.Record {
 	r.Pos = f.outside(r.Pos)
 	return r
 }
 
-// outside returns where the record at pos is outside, in the era that has it.
-// What nobody was told before an era began belongs to that era.
+// outside returns the position that callers see for the record at pos, in the era
+// that has it. Records that no caller had got when an era began belong to that era.
 func (f *Faulty) outside(pos backend.Position) backend.Position {
 	f.seen = max(f.seen, pos.Seq)
 	i := len(f.eras) - 1
-	for i > 0 && pos.Seq <= f.eras[i].behind {
+	for i > 0 && pos.Seq <= f.eras[i].after {
 		i--
 	}
 	return f.in(i, pos)
@@ -194,26 +195,26 @@ func (f *Faulty) outside(pos backend.Position) backend.Position {
 // head returns the position outside of a head of the wrapped log: it is always
 // in the newest era, which may have no record yet, or have begun since.
 func (f *Faulty) head(pos backend.Position) backend.Position {
-	pos.Seq = max(pos.Seq, f.era().behind)
+	pos.Seq = max(pos.Seq, f.era().after)
 	return f.in(len(f.eras)-1, pos)
 }
 
 func (f *Faulty) in(i int, pos backend.Position) backend.Position {
 	e := f.eras[i]
-	return backend.Position{Epoch: pos.Epoch + uint64(i), Seq: pos.Seq - e.behind + e.seq}
+	return backend.Position{Epoch: pos.Epoch + uint64(i), Seq: pos.Seq - e.after + e.seq}
 }
 
 // inside is the opposite of head. It returns false for a position that is
 // certainly not in the newest era; the wrapped log knows the others.
 func (f *Faulty) inside(pos backend.Position) (backend.Position, bool) {
 	i, e := uint64(len(f.eras)-1), f.era()
-	if pos == (backend.Position{}) && e.behind == 0 {
+	if pos == (backend.Position{}) && e.after == 0 {
 		return pos, true
 	}
 	if pos.Epoch < i || pos.Seq < e.seq {
 		return backend.Position{}, false
 	}
-	return backend.Position{Epoch: pos.Epoch - i, Seq: pos.Seq - e.seq + e.behind}, true
+	return backend.Position{Epoch: pos.Epoch - i, Seq: pos.Seq - e.seq + e.after}, true
 }
 
 // Put implements [backend.Store]. The faults of Append apply to one with an entry.

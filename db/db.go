@@ -22,11 +22,12 @@ var (
 	ErrUnannounced = errors.New("db: committed, but not announced")
 	// ErrMaybeCommitted: the database did not say whether it committed the
 	// transaction. The connection broke in the middle of COMMIT, or there was no
-	// answer within [Options].AnswerTimeout. The events were announced all the same: whoever reads again
-	// sees what is there. It is an [ErrUnannounced] as well if they could not be.
-	ErrMaybeCommitted = errors.New("db: perhaps committed")
-	// ErrNoAnswer: the database did not answer within [Options].AnswerTimeout. Nothing was committed,
-	// unless the error is an [ErrMaybeCommitted] as well.
+	// answer within [Options].AnswerTimeout. The events were announced anyway, so that
+	// clients read the documents again. If they could not be announced, the error
+	// matches [ErrUnannounced] as well.
+	ErrMaybeCommitted = errors.New("db: maybe committed")
+	// ErrNoAnswer: the database did not answer within [Options].AnswerTimeout. Nothing
+	// was committed, unless the error matches [ErrMaybeCommitted] as well.
 	ErrNoAnswer = detach.ErrNoAnswer
 	// ErrBusy: other transactions of the same documents took too long to commit and
 	// announce. This one was rolled back; it can be tried again.
@@ -35,13 +36,14 @@ var (
 	ErrTooMany = errors.New("db: too many events in a transaction")
 )
 
-// UnannouncedError says what was committed and not announced. It is an
+// UnannouncedError has the events that were committed but not announced. It matches
 // [ErrUnannounced] and wraps the cause.
 type UnannouncedError struct {
 	// Events are those that are not in the log, in their order, for the host to emit
-	// again. The first one perhaps is, if the cause is [realtime.ErrMaybeStored].
+	// again. If the cause is [realtime.ErrMaybeStored], the first one may be in the
+	// log.
 	Events []realtime.RenEvent
-	Err    error // why the first one is not
+	Err    error // why the first one could not be announced
 }
 
 func (e *UnannouncedError) Error() string {
@@ -54,7 +56,7 @@ func (e *UnannouncedError) Unwrap() []error { return []error{ErrUnannounced, e.E
 // Options are all optional: the zero value of each field means its default, a
 // negative value means no limit, and a nil *Options means all defaults.
 type Options struct {
-	// MaxEvents is how many events a transaction may have. Default 10,000.
+	// MaxEvents is the most events of a transaction. Default 10,000.
 	MaxEvents int
 
 	// BusyTimeout is how long a transaction waits for others of the same documents.
@@ -88,35 +90,35 @@ type DB struct {
 }
 
 // New returns a DB for transactions of db whose events go to pub, a
-// [*realtime.Realtime]. A process has one for each database, as the order of
-// events is kept among those of one DB. pub must not need connections of db that
-// are limited in number: transactions that wait for their turn hold theirs. opts may
+// [*realtime.Realtime]. A process should have one DB for each database, since the
+// order of events is kept only within one DB. If db limits its connections, pub must
+// not use db: transactions that wait for their turn hold a connection. opts may
 // be nil.
 func New(pub realtime.Publisher, db *sql.DB, opts *Options) *DB {
 	return &DB{pub: pub, db: db, opts: opts.withDefaults()}
 }
 
-// Tx is a transaction with events. It is for one goroutine at a time, and ends
-// with the function it was given to, which does not end it itself.
+// Tx is a transaction with events. It must not be used concurrently. It ends when
+// the function that got it returns; the function must not end it.
 type Tx struct {
 	*sql.Tx
 	events []realtime.RenEvent
 	most   int // of them; negative: any number
 }
 
-// Commit is InTx's: it does nothing but say so. Committed in here, the events would
-// be lost.
+// Commit only returns an error: InTx commits. If the function committed, the events
+// would be lost.
 func (tx *Tx) Commit() error { return errEnd }
 
-// Rollback is InTx's: return an error instead.
+// Rollback only returns an error: InTx rolls back when the function returns an error.
 func (tx *Tx) Rollback() error { return errEnd }
 
 var errEnd = errors.New("db: InTx ends the transaction")
 
-// Emit announces ev once the transaction has committed. What Realtime.Emit would
-// refuse is refused now, as [realtime.ErrBadEvent], but for data above the limit of
-// the publisher; and [ErrTooMany]. Data is kept as it is until then: do not change
-// it.
+// Emit announces ev after the transaction has committed. Errors: [ErrTooMany], and
+// [realtime.ErrBadEvent] for an event that Realtime.Emit would refuse, except for its
+// size, which is checked by the publisher. The caller must not change the Data
+// afterwards. Emit does not block.
 func (tx *Tx) Emit(ev realtime.RenEvent) error {
 	if err := ev.Validate(); err != nil {
 		return err
@@ -135,9 +137,9 @@ func (tx *Tx) Emit(ev realtime.RenEvent) error {
 //
 // If ctx ends before the COMMIT, the transaction is rolled back, as by
 // [sql.DB.BeginTx], and the error is that of ctx: it always means that nothing was
-// committed. From the COMMIT on ctx no longer counts. The database has 30 s (see [Options]) for its
-// answer, as far as its driver heeds the context of the transaction, and each
-// event 5 s, whether or not anybody still waits for them.
+// committed. From the COMMIT on ctx no longer counts. The database has 30 s (see
+// [Options]) for its answer, if its driver observes the context of the transaction,
+// and each event has 5 s.
 //
 // Where the log is in the same database (package postgres), the events are part of the
 // transaction: see "What can be lost" in the package documentation. Data of an event may then have
@@ -185,9 +187,9 @@ func (d *DB) InTx(ctx context.Context, opts *sql.TxOptions, f func(tx *Tx) error
 	}
 }
 
-// explain returns what the error of a function is to the caller. Where ctx has
-// ended, and with it the transaction, it is also the error of ctx: drivers then say
-// that the transaction is done, the connection is bad, or nothing of the sort.
+// explain translates the error of a function for the caller. If ctx has ended, and
+// with it the transaction, the result matches the error of ctx as well. Drivers say in
+// that case that the transaction is done, that the connection is bad, or something else.
 func explain(c *detach.Context, ctx context.Context, err error) error {
 	if callerErr := ctx.Err(); callerErr != nil && !errors.Is(err, callerErr) {
 		return fmt.Errorf("%w: %w", callerErr, err)
@@ -199,7 +201,7 @@ func explain(c *detach.Context, ctx context.Context, err error) error {
 func (d *DB) lock(ctx context.Context, events []realtime.RenEvent) (unlock func(), err error) {
 	keys := make([]string, len(events))
 	for i, ev := range events {
-		keys[i] = ev.Resource + "\x00" + ev.Namespace + "\x00" + ev.Key // none has control characters
+		keys[i] = ev.Resource + "\x00" + ev.Namespace + "\x00" + ev.Key // unique: none has control characters
 	}
 	if most := d.opts.BusyTimeout; most >= 0 {
 		var cancel context.CancelFunc
@@ -215,8 +217,8 @@ func (d *DB) lock(ctx context.Context, events []realtime.RenEvent) (unlock func(
 	return unlock, nil
 }
 
-// announce emits the events of a transaction that has committed. The first that
-// cannot be emitted holds back those after it, so that none overtakes.
+// announce emits the events of a transaction that has committed, in their order. It
+// stops at the first one that cannot be emitted.
 func (d *DB) announce(ctx context.Context, events []realtime.RenEvent) error {
 	for i, ev := range events {
 		if err := outbox.Emit(ctx, d.pub, ev, ""); err != nil {

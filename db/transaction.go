@@ -14,8 +14,8 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/detach"
 )
 
-// transaction is a transaction that ends with its context, and the connection it
-// has for itself. BEGIN, COMMIT and ROLLBACK have a time of their own.
+// transaction is a transaction that ends with its context, and the connection that
+// it uses alone. BEGIN, COMMIT and ROLLBACK have deadlines of their own.
 type transaction struct {
 	*sql.Tx
 	ctx  *detach.Context
@@ -23,8 +23,8 @@ type transaction struct {
 	most time.Duration // for an answer
 }
 
-// begin begins a transaction. As [sql.DB.BeginTx] does, it tries again where a
-// connection of the pool turns out to be dead.
+// begin begins a transaction. Like [sql.DB.BeginTx], it tries again if a connection
+// of the pool turns out to be dead.
 func (d *DB) begin(c *detach.Context, opts *sql.TxOptions) (t *transaction, err error) {
 	defer c.Bound(d.opts.AnswerTimeout)()
 	for range 3 {
@@ -42,14 +42,14 @@ func (d *DB) beginOnce(c *detach.Context, opts *sql.TxOptions) (*transaction, er
 	}
 	tx, err := conn.BeginTx(c, opts)
 	if err != nil {
-		_ = conn.Close() // which has nothing to say that BEGIN has not
+		_ = conn.Close() // the error of BEGIN is the one to return
 		return nil, err
 	}
 	return &transaction{tx, c, conn, d.opts.AnswerTimeout}, nil
 }
 
-// commit commits and gives the connection back. Its errors are those of a database
-// that did not commit, and [ErrMaybeCommitted].
+// commit commits and releases the connection. An error means that the database did
+// not commit, unless it matches [ErrMaybeCommitted].
 func (t *transaction) commit() error {
 	defer t.ctx.Bound(t.most)()
 	defer t.conn.Close()
@@ -63,7 +63,7 @@ func (t *transaction) commit() error {
 	return err
 }
 
-// end rolls back and gives the connection back, if commit has not.
+// end rolls back and releases the connection, unless commit has released it.
 func (t *transaction) end() error {
 	defer t.ctx.Bound(t.most)()
 	defer t.conn.Close()
@@ -78,10 +78,10 @@ func (t *transaction) rollback(err error) error {
 	return err
 }
 
-// lost reports whether the error of a COMMIT says that the question or the answer
-// was lost, or that the function has ended the transaction itself. A connection that
-// is dead after another error says so too; on one that lives, the error is the answer
-// of the database: it did not commit.
+// lost reports whether the outcome of a COMMIT is unknown: its error says that the
+// request or the answer was lost, or that the function has ended the transaction
+// itself, or the connection is dead. On a live connection any other error is the
+// answer of the database, which did not commit.
 func lost(err error) bool {
 	for _, cause := range []error{
 		context.Canceled, context.DeadlineExceeded, os.ErrDeadlineExceeded,

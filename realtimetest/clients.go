@@ -4,15 +4,15 @@ import (
 	"github.com/maravilla-realtime/realtime/client"
 )
 
-// base is where hosts mount [realtime.Realtime.Handler], and the browser SDK looks
-// for it. [Options].Handler's default serves it everywhere.
+// base is the path at which hosts mount [realtime.Realtime.Handler] and the browser
+// SDK expects it. The default of [Options].Handler serves it at every path.
 const base = "/api/maravilla"
 
 // Ren returns a new Go client of the REN stream at /api/maravilla/ren, with
-// connections of its own. Without a Since, it begins with what happens from the
-// call on, whenever its loop begins; without a Logger, it logs where the server
-// does. A host that serves the stream elsewhere, or a test that has to tell two
-// clients' connections apart, gives [client.NewRen] the [Server.URL] and
+// connections of its own. Without a Since, it begins with the events from this call
+// on, even if its loop begins later. Without a Logger, it uses that of the server. If
+// the host serves the stream at another path, or the test must tell the connections
+// of two clients apart, use [client.NewRen] with the [Server.URL] and
 // [Server.HTTPClient]. Bad options end the test.
 func (s *Server) Ren(opts *client.RenOptions) *client.Ren {
 	s.t.Helper()
@@ -38,9 +38,9 @@ func (s *Server) Ren(opts *client.RenOptions) *client.Ren {
 }
 
 // Connect returns a new Go client of the channels at /api/maravilla/realtime, with
-// a connection of its own, that connects in the background and is closed when the
-// test ends. In a bubble it is connected, if the server lets it in and the network
-// works. As for the rest, see [Server.Ren].
+// a connection of its own. It connects in the background, and is closed when the test
+// ends. In a bubble it is connected when Connect returns, if the server accepts it
+// and the network works. For the other defaults see [Server.Ren].
 func (s *Server) Connect(opts *client.RealtimeOptions) *client.Realtime {
 	s.t.Helper()
 	var o client.RealtimeOptions
@@ -57,7 +57,7 @@ func (s *Server) Connect(opts *client.RealtimeOptions) *client.Realtime {
 	if err != nil {
 		s.t.Fatalf("%v", err)
 	}
-	s.t.Cleanup(func() { _ = rt.Close() }) // why the server refused it is the test's to ask
+	s.t.Cleanup(func() { _ = rt.Close() }) // a test may check itself why the server refused it
 	rt.Connect()
 	settle()
 	return rt

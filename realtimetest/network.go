@@ -8,9 +8,9 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/memnet"
 )
 
-// Network is the network between a server and its clients. It has no buffers:
-// who does not read stalls who writes at once, as on a real network once its
-// buffers are full.
+// Network is the network between a server and its clients. It has no buffers: a peer
+// that does not read stalls the other one at once, like a real network whose buffers
+// are full.
 type Network struct {
 	// Another one for each process that serves here, one after another.
 	listener atomic.Pointer[memnet.Listener]
@@ -26,13 +26,13 @@ func (n *Network) close() {
 }
 
 // Dial connects to the server, whatever the network and address. It is for
-// clients that want a dial function rather than [Server.HTTPClient].
+// clients that take a dial function instead of [Server.HTTPClient].
 func (n *Network) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	return n.listener.Load().Dial(ctx, network, addr)
 }
 
-// Cut breaks all connections as a reset does: both ends get ECONNRESET. Clients
-// can connect anew.
+// Cut breaks all connections like a TCP reset: both ends get ECONNRESET. Clients can
+// connect again.
 func (n *Network) Cut() { n.listener.Load().Cut() }
 
 // Stall makes the network silent: reads, writes and dials wait, and nobody hears

@@ -1,11 +1,11 @@
-// Package onestep makes one step of a change of a record and the entry that comes
-// with it, for engines that cannot do both at once.
+// Package onestep combines the change of a record and its entry in the log into one
+// step, for engines that cannot do both at once.
 //
 // It first stores the change with the entry inside the record, then appends the
-// entry, then stores the change alone. Who reads a record that still holds an entry
-// finishes the step before it looks at the value. So nobody sees a change whose
+// entry, then stores the change alone. A reader that finds an entry inside a record
+// finishes that step before it uses the value. So no reader sees a change whose
 // entry is not in the log, whichever node dies at which moment. The entry keeps its
-// id, so that two who finish the same step append it once.
+// id, so that it is appended once even if two readers finish the same step.
 package onestep
 
 import (
@@ -20,12 +20,12 @@ import (
 	"github.com/maravilla-realtime/realtime/backend"
 )
 
-// appendTime is how long after a change its entry may be sent to the log. It leaves
-// a request that hangs in a network the time to arrive before the log forgets its
-// id, which is after two minutes.
+// appendTime is the time after a change in which its entry may be sent to the log. A
+// request that hangs in the network then still arrives before the log forgets its
+// id, after two minutes.
 const appendTime = 30 * time.Second
 
-// retryAfter is how long after an append of unknown outcome it is tried again.
+// retryAfter is the wait before an append of unknown outcome is repeated.
 const retryAfter = 20 * time.Millisecond
 
 // Store is a [backend.Store] over the plain store and the log of one engine.
@@ -34,18 +34,18 @@ type Store struct {
 	// bytes and the size of an entry more than those of the Store.
 	Plain backend.Store
 
-	// Append appends to the log of the engine a record with the given Cause, as
-	// [backend.Log].Append does otherwise. An append whose cause is of an earlier epoch
-	// must fail: the change it belongs to is perhaps lost, with the tail of the log, and
-	// then readers could not recognise it. A driver that uses this Store therefore
-	// derives revisions from the epoch, too.
+	// Append appends a record with the given Cause to the log of the engine. Otherwise
+	// it must do what [backend.Log].Append does. An append whose cause is of an earlier
+	// epoch must fail: its change may be lost with the tail of the log, and readers
+	// could not recognise that. So a driver that uses this Store must derive revisions
+	// from the epoch.
 	Append func(ctx context.Context, e backend.Entry, cause backend.Revision) (backend.Position, error)
 }
 
 var _ backend.Store = Store{}
 
-// A record is a byte that says what it is, and the value. In a record with an entry,
-// id and data of the entry come before the value, each with its length.
+// A record is a byte with its kind, and the value. In a record with an entry, the id
+// and the data of the entry come before the value, each with its length.
 const (
 	plain   = 'p'
 	written = 'w' // with an entry
@@ -114,7 +114,7 @@ func (s Store) Put(ctx context.Context, w backend.Write) (backend.Revision, erro
 	it, err := s.finish(ctx, w.Key, r, rev)
 	switch {
 	case err != nil:
-		return 0, unknown(err) // who reads the record next finishes it
+		return 0, unknown(err) // the next reader of the record finishes the step
 	case it.Revision == 0:
 		return rev, nil // changed meanwhile: the next change with this revision conflicts
 	}
@@ -170,8 +170,8 @@ func (s Store) List(ctx context.Context, kind, group string) iter.Seq2[backend.I
 	}
 }
 
-// settle finishes the step of which it holds the entry, and returns the record as
-// it is then; again: somebody has changed it meanwhile.
+// settle finishes the step if the record holds an entry, and returns the record
+// without it. If another writer has changed the record meanwhile, again is true.
 func (s Store) settle(ctx context.Context, it backend.Item) (settled backend.Item, again bool, err error) {
 	r, err := decode(it.Value)
 	if err != nil {
@@ -187,8 +187,9 @@ func (s Store) settle(ctx context.Context, it backend.Item) (settled backend.Ite
 	return settled, again, err
 }
 
-// finish appends the entry of a record and takes it out. It returns the record
-// without it: Revision 0 if that is gone, or if somebody has changed it meanwhile.
+// finish appends the entry of a record and removes it from the record. It returns
+// the record without the entry: with Revision 0 if the record is gone, or if another
+// writer has changed it meanwhile.
 func (s Store) finish(ctx context.Context, k backend.Key, r record, rev backend.Revision) (backend.Item, error) {
 	sending, cancel := context.WithTimeout(ctx, appendTime)
 	defer cancel()
@@ -228,7 +229,7 @@ func (s Store) put(ctx context.Context, k backend.Key, r record, ifRevision back
 	return s.Plain.Put(ctx, backend.Write{Key: k, Value: r.encode(), If: ifRevision})
 }
 
-// named gives an entry an id, by which it is appended once.
+// named returns the entry with an id, so that it is appended once.
 func named(e backend.Entry) backend.Entry {
 	if e.ID == "" {
 		e.ID = "step." + rand.Text()
@@ -236,7 +237,8 @@ func named(e backend.Entry) backend.Entry {
 	return e
 }
 
-// unknown says that a change was made whose entry is not known to be appended.
+// unknown returns the error of a change that was made, but whose entry may not have
+// been appended.
 func unknown(err error) error {
 	if errors.Is(err, backend.ErrMaybeStored) || errors.Is(err, backend.ErrClosed) {
 		return err
