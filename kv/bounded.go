@@ -10,9 +10,9 @@ import (
 // engineTime is how long a call of an engine may take.
 const engineTime = 10 * time.Second
 
-// bounded is an engine whose calls have a time of their own. A write is not begun
-// when the caller's context has ended, and not ended by it once it has begun:
-// nobody could tell whether it has happened.
+// bounded is an engine whose calls have deadlines of their own. A write does not
+// begin if the caller's context has ended. Once begun, it does not depend on that
+// context: otherwise its outcome would be unknown.
 type bounded struct{ engine Engine }
 
 func (b bounded) Get(ctx context.Context, namespace, key string) (e Entry, err error) {

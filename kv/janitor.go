@@ -15,24 +15,24 @@ import (
 const (
 	// reapBatch bounds what the janitor holds in memory.
 	reapBatch = 100
-	// maxSleep is how long the janitor sleeps at most, for the sake of entries that
-	// another process stored in the same engine.
+	// maxSleep is the longest sleep of the janitor. Another process may store entries
+	// in the same engine meanwhile.
 	maxSleep = time.Minute
 	// firstRetry is the pause after a failure, doubled up to maxSleep.
 	firstRetry = time.Second
 )
 
-// janitor ends what expires, until ctx ends.
+// janitor ends expired entries until ctx ends.
 func (s *Store) janitor(ctx context.Context) {
 	for retry := firstRetry; ctx.Err() == nil; {
-		s.plan(time.Time{}) // what is put while it looks wakes it
+		s.plan(time.Time{}) // entries that are put meanwhile wake it
 		next, err := s.reap(ctx)
 		wait := maxSleep
 		switch {
 		case ctx.Err() != nil, errors.Is(err, realtime.ErrClosed):
 			return // what has expired by then is announced when the next Store begins
 		case err != nil:
-			s.log.Error("kv: ending what has expired failed; trying again", "error", err, "after", retry)
+			s.log.Error("kv: cannot end expired entries; trying again", "error", err, "after", retry)
 			wait, retry = retry, min(2*retry, maxSleep)
 		case !next.IsZero():
 			wait, retry = min(time.Until(next), maxSleep), firstRetry
@@ -60,7 +60,7 @@ func (s *Store) plan(visit time.Time) {
 	s.visit = visit
 }
 
-// expect has the janitor there at that time; zero is never.
+// expect makes the janitor look at the given time; zero is never.
 func (s *Store) expect(at time.Time) {
 	s.mu.Lock()
 	sooner := !at.IsZero() && (s.visit.IsZero() || at.Before(s.visit))
@@ -70,12 +70,12 @@ func (s *Store) expect(at time.Time) {
 	}
 	select {
 	case s.wake <- struct{}{}:
-	default: // it will look anyway
+	default: // it is being woken already
 	}
 }
 
-// reap ends a batch of what has expired. It returns when to come back, zero if
-// nothing expires, and the first error, which keeps it from nothing else.
+// reap ends a batch of expired entries. It returns when the next entry expires (zero:
+// never), and the first error. After an error it continues with the other entries.
 func (s *Store) reap(ctx context.Context) (next time.Time, first error) {
 	entries, err := s.engine.Expiring(ctx, reapBatch)
 	if err != nil {
@@ -95,8 +95,7 @@ func (s *Store) reap(ctx context.Context) (next time.Time, first error) {
 	return next, first
 }
 
-// end announces and deletes what the key holds, if it has expired and nobody was
-// faster.
+// end announces and deletes the entry of a key, if it has expired and is still there.
 func (s *Store) end(ctx context.Context, namespace, key string) error {
 	unlock, err := s.lock(ctx, namespace, key)
 	if err != nil {
@@ -108,14 +107,14 @@ func (s *Store) end(ctx context.Context, namespace, key string) error {
 		return err
 	}
 	if err := s.engine.Delete(ctx, namespace, key); err != nil {
-		return fmt.Errorf("kv: delete what has expired: %w", err)
+		return fmt.Errorf("kv: delete an expired entry: %w", err)
 	}
 	return nil
 }
 
-// announceExpiry emits the end of e. It is attributed to nobody, but is an effect
-// of the handler whose ctx that is, if it is one's: Close waits for those. Its id
-// makes it one event, should the deletion fail, or another process do the same.
+// announceExpiry emits the expiry of e. The event has no client, but if ctx is that of
+// a handler, it counts as caused by it, and Close waits for it. Its id makes it one
+// event even if the deletion fails, or another process announces the same.
 func (s *Store) announceExpiry(ctx context.Context, e Entry) error {
 	name := join(e.Namespace, e.Key)
 	if err := s.events.Flush(name); err != nil {

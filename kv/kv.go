@@ -17,10 +17,10 @@ import (
 // Errors that a [Store] returns, all possibly wrapped, beside those of its engine
 // and of the context.
 var (
-	// ErrNotFound: the key holds nothing, or nothing any more.
+	// ErrNotFound: the key has no entry, or its entry has expired.
 	ErrNotFound = errors.New("kv: not found")
-	// ErrUnannounced: the write has happened, but its event is not, or perhaps not,
-	// in the log. To put or delete again announces again. The error wraps the cause.
+	// ErrUnannounced: the write has happened, but its event may not be in the log.
+	// Repeat the Put or Delete to announce it. The error wraps the cause.
 	ErrUnannounced = errors.New("kv: stored, but not announced")
 	// ErrBadKey: a namespace or key is empty; or one of them, a prefix or a cursor is
 	// longer than 255 bytes, not UTF-8, or has control characters.
@@ -48,10 +48,11 @@ type Options struct {
 	// of [NewMemory].
 	Engine Engine
 
-	// MaxValue is how many bytes a value may have. Default 1 MiB. Negative: any number.
+	// MaxValue is the size of the largest value, in bytes. Default 1 MiB. Negative: any
+	// size.
 	MaxValue int
 
-	// Logger gets the errors that no caller can be told of: those of expiry.
+	// Logger gets the errors of expiry, which have no caller.
 	// Default: [slog.Default].
 	Logger *slog.Logger
 }
@@ -59,9 +60,9 @@ type Options struct {
 // Store is a key-value store that announces its writes. All its methods may be
 // called concurrently.
 //
-// What could not be announced is kept in memory, the last event of each key, 1,024
-// at most: it is announced when the write is repeated, or else before the next
-// event of its key.
+// It keeps events that could not be announced in memory: the last one of each key,
+// for at most 1,024 keys. Such an event is announced when the write is repeated, and
+// at the latest before the next event of its key.
 type Store struct {
 	pub      realtime.Publisher
 	events   *outbox.Outbox
@@ -70,7 +71,7 @@ type Store struct {
 	log      *slog.Logger
 	locks    keylock.Locks
 	versions versions
-	wake     chan struct{} // the janitor is needed sooner than it thought
+	wake     chan struct{} // an entry expires sooner than the janitor expects
 	stop     context.CancelFunc
 
 	mu      sync.Mutex
@@ -80,9 +81,10 @@ type Store struct {
 }
 
 // New returns a Store that announces its writes through pub, a
-// [*realtime.Realtime]. Its owner calls Close: where handlers write to it, after
-// that of the Realtime, which lets them finish. What expired while nobody was
-// there is announced now.
+// [*realtime.Realtime]. It starts a goroutine for expiry, and first announces entries
+// that have expired while no process was running. The caller must call Close; if
+// handlers write to the Store, after [realtime.Realtime.Close], which lets them
+// finish.
 func New(pub realtime.Publisher, opts *Options) *Store {
 	var engine Engine
 	s := &Store{pub: pub, events: outbox.New(pub, nil), maxValue: 1 << 20, log: slog.Default(), wake: make(chan struct{}, 1)}
@@ -105,9 +107,8 @@ func New(pub realtime.Publisher, opts *Options) *Store {
 	return s
 }
 
-// Close refuses further calls with [ErrClosed] and waits for those that are under
-// way, and for the goroutine that looks after expiry. It leaves the engine open.
-// Closing again waits as well, and does nothing else.
+// Close makes further calls fail with [ErrClosed], and waits for running calls and
+// for the goroutine of expiry. It does not close the engine. Closing again only waits.
 func (s *Store) Close() {
 	s.mu.Lock()
 	s.closed = true
@@ -127,7 +128,7 @@ func (s *Store) enter() error {
 	return nil
 }
 
-// PutOption says more about a put than its value.
+// PutOption is an option of [Store.Put].
 type PutOption func(*put)
 
 type put struct {
@@ -136,16 +137,17 @@ type put struct {
 }
 
 // TTL makes the entry expire after d, which is rounded up to milliseconds.
-// Without it an entry stays.
+// Without it an entry does not expire.
 func TTL(d time.Duration) PutOption { return func(p *put) { p.ttl, p.hasTTL = d, true } }
 
-// Put stores value, announces it as "kv.put", and returns its version. It takes
-// the place of what the key held, whose time to expire is forgotten. The caller
-// keeps the slice. ctx counts until the engine has been told to store, and its error
-// means that nothing was stored. Errors: [ErrBadKey], [ErrBadOption],
-// [ErrTooLarge], [ErrUnannounced] (with a version). After an error of the engine the
-// value is perhaps stored. If it is, or the engine cannot say, it was announced,
-// unless the error is an [ErrUnannounced] as well: put it again.
+// Put stores value, announces it as "kv.put", and returns its version. It replaces the
+// value and the expiry of the key. The caller may reuse the slice.
+//
+// ctx counts until the engine has been told to store, and its error means that
+// nothing was stored. Other errors: [ErrBadKey], [ErrBadOption], [ErrTooLarge],
+// [ErrUnannounced] (with a version), [ErrClosed]. After an error of the engine the
+// value may be stored. If it is, or the engine does not answer, it was announced,
+// unless the error matches [ErrUnannounced] as well. To put it again is safe.
 func (s *Store) Put(ctx context.Context, namespace, key string, value []byte, opts ...PutOption) (version string, err error) {
 	var p put
 	for _, opt := range opts {
@@ -185,7 +187,8 @@ func expiry(now time.Time, ttl time.Duration) time.Time {
 	return time.UnixMilli(now.Add(ttl).Add(time.Millisecond - 1).UnixMilli())
 }
 
-// Get returns what the key holds. Errors: [ErrNotFound], [ErrBadKey].
+// Get returns the entry of the key. Errors: [ErrNotFound], [ErrBadKey], [ErrClosed],
+// and those of the engine.
 func (s *Store) Get(ctx context.Context, namespace, key string) (Entry, error) {
 	if err := checkKey(namespace, key); err != nil {
 		return Entry{}, err
@@ -206,13 +209,15 @@ func (s *Store) Get(ctx context.Context, namespace, key string) (Entry, error) {
 	return e, nil
 }
 
-// Delete removes what the key holds and announces it as "kv.delete". Where it
-// holds nothing, nothing happens, unless an earlier deletion could not be
-// announced, or has failed and was done all the same: then that one is announced.
+// Delete removes the entry of the key and announces that as "kv.delete". If there is
+// no entry, it does nothing, unless an earlier deletion could not be announced, or has
+// happened despite an error: then it announces that one.
+//
 // ctx counts until the engine has been told to delete, and its error means that
-// nothing was deleted. Errors: [ErrBadKey], [ErrUnannounced]. After an error of the
-// engine it is perhaps deleted: delete it again. If it is seen to be, that was
-// announced; if the engine cannot say, a "kv.put" was, so that who watches looks.
+// nothing was deleted. Other errors: [ErrBadKey], [ErrUnannounced], [ErrClosed].
+// After an error of the engine the entry may be deleted: delete it again. If it is
+// deleted, that was announced. If the engine does not answer, a "kv.put" was
+// announced, so that clients read the key.
 func (s *Store) Delete(ctx context.Context, namespace, key string) error {
 	done, err := s.begin(ctx, namespace, key)
 	if err != nil {
@@ -263,20 +268,20 @@ func (s *Store) lock(ctx context.Context, namespace, key string) (unlock func(),
 	return s.locks.Lock(ctx, join(namespace, key))
 }
 
-// join makes one name of two, which have no control characters.
+// join returns a unique name for the two, which have no control characters.
 func join(namespace, key string) string { return namespace + "\x00" + key }
 
-// state says what is to be seen of a key.
+// state is the state of a key.
 type state int
 
 const (
 	absent  state = iota
-	expired       // it has been announced, but is still stored
+	expired       // its expiry was announced, but the entry is still stored
 	alive
 )
 
-// current returns what the key, which is locked, holds before a write. What has
-// expired is announced before anything else happens to the key.
+// current returns the entry of a key before a write. The key must be locked. If the
+// entry has expired, current announces that first.
 func (s *Store) current(ctx context.Context, namespace, key string) (Entry, state, error) {
 	e, err := s.engine.Get(ctx, namespace, key)
 	switch {
@@ -320,9 +325,9 @@ type Page struct {
 }
 
 // List returns the entries of a namespace in the order of their keys, byte by
-// byte. A page holds values as well: ask for fewer where they are large. What
-// stays while pages are read is listed once; what comes and goes is perhaps
-// listed. Errors: [ErrBadKey], [ErrBadOption].
+// byte. A page holds values as well: ask for fewer entries if they are large. What
+// stays while pages are read is listed once; entries that come or go meanwhile may be
+// listed. Errors: [ErrBadKey], [ErrBadOption], [ErrClosed], and those of the engine.
 func (s *Store) List(ctx context.Context, namespace string, opts ListOptions) (Page, error) {
 	limit := opts.Limit
 	if limit == 0 {
@@ -361,7 +366,7 @@ func (s *Store) List(ctx context.Context, namespace string, opts ListOptions) (P
 	}
 }
 
-// checkKey reports names that an event could not carry.
+// checkKey returns an error for names that an event could not carry.
 func checkKey(namespace, key string) error {
 	if namespace == "" || key == "" {
 		return fmt.Errorf("%w: empty", ErrBadKey)

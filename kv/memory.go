@@ -9,15 +9,15 @@ import (
 	"sync"
 )
 
-// memory is the engine that is gone with the process.
+// memory is the engine in the memory of the process.
 type memory struct {
 	mu     sync.RWMutex
 	byKey  ordered
 	byTime ordered // those that expire
 }
 
-// NewMemory returns an engine that keeps entries in memory. It holds whatever it
-// is given: what should not stay needs a TTL.
+// NewMemory returns an engine that keeps entries in memory. It has no limit: give
+// entries that should not stay a TTL.
 func NewMemory() Engine {
 	return &memory{byKey: ordered{compare: byKey}, byTime: ordered{compare: byTime}}
 }
@@ -118,7 +118,7 @@ type ordered struct {
 	chunks  [][]*Entry
 }
 
-// find returns where e is, or where it would have to be.
+// find returns the place of e, or the place at which it would be inserted.
 func (o *ordered) find(e *Entry) (chunk, at int, found bool) {
 	chunk, _ = slices.BinarySearchFunc(o.chunks, e, func(c []*Entry, e *Entry) int { return o.compare(c[len(c)-1], e) })
 	if chunk == len(o.chunks) {
@@ -147,7 +147,7 @@ func (o *ordered) put(e *Entry) (old *Entry) {
 	case len(o.chunks) == 0:
 		o.chunks = [][]*Entry{{e}}
 		return nil
-	case chunk == len(o.chunks): // behind the last one
+	case chunk == len(o.chunks): // after the last one
 		chunk--
 		at = len(o.chunks[chunk])
 	}

@@ -8,9 +8,9 @@ import (
 	"github.com/maravilla-realtime/realtime"
 )
 
-// unsurePut returns the error of a Put that the engine has failed with. If the
-// value is stored all the same, or nobody can tell, it is announced: who reads
-// again sees what is there.
+// unsurePut returns the error of a Put after the engine has failed. If the value is
+// stored despite that, or the engine does not answer, it announces the put, so that
+// clients read the key.
 func (s *Store) unsurePut(ctx context.Context, e Entry, cause error) error {
 	cause = fmt.Errorf("kv: put: %w", cause)
 	found, err := s.look(ctx, e.Namespace, e.Key)
@@ -21,9 +21,9 @@ func (s *Store) unsurePut(ctx context.Context, e Entry, cause error) error {
 	return errors.Join(cause, s.announce(ctx, realtime.KVPut(e.Namespace, e.Key).WithVersion(e.Version)))
 }
 
-// unsureDelete does so for a Delete of old. That of which nobody can tell is
-// announced as a put, upon which who watches reads the key. If it turns out to have
-// happened when it is repeated, it is announced then.
+// unsureDelete does the same for a Delete of old. If the engine does not answer, it
+// announces a put, so that clients read the key. If a repeated Delete finds that the
+// first one has happened, it announces the deletion.
 func (s *Store) unsureDelete(ctx context.Context, old Entry, cause error) error {
 	cause = fmt.Errorf("kv: delete: %w", cause)
 	deleted := realtime.KVDelete(old.Namespace, old.Key)
@@ -40,7 +40,8 @@ func (s *Store) unsureDelete(ctx context.Context, old Entry, cause error) error 
 	return errors.Join(cause, announced)
 }
 
-// look reads what is there after a write that has failed, whoever has gone.
+// look reads the entry after a write that has failed. It does not depend on the
+// caller's context.
 func (s *Store) look(ctx context.Context, namespace, key string) (Entry, error) {
 	return s.engine.Get(context.WithoutCancel(ctx), namespace, key)
 }

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// versions gives versions out: the time in microseconds, or one more than the
-// last. So they grow from one process to the next as well, and for a key that was
-// deleted and comes back, unless the clock was set back in between.
+// versions assigns versions: the time in microseconds, or one more than the last. So
+// they also grow from one process to the next, and for a key that was deleted and
+// written again, unless the clock was set back in between.
 type versions struct {
 	mu   sync.Mutex
 	last uint64

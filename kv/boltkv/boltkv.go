@@ -1,5 +1,5 @@
 // Package boltkv keeps the entries of a [kv.Store] in one file, with bbolt. Values,
-// times to expire and versions outlive the process.
+// expiry and versions survive the process.
 //
 //	engine, err := boltkv.Open("app.kv", nil)
 //	…
@@ -7,13 +7,13 @@
 //	store := kv.New(rt, &kv.Options{Engine: engine})
 //	defer store.Close()
 //
-// A write returns when it is on disk, one at a time: some hundred a second, or
-// some thousand on a fast disk. One process has the file at a time.
+// A write returns when it is on disk. Writes run one at a time: some hundred a
+// second, or some thousand on a fast disk. One process at a time may open the file.
 //
-// A record that a broken disk or another program has damaged harms no other: Get
-// returns an error, lists and expiry leave it out, which is logged once, and
-// [Engine.Put] and [Engine.Delete] replace and remove it. A Store does neither, as
-// it cannot say what was there.
+// If a broken disk or another program has damaged a record, Get of it returns an
+// error. List and Expiring skip it, which is logged once. [Engine.Put] replaces it and
+// [Engine.Delete] removes it. A Store does neither, since it cannot know what was
+// there.
 package boltkv
 
 import (
@@ -31,8 +31,8 @@ import (
 )
 
 // The file has two buckets. Entries are found by namespace, 0, key; those that
-// expire also by the time, in 8 bytes of big-endian milliseconds, and the same
-// name behind it, so that the order of bytes is that of time. No name has a 0.
+// expire also by the time, in 8 bytes of big-endian milliseconds, followed by the same
+// name, so that the order of bytes is that of time. No name has a 0.
 var (
 	entriesBucket = []byte("entries")
 	timesBucket   = []byte("times")
@@ -47,8 +47,8 @@ const maxReported = 100
 // Options are all optional: the zero value of each field means its default, and
 // a nil *Options means all defaults.
 type Options struct {
-	// Logger is told of damaged records, once of each, and of 100 at most. Default:
-	// [slog.Default].
+	// Logger gets an error for each damaged record, once, and for 100 records at most.
+	// Default: [slog.Default].
 	Logger *slog.Logger
 }
 
@@ -85,7 +85,7 @@ func Open(path string, opts *Options) (*Engine, error) {
 	return e, nil
 }
 
-// Close waits for the calls that are under way, and closes the file.
+// Close waits for running calls, and closes the file.
 func (e *Engine) Close() error { return e.db.Close() }
 
 // Get implements [kv.Engine].
@@ -129,7 +129,7 @@ func (e *Engine) Delete(ctx context.Context, namespace, key string) error {
 	})
 }
 
-// forget removes the time at which what is stored expires, if it does.
+// forget removes a stored entry from the bucket of expiry.
 func forget(tx *bolt.Tx, name []byte) error {
 	value := tx.Bucket(entriesBucket).Get(name)
 	if value == nil {
@@ -145,7 +145,7 @@ func forget(tx *bolt.Tx, name []byte) error {
 	return tx.Bucket(timesBucket).Delete(timed(old.Expires.UnixMilli(), name))
 }
 
-// forgetDamaged does so where what is stored no longer says when.
+// forgetDamaged does the same for a damaged entry, whose expiry cannot be read.
 func forgetDamaged(tx *bolt.Tx, name []byte) error {
 	var times [][]byte
 	c := tx.Bucket(timesBucket).Cursor()
@@ -162,7 +162,7 @@ func forgetDamaged(tx *bolt.Tx, name []byte) error {
 	return nil
 }
 
-// List implements [kv.Engine]. It leaves out what is damaged.
+// List implements [kv.Engine]. It skips damaged records.
 func (e *Engine) List(ctx context.Context, namespace, prefix, after string, limit int) (list []kv.Entry, err error) {
 	all, behind := join(namespace, prefix), join(namespace, after)
 	from := all
@@ -187,8 +187,8 @@ func (e *Engine) List(ctx context.Context, namespace, prefix, after string, limi
 	return list, err
 }
 
-// Expiring implements [kv.Engine]. It leaves out what is damaged, and the values,
-// of which a hundred are a lot to read only to find that it is not yet time.
+// Expiring implements [kv.Engine]. It skips damaged records, and leaves out the
+// values: a hundred of them would be much to read only for their expiry.
 func (e *Engine) Expiring(ctx context.Context, limit int) (list []kv.Entry, err error) {
 	err = e.view(ctx, func(tx *bolt.Tx) error {
 		c := tx.Bucket(timesBucket).Cursor()
@@ -196,7 +196,7 @@ func (e *Engine) Expiring(ctx context.Context, limit int) (list []kv.Entry, err 
 			name := named(at)
 			entry, err := decode(name, head(tx.Bucket(entriesBucket).Get(name)))
 			if err == nil && !bytes.Equal(at, timed(entry.Expires.UnixMilli(), name)) {
-				err = fmt.Errorf("boltkv: the entry %.64q does not expire at the time it is listed for", name)
+				err = fmt.Errorf("boltkv: the expiry of the entry %.64q differs from the one it is listed with", name)
 			}
 			if err != nil {
 				e.report(name, err)
@@ -209,7 +209,7 @@ func (e *Engine) Expiring(ctx context.Context, limit int) (list []kv.Entry, err 
 	return list, err
 }
 
-// report logs that a record is damaged, if it has not yet.
+// report logs a damaged record, once.
 func (e *Engine) report(name []byte, err error) {
 	e.mu.Lock()
 	told := e.reported[string(name)] || len(e.reported) >= maxReported
@@ -218,12 +218,12 @@ func (e *Engine) report(name []byte, err error) {
 	}
 	e.mu.Unlock()
 	if !told {
-		e.log.Error("boltkv: a damaged record is left out", "error", err)
+		e.log.Error("boltkv: a damaged record is skipped", "error", err)
 	}
 }
 
-// view and update run f in a transaction. bbolt cannot be interrupted: a context
-// counts before it begins.
+// view and update run f in a transaction. bbolt cannot be interrupted, so a context
+// counts only until the transaction begins.
 
 func (e *Engine) view(ctx context.Context, f func(*bolt.Tx) error) error {
 	if err := ctx.Err(); err != nil {
@@ -250,10 +250,10 @@ func timed(unixMilli int64, name []byte) []byte {
 	return append(binary.BigEndian.AppendUint64(make([]byte, 0, 8+len(name)), uint64(unixMilli)), name...)
 }
 
-// named returns the name in what timed has made.
+// named returns the name in a key made by timed.
 func named(at []byte) []byte { return at[min(8, len(at)):] }
 
-// encode returns what is stored of an entry beside its name: when it expires (8
+// encode returns the stored form of an entry, without its name: its expiry (8
 // bytes, 0 is never), the length of its version (1 byte), its version, its value.
 func encode(e kv.Entry) []byte {
 	var at uint64
@@ -267,7 +267,7 @@ func encode(e kv.Entry) []byte {
 	return append(b, e.Value...)
 }
 
-// head returns what is stored of an entry before its value.
+// head returns the part of a stored entry before its value.
 func head(b []byte) []byte {
 	if len(b) < 9 {
 		return b // decode finds out
@@ -275,7 +275,7 @@ func head(b []byte) []byte {
 	return b[:min(len(b), 9+int(b[8]))]
 }
 
-// decode copies: what bbolt returns is valid within the transaction only.
+// decode copies, since bytes of bbolt are valid within the transaction only.
 func decode(name, b []byte) (kv.Entry, error) {
 	namespace, key, ok := bytes.Cut(name, []byte{0})
 	if !ok || len(b) < 9 || len(b) < 9+int(b[8]) {

@@ -1,4 +1,4 @@
-// Package kvtest proves engines against the rules of [kv.Engine].
+// Package kvtest tests engines against the rules of [kv.Engine].
 //
 // An engine's test is one line:
 //
@@ -32,10 +32,10 @@ var rules = conformance.Rules[kv.Engine]{
 // Rules returns the names of all rules.
 func Rules() []string { return rules.Names() }
 
-// Check returns how e, which is empty, breaks the named rule, or nil. What it
-// stores stays.
+// Check returns an error that says how e, which must be empty, breaks the named rule,
+// or nil. It leaves its entries in e.
 func Check(ctx context.Context, e kv.Engine, name string) error { return rules.Check(ctx, e, name) }
 
-// Run checks every rule in a subtest, each with an empty engine that open returns
-// and whose cleanup it leaves to [testing.T.Cleanup].
+// Run checks every rule in a subtest, each with an empty engine that open must return.
+// open must register the engine's cleanup with [testing.T.Cleanup].
 func Run(t *testing.T, open func(t *testing.T) kv.Engine) { rules.Run(t, open) }
