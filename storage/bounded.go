@@ -8,10 +8,9 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/detach"
 )
 
-// bounded is Objects of which each call but Put has a time of its own; for Put see
-// work. What cannot be taken back is not
-// begun when the caller's context has ended, and not ended by it once it has begun:
-// nobody could tell whether it has happened.
+// bounded is Objects whose calls, except Put, have deadlines of their own; for Put see
+// work. A Delete does not begin if the caller's context has ended. Once begun, it does
+// not depend on that context: otherwise its outcome would be unknown.
 type bounded struct {
 	Objects
 	opts Options
@@ -42,8 +41,8 @@ func (b bounded) Open(ctx context.Context, path string) (io.ReadSeekCloser, Info
 	return &opened{content, c, b.opts.CallTimeout}, info, nil
 }
 
-// opened is an object that is read. Its context lasts until it is closed, since it
-// may be what reads are done with.
+// opened is an object that is read. Its context lasts until it is closed, since reads
+// may use it.
 type opened struct {
 	content io.ReadSeekCloser
 	ctx     *detach.Context

@@ -18,22 +18,21 @@ import (
 )
 
 // Dir keeps objects as plain files in a directory of the local file system, which
-// other programs of the same user may read. An object's type is that of its extension (see
-// [Handler] for those it knows), whatever its sender claims, so give paths
-// extensions. Its version is made of the time it was written and its size.
+// other programs of the same user may read. An object's type follows from its
+// extension (see [Handler] for those it knows), whatever its sender claims, so paths
+// should have extensions. Its version is made of the time it was written and its size.
 //
-// Files are written under ".tmp" in the directory, and moved when complete and on
-// disk. Objects cannot be reached through symbolic links, and nothing outside the
-// directory can, by whatever means ([os.Root]). Folders appear and vanish with
-// the objects in them.
+// Files are written under ".tmp" in the directory, and moved when they are complete
+// and on disk. Dir follows no symbolic links, and no path leads out of the directory
+// ([os.Root]). Folders appear and vanish with the objects in them.
 //
-// A directory has one Dir, of one process, at a time. Where its file system does
-// not distinguish case, "A" and "a" are one object: a [realtime.Policy] that
-// decides by path has to take that into account.
+// At most one Dir, in one process, may use a directory at a time. If the file system
+// does not distinguish case, "A" and "a" are one object, and a [realtime.Policy] that
+// decides by path must compare accordingly.
 type Dir struct {
 	root *os.Root
 
-	mu   sync.Mutex // of folders, and of what is in them: held briefly, not while bodies come
+	mu   sync.Mutex // guards folders and their contents: held briefly, not while bodies arrive
 	last time.Time  // of the latest object written
 }
 
@@ -41,8 +40,8 @@ var _ Objects = (*Dir)(nil)
 
 const tempDir = ".tmp" // no valid path begins with a dot
 
-// OpenDir opens a directory, which it makes where there is none, and removes what
-// a crash left unfinished. The caller closes it.
+// OpenDir opens a directory. It makes the directory if there is none, and removes
+// files that a crash left unfinished. The caller must close the Dir.
 func OpenDir(name string) (*Dir, error) {
 	if err := os.MkdirAll(name, 0o700); err != nil {
 		return nil, fmt.Errorf("storage: %w", err)
@@ -70,12 +69,12 @@ func (d *Dir) Put(ctx context.Context, name, _ string, body io.Reader) (info Inf
 		return Info{}, false, err
 	}
 	if _, err := d.stat(name); err != nil && !errors.Is(err, ErrNotFound) {
-		return Info{}, false, err // before the body comes
+		return Info{}, false, err // before the body is read
 	}
 	temp := path.Join(tempDir, rand.Text())
 	defer func() {
 		if err != nil {
-			_ = d.root.Remove(temp) // where that fails, the next start does it
+			_ = d.root.Remove(temp) // if this fails, the next start does it
 		}
 	}()
 	if err := d.write(temp, body); err != nil {
@@ -97,7 +96,7 @@ func (d *Dir) write(name string, body io.Reader) error {
 	return cmp.Or(err, f.Close())
 }
 
-// commit moves a complete file to where it belongs.
+// commit moves a complete file to its path.
 func (d *Dir) commit(temp, name string) (info Info, created bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -107,7 +106,7 @@ func (d *Dir) commit(temp, name string) (info Info, created bool, err error) {
 	case err != nil:
 		return Info{}, false, err
 	}
-	// Versions differ although the clock of files, or of the machine, stands still.
+	// Versions must differ even if the clock of files, or of the machine, stands still.
 	at := time.Now()
 	if !at.After(d.last) {
 		at = d.last.Add(1)
@@ -185,9 +184,9 @@ func (d *Dir) Open(ctx context.Context, name string) (io.ReadSeekCloser, Info, e
 	return f, describe(name, fi), nil
 }
 
-// stat finds the file of an object. It is ErrNotFound where there could be one,
-// and ErrBadPath where there cannot: links, folders, devices and what lies
-// beneath a file are no objects.
+// stat returns the file of an object. The error is ErrNotFound if an object could be at
+// the path, and ErrBadPath if not: links, folders, devices and paths beneath a file
+// are not objects.
 func (d *Dir) stat(name string) (fs.FileInfo, error) {
 	if !ValidPath(name) {
 		return nil, ErrBadPath
@@ -276,8 +275,8 @@ func (l *lister) add(name string) error {
 	return err
 }
 
-// names returns what is to be looked at in a folder, in the order of paths:
-// folders, whose names get a slash, sort as what is in them.
+// names returns the names in a folder, in the order of paths. The names of folders get
+// a slash, so that they sort like the objects in them.
 func (l *lister) names(folder string) ([]string, error) {
 	f, err := l.dir.root.Open(folder)
 	if errors.Is(err, fs.ErrNotExist) {

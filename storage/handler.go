@@ -24,32 +24,32 @@ type HandlerOptions struct {
 	// MaxSize is the most bytes of an upload. Default 32 MiB.
 	MaxSize int64
 
-	// Patience is how long a client may take for the next 16 KiB, sent or received.
-	// Only the time counts in which the handler waits for the client, not that in
-	// which the policy or the store are at work. Default 10 s.
+	// Patience is the time in which a client must send or receive the next 16 KiB.
+	// Only time spent waiting for the client counts, not that of the policy or the
+	// store. Default 10 s.
 	Patience time.Duration
 
-	// Logger gets the errors that clients only learn of as internal. Default:
+	// Logger gets the errors that clients see only as "internal". Default:
 	// [slog.Default].
 	Logger *slog.Logger
 }
 
-// Handler serves browsers, by the last element of the path, so that it works
-// below any prefix; the SDK expects it at /api/storage/. The object is named by
-// the query, as in ?path=photos/1.png (see [ValidPath]).
+// Handler serves browsers. It decides by the last element of the URL's path, so it
+// works below any prefix; the SDK expects it at /api/storage/. The query names the
+// object, as in ?path=photos/1.png (see [ValidPath]).
 //
 //	POST   …/upload    stores the body: 201, or 200 if it replaced an object, with its Info as JSON
 //	DELETE …/delete    204
 //	GET    …/download  the object; ranges and If-None-Match work as usual
 //
-// The policy of rt is asked for each, for [realtime.VerbUpload], [realtime.VerbDelete]
-// and [realtime.VerbDownload] of the path. Mounted inside [realtime.Realtime.Attribute],
-// events carry the client that caused them. Pages of [realtime.Policy.Origins] get
-// the answers that CORS asks for ([realtime.Realtime.CORS]).
+// For each request the handler asks the policy of rt about [realtime.VerbUpload],
+// [realtime.VerbDelete] or [realtime.VerbDownload] of the path. Inside
+// [realtime.Realtime.Attribute], events carry the client that caused them. Pages of
+// [realtime.Policy.Origins] get the headers of CORS ([realtime.Realtime.CORS]).
 //
-// What was uploaded cannot run in the name of the site. Browsers get images (PNG,
-// JPEG, GIF, WebP, AVIF), audio, video (MP4, WebM) and plain text to show, and
-// everything else, HTML and SVG included, as an opaque file to save.
+// An upload cannot run with the rights of the site. Browsers may show images (PNG,
+// JPEG, GIF, WebP, AVIF), audio, video (MP4, WebM) and plain text. They save
+// everything else, HTML and SVG included, as an opaque file.
 //
 // Errors are answered as {"code","message","retry"}: 400 "bad_name" and
 // "bad_request", 401 and 403 as by [realtime.Realtime.Authorize], 404
@@ -95,7 +95,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// explain turns errors of the store into what a client is told.
+// explain translates errors of the store into refusals for a client.
 func (h *handler) explain(ctx context.Context, err error) error {
 	var refused *realtime.RefusedError
 	switch {
@@ -112,7 +112,7 @@ func (h *handler) explain(ctx context.Context, err error) error {
 		h.opts.Logger.ErrorContext(ctx, "storage: announcing", "error", err)
 		return later("done, but not announced: send it again")
 	case ctx.Err() != nil:
-		return later("try again later") // which nobody reads, unless it is a middleware that ended ctx
+		return later("try again later") // the client is gone, unless a middleware ended ctx
 	}
 	h.opts.Logger.ErrorContext(ctx, "storage: request", "error", err)
 	return err
@@ -126,8 +126,8 @@ func later(message string) error {
 	return &realtime.RefusedError{Status: http.StatusServiceUnavailable, Code: "unavailable", Message: message, Retry: true}
 }
 
-// admit returns the path of the object a request is about, if its sender may do
-// that.
+// admit returns the path of the object a request is about, if the policy allows the
+// request.
 func (h *handler) admit(w http.ResponseWriter, r *http.Request, verb realtime.Verb, methods ...string) (string, error) {
 	if !slices.Contains(methods, r.Method) {
 		allowed := strings.Join(methods, ", ")
@@ -149,7 +149,7 @@ func (h *handler) admit(w http.ResponseWriter, r *http.Request, verb realtime.Ve
 	return name, err
 }
 
-// innermost is the writer that hides what those around it would pass on.
+// innermost returns the innermost writer, which is the one that hides abilities.
 func innermost(w http.ResponseWriter) http.ResponseWriter {
 	for {
 		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
@@ -176,7 +176,7 @@ func (h *handler) upload(w http.ResponseWriter, r *http.Request) error {
 	}
 	typ, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || len(typ) > maxType {
-		typ = "" // what it is, Objects has to know
+		typ = "" // Objects must decide
 	}
 	switch {
 	case strings.HasPrefix(typ, "multipart/"):
@@ -225,8 +225,8 @@ func (h *handler) delete(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// policy of downloads: what a browser shows of them by themselves has no origin,
-// and loads nothing but itself.
+// sandbox is the Content-Security-Policy of downloads: shown by itself, a download has
+// no origin and can load only itself.
 const sandbox = "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'"
 
 func (h *handler) download(w http.ResponseWriter, r *http.Request) error {

@@ -10,24 +10,25 @@ import (
 	"github.com/maravilla-realtime/realtime"
 )
 
-// pace is what a client must be able to send or take within HandlerOptions.Patience.
+// pace is the number of bytes that a client must send or take within
+// HandlerOptions.Patience.
 const pace = 16 << 10
 
-// upload is the body of a request, whose sender has to make progress and to stay
-// within the limit. It fails with what the sender is told.
+// upload is the body of a request, whose sender must make progress and stay
+// within the limit. Its errors are refusals for the sender.
 //
 // A deadline is set only while a read waits for the sender. At all other times there
-// must be none: at the end of the body, net/http begins to read in the background to
-// notice that the client has gone, and a deadline would be taken for that; in HTTP/2
-// one that passes ends the body, whoever was late.
+// must be none. At the end of the body, net/http begins to read in the background to
+// notice that the client has gone, and would mistake a deadline for that. In HTTP/2 a
+// deadline that passes ends the body, even if the handler was the slow one.
 type upload struct {
 	from     io.Reader // a http.MaxBytesReader
 	max      int64
 	rc       *http.ResponseController
 	patience time.Duration
-	n        int64         // bytes of the next pace that have come
-	left     time.Duration // for the rest of it
-	ended    bool          // there is nothing to wait for
+	n        int64         // bytes of the current pace that have come
+	left     time.Duration // the time for the rest of it
+	ended    bool          // no more bytes will come
 	err      error
 }
 
@@ -39,8 +40,7 @@ func newUpload(w http.ResponseWriter, r *http.Request, opts HandlerOptions) *upl
 	}
 }
 
-// idle takes the deadline back. Its error is that of a ResponseWriter that hides
-// deadlines.
+// idle removes the deadline. It fails if a ResponseWriter hides deadlines.
 func (u *upload) idle() error { return u.rc.SetReadDeadline(time.Time{}) }
 
 func (u *upload) Read(p []byte) (int, error) {
@@ -74,7 +74,7 @@ func (u *upload) Read(p []byte) (int, error) {
 	return n, u.err // with the deadline as it is: the server reads on before it answers
 }
 
-// count counts what has come, and the time it took.
+// count counts n bytes that have come, and the time they took.
 func (u *upload) count(n int, took time.Duration) {
 	u.n += int64(n)
 	u.left -= took
@@ -83,8 +83,8 @@ func (u *upload) count(n int, took time.Duration) {
 	}
 }
 
-// leave is called before a request is answered: the server first reads what is left
-// of a body that is refused, and must not wait for it without end.
+// leave must be called before a request is answered. The server first reads the rest
+// of a refused body, and leave bounds that time.
 func (u *upload) leave() {
 	if !u.ended && u.err == nil {
 		_ = u.rc.SetReadDeadline(time.Now().Add(u.patience)) // it has worked before
@@ -95,11 +95,11 @@ func (u *upload) tooLarge() error {
 	return refuse(http.StatusRequestEntityTooLarge, "too_large", "larger than %d bytes", u.max)
 }
 
-// paced is a ResponseWriter that gives a client up which takes nothing. As with
-// uploads, there is a deadline only while a write waits for the client: in HTTP/2 one
-// that passes ends the stream, also while the store is at work.
+// paced is a ResponseWriter that ends the download of a client that does not read. As
+// with uploads, there is a deadline only while a write waits for the client: in HTTP/2
+// a deadline that passes ends the stream, even if the store was the slow one.
 //
-// Where a deadline cannot be set, the server's own has to do.
+// If a deadline cannot be set, only the server's own applies.
 type paced struct {
 	http.ResponseWriter
 	rc       *http.ResponseController
@@ -119,6 +119,6 @@ func (p *paced) Write(b []byte) (n int, err error) {
 	return n, err
 }
 
-// leave gives the client time for what the server still has to send. The server takes
-// the deadline back after the request.
+// leave gives the client time for the bytes that the server still has to send. The
+// server removes the deadline after the request.
 func (p *paced) leave() { _ = p.rc.SetWriteDeadline(time.Now().Add(p.patience)) }

@@ -1,16 +1,15 @@
-// Package storage keeps files whose writes are events: who uploads, replaces or
-// deletes an object, from a browser or in Go, makes every page that shows it
-// know.
+// Package storage keeps files whose writes are events: when an object is uploaded,
+// replaced or deleted, from a browser or in Go, every page that shows it is told.
 //
 //	dir, err := storage.OpenDir("/var/lib/app/objects")
 //	…
 //	store := storage.New(rt, dir, nil)
 //	mux.Handle("/api/storage/", storage.Handler(rt, store, nil))
 //
-// [Store] is what host code holds: each of its writes is announced, in the order
-// in which the object was written. Behind it stands [Objects], which is a local
-// directory ([Dir]) or whatever a host has. [Handler] serves browsers, as far as
-// the host's [realtime.Policy] allows.
+// Host code uses [Store], which announces each write, in the order in which the object
+// was written. A Store keeps objects in [Objects]: a local directory ([Dir]), or an
+// implementation of the host. [Handler] serves browsers, as far as the host's
+// [realtime.Policy] allows.
 package storage
 
 import (
@@ -31,11 +30,11 @@ import (
 var (
 	// ErrNotFound: there is no object at the path.
 	ErrNotFound = errors.New("storage: not found")
-	// ErrBadPath: nothing can be stored at the path. See [ValidPath]; besides, an
-	// object and a folder cannot have one name, and [Dir] follows no links.
+	// ErrBadPath: no object can be at the path. See [ValidPath]. Also, an object and a
+	// folder cannot have the same name, and [Dir] follows no links.
 	ErrBadPath = errors.New("storage: bad path")
-	// ErrUnannounced: the write is done, but whether those who watch were told is
-	// not known. To put or delete again announces again.
+	// ErrUnannounced: the write has happened, but its event may not be in the log.
+	// Repeat the Put or Delete to announce it.
 	ErrUnannounced = errors.New("storage: stored, but not announced")
 	// ErrNoAnswer: [Objects] did not answer in time: see [Options].
 	ErrNoAnswer = detach.ErrNoAnswer
@@ -45,52 +44,53 @@ var (
 type Info struct {
 	Path string `json:"path"`
 	Size int64  `json:"size"` // bytes
-	// Type is the media type. It is a claim, of the uploader or of the path's
-	// extension: [Handler] shows what is harmless to show, whatever it says.
+	// Type is the media type, as the uploader claims or the path's extension says. It
+	// may be wrong: [Handler] lets browsers show only types that are harmless in any
+	// case.
 	Type string `json:"type"`
-	// Version is opaque, at most 128 bytes of letters, digits and "._-", and another
-	// one whenever the content is.
+	// Version is opaque, at most 128 bytes of letters, digits and "._-". It changes
+	// whenever the content does.
 	Version string `json:"version"`
 }
 
-// Objects is where objects are kept. [Store] calls it with paths that are valid
-// (see [ValidPath]), and announces what it does. Its methods may be called
-// concurrently, also for the same path, may block until ctx ends, and return
-// errors of the file system or network as they are. Where ctx has ended before the
-// call, they do nothing and return its error.
+// Objects keeps the objects of a [Store]. The Store calls it with valid paths only (see
+// [ValidPath]), and announces the changes. Methods may be called concurrently, also
+// for the same path, may block until ctx ends, and may return errors of the file
+// system or network unchanged. If ctx has ended before the call, they must do nothing
+// and return its error.
 //
-// Package storagetest proves an implementation against these rules.
+// Package storagetest tests an implementation against these rules.
 type Objects interface {
-	// Put stores what body yields until [io.EOF], in place of the object at path if
-	// there is one; created says that there was none. Before body has returned
-	// io.EOF nothing of it can be seen, at once thereafter all of it: a reader gets
-	// the old object or the new one. If body returns another error, Put returns it,
-	// wrapped or not, and leaves nothing behind. The caller lets no two calls for
-	// one path be behind the end of their bodies at the same time. typ is the media
-	// type that the sender claims, "" for none. Put does not hold on to body.
-	// Errors: ErrBadPath, where the store cannot have an object of that name.
+	// Put stores the bytes of body until [io.EOF]. They replace the object at path, if
+	// there is one; created says that there was none. Before body has returned io.EOF,
+	// readers must get the old object; when Put returns, they must get the new one; and
+	// at no time a mixture. If body returns another error, Put must return it, wrapped
+	// or not, and store nothing. After the end of its body, a call has the path for
+	// itself: the caller makes other calls for it wait. typ is the media type that the
+	// sender claims, "" for none. Put must not use body after it has returned.
+	// Errors: ErrBadPath if no object can be at the path.
 	Put(ctx context.Context, path, typ string, body io.Reader) (info Info, created bool, err error)
 
 	// Delete removes an object. Errors: ErrNotFound.
 	Delete(ctx context.Context, path string) error
 
 	// Open returns an object to read. If the object is replaced or deleted meanwhile,
-	// its content stays what it was, or reading fails. The caller closes it. Errors:
-	// ErrNotFound.
+	// the reader must get the old content, or an error. The caller must close it.
+	// Errors: ErrNotFound.
 	Open(ctx context.Context, path string) (io.ReadSeekCloser, Info, error)
 
-	// List returns at most limit objects, which is positive, whose paths begin with
-	// prefix, ordered by path, as bytes. next is "" when there are no more, else an
-	// opaque cursor to go on from; cursor "" begins.
+	// List returns at most limit objects whose paths begin with prefix, ordered by the
+	// bytes of the path. limit is positive. next is an opaque cursor for the next
+	// page, or "" if this is the last one; cursor "" is the first page.
 	List(ctx context.Context, prefix, cursor string, limit int) (list []Info, next string, err error)
 }
 
-// Store announces what is written to [Objects]. Its methods may be called
-// concurrently. Writes that do not come through it are not announced.
+// Store writes to [Objects] and announces the writes. Its methods may be called
+// concurrently. Writes that bypass the Store are not announced.
 //
-// What could not be announced is kept in memory, the last event of each path,
-// 1,024 at most: it is announced when the write is repeated, or else before the
-// next event of its path.
+// It keeps events that could not be announced in memory: the last one of each path,
+// for at most 1,024 paths. Such an event is announced when the write is repeated, and
+// at the latest before the next event of its path.
 type Store struct {
 	events  *outbox.Outbox
 	objects bounded
@@ -100,13 +100,13 @@ type Store struct {
 // Options are all optional: the zero value of each field means its default, a
 // negative value means no limit, and a nil *Options means all defaults.
 type Options struct {
-	// CallTimeout is how long one call of [Objects] but Put may take, and one of what
-	// its Open returns. Default 30 s.
+	// CallTimeout is the time for one call of [Objects] except Put, and for one call of
+	// an object that Open returned. Default 30 s.
 	CallTimeout time.Duration
 
-	// PutTimeout is how long Put of [Objects] may work between two reads of its body,
-	// and after the end of it, where some stores send what they have gathered to
-	// another machine. Default 5 min.
+	// PutTimeout is the time for the work of Put between two reads of its body, and
+	// after the end of the body, when some stores send all of it to another machine.
+	// Default 5 min.
 	PutTimeout time.Duration
 }
 
@@ -122,13 +122,15 @@ func New(events realtime.Publisher, objects Objects, opts *Options) *Store {
 	return &Store{events: outbox.New(events, unheard), objects: bounded{objects, o}}
 }
 
-// Put stores an object and announces it, as created where there was none at the
-// path, else as updated. It takes body to its end, which is not limited here.
+// Put stores an object and announces it: as created if there was none at the path,
+// otherwise as updated. It reads body to its end, however long that is.
 // Writers of one path do not wait for each other's bodies; the last to finish
-// wins. ctx counts until the end of body, and its error means that nothing was
-// stored. Errors: [ErrBadPath], [ErrUnannounced] with the Info, those of body, and
-// of [Objects]. After one of Objects the object is perhaps stored: if one is there,
-// or nobody can tell, it was announced as updated.
+// wins.
+//
+// ctx counts until the end of body, and its error means that nothing was
+// stored. Other errors: [ErrBadPath], [ErrUnannounced] with the Info, those of body,
+// and those of [Objects]. After an error of Objects the object may be stored: if one
+// is there, or Objects does not answer, it was announced as updated.
 func (s *Store) Put(ctx context.Context, path, typ string, body io.Reader) (info Info, created bool, err error) {
 	if !ValidPath(path) {
 		return Info{}, false, ErrBadPath
@@ -150,8 +152,8 @@ func (s *Store) Put(ctx context.Context, path, typ string, body io.Reader) (info
 	return info, created, unannounced(s.events.Announce(ctx, path, ev.WithVersion(info.Version)))
 }
 
-// unsurePut returns the error of a Put that has failed after the end of the body.
-// What is there, or is perhaps there, is announced: who reads again sees it.
+// unsurePut returns the error of a Put that has failed after the end of the body. If
+// an object is there, or may be, it announces that, so that clients read it again.
 func (s *Store) unsurePut(ctx context.Context, path string, cause error) error {
 	info, err := s.look(ctx, path)
 	if errors.Is(err, ErrNotFound) {
@@ -161,13 +163,15 @@ func (s *Store) unsurePut(ctx context.Context, path string, cause error) error {
 	return errors.Join(cause, unannounced(s.events.Announce(ctx, path, ev)))
 }
 
-// Delete removes an object and announces that. Where there is none, and an earlier
-// deletion could not be announced, or has failed and was done all the same, it
-// announces that one. ctx counts until Objects has been told to delete, and its
-// error means that nothing was deleted. Errors: [ErrBadPath], [ErrNotFound],
-// [ErrUnannounced], and those of [Objects], after which the object is perhaps
-// deleted: if it is seen to be, that was announced, and if nobody can tell, it was
-// announced as updated, so that who shows it looks.
+// Delete removes an object and announces that. If there is none, but an earlier
+// deletion could not be announced, or has happened despite an error, it announces
+// that one.
+//
+// ctx counts until Objects has been told to delete, and its error means that nothing
+// was deleted. Other errors: [ErrBadPath], [ErrNotFound], [ErrUnannounced], and those
+// of [Objects]. After an error of Objects the object may be deleted. If it is, that
+// was announced. If Objects does not answer, the object was announced as updated, so
+// that clients read it again.
 func (s *Store) Delete(ctx context.Context, path string) error {
 	if !ValidPath(path) {
 		return ErrBadPath
@@ -210,7 +214,8 @@ func (s *Store) unsureDelete(ctx context.Context, path string, cause error) erro
 	return errors.Join(cause, unannounced(announced))
 }
 
-// look says what is at a path after a write that has failed, whoever has gone.
+// look returns the object at a path after a write that has failed. It does not depend
+// on the caller's context.
 func (s *Store) look(ctx context.Context, path string) (Info, error) {
 	content, info, err := s.objects.Open(context.WithoutCancel(ctx), path)
 	if err == nil {
@@ -231,7 +236,7 @@ func (s *Store) Open(ctx context.Context, path string) (io.ReadSeekCloser, Info,
 const maxList = 1000
 
 // List returns objects whose paths begin with prefix; see [Objects]. It returns
-// 1,000 at most, also where limit is not positive.
+// 1,000 at most, also if limit is not positive.
 func (s *Store) List(ctx context.Context, prefix, cursor string, limit int) (list []Info, next string, err error) {
 	if limit <= 0 || limit > maxList {
 		limit = maxList
@@ -239,8 +244,8 @@ func (s *Store) List(ctx context.Context, prefix, cursor string, limit int) (lis
 	return s.objects.List(ctx, prefix, cursor, limit)
 }
 
-// unheard returns what an event is to those who have not heard of the one before it:
-// of an object that nobody knows, an update is the creation.
+// unheard returns the event to emit for ev if the event owed was never emitted: for
+// clients that do not know an object, its update is its creation.
 func unheard(owed, ev realtime.RenEvent) realtime.RenEvent {
 	if owed.Type == realtime.ObjectCreated("").Type && ev.Type == realtime.ObjectUpdated("").Type {
 		ev.Type = owed.Type

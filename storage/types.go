@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// opaque is the type of all that is not known to be harmless.
+// opaque is the type of all content that is not known to be harmless.
 const opaque = "application/octet-stream"
 
-// inert are the types that a browser can show, embedded or by themselves, without
-// running anything or taking them for something else, by the extensions of files.
+// inert maps extensions of files to types that a browser can show, embedded or by
+// themselves, without running anything or guessing another type.
 var inert = map[string]string{
 	".png":  "image/png",
 	".jpg":  "image/jpeg",
@@ -47,9 +47,9 @@ func typeOf(name string) string {
 	return opaque
 }
 
-// shown returns as what type a browser gets an object of the type that is claimed
-// of it, and whether it may show it. All that could run or be sniffed is opaque:
-// not only pages, but also scripts, which another page of the site could load.
+// shown returns the type with which a browser gets an object of the claimed type, and
+// whether the browser may show it. Content that could run or be sniffed is opaque:
+// pages, and also scripts, which another page of the site could load.
 func shown(claimed string) (typ string, inline bool) {
 	bare, _, err := mime.ParseMediaType(claimed)
 	if err != nil {

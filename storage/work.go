@@ -8,19 +8,19 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/detach"
 )
 
-// work is the body of a Put. Its end can be reached by one writer of a path at a
-// time. What follows the end, in which the object becomes visible and is announced,
-// is thereby under the lock, and the body, which takes as long as its sender likes,
-// is not. The time of the store does not run while it waits for either.
+// work is the body of a Put. Before it returns io.EOF it takes the lock of the path.
+// So the rest of the Put, in which the object becomes visible and is announced, runs
+// under the lock, but the body, which takes as long as its sender likes, does not.
+// The deadline of the store does not run while it waits for the body or the lock.
 //
-// The store works with ctx: until the end of the body that ends with the context of
-// the caller, and from there on, where an error would leave open whether the object
-// is stored, only when the store takes too long.
+// The store works with ctx. Until the end of the body, ctx ends with the context of
+// the caller. From then on an end would leave open whether the object is stored, so
+// ctx ends only if the store takes too long.
 type work struct {
 	body   io.Reader
 	ctx    *detach.Context
 	most   time.Duration // for the store
-	stop   func()        // the time of the store
+	stop   func()        // stops the deadline of the store
 	lock   func() (func(), error)
 	unlock func()
 	ended  bool
@@ -32,7 +32,7 @@ func begin(ctx context.Context, body io.Reader, most time.Duration, lock func() 
 	return w
 }
 
-// close is called when everything is done, and announced.
+// close must be called when the object has been stored and announced.
 func (w *work) close() {
 	w.stop()
 	w.ctx.Cancel()
@@ -49,7 +49,7 @@ func (w *work) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// end passes the point of no return.
+// end takes the lock and passes the point of no return.
 func (w *work) end() error {
 	unlock, err := w.lock()
 	if err != nil {

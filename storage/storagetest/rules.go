@@ -364,7 +364,7 @@ func listGoesOn(ctx context.Context, o storage.Objects) error {
 	}
 	second, _, err := o.List(ctx, "page/", cursor, 4)
 	if err != nil || len(second) != 4 || second[0].Path != all[4] {
-		return fmt.Errorf("behind what was deleted there are %+v, %v", second, err)
+		return fmt.Errorf("after the deleted object there are %+v, %v", second, err)
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-// Package storagetest proves stores of objects against the rules of
+// Package storagetest tests stores of objects against the rules of
 // [storage.Objects].
 //
 // A store's test is one line:
@@ -37,12 +37,13 @@ var rules = conformance.Rules[storage.Objects]{
 // Rules returns the names of all rules.
 func Rules() []string { return rules.Names() }
 
-// Check returns how o, which is empty, breaks the named rule, or nil. What it
-// stores stays. A store that waits where it must not is found out when ctx ends.
+// Check returns an error that says how o, which must be empty, breaks the named rule,
+// or nil. It leaves its objects in o. ctx must have a deadline: a broken store may keep
+// a rule waiting until then.
 func Check(ctx context.Context, o storage.Objects, name string) error {
 	return rules.Check(ctx, o, name)
 }
 
-// Run checks every rule in a subtest, each with an empty store that open returns
-// and whose cleanup it leaves to [testing.T.Cleanup].
+// Run checks every rule in a subtest, each with an empty store that open must return.
+// open must register the store's cleanup with [testing.T.Cleanup].
 func Run(t *testing.T, open func(t *testing.T) storage.Objects) { rules.Run(t, open) }
