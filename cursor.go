@@ -14,8 +14,8 @@ import (
 type Cursor string
 
 // Cursor returns the place up to which this node has read the log. A reader that
-// starts there, with [Realtime.WaitFor] or as a client, misses nothing that
-// happens after the call.
+// begins there, with [Realtime.WaitFor] or as a client, gets all events that happen
+// after the call. Cursor does not block.
 func (rt *Realtime) Cursor() Cursor { return Cursor(wire.Cursor(rt.ring.Head())) }
 
 // mark is the greatest position seen.
@@ -32,7 +32,7 @@ func (m *mark) raise(pos backend.Position) {
 	}
 }
 
-// now is the place in the log behind all that is known to have happened.
+// now returns the place in the log after all events that this node knows of.
 func (rt *Realtime) now() backend.Position { return later(rt.ring.Head(), rt.accepted.get()) }
 
 func (m *mark) get() backend.Position {

@@ -15,53 +15,53 @@
 //
 // # Publish
 //
-// [Realtime.Publish] sends a message to a channel; [Realtime.Emit] announces a
-// write, so that every page that shows what was written can read it anew;
-// [Realtime.Presence] keeps who is where. All return once the event is in the
-// log.
+// [Realtime.Publish] sends a message to a channel. [Realtime.Emit] announces a
+// write, so that every page that shows the data can read it again.
+// [Realtime.Presence] keeps the users that are present in each channel. All of them
+// return when the event is in the log.
 //
 //	rt.Publish(ctx, "room:42", Message{Text: "hello"})
 //	rt.Emit(ctx, realtime.KVPut("demo", "todo:1"))
 //	rt.Presence().Join(ctx, "room:42", user.ID, Profile{Name: user.Name})
 //
 // The stores announce their writes by themselves: package kv (keys that expire),
-// package storage (files, and uploads from pages), and package db, which announces
-// what transactions of the host's own database commit.
+// package storage (files, and uploads from pages), and package db (transactions of
+// the host's own database, after the commit).
 //
 // # Listen
 //
 // Browsers follow with RenClient and RealtimeClient from the SDK, or a bare
 // EventSource; Go programs with package client. In the process itself,
-// [Realtime.Events] is a loop over what happens, and [Realtime.WaitFor] waits for
-// one thing.
+// [Realtime.Events] is a loop over events, and [Realtime.WaitFor] waits for one
+// event.
 //
 // Handlers react: [Realtime.OnChannel], [Realtime.OnKVChange],
 // [Realtime.OnDBChange], [Realtime.OnStorage], and [Realtime.OnEvent] for
 // events of the host's own. Each gets an event at least once, in the order of its
-// channel or key, and again if it fails. [Realtime.Group] gives them a name, under
+// channel or key, and again if it fails. [Realtime.Group] gives handlers a name, by
 // which several processes share the work.
 //
 // # One log
 //
 // Everything that happens is an event on one ordered log, and everything else is
-// a view of it: all see the same order, and a reader that was away goes on from
-// its cursor. Nobody misses anything silently: whoever was away longer than the
-// history reaches is told so, and reads its data again.
+// a view of it. All readers see the same order, and a reader that was away continues
+// from its cursor. No gap is silent: a reader that was away for longer than the
+// history is told so, and must read its data again.
 //
 // # Rights
 //
-// Nothing is allowed to a browser but what the [Policy] allows, and
-// [Realtime.Authorize] asks it for routes of the host's own. [Realtime.Revoke] and
-// [Realtime.Recheck] end rights. The Go API is the host's own and asks nobody.
+// A browser may do only what the [Policy] allows. [Realtime.Authorize] asks the policy
+// for routes of the host's own. [Realtime.Revoke] and [Realtime.Recheck] end rights.
+// The Go API is for the host's own code and does not ask the policy.
 //
 // # Test
 //
-// Package realtimetest runs a host on a network in memory, in virtual time, with
-// faults of network and log to switch on.
+// Package realtimetest runs a host on a network in memory, in virtual time, and can
+// inject faults of the network and the log.
 //
 // # Outgrow one machine
 //
 // The log, presence and the progress of groups are in memory unless
-// [Options].Backend says otherwise. Package backend is what an engine has to
-// provide, and package backendtest proves that it does.
+// [Options].Backend names an engine. Package backend is the contract of an engine, and
+// package backendtest tests a driver against it.
 package realtime

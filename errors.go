@@ -33,8 +33,8 @@ var (
 	// ErrBadGroup: the name of a group of handlers is missing, taken, empty,
 	// longer than 255 bytes, not UTF-8, has control characters, or begins with '$'.
 	ErrBadGroup = errors.New("realtime: bad group")
-	// ErrLoop: what a handler publishes, emits or joins has a chain of more than 8
-	// handlers behind it, each of which reacted to what the one before it did.
+	// ErrLoop: a handler's event would be the end of a chain of more than 8 handlers,
+	// each of which reacted to an event of the one before it.
 	ErrLoop = errors.New("realtime: handlers cause each other")
 	// ErrBadOption: an option, which the error names, is out of its range, or means
 	// nothing to the method it was given to.
@@ -42,22 +42,21 @@ var (
 	// ErrTooLarge: data or metadata exceeds its limit.
 	ErrTooLarge = errors.New("realtime: too large")
 
-	// ErrPermanent is for an [EventHandler] to wrap: to try again would not help. The
-	// event goes to [GroupOptions].DeadLetter at once.
+	// ErrPermanent is for an [EventHandler] to wrap, if another attempt would not help.
+	// The event goes to [GroupOptions].DeadLetter at once.
 	ErrPermanent = errors.New("realtime: permanent failure")
-	// ErrTemporary is for a [Policy] to wrap: it could not decide now. The client
-	// is told to come back (503) instead of being refused for good. Functions of this
-	// package return it where the backend did not answer in time, and nothing has
+	// ErrTemporary is for a [Policy] to wrap, if it cannot decide now. The client is
+	// told to come back (503) instead of being refused for good. Functions of this
+	// package return it if the backend did not answer in time, and nothing has
 	// happened.
 	ErrTemporary = errors.New("realtime: temporarily unavailable")
-	// ErrExpired is for [Policy.Authenticate] to wrap: the credentials were good
-	// once. The client is told to get new ones.
+	// ErrExpired is for [Policy.Authenticate] to wrap, if the credentials have expired.
+	// The client is told to get new ones.
 	ErrExpired = errors.New("realtime: credentials expired")
 )
 
-// ResetError says that events were missed: the reader was too slow, came with
-// too old a cursor, or the backend lost them. What they would have told has to
-// be read anew from where it is kept.
+// ResetError says that events were missed: the reader was too slow, its cursor was too
+// old, or the backend lost them. The reader must read the data that it shows again.
 type ResetError struct {
 	// Reason is "evicted", "epoch", "unknown" or "backend", as in docs/protocol.md; of
 	// package client also "too_large".
@@ -97,8 +96,8 @@ func WriteError(w http.ResponseWriter, err error) {
 	}
 }
 
-// refusal is an error on its way to a client: the HTTP status it has before a
-// stream begins, and what is said.
+// refusal is an error for a client, with its HTTP status for the case that the stream
+// has not begun.
 type refusal struct {
 	status int
 	*wire.Error

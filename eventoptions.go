@@ -8,13 +8,13 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
-// EventOption says more about an event than its content. A method refuses, as
-// [ErrBadOption], an option that means nothing to it. A fake [Publisher] reads options with
+// EventOption is an option of an event. A method refuses an option that means nothing
+// to it with [ErrBadOption]. A fake [Publisher] can read options with
 // [EventOptionsOf].
 type EventOption func(*eventOptions)
 
-// EventOptions is what a list of [EventOption] says. Fields are zero where no
-// option sets them.
+// EventOptions are the values of a list of [EventOption]. A field that no option sets
+// is zero.
 type EventOptions struct {
 	User        string  // [AsUser]
 	Client      string  // [FromClient]
@@ -22,8 +22,8 @@ type EventOptions struct {
 	PublishedAt *Cursor // [PublishedAt]: where to write the event's position
 }
 
-// EventOptionsOf returns what opts say. It is for fakes: it checks nothing, and skips
-// options that are nil.
+// EventOptionsOf returns the values of opts. It is for fakes: it checks nothing, and
+// skips options that are nil.
 func EventOptionsOf(opts ...EventOption) EventOptions {
 	var o eventOptions
 	for _, opt := range opts {
@@ -39,20 +39,20 @@ type eventOptions struct {
 	given []string // the options that not all methods know
 }
 
-// AsUser says which user publishes; subscribers get it as userId. It is for Publish
+// AsUser names the user who publishes; subscribers get it as userId. It is for Publish
 // and Emit.
 func AsUser(userID string) EventOption {
 	return func(o *eventOptions) { o.User, o.given = userID, append(o.given, "AsUser") }
 }
 
-// FromClient says which client caused the event, so that it recognises the
-// event as its own. Requests that came through [Realtime.Attribute] carry it in
-// their context.
+// FromClient names the client that caused the event, so that it recognises the
+// event as its own. The context of a request that came through [Realtime.Attribute]
+// names the client already.
 func FromClient(clientID string) EventOption { return func(o *eventOptions) { o.Client = clientID } }
 
-// WithID makes an event idempotent: of those with the same id within two
-// minutes, whatever they are about, the first is delivered. At most 128 bytes. It is
-// for Publish and Emit.
+// WithID makes an event idempotent: of all events with the same id within two
+// minutes, whatever their content, only the first is delivered. The id may have at
+// most 128 bytes. It is for Publish and Emit.
 func WithID(id string) EventOption {
 	return func(o *eventOptions) { o.ID, o.given = id, append(o.given, "WithID") }
 }
@@ -71,7 +71,7 @@ func PublishedAt(cursor *Cursor) EventOption {
 	return func(o *eventOptions) { o.PublishedAt, o.given = cursor, append(o.given, "PublishedAt") }
 }
 
-// attribution is what is known about an event beside its content.
+// attribution is the origin of an event, and its other options.
 type attribution struct {
 	user, client, id string
 	publishedAt      *Cursor

@@ -11,8 +11,8 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
-// EventMatch selects events. Each field is a pattern, in which '*' stands for
-// any run of characters, ':' included; "" matches everything. See [ErrBadPattern].
+// EventMatch selects events. Each field is a pattern, in which '*' matches any run of
+// characters, ':' included; "" matches everything. See [ErrBadPattern].
 type EventMatch struct {
 	Resource  string
 	Type      string
@@ -40,17 +40,17 @@ func (m EventMatch) compile() (s match.Selector, err error) {
 }
 
 // Match reports whether an event matches. The error is [ErrBadPattern]. It
-// compiles the patterns each time: loops that see every event want
+// compiles the patterns each time: for a loop over all events use
 // [Realtime.Events].
 func (m EventMatch) Match(ev RenEvent) (bool, error) {
 	sel, err := m.compile()
 	return err == nil && sel.Matches((*backend.Event)(&ev)), err
 }
 
-// ChannelMatch selects messages by their channel, a pattern, and by the "type"
-// that the published data, a JSON object, has at its top. Type is a pattern as
-// well; "" matches all messages, also those without a type. The type "presence"
-// selects the channel's presence.join, presence.update and presence.leave as well.
+// ChannelMatch selects messages by their channel and their type, which are patterns.
+// The type of a message is the top-level member "type" of its data. The pattern ""
+// matches all messages, including those without a type. The type "presence" also
+// selects the channel's presence.join, presence.update and presence.leave.
 type ChannelMatch struct {
 	Channel string
 	Type    string
@@ -76,10 +76,10 @@ type StorageMatch struct {
 	Op  string // "created", "updated" or "deleted"; "": all
 }
 
-// EventHandler reacts to one event. An error, or a panic, has it called again: see
-// [GroupOptions]. It returns soon after ctx has ended. What it publishes, emits
-// and joins with ctx carries no client's mark, and counts against loops: see
-// [ErrLoop].
+// EventHandler reacts to one event. After an error or a panic it is called again: see
+// [GroupOptions]. It must return soon after ctx has ended, and may block until then.
+// Events that it publishes, emits or causes with ctx name no client as their source,
+// and count against loops: see [ErrLoop].
 type EventHandler func(ctx context.Context, ev RenEvent) error
 
 // Typed returns an EventHandler that gets the event's data decoded. Data that cannot be
@@ -94,46 +94,49 @@ func Typed[T any](f func(ctx context.Context, ev RenEvent, data T) error) EventH
 	}
 }
 
-// OnChannel has h called for messages. See [Realtime.OnEvent].
+// OnChannel registers h for messages. See [Realtime.OnEvent].
 func (rt *Realtime) OnChannel(match ChannelMatch, h EventHandler) error {
 	return rt.local(func(g *Group) error { return g.OnChannel(match, h) })
 }
 
-// OnKVChange has h called for writes of keys. See [Realtime.OnEvent].
+// OnKVChange registers h for writes of keys. See [Realtime.OnEvent].
 func (rt *Realtime) OnKVChange(match KVMatch, h EventHandler) error {
 	return rt.local(func(g *Group) error { return g.OnKVChange(match, h) })
 }
 
-// OnDBChange has h called for writes of documents. See [Realtime.OnEvent].
+// OnDBChange registers h for writes of documents. See [Realtime.OnEvent].
 func (rt *Realtime) OnDBChange(match DBMatch, h EventHandler) error {
 	return rt.local(func(g *Group) error { return g.OnDBChange(match, h) })
 }
 
-// OnStorage has h called for writes of objects. See [Realtime.OnEvent].
+// OnStorage registers h for writes of objects. See [Realtime.OnEvent].
 func (rt *Realtime) OnStorage(match StorageMatch, h EventHandler) error {
 	return rt.local(func(g *Group) error { return g.OnStorage(match, h) })
 }
 
-// OnEvent has h called for each event that matches, from now on until
-// Close. Events of one channel, or of one key in its namespace, are handled one
-// after another in the order of the log, those of others meanwhile.
+// OnEvent registers h for each event that matches, from now on until Close. Events of
+// one channel, or of one key in its namespace, are handled one after another in the
+// order of the log. Events of other channels and keys are handled at the same time.
+// OnEvent does not block.
 //
-// Handlers registered on a Realtime are a group of this process, with
-// [Options].Groups, which is what they can be on a backend of one process. On
-// one of many, where each event is to be handled once, not once by each process,
-// the group needs a name: see [Realtime.Group].
+// Handlers registered on a Realtime form the group of this process, with
+// [Options].Groups. This needs a backend of one process. On a backend of several
+// processes each of them would handle each event, so the handlers need a named group:
+// see [Realtime.Group].
 //
-// Errors: [ErrBadPattern], also for an Op that there is not, [ErrBadGroup] where a
-// name is needed, [ErrClosed].
+// Errors: [ErrBadPattern], also for an unknown Op; [ErrBadGroup] if the group needs a
+// name; [ErrClosed]; and an error if h is nil.
 func (rt *Realtime) OnEvent(match EventMatch, h EventHandler) error {
 	return rt.local(func(g *Group) error { return g.OnEvent(match, h) })
 }
 
-// DefineEvent is [Realtime.OnEvent], by the name that the platform's TypeScript
-// functions have for it.
+// DefineEvent is [Realtime.OnEvent] under the name that it has in the platform's
+// TypeScript functions.
 func (rt *Realtime) DefineEvent(match EventMatch, h EventHandler) error { return rt.OnEvent(match, h) }
 
-// OnChannel is [Realtime.OnChannel] in this group.
+// OnChannel is [Realtime.OnChannel] in this group. The methods On… do not block. Their
+// errors: [ErrBadPattern], also for an unknown Op; [ErrClosed]; and an error if h is
+// nil.
 func (g *Group) OnChannel(m ChannelMatch, h EventHandler) error {
 	r := match.Rule{Presence: m.Type == backend.Presence}
 	var err error
@@ -146,31 +149,31 @@ func (g *Group) OnChannel(m ChannelMatch, h EventHandler) error {
 	return g.add(r, h, err)
 }
 
-// OnKVChange is [Realtime.OnKVChange] in this group.
+// OnKVChange is [Realtime.OnKVChange] in this group. Errors: see [Group.OnChannel].
 func (g *Group) OnKVChange(m KVMatch, h EventHandler) error {
 	return g.on(m.Op, []string{backend.KVPut, backend.KVDelete, backend.KVExpired},
 		EventMatch{Resource: backend.KV, Namespace: m.Namespace, Key: m.Key}, h)
 }
 
-// OnDBChange is [Realtime.OnDBChange] in this group.
+// OnDBChange is [Realtime.OnDBChange] in this group. Errors: see [Group.OnChannel].
 func (g *Group) OnDBChange(m DBMatch, h EventHandler) error {
 	return g.on(m.Op, []string{backend.DocumentCreated, backend.DocumentUpdated, backend.DocumentDeleted},
 		EventMatch{Resource: backend.DB, Namespace: m.Collection, Key: m.Key}, h)
 }
 
-// OnStorage is [Realtime.OnStorage] in this group.
+// OnStorage is [Realtime.OnStorage] in this group. Errors: see [Group.OnChannel].
 func (g *Group) OnStorage(m StorageMatch, h EventHandler) error {
 	return g.on(m.Op, []string{backend.ObjectCreated, backend.ObjectUpdated, backend.ObjectDeleted},
 		EventMatch{Resource: backend.Storage, Key: m.Key}, h)
 }
 
-// OnEvent is [Realtime.OnEvent] in this group.
+// OnEvent is [Realtime.OnEvent] in this group. Errors: see [Group.OnChannel].
 func (g *Group) OnEvent(m EventMatch, h EventHandler) error {
 	sel, err := m.compile()
 	return g.add(match.Rule{Selector: sel}, h, err)
 }
 
-// DefineEvent is [Group.OnEvent], as [Realtime.DefineEvent] is [Realtime.OnEvent].
+// DefineEvent is [Group.OnEvent] under its TypeScript name.
 func (g *Group) DefineEvent(match EventMatch, h EventHandler) error { return g.OnEvent(match, h) }
 
 // on registers h for one operation, the last word of one of types, or for all of them.

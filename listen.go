@@ -9,7 +9,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
-// topicOf returns the narrowest topic that holds all matching events.
+// topicOf returns the narrowest topic that has all matching events.
 func topicOf(s *match.Selector) ring.Topic {
 	if name, ok := match.Literal(s.Channel); ok {
 		return ring.Channel(name)
@@ -20,17 +20,17 @@ func topicOf(s *match.Selector) ring.Topic {
 	return ring.Topic{}
 }
 
-// Events yields the events that match, in log order, each once, beginning with what
-// comes next, until ctx ends (its error comes last), or forever. Where events were
-// missed it yields a [*ResetError] and goes on. The loop may be slow: it has no
-// queue that could overflow, only the history that could be outrun. Other errors:
-// [ErrBadPattern], [ErrClosed].
+// Events yields the events that match, in log order, each once, from the next event
+// on. It blocks until ctx ends, whose error comes last. If events were missed, it
+// yields a [*ResetError] and continues. The loop may be slow: it reads from the
+// history, and misses events only if it lags by more than that. Other errors, which end
+// the loop: [ErrBadPattern], [ErrClosed].
 func (rt *Realtime) Events(ctx context.Context, match EventMatch) iter.Seq2[RenEvent, error] {
 	return rt.EventsAfter(ctx, match, "")
 }
 
-// EventsAfter is [Realtime.Events] from a place in the log on: it begins with the
-// first event after the cursor. The empty cursor is where the log is now.
+// EventsAfter is [Realtime.Events] from the first event after the cursor on. The empty
+// cursor is the end of the log.
 func (rt *Realtime) EventsAfter(ctx context.Context, m EventMatch, after Cursor) iter.Seq2[RenEvent, error] {
 	sel, err := m.compile()
 	return func(yield func(RenEvent, error) bool) {
@@ -56,7 +56,7 @@ func (rt *Realtime) drain(ctx context.Context, reader *ring.Reader, tell func(ri
 	for more := false; ; {
 		items, _, more = reader.Next(items[:0], ring.Batch)
 		for _, it := range items {
-			if err := rt.ended(ctx); err != nil { // a loop that is behind ends as well
+			if err := rt.ended(ctx); err != nil { // also if the loop lags
 				fail(RenEvent{}, err)
 				return
 			}
@@ -64,7 +64,7 @@ func (rt *Realtime) drain(ctx context.Context, reader *ring.Reader, tell func(ri
 				return
 			}
 		}
-		clear(items) // what the ring lets go of is not held here
+		clear(items) // so that evicted entries are not kept in memory
 		if more {
 			continue
 		}
@@ -80,7 +80,7 @@ func (rt *Realtime) drain(ctx context.Context, reader *ring.Reader, tell func(ri
 	}
 }
 
-// ended returns why a loop has to end, or nil.
+// ended returns the error that must end a loop, or nil.
 func (rt *Realtime) ended(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
@@ -102,10 +102,10 @@ func matching(sel *match.Selector, yield func(RenEvent, error) bool) func(ring.I
 	}
 }
 
-// WaitFor returns the first event after the cursor that matches. To wait for what a
-// call causes, take [Realtime.Cursor] before the call and wait after that. The empty
-// cursor is where the log is now. Where events were missed, among them perhaps the
-// one waited for, the error is a [*ResetError]; otherwise errors are those of
+// WaitFor returns the first event after the cursor that matches, and blocks until there
+// is one. To wait for an event that a call causes, take [Realtime.Cursor] before the
+// call. The empty cursor is the end of the log. If events were missed, the one waited
+// for may be among them, and the error is a [*ResetError]. Other errors are those of
 // [Realtime.Events].
 func (rt *Realtime) WaitFor(ctx context.Context, match EventMatch, after Cursor) (RenEvent, error) {
 	for ev, err := range rt.EventsAfter(ctx, match, after) {

@@ -6,7 +6,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/presence"
 )
 
-// memberships are the sessions of a socket: where it is present, and as whom.
+// memberships are the sessions of a socket: the channels and users it is present as.
 type memberships struct {
 	mu  sync.Mutex
 	all map[presence.Key]membership
@@ -32,7 +32,7 @@ func (ms *memberships) remove(key presence.Key) {
 	delete(ms.all, key)
 }
 
-// has reports whether there is one of a key, and how many there are.
+// has reports whether there is a session with the key, and how many sessions there are.
 func (ms *memberships) has(key presence.Key) (ok bool, n int) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
@@ -49,7 +49,7 @@ func (ms *memberships) list() (list []membership) {
 	return list
 }
 
-// confirm says that a membership is allowed, as asked at a turn.
+// confirm notes that a membership was allowed by the policy, asked at the given turn.
 func (ms *memberships) confirm(key presence.Key, turn uint64) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
@@ -59,8 +59,8 @@ func (ms *memberships) confirm(key presence.Key, turn uint64) {
 	}
 }
 
-// take removes a membership that is not allowed, as asked at a turn, unless it was
-// allowed later.
+// take removes a membership that the policy, asked at the given turn, did not allow,
+// unless it was allowed at a later turn.
 func (ms *memberships) take(key presence.Key, turn uint64) bool {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()

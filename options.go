@@ -14,40 +14,40 @@ import (
 // a nil *Options means all defaults. A negative value is [ErrBadOption], except in
 // fields that say what it switches off.
 type Options struct {
-	// Backend is the engine behind the log and presence. Default: in memory,
-	// which is lost with the process and serves this process only. Whoever opened it
-	// closes it, after [Realtime.Close].
+	// Backend is the engine of the log and of presence. Default: in memory, which is
+	// lost with the process and serves this process only. The code that opened a
+	// backend must close it, after [Realtime.Close].
+	//
 	// Each call of it has a deadline: that of the caller's context, or else less than
-	// 5 s (30 s for the history that New reads). A call that does not return then is
-	// left behind and logged, so that it holds up nothing else.
+	// 5 s (30 s for the history that New reads). A call that does not return by then is
+	// abandoned and logged, and blocks nothing else.
 	Backend backend.Backend
 
-	// Logger gets warnings, and errors that no caller can be told of. Default:
-	// [slog.Default].
+	// Logger gets warnings, and errors that have no caller. Default: [slog.Default].
 	Logger *slog.Logger
 
-	// History bounds what a client that was away can catch up with, and the
-	// memory it takes. Default: 65,536 events, 64 MiB, 5 minutes.
+	// History bounds the events that a client that was away can catch up with, and
+	// their memory. Default: 65,536 events, 64 MiB, 5 minutes.
 	History History
 
-	// Limits bound what clients and publishers may send.
+	// Limits bound the messages and requests of clients and publishers.
 	Limits Limits
 
-	// Heartbeat is how often a stream that is open says so. Default 25 s. Clients
-	// give a silent stream up after 60 s.
+	// Heartbeat is the interval of keep-alive events. Default 25 s. Clients end a
+	// stream that is silent for 60 s.
 	Heartbeat time.Duration
 
-	// StreamLife is how long a REN stream lives, give or take 20 %, before its
-	// client is asked to come back, which it does unnoticed. It bounds how long a
-	// dead client can seem alive. Default 10 min.
+	// StreamLife is the life of a REN stream, give or take 20 %. After it the client is
+	// told to come back, which users do not notice. It bounds the time for which a dead
+	// client may seem alive. Default 10 min.
 	StreamLife time.Duration
 
-	// WriteTimeout ends a connection whose client takes less than 16 KiB in so long,
-	// and longer by a second for each 8 KiB that are on their way to it, at most 16 s.
-	// It resumes where it was. Default 10 s.
+	// WriteTimeout is the time in which a client must take the next 16 KiB, else its
+	// connection ends. It is longer by a second for each 8 KiB on their way to the
+	// client, at most 16 s. The client resumes when it comes back. Default 10 s.
 	WriteTimeout time.Duration
 
-	// Presence says how long members stay.
+	// Presence bounds how long members stay.
 	Presence PresenceOptions
 
 	// Groups are the options of the handlers that are registered on the Realtime
@@ -55,7 +55,8 @@ type Options struct {
 	Groups GroupOptions
 }
 
-// PresenceOptions are how long members stay without a sign of them. See [Options].
+// PresenceOptions are the times for which members stay present without a connection.
+// See [Options].
 type PresenceOptions struct {
 	// CloseGrace is how long a user stays present after their last connection closed
 	// in an orderly way: long enough for a page to reload. Default 3 s. Negative: the
@@ -67,8 +68,8 @@ type PresenceOptions struct {
 	// leaves at once. If the credentials of the connection expired, it is at least 35 s.
 	DropGrace time.Duration
 
-	// Lease is how long a user whom the server joined stays present unless
-	// joined again. Default 90 s: browsers slow the timers of hidden pages to one
+	// Lease is the time for which a user whom the server joined stays present, unless
+	// joined again. Default 90 s, since browsers slow the timers of hidden pages to one
 	// a minute.
 	Lease time.Duration
 }
@@ -77,8 +78,8 @@ type PresenceOptions struct {
 // counts. See [Options].
 type History struct {
 	Events int
-	// Bytes has to be at least four times the largest of Limits.Publish, Message and
-	// Metadata, so that no event is gone before its readers can get it.
+	// Bytes must be at least four times the largest of Limits.Publish, Message and
+	// Metadata, so that readers can get an event before it is evicted.
 	Bytes int64
 	Age   time.Duration // of events at this node
 }
@@ -95,8 +96,8 @@ type Limits struct {
 	Rate     int // operations a second of one WebSocket; default 30
 	Burst    int // operations at once of one WebSocket; default 60
 
-	// What all connections of one user to this node may have together. Anonymous
-	// clients are not one user.
+	// Limits for all connections of one user to this node together. Anonymous clients
+	// do not count as one user.
 	Connections int // REN streams and WebSockets; default 256
 	UserRate    int // operations a second; default 10 times Rate
 	UserBurst   int // operations at once; default 10 times Burst
@@ -143,12 +144,12 @@ func (l *Limits) lift() {
 	}
 }
 
-// historyHolds is how many of the largest events the history has room for at
-// least: so who reads at once gets each of some that come together, which take
-// more when they have been encoded.
+// historyHolds is the number of largest events for which the history must have room.
+// So a reader without delay gets each of some large events that come together, although
+// they take more room when they have been encoded.
 const historyHolds = 4
 
-// check names each option that is out of its range.
+// check returns an error that names each option out of its range.
 func (o *Options) check() error {
 	h, l := o.History, o.Limits
 	largest := int64(max(l.Publish, l.Message, l.Metadata, 0))

@@ -12,15 +12,16 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Presence is who is where. A member of a channel is a user, however many tabs,
-// devices and servers keep it there: presence.join is sent for the first of
-// them, presence.leave for the last. It is a live roster, nothing durable.
+// Presence records which users are in which channels. A member of a channel is a user,
+// however many tabs, devices and servers keep it there: presence.join is sent for the
+// first of these sessions, presence.leave after the last. It is a live roster and not
+// durable.
 //
-// Its methods may be called concurrently, and return within 5 s if ctx has no
-// deadline. Beside those of the backend and of ctx their errors are
-// [ErrBadChannel], [ErrBadUser], [ErrBadClientID], [ErrTooLarge], [ErrClosed],
-// [ErrMaybeStored] and [ErrTemporary]. A Join or Leave that failed has perhaps happened; calling it
-// again is safe.
+// Its methods may be called concurrently. They may block as long as ctx allows, and
+// for less than 5 s if ctx has no deadline. Errors: [ErrBadChannel], [ErrBadUser],
+// [ErrBadClientID], [ErrBadOption], [ErrTooLarge], [ErrClosed], [ErrLoop],
+// [ErrMaybeStored], [ErrTemporary], and those of ctx and of the backend. A Join or
+// Leave that failed may have happened; to call it again is safe.
 type Presence struct {
 	rt      *Realtime
 	engine  *presence.Presence
@@ -59,10 +60,10 @@ func (m *Member) UnmarshalJSON(data []byte) error {
 // Presence returns the presence of this Realtime.
 func (rt *Realtime) Presence() *Presence { return &rt.presence }
 
-// nodeLease is how long the members of a node that died stay.
+// nodeLease is the time for which the members of a dead node stay.
 const nodeLease = 30 * time.Second
 
-// init makes the node known to the others, before anybody joins.
+// init makes the node known to the others. It must return before anybody joins.
 func (p *Presence) init(ctx context.Context, rt *Realtime) error {
 	p.rt = rt
 	p.engine = presence.New(rt.backend, presence.Options{
@@ -72,10 +73,10 @@ func (p *Presence) init(ctx context.Context, rt *Realtime) error {
 }
 
 // Join makes a user present in a channel, with metadata that encodes as JSON of at
-// most [Limits].Metadata bytes and is opaque here; metadata that differs from what
-// the member has is sent as presence.update. It lasts for [PresenceOptions].Lease; joining
-// again renews it. It counts as one session of the client that ctx or [FromClient]
-// names, else of this server, and ends only with that session's Leave.
+// most [Limits].Metadata bytes. If the metadata differs from the member's, a
+// presence.update is sent. The join lasts for [PresenceOptions].Lease; joining again
+// renews it. It counts as one session of the client that ctx or [FromClient] names,
+// otherwise of this server. Only a Leave for the same client ends that session earlier.
 func (p *Presence) Join(ctx context.Context, channel, userID string, metadata any, opts ...EventOption) error {
 	s, err := p.lease(ctx, channel, userID, opts)
 	if err != nil {
@@ -90,8 +91,11 @@ func (p *Presence) Join(ctx context.Context, channel, userID string, metadata an
 	return p.join(ctx, s)
 }
 
-// Leave ends, at once, what Join began for the same user and client. The member
-// stays while other sessions keep it there.
+// Leave ends at once the session that Join began for the same user and client. The
+// member stays while other sessions keep it there. To leave without a session is not an
+// error. Errors: [ErrBadChannel], [ErrBadUser], [ErrBadClientID], [ErrBadOption],
+// [ErrClosed], [ErrLoop], [ErrMaybeStored], [ErrTemporary], and those of ctx and of the
+// backend.
 func (p *Presence) Leave(ctx context.Context, channel, userID string, opts ...EventOption) error {
 	s, err := p.lease(ctx, channel, userID, opts)
 	if err != nil {
@@ -100,7 +104,8 @@ func (p *Presence) Leave(ctx context.Context, channel, userID string, opts ...Ev
 	return p.leave(ctx, s.Key, presence.Departure{Why: presence.Left, Depth: s.Depth})
 }
 
-// Members lists the members of a channel, ordered by user id.
+// Members lists the members of a channel, ordered by user id. Errors: [ErrBadChannel],
+// [ErrClosed], [ErrTemporary], and those of ctx and of the backend.
 func (p *Presence) Members(ctx context.Context, channel string) ([]Member, error) {
 	if badChannel(channel) {
 		return nil, ErrBadChannel
@@ -126,7 +131,7 @@ func within(ctx context.Context, d time.Duration) (context.Context, context.Canc
 	return context.WithTimeout(ctx, d)
 }
 
-// lease returns the session that a server-side join is.
+// lease returns the session of a server-side join.
 func (p *Presence) lease(ctx context.Context, channel, userID string, opts []EventOption) (s presence.Session, err error) {
 	if badChannel(channel) {
 		return s, ErrBadChannel
@@ -165,8 +170,8 @@ func (p *Presence) leave(ctx context.Context, k presence.Key, d presence.Departu
 	return publicError(p.engine.Leave(ctx, k, d))
 }
 
-// leaveSurely is leave for sessions of this node that nobody will ask about again:
-// what fails is tried again.
+// leaveSurely is leave for sessions of this node whose clients are gone: it tries again
+// after a failure.
 func (p *Presence) leaveSurely(ctx context.Context, k presence.Key, why presence.Reason, in time.Duration) {
 	if in <= 0 {
 		err := p.leave(ctx, k, presence.Departure{Why: why})
@@ -176,15 +181,14 @@ func (p *Presence) leaveSurely(ctx context.Context, k presence.Key, why presence
 		p.rt.log.Error("realtime: leave failed; trying again", "channel", k.Channel, "error", err)
 		in = 1
 	}
-	_ = p.leave(ctx, k, presence.Departure{Why: why, In: in}) // a later leave is nothing but remembered
+	_ = p.leave(ctx, k, presence.Departure{Why: why, In: in}) // does not fail: a later leave is only scheduled
 }
 
-// leavesAtOnce bounds how many calls of Leave are made at the same time for what
-// has ended together.
+// leavesAtOnce bounds the concurrent calls of Leave for sessions that end together.
 const leavesAtOnce = 16
 
-// endAll ends sessions of this node that nobody will ask about again, all of them in
-// the same time from now.
+// endAll ends sessions of this node whose clients are gone, all of them after the same
+// time.
 func (p *Presence) endAll(ctx context.Context, keys []presence.Key, why presence.Reason, in time.Duration) {
 	var leaving errgroup.Group
 	leaving.SetLimit(leavesAtOnce)

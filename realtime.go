@@ -25,8 +25,12 @@ import (
 // Realtime is the library in one value: hosts publish through it and mount its
 // handlers. All its methods may be called concurrently.
 type Realtime struct {
-	policy   Policy        // whose functions return in time
-	deciding *timely.Calls // of them
+	// Lock order: groups.mu comes first, and Group.mu, conns.mu, mark.mu and the locks of
+	// the ring (see package ring) may be taken while it is held. socket.deciding is
+	// taken before any mutex. All other mutexes of this package are leaves: while one of
+	// them is held, no other lock is taken, and no code of the host or the backend runs.
+	policy   Policy        // its functions return in time
+	deciding *timely.Calls // the calls of these functions
 	opts     Options
 	log      *slog.Logger
 	backend  *engine
@@ -50,15 +54,14 @@ type Realtime struct {
 	closeErr   error
 }
 
-// Publisher is the part of a [Realtime] that sends, for hosts that want to test
-// their code against something smaller.
+// Publisher is the part of a [Realtime] that sends. A host's tests can implement it.
 type Publisher interface {
 	Publish(ctx context.Context, channel string, data any, opts ...EventOption) error
 	Emit(ctx context.Context, ev RenEvent, opts ...EventOption) error
 }
 
-// Joiner is the part of a [Presence] that joins. Leaver and MemberLister are the
-// others: hosts that want to test their code take those they need.
+// Joiner is the part of a [Presence] that joins; [Leaver] and [MemberLister] are the
+// others. A host's tests can implement those that its code needs.
 type Joiner interface {
 	Join(ctx context.Context, channel, userID string, metadata any, opts ...EventOption) error
 }
@@ -85,13 +88,15 @@ const (
 	retainIdle = 5 * time.Minute
 )
 
-// startTime is how long New waits for the backend, which may have much to send.
+// startTime is the time that New waits for the backend, which may have much to send.
 const startTime = 30 * time.Second
 
-// New returns a running Realtime; its owner calls [Realtime.Close]. It reads the
-// history the backend has, and fails if it cannot within 30 s. Options and fields of
-// the policy that are no good are named by the error; those of options are an
-// [ErrBadOption].
+// New returns a running Realtime. The caller must call [Realtime.Close] in the end. New
+// reads the history of the backend, for at most 30 s; opts may be nil.
+//
+// Errors: [ErrBadOption] for options, with the name of each field that is out of its
+// range; an error that names the field for [Policy.Origins] and [Policy.Hosts]; and
+// from the backend [ErrTemporary] if it did not answer in time, or its own.
 func New(policy Policy, opts *Options) (*Realtime, error) {
 	o := opts.withDefaults()
 	if err := errors.Join(o.check(), policy.compile()); err != nil {
@@ -143,8 +148,8 @@ func (rt *Realtime) start(ctx context.Context, limits ring.Limits) error {
 	return nil
 }
 
-// history is a ring that tells presence where the backend lost its tail: then it has
-// perhaps lost the newest members as well.
+// history is a ring that tells presence when the backend has lost its tail, since the
+// newest members may be lost as well.
 type history struct {
 	*ring.Ring
 	presence *presence.Presence
@@ -164,7 +169,7 @@ func jittered(d time.Duration) time.Duration {
 }
 
 // Publish sends data, which must encode as JSON of at most [Limits].Publish
-// bytes, to all who follow the channel. It returns nil once the backend has the
+// bytes, to all followers of the channel. It returns nil when the backend has the
 // message. If ctx has no deadline, it returns within 5 s. Errors: [ErrBadChannel],
 // [ErrTooLarge], [ErrBadUser], [ErrBadClientID], those of [json.Marshal], and from
 // the backend [ErrClosed], [ErrMaybeStored], [ErrTemporary] and those of ctx.
@@ -180,15 +185,15 @@ func message(channel string, data json.RawMessage) backend.Event {
 	return backend.Event{Type: backend.Message, Resource: backend.Realtime, Channel: channel, Data: data}
 }
 
-// Emit announces an event, most often a write that happened: see [KVPut] and its
-// like, or make a RenEvent with a resource and type of your own. UnixMilli and
-// Source are set here. Messages and presence have their own methods. Emit
-// returns nil once the backend has the event. Errors: [ErrBadEvent], [ErrBadOption]
-// where [AsUser] names another user than ev, and those of [Realtime.Publish].
+// Emit announces an event, usually of a write: see [KVPut] and the other constructors,
+// or make a RenEvent with a resource and type of your own. Emit sets UnixMilli and
+// Source. Messages and presence have their own methods. Emit returns nil when the
+// backend has the event. If ctx has no deadline, it returns within 5 s. Errors:
+// [ErrBadEvent], [ErrBadOption] if [AsUser] names another user than ev, and those of
+// [Realtime.Publish].
 //
-// After a write of your own, whose event must come although the request has gone,
-// give it [context.WithoutCancel] of the request's context. Packages db, kv and
-// storage do so.
+// If the event of a write must be emitted even if the request's client has gone, pass
+// [context.WithoutCancel] of the request's context. Packages db, kv and storage do so.
 func (rt *Realtime) Emit(ctx context.Context, ev RenEvent, opts ...EventOption) error {
 	event, a, err := newEvent(ctx, rt.opts.Limits.Publish, ev, opts)
 	if err != nil {
@@ -197,8 +202,8 @@ func (rt *Realtime) Emit(ctx context.Context, ev RenEvent, opts ...EventOption) 
 	return rt.append(ctx, event, a)
 }
 
-// append is the one way of events into the log, but for those of presence,
-// which the backend appends itself.
+// append is the only way of events into the log, except for presence events, which
+// the backend appends together with a change of its store.
 func (rt *Realtime) append(ctx context.Context, ev backend.Event, a attribution) error {
 	g := rt.gate(a.depth)
 	if err := g.enter(); err != nil {
@@ -214,7 +219,7 @@ func (rt *Realtime) append(ctx context.Context, ev backend.Event, a attribution)
 	return nil
 }
 
-// gate returns the gate for what depth handlers in a row led to.
+// gate returns the gate for an event with the given depth.
 func (rt *Realtime) gate(depth int) *gate {
 	if depth > 0 {
 		return &rt.byHandlers
@@ -222,7 +227,7 @@ func (rt *Realtime) gate(depth int) *gate {
 	return &rt.byHost
 }
 
-// publicError turns the backend's errors into those of this package.
+// publicError translates the backend's errors into those of this package.
 func publicError(err error) error {
 	switch {
 	case errors.Is(err, backend.ErrClosed):
@@ -282,8 +287,7 @@ func (rt *Realtime) Channels(ctx context.Context) ([]string, error) {
 
 func badChannel(name string) bool { return badName(name) || name[0] == '$' }
 
-// badName reports whether name is no good as the name of anything: see
-// [ErrBadChannel].
+// badName reports whether name breaks the rules of all names: see [ErrBadChannel].
 func badName(name string) bool { return name == "" || badText(name) }
 
 func badText(s string) bool { return !wire.ValidText(s) }

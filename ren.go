@@ -10,10 +10,10 @@ import (
 
 // RenEvent is one thing that happened, as browsers and handlers see it.
 type RenEvent struct {
-	// Type is what happened: "kv.put", "db.document.created", …, or of your own.
+	// Type is what happened: "kv.put", "db.document.created", …, or a type of your own.
 	Type string `json:"t"`
 	// Resource is the domain it happened in: "kv", "db", "storage", "realtime",
-	// "presence", or of your own: 1 to 64 characters of [A-Za-z0-9._-].
+	// "presence", or one of your own with 1 to 64 characters of [A-Za-z0-9._-].
 	Resource string `json:"r"`
 	// Key names what changed: KV key, document id, object path.
 	Key string `json:"k,omitempty"`
@@ -22,8 +22,8 @@ type RenEvent struct {
 	Version string `json:"v,omitempty"`
 	// UnixMilli is when it happened, in milliseconds since the Unix epoch.
 	UnixMilli int64 `json:"ts,omitempty"`
-	// Source tells clients whether they caused it themselves: the tag of the
-	// client id, which cannot be turned back into it.
+	// Source is the tag of the client that caused the event, by which a client
+	// recognises its own events. It is a one-way hash of the client id.
 	Source string `json:"src,omitempty"`
 	// Namespace is the KV namespace or DB collection.
 	Namespace string `json:"ns,omitempty"`
@@ -36,9 +36,9 @@ type RenEvent struct {
 	User string `json:"uid,omitempty"`
 }
 
-// Validate reports why [Realtime.Emit] would refuse the event, as [ErrBadEvent],
-// but for the size of its data, which [Limits] bound. Who writes in a transaction
-// asks before the commit.
+// Validate returns an [ErrBadEvent] if [Realtime.Emit] would refuse the event. It does
+// not check the size of the data, which [Limits] bound. Call it before the commit of a
+// transaction whose event you emit afterwards.
 func (ev RenEvent) Validate() error {
 	if err := ev.check(); err != nil || ev.Data == nil {
 		return err
@@ -49,7 +49,7 @@ func (ev RenEvent) Validate() error {
 	return nil
 }
 
-// check is Validate without a look at the data.
+// check is Validate without the data.
 func (ev *RenEvent) check() error {
 	switch {
 	case !wire.ValidDomain(ev.Resource):
@@ -66,7 +66,9 @@ func (ev *RenEvent) check() error {
 	return nil
 }
 
-// Decode decodes the event's data.
+// Decode decodes the event's data, which is JSON. Errors are those of
+// [json.Unmarshal], wrapped with the type of the event; an event without data is an
+// error as well.
 func Decode[T any](ev RenEvent) (T, error) {
 	var v T
 	if err := json.Unmarshal(ev.Data, &v); err != nil {
@@ -75,30 +77,30 @@ func Decode[T any](ev RenEvent) (T, error) {
 	return v, nil
 }
 
-// KVPut says that a key was written.
+// KVPut returns the event of a key that was written.
 func KVPut(namespace, key string) RenEvent { return kvEvent(backend.KVPut, namespace, key) }
 
-// KVDelete says that a key was deleted.
+// KVDelete returns the event of a key that was deleted.
 func KVDelete(namespace, key string) RenEvent { return kvEvent(backend.KVDelete, namespace, key) }
 
-// KVExpired says that a key's time was over.
+// KVExpired returns the event of a key that has expired.
 func KVExpired(namespace, key string) RenEvent { return kvEvent(backend.KVExpired, namespace, key) }
 
 func kvEvent(typ, namespace, key string) RenEvent {
 	return RenEvent{Type: typ, Resource: backend.KV, Namespace: namespace, Key: key}
 }
 
-// DocumentCreated says that a document was added to a collection.
+// DocumentCreated returns the event of a document that was added to a collection.
 func DocumentCreated(collection, id string) RenEvent {
 	return documentEvent(backend.DocumentCreated, collection, id)
 }
 
-// DocumentUpdated says that a document of a collection was changed.
+// DocumentUpdated returns the event of a document that was changed.
 func DocumentUpdated(collection, id string) RenEvent {
 	return documentEvent(backend.DocumentUpdated, collection, id)
 }
 
-// DocumentDeleted says that a document of a collection was removed.
+// DocumentDeleted returns the event of a document that was removed from a collection.
 func DocumentDeleted(collection, id string) RenEvent {
 	return documentEvent(backend.DocumentDeleted, collection, id)
 }
@@ -107,13 +109,13 @@ func documentEvent(typ, collection, id string) RenEvent {
 	return RenEvent{Type: typ, Resource: backend.DB, Namespace: collection, Key: id}
 }
 
-// ObjectCreated says that an object was stored at a new path.
+// ObjectCreated returns the event of an object that was stored at a new path.
 func ObjectCreated(path string) RenEvent { return objectEvent(backend.ObjectCreated, path) }
 
-// ObjectUpdated says that the object at a path was replaced.
+// ObjectUpdated returns the event of an object that was replaced.
 func ObjectUpdated(path string) RenEvent { return objectEvent(backend.ObjectUpdated, path) }
 
-// ObjectDeleted says that the object at a path was removed.
+// ObjectDeleted returns the event of an object that was removed.
 func ObjectDeleted(path string) RenEvent { return objectEvent(backend.ObjectDeleted, path) }
 
 func objectEvent(typ, path string) RenEvent {
