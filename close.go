@@ -8,16 +8,22 @@ import (
 	"time"
 )
 
-// Close accepts nothing more, but for what handlers cause while they finish with
-// what was accepted so far, which it lets them do within half of the time that ctx
-// leaves. Then it ends all connections, each with all of that, telling clients to
-// come back after a random delay within the rest, then the background work and the
-// backend. It has 5 s if ctx has no deadline. Where time runs out, the contexts of
-// handlers are cancelled, connections are dropped and the error of the context is
-// returned. When it returns, no goroutine of the library is left, unless a function
-// of the host's (a handler, the policy) does not return: it is left behind 2 s after
-// its context has ended. So a handler that calls Close holds it up, and gets an
-// error. Calls after the first wait for it and return the same.
+// Close shuts down in four steps:
+//
+//  1. It refuses new connections, and new publishes with [ErrClosed], except those made
+//     by running handlers.
+//  2. It waits for handlers to handle all events accepted so far, for at most half of
+//     the time left in ctx.
+//  3. It delivers the outstanding events to every connection and ends it, telling
+//     clients to come back after a random delay within the rest of the time.
+//  4. It stops the background work. It closes the backend only if [New] opened it.
+//
+// It has 5 s if ctx has no deadline. If time runs out, it cancels the contexts of
+// handlers, drops connections and returns the error of the context. When it returns, no
+// goroutine of the library is left, except one whose function of the host (a handler,
+// the policy) has not returned 2 s after its context has ended. So a handler that calls
+// Close delays it, and gets an error. Further calls wait for the first and return the
+// same.
 //
 // [Serve] shuts a server down together with the Realtime, in the right order. A
 // host that runs its server itself must do the same: [http.Server.Shutdown] waits
@@ -46,7 +52,7 @@ func (rt *Realtime) shutDown(ctx context.Context) error {
 	handled := rt.groups.drain(ctx)
 	rt.closeGate(ctx, &rt.byHandlers) // what groups that are not done cause now would reach nobody
 	if handled == nil {
-		rt.groups.stop() // another node goes on with them at once
+		rt.groups.stop() // so that another node can take them over at once
 	}
 	drained := rt.conns.drain(ctx, late, rt.ring.Head())
 	rt.stop()
@@ -54,12 +60,12 @@ func (rt *Realtime) shutDown(ctx context.Context) error {
 	return errors.Join(handled, drained, await(late, &rt.background), rt.decided(late), rt.backend.Close(ctx))
 }
 
-// leaveBehind is how much longer than its context Close waits for what ends with
-// it, so that a function of the host's that does not return cannot keep it.
+// leaveBehind is the time after the end of its context that Close waits for functions
+// of the host. It then abandons those that have not returned.
 const leaveBehind = 2 * time.Second
 
-// decided waits for what is left of the calls of the policy: their contexts have
-// ended.
+// decided waits for calls of the policy that have not returned. Their contexts must
+// have ended.
 func (rt *Realtime) decided(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, leaveBehind,
 		fmt.Errorf("realtime: the policy does not return: %w", context.DeadlineExceeded))

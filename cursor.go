@@ -60,7 +60,7 @@ func (rt *Realtime) waitRead(ctx context.Context, pos backend.Position) error {
 	return nil
 }
 
-// settleTime is how long Close waits for what is on its way through the log.
+// settleTime is the time that Close waits for events on their way through the log.
 const settleTime = 2 * time.Second
 
 // waitAccepted waits until what was accepted here has come back through the log, so

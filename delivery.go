@@ -9,10 +9,10 @@ type DeadLetter struct {
 	Err      error // of the last attempt
 }
 
-// Delivery is which call of a handler this is.
+// Delivery describes one call of a handler.
 type Delivery struct {
 	Group   string // "" for the handlers registered on the Realtime
-	Cursor  Cursor // names the event: the same in every attempt, and of no other event
+	Cursor  Cursor // names the event: it is the same in every attempt, and differs from those of other events
 	Attempt int    // 1, 2, …
 }
 

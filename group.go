@@ -14,20 +14,23 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
-// Group is a set of handlers that share their progress: an event is handled once
-// by each handler of a group, however many processes have the group. One of them
-// at a time does the work; when it dies another one goes on where it was, within
-// seconds, and handles again what was under way.
+// Group is a set of handlers that share their progress: each handler of a group
+// handles an event once, however many processes have registered the group. One process
+// at a time does the work. When it dies, another one takes over within seconds, and
+// handles again the events that were in progress.
 //
-// At least once is the promise, within the history that nodes keep: a handler
-// that failed half-way, or whose process died, sees its event again, and where
-// another process goes on, so do the other handlers of that event. See [DeliveryOf]
-// for a name by which they can recognise one.
+// Within the history that nodes keep, each event is handled at least once. A handler
+// that failed half-way, or whose process died, gets its event again. If another process
+// takes over, the other handlers of that event get it again too. [DeliveryOf] returns a
+// name by which a handler can recognise an event.
+//
+// Its methods must be called by the function given to [Realtime.Group], or later; they
+// may be called concurrently, and do not block.
 type Group struct {
 	rt    *Realtime
 	name  string
 	opts  GroupOptions
-	start backend.Position // where a group begins that has no progress yet
+	start backend.Position // where the group begins if it has no progress yet
 	claim *handle.Claim
 
 	mu       sync.RWMutex
@@ -40,31 +43,30 @@ type Group struct {
 // GroupOptions are all optional: zero fields mean the defaults, or, for a named
 // group, [Options].Groups.
 type GroupOptions struct {
-	// Concurrency is how many handlers run at once. With 1 no two of them overlap,
-	// so that one which sums up several keys writes what was true last. Default 16.
+	// Concurrency is the number of handlers that run at once. With 1 no two calls
+	// overlap, as a handler needs that derives one value from several keys. Default 16.
 	Concurrency int
 
-	// Attempts is how often a handler is called for one event until it succeeds.
-	// Default 8. When another process takes the group over, it counts on with the
-	// first handler of the event, and begins anew with the others.
+	// Attempts is the number of calls of a handler for one event, until it succeeds.
+	// Default 8. A process that takes the group over continues the count for the first
+	// handler of the event, and begins at 1 for the others.
 	Attempts int
 
-	// Backoff is how long after the first failure a handler is called again; the
-	// wait doubles each time up to MaxBackoff, and is shortened at random by up to
-	// a half. It holds up the events of the same channel or key, no others.
-	// Defaults 200 ms and 30 s.
+	// Backoff is the wait before the first retry. The wait doubles each time, up to
+	// MaxBackoff, and is shortened at random by up to a half. Only events of the same
+	// channel or key wait meanwhile. Defaults 200 ms and 30 s.
 	Backoff, MaxBackoff time.Duration
 
 	// Timeout ends the context of one call. Default 30 s.
 	Timeout time.Duration
 
-	// DeadLetter is called for an event that a handler has failed with for good.
-	// Default: the error is logged.
+	// DeadLetter is called for an event after the last attempt of a handler has
+	// failed. It may block until its context ends. Default: the error is logged.
 	DeadLetter func(context.Context, DeadLetter)
 
-	// Missed is called when events were lost before the group got to them: it was
-	// further behind than the history reaches, or the backend lost them. It must
-	// not block. Default: a warning is logged.
+	// Missed is called when events were lost before the group has handled them: the
+	// group lagged by more than the history, or the backend lost them. It must not
+	// block. Default: a warning is logged.
 	Missed func(*ResetError)
 }
 
@@ -72,7 +74,7 @@ var defaultGroup = GroupOptions{
 	Concurrency: 16, Attempts: 8, Backoff: 200 * time.Millisecond, MaxBackoff: 30 * time.Second, Timeout: 30 * time.Second,
 }
 
-// or returns o with the fields of defaults where it has none.
+// or returns o with its zero fields replaced by those of defaults.
 func (o GroupOptions) or(defaults GroupOptions) GroupOptions {
 	set(&o.Concurrency, defaults.Concurrency)
 	set(&o.Attempts, defaults.Attempts)
@@ -88,7 +90,7 @@ func (o GroupOptions) or(defaults GroupOptions) GroupOptions {
 	return o
 }
 
-// check names each option that is out of its range; of is what they belong to.
+// check returns an error that names each option out of its range. of names the struct.
 func (o *GroupOptions) check(of string) error {
 	return errors.Join(
 		atLeast(0, of+".Concurrency", o.Concurrency), atLeast(0, of+".Attempts", o.Attempts),
@@ -107,7 +109,7 @@ type groups struct {
 	named  map[string]*Group
 }
 
-// processGroup is what the group of a process is called here: no name of a host's.
+// processGroup is the name of the group of a process. A host cannot use it.
 const processGroup = "$process"
 
 func (gs *groups) init(rt *Realtime) {
@@ -115,15 +117,15 @@ func (gs *groups) init(rt *Realtime) {
 	gs.running, gs.stop = context.WithCancel(rt.running)
 }
 
-// Group adds a named group of handlers, which register registers. Where the
-// backend serves several processes, all of them that register the same group
-// share its work. The group begins with what happens from the first time on that
-// any of them has registered it.
+// Group adds a named group, and calls register to add its handlers. If the backend
+// serves several processes, all that register a group of the same name share its work.
+// The group begins with events after its first registration by any of them. opts may be
+// nil. Group does not block, unless register does.
 //
-// Handlers that are registered once register has returned see what is still to
-// come by then, not what the group was behind with. opts may be nil.
+// A handler added after register has returned gets only events from then on, not the
+// group's backlog.
 //
-// Errors: those of register, in which case there is no group, [ErrBadOption],
+// Errors: those of register, in which case there is no group; [ErrBadOption],
 // [ErrBadGroup] and [ErrClosed].
 func (rt *Realtime) Group(name string, opts *GroupOptions, register func(*Group) error) error {
 	if badChannel(name) {
@@ -176,10 +178,10 @@ func newGroup(rt *Realtime, name string, opts GroupOptions) *Group {
 	}
 }
 
-// alone reports whether there can be no other node.
+// alone reports whether the backend serves this process only.
 func (rt *Realtime) alone() bool { return rt.backend.SingleProcess() }
 
-// launch needs the lock.
+// launch starts a group. The caller must hold gs.mu.
 func (gs *groups) launch(name string, g *Group) error {
 	if gs.closed {
 		return ErrClosed
@@ -192,9 +194,9 @@ func (gs *groups) launch(name string, g *Group) error {
 	return nil
 }
 
-// drain lets no new groups in, and waits until those this node holds have
-// handled what is in the ring, what handlers cause on the way included. It takes
-// half of the time that ctx leaves.
+// drain refuses new groups, and waits until the groups that this node holds have
+// handled all events in the ring, including those that handlers cause meanwhile. It
+// takes at most half of the time left in ctx.
 func (gs *groups) drain(ctx context.Context) error {
 	gs.mu.Lock()
 	gs.closed = true
@@ -248,13 +250,13 @@ func (g *Group) publicName() string {
 	return g.name
 }
 
-// handler is a function, and what it is not for: what happened up to from.
+// handler is a registered function. It gets events after from.
 type handler struct {
 	handle EventHandler
 	from   backend.Position
 }
 
-// add takes a handler in, unless its rule has an error.
+// add adds a handler; err is the error of its rule.
 func (g *Group) add(r match.Rule, f EventHandler, err error) error {
 	if err != nil {
 		return err
@@ -300,8 +302,8 @@ func (g *Group) deadLetter(ctx context.Context, d DeadLetter) {
 	_ = g.guard("DeadLetter", func() error { g.opts.DeadLetter(ctx, d); return nil }) // logged
 }
 
-// groupLease is how long a group stays without its handlers when the node that
-// holds it dies. Where there is no other node, nothing is gained by losing it.
+// groupLease is the time after the death of a group's holder in which no other node
+// takes the group over. On a backend of one process a hold never ends.
 const (
 	groupLease = 10 * time.Second
 	noLease    = 1 << 62 * time.Nanosecond // 146 years

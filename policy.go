@@ -13,21 +13,21 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
-// Policy decides who may do what from a browser. What it does not allow is
-// refused: with the zero Policy the Go API works and every browser is turned
-// away. Its functions may be called concurrently.
+// Policy decides who may do what from a browser. Everything that it does not allow is
+// refused: with the zero Policy the Go API works and every browser is refused. Its
+// functions may be called concurrently.
 //
-// All ways in and out ask the policy in one place each, so that REN streams and
-// WebSockets, live and replayed events, cannot differ.
+// REN streams and WebSockets, live and replayed events, ask the policy in the same
+// place, so that they cannot differ.
 type Policy struct {
-	// Authenticate tells who sends a request; it is called once per connection,
-	// and when a client renews the token of an open one. It may block
-	// until the request's context ends after 5 s (30 s in [Realtime.Authorize]);
-	// then, whether it returns or not, the client is asked to come back (503). An
-	// error refuses the request with 401; one that wraps [ErrExpired] says so, and
-	// one that wraps [ErrTemporary] asks the client to come back. For a WebSocket
-	// whose client sends a token in a hello, the request is the one that opened it,
-	// with the token as a bearer token. Nil: everyone is refused.
+	// Authenticate returns who sends a request. It is called once per connection, and
+	// when a client renews the token of an open one. It may block until the request's
+	// context ends after 5 s (30 s in [Realtime.Authorize]); then, whether it returns
+	// or not, the client is told to come back (503). An error refuses the request with
+	// 401. If it wraps [ErrExpired], the client is told that its credentials have
+	// expired; if it wraps [ErrTemporary], to come back. If the client of a WebSocket
+	// sends a token in a hello, the request is the one that opened the WebSocket, with
+	// that token as its bearer token. Nil: everyone is refused.
 	Authenticate func(*http.Request) (Identity, error)
 
 	// Allow decides about one action of a client. An error refuses it as forbidden
@@ -36,59 +36,59 @@ type Policy struct {
 	// is allowed.
 	Allow func(context.Context, Identity, Action) error
 
-	// Grants lists what of REN an identity may see. It is called when a stream
-	// begins, never per event, and may block until its context ends after 5 s. Nil,
-	// or no grants: no stream. See [Grant].
+	// Grants returns the part of REN that an identity may see. It is called when a
+	// stream begins and on [Realtime.Recheck], never per event. It may block until its
+	// context ends after 5 s. Nil, or no grants: no stream. See [Grant].
 	Grants func(context.Context, Identity) ([]Grant, error)
 
-	// See has a last look at every single event before a client gets it, on
-	// streams and channels alike, and may hide it. A roster shows the members
-	// whose presence.join it shows, and so is their presence.leave, even where See
-	// hides that. It must be fast and must not block, since it is called for each
-	// event and receiver. Nil: all that was granted.
+	// See is called for each event before a client gets it, on streams and channels,
+	// and hides the event if it returns false. It must be fast and must not block,
+	// since it is called for each event and each receiver. Nil: everything that was
+	// granted is shown. A member is listed in a roster if See accepts their
+	// presence.join. Their presence.leave is then always delivered, even if See rejects
+	// it.
 	//
-	// A hidden event leaves no trace, and nobody remembers who was shown what. So
-	// a rule that hides a change of something it has shown leaves the client with
-	// what was before: decide by what stays (the user, the channel, the key), not
-	// by what an update changes, or call Recheck after the change, which sends
-	// rosters anew.
+	// See is stateless: the server does not remember who was shown what. If it shows an
+	// object and later hides an update to it, the client keeps showing the old state.
+	// Decide by what does not change (the user, the channel, the key), or call
+	// [Realtime.Recheck] after the change, which sends rosters again.
 	See func(Identity, RenEvent) bool
 
 	// Origins lists, exactly, the web origins ("https://app.example.com") beside
 	// the server's own whose pages may connect with their user's cookies. Pages
-	// of all other sites are refused. [New] refuses what no browser sends: wildcards,
-	// paths, names that are not in ASCII form, and "null", which any page can be.
+	// of all other sites are refused. [New] refuses entries that no browser sends
+	// (wildcards, paths, names that are not in ASCII form), and "null", which any page
+	// can have as its origin.
 	Origins []string
 
-	// Hosts lists the hosts that the app serves: "app.example.com", and with it
-	// every port, or "app.example.com:8443". Requests for other hosts, by their
-	// Host header, are refused with 421, on the library's own routes and those
-	// within [Realtime.Attribute], [Realtime.CORS] and [Realtime.Authorize]. That
-	// keeps out pages whose own name was made to resolve to the server's address
-	// (DNS rebinding), which browsers take for the server's own. Default: all
-	// hosts; with [AllowAll], on connections to a loopback address, only localhost
-	// and its like.
+	// Hosts lists the hosts that the app serves: "app.example.com", which includes
+	// every port, or "app.example.com:8443". Requests whose Host header names another
+	// host are refused with 421, on the library's own routes and those within
+	// [Realtime.Attribute], [Realtime.CORS] and [Realtime.Authorize]. This keeps out
+	// pages whose own name was made to resolve to the server's address (DNS rebinding):
+	// browsers treat them as the server's own. Default: all hosts; with [AllowAll], on
+	// connections to a loopback address, only loopback names such as localhost.
 	Hosts []string
 
 	allowAll bool
 	hosts    []hostPort // Hosts
 }
 
-// Identity is who a client is.
+// Identity is the identity of a client.
 type Identity struct {
 	// User is the user id, as others see it; "" for anonymous.
 	User string
-	// AnyUser permits presence under any user id, as servers and demos need it.
+	// AnyUser permits presence under any user id. It is for servers and demos.
 	AnyUser bool
-	// Expires ends the connection, unless a client renews its token before: the
-	// identity of the new one, which must be the same User's, then replaces this
-	// one. Zero: never.
+	// Expires ends the connection at that time, unless the client renews its token
+	// before. The identity of the new token, which must have the same User, then
+	// replaces this one. Zero: never.
 	Expires time.Time
 	// Claims is the host's own, for Allow, Grants and See.
 	Claims any
 }
 
-// Verb is what a client wants to do.
+// Verb is the kind of an [Action].
 type Verb string
 
 // The verbs.
