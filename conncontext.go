@@ -11,24 +11,24 @@ import (
 type netConnKey struct{}
 
 // ConnContext is for [http.Server.ConnContext]. It lets streams tune the
-// connections they run on, and leaves all others alone:
+// connections they run on, and does not change other connections:
 //
-//   - A peer that vanishes, its network with it, is given up within 30 s. Without
+//   - A connection whose peer has vanished with its network ends within 30 s. Without
 //     this, heartbeats are written for a quarter of an hour before the kernel
-//     reports that nobody acknowledges them. (Linux only.)
-//   - A reader that stalls holds a small part of the kernel's memory, where it
-//     otherwise holds megabytes. (HTTP/1.1; HTTP/2 has windows.)
+//     reports that they are not acknowledged. (Linux only.)
+//   - A stalled reader takes a small part of the kernel's memory, instead of
+//     megabytes. (HTTP/1.1; HTTP/2 has windows.)
 //
-// The connection of a WebSocket is the library's, and is tuned in any case.
+// The connections of WebSockets belong to the library, and are tuned in any case.
 //
-// It finds TCP beneath [tls.Conn] and whatever else has a method NetConn, and
+// ConnContext finds TCP beneath [tls.Conn] and other types with a method NetConn, and
 // does nothing on other connections.
 func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, netConnKey{}, c)
 }
 
-// tuneRequest does for the connection of a stream what ConnContext promises, and
-// returns the connection: nil without ConnContext.
+// tuneRequest tunes the connection of a stream as ConnContext describes, and returns the
+// connection: nil without ConnContext.
 func tuneRequest(r *http.Request) net.Conn {
 	c, ok := r.Context().Value(netConnKey{}).(net.Conn)
 	if ok {
@@ -37,7 +37,7 @@ func tuneRequest(r *http.Request) net.Conn {
 	return c
 }
 
-// tune does it for a connection, which is the stream's alone or not.
+// tune tunes a connection. alone says whether it carries only the stream.
 func tune(c net.Conn, alone bool) {
 	tcp.KeepAlive(c)
 	if alone {

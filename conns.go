@@ -38,7 +38,7 @@ type conn struct {
 	pace   *rate.Limiter // of the user; nil for anonymous, as flood
 	flood  *rate.Limiter
 	cancel context.CancelCauseFunc // with an *ending, to end it in an orderly way
-	done   chan struct{}           // closed when nothing is written any more
+	done   chan struct{}           // closed when nothing is written from now on
 
 	// recheck asks the policy again about what the connection has.
 	// At most as many questions are open as turns has room for.
@@ -46,7 +46,7 @@ type conn struct {
 	writing atomic.Bool // while the writer waits for the client to read
 
 	mu      sync.Mutex
-	drop    func() // frees whoever writes to a client that does not read; nil when it must not be called
+	drop    func() // frees a goroutine that writes to a client that does not read; nil when it must not be called
 	aborted bool
 	ended   bool // end was called
 }
@@ -76,7 +76,8 @@ func (c *conn) isAborted() bool {
 	return c.aborted
 }
 
-// end ends the connection, and a client that takes long to hear of it as well.
+// end ends the connection in order, and drops it if the client does not take the goodbye
+// in time.
 func (c *conn) end(why *ending) {
 	c.mu.Lock()
 	c.ended = true
@@ -91,7 +92,7 @@ func (c *conn) isEnding() bool {
 	return c.ended
 }
 
-// farewell is how long a client whose rights have ended may take to hear of it.
+// farewell is the time in which a client whose rights have ended must take the goodbye.
 const farewell = 500 * time.Millisecond
 
 // expire ends the connection when its identity expires, unless stop is called.
@@ -102,10 +103,10 @@ func (c *conn) expire(id Identity) (stop func() bool) {
 	return time.AfterFunc(time.Until(id.Expires), func() { c.end(outdated) }).Stop
 }
 
-// ending is why, and how, the server ends a connection.
+// ending says why, and how, the server ends a connection.
 type ending struct {
 	reason string
-	rest   backend.Position // what is in the log up to here is delivered first
+	rest   backend.Position // events up to here are delivered first
 	retry  time.Duration    // when the client may come back
 	code   int              // the WebSocket close code
 }
@@ -134,14 +135,15 @@ func (c *conn) over(ctx context.Context, pos backend.Position) bool {
 	return !errors.As(context.Cause(ctx), &end) || pos.Compare(end.rest) >= 0 || c.isAborted()
 }
 
-// arrival is a client that is being authenticated. Whose rights change meanwhile
-// may be this user, just after the policy was asked.
+// arrival is a client that is being authenticated. Its user is not known yet. So every
+// Recheck and Revoke meanwhile is recorded here, and the client is turned away (503, with
+// retry) if it turns out to be that user.
 type arrival struct {
 	conns   *conns
 	changed []string
 }
 
-// arrive is called before a client is authenticated; its end is gone.
+// arrive must be called before a client is authenticated, and gone at the end of that.
 func (cs *conns) arrive() *arrival {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -159,7 +161,7 @@ func (a *arrival) gone() {
 	delete(a.conns.arriving, a)
 }
 
-// identify says who a connection turned out to be.
+// identify sets the user of a connection when it is known.
 func (a *arrival) identify(c *conn, user string) *refusal {
 	a.conns.mu.Lock()
 	defer a.conns.mu.Unlock()
@@ -168,12 +170,12 @@ func (a *arrival) identify(c *conn, user string) *refusal {
 
 func (a *arrival) identifyLocked(c *conn, user string) *refusal {
 	if slices.Contains(a.changed, user) {
-		return unavailable() // it is authenticated anew when it comes back
+		return unavailable() // it is authenticated again when it comes back
 	}
 	return a.conns.own(c, user)
 }
 
-// own makes c one of the connections of a user, and no longer of another.
+// own moves c to the connections of a user.
 func (cs *conns) own(c *conn, name string) *refusal {
 	if name == c.user {
 		return nil
@@ -208,8 +210,8 @@ func (cs *conns) disown(c *conn) {
 	c.user, c.pace, c.flood = "", nil, nil
 }
 
-// add registers a connection; its owner calls remove. It fails once the
-// connections are being drained.
+// add registers a connection; its owner must call remove. It fails when the connections
+// are being drained.
 func (a *arrival) add(c *conn, user string) *refusal {
 	cs := a.conns
 	cs.mu.Lock()
@@ -226,9 +228,9 @@ func (a *arrival) add(c *conn, user string) *refusal {
 	return nil
 }
 
-// remove is the last that happens to a connection.
+// remove removes a connection, after its last write.
 func (cs *conns) remove(c *conn) {
-	c.onAbort(func() {}) // what drop works on is the server's again when the handler returns
+	c.onAbort(func() {}) // after the handler returns, drop must not touch the server's connection
 	cs.mu.Lock()
 	delete(cs.open, c)
 	cs.disown(c)
@@ -250,7 +252,7 @@ func (cs *conns) matching(match func(*conn) bool) []*conn {
 	return found
 }
 
-// shut lets no new connections in.
+// shut refuses new connections from now on.
 func (cs *conns) shut() {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -263,8 +265,8 @@ func (cs *conns) isShut() bool {
 	return cs.closing
 }
 
-// drain ends all connections, with what is in the log up to rest, before ctx does,
-// which has a deadline. It gives up when late ends.
+// drain ends all connections, after delivering the events up to rest, before ctx ends,
+// which must have a deadline. It gives up when late ends.
 func (cs *conns) drain(ctx, late context.Context, rest backend.Position) error {
 	deadline, _ := ctx.Deadline()
 	spread := max(time.Until(deadline), time.Second)
@@ -284,8 +286,9 @@ func (cs *conns) drain(ctx, late context.Context, rest backend.Position) error {
 	return err
 }
 
-// distrust returns the open connections of a user, and keeps those out that are
-// being let in by rights that have changed, unless the call is part of that.
+// distrust returns the open connections of a user. It also records the change of rights
+// with all clients that are being authenticated, except the one whose authentication
+// makes the call.
 func (cs *conns) distrust(user string, within *policyCall) []*conn {
 	cs.mu.Lock()
 	for a := range cs.arriving {

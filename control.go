@@ -12,16 +12,17 @@ import (
 	"github.com/maravilla-realtime/realtime/backend"
 )
 
-// What nodes tell each other through the log. The Key of a record names the request,
-// its User is whom it is about, its Source is the node that appended it.
+// Types of control records, by which nodes tell each other of changes of rights through
+// the log. The Key of a record names the request, its User is the user concerned, its
+// Source is the node that appended it.
 const (
 	tellRevoke  = "$revoke"
 	tellRecheck = "$recheck"
 	tellDone    = "$done" // by Source, with the request of Key
 )
 
-// controls are the requests to other nodes that wait to be confirmed, and those of
-// others that are being done.
+// controls are the requests of this node that wait for confirmation, and those of other
+// nodes that are being carried out.
 type controls struct {
 	mu    sync.Mutex
 	asked map[string]*request
@@ -32,28 +33,28 @@ func (c *controls) init() {
 	c.asked, c.doing = make(map[string]*request), make(chan struct{}, doAtOnce)
 }
 
-// request is what this node has asked of the others.
+// request is a request of this node to the others.
 type request struct {
-	confirmed map[string]struct{} // the nodes that have done it
+	confirmed map[string]struct{} // the nodes that have carried it out
 	changed   chan struct{}       // holds one
 }
 
-// askTime is how long Revoke and Recheck wait for the other nodes where ctx has no
+// askTime is the time that Revoke and Recheck wait for other nodes if ctx has no
 // deadline.
 const askTime = 5 * time.Second
 
-// doAtOnce bounds how many requests of other nodes are done at the same time. Whoever
-// asks for more is not confirmed, and told so.
+// doAtOnce bounds the requests of other nodes that are carried out at the same time.
+// Further requests are not confirmed, so that the other node reports this one.
 const doAtOnce = 64
 
-// obligedKey marks the context of what is done for another node. A policy that calls
-// Recheck each time it is asked must not have the nodes ask each other for ever, so a
-// Recheck within a Recheck stays on its node.
+// obligedKey marks the context in which a request of another node is carried out. A
+// Recheck within it stays on its node: otherwise a policy that calls Recheck whenever it
+// is asked would keep the nodes busy with each other for ever.
 type obligedKey struct{}
 
-// everywhere has a change of rights made on all nodes: here by do, elsewhere as the
-// log tells. It returns when all that are alive have confirmed it, or names those
-// that have not.
+// everywhere makes a change of rights on all nodes: here by do, elsewhere through a
+// control record. It returns nil when all live nodes have confirmed it; otherwise the
+// error names those that have not.
 func (rt *Realtime) everywhere(ctx context.Context, what, userID string, do func(context.Context, string) error) error {
 	again := ctx.Value(obligedKey{}) != nil || policyCallOf(ctx).rechecks() != nil
 	if rt.alone() || what == tellRecheck && again {
@@ -70,7 +71,7 @@ func (rt *Realtime) everywhere(ctx context.Context, what, userID string, do func
 		rt.controls.mu.Unlock()
 	}()
 	told := rt.tell(ctx, what, id, userID)
-	err := do(ctx, userID) // also where the others cannot be told
+	err := do(ctx, userID) // even if the others cannot be told
 	if told != nil {
 		return errors.Join(err, fmt.Errorf("realtime: the other nodes are not told: %w", told))
 	}
@@ -125,7 +126,7 @@ func (rt *Realtime) missing(r *request, nodes []string) []string {
 	})
 }
 
-// control is what the follower does with a control record.
+// control handles a control record. The follower calls it; it must not block.
 func (rt *Realtime) control(ev backend.Event) {
 	if ev.Source == rt.presence.engine.Name() {
 		return
@@ -151,7 +152,7 @@ func (rt *Realtime) control(ev backend.Event) {
 	}
 }
 
-// oblige does what another node asks for, and confirms it.
+// oblige carries out a request of another node, and confirms it.
 func (rt *Realtime) oblige(ev backend.Event, do func(context.Context, string) error) {
 	select {
 	case rt.controls.doing <- struct{}{}:

@@ -6,18 +6,18 @@ import (
 	"strings"
 )
 
-// CORS wraps handlers that pages of [Policy.Origins] ask as well: it answers what
-// their browsers ask before a request (preflights), of any method and header, and
-// lets the pages read the answers, with ETag, Retry-After and X-Ren-Cursor (Fetch
-// standard, section 3.2). For pages of all other origins it says nothing. What a
-// request may do is for the handlers to decide, but for that of a host that is not
-// among [Policy.Hosts].
+// CORS wraps handlers for pages of [Policy.Origins]. It answers the preflights of their
+// browsers, for any method and header, and lets the pages read the answers, including
+// ETag, Retry-After and X-Ren-Cursor (Fetch standard, section 3.2). For pages of other
+// origins it sets no headers. CORS does not authorise: the handlers must decide whether
+// a request is allowed. But it refuses requests for a host that is not among
+// [Policy.Hosts] (421).
 //
-// The library's own handlers, and that of package storage, need no CORS around
-// them, and do not mind it. Nor does it mind a middleware of the host's that does
-// the like, on either side of it: lists, such as that of the exposed headers, hold
-// what both say. It belongs outside of [http.CrossOriginProtection], whose refusals
-// can then be read, and which has to be told of the same origins.
+// The library's own handlers, and that of package storage, need no CORS around them,
+// but may have it. A middleware of the host that sets such headers may be outside or
+// inside of CORS: lists, such as the exposed headers, are joined. CORS must be outside
+// of [http.CrossOriginProtection], so that pages can read its refusals; give that the
+// same origins.
 func (rt *Realtime) CORS(next http.Handler) http.Handler {
 	return rt.cors(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if len(rt.policy.Origins) == 0 || r.Header.Get("Upgrade") != "" { // WebSockets know no CORS
@@ -60,8 +60,8 @@ func (rt *Realtime) cors(next http.Handler) http.Handler {
 // Chromium does at most.
 const preflightAge = "7200"
 
-// allowCrossOrigin lets a page of a listed origin read the answer, and says
-// whether r is of one.
+// allowCrossOrigin lets a page of a listed origin read the answer, and reports whether r
+// is from such a page.
 func (p *Policy) allowCrossOrigin(h http.Header, r *http.Request) bool {
 	vary(h, "Origin")
 	origin := r.Header.Get("Origin")
@@ -74,8 +74,8 @@ func (p *Policy) allowCrossOrigin(h http.Header, r *http.Request) bool {
 	return true
 }
 
-// include sees to it that a header, which is a list of names, has those of another
-// list, each of them once, after what it has already.
+// include adds the names of a list to a header that is a list of names, after those that
+// it has already, and each name once.
 func include(h http.Header, name, list string) {
 	have := h.Values(name)
 	if names := missing(have, list); len(have) == 0 {

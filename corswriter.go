@@ -7,8 +7,8 @@ import (
 	"net/http"
 )
 
-// corsWriter mends the headers of CORS when they are sent, after whatever handlers
-// and middlewares within have made of them.
+// corsWriter corrects the headers of CORS when they are sent, after handlers and
+// middlewares within have set theirs.
 type corsWriter struct {
 	http.ResponseWriter
 	mend func()

@@ -47,7 +47,7 @@ func (rt *Realtime) waitRead(ctx context.Context, pos backend.Position) error {
 	defer reader.Close()
 	reader.Subscribe(nil, ring.Topic{})
 	for rt.ring.Head().Compare(pos) < 0 {
-		if err := ctx.Err(); err != nil { // where much comes in, both cases below are ready
+		if err := ctx.Err(); err != nil { // with many events both cases below are ready
 			return err
 		}
 		select {

@@ -13,22 +13,22 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/timely"
 )
 
-// callTime is how long a call of the backend may take where its caller sets no
-// deadline. What waits for one, and is promised to end within 5 s, does.
+// callTime is the time for a call of the backend if its caller sets no deadline. It is
+// short enough for functions that promise to return within 5 s.
 const callTime = 4 * time.Second
 
-// leftBehind is how many calls of one kind may go on after their time is over.
+// leftBehind bounds the abandoned calls of one kind.
 const leftBehind = 256
 
-// engine is the backend as all of this package uses it: each call of it has a
-// deadline, and returns soon after, whether the driver obeys or not.
+// engine is the backend for the rest of this package. Each call has a deadline and
+// returns soon after it, even if the driver ignores its context.
 type engine struct {
 	driver backend.Backend
 	log    *slog.Logger
-	memory *memory.Backend // the driver, if it is that, which obeys
-	owned  bool            // New opened the driver, and Close closes it
+	memory *memory.Backend // the driver, if it is the one in memory, whose calls end in time
+	owned  bool            // New opened the driver, so Close closes it
 
-	// of each kind, so that no kind is refused because of another one
+	// Separate for each kind, so that abandoned calls of one kind do not block another.
 	follows, appends, reads, gets, lists, puts, deletes *timely.Calls
 }
 
@@ -46,7 +46,7 @@ func newEngine(driver backend.Backend, owned bool, log *slog.Logger) *engine {
 	}
 }
 
-// call calls f, and returns within the time that ctx has, or within callTime.
+// call calls f, and returns when ctx ends, or after callTime if ctx has no deadline.
 func call[T any](ctx context.Context, e *engine, calls *timely.Calls, f func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := within(ctx, callTime)
 	defer cancel()
@@ -56,8 +56,8 @@ func call[T any](ctx context.Context, e *engine, calls *timely.Calls, f func(con
 	return timely.Do(ctx, calls, f)
 }
 
-// read is call for what changes nothing. An error that matches [ErrTemporary] says
-// that there was no answer in time.
+// read is call for functions that change nothing. If there was no answer in time, the
+// error matches [ErrTemporary].
 func read[T any](ctx context.Context, e *engine, calls *timely.Calls, f func(context.Context) (T, error)) (T, error) {
 	value, err := call(ctx, e, calls, f)
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, timely.ErrBusy) || errors.Is(err, timely.ErrLeft) {
@@ -66,8 +66,8 @@ func read[T any](ctx context.Context, e *engine, calls *timely.Calls, f func(con
 	return value, err
 }
 
-// write is read for what may have happened although there was no answer: then the
-// error matches [backend.ErrMaybeStored] instead.
+// write is call for functions that make changes. If there was no answer in time, the
+// change may have happened, and the error matches [backend.ErrMaybeStored].
 func write[T any](ctx context.Context, e *engine, calls *timely.Calls, f func(context.Context) (T, error)) (T, error) {
 	value, err := read(ctx, e, calls, f)
 	if errors.Is(err, timely.ErrLeft) {
@@ -115,12 +115,12 @@ func (e *engine) Get(ctx context.Context, k backend.Key) (backend.Item, error) {
 	return read(ctx, e, e.gets, func(ctx context.Context) (backend.Item, error) { return e.driver.Get(ctx, k) })
 }
 
-// listTime is how long List may take where its caller sets no deadline: there may be
-// 100,000 records.
+// listTime is the time for List if its caller sets no deadline: there may be 100,000
+// records.
 const listTime = 30 * time.Second
 
 // List implements [backend.Store]. It reads all records before it yields the first,
-// so that the deadline does not depend on who takes them.
+// so that the deadline does not depend on its caller.
 func (e *engine) List(ctx context.Context, kind, group string) iter.Seq2[backend.Item, error] {
 	if e.memory != nil {
 		return e.driver.List(ctx, kind, group)
@@ -167,8 +167,8 @@ func (e *engine) SingleProcess() bool {
 	return ok && single.SingleProcess()
 }
 
-// Close implements [backend.Backend]. A driver of the host's is the host's to close.
-// What was left behind returns by now, if it is ever to.
+// Close implements [backend.Backend]. It does not close a driver of the host. It waits a
+// moment for abandoned calls.
 func (e *engine) Close(ctx context.Context) error {
 	if e.owned {
 		return e.driver.Close(ctx)
@@ -184,7 +184,7 @@ func (e *engine) Close(ctx context.Context) error {
 	return nil
 }
 
-// lastMoment is how long Close waits for calls of the backend that were given up.
+// lastMoment is the time that Close waits for abandoned calls of the backend.
 const lastMoment = 250 * time.Millisecond
 
 func (e *engine) all() []*timely.Calls {

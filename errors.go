@@ -65,22 +65,21 @@ type ResetError struct {
 
 func (e *ResetError) Error() string { return "realtime: events were missed: " + e.Reason }
 
-// RefusedError is an error with all that a client is told of it. A host makes
+// RefusedError is an error with everything that a client is told of it. A host may make
 // its own for [WriteError].
 type RefusedError struct {
 	Status  int    // of HTTP
 	Code    string // for programs: "forbidden", "not_found", …
 	Message string // for people; it is shown to the client
-	Retry   bool   // whether the same request can succeed later
+	Retry   bool   // whether the same request may succeed later
 }
 
 func (e *RefusedError) Error() string { return "realtime: " + e.Message + " (" + e.Code + ")" }
 
-// WriteError answers a request with an error, in the shape that all errors of
-// this package have on the wire: {"code","message","retry"}. It tells what a
-// [*RefusedError] says, and that [ErrTemporary], [ErrMaybeStored] and [ErrClosed] can
-// be tried again (503). Of any other error the client learns only that there was
-// one (500 "internal"): whoever has it logs it.
+// WriteError answers a request with an error, in the shape of all errors of
+// this package on the wire: {"code","message","retry"}. A [*RefusedError] is sent as it
+// is. [ErrTemporary], [ErrMaybeStored] and [ErrClosed] become 503 with retry. Any other
+// error becomes 500 "internal" without its text, and the caller should log it.
 func WriteError(w http.ResponseWriter, err error) {
 	var refused *RefusedError
 	switch {

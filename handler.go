@@ -18,8 +18,8 @@ var scriptETag = func() string {
 	return `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
 }()
 
-// Handler serves everything browsers need, by the last element of the path, so
-// that it works below any prefix:
+// Handler serves everything that browsers need. It decides by the last element of the
+// path, so it works below any prefix:
 //
 //	…/ren          the REN stream (SSE), as [Realtime.RenHandler]
 //	…/realtime     channels (WebSocket), as [Realtime.WebSocketHandler]

@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// healthTime is how long Health waits where ctx has no deadline.
+// healthTime is the time that Health waits if ctx has no deadline.
 const healthTime = 2 * time.Second
 
 // Health returns nil if this node can serve clients: it is not being closed, its
-// backend answers, and whatever the backend has stored so far, for any node,
-// comes through to this one before ctx ends, or within 2 s if ctx has no
-// deadline. It is meant for the readiness probe of a load balancer, and writes
-// nothing. Errors: [ErrClosed], and from the backend or ctx others.
+// backend answers, and all events stored so far, by any node, reach this one before ctx
+// ends, or within 2 s if ctx has no deadline. It is for the readiness probe of a load
+// balancer, and writes nothing to the backend. Errors: [ErrClosed], and those of the
+// backend and of ctx.
 func (rt *Realtime) Health(ctx context.Context) error {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc

@@ -20,9 +20,9 @@ func (rt *Realtime) admit(r *http.Request) *refusal {
 	return rt.checkOrigin(r)
 }
 
-// checkHost refuses requests for hosts that are not the app's. A browser lets a
-// page ask whatever address the page's own host resolves to, as its own origin,
-// so that nothing but the name tells such a page from the app's.
+// checkHost refuses requests for hosts that are not the app's. For a browser, any
+// address that a page's host resolves to is the page's own origin. So only the name in
+// Host tells a page of another site from the app's.
 func (rt *Realtime) checkHost(r *http.Request) *refusal {
 	if rt.policy.serves(r) {
 		return nil
@@ -42,8 +42,8 @@ func (p *Policy) serves(r *http.Request) bool {
 		}
 		return false
 	case p.allowAll && overLoopback(r):
-		// Nothing but the address keeps others out. A policy of the host's does
-		// that, and a proxy on the same machine passes public names.
+		// Under AllowAll only the address keeps others out. A policy of the host does
+		// so itself, and a proxy on the same machine may pass public names.
 		host, ok := parseHost(r.Host)
 		return ok && host.isLoopback()
 	}
@@ -76,8 +76,8 @@ func (p *Policy) compileHosts() error {
 // hostPort is a host, in the one form it has here, and a port, "" for the default.
 type hostPort struct{ name, port string }
 
-// matches reports whether an entry of Policy.Hosts means the host of a request.
-// The scheme that goes with a default port is not known beyond a proxy.
+// matches reports whether an entry of Policy.Hosts covers the host of a request. A proxy
+// may hide the scheme, so the default port may be that of either.
 func (entry hostPort) matches(host hostPort) bool {
 	if entry.name != host.name {
 		return false

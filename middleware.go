@@ -20,16 +20,16 @@ func clientID(ctx context.Context) string {
 	return id
 }
 
-// Attribute wraps a host's handlers so that what they publish, emit and join
-// with the request's context is attributed to the browser tab that sent the
-// request, by its X-Ren-Client header, which the SDK's renFetch sends. The tab
-// then recognises the events as its own. It only labels: whether a request may
-// do what it does is for the host to decide, with one exception. Requests for a
-// host that is not among [Policy.Hosts] are refused (421).
+// Attribute wraps a host's handlers. Events that they publish, emit or cause with the
+// request's context are attributed to the browser tab that sent the request, by its
+// X-Ren-Client header, which the SDK's renFetch sends. The tab then recognises the
+// events as its own. Attribute does not authorise: the host must decide whether a
+// request is allowed. But it refuses requests for a host that is not among
+// [Policy.Hosts] (421).
 //
-// It also answers with X-Ren-Cursor, the place in the log from before the
-// request was handled. A page that fetches data and then opens a stream hands it
-// over, so that no change in between escapes it; the SDK does so by itself.
+// It also answers with X-Ren-Cursor, the place in the log from before the request was
+// handled. A page that fetches data and then opens a stream from this cursor misses no
+// change in between; the SDK does this by itself.
 func (rt *Realtime) Attribute(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if f := rt.checkHost(r); f != nil {

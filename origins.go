@@ -12,10 +12,9 @@ import (
 )
 
 // checkOrigin refuses requests that a browser sends for a page of another site.
-// Browsers say where a request comes from in Sec-Fetch-Site, which a proxy that
-// changes Host does not break; older ones in Origin. Other programs send neither,
-// and have no user's cookies to abuse. The rule is that of
-// [http.CrossOriginProtection], for reads as well.
+// Browsers name the source of a request in Sec-Fetch-Site, even if a proxy changes
+// Host; older ones in Origin. Other programs send neither, and have no cookies of a
+// user. The rule is that of [http.CrossOriginProtection], but also for reads.
 func (rt *Realtime) checkOrigin(r *http.Request) *refusal {
 	origin, site := r.Header.Get("Origin"), r.Header.Get("Sec-Fetch-Site")
 	switch site {
@@ -34,9 +33,9 @@ func (rt *Realtime) checkOrigin(r *http.Request) *refusal {
 	return refuse(http.StatusForbidden, "origin", "cross-origin requests are refused")
 }
 
-// sameOrigin reports whether an Origin header names the host of a Host header.
-// Which scheme the host has is not known beyond a proxy, so either will do, with
-// its default port left out on either side.
+// sameOrigin reports whether an Origin header names the host of a Host header. A proxy
+// may hide the scheme, so either scheme matches, and its default port may be
+// missing on either side.
 func sameOrigin(origin, host string) bool {
 	scheme, authority, _ := strings.Cut(origin, "://")
 	scheme = strings.ToLower(scheme)

@@ -93,11 +93,11 @@ type Verb string
 
 // The verbs.
 const (
-	VerbSubscribe Verb = "subscribe" // to a channel: its messages, and its presence where asked for
+	VerbSubscribe Verb = "subscribe" // to a channel: its messages, and its presence if requested
 	VerbPublish   Verb = "publish"   // to a channel
-	VerbJoin      Verb = "join"      // be present in a channel, and update how
+	VerbJoin      Verb = "join"      // be present in a channel, and change the metadata
 
-	VerbUpload   Verb = "upload"   // an object, new or in place of another
+	VerbUpload   Verb = "upload"   // an object, new or as a replacement
 	VerbDelete   Verb = "delete"   // an object
 	VerbDownload Verb = "download" // an object
 )
@@ -108,8 +108,8 @@ type Action struct {
 	Name string // of the channel, or path of the object
 }
 
-// AllowAll lets everybody do and see everything, under any user id they like.
-// It is for demos; [New] warns of it.
+// AllowAll lets everybody do and see everything, under any user id. It is for demos;
+// [New] logs a warning.
 func AllowAll() Policy {
 	return Policy{
 		Authenticate: func(*http.Request) (Identity, error) { return Identity{AnyUser: true}, nil },
@@ -121,13 +121,12 @@ func AllowAll() Policy {
 	}
 }
 
-// compile checks what New is given, and brings it into the form that requests are
-// compared with.
+// compile checks the fields, and normalises them for comparison with requests.
 func (p *Policy) compile() error {
 	return errors.Join(p.compileHosts(), p.compileOrigins())
 }
 
-// authenticate tells who sends r.
+// authenticate returns who sends r.
 func (p *Policy) authenticate(r *http.Request, log *slog.Logger) (Identity, *refusal) {
 	if p.Authenticate == nil {
 		return Identity{}, refuse(http.StatusUnauthorized, "unauthorized", "no policy lets browsers in")
@@ -176,8 +175,8 @@ func (p *Policy) allow(ctx context.Context, log *slog.Logger, id Identity, a Act
 	}
 }
 
-// view is what a connection may see of an event. It is asked for every event
-// that leaves to a client, live or replayed.
+// view decides which events a connection may see. It is asked for every event before a
+// client gets it, live or replayed.
 type view struct {
 	policy *Policy
 	id     Identity
@@ -187,8 +186,8 @@ type view struct {
 // Uniform implements [session.View].
 func (v *view) Uniform() bool { return v.policy.See == nil }
 
-// Channel implements [session.View]: whether the policy shows the event. That is all
-// that a subscriber of its channel has to be asked for.
+// Channel implements [session.View]: whether the policy shows the event. The right to
+// subscribe was checked before.
 func (v *view) Channel(ev *backend.Event) bool {
 	if v.policy.See == nil || v.policy.See(v.id, RenEvent(*ev)) {
 		return true
@@ -196,7 +195,7 @@ func (v *view) Channel(ev *backend.Event) bool {
 	if !ev.IsLeave() {
 		return false
 	}
-	// Whom it shows coming would stay for ever if it did not show it going.
+	// A member whose join is shown would stay in rosters for ever without its leave.
 	return v.member(ev.Channel, memberOf(ev))
 }
 

@@ -7,9 +7,9 @@ import (
 	"sync/atomic"
 )
 
-// policyCall is a call of the policy that is under way. The policy gets it in its
-// context, so that a Revoke or Recheck that it makes knows what may not wait for
-// itself: "one session per user" is a Revoke in Authenticate.
+// policyCall is a running call of the policy. The policy gets it in its context. If the
+// policy calls Revoke or Recheck, as for "one session per user" in Authenticate, these
+// find the call there, and do not wait for the connection that waits for them.
 type policyCall struct {
 	outer *policyCall // within which, by way of Recheck, this one is made
 
@@ -18,14 +18,14 @@ type policyCall struct {
 	holds   bool     // and whose deciding is held
 	round   *round   // of the Recheck that asks, which the call is then part of
 
-	spared atomic.Bool // whether a Revoke has left conn to what Authenticate says
+	spared atomic.Bool // a Revoke has left the decision about conn to Authenticate
 	over   atomic.Bool
 }
 
 type policyCallKey struct{}
 
-// begin returns a context for a call, which is over when end is called: whatever
-// keeps the context for longer is not within the call any more.
+// begin returns a context for a call. end ends the call: a goroutine that keeps the
+// context for longer is no longer within the call.
 func (p *policyCall) begin(ctx context.Context) (_ context.Context, end func()) {
 	p.outer = policyCallOf(ctx)
 	return context.WithValue(ctx, policyCallKey{}, p), func() { p.over.Store(true) }
@@ -47,7 +47,7 @@ func (p *policyCall) find(match func(*policyCall) bool) *policyCall {
 	return nil
 }
 
-// authenticates reports whether the call is part of letting a client in.
+// authenticates reports whether the call is part of the handshake of a client.
 func (p *policyCall) authenticates(a *arrival) bool {
 	return p.find(func(p *policyCall) bool { return p.arrival == a }) != nil
 }
@@ -57,8 +57,8 @@ func (p *policyCall) about(c *conn) bool {
 	return p.find(func(p *policyCall) bool { return p.conn == c }) != nil
 }
 
-// spare reports whether Authenticate decides about a connection, which a Revoke
-// then leaves to it.
+// spare reports whether Authenticate is deciding about a connection. A Revoke must then
+// not end it.
 func (p *policyCall) spare(c *conn) bool {
 	call := p.find(func(p *policyCall) bool { return p.conn == c && p.arrival != nil })
 	if call != nil {
@@ -67,8 +67,7 @@ func (p *policyCall) spare(c *conn) bool {
 	return call != nil
 }
 
-// holding reports whether nothing can be decided about a connection before the
-// call is over.
+// holding reports whether the call holds the connection's lock of decisions.
 func (p *policyCall) holding(c *conn) bool {
 	return p.find(func(p *policyCall) bool { return p.conn == c && p.holds }) != nil
 }
@@ -87,8 +86,8 @@ func (p *policyCall) byPolicy() bool {
 	return call != nil && call.outer != nil
 }
 
-// round is one Recheck, with all that the policy makes while it is asked: it asks
-// about each connection once, so that it comes to an end.
+// round is one Recheck, together with those that the policy calls within it. It asks
+// about each connection once, so that it ends.
 type round struct {
 	mu    sync.Mutex
 	taken map[*conn]struct{}
@@ -108,7 +107,7 @@ func (r *round) take(c *conn) bool {
 	return true
 }
 
-// authenticate asks the policy who sends a request that is about to be let in.
+// authenticate asks the policy who sends a request, for a new connection.
 func (a *arrival) authenticate(rt *Realtime, r *http.Request) (Identity, *refusal) {
 	call := &policyCall{arrival: a}
 	ctx, end := call.begin(r.Context())
@@ -116,7 +115,7 @@ func (a *arrival) authenticate(rt *Realtime, r *http.Request) (Identity, *refusa
 	return rt.policy.authenticate(r.WithContext(ctx), rt.log)
 }
 
-// grants asks the policy what a client that is about to be let in may see.
+// grants asks the policy what the client of a new connection may see.
 func (a *arrival) grants(ctx context.Context, rt *Realtime, id Identity) ([]Grant, *refusal) {
 	call := &policyCall{arrival: a}
 	ctx, end := call.begin(ctx)

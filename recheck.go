@@ -29,7 +29,7 @@ import (
 // that have not confirmed, as with [Realtime.Revoke]. Where ctx ended it continues,
 // and takes nothing away for that.
 //
-// The policy may call it, with the context that it was given, or that of the
+// The policy may call Revoke, with the context that it was given, or that of the
 // request. It then waits no longer than half a second for an operation of another
 // connection, which perhaps waits for this one: such a connection is checked as
 // soon as the operation is done. Nor does it ask once more about a connection that

@@ -7,14 +7,17 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/presence"
 )
 
-// Authorize asks the [Policy] whether the sender of a request may do something,
-// for routes of the host's own. It refuses, in this order, requests for hosts that
-// are not among [Policy.Hosts], then requests other than GET, HEAD and OPTIONS that
-// a browser sends for a page of another site, as [http.CrossOriginProtection] does,
-// then those that Authenticate does not let in, which has 30 s here, then what
-// Allow does not allow, which has 5 s. The identity is
-// valid if the error is nil; otherwise that is a [*RefusedError], which
-// [WriteError] answers with.
+// Authorize asks the [Policy] whether the sender of a request may do a, for routes of
+// the host's own. It refuses, in this order:
+//
+//  1. requests for hosts that are not among [Policy.Hosts];
+//  2. requests other than GET, HEAD and OPTIONS that a browser sends for a page of
+//     another site, like [http.CrossOriginProtection];
+//  3. requests that Authenticate refuses, which has 30 s here;
+//  4. actions that Allow refuses, which has 5 s.
+//
+// It blocks as long as these functions. The identity is valid if the error is nil.
+// Otherwise the error is a [*RefusedError], for [WriteError].
 func (rt *Realtime) Authorize(r *http.Request, a Action) (Identity, error) {
 	id, f := rt.authorize(r, a)
 	if f != nil {
@@ -43,19 +46,20 @@ func (rt *Realtime) authorize(r *http.Request, a Action) (Identity, *refusal) {
 	return id, rt.policy.allow(ctx, rt.log, id, a)
 }
 
-// Revoke ends the connections of a user, who is told not to come back, and is
-// not present any more; with an empty userID, those of all anonymous clients. When
-// it returns nil, nothing more is delivered to them, on any node. It does not keep
-// the user out: from now on the [Policy] must. An error means that ctx ended before
-// all connections had, or names the nodes that have not confirmed; it waits for
-// those for 5 s if ctx has no deadline. [Realtime.Recheck] takes away only some of
-// what a user may do.
+// Revoke ends the connections of a user, or, with an empty userID, those of all
+// anonymous clients. The clients are told not to come back, and the user leaves all
+// channels. When Revoke returns nil, nothing more is delivered to these connections, on
+// any node. It does not keep the user out: change the rights that the [Policy] reads
+// before the call. An error means that ctx ended before all connections had, or names
+// the nodes that have not confirmed. Revoke waits for them as long as ctx allows, and
+// for 5 s if ctx has no deadline. [Realtime.Recheck] ends only the rights that the
+// policy no longer grants.
 //
 // The policy may call it, with the context that it was given, or that of the
 // request. In Authenticate, and in Grants of a new stream, it spares the connection
-// that is being let in, so that "one session per user" is a Revoke before
-// Authenticate returns. In Allow it ends the connection that asks as well, when it
-// has ended the others, but does not wait for that one.
+// that is being authenticated, so that "one session per user" is a Revoke before
+// Authenticate returns. In Allow it ends the connection that asks as well, after the
+// others, but does not wait for that one.
 func (rt *Realtime) Revoke(ctx context.Context, userID string) error {
 	return rt.everywhere(ctx, tellRevoke, userID, rt.revoke)
 }

@@ -9,26 +9,26 @@ import (
 	"time"
 )
 
-// serveTime is how long Serve takes at most to shut down.
+// serveTime is the most time that Serve takes to shut down.
 const serveTime = 10 * time.Second
 
-// Serve runs srv on srv.Addr until ctx ends, then shuts both down, srv and rt:
-// it accepts no new connections, ends streams and WebSockets as [Realtime.Close]
-// does, waits for the requests that are being answered, and closes rt. It takes
-// 10 s at most for that, and drops what is left then. With browser tabs on it and
-// nothing else, it takes well under half a second.
+// Serve runs srv on srv.Addr until ctx ends, then shuts down both srv and rt:
+// it accepts no new connections, ends streams and WebSockets like [Realtime.Close],
+// waits for requests that are being answered, and closes rt. It takes at most 10 s for
+// that, and then drops the rest. If only browser tabs are connected, it takes well
+// under half a second.
 //
 //	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 //	defer stop()
 //	err := realtime.Serve(ctx, &http.Server{Addr: ":8080", Handler: app}, rt)
 //
 // It serves TLS if srv.TLSConfig has a certificate. It adds [ConnContext] to
-// srv.ConnContext. The context of requests does not end with ctx. A server that
-// somebody else shuts down ends Serve as well.
+// srv.ConnContext. The context of requests does not end with ctx. Serve also ends if
+// other code shuts srv down.
 //
-// Serve closes rt in any case, also where it cannot listen. The error is nil after
+// Serve closes rt in any case, even if it cannot listen. The error is nil after
 // an orderly shutdown, otherwise that of listening, serving, [http.Server.Shutdown]
-// or Close. Call it once for a srv.
+// or Close. It must be called once for a srv.
 func Serve(ctx context.Context, srv *http.Server, rt *Realtime) error {
 	addr := srv.Addr
 	switch {
@@ -66,13 +66,13 @@ func ServeListener(ctx context.Context, srv *http.Server, rt *Realtime, ln net.L
 	}
 	down, cancel := context.WithTimeout(context.WithoutCancel(ctx), serveTime)
 	defer cancel()
-	// Shutdown waits for streams, which Close ends, and not for WebSockets, which
-	// the second Close waits for.
+	// Shutdown waits for streams, which Close ends, but not for WebSockets: the second
+	// Close waits for those.
 	srv.RegisterOnShutdown(unused.close)
 	srv.RegisterOnShutdown(func() { _ = rt.Close(down) })
 	err := srv.Shutdown(down)
 	if err != nil {
-		_ = srv.Close() // the requests that do not end; Shutdown has said why
+		_ = srv.Close() // drops requests that do not end; Shutdown has returned why
 	}
 	err = errors.Join(err, rt.Close(down))
 	if served := <-ended; !errors.Is(served, http.ErrServerClosed) {
@@ -96,9 +96,9 @@ func addConnContext(srv *http.Server) {
 	}
 }
 
-// unused are the connections of a server on which no request has come yet.
-// Browsers open some ahead of need. Shutdown answers no request on them, but waits
-// 5 s for each (golang.org/issue/22682).
+// unused are the connections of a server on which no request has come yet. Browsers
+// open some in advance. Shutdown would answer no request on them, but waits 5 s for each
+// (golang.org/issue/22682).
 type unused struct {
 	mu     sync.Mutex
 	conns  map[net.Conn]struct{}

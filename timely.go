@@ -11,7 +11,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/timely"
 )
 
-// undecided is how many calls of a policy may go on after their time is over.
+// undecided bounds the abandoned calls of a policy.
 const undecided = 1024
 
 // policyCalls are the calls of the functions of a policy.
@@ -21,8 +21,8 @@ func policyCalls(log *slog.Logger) *timely.Calls {
 	})
 }
 
-// timely returns the policy with functions that return within decideTime, whether
-// the host's obey their context or not.
+// timely returns the policy with functions that return within decideTime, even if the
+// host's functions ignore their context.
 func (p Policy) timely(calls *timely.Calls, log *slog.Logger) Policy {
 	if p.allowAll {
 		return p
@@ -48,12 +48,12 @@ func (p Policy) timely(calls *timely.Calls, log *slog.Logger) Policy {
 	return p
 }
 
-// patienceKey is for the time that a function of a policy has, where that is not
+// patienceKey is the context key of the time for a function of a policy, if that is not
 // decideTime.
 type patienceKey struct{}
 
-// routeTime is how long a policy may authenticate a request of the host's own: a
-// person who uploads something waits longer than a connection can.
+// routeTime is the time in which a policy must authenticate a request to a route of the
+// host: somebody who uploads a file waits longer than a connection can.
 const routeTime = 30 * time.Second
 
 // patiently gives the policy routeTime for a request.
@@ -61,8 +61,8 @@ func patiently(r *http.Request) *http.Request {
 	return r.WithContext(context.WithValue(r.Context(), patienceKey{}, routeTime))
 }
 
-// decide calls a function of a policy. An error that matches [ErrTemporary] says
-// that it did not answer in time.
+// decide calls a function of a policy. If it does not return in time, the error matches
+// [ErrTemporary].
 func decide[T any](ctx context.Context, log *slog.Logger, calls *timely.Calls, name string, f func(context.Context) (T, error)) (T, error) {
 	patience, ok := ctx.Value(patienceKey{}).(time.Duration)
 	if !ok {
