@@ -21,7 +21,7 @@ const maxDepth = 8
 
 type depthKey struct{}
 
-// depth returns how many handlers in a row led to what ctx is used for.
+// depth returns the number of handlers in a row that led to ctx.
 func depth(ctx context.Context) int {
 	n, _ := ctx.Value(depthKey{}).(int)
 	return n
@@ -29,8 +29,8 @@ func depth(ctx context.Context) int {
 
 type deliveryKey struct{}
 
-// DeliveryOf returns which delivery the handler that got ctx is called for. ok is
-// false where ctx is no handler's.
+// DeliveryOf returns the delivery for which a handler was called with ctx. ok is false
+// if ctx is not that of a handler.
 func DeliveryOf(ctx context.Context) (d Delivery, ok bool) {
 	d, ok = ctx.Value(deliveryKey{}).(Delivery)
 	return d, ok

@@ -5,16 +5,15 @@ import (
 	"sync"
 )
 
-// gate lets events into the log until it is shut, and knows how many are on
-// their way.
+// gate admits events to the log until it is closed, and counts those on their way.
 type gate struct {
 	mu    sync.Mutex
 	shut  bool
 	in    int
-	empty chan struct{} // closed when the gate is shut and nobody is in
+	empty chan struct{} // closed when the gate is closed and no event is inside
 }
 
-// enter lets one in, who leaves, or returns [ErrClosed].
+// enter admits one event, or returns [ErrClosed]. The caller must call leave.
 func (g *gate) enter() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -39,8 +38,8 @@ func (g *gate) leave() {
 	}
 }
 
-// close lets nobody in any more, and waits, until ctx ends, for those who are. It
-// is called once.
+// close admits no more events, and waits, until ctx ends, for those inside. It must be
+// called once.
 func (g *gate) close(ctx context.Context) {
 	g.mu.Lock()
 	g.shut, g.empty = true, make(chan struct{})

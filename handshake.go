@@ -31,7 +31,7 @@ func checkHandshake(w http.ResponseWriter, r *http.Request) *refusal {
 	return nil
 }
 
-// upgradeRequired says which protocol, and which version, it takes: RFC 9110,
+// upgradeRequired answers with the required protocol and version: RFC 9110,
 // section 15.5.22, and RFC 6455, section 4.2.2.
 func upgradeRequired(w http.ResponseWriter, message string) *refusal {
 	w.Header().Set("Connection", "Upgrade")

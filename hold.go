@@ -59,7 +59,7 @@ func newHold(ctx context.Context, g *Group, p handle.Progress) *hold {
 	return h
 }
 
-// run ends with the hold, when no handler runs any more.
+// run returns when the hold has ended and no handler is running.
 func (h *hold) run() {
 	var keeping sync.WaitGroup
 	keeping.Go(h.keep)
@@ -72,7 +72,7 @@ func (h *hold) run() {
 	}
 }
 
-// end commits what was done last and gives the group up.
+// end commits the last progress and releases the group.
 func (h *hold) end() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.ctx), time.Second)
 	defer cancel()
@@ -86,11 +86,11 @@ func (h *hold) end() {
 	}
 }
 
-// read hands the events of the ring to the lanes.
+// read passes the events of the ring to the lanes.
 func (h *hold) read() {
 	reader := h.g.rt.ring.NewReader()
 	defer reader.Close()
-	// Another node, which was further in the log, may have held the group before.
+	// The node that held the group before may have been further in the log.
 	if h.g.rt.waitRead(h.ctx, h.from) != nil {
 		return
 	}
@@ -124,7 +124,7 @@ func (h *hold) read() {
 	}
 }
 
-// waitForRoom waits while more is waiting than the ring can hold.
+// waitForRoom waits while more events are waiting than the ring can hold.
 func (h *hold) waitForRoom() {
 	for {
 		moved := h.tracker.Advanced()
@@ -155,7 +155,8 @@ func (h *hold) take(it ring.Item) {
 	delete(h.failed, seq)
 }
 
-// orderKey names what an event is about: those of one name are handled in order.
+// orderKey returns the name of the channel or key of an event: events with the same name
+// are handled in order.
 func orderKey(ev *backend.Event) string {
 	if ev.Channel != "" {
 		return ev.Channel
@@ -163,8 +164,8 @@ func orderKey(ev *backend.Event) string {
 	return ev.Resource + "\x00" + ev.Namespace + "\x00" + ev.Key // no name of a channel
 }
 
-// subscribe has reader read from pos, or, where what followed it is lost, from the
-// oldest event there is.
+// subscribe makes reader begin after pos or, if events after it are lost, at the oldest
+// event.
 func (h *hold) subscribe(reader *ring.Reader, pos backend.Position) {
 	for {
 		start := reader.Subscribe(&pos, ring.Topic{})
@@ -176,8 +177,8 @@ func (h *hold) subscribe(reader *ring.Reader, pos backend.Position) {
 	}
 }
 
-// restart says that events were lost, and returns the place behind them. What is
-// left of them in the lanes ends without a word.
+// restart reports that events were lost, and returns the place after them. Their tasks
+// in the lanes end silently.
 func (h *hold) restart(why ring.Reason) backend.Position {
 	_, gone := h.g.rt.ring.At(backend.Position{})
 	if gone.Epoch != h.from.Epoch {
@@ -189,8 +190,8 @@ func (h *hold) restart(why ring.Reason) backend.Position {
 	return gone
 }
 
-// missed tells that the event at pos was missed, and all that left the ring with
-// it, up to gone: once of all of them.
+// missed reports, once, that the event at pos was missed, with all others that were
+// evicted up to gone.
 func (h *hold) missed(pos, gone backend.Position, why ring.Reason) {
 	h.mu.Lock()
 	news := pos.Compare(h.gone) > 0
@@ -203,8 +204,8 @@ func (h *hold) missed(pos, gone backend.Position, why ring.Reason) {
 	}
 }
 
-// handle calls the handlers that a task is for, and returns when to go on with
-// it, or 0.
+// handle calls the handlers of a task, and returns the wait before its next attempt, or
+// 0 if it is done.
 func (h *hold) handle(t *task) time.Duration {
 	e, gone := h.g.rt.ring.At(t.pos)
 	if e == nil {
@@ -242,14 +243,14 @@ func (h *hold) handle(t *task) time.Duration {
 // handlers cause.
 func (h *hold) isEnding() bool { return h.ctx.Err() != nil || h.g.rt.byHandlers.isShut() }
 
-// next goes on to the next handler.
+// next moves on to the next handler.
 func (t *task) next() { t.handlers, t.failed = t.handlers[1:], 0 }
 
 var errGoexit = errors.New("realtime: a handler ended its goroutine")
 
-// try calls the first handler of a task. One that does not return but ends its
-// goroutine, as t.FailNow does in a test, has failed for good: the lanes come back
-// to the task for those behind it.
+// try calls the first handler of a task. A handler that ends its goroutine, as t.FailNow
+// does in a test, has failed for good. The lanes then run the task again for the
+// handlers after it.
 func (h *hold) try(ctx context.Context, t *task, ev RenEvent, d Delivery) error {
 	returned := false
 	defer func() {
@@ -278,8 +279,7 @@ func (h *hold) call(ctx context.Context, f EventHandler, ev RenEvent) error {
 	return h.g.guard("handler", func() error { return f(ctx, ev) })
 }
 
-// guard calls a function of the host's. If it panics, that is logged, and is the
-// error.
+// guard calls a function of the host. It logs a panic, and returns it as an error.
 func (g *Group) guard(what string, f func() error) error {
 	err := guard.Log(g.rt.log, "realtime: panic in a "+what, f, "group", g.publicName())
 	if p, ok := err.(*guard.Panic); ok {
@@ -288,7 +288,7 @@ func (g *Group) guard(what string, f func() error) error {
 	return err
 }
 
-// keep commits the progress and renews the hold until that is lost.
+// keep commits the progress and renews the hold until the hold is lost.
 func (h *hold) keep() {
 	renew := time.NewTicker(groupLease / 3)
 	defer renew.Stop()
@@ -337,7 +337,7 @@ func (h *hold) renew() {
 	}
 }
 
-// commit commits what is new. It is for one goroutine at a time.
+// commit commits the new progress. It must not be called concurrently.
 func (h *hold) commit(ctx context.Context) error {
 	p, any := h.tracker.Delta()
 	if h.unsent.Floor.Epoch == p.Floor.Epoch {

@@ -11,11 +11,11 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/guard"
 )
 
-// A middleware's ResponseWriter may say that it can do what the one that it wraps
-// cannot, since its methods are there in any case. So the innermost one is asked,
-// and what is called on the outer ones may fail, panic or do nothing.
+// A middleware's ResponseWriter may have a method that the writer beneath it lacks. So
+// the innermost writer is asked whether it can do something, and calls of the outer ones
+// may fail, panic or do nothing.
 
-// unsupported is that a ResponseWriter lacks what streams need.
+// unsupported says that a ResponseWriter lacks a method that streams need.
 type unsupported struct {
 	need   string
 	writer http.ResponseWriter // which lacks it
@@ -26,7 +26,7 @@ func (u *unsupported) Error() string {
 	return fmt.Sprintf("realtime: %T has no %s: %v", u.writer, u.need, u.cause)
 }
 
-// refuse answers, and logs what the answer does not say.
+// refuse answers with an error, and logs the details.
 func (u *unsupported) refuse(rt *Realtime, w http.ResponseWriter) {
 	attrs := []any{"type", fmt.Sprintf("%T", u.writer)}
 	if u.cause != nil {
@@ -39,7 +39,7 @@ func (u *unsupported) refuse(rt *Realtime, w http.ResponseWriter) {
 
 // unwrap returns w and the writers beneath it, the innermost last.
 func unwrap(w http.ResponseWriter) []http.ResponseWriter {
-	const most = 100 // a writer that wraps itself must not keep us here
+	const most = 100 // so that a writer that wraps itself does not loop for ever
 	chain := []http.ResponseWriter{w}
 	for len(chain) < most {
 		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
@@ -72,9 +72,9 @@ func hasDeadlines(w http.ResponseWriter) bool {
 	return ok
 }
 
-// delegates returns those of a chain that have an ability and must be asked one
-// by one: the outermost, and each whose wrapper does not have it. A wrapper that
-// looks only at the writer just beneath it does not reach further.
+// delegates returns the writers of a chain that have an ability and must be called one
+// by one: the outermost, and each whose wrapper does not have the ability. A wrapper may
+// pass a call on only to the writer just beneath it.
 func delegates(chain []http.ResponseWriter, able func(http.ResponseWriter) bool) (list []http.ResponseWriter) {
 	before := false
 	for _, w := range chain {
@@ -92,11 +92,11 @@ type streamWriter struct {
 	http.ResponseWriter
 	rc       *http.ResponseController
 	flushers []http.ResponseWriter
-	gone     <-chan bool // tells that the client is; nil if nobody does
+	gone     <-chan bool // receives when the client is gone; nil if the server cannot tell
 }
 
-// newStreamWriter looks for all that a stream needs before anything is written,
-// and gives the first write until the deadline.
+// newStreamWriter finds everything that a stream needs, before anything is written, and
+// sets the deadline of the first write.
 func newStreamWriter(w http.ResponseWriter, deadline time.Time) (*streamWriter, *unsupported) {
 	chain := unwrap(w)
 	inner := chain[len(chain)-1]
@@ -114,8 +114,7 @@ func newStreamWriter(w http.ResponseWriter, deadline time.Time) (*streamWriter, 
 		return nil, &unsupported{"SetWriteDeadline", delegates(chain, hasDeadlines)[0], err}
 	}
 	// The request's context also ends with a middleware's timeout, or with the
-	// context that the server was given. This method of net/http's writers tells of
-	// the client alone.
+	// server's BaseContext. CloseNotify of net/http's writers reports only the client.
 	if n, ok := inner.(interface{ CloseNotify() <-chan bool }); ok {
 		_ = guard.Call(func() error { s.gone = n.CloseNotify(); return nil })
 	}
@@ -146,7 +145,7 @@ func flush(w http.ResponseWriter) error {
 	return nil
 }
 
-// checkHijack reports why a connection cannot be taken over from the server.
+// checkHijack returns why a connection cannot be taken over from the server, or nil.
 func checkHijack(w http.ResponseWriter, r *http.Request) *unsupported {
 	chain := unwrap(w)
 	inner := chain[len(chain)-1]
@@ -160,8 +159,8 @@ func checkHijack(w http.ResponseWriter, r *http.Request) *unsupported {
 	return nil
 }
 
-// hijack takes a connection over that checkHijack has no objection to. Nothing has
-// been written then.
+// hijack takes over a connection that checkHijack has accepted. If it fails, nothing has
+// been written.
 func hijack(w http.ResponseWriter) (net.Conn, *bufio.ReadWriter, *unsupported) {
 	var why *unsupported
 	for _, w := range delegates(unwrap(w), canHijack) {

@@ -13,33 +13,30 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/ring"
 )
 
-// rosters reads members for clients. For a large channel that is work, which any
-// subscriber may ask for as often as it likes. So whoever asks while a reading
-// is under way shares the next one with all who do, and the readings of a channel
-// take a fifth of the time at most.
+// rosters reads members for clients. For a large channel that is much work, and any
+// subscriber may ask for it often. So all who ask while a reading is in progress share
+// the next one, and the readings of a channel take at most a fifth of the time.
 type rosters struct {
 	mu   sync.Mutex
-	next map[string]*reading // by channel, while one is read; nil: nobody waits for another
-
-	// The last reading of each channel, as long as it is being sent to somebody.
+	next map[string]*reading // by channel, while one is read; nil: no client waits for another
+	// The last reading of each channel, as long as it is being sent to a client.
 	last  map[string]weak.Pointer[reading]
-	purge int // when last has so many, those that are gone are dropped
+	purge int // when last has so many entries, those that are gone are dropped
 }
 
-// reading is one reading of a roster. All who asked before it began share it, and
-// do not change it.
+// reading is one reading of a roster. All who asked before it began share it, and must
+// not change it.
 type reading struct {
 	done  chan struct{}
 	parts []rosterPart
-	at    backend.Position // where in the log they are these
+	at    backend.Position // the place in the log at which these are the members
 	err   error
 }
 
-// restFactor is how many times as long as a reading took the next one waits.
+// restFactor is the pause before the next reading, in multiples of the time of the last.
 const restFactor = 4
 
-// roster returns the members of a channel, as they are at some time after the
-// call.
+// roster returns the members of a channel at some time after the call.
 func (p *Presence) roster(ctx context.Context, channel string) (*reading, error) {
 	rs := &p.rosters
 	rs.mu.Lock()
@@ -53,7 +50,7 @@ func (p *Presence) roster(ctx context.Context, channel string) (*reading, error)
 	}
 	rs.mu.Unlock()
 	if !busy {
-		// Connections ask, which Close waits for before it waits for the background.
+		// Close waits for connections, which call this, before it waits for the background.
 		p.rt.background.Go(func() { p.readRosters(channel) })
 	}
 	select {
@@ -64,13 +61,13 @@ func (p *Presence) roster(ctx context.Context, channel string) (*reading, error)
 	}
 }
 
-// readRosters reads the roster of a channel as long as somebody asks.
+// readRosters reads the roster of a channel as long as clients ask for it.
 func (p *Presence) readRosters(channel string) {
 	for r := p.rosters.begin(channel); r != nil; r = p.rosters.begin(channel) {
 		began := time.Now()
 		p.read(r, channel)
 		close(r.done)
-		if r.err != nil { // nobody waits for the same once more
+		if r.err != nil { // another reading would fail in the same way
 			p.rosters.fail(channel, r.err)
 		}
 		select {
@@ -80,7 +77,7 @@ func (p *Presence) readRosters(channel string) {
 	}
 }
 
-// begin returns the reading that is due: who asks from now on waits for another.
+// begin returns the reading that is due. Clients that ask from now on wait for another.
 func (rs *rosters) begin(channel string) *reading {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
@@ -93,7 +90,7 @@ func (rs *rosters) begin(channel string) *reading {
 	return r
 }
 
-// fail tells those who wait for the next reading that it would fail.
+// fail fails the next reading, for those who wait for it.
 func (rs *rosters) fail(channel string, err error) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
@@ -115,8 +112,8 @@ func (p *Presence) read(r *reading, channel string) {
 	}
 }
 
-// share makes a reading the last of its channel. What is the same in the one before
-// it takes from there: clients that read slowly may hold any number of readings.
+// share makes a reading the last of its channel. It reuses members and parts that are
+// the same in the reading before, since slow clients may hold any number of readings.
 func (rs *rosters) share(r *reading, channel string) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
@@ -133,10 +130,10 @@ func (rs *rosters) share(r *reading, channel string) {
 	rs.last[channel] = weak.Make(r)
 }
 
-// snapshot returns the members of a channel as they are at a place in the log, up
-// to which the ring has come. The backend says what they are at some place while it
-// is asked; about those who come, go or change meanwhile, the log has the last word.
-// Where the ring has lost what that was, the backend is asked again.
+// snapshot returns the members of a channel at a place in the log that the ring has
+// reached. The backend returns them as of some moment during its call. For members that
+// join, leave or change meanwhile, the log decides. If the ring has evicted those
+// events, the backend is asked again.
 func (p *Presence) snapshot(ctx context.Context, channel string) ([]Member, backend.Position, error) {
 	reader := p.rt.ring.NewReader()
 	defer reader.Close()
@@ -162,8 +159,8 @@ func (p *Presence) snapshot(ctx context.Context, channel string) ([]Member, back
 	}
 }
 
-// lastOfEach reads up to pos at least, which the ring has, and returns the last that
-// happened to each user.
+// lastOfEach reads at least up to pos, which the ring has, and returns the last event of
+// each user.
 func lastOfEach(reader *ring.Reader, pos backend.Position) (last map[string]*backend.Event, at backend.Position, complete bool) {
 	last, complete = make(map[string]*backend.Event), true
 	for at.Compare(pos) < 0 {
@@ -181,7 +178,7 @@ func lastOfEach(reader *ring.Reader, pos backend.Position) (last map[string]*bac
 	return last, at, complete
 }
 
-// change applies to members the last that happened to each of some users.
+// change applies the last event of each of some users to members.
 func change(members []Member, last map[string]*backend.Event) []Member {
 	if len(last) == 0 {
 		return members

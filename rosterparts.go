@@ -8,13 +8,12 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
-// rosterPart is some of the members of a roster, encoded once for all who see
-// them.
+// rosterPart is a part of a roster, encoded once for all clients.
 type rosterPart struct {
 	members []byte          // separated by commas
 	frame   []byte          // the frame of all of them, where another part follows
-	ends    []int           // of each member in members; nil, as joins, where everybody sees the same
-	joins   []backend.Event // the presence.join of each, which Policy.See is asked about
+	ends    []int           // of each member in members; nil, like joins, if all clients see the same
+	joins   []backend.Event // the presence.join of each, for Policy.See
 }
 
 // divider divides a roster into parts. Each has at most wire.MaxPart bytes of
@@ -27,9 +26,9 @@ type divider struct {
 	members  []byte // of part
 }
 
-// A part that is half full, other than the first, ends after a member whose id
-// hashes to a multiple of partCut: so parts go on to end at the same members when
-// somebody comes or goes before, and most are the same in the next reading.
+// Except for the first, a part that is half full ends after a member whose id hashes to
+// a multiple of partCut. So parts end at the same members even if others before them
+// come or go, and most parts are the same in the next reading.
 const partCut = 16
 
 var partSeed = maphash.MakeSeed()
@@ -62,7 +61,7 @@ func (d *divider) add(m Member, encoded []byte) {
 	}
 }
 
-// end ends a part, as one that another follows.
+// end ends a part that is not the last one.
 func (d *divider) end() {
 	if len(d.members) == 0 {
 		return
@@ -82,7 +81,7 @@ func (d *divider) finish() {
 	}
 }
 
-// share replaces what is the same in an earlier reading.
+// share replaces parts that are the same in an earlier reading by those.
 func share(parts, earlier []rosterPart) {
 	for i := range min(len(parts), len(earlier)) {
 		if (parts[i].frame == nil) == (earlier[i].frame == nil) && bytes.Equal(parts[i].members, earlier[i].members) {

@@ -1,15 +1,15 @@
 package realtime
 
-// rosterWalk is how far a client has got in a roster. It holds that, and copies
+// rosterWalk is the place of a client in a roster. It holds the reading and copies
 // nothing of it.
 type rosterWalk struct {
-	*reading // what the next reading has in common with it is shared as long
+	*reading // held, so that the next reading can share parts with it
 	view     *view
 	taken    int // parts
 
-	next  int    // the part to be taken, the first from there on that shows somebody; len(parts): none
-	shown []bool // who of it
-	count int    // how many
+	next  int    // the next part that shows a member; len(parts): none
+	shown []bool // which members of it are shown
+	count int    // how many of them
 }
 
 // nextPart is a part as one client gets it.
@@ -26,7 +26,7 @@ func walkRoster(r *reading, v *view) *rosterWalk {
 	return w
 }
 
-// seek looks for the next part that shows somebody, from part i on.
+// seek finds the next part that shows a member, from part i on.
 func (w *rosterWalk) seek(i int) {
 	for w.next, w.shown, w.count = i, w.shown[:0], 0; w.next < len(w.parts); w.next++ {
 		joins := w.parts[w.next].joins
@@ -46,7 +46,7 @@ func (w *rosterWalk) seek(i int) {
 	}
 }
 
-// take returns the next part. The first is there also where nobody is shown.
+// take returns the next part. There is a first part even if no member is shown.
 func (w *rosterWalk) take() nextPart {
 	p := nextPart{number: w.taken}
 	w.taken++
