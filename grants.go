@@ -22,10 +22,9 @@ import (
 //	realtime.GrantAll("presence").Under("room:42")            // who comes and goes in a channel
 //	realtime.GrantAll("realtime").Under("room:42").WithData() // and what is said there
 //
-// An empty value never widens a grant. A Grant that is made with one, such as the
-// user id of a guest, and the zero Grant, grant nothing. The log says so at warning
-// level, once for each resource and field. So all of something is granted only
-// where the call that would narrow it is not made.
+// An empty value never widens a grant. A Grant with an empty value, such as the user id
+// of a guest, and the zero Grant, grant nothing, which is logged as a warning once for
+// each resource and field. To grant all namespaces or keys, do not call In or Under.
 //
 // Grants are values: they can be copied, compared with ==, and used concurrently.
 type Grant struct {
@@ -41,10 +40,9 @@ type Grant struct {
 // everything is the grant of [AllowAll].
 var everything = Grant{resource: "*", channels: true, data: true}
 
-// GrantAll grants that a stream says of every event of a resource domain ("kv",
-// "db", "storage", "realtime", "presence", or one of the host's own) that it
-// happened. "*" is every domain but realtime and presence: what channels carry is
-// granted by name only.
+// GrantAll lets a stream show every event of a resource domain ("kv", "db", "storage",
+// "realtime", "presence", or one of the host's own), without data. "*" is every domain
+// except realtime and presence: events of channels must be granted by name.
 func GrantAll(resource string) Grant { return Grant{resource: resource} }
 
 // In narrows the grant to one namespace: of keys, or a DB collection. Objects,

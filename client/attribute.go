@@ -8,17 +8,18 @@ import (
 	"github.com/maravilla-realtime/realtime"
 )
 
-// Transport is a [http.RoundTripper] for the requests a program makes beside its
-// stream. It says who asks, so that the events that a request causes come back
-// with the client's [Ren.Tag] as source, and notes from where on a stream misses
-// nothing of what was read. The server's side is [realtime.Realtime.Attribute].
+// Transport is a [http.RoundTripper] for the requests that a program makes beside its
+// stream. It sends the client id, so that events caused by a request have the client's
+// [Ren.Tag] as source. It also notes the cursor at which a stream must begin to miss
+// nothing. The server's side is [realtime.Realtime.Attribute]. It may be used
+// concurrently.
 type Transport struct {
-	// Base does the requests. Default: [http.DefaultTransport].
+	// Base makes the requests. Default: [http.DefaultTransport].
 	Base http.RoundTripper
-	// Origin is the server the id is meant for, e.g. "https://app.example".
-	// Requests to others, redirected ones too, pass as they are.
+	// Origin is the server that may know the id, e.g. "https://app.example". Requests to
+	// other servers, including redirected ones, are sent unchanged.
 	Origin string
-	// ClientID is that of the [Ren] or [Realtime] the events come to.
+	// ClientID is the id of the [Ren] or [Realtime] that gets the events.
 	ClientID string
 
 	mu       sync.Mutex
@@ -66,9 +67,9 @@ func (t *Transport) note(request uint64, cursor string) {
 }
 
 // TakeCursor returns the place in the server's log from before the oldest of the
-// requests answered since the call before, or "". With it as [RenOptions].Since a
-// stream tells of every change to what they returned. It is called when all that
-// was asked for has come.
+// requests answered since the last call, or "" if there was none. A stream with it as
+// [RenOptions].Since shows every change to the data that they returned. Call it when all
+// answers have come.
 func (t *Transport) TakeCursor() realtime.Cursor {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -4,7 +4,7 @@
 //	ren, err := client.NewRen("https://app.example/api/maravilla/ren", nil)
 //	…
 //	for ev, err := range ren.Events(ctx) {
-//		…                             // something was written over there
+//		…                             // data was written on the server
 //	}
 //
 //	rt, err := client.NewRealtime("https://app.example/api/maravilla/realtime", nil)
@@ -22,21 +22,21 @@
 //		…                             // somebody came, changed or left
 //	}
 //
-// Both come back by themselves when a connection is lost, after a random wait
-// that grows, and go on after the last event they saw. Where that cannot be
-// done, loops yield a [*realtime.ResetError], after which what they show has to
-// be read again, and go on. What a server refuses for good is an [*Error] and ends
-// the loop that asked, or all of them; so does a right that the server takes
-// away, after which the program may ask again. What the server could not decide
-// for the moment the client asks for again by itself.
+// Both clients reconnect by themselves when a connection is lost, after a random wait
+// that grows, and continue after the last event they saw. If the server no longer has
+// the events in between, loops yield a [*realtime.ResetError] and continue: the program
+// must read its data again. If the server refuses something for good, the loop that
+// asked for it, or every loop, ends with an [*Error]. The same happens if the server
+// ends a right; the program may then ask again. If the server could not decide, the
+// client asks again by itself.
 //
-// With [RealtimeOptions.Token] credentials are renewed before they expire, over
-// the connection that is open, or on REN by another stream that goes on where the
-// first one is. The server must say how long they last: [realtime.Identity.Expires].
+// With [RealtimeOptions.Token] credentials are renewed before they expire: over the open
+// connection, or on REN by another stream that continues where the first one is. For
+// this the server must set [realtime.Identity.Expires].
 //
-// What is larger than 8 MiB is not read. It costs the loops over its channel a
-// [*realtime.ResetError] with the reason "too_large"; where it is a roster, the
-// loops over changes end with an [*Error] with that code. Everything else goes on.
+// Messages larger than 8 MiB are not read. The loops over their channel get a
+// [*realtime.ResetError] with the reason "too_large". If a roster is too large, the
+// loops over changes end with an [*Error] with that code. Everything else continues.
 //
 // A program inside the server's process needs none of this: it has
 // [realtime.Realtime.Events].

@@ -15,11 +15,11 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
-// Error is a refusal: by the server, or by the client on its behalf.
+// Error is a refusal by the server, or by the client before it asks the server.
 type Error struct {
 	Code    string // what kind, e.g. "forbidden", "rate_limited"; docs/protocol.md lists them
 	Message string
-	Retry   bool // whether the same can succeed later
+	Retry   bool // whether the same request may succeed later
 	Status  int  // of the HTTP response that said so, else 0
 }
 
@@ -66,7 +66,7 @@ func refusalOf(body []byte) *Error {
 	return &Error{Code: f.Code, Message: *f.Message, Retry: *f.Retry}
 }
 
-// retryAfter is 0 where the server does not say or gives a date.
+// retryAfter returns the seconds of Retry-After, or 0 if there is none or it is a date.
 func retryAfter(h http.Header) time.Duration {
 	n, err := strconv.ParseUint(strings.TrimSpace(h.Get("Retry-After")), 10, 31)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
-// Message is what somebody published to a channel.
+// Message is a message of a channel.
 type Message struct {
 	Channel   string
 	Data      json.RawMessage
@@ -19,19 +19,18 @@ type Message struct {
 }
 
 const (
-	maxWaiting      = 1024 // messages that a loop may lag
+	maxWaiting      = 1024 // messages by which a loop may lag
 	maxWaitingBytes = wire.MaxRead
 )
 
-// feed is what one loop over messages has not read yet. The client's lock guards
-// it.
+// feed holds the messages that one loop has not read yet. The client's lock guards it.
 type feed struct {
 	items queue.Queue[item]
 	bytes int
 	wake  chan struct{} // holds one
 	err   error         // how it ended, after the items
 	used  bool          // a loop has begun
-	asked bool          // a subscribe that is for it was sent
+	asked bool          // a subscribe for it was sent
 }
 
 // item is a message, or, where reset is set, that some were missed.
@@ -42,9 +41,9 @@ type item struct {
 
 func newFeed() *feed { return &feed{wake: make(chan struct{}, 1)} }
 
-// push adds an item. A loop that lags too far is told so instead of what it
-// has not read, and goes on from here: it neither holds up the others nor fills
-// the memory.
+// push adds an item. A loop that lags too far gets a reset instead of the items it has
+// not read, and continues from here, so that it neither blocks other loops nor fills the
+// memory.
 func (f *feed) push(it item) {
 	size := len(it.msg.Data)
 	if n := f.items.Len(); n >= maxWaiting || n > 0 && f.bytes+size > maxWaitingBytes {
@@ -75,6 +74,6 @@ func (f *feed) end(err error) {
 func kick(wake chan struct{}) {
 	select {
 	case wake <- struct{}{}:
-	default: // it will find this as well
+	default: // it is being woken already
 	}
 }

@@ -33,7 +33,7 @@ type frame struct {
 	ExpiresIn *int64 `json:"expiresIn"` // milliseconds
 }
 
-// limits are how fast and how large a server lets a client speak.
+// limits are the server's limits on the rate and size of a client's operations.
 type limits struct {
 	Message int `json:"message"`
 	Rate    int `json:"rate"`

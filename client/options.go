@@ -18,42 +18,43 @@ import (
 
 // RealtimeOptions are all optional; a nil *RealtimeOptions means all defaults.
 type RealtimeOptions struct {
-	// ClientID is 16 to 64 characters of [A-Za-z0-9._-], kept secret from others:
-	// the server counts what comes with it as this client's. Default: random.
+	// ClientID is 16 to 64 characters of [A-Za-z0-9._-]. Keep it secret: the server
+	// attributes to this client all that is sent with it. Default: random.
 	ClientID string
-	// Token gives a bearer token. It is called for each attempt to connect, and its
-	// context ends with the attempt. Where it fails, the client tries again later.
-	// Where the server refuses the token, the client asks for others for 30 seconds
-	// before it gives up.
+	// Token returns a bearer token. It is called for each attempt to connect, and may
+	// block until its context ends with the attempt. If it fails, the client tries again
+	// later. If the server refuses the token, the client asks for others for 30 seconds
+	// before it ends.
 	Token func(context.Context) (string, error)
-	// HTTPClient does the requests; its Timeout is not used, as streams last.
+	// HTTPClient makes the requests; its Timeout is not used, since streams last.
 	// Default: [http.DefaultClient].
 	//
-	// Where it follows redirects, only the server that the address names learns of
-	// the client id, the token, the cursor and Header: the same scheme, host and port,
-	// or the same host by https in place of http. To another one, a subdomain too, a
-	// REN stream is asked for without all of them, and a WebSocket is not opened.
+	// If it follows redirects, the client sends its id, the token, the cursor and Header
+	// only to the server of the address: with the same scheme, host and port, or the
+	// same host with https instead of http. A request for a REN stream that is
+	// redirected to another server, such as a subdomain, has none of them, and a
+	// WebSocket is not opened there.
 	HTTPClient *http.Client
 	// Header is sent with each request to that server.
 	Header http.Header
 	// MaxBackoff bounds the random wait between attempts, which grows by a half with
 	// each one that fails. Default 15 s.
 	MaxBackoff time.Duration
-	// Logger gets what happens to connections, at debug level, and warnings.
+	// Logger gets the changes of connections, at debug level, and warnings.
 	// Default: [slog.Default].
 	Logger *slog.Logger
-	// OnState is called with each change of state, one after the other. The client
-	// waits for it; it must not call Close.
+	// OnState is called with each change of state, one call at a time. It must not
+	// block for long, since the client waits for it, and must not call Close.
 	OnState func(State)
 }
 
 // RenOptions are all optional; a nil *RenOptions means all defaults.
 type RenOptions struct {
-	// Subscriptions are the resource domains to be told about, e.g. "kv" and "db".
+	// Subscriptions are the resource domains to follow, e.g. "kv" and "db".
 	// Default: all that are granted.
 	Subscriptions []string
-	// Since is where to begin, from [Ren.Cursor] of a process before or from
-	// [Transport.TakeCursor]. Default: with what comes next.
+	// Since is the cursor to begin after, from [Ren.Cursor] of an earlier process or from
+	// [Transport.TakeCursor]. Default: the next event.
 	Since realtime.Cursor
 
 	// As in [RealtimeOptions].
@@ -83,11 +84,11 @@ type settings struct {
 	max    time.Duration
 	log    *slog.Logger
 	tell   func(State)
-	state  State // told last; the owner's
+	state  State // the last one told to OnState; used by the owner's goroutine only
 }
 
-// newSettings takes the schemes an address may have. The error names everything
-// that is wrong.
+// newSettings checks the options and the address, which must have one of the schemes.
+// The error names everything that is wrong.
 func newSettings(address string, o *RealtimeOptions, schemes ...string) (settings, error) {
 	if o == nil {
 		o = &RealtimeOptions{}
@@ -145,7 +146,7 @@ func (s *settings) become(state State) {
 	}
 }
 
-// askToken returns a token, "" where there is none.
+// askToken returns a token, or "" without the option Token.
 func (s *settings) askToken(ctx context.Context) (string, error) {
 	if s.token == nil {
 		return "", nil
@@ -157,7 +158,7 @@ func (s *settings) askToken(ctx context.Context) (string, error) {
 	return token, nil
 }
 
-// headers returns what is sent with an attempt.
+// headers returns the headers of an attempt.
 func (s *settings) headers(token string) http.Header {
 	h := s.header.Clone()
 	if h == nil {

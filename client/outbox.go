@@ -15,14 +15,14 @@ import (
 type call struct {
 	op    op
 	keep  bool                          // outlives the connection, and is sent again on the next
-	sent  bool                          // at least once, on whatever connection
+	sent  bool                          // at least once, on any connection
 	due   time.Time                     // not before; zero: at once
-	tries int                           // that were refused for the moment
+	tries int                           // attempts that were refused with retry
 	done  func(answer frame, err error) // called once, with the client locked
 }
 
-// outbox holds the calls in order. It speaks no faster than the server has said,
-// so that what is sent is not refused. The client's lock guards it.
+// outbox holds the calls in order. It sends no faster than the server's limits, so that
+// calls are not refused. The client's lock guards it.
 type outbox struct {
 	calls   []*call
 	wake    chan struct{} // holds one: there is something to send
@@ -34,7 +34,7 @@ type outbox struct {
 	held    func(*call) bool // whether a call has to wait for others
 }
 
-// kept returns how many calls are there that outlive connections.
+// kept returns the number of calls that outlive connections.
 func (o *outbox) kept() (n int) {
 	for _, c := range o.calls {
 		if c.keep {
@@ -49,11 +49,11 @@ func (o *outbox) add(c *call) {
 	kick(o.wake)
 }
 
-// begin opens the outbox on a new connection. What first adds goes before what
-// the connection before has left.
+// begin opens the outbox on a new connection. Calls that first adds are sent before
+// those left from the last connection.
 func (o *outbox) begin(l limits, first func()) {
-	// A little less than allowed, since the network can push together what was
-	// sent apart.
+	// A little less than allowed, since the network may deliver together what was sent
+	// apart.
 	o.limits = l
 	o.limiter = rate.NewLimiter(rate.Limit(max(0.9*float64(l.Rate), 0.1)), max(l.Burst*8/10, 1))
 	o.pause, o.ref, o.open = time.Time{}, 0, true
@@ -73,8 +73,7 @@ func (o *outbox) cut() {
 	}
 }
 
-// next returns the next frame to send, or how long to wait, 0 for until there is
-// one.
+// next returns the next frame to send, or how long to wait for one (0: until wake).
 func (o *outbox) next() (text []byte, wait time.Duration) {
 	for o.open {
 		c, wait := o.first()
@@ -96,8 +95,8 @@ func (o *outbox) next() (text []byte, wait time.Duration) {
 	return nil, 0
 }
 
-// first returns the first call that can be sent, or after how long there may be
-// one, 0 for nobody knows when.
+// first returns the first call that can be sent, or how long to wait for one (0:
+// unknown).
 func (o *outbox) first() (c *call, wait time.Duration) {
 	for _, c := range o.calls {
 		if c.op.Ref != 0 || o.held(c) {
@@ -114,8 +113,8 @@ func (o *outbox) first() (c *call, wait time.Duration) {
 	return nil, wait
 }
 
-// put numbers and encodes a call, or refuses it: a server closes the connection
-// over a frame that is too large, and would do so each time it is sent.
+// put numbers and encodes a call. It refuses one that is too large: the server would
+// close the connection each time it is sent.
 func (o *outbox) put(c *call) []byte {
 	c.op.Ref = o.ref + 1
 	text, err := json.Marshal(&c.op)
@@ -131,7 +130,7 @@ func (o *outbox) put(c *call) []byte {
 	return nil
 }
 
-// answer takes an answer; false where nobody waits for it.
+// answer handles an answer. It returns false if no call waits for it.
 func (o *outbox) answer(f frame) bool {
 	i := slices.IndexFunc(o.calls, func(c *call) bool { return c.op.Ref != 0 && c.op.Ref == f.Ref })
 	if i < 0 {
@@ -156,18 +155,18 @@ func (o *outbox) answer(f frame) bool {
 	return true
 }
 
-// pause is how long an operation waits that was refused for the moment.
+// pause returns the wait before an operation that was refused with retry is sent again.
 func pause() time.Duration { return time.Second + mathrand.N(time.Second) }
 
-// fail refuses all that waits.
+// fail fails all waiting calls.
 func (o *outbox) fail(err error) {
 	for _, c := range slices.Clone(o.calls) {
 		o.settle(c, frame{}, c.unanswered(err))
 	}
 }
 
-// unanswered is err, and says where the server has perhaps done what it never
-// answered.
+// unanswered returns err. If the call was sent without an answer, it also matches
+// [realtime.ErrMaybeStored].
 func (c *call) unanswered(err error) error {
 	if c.sent {
 		return fmt.Errorf("client: %s: %w: %w", c.op.Op, realtime.ErrMaybeStored, err)

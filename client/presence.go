@@ -10,8 +10,9 @@ import (
 	"github.com/maravilla-realtime/realtime"
 )
 
-// Presence is who is present in one channel, and whether this client is. It costs
-// nothing until used; all handles of a channel are one.
+// Presence gives the members of one channel, and makes this client one of them. It costs
+// nothing until it is used. All values for the same channel of a client share their
+// state. Its methods may be called concurrently.
 type Presence struct {
 	client  *Realtime
 	channel string
@@ -20,14 +21,16 @@ type Presence struct {
 // Presence returns the presence of a channel.
 func (r *Realtime) Presence(channel string) *Presence { return &Presence{r, channel} }
 
-// Join makes a user present, on this connection and those that follow it, until
-// [Presence.Leave] or [Realtime.Close]. The user id may be "" where the server
-// knows who the client is. The metadata is what others are shown, at most 1 KiB
-// of JSON by default; nil is none. A client is present in a channel as one user:
-// joining as another is leaving as the one before.
+// Join makes a user present, on this connection and later ones, until
+// [Presence.Leave] or [Realtime.Close]. The user id may be "" if the server knows the
+// client's user. Other clients see the metadata, by default at most 1 KiB of JSON; nil
+// is none. A client is present in a channel as one user: to join as another user ends
+// the presence of the first.
 //
-// It returns nil when the server has agreed, or the call was overtaken by
-// another. On an error, ctx's among them, it is as it was before the call.
+// It blocks until the server has agreed, a later call has replaced this one (both
+// return nil), or ctx ends. After an error, including that of ctx, the presence is as
+// before the call. Errors: [*Error], [realtime.ErrClosed], and those of ctx and of
+// [json.Marshal].
 func (p *Presence) Join(ctx context.Context, userID string, metadata any) error {
 	raw, err := encode(metadata)
 	if err != nil {
@@ -38,8 +41,8 @@ func (p *Presence) Join(ctx context.Context, userID string, metadata any) error 
 	})
 }
 
-// Update changes what others are shown. It returns as [Presence.Join], and an
-// [*Error] with the code "not_joined" where the client is not present.
+// Update changes the metadata. It blocks and returns like [Presence.Join]; the error
+// is an [*Error] with the code "not_joined" if the client is not present.
 func (p *Presence) Update(ctx context.Context, metadata any) error {
 	raw, err := encode(metadata)
 	if err != nil {
@@ -54,8 +57,9 @@ func (p *Presence) Update(ctx context.Context, metadata any) error {
 	})
 }
 
-// Leave ends the presence, also where ctx ends before the server has answered.
-// Where there is none, or no connection, there is nothing to do.
+// Leave ends the presence, even if ctx ends before the server has answered. It blocks
+// until the server has answered or ctx ends, and does nothing if the client is not
+// present or not connected. Errors: [*Error], [realtime.ErrClosed] and those of ctx.
 func (p *Presence) Leave(ctx context.Context) error {
 	err := p.intend(ctx, func(intent) (intent, error) { return intent{}, nil })
 	if err == realtime.ErrClosed {
@@ -134,8 +138,8 @@ func (r *Realtime) propose(m *room, w intent) waiter {
 	return wait
 }
 
-// Members returns who is there, ordered by user id, as far as is known: only
-// while the client is present itself, or a loop follows [Presence.Events].
+// Members returns the members, ordered by user id. They are known only while the client
+// is present itself, or a loop follows [Presence.Events]. It does not block.
 func (p *Presence) Members() []realtime.Member {
 	r := p.client
 	r.mu.Lock()
@@ -146,14 +150,13 @@ func (p *Presence) Members() []realtime.Member {
 	return nil
 }
 
-// Events returns who joins, is updated and leaves, for a loop that lasts as long
-// as ctx; first those who are there already, as joins. It begins with the call,
-// ends with ctx or the loop, whichever is first, and can be ranged over once.
+// Events returns the joins, updates and leaves of members, for a loop that lasts until
+// ctx ends; first the present members, as joins. It begins with the call, and ends with
+// ctx or the loop, whichever is first. It can be ranged over once.
 //
-// What happened to a member while the loop was slow, or while there was no
-// connection and the history does not reach back, is merged into one change, or
-// none: applied in order, the changes always lead to who is there. Its last pair
-// is as that of [Realtime.Subscribe].
+// If the loop is slow, or was without a connection for longer than the history, several
+// changes of a member are merged into one, or none. Applied in order, the changes always
+// give the present members. The last pair is like that of [Realtime.Subscribe].
 func (p *Presence) Events(ctx context.Context) iter.Seq2[Change, error] {
 	r := p.client
 	var w *watcher

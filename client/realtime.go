@@ -33,9 +33,8 @@ type Realtime struct {
 	messages  int64
 }
 
-// NewRealtime returns a client of the channels at an address, that of
-// …/realtime, with a scheme of http, https, ws or wss. opts may be nil. It opens no
-// connection: see [Realtime.Connect].
+// NewRealtime returns a client of the channels at the URL of …/realtime, with the scheme
+// http, https, ws or wss. opts may be nil. It does not connect: see [Realtime.Connect].
 //
 // Errors: [realtime.ErrBadOption] for another URL or an option out of its range,
 // [realtime.ErrBadClientID].
@@ -54,14 +53,15 @@ func NewRealtime(url string, opts *RealtimeOptions) (*Realtime, error) {
 	return r, nil
 }
 
-// ClientID returns what names this client to the server.
+// ClientID returns the id of this client.
 func (r *Realtime) ClientID() string { return r.set.client }
 
-// Tag returns what [Message].From is in messages this client published.
+// Tag returns the tag of this client, which is [Message].From of its messages.
 func (r *Realtime) Tag() string { return wire.Tag(r.set.client) }
 
-// Connect connects in the background, and stays connected until [Realtime.Close],
-// or until the server refuses the client for good.
+// Connect starts to connect in the background, and does not block. The client stays
+// connected, and reconnects, until [Realtime.Close], or until the server refuses it for
+// good.
 func (r *Realtime) Connect() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -72,11 +72,11 @@ func (r *Realtime) Connect() {
 	r.running.Go(r.run)
 }
 
-// Close closes the connection and ends the client: all that waits for it gets
-// [realtime.ErrClosed]. When it returns, which takes two seconds at most where a
-// server does not answer, no goroutine of the client is left. It returns what
-// had ended the client before, if anything had: an [*Error] that says how the
-// server refused it. Want of credentials ends a client after 30 seconds of attempts.
+// Close closes the connection and ends the client: waiting calls and loops get
+// [realtime.ErrClosed]. It takes at most two seconds if the server does not answer. When
+// it returns, no goroutine of the client is left. If the server had refused the client
+// before, it returns that [*Error]. Refused credentials end a client after 30 seconds of
+// attempts.
 func (r *Realtime) Close() error {
 	r.fail(realtime.ErrClosed)
 	r.stop()
@@ -105,7 +105,7 @@ func (r *Realtime) fail(err error) {
 			if w.present {
 				w.done <- err
 			} else {
-				w.done <- nil // nobody is present without a connection
+				w.done <- nil // without a connection the client is not present
 			}
 		}
 	}
@@ -124,20 +124,20 @@ func (r *Realtime) cut() {
 const (
 	maxKept = 100 // messages that wait for their answer
 
-	// publishTime is how long a message is sent again. A server knows its id for
-	// two minutes from when it came first, and would publish it twice after that.
+	// publishTime is the time for which a message is sent again. The server remembers
+	// its id for two minutes, and would publish it twice after that.
 	publishTime = 110 * time.Second
 )
 
-// Publish sends a message to a channel; data must encode as JSON. It returns nil
-// when the server has it. Where there is no connection it waits for one, and
-// where a connection is lost before the answer, it sends the message again,
-// which the server recognises.
+// Publish sends a message to a channel; data must encode as JSON. It blocks until the
+// server has the message, which is nil, or ctx ends. Without a connection it waits for
+// one. If the connection is lost before the answer, it sends the message again; the
+// server recognises it and does not publish it twice.
 //
-// Errors: an [*Error] is the server's refusal, or "too_large", or "too_many" when
-// 100 messages wait already, or "unavailable" when 110 seconds have brought no
-// answer. Others are those of ctx and [realtime.ErrClosed]. Where the message has
-// perhaps been published, the error is [realtime.ErrMaybeStored] as well.
+// Errors: an [*Error] for the server's refusal, or with the code "too_large", "too_many"
+// if 100 messages wait already, or "unavailable" after 110 seconds without an answer;
+// those of ctx and of [json.Marshal]; [realtime.ErrClosed]. If the message may have been
+// published, the error matches [realtime.ErrMaybeStored] as well.
 func (r *Realtime) Publish(ctx context.Context, channel string, data any) error {
 	raw, err := json.Marshal(data)
 	if err != nil {
@@ -181,16 +181,15 @@ func (r *Realtime) enqueue(c *call) error {
 	return nil
 }
 
-// Subscribe subscribes to a channel and returns its messages, those of this
-// client too, for a loop that lasts as long as ctx. The subscription begins with
-// the call, not with the loop: what is published after it, with this client, is
-// among the messages. It ends with ctx or the loop, whichever is first, and can
-// be ranged over once.
+// Subscribe subscribes to a channel and returns its messages, including those of this
+// client, for a loop that lasts until ctx ends. The subscription begins with the call,
+// not with the loop: messages that this client publishes afterwards are among them. It
+// ends with ctx or the loop, whichever is first. It can be ranged over once.
 //
-// Where messages were missed the loop gets a [*realtime.ResetError] and goes on.
-// So it does when it lags by more than 1024 messages or 8 MiB, as no loop may
-// hold up another. Its last pair has ctx's error, the refusal of the subscription
-// or the client, an [*Error], or [realtime.ErrClosed].
+// If messages were missed, the loop gets a [*realtime.ResetError] and continues. This
+// also happens if it lags by more than 1024 messages or 8 MiB, so that no loop blocks
+// another. The last pair has the error of ctx, an [*Error] if the subscription or the
+// client was refused, or [realtime.ErrClosed].
 func (r *Realtime) Subscribe(ctx context.Context, channel string) iter.Seq2[Message, error] {
 	f := newFeed()
 	r.change(channel, f.end, func(m *room) {
@@ -230,7 +229,7 @@ func (r *Realtime) Subscribe(ctx context.Context, channel string) iter.Seq2[Mess
 	}
 }
 
-// nextItem returns what a loop is to be told next, or why it ends.
+// nextItem returns the next item of a loop, or the error that ends it.
 func (r *Realtime) nextItem(ctx context.Context, f *feed) (it item, ok bool, err error) {
 	if ctx.Err() != nil { // a loop that lags ends as well
 		return it, false, ctx.Err()
@@ -243,7 +242,7 @@ func (r *Realtime) nextItem(ctx context.Context, f *feed) (it item, ok bool, err
 	return it, false, f.err
 }
 
-// change changes who follows a channel, or tells end why that cannot be done.
+// change changes the loops of a channel by f, or calls end if the client has ended.
 func (r *Realtime) change(channel string, end func(error), f func(*room)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -10,9 +10,9 @@ import (
 
 const maxRedirects = 10 // as net/http follows by default
 
-// stripped follows redirects, but tells nothing of the client to another server
-// than the one it was meant for: net/http passes on every header that it does not
-// know as a secret, and to subdomains those as well.
+// stripped follows redirects, but removes the client's headers from requests to another
+// server. net/http would pass on all headers that it does not know as secrets, and to
+// subdomains even those.
 func stripped(user func(*http.Request, []*http.Request) error) func(*http.Request, []*http.Request) error {
 	return func(req *http.Request, via []*http.Request) error {
 		if !staysAt(req, via) {
@@ -26,8 +26,8 @@ func stripped(user func(*http.Request, []*http.Request) error) func(*http.Reques
 	}
 }
 
-// confined refuses redirects to another server: of a WebSocket the greeting says
-// who the client is.
+// confined refuses redirects to another server, since the hello of a WebSocket has the
+// client id and the token.
 func confined(user func(*http.Request, []*http.Request) error) func(*http.Request, []*http.Request) error {
 	return func(req *http.Request, via []*http.Request) error {
 		if !staysAt(req, via) {
@@ -37,7 +37,7 @@ func confined(user func(*http.Request, []*http.Request) error) func(*http.Reques
 	}
 }
 
-// follow does what the program has wished for, or what net/http does.
+// follow applies the program's CheckRedirect, or the rule of net/http.
 func follow(user func(*http.Request, []*http.Request) error, req *http.Request, via []*http.Request) error {
 	switch {
 	case user != nil:

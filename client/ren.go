@@ -23,24 +23,24 @@ const (
 	clientHeader = "X-Ren-Client"
 	cursorHeader = "X-Ren-Cursor"
 
-	// nowhere is no cursor, so that a server answers it with a reset: for where
-	// something came that could not be read, and so was missed.
+	// nowhere is not a valid cursor, so the server answers it with a reset. It is sent
+	// after an event that could not be read.
 	nowhere = "unreadable"
 )
 
-// Ren follows what happens on a server: a REN stream that is opened again
-// whenever it ends.
+// Ren follows a REN stream, which it opens again whenever it ends. Its methods may be
+// called concurrently, except that one loop over Events may run at a time.
 type Ren struct {
 	set       settings
 	following atomic.Bool
 
 	mu     sync.Mutex
 	cursor string
-	token  string // for the next stream, where it takes the place of one that is open
+	token  string // for the next stream, if it replaces an open one
 }
 
-// NewRen returns a client of the REN stream at an address, that of …/ren. It
-// connects when its events are asked for. opts may be nil.
+// NewRen returns a client of the REN stream at the URL of …/ren. It connects when a loop
+// over [Ren.Events] begins. opts may be nil.
 //
 // Errors: [realtime.ErrBadOption] for a URL that is not absolute or has another
 // scheme than http and https, and for an option out of its range;
@@ -63,15 +63,15 @@ func NewRen(url string, opts *RenOptions) (*Ren, error) {
 	return r, nil
 }
 
-// ClientID returns what names this client to the server.
+// ClientID returns the id of this client.
 func (r *Ren) ClientID() string { return r.set.client }
 
-// Tag returns what [realtime.RenEvent].Source is in events this client caused.
+// Tag returns the tag of this client, which is [realtime.RenEvent].Source of the events
+// that it causes.
 func (r *Ren) Tag() string { return wire.Tag(r.set.client) }
 
-// Cursor returns the place after the last event that was yielded, to be kept
-// for the Since of a later process. It may be called concurrently, and is best
-// called inside of the loop, when the event has been dealt with.
+// Cursor returns the place after the last event that was yielded, for the Since of a
+// later process. It is best called inside the loop, after the event has been handled.
 func (r *Ren) Cursor() realtime.Cursor {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -87,14 +87,13 @@ func (r *Ren) move(cursor string) {
 	r.cursor = cursor
 }
 
-// Events yields what happens, in order, each event once, for as long as ctx
-// lasts. Where events were missed it yields a [*realtime.ResetError] and goes on.
-// Its last pair has ctx's error, or what the server refuses for good, an
-// [*Error]. The loop may be slow: there is no queue that could overflow, only the
-// server's history that could be outrun.
+// Events yields events in order, each once, until ctx ends. If events were missed, it
+// yields a [*realtime.ResetError] and continues. The last pair has the error of ctx, or
+// an [*Error] if the server refuses the client for good. The loop may be slow: it misses
+// events only if it lags by more than the server's history.
 //
-// There is one loop at a time. One that begins after another goes on where that
-// ended.
+// Only one loop may run at a time. A loop that begins after another continues where
+// that ended.
 func (r *Ren) Events(ctx context.Context) iter.Seq2[realtime.RenEvent, error] {
 	return func(yield func(realtime.RenEvent, error) bool) {
 		if !r.following.CompareAndSwap(false, true) {
@@ -115,8 +114,8 @@ var (
 	errRenewed = errors.New("client: a new token is in place") // another stream takes the place of this one
 )
 
-// follow opens streams until the loop wants no more, which is no error, or there
-// is no use.
+// follow opens streams until the loop ends, which is no error, or the server refuses the
+// client for good.
 func (r *Ren) follow(ctx context.Context, yield func(realtime.RenEvent, error) bool) error {
 	k := r.set.reconnector()
 	r.set.become(StateConnecting)
@@ -234,9 +233,8 @@ func (s *renStream) credentials() (http.Header, error) {
 	return s.set.headers(s.token), nil
 }
 
-// expires is told by the server how long the credentials of the stream last. A
-// stream has no way back to the server, so with other credentials another one
-// goes on where it is.
+// expires handles the lifetime of the stream's credentials, which the server has sent. A
+// client cannot send new credentials over a stream, so another stream replaces it.
 func (s *renStream) expires(lasts time.Duration) {
 	s.stop()
 	if lasts <= 0 || s.set.token == nil {
@@ -247,7 +245,7 @@ func (s *renStream) expires(lasts time.Duration) {
 	s.renewal.Go(func() { s.set.tokens(ctx, lasts, s.replace) })
 }
 
-// replace has another stream take the place of this one.
+// replace lets another stream replace this one.
 func (s *renStream) replace(_ context.Context, token string) (time.Duration, error) {
 	if token == s.token {
 		return 0, errNoToken // it will be no other by that
@@ -259,7 +257,7 @@ func (s *renStream) replace(_ context.Context, token string) (time.Duration, err
 	return 0, nil
 }
 
-// because returns why a context ended, where that is why err came.
+// because returns the cause of a context's end, if that is the reason of err.
 func because(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -267,9 +265,9 @@ func because(ctx context.Context, err error) error {
 	return err
 }
 
-// watched is a body whose silence ends the stream: each byte counts, as a slow link
-// may take long for an event. A stream is watched only while it is read, since a
-// loop may take its time with an event.
+// watched is a body whose silence ends the stream. Each byte counts as a sign of life,
+// since a slow link may take long for an event. The body is watched only while it is
+// read, since a loop may take long to handle an event.
 type watched struct {
 	body   io.Reader
 	timer  *time.Timer
@@ -284,8 +282,8 @@ func (w watched) Read(p []byte) (int, error) {
 	return w.body.Read(p)
 }
 
-// unreadable ends a stream of which something could not be read. The next one
-// begins with a reset.
+// unreadable ends a stream after an event that could not be read. The next stream begins
+// with a reset.
 func (r *Ren) unreadable(what string) disconnect {
 	r.set.log.Warn("client: unreadable REN stream; asking for a reset", "what", what)
 	r.move(nowhere)
@@ -325,7 +323,7 @@ func (s *renStream) hello(c control) *disconnect {
 	case c.State == "reset":
 		return s.reset(c.Reason)
 	case c.State == "fresh" && s.from != "":
-		return s.reset("unknown") // who answers does not know the cursor, as after a redirect
+		return s.reset("unknown") // this server does not know the cursor, for example after a redirect
 	}
 	return nil
 }

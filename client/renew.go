@@ -7,17 +7,16 @@ import (
 )
 
 const (
-	// shortest is the life of credentials that is worth being renewed: the next
-	// ones would be asked for after less than the time that proves a connection.
+	// shortest is the shortest lifetime of credentials that are renewed.
 	shortest = 2 * healthy
 
 	// renewTime is how long before they expire credentials are renewed, at least.
 	renewTime = 10 * time.Second
 )
 
-// renewal returns how long to wait before credentials are renewed that last for
-// so long: until a tenth of it is left, at least renewTime, but half of it in any
-// case. It returns 0 for those that are not.
+// renewal returns the wait before credentials with the given lifetime are renewed: until
+// a tenth of it is left, at least renewTime, but at least half of the lifetime. It
+// returns 0 for credentials that are not renewed.
 func renewal(lasts time.Duration) time.Duration {
 	if lasts <= shortest {
 		return 0
@@ -33,9 +32,9 @@ func lasting(expiresIn *int64) time.Duration {
 	return time.Duration(min(*expiresIn, 1<<40)) * time.Millisecond
 }
 
-// tokens asks for a token before the one in use expires, until one is taken, and
-// returns how long that one lasts, 0 for as long as the connection. It
-// returns false where ctx ends, or the time is over.
+// tokens asks for tokens before the one in use expires, until take accepts one, and
+// returns how long that one lasts (0: as long as the connection). It returns false if
+// ctx ends, or the token in use has expired.
 func (s *settings) tokens(ctx context.Context, lasts time.Duration, take func(context.Context, string) (time.Duration, error)) (time.Duration, bool) {
 	expires := time.Now().Add(lasts)
 	for wait := renewal(lasts); wait > 0; wait = time.Until(expires) / 2 {
@@ -65,7 +64,8 @@ func (s *settings) freshToken(ctx context.Context, expires time.Time) (string, e
 	return token, err
 }
 
-// expires is told by the server how long the credentials of the connection last.
+// expires handles the lifetime of the connection's credentials, which the server has
+// sent.
 func (s *session) expires(f frame) {
 	if lasts := lasting(f.ExpiresIn); lasts > 0 && s.set.token != nil {
 		s.expiry <- lasts // once on each connection
@@ -85,7 +85,7 @@ func (s *session) renew(ctx context.Context) {
 	}
 }
 
-// hand hands the server a token, and returns how long it lasts.
+// hand sends a token to the server, and returns how long it lasts.
 func (s *session) hand(ctx context.Context, token string) (time.Duration, error) {
 	type answer struct {
 		frame

@@ -8,13 +8,12 @@ import (
 	"github.com/maravilla-realtime/realtime"
 )
 
-// room is what a client knows and wants of one channel. The client's lock guards
-// it.
+// room is the state of one channel in a client. The client's lock guards it.
 //
-// What is wanted and what the connection has been told are kept apart, and
-// brought together by one operation at a time of each kind: so nothing that is
-// on its way can be overtaken by a change of mind, and a new connection, which
-// has been told nothing, needs no rules of its own.
+// It holds separately what the program wants, and what the connection has been told. sync
+// sends one operation of each kind at a time to make the two agree. So an operation on
+// its way cannot be overtaken by a later wish, and a new connection, which has been told
+// nothing, needs no special rules.
 type room struct {
 	name   string
 	feeds  []*feed
@@ -26,11 +25,11 @@ type room struct {
 	ask      *call // the subscribe or unsubscribe that has no answer yet
 	stateDue bool  // a presence.state is on its way
 	blind    bool  // the roster is too large to be read
-	refused  bool  // subscribing again is of no use
+	refused  bool  // to subscribe again would be refused as well
 	told     intent
 	telling  bool      // a join, update or leave has no answer yet,
-	lapsed   bool      // and the server has taken away what it was about
-	rest     time.Time // nothing is asked for before: the server could not decide
+	lapsed   bool      // and the server has ended the presence that it was about
+	rest     time.Time // no operation is sent before: the server could not decide
 
 	wish    intent
 	good    intent // the last one the server agreed to, on any connection
@@ -56,14 +55,13 @@ type intent struct {
 	metadata json.RawMessage
 }
 
-// concerns reports whether the intent is to be present as a user, of whom the
-// server says the id. One without an id is of the user that the server takes the
-// client for.
+// concerns reports whether the intent is to be present as the user with an id that the
+// server has sent. An intent without an id is for the client's own user.
 func (w *intent) concerns(user string) bool {
 	return w.present && (w.user == "" || w.user == user)
 }
 
-// waiter wants to know how an intent, or one that came after it, ends.
+// waiter waits for the outcome of an intent, or of a later one.
 type waiter struct {
 	intent
 	done chan error // holds one
@@ -97,7 +95,7 @@ func (m *room) reset(reason string) {
 	}
 }
 
-// asked marks the loops that the subscribe which is sent now is for.
+// asked marks the loops for which a subscribe is being sent.
 func (m *room) asked() {
 	for _, f := range m.feeds {
 		f.asked = true
@@ -118,7 +116,7 @@ func (m *room) end(err error, all bool) {
 	m.roster.end(err, all)
 }
 
-// settle tells those who wait for the intent of a version, or one before it.
+// settle tells the waiters of intents up to a version.
 func (m *room) settle(version int, err error) (told int) {
 	n := len(m.waiters)
 	m.waiters = slices.DeleteFunc(m.waiters, func(w waiter) bool {
@@ -141,7 +139,7 @@ func (r *Realtime) room(name string) *room {
 	return m
 }
 
-// event takes what happened in a channel.
+// event handles an event of a channel.
 func (r *Realtime) event(f frame) {
 	m := r.rooms[f.Channel]
 	switch {
@@ -183,9 +181,9 @@ func (r *Realtime) event(f frame) {
 	}
 }
 
-// taken is for a subscription that the server has ended. Where it can be had
-// again, the client asks by itself, and goes on from the cursor; else the loops
-// end, and one that begins after that may ask again.
+// taken handles the end of a subscription by the server. With retry, the client
+// subscribes again by itself, from the cursor. Otherwise the loops end; a later loop
+// may subscribe again.
 func (r *Realtime) taken(m *room, f frame) {
 	if f.Cursor != "" {
 		m.cursor = f.Cursor
@@ -203,9 +201,9 @@ func (r *Realtime) taken(m *room, f frame) {
 	r.sync(m)
 }
 
-// left is for a presence that the server has ended. Where it can be had again,
-// the client joins by itself. Else the wish ends, unless the program has
-// called Join since the server agreed last: the server shall answer that.
+// left handles the end of a presence by the server. With retry, the client joins again by
+// itself. Otherwise the intent ends, unless the program has called Join since the server
+// agreed last: the server must answer that call.
 func (r *Realtime) left(m *room, f frame) {
 	had := m.told
 	if !had.concerns(f.UserID) {

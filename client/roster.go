@@ -8,20 +8,20 @@ import (
 	"github.com/maravilla-realtime/realtime"
 )
 
-// Change is what happened to a member of a channel.
+// Change is a join, update or leave of a member of a channel.
 type Change struct {
 	// Type is "join", "update" or "leave".
 	Type string
-	// Member is the member as it is, or, of a leave, as it was last.
+	// Member is the member after the change, or, of a leave, as it was before.
 	Member realtime.Member
-	// Reason is why a member left, where the server has said so: "left", "closed",
-	// "timeout" or "node".
+	// Reason is why a member left: "left", "closed", "timeout", "node", or "" if the
+	// server has not said.
 	Reason string
 }
 
-// roster is who is present in a channel, and the loops that are told.
+// roster holds the members of a channel, and the loops that follow them.
 type roster struct {
-	known    bool // the server has said who is there
+	known    bool // the server has sent the members
 	members  map[string]realtime.Member
 	parts    []realtime.Member // of a roster that has not come in whole,
 	next     int               // and which part of it is next
@@ -33,8 +33,8 @@ type roster struct {
 func (r *roster) collect(f frame) (whole bool) {
 	switch {
 	case f.Part == 0:
-		// Changes wait for its last part, and the cursor does not wait for them: until
-		// then nothing is known.
+		// The server sends changes after the last part only, but the cursor may move on
+		// before: until then the members are unknown.
 		r.abandon()
 		r.known = false
 	case f.Part != r.next:
@@ -52,7 +52,7 @@ func (r *roster) collect(f frame) (whole bool) {
 // abandon drops the parts that have come in.
 func (r *roster) abandon() { r.parts, r.next = nil, 0 }
 
-// apply takes one change of the server's.
+// apply applies one change from the server.
 func (r *roster) apply(typ string, m realtime.Member, reason string) {
 	old, was := r.members[m.UserID]
 	is := typ != "leave"
@@ -65,15 +65,15 @@ func (r *roster) apply(typ string, m realtime.Member, reason string) {
 		delete(r.members, m.UserID)
 	}
 	if is == was && (!is || bytes.Equal(old.Metadata, m.Metadata)) {
-		return // no news; or from before the server said who is there
+		return // not a change; or from before the server has sent the members
 	}
 	for _, w := range r.watchers {
 		w.mark(m.UserID, reason)
 	}
 }
 
-// replace takes the whole roster. In what it differs from the one before comes
-// out where watchers compare.
+// replace replaces the whole roster. The watchers find the differences when they
+// compare.
 func (r *roster) replace(members []realtime.Member) {
 	there := make(map[string]bool, len(members))
 	for _, m := range members {
@@ -90,7 +90,7 @@ func (r *roster) replace(members []realtime.Member) {
 	r.known = true
 }
 
-// forget is for when nobody is told of further changes.
+// forget drops the members when the server sends no further changes.
 func (r *roster) forget() {
 	r.known, r.members = false, nil
 	r.abandon()
@@ -116,9 +116,9 @@ func (r *roster) list() []realtime.Member {
 	return list
 }
 
-// watcher is a loop over changes. It has no queue, but the users of whom there
-// may be something to tell, each once: what a slow loop has not heard of a member
-// is merged, and what it has heard is the truth.
+// watcher is a loop over changes. Instead of a queue it has the set of users that may
+// have changed. So the changes of a member are merged if the loop is slow, and each that
+// it gets is true at that moment.
 type watcher struct {
 	told  map[string]realtime.Member
 	dirty []string          // users, in the order of their first change
@@ -126,7 +126,7 @@ type watcher struct {
 	wake  chan struct{}     // holds one
 	err   error             // how it ended
 	used  bool              // a loop has begun
-	asked bool              // a subscribe that is for it was sent
+	asked bool              // a subscribe for it was sent
 }
 
 func newWatcher(r *roster) *watcher {
@@ -145,7 +145,7 @@ func (w *watcher) mark(user, reason string) {
 	kick(w.wake)
 }
 
-// next returns the next change that is news to the loop.
+// next returns the next change that the loop does not know.
 func (w *watcher) next(r *roster) (c Change, ok bool) {
 	for len(w.dirty) > 0 {
 		user := w.dirty[0]
