@@ -50,7 +50,7 @@ func (rt *Realtime) shutDown(ctx context.Context) error {
 	rt.conns.shut()
 	rt.closeGate(ctx, &rt.byHost)
 	handled := rt.groups.drain(ctx)
-	rt.closeGate(ctx, &rt.byHandlers) // what groups that are not done cause now would reach nobody
+	rt.closeGate(ctx, &rt.byHandlers) // events of groups that are not done would reach no client
 	if handled == nil {
 		rt.groups.stop() // so that another node can take them over at once
 	}
@@ -101,8 +101,8 @@ func await(ctx context.Context, all *sync.WaitGroup) error {
 	}
 }
 
-// closeGate closes a gate, and waits until those who are in have passed, and what they
-// had accepted has come back through the log.
+// closeGate closes a gate, waits for the calls inside it, and then until the events that
+// they have appended have come back through the log.
 func (rt *Realtime) closeGate(ctx context.Context, g *gate) {
 	ctx, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()

@@ -63,12 +63,12 @@ func (rt *Realtime) waitRead(ctx context.Context, pos backend.Position) error {
 // settleTime is the time that Close waits for events on their way through the log.
 const settleTime = 2 * time.Second
 
-// waitAccepted waits until what was accepted here has come back through the log, so
-// that it can be delivered.
+// waitAccepted waits until the events appended by this node have come back through the
+// log, so that they can be delivered.
 func (rt *Realtime) waitAccepted(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
-	_ = rt.waitRead(ctx, rt.accepted.get()) // a backend that is gone must not keep Close
+	_ = rt.waitRead(ctx, rt.accepted.get()) // a backend that is gone must not block Close
 }
 
 // tellPublished says where an event stands in the log, to who has asked, when this

@@ -26,11 +26,11 @@ type hold struct {
 	lose    context.CancelFunc
 	over    *time.Timer // calls lose when the hold has run out
 	from    backend.Position
-	done    map[uint64]struct{} // behind from, from earlier holds
-	failed  map[uint64]int      // behind from, from earlier holds
+	done    map[uint64]struct{} // after from, by earlier holds
+	failed  map[uint64]int      // after from, by earlier holds
 	tracker *progress.Tracker
 	lanes   *lanes.Lanes[*task]
-	unsent  handle.Progress // keep's: what could not be committed yet
+	unsent  handle.Progress // progress that could not be committed yet; used by keep only
 
 	mu   sync.Mutex
 	gone backend.Position // what was missed up to here has been told
@@ -47,7 +47,7 @@ func newHold(ctx context.Context, g *Group, p handle.Progress) *hold {
 	h := &hold{g: g, from: p.Floor, done: make(map[uint64]struct{}), failed: p.Failed}
 	if h.from == (backend.Position{}) {
 		h.from = g.start
-		h.unsent.Floor = h.from // where the group begins is progress, whoever goes on with it
+		h.unsent.Floor = h.from // the beginning of the group is progress, for the node that holds it next
 	}
 	for _, seq := range p.Done {
 		h.done[seq] = struct{}{}
@@ -215,7 +215,7 @@ func (h *hold) handle(t *task) time.Duration {
 	}
 	for len(t.handlers) > 0 {
 		if h.isEnding() {
-			return 0 // whoever holds the group next begins with this event
+			return 0 // the next holder of the group begins with this event
 		}
 		d := Delivery{Group: h.g.publicName(), Cursor: Cursor(wire.Cursor(t.pos)), Attempt: t.failed + 1}
 		ctx := context.WithValue(context.WithValue(h.ctx, depthKey{}, e.Depth+1), deliveryKey{}, d)
@@ -239,8 +239,7 @@ func (h *hold) handle(t *task) time.Duration {
 	return 0
 }
 
-// isEnding reports whether the hold is over, or Close accepts nothing more of what
-// handlers cause.
+// isEnding reports whether the hold is over, or Close refuses events of handlers.
 func (h *hold) isEnding() bool { return h.ctx.Err() != nil || h.g.rt.byHandlers.isShut() }
 
 // next moves on to the next handler.

@@ -58,14 +58,14 @@ type Options struct {
 // PresenceOptions are the times for which members stay present without a connection.
 // See [Options].
 type PresenceOptions struct {
-	// CloseGrace is how long a user stays present after their last connection closed
-	// in an orderly way: long enough for a page to reload. Default 3 s. Negative: the
+	// CloseGrace is the time for which a user stays present after their last connection
+	// closed in order: long enough for a page to reload. Default 3 s. Negative: the
 	// user leaves at once.
 	CloseGrace time.Duration
 
-	// DropGrace is how long a user stays present after their last connection broke:
-	// long enough for a phone to find its network. Default 15 s. Negative: the user
-	// leaves at once. If the credentials of the connection expired, it is at least 35 s.
+	// DropGrace is the time for which a user stays present after their last connection
+	// broke: long enough for a phone to find its network. Default 15 s. Negative: the
+	// user leaves at once. After credentials have expired it is at least 35 s.
 	DropGrace time.Duration
 
 	// Lease is the time for which a user whom the server joined stays present, unless

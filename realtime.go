@@ -37,14 +37,14 @@ type Realtime struct {
 	ring     *ring.Ring
 	node     string // this process, in session keys and leases
 
-	flaws      once // of grants, that were logged
+	flaws      once // flaws of grants that were logged
 	presence   Presence
 	controls   controls
 	groups     groups
 	conns      conns
-	accepted   mark // of what was appended here
-	byHost     gate // for what the host and clients cause
-	byHandlers gate // for what handlers cause
+	accepted   mark // the newest event appended by this node
+	byHost     gate // for events of the host and of clients
+	byHandlers gate // for events of handlers
 	rechecks   gate
 
 	running    context.Context // ends when the background goroutines are to end
@@ -271,7 +271,7 @@ func encode(data any, limit int) (json.RawMessage, error) {
 func (rt *Realtime) Channels(ctx context.Context) ([]string, error) {
 	ctx, cancel := within(ctx, callTime)
 	defer cancel()
-	rt.waitAccepted(ctx) // what this caller has just published counts
+	rt.waitAccepted(ctx) // so that a channel that this caller has just published to is listed
 	names, err := rt.presence.engine.Channels(ctx)
 	if err != nil {
 		return nil, publicError(err)

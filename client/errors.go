@@ -33,9 +33,9 @@ var (
 
 const maxRefusal = 4 << 10 // bytes read of a refusal
 
-// refused is the disconnect that a response to an attempt is which is not the one asked
-// for. Only what the server itself has said is final: a proxy answers in its
-// place while it is deployed, with any status.
+// refused returns the disconnect for a response that refuses an attempt. Only a refusal
+// by the server itself is final: while it is being deployed, a proxy may answer in its
+// place, with any status.
 func (s *settings) refused(resp *http.Response) disconnect {
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal)) // what has come is read
 	l := disconnect{atLeast: retryAfter(resp.Header)}

@@ -14,7 +14,7 @@
 //
 // Everything works inside bubbles of [testing/synctest] and outside. Inside, no
 // test ever waits: heartbeats, leases, grace and retries take no time, and a
-// goroutine that is left behind fails the test.
+// goroutine that does not end fails the test.
 package realtimetest
 
 import (
@@ -61,8 +61,8 @@ type Options struct {
 }
 
 // Server is a Realtime that serves on a network in memory until its test ends.
-// Its methods may be called concurrently, but for those that can fail the test:
-// they belong to the goroutine of the test.
+// Its methods may be called concurrently, except those that can fail the test: only
+// the goroutine of the test may call these.
 type Server struct {
 	Realtime *realtime.Realtime
 
@@ -99,7 +99,7 @@ func New(t TB, policy realtime.Policy, opts *Options) *Server {
 	return s
 }
 
-// NewUnstarted is New, but for [Server.Start], which is left to the caller.
+// NewUnstarted is New without [Server.Start], which the caller must call.
 func NewUnstarted(t TB, policy realtime.Policy, opts *Options) *Server {
 	t.Helper()
 	o := opts.orDefaults()

@@ -80,7 +80,7 @@ func (c *chat) topic(w http.ResponseWriter, r *http.Request) {
 	web.WriteJSON(w, map[string]string{"topic": topic})
 }
 
-// setTopic writes to the database, and says so: whoever shows the topic reads it
+// setTopic writes to the database, and announces that: pages that show the topic read it
 // again.
 func (c *chat) setTopic(w http.ResponseWriter, r *http.Request) {
 	var in struct {

@@ -1,4 +1,4 @@
-// Chat is a chat with rooms, a live roster and a look at the events behind it:
+// Chat is a chat with rooms, a live roster and a view of the raw events:
 //
 //	go run ./examples/chat
 //

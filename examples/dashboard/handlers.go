@@ -34,7 +34,7 @@ func (d *dashboard) register() error {
 }
 
 // rollupTodoStats keeps the summary of a list, of which an item has changed. It
-// counts anew instead of adding up, so that it may be called again for the same
+// counts again instead of adding up, so that it may be called again for the same
 // event, as happens after failures.
 func (d *dashboard) rollupTodoStats(ctx context.Context, ev realtime.RenEvent) error {
 	list := strings.Split(ev.Key, ":")[1] // the pattern has seen to it

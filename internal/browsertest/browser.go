@@ -64,8 +64,8 @@ func browser(t testing.TB) context.Context {
 	return shared.ctx
 }
 
-// flags make a browser that runs anywhere, keeps quiet, and treats the pages in
-// front and those behind alike. The profile is a temporary directory.
+// flags make a browser that runs anywhere, without dialogs, and treats pages in the
+// foreground and in the background alike. The profile is a temporary directory.
 func flags(path string) []chromedp.ExecAllocatorOption {
 	return append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(path),

@@ -18,8 +18,8 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/pace"
 )
 
-// examples are those that run here. They are the tools of this module as well, but for
-// cluster, which is a module of its own.
+// examples are those that run here. Except for cluster, which is a module of its own,
+// they are tools of this module as well.
 var examples = []string{"chat", "cluster", "dashboard", "embed", "react", "roster", "uploads"}
 
 // build builds them, once for the test binary.

@@ -89,7 +89,7 @@ func (s *Session) init(f form, r *ring.Ring, wake func()) {
 // Do has f done within a Fill, after what was handed over before. It does not wait
 // for that. After the end nothing is done.
 //
-// The queue has no bound of its own: whoever lets a client fill it must count what
+// The queue has no bound of its own: a caller that lets a client fill it must count what
 // waits.
 func (s *Session) Do(f func()) {
 	s.mu.Lock()

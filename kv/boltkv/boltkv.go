@@ -164,15 +164,15 @@ func forgetDamaged(tx *bolt.Tx, name []byte) error {
 
 // List implements [kv.Engine]. It skips damaged records.
 func (e *Engine) List(ctx context.Context, namespace, prefix, after string, limit int) (list []kv.Entry, err error) {
-	all, behind := join(namespace, prefix), join(namespace, after)
+	all, past := join(namespace, prefix), join(namespace, after)
 	from := all
-	if bytes.Compare(behind, from) > 0 {
-		from = behind
+	if bytes.Compare(past, from) > 0 {
+		from = past
 	}
 	err = e.view(ctx, func(tx *bolt.Tx) error {
 		c := tx.Bucket(entriesBucket).Cursor()
 		for name, value := c.Seek(from); bytes.HasPrefix(name, all) && len(list) < limit; name, value = c.Next() {
-			if bytes.Equal(name, behind) {
+			if bytes.Equal(name, past) {
 				continue
 			}
 			entry, err := decode(name, value)

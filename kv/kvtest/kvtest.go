@@ -21,7 +21,7 @@ var rules = conformance.Rules[kv.Engine]{
 	{Name: "names are any text and are kept apart", Check: namesAreKeptApart},
 	{Name: "slices are not shared", Check: slicesAreNotShared},
 	{Name: "List is the prefix in the order of bytes", Check: listIsInOrder},
-	{Name: "List goes on behind a key", Check: listGoesOn},
+	{Name: "List continues after a key", Check: listGoesOn},
 	{Name: "Expiring is what expires, the soonest first", Check: expiringIsInOrder},
 	{Name: "what was replaced or deleted does not expire", Check: replacedDoesNotExpire},
 	{Name: "what has expired is still there", Check: expiredIsThere},

@@ -137,7 +137,7 @@ func TestBroken(t *testing.T) {
 				return list, err
 			}
 		},
-		"List goes on behind a key": func(good kv.Engine, b *broken) {
+		"List continues after a key": func(good kv.Engine, b *broken) {
 			b.list = func(ctx context.Context, namespace, prefix, after string, limit int) ([]kv.Entry, error) {
 				list, err := good.List(ctx, namespace, prefix, after, limit)
 				if e, err := good.Get(ctx, namespace, after); err == nil {

@@ -236,7 +236,7 @@ func listGoesOn(ctx context.Context, engine kv.Engine) error {
 			return err
 		}
 		if got := keys(list); got != c.want {
-			return fmt.Errorf("%d of prefix %q behind %q: listed %q, want %q", c.limit, c.prefix, c.after, got, c.want)
+			return fmt.Errorf("%d of prefix %q after %q: listed %q, want %q", c.limit, c.prefix, c.after, got, c.want)
 		}
 	}
 	return nil

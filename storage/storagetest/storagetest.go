@@ -28,7 +28,7 @@ var rules = conformance.Rules[storage.Objects]{
 	{Name: "Open can seek", Check: openSeeks},
 	{Name: "Delete removes one object", Check: deleteRemoves},
 	{Name: "List is the prefix in the order of bytes", Check: listIsInOrder},
-	{Name: "List goes on behind a cursor", Check: listGoesOn},
+	{Name: "List continues after a cursor", Check: listGoesOn},
 	{Name: "calls do not disturb each other", Check: callsDoNotDisturb},
 	{Name: "of those who write one path the last to end wins", Check: lastWins},
 	{Name: "an ended context is honoured", Check: endedContextIsHonoured},

@@ -181,7 +181,7 @@ var faults = []struct {
 			}), next, err
 		}
 	}},
-	{"List goes on behind a cursor", "a last page that is empty", func(good *memory, b *broken) {
+	{"List continues after a cursor", "a last page that is empty", func(good *memory, b *broken) {
 		b.list = func(ctx context.Context, prefix, cursor string, limit int) ([]storage.Info, string, error) {
 			list, next, err := good.List(ctx, prefix, cursor, limit)
 			if err == nil && len(list) == limit {
@@ -190,7 +190,7 @@ var faults = []struct {
 			return list, next, err
 		}
 	}},
-	{"List goes on behind a cursor", "which has to be there", func(good *memory, b *broken) {
+	{"List continues after a cursor", "which has to be there", func(good *memory, b *broken) {
 		b.list = func(ctx context.Context, prefix, cursor string, limit int) ([]storage.Info, string, error) {
 			if cursor != "" {
 				if _, _, err := good.Open(ctx, cursor); err != nil {
@@ -200,7 +200,7 @@ var faults = []struct {
 			return good.List(ctx, prefix, cursor, limit)
 		}
 	}},
-	{"List goes on behind a cursor", "for ever", func(good *memory, b *broken) {
+	{"List continues after a cursor", "for ever", func(good *memory, b *broken) {
 		b.list = func(ctx context.Context, prefix, cursor string, limit int) ([]storage.Info, string, error) {
 			if limit < 10 {
 				cursor = ""

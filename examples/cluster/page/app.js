@@ -13,7 +13,7 @@ let serving = ''; // the node that this page is connected to
 // The load balancer chooses a node for each connection. It notes the page that asks, so that it can tell it which.
 const rt = new RealtimeClient({ wsEndpoint: '/api/maravilla/realtime?page=' + page, shareTabs: false, maxBackoffMs: 1000 });
 
-// --- The proof: whoever sends messages numbers them, and this page counts ---
+// --- The proof: senders number their messages, and this page counts them ---
 
 const last = new Map(); // sender -> the number of its last message
 const counted = { gaps: 0, duplicates: 0, moves: 0, back: 0, sent: 0, longest: 0 };

@@ -130,7 +130,7 @@ function showStats({ open, snoozed, urgent, done }) {
 
 function flash(what) {
   what.classList.remove('flash');
-  void what.offsetWidth; // begins the animation anew
+  void what.offsetWidth; // restarts the animation
   what.classList.add('flash');
 }
 
