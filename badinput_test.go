@@ -162,7 +162,7 @@ func TestBadOperations(t *testing.T) {
 		{"cut off", `{"op":"ping"`, "bad_json"},
 		{"two objects", `{"op":"ping"}{"op":"ping"}`, "bad_json"},
 		{"two lines", "{\"op\":\"ping\"}\n{\"op\":\"ping\"}", "bad_json"},
-		{"garbage behind", `{"op":"ping"}x`, "bad_json"},
+		{"garbage after it", `{"op":"ping"}x`, "bad_json"},
 		{"trailing comma", `{"op":"ping",}`, "bad_json"},
 		{"name without quotes", `{op:"ping"}`, "bad_json"},
 		{"NaN", `{"op":"publish","channel":"room","data":NaN}`, "bad_json"},

@@ -75,7 +75,7 @@ func readUntil(b *testing.B, conn net.Conn, ready string) {
 }
 
 func (c *crowd) count(r io.Reader) {
-	buf := make([]byte, 1+16<<10) // behind the last byte of the read before
+	buf := make([]byte, 1+16<<10) // after the last byte of the read before
 	for {
 		n, err := r.Read(buf[1:])
 		marks := bytes.Count(buf[:1+n], []byte(mark))

@@ -14,7 +14,7 @@ import (
 )
 
 // While handlers finish, what they cause is accepted and delivered, and nothing
-// else: whoever publishes without end cannot keep Close.
+// else: publishers without end cannot keep Close.
 func TestCloseRefusesAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, c, finish := start(t, open(), nil), &calls{}, make(chan struct{})
@@ -115,7 +115,7 @@ func TestCloseOfABackendThatHangs(t *testing.T) {
 		if log := h.logs.String(); !strings.Contains(log, "does not return") {
 			t.Errorf("the log does not tell: %s", log)
 		}
-		time.Sleep(time.Hour) // what was left behind returns
+		time.Sleep(time.Hour) // the abandoned call returns
 	})
 }
 

@@ -283,7 +283,7 @@ func ExampleRealtime_CORS() {
 	mux.Handle("/api/maravilla/", rt.Handler())
 	mux.HandleFunc("PUT /api/todos/{id}", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNoContent) })
 
-	protection := http.NewCrossOriginProtection() // of other sites' pages, but for
+	protection := http.NewCrossOriginProtection() // of other sites' pages, except
 	if err := protection.AddTrustedOrigin("https://app.example.com"); err != nil {
 		panic(err)
 	}

@@ -44,7 +44,7 @@ func TestPanicInSeeWhileClosing(t *testing.T) {
 	})
 }
 
-// A loop that is behind ends as well.
+// A loop that lags ends as well.
 func TestEventsEndsWhileBehind(t *testing.T) {
 	for name, end := range map[string]func(*host, context.CancelFunc){
 		"context": func(_ *host, cancel context.CancelFunc) { cancel() },
@@ -147,7 +147,7 @@ func TestRevokeTouchesNoStreamThatHasEnded(t *testing.T) {
 		stream.rest()
 		time.Sleep(time.Minute)
 		if !ended.Load() || touched.Load() {
-			t.Errorf("the stream has ended: %v; its writer was touched behind it: %v", ended.Load(), touched.Load())
+			t.Errorf("the stream has ended: %v; its writer was touched after that: %v", ended.Load(), touched.Load())
 		}
 	})
 }

@@ -68,7 +68,7 @@ func ExampleRealtime_OnChannel_presence() {
 	// kv.delete huddle-active:family <nil>
 }
 
-// A summary that a dashboard shows, counted anew whenever an item of its list has
+// A summary that a dashboard shows, counted again whenever an item of its list has
 // changed. With a Concurrency of 1 the last count is the one that stays.
 func ExampleRealtime_OnKVChange() {
 	ctx := context.Background()

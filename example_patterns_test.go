@@ -110,7 +110,7 @@ func Example_chatRoom() {
 	// ren: bob {"text":"hi","type":"message"}
 }
 
-// The server writes, and who shows the data reads it anew. The client needs no
+// The server writes, and clients that show the data read it again. The client needs no
 // channel: it filters the stream by what was written.
 func Example_serverWrites() {
 	ctx := context.Background()
@@ -167,7 +167,7 @@ func Example_serverWrites() {
 }
 
 // HTML over Server-Sent Events, for htmx, datastar and the like: the page gets all
-// there is, and then what comes. A browser that comes back begins anew.
+// there is, and then what comes. A browser that comes back begins again.
 func Example_fragments() {
 	ctx := context.Background()
 	rt, err := realtime.New(rooms(), nil)

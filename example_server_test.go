@@ -35,7 +35,7 @@ func ExampleServe() {
 	}
 }
 
-// A user lost a role: what the policy does not allow any more ends, and the rest
+// A user lost a role: what the policy no longer allows ends, and the rest
 // of the connection goes on. Where nothing is to go on, Revoke ends it.
 func ExampleRealtime_Recheck() {
 	ctx := context.Background()

@@ -108,7 +108,7 @@ func rosterMeanings() meaning {
 		"presence.state first part": {
 			{"alone it says nothing", lines(alone, "say presence.state first part", "roster")},
 			{"it begins a new roster", lines(alone, "say presence.state first part", "say presence.state middle part", "say presence.state first part", "say presence.state empty", "roster")},
-			{"nobody wants it any more", lines(watching, "say presence.state first part", "app unwatch", "sent unsubscribe", "say presence.state middle part", "answer unsubscribe ok", "app watch", "sent subscribe presence",
+			{"nobody wants it now", lines(watching, "say presence.state first part", "app unwatch", "sent unsubscribe", "say presence.state middle part", "answer unsubscribe ok", "app watch", "sent subscribe presence",
 				"answer subscribe subscribed fresh", "say presence.state last part", "roster")},
 		},
 		"presence.state middle part": {
@@ -123,7 +123,7 @@ func rosterMeanings() meaning {
 			{"what was known before does not count once another roster has begun", lines(knowing, "say presence.state first part", "cut", "go: sent subscribe presence since=hoftbqjitc.2r", "ts: sent subscribe since=hoftbqjitc.2r",
 				"answer subscribe subscribed resumed", "sent subscribe presence", "answer subscribe subscribed resumed", "say presence.state empty", "told leave ada", "told leave bob", "roster")},
 		},
-		"presence.state empty": {{"nobody is there any more", lines(knowing, "say presence.state empty", "told leave ada", "told leave bob", "roster")}},
+		"presence.state empty": {{"everybody has left", lines(knowing, "say presence.state empty", "told leave ada", "told leave bob", "roster")}},
 	}
 }
 
@@ -148,7 +148,7 @@ func answers() meaning {
 			{"it is where the cursor begins", lines(subscribed, "cut", "sent subscribe since=hoftbqjitc.2r")},
 			{"who had a cursor has missed something", lines(subscribed, "cut", "sent subscribe since=hoftbqjitc.2r", "answer subscribe subscribed fresh", "told reset unknown")},
 			{"presence can be asked for as well", lines(subscribed, "app watch", "sent subscribe presence", "answer subscribe subscribed resumed", "say presence.state", "told join ada", "told join bob")},
-			{"nobody wants it any more", []string{"app subscribe", "sent subscribe", "app unsubscribe", "answer subscribe subscribed fresh", "sent unsubscribe"}},
+			{"nobody wants it now", []string{"app subscribe", "sent subscribe", "app unsubscribe", "answer subscribe subscribed fresh", "sent unsubscribe"}},
 		},
 		"subscribed resumed": {
 			{"nothing was missed", lines(subscribed, "cut", "sent subscribe since=hoftbqjitc.2r", "answer subscribe subscribed resumed", "say message", "told message "+adasMessage+" own user=ada")},
@@ -164,7 +164,7 @@ func answers() meaning {
 			{"of a message", []string{"app publish", "sent publish", "answer publish ok", "told published"}},
 			{"of an end of presence", lines(present, "app leave", "sent leave user=ada", "answer leave ok", "told left", "app update", "told update refused not_joined")},
 			{"nobody waits for it", []string{"say ok"}},
-			{"credentials that never expire any more", lines(asked, "token B", "pass 811000", "sent hello token=B", "answer hello ok", "token C", "pass 900000")},
+			{"credentials that no longer expire", lines(asked, "token B", "pass 811000", "sent hello token=B", "answer hello ok", "token C", "pass 900000")},
 		},
 		"error": {
 			{"of a message", []string{"app publish", "sent publish", "answer publish error", "told publish refused forbidden"}},
@@ -217,7 +217,7 @@ func takings() meaning {
 			{"while more is asked for, which begins again", lines(subscribed, "app watch", "sent subscribe presence", "say unsubscribed for a while", "answer subscribe subscribed fresh", "told reset unknown")},
 		},
 		"left": {
-			{"the client is not present any more, and can join again", lines(present, "say left", "ts: told error forbidden", "app update", "told update refused not_joined", "app join ada", "sent join user=ada", "answer join ok", "told joined")},
+			{"the client is no longer present, and can join again", lines(present, "say left", "ts: told error forbidden", "app update", "told update refused not_joined", "app join ada", "sent join user=ada", "answer join ok", "told joined")},
 			{"it does not join by itself", lines(present, "say left", "ts: told error forbidden", "cut", "sent subscribe presence since=hoftbqjitc.2r")},
 			{"twice", lines(present, "say left", "ts: told error forbidden", "say left")},
 			{"of somebody who was not present here", lines(alone, "say left", "cut", "sent subscribe presence since=hoftbqjitc.2r")},

@@ -230,7 +230,7 @@ func TestGroups(t *testing.T) {
 			worker(w, "b", attempts)
 			w.want(w.T, "b 1", "attempt 1")
 		},
-		"one that is behind in the log waits until it is not": func(w world) {
+		"one that lags in the log waits until it does not": func(w world) {
 			late := w.link()
 			late.lag = make(chan struct{})
 			b := start(w.T, open(), &realtime.Options{Backend: late, Groups: realtime.GroupOptions{
@@ -327,7 +327,7 @@ func TestCommitsAreNotHammered(t *testing.T) {
 		if n := strings.Count(h.logs.String(), "cannot be committed"); n != 1 {
 			t.Errorf("%d commits failed", n)
 		}
-		time.Sleep(4 * time.Second) // what is done behind the slow one is not taken, either
+		time.Sleep(4 * time.Second) // what is done after the slow one is not taken, either
 		close(release)
 		link.refuse.Store(false)
 		time.Sleep(4 * time.Second)

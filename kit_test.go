@@ -338,7 +338,7 @@ func (b *inbox[T]) next(t testing.TB, wait time.Duration) (item T, ok bool) {
 	}
 }
 
-// end waits until nothing comes any more, and forgets what was not read.
+// end waits until nothing more comes, and forgets what was not read.
 func (b *inbox[T]) end() {
 	for {
 		if _, more := b.all(); !more {
@@ -388,7 +388,7 @@ func (s *ren) keys(n int) string {
 	return strings.Join(list, " ")
 }
 
-// rest returns, in a bubble, what else the stream has, but for pings.
+// rest returns, in a bubble, what else the stream has, without pings.
 func (s *ren) rest() []renEvent {
 	synctest.Wait()
 	all, _ := s.events.all()
@@ -607,7 +607,7 @@ func (s *socket) data(n int) string {
 	return strings.Join(list, " ")
 }
 
-// rest returns, in a bubble, what else the server sent, but for pings.
+// rest returns, in a bubble, what else the server sent, without pings.
 func (s *socket) rest() []object {
 	synctest.Wait()
 	all, _ := s.objects.all()

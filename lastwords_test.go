@@ -85,7 +85,7 @@ func TestRevokeBesideADeadlineThatIsPutOff(t *testing.T) {
 	})
 }
 
-// stuckWriter is a response that takes no bytes any more once it is stuck, until a
+// stuckWriter is a response that takes no more bytes once it is stuck, until a
 // deadline has passed.
 type stuckWriter struct {
 	header http.Header

@@ -160,7 +160,7 @@ func TestEventsReset(t *testing.T) {
 			t.Errorf("%d resets, events %v", resets, got)
 		}
 		if _, err := rt.WaitFor(t.Context(), realtime.EventMatch{}, "garbage"); !errors.As(err, new(*realtime.ResetError)) {
-			t.Errorf("WaitFor behind garbage: %v", err)
+			t.Errorf("WaitFor after garbage: %v", err)
 		}
 	})
 }
@@ -196,7 +196,7 @@ func TestWaitFor(t *testing.T) {
 	})
 }
 
-// Whoever publishes inside a loop over events does not wait for himself.
+// A publish inside a loop over events does not wait for the loop.
 func TestPublishWithinEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rt := bare(t, &realtime.Options{History: realtime.History{Events: 8}})
@@ -332,7 +332,7 @@ func TestInterfaces(t *testing.T) {
 }
 
 // Attribute labels by the header, and what comes between a fetch and the stream
-// that is opened behind it is not missed.
+// that is opened after it is not missed.
 func TestAttribute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := prepare(t, open(), nil)

@@ -114,7 +114,7 @@ func (l lavish) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return h.Hijack()
 }
 
-// sealed can all that streams need but for deadlines, and does not say what it wraps.
+// sealed can all that streams need except deadlines, and does not say what it wraps.
 type sealed struct{ http.ResponseWriter }
 
 func (s sealed) Flush() { _ = http.NewResponseController(s.ResponseWriter).Flush() }

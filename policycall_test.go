@@ -303,7 +303,7 @@ func TestRecheckInAllowOfABusyUser(t *testing.T) {
 	})
 }
 
-// A context that outlives the call of the policy says nothing any more.
+// A context that outlives the call of the policy no longer says anything.
 func TestContextKeptByThePolicy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		in, kept := new(inside), make(chan context.Context, 10)

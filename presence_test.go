@@ -132,7 +132,7 @@ func TestPresenceStories(t *testing.T) {
 			time.Sleep(time.Minute)
 			told("")
 		}},
-		{"leave behind a drop, without joining again", func(h *host, told func(string)) {
+		{"leave after a drop, without joining again", func(h *host, told func(string)) {
 			h.tab("ada", "room").drop()
 			b := h.socket(get("/realtime", "Authorization", "Bearer ada"))
 			synctest.Wait()

@@ -17,7 +17,7 @@ import (
 	"github.com/maravilla-realtime/realtime"
 )
 
-var errNotAllowed = errors.New("not allowed any more")
+var errNotAllowed = errors.New("no longer allowed")
 
 // rights are those of everybody to the channels "room" and "lobby", until they
 // are taken away.
@@ -504,7 +504,7 @@ func TestRightsEndDuringReplay(t *testing.T) {
 					time.Sleep(time.Minute)
 					mu.Lock()
 					if bytes.Contains(got.Bytes(), []byte("secret")) {
-						t.Errorf("%d bytes of the replay came behind", got.Len())
+						t.Errorf("%d bytes of the replay came after it", got.Len())
 					}
 					ended := !bytes.Contains(got.Bytes(), []byte("ping")) || bytes.Contains(got.Bytes(), []byte("bye"))
 					if what == "fast" && verb == "Recheck" && ended {

@@ -102,7 +102,7 @@ func TestRecheckOfAPolicyThatHangs(t *testing.T) {
 			}
 			p.takes.Store(0)
 			s.ok(subscribe("room1"))
-			time.Sleep(time.Minute) // what was left behind returns
+			time.Sleep(time.Minute) // the abandoned call returns
 		})
 	}
 }

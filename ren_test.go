@@ -219,7 +219,7 @@ func TestRENResetInTheMiddle(t *testing.T) {
 			if ev.Key == "kept" && resumable != "" {
 				again := h.ren(get("/ren?s=db", "Last-Event-ID", resumable))
 				if got := again.rest(); len(got) != 1 {
-					t.Errorf("a client cut after ren.reset (%s) resumes (%s) without the event behind it (%s)", resumable, again.hello.State, ev.ID)
+					t.Errorf("a client cut after ren.reset (%s) resumes (%s) without the event after it (%s)", resumable, again.hello.State, ev.ID)
 				}
 			}
 		}
@@ -519,7 +519,7 @@ func TestRENStalledReader(t *testing.T) {
 		again := h.ren(get("/ren", "Last-Event-ID", got[len(got)-1].ID))
 		rest := again.rest()
 		if again.hello.State != "resumed" || len(got)-1+len(rest) != 200 {
-			t.Errorf("%s: %d events before, %d behind", again.hello.Raw, len(got)-1, len(rest))
+			t.Errorf("%s: %d events before, %d after", again.hello.Raw, len(got)-1, len(rest))
 		}
 		healthy.nothing()
 	})

@@ -166,7 +166,7 @@ func TestRenewalRefused(t *testing.T) {
 	}
 }
 
-// Whoever asks again and again is slowed down, and whoever guesses is cut.
+// A client that asks again and again is slowed down, and one that guesses is cut.
 func TestRenewalLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, tokens(), &realtime.Options{Limits: realtime.Limits{Connections: 1}})

@@ -160,9 +160,9 @@ func (m *resumeModel) publish(n int) {
 	}
 }
 
-// behind returns the seq of the first event of a view behind seq, 0 if there is
+// after returns the seq of the first event of a view after seq, 0 if there is
 // none.
-func (m *resumeModel) behind(view string, seq uint64) uint64 {
+func (m *resumeModel) after(view string, seq uint64) uint64 {
 	for i := int(seq - m.first); i < len(m.log); i++ {
 		if view == "*" || m.log[i].view == view {
 			return m.first + uint64(i) + 1
@@ -173,7 +173,7 @@ func (m *resumeModel) behind(view string, seq uint64) uint64 {
 
 // lost reports whether the history may have let go of what follows seq in a view.
 func (m *resumeModel) lost(view string, seq uint64) bool {
-	next := m.behind(view, seq)
+	next := m.after(view, seq)
 	i := int(next - m.first - 1)
 	switch held := m.history; {
 	case held.Events < 1<<20 && int(seq-m.first) < len(m.log)-2*held.Events:
@@ -204,7 +204,7 @@ func (f *follow) moveTo(cursor string, seq uint64) { f.cursor, f.seq = cursor, s
 func (c *resumer) event(f *follow, cursor string) {
 	c.m.counts["event"]++
 	seq := c.seq(cursor)
-	if next := c.m.behind(f.name, f.seq); !f.live || seq != next {
+	if next := c.m.after(f.name, f.seq); !f.live || seq != next {
 		c.m.t.Fatalf("%s: %s at %d: told event %d, want %d", c.name, f.name, f.seq, seq, next)
 	}
 	f.moveTo(cursor, seq)
@@ -213,7 +213,7 @@ func (c *resumer) event(f *follow, cursor string) {
 // complete is told: nothing up to the cursor is missing.
 func (c *resumer) complete(f *follow, cursor string) {
 	seq := c.seq(cursor)
-	if next := c.m.behind(f.name, f.seq); seq < f.seq || next != 0 && next <= seq {
+	if next := c.m.after(f.name, f.seq); seq < f.seq || next != 0 && next <= seq {
 		c.m.t.Fatalf("%s: %s at %d: told to be complete up to %d, without event %d", c.name, f.name, f.seq, seq, next)
 	}
 	f.moveTo(cursor, seq)
@@ -428,7 +428,7 @@ func (c *resumer) settled() {
 		return
 	}
 	for _, f := range c.views {
-		if next := c.m.behind(f.name, f.seq); (f.live || c.http) && next != 0 {
+		if next := c.m.after(f.name, f.seq); (f.live || c.http) && next != 0 {
 			c.m.t.Fatalf("%s: %s at %d has nothing to read, but event %d is there", c.name, f.name, f.seq, next)
 		} else if f.asked && !f.live {
 			c.m.t.Fatalf("%s: %s was not answered", c.name, f.name)

@@ -106,7 +106,7 @@ func TestRetry(t *testing.T) {
 		time.Sleep(time.Minute)
 		c.want(t, "dead a 4 failure 4", "second kv.put a")
 	})
-	bubble(t, "of each handler anew", func(t *testing.T) {
+	bubble(t, "of each handler from 1", func(t *testing.T) {
 		c := &calls{}
 		h := start(t, open(), &realtime.Options{Groups: realtime.GroupOptions{
 			Attempts:   3,

@@ -86,7 +86,7 @@ func (l *literal) want(t *testing.T, members map[string]string) {
 }
 
 // However people come, go and change while the roster is read, a client gets each
-// of that once: in the roster, or behind it. Messages are not concerned.
+// of that once: in the roster, or after it. Messages are not concerned.
 func TestRosterIsOfOnePlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &eventful{Backend: realtime.NewMemory()}
@@ -98,11 +98,11 @@ func TestRosterIsOfOnePlace(t *testing.T) {
 			h.publish(channel, coming)
 		}
 		b.before = func(channel string) { change(channel, "comes before", "changes before", "goes before") }
-		b.after = func(channel string) { change(channel, "comes behind", "changes behind", "goes behind") }
-		for _, user := range []string{"stays", "changes before", "changes behind", "goes before", "goes behind"} {
+		b.after = func(channel string) { change(channel, "comes after", "changes after", "goes after") }
+		for _, user := range []string{"stays", "changes before", "changes after", "goes before", "goes after"} {
 			h.join("room", user, 1)
 		}
-		members := map[string]string{"stays": "1", "changes before": "2", "changes behind": "2", "comes before": "2", "comes behind": "2"}
+		members := map[string]string{"stays": "1", "changes before": "2", "changes after": "2", "comes before": "2", "comes after": "2"}
 
 		s, roster := h.socket(get("/realtime")), &literal{}
 		s.ask(subscribe("room") + `,"presence":true`)
@@ -115,14 +115,14 @@ func TestRosterIsOfOnePlace(t *testing.T) {
 				messages = append(messages, string(o.Data))
 			}
 		}
-		if !slices.Equal(messages, []string{`"comes before"`, `"comes behind"`}) {
+		if !slices.Equal(messages, []string{`"comes before"`, `"comes after"`}) {
 			t.Errorf("messages %s", messages)
 		}
 		if !slices.IsSortedFunc(objects[1].Members, func(a, b realtime.Member) int { return strings.Compare(a.UserID, b.UserID) }) {
 			t.Errorf("not ordered: %s", objects[1].raw)
 		}
 
-		// What happens behind the roster comes, whoever asks for how many of them.
+		// What happens after the roster comes, however many rosters are asked for.
 		b.before = func(channel string) { change(channel, "comes again", "stays", "comes before") }
 		b.after = func(string) {}
 		delete(members, "comes before")
@@ -221,7 +221,7 @@ func TestRostersWhilePeopleComeAndGo(t *testing.T) {
 }
 
 // Where the log lags, a roster waits for it, and is refused where that takes too
-// long: what comes behind it has to be in the log that this node has.
+// long: what comes after it has to be in the log that this node has.
 func TestRosterWaitsForTheLog(t *testing.T) {
 	for held, want := range map[time.Duration]string{time.Second: "subscribed presence.state", 10 * time.Second: "error"} {
 		bubble(t, held.String(), func(t *testing.T) {

@@ -64,7 +64,7 @@ var noise = map[string][]byte{
 	"pings within a message": slices.Concat(frame(1, true, []byte("{")), frame(0x89, true, nil), frame(0x80, true, []byte("}"))),
 }
 
-// Whoever floods is cut with 1008, whatever the frames are, and nobody else.
+// A client that floods is cut with 1008, whatever the frames are, and nobody else.
 func TestWSFloods(t *testing.T) {
 	for name, raw := range noise {
 		for _, pause := range []time.Duration{0, time.Second / 160} {

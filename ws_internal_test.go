@@ -33,7 +33,7 @@ func TestPositionOfAResumedSubscription(t *testing.T) {
 	s := &socket{rt: rt, reader: r.NewReader(), channels: map[string]following{}, pos: at(5)}
 	s.subscribe(wire.Op{Channel: "room", Since: wire.Cursor(at(1))}, 1)
 	if s.pos != at(1) {
-		t.Errorf("complete up to %v, though nothing behind %v was sent", s.pos, at(1))
+		t.Errorf("complete up to %v, though nothing after %v was sent", s.pos, at(1))
 	}
 }
 

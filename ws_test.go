@@ -373,7 +373,7 @@ func readAll(ws *websocket.Conn) {
 	}
 }
 
-// Nothing of a channel comes behind the answer to unsubscribe, even while others
+// Nothing of a channel comes after the answer to unsubscribe, even while others
 // publish.
 func TestWSUnsubscribe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -391,7 +391,7 @@ func TestWSUnsubscribe(t *testing.T) {
 			ref := s.ask(`"op":"unsubscribe","channel":"room"`)
 			s.answer(ref)
 			if o := s.call(`"op":"ping"`); o.Event != "ok" {
-				t.Fatalf("behind unsubscribe: %s", o.raw)
+				t.Fatalf("after unsubscribe: %s", o.raw)
 			}
 		}
 		stop.Store(true)
@@ -453,7 +453,7 @@ func TestWSOwnMessagesFromTheFirst(t *testing.T) {
 		policy := open()
 		policy.See = func(_ realtime.Identity, ev realtime.RenEvent) bool {
 			if ev.Channel == "busy" {
-				time.Sleep(time.Millisecond) // the writer is behind the reader
+				time.Sleep(time.Millisecond) // so that the writer lags
 			}
 			return true
 		}
@@ -1121,7 +1121,7 @@ func TestOneOrder(t *testing.T) {
 }
 
 // Promise 2: what is published once the client has its `subscribed` or hello
-// arrives, and nothing behind the first event is missing.
+// arrives, and nothing after the first event is missing.
 func TestNoHoleAtSubscribe(t *testing.T) {
 	const burst = 8
 	// race publishes while open runs, which returns what was got, once what was

@@ -349,7 +349,7 @@ func TestRosterCannotBeRead(t *testing.T) {
 	}
 }
 
-// The figures of promise 24, but for the time: 20,000 members of 1 KiB each come
+// The figures of promise 24, without the time: 20,000 members of 1 KiB each come
 // complete, and between their parts the events of another channel.
 func TestLargestRoster(t *testing.T) {
 	t.Parallel()
@@ -365,7 +365,7 @@ func TestLargestRoster(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		time.Sleep(time.Second)
-		members, part, behind, most := 0, -1, 0, 0
+		members, part, lag, most := 0, -1, 0, 0
 		for _, o := range s.rest() {
 			switch o.Event {
 			case "presence.state":
@@ -373,9 +373,9 @@ func TestLargestRoster(t *testing.T) {
 					t.Errorf("part %d, want %d", o.Part, part)
 				}
 				members += len(o.Members)
-				behind++
+				lag++
 			case "message":
-				most, behind = max(most, behind), 0
+				most, lag = max(most, lag), 0
 			}
 		}
 		if members != n || most > 3 {

@@ -65,7 +65,7 @@ func TestSlowLoop(t *testing.T) {
 	})
 }
 
-// Close and contexts end whatever is under way, and leave nothing behind: the
+// Close and contexts end whatever is under way, and leave no goroutine: the
 // bubble would not end.
 func TestEndings(t *testing.T) {
 	for name, prepare := range map[string]func(h *host){

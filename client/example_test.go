@@ -55,7 +55,7 @@ func ExampleRen() {
 	// true
 }
 
-// A subscription begins with the call, so that what is published behind it
+// A subscription begins with the call, so that what is published after it
 // arrives.
 func ExampleRealtime() {
 	ctx := context.Background()

@@ -24,7 +24,7 @@ func TestRenGarbage(t *testing.T) {
 			time.Sleep(10 * time.Second)
 			loop.want(t, "reset:unknown a")
 			if asked := n.asked(); len(asked) != 2 || asked[1].Header.Get("Last-Event-ID") == "1.1" {
-				t.Errorf("%d streams; the second behind what could be read", len(asked))
+				t.Errorf("%d streams; the second after the readable events", len(asked))
 			}
 			if r.Cursor() != "2.2" {
 				t.Errorf("cursor %q", r.Cursor())
@@ -67,7 +67,7 @@ func TestRenGarbage(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		loop.want(t, "a")
 		if got := n.asked()[1].Header.Get("Last-Event-ID"); got != "1.2" {
-			t.Errorf("it goes on behind %q", got)
+			t.Errorf("it continues after %q", got)
 		}
 	})
 

@@ -25,7 +25,7 @@ type operation struct {
 	Data, Metadata     json.RawMessage
 }
 
-// script is a server that answers each operation, but for the hello, with what
+// script is a server that answers each operation, except the hello, with what
 // the function returns: frames, separated by newlines.
 func script(answer func(connection int, o operation) string) http.Handler {
 	var mu sync.Mutex
@@ -76,12 +76,12 @@ func agree(o operation) string {
 
 func TestRealtimeGarbage(t *testing.T) {
 	for name, garbage := range map[string]string{
-		"not JSON":         `{`,
-		"empty":            "",
-		"not an object":    `[]`,
-		"wrong types":      `{"event":"message","channel":7}`,
-		"no event":         `{"channel":"room"}`,
-		"behind a newline": `{"event":"ping"}` + "\n\n",
+		"not JSON":        `{`,
+		"empty":           "",
+		"not an object":   `[]`,
+		"wrong types":     `{"event":"message","channel":7}`,
+		"no event":        `{"channel":"room"}`,
+		"after a newline": `{"event":"ping"}` + "\n\n",
 	} {
 		bubble(t, name, func(t *testing.T) {
 			n := newNetwork(t, script(func(connection int, o operation) string {

@@ -51,7 +51,7 @@ func (r *rights) ada() *client.Realtime {
 	return r.realtime(&client.RealtimeOptions{Token: func(context.Context) (string, error) { return "ada", nil }})
 }
 
-var errTaken = errors.New("not any more")
+var errTaken = errors.New("no longer")
 
 const forbidden = "error:client: forbidden: "
 

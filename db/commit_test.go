@@ -23,7 +23,7 @@ func isContext(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// TestContextEndsInCommit: the rows are there, so the event is, whoever has gone.
+// TestContextEndsInCommit: the rows are there, so the event is, even if the caller has gone.
 func TestContextEndsInCommit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, diary := open(t)

@@ -74,7 +74,7 @@ func TestRollbackDoesNot(t *testing.T) {
 	}
 	diary.take()
 
-	// No lock was left behind.
+	// All locks were released.
 	if err := d.InTx(t.Context(), nil, emit("a")); err != nil {
 		t.Error(err)
 	}

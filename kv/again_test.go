@@ -52,7 +52,7 @@ func TestDeleteAgain(t *testing.T) {
 		again(t, s)
 		r.expect(t, "delete:a")
 	})
-	bubble(t, "an end comes behind the put that was not announced", func(t *testing.T, s *kv.Store, r *recorder, engine *sick) {
+	bubble(t, "an end comes after the put that was not announced", func(t *testing.T, s *kv.Store, r *recorder, engine *sick) {
 		r.failWith(errDown)
 		if _, err := s.Put(t.Context(), "demo", "a", nil, kv.TTL(time.Second)); !errors.Is(err, kv.ErrUnannounced) {
 			t.Fatal(err)

@@ -11,7 +11,7 @@ import (
 	"github.com/maravilla-realtime/realtime/kv"
 )
 
-// Whoever shows a key learns that it changed.
+// Clients that show a key are told that it changed.
 func Example() {
 	ctx := context.Background()
 	rt, err := realtime.New(realtime.Policy{}, nil)

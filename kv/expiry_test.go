@@ -78,7 +78,7 @@ func TestExpiry(t *testing.T) {
 		r.expect(t, "put:a put:b expired:a expired:b")
 	})
 
-	bubble(t, "what the janitor saw and is put anew does not expire", func(t *testing.T, s *kv.Store, r *recorder, engine *sick) {
+	bubble(t, "what the janitor saw and is put again does not expire", func(t *testing.T, s *kv.Store, r *recorder, engine *sick) {
 		put(t, s, "a", "1", kv.TTL(time.Second))
 		synctest.Wait() // the janitor knows, and looks when it is time
 		looking, looked := make(chan struct{}), make(chan struct{})

@@ -211,7 +211,7 @@ func TestOrder(t *testing.T) {
 		})
 	}
 	all.Wait()
-	for _, key := range keys { // so that nothing expires any more
+	for _, key := range keys { // so that nothing is left to expire
 		put(t, s, key, "x")
 	}
 	events := r.take()
@@ -287,7 +287,7 @@ func TestUnannounced(t *testing.T) {
 }
 
 // TestUnknownOutcome: against a real log, what is perhaps stored is announced
-// once, to whoever wrote it, even if the writer has gone meanwhile.
+// once, to its writer, even if the writer has gone meanwhile.
 func TestUnknownOutcome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		faulty := backendtest.NewFaulty(memory.New(memory.Limits{}))
@@ -342,7 +342,7 @@ func TestEngineFails(t *testing.T) {
 		}
 		r.expect(t, "")
 		holds(t, s, "a", "1")
-		put(t, s, "a", "2") // no lock was left behind
+		put(t, s, "a", "2") // all locks were released
 	})
 }
 

@@ -15,7 +15,7 @@ import (
 )
 
 // This file is how the tests of a host look. The host is a list of things to do:
-// whoever adds one is at work for as long as they go on adding.
+// a user is at work for as long as they go on adding.
 
 type todos struct {
 	rt *realtime.Realtime

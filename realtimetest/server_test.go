@@ -53,7 +53,7 @@ func follow(t *testing.T, srv *realtimetest.Server) *page {
 	return p
 }
 
-// stream reads one stream, which begins behind an event, and returns the last.
+// stream reads one stream, which begins after an event, and returns the last.
 func (p *page) stream(ctx context.Context, client *http.Client, url, last string) string {
 	// A stream that has said nothing for a minute is dead.
 	ctx, cancel := context.WithCancel(ctx)

@@ -203,7 +203,7 @@ func (s *site) nothing(what string) {
 	}
 }
 
-// files lists what is below a directory, but for the place of temporary files.
+// files lists what is below a directory, except the place of temporary files.
 func files(t testing.TB, dir string) string {
 	t.Helper()
 	var list []string

@@ -97,7 +97,7 @@ func (w *statusWriter) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// Whoever sends at once is not held responsible for the time that others take, and
+// A client that sends at once is not charged with the time that others take, and
 // neither is the next request on the connection.
 func TestOnlyTheClientIsTimed(t *testing.T) {
 	large := strings.Repeat("x", 200_000)

@@ -165,7 +165,7 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// Nodes die between any two requests of a step. Whoever reads the record next
+// Nodes die between any two requests of a step. The next reader of the record
 // finishes it: the log has each step that took effect, once and in order.
 func TestStepsOfNodesThatDie(t *testing.T) {
 	for seed := range uint64(50) {

@@ -97,7 +97,7 @@ func start(t *testing.T) *host {
 	return h
 }
 
-// dawdler takes its time, so that whoever can overtake does.
+// dawdler takes its time, so that others overtake it if they can.
 type dawdler struct{ realtime.Publisher }
 
 func (d dawdler) Emit(ctx context.Context, ev realtime.RenEvent, opts ...realtime.EventOption) error {
@@ -124,7 +124,7 @@ func (h *host) count(ctx context.Context, ids ...string) error {
 	})
 }
 
-// next returns the next n events behind the cursor.
+// next returns the next n events after the cursor.
 func (h *host) next(after realtime.Cursor, n int) (events []realtime.RenEvent) {
 	h.t.Helper()
 	for ev, err := range h.EventsAfter(h.t.Context(), realtime.EventMatch{}, after) {

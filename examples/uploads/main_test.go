@@ -121,7 +121,7 @@ func TestRun(t *testing.T) {
 		t.Error("it served at port -1")
 	}
 	if left, err := os.ReadDir(temp); err != nil || len(left) > 0 {
-		t.Errorf("left behind: %v, %v", left, err)
+		t.Errorf("left over: %v, %v", left, err)
 	}
 	given := t.TempDir()
 	if err := run(t.Context(), "localhost:-1", given, most); err == nil {

@@ -69,7 +69,7 @@ func TestTeams(t *testing.T) {
 	}
 }
 
-// Whoever has not logged in gets the form; the streams refuse them.
+// A visitor without a login gets the form; the streams refuse them.
 func TestStranger(t *testing.T) {
 	t.Parallel()
 	Require(t)

@@ -83,7 +83,7 @@ func TestBoard(t *testing.T) {
 		Until(p, cards+`.length`, 4)
 	}
 
-	// The data is read once for each write, whoever has written. The events of one's
+	// The data is read once for each write, by any client. The events of one's
 	// own writes add nothing to that.
 	before := Eval[int](ada, reads)
 	html := `<img src=x onerror="console.error('run')">Bake a cake`
@@ -180,7 +180,7 @@ func TestBoardReconnects(t *testing.T) {
 }
 
 // Whatever is mounted, twice where StrictMode does that, is one subscription and
-// one presence; what is unmounted leaves nothing behind, and comes back.
+// one presence; what is unmounted leaves nothing open, and comes back.
 func TestBoardMounts(t *testing.T) {
 	t.Parallel()
 	Require(t)

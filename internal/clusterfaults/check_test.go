@@ -51,7 +51,7 @@ func (w *world) check() {
 	h.checkRepair()
 }
 
-// place finds out where messages are. A place has one message, whoever tells of it.
+// place finds out where messages are. A place has one message, by whichever way it comes.
 func (h *history) place() {
 	at := make(map[backend.Position]int)
 	for _, v := range h.views {

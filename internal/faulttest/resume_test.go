@@ -81,7 +81,7 @@ func testResume(t *testing.T, kind string) {
 		break
 	}
 	rate := float64(said(speaker)) / time.Since(began).Seconds()
-	speaker.say(t, channels...) // so that whoever lacks the last ones shows it
+	speaker.say(t, channels...) // so that a client that lacks the last ones shows it
 	complete(t, speaker, clients)
 	sum, err := total(clients)
 	figure(t, "1 resume, "+kind, "%d cuts (%d RST, %d FIN, %d silence), %d events at %.0f/s to %d clients: %v",

@@ -195,7 +195,7 @@ func testSlowReaders(t *testing.T, kind string) {
 	for _, before := range openings(healthy) {
 		ended += before - 1
 	}
-	figure(t, "4 slow readers, "+kind, "%d of %d stalled, %d KiB behind: p99 of the others %v, was %v (ratio %.2f); publish ≤ %v; heap %+d KiB; kernel %d KiB a stalled reader; %d others ended; %d resumed, %d gaps, %d resets",
+	figure(t, "4 slow readers, "+kind, "%d of %d stalled, lagging by %d KiB: p99 of the others %v, was %v (ratio %.2f); publish ≤ %v; heap %+d KiB; kernel %d KiB a stalled reader; %d others ended; %d resumed, %d gaps, %d resets",
 		half, 2*half, backlog.size>>10, p99(beside), p99(baseline), float64(p99(beside))/float64(p99(baseline)), worst, growth>>10,
 		kernel/int64(half)>>10, ended, sum.resumed, sum.gaps, sum.resets)
 	stood := machine()

@@ -31,7 +31,7 @@ func unused(t *testing.T, l *Locks) {
 func TestOneAtATime(t *testing.T) {
 	var l Locks
 	var all sync.WaitGroup
-	counts := make([]int, 3) // unguarded but for the locks: the race detector looks
+	counts := make([]int, 3) // guarded by the locks alone: the race detector looks
 	for range 64 {
 		all.Go(func() {
 			for i := range 300 {
@@ -128,11 +128,11 @@ func TestContext(t *testing.T) {
 func TestLateTurn(t *testing.T) {
 	var l Locks
 	unlock := lock(t, &l, "a")
-	turn, behind := l.join("a"), l.join("a")
+	turn, later := l.join("a"), l.join("a")
 	unlock()
 	<-turn
 	l.giveUp("a", turn)
-	<-behind
+	<-later
 	l.unlock([]string{"a"})
 	unused(t, &l)
 }

@@ -105,7 +105,7 @@ func TestClose(t *testing.T) {
 		for _, task := range []string{"waits", "runs", "too", "late"} {
 			l.Add(task, task)
 		}
-		l.Add("runs", "behind")
+		l.Add("runs", "after")
 		synctest.Wait()
 		start := time.Now()
 		l.Close()

@@ -208,7 +208,7 @@ func TestAppendWaitsForBytes(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if _, err := b.Append(ctx, entry("1")); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("Append returned %v while a follower was far behind", err)
+			t.Errorf("Append returned %v while a follower lagged far", err)
 		}
 		close(gate)
 		synctest.Wait()

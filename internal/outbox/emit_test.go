@@ -26,7 +26,7 @@ func start(t *testing.T) (*realtime.Realtime, *backendtest.Faulty) {
 	return rt, faulty
 }
 
-// keys returns the keys of the next n events behind the cursor.
+// keys returns the keys of the next n events after the cursor.
 func keys(t *testing.T, rt *realtime.Realtime, after realtime.Cursor, n int) (keys string) {
 	t.Helper()
 	for ev, err := range rt.EventsAfter(t.Context(), realtime.EventMatch{}, after) {

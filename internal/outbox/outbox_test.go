@@ -134,7 +134,7 @@ func TestDoubt(t *testing.T) {
 		t.Errorf("%v, %v", pending, err)
 	}
 	d.fail = nil
-	if err := a.Announce(t.Context(), "a", realtime.KVPut("", "a")); err != nil { // it had happened: no maybe any more
+	if err := a.Announce(t.Context(), "a", realtime.KVPut("", "a")); err != nil { // it had happened: no longer a maybe
 		t.Error(err)
 	}
 	d.expect(t, "kv.delete a", "kv.put a")

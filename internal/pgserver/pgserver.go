@@ -25,7 +25,7 @@ const User = "app"
 type Server struct {
 	t        testing.TB
 	bin, dir string
-	as       *syscall.Credential // nil: whoever runs the test
+	as       *syscall.Credential // nil: the user that runs the test
 	settings []string
 }
 

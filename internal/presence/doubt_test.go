@@ -32,7 +32,7 @@ func (w *world) unknown(do func(context.Context) error) {
 	}
 }
 
-// A Join of unknown outcome that happens after all leaves nobody behind: no node
+// A Join of unknown outcome that happens after all leaves no ghost: no node
 // would ever end the session.
 func TestLateJoinOfALivingNode(t *testing.T) {
 	inWorld(t, func(w *world) {

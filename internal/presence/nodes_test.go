@@ -104,8 +104,8 @@ func TestTouchOnOtherNodes(t *testing.T) {
 		for range 10 {
 			w.pass(10 * time.Second)
 			w.must(a.Touch(w.ctx, channel, "ann"))
-			if behind := time.Since(w.lastSeen(b, "ann")); behind > 31*time.Second {
-				t.Errorf("the other node lags by %v", behind)
+			if lag := time.Since(w.lastSeen(b, "ann")); lag > 31*time.Second {
+				t.Errorf("the other node lags by %v", lag)
 			}
 		}
 	})

@@ -6,7 +6,7 @@ import (
 	"github.com/maravilla-realtime/realtime/backend"
 )
 
-// Whoever waits for the floor hears of everything that moves it.
+// A goroutine that waits for the floor is told of everything that moves it.
 func TestMoved(t *testing.T) {
 	for name, move := range map[string]func(*Tracker){
 		"Read":             func(tr *Tracker) { tr.Done(at(1)); tr.Done(at(2)); tr.Read(at(9)) },

@@ -102,7 +102,7 @@ func (w *world) start() (*node, error) {
 }
 
 // kill ends the node as a signal does: nothing of it reaches the engine any longer,
-// but for what is on its way.
+// except what is on its way.
 func (n *node) kill() {
 	n.mu.Lock()
 	n.dead = true

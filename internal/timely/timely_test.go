@@ -52,7 +52,7 @@ func TestDo(t *testing.T) {
 	}
 }
 
-// So many calls may be left behind, and no more; each that returns after all makes
+// So many calls may be abandoned, and no more; each that returns after all makes
 // room for another.
 func TestLeftBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -105,7 +105,7 @@ func TestNewRefuses(t *testing.T) {
 }
 
 // A store directory that is put back to an earlier state loses records that a node
-// has read. The node notices, whoever appends first, and all agree on a greater epoch.
+// has read. The node notices, whichever node appends first, and all agree on a greater epoch.
 func TestStoreIsPutBack(t *testing.T) {
 	dir, copied := t.TempDir(), t.TempDir()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

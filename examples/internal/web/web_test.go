@@ -95,7 +95,7 @@ func (l *oneConn) Accept() (net.Conn, error) {
 func (l *oneConn) Close() error   { close(l.conns); return nil }
 func (l *oneConn) Addr() net.Addr { return &net.TCPAddr{} }
 
-// A server that cannot begin leaves nothing behind.
+// A server that cannot begin leaves nothing open.
 func TestServeFails(t *testing.T) {
 	rt, err := realtime.New(realtime.Policy{}, nil)
 	if err != nil {
