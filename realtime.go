@@ -262,12 +262,13 @@ func encode(data any, limit int) (json.RawMessage, error) {
 	return raw, nil
 }
 
-// Channels lists, in order, the channels that somebody follows, that have members,
-// or that were published to in the last five minutes, as far as the history reaches.
+// Channels lists, in order, the channels that are followed or have members on any
+// node, or got a message in the last five minutes that is still in the history. If ctx
+// has no deadline, it returns within 5 s.
 //
-// Several processes tell each other what is followed about once a second, and what
-// changes much more slowly: each writes 60 KiB of names a second at most. What was
-// followed on a process that died is listed until the others give it up, within 30 s.
+// Nodes tell each other about once a second which channels are followed, and more slowly
+// if much changes: each writes at most 60 KiB of names a second. Channels that were
+// followed on a node that died are listed until the others give it up, within 30 s.
 func (rt *Realtime) Channels(ctx context.Context) ([]string, error) {
 	ctx, cancel := within(ctx, callTime)
 	defer cancel()

@@ -126,7 +126,7 @@ func (f *field) apply(options []string, target reflect.Type) {
 	}
 	if slices.Contains(options, "omitzero") {
 		f.optional = true
-		// A slice's or map's own IsZero may be of another opinion about nil.
+		// A slice's or map's own IsZero may return false for nil.
 		f.noNull = f.noNull || f.typ.Kind() == reflect.Pointer || !reflect.PointerTo(f.typ).Implements(zeroer)
 	}
 	f.quoted = slices.Contains(options, "string") && isBasic(target.Kind())

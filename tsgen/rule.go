@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// setRules takes what the schema says of single types.
+// setRules reads the rules of a schema for single types.
 func (g *generator) setRules(types []Type) error {
 	g.rules = map[reflect.Type]Type{reflect.TypeFor[time.Time](): {as: "string"}}
 	told := make(map[reflect.Type]bool)
@@ -43,7 +43,7 @@ func (g *generator) setRules(types []Type) error {
 
 var typeName = regexp.MustCompile(`^[A-Z]\w*$`)
 
-// union is that of an enum's values.
+// union returns the union of an enum's values.
 func (t Type) union() (string, error) {
 	var literals []string
 	for _, v := range t.values {
