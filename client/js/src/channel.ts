@@ -1,6 +1,6 @@
-import { createAttendance, type Wish } from './attendance.js';
+import { createOwnPresence, type Wish } from './ownPresence.js';
 import { asError, type RealtimeError } from './errors.js';
-import type { Keeper } from './keeper.js';
+import type { Reconnector } from './reconnector.js';
 import { listen, tell, type Listener } from './listen.js';
 import type { Change, Member } from './member.js';
 import type { Done, Outbox } from './outbox.js';
@@ -13,7 +13,7 @@ interface Caused<Event extends string> {
   from?: string;
   /** When, in milliseconds since the Unix epoch. */
   ts?: number;
-  /** Cursor behind the event. */
+  /** Cursor after the event. */
   id?: string;
 }
 
@@ -65,7 +65,7 @@ export interface Channel extends Owner {
   on_(change: Change, cb: Listener<Member>): () => void;
   /** Who is there. */
   members_(): Member[];
-  /** Changes whether this client is present; see {@link Attendance.want_}. */
+  /** Changes whether this client is present; see {@link OwnPresence.want_}. */
   wish_(own: Partial<Wish> | undefined, done: Done, by: object): void;
   /** The connection is gone. */
   cut_(): void;
@@ -85,7 +85,7 @@ export interface Channel extends Owner {
  * @param any - told of every event
  */
 export function createChannel(
-  channel: string, channels: Map<string, Channel>, outbox: Outbox, keeper: Keeper<RealtimeReset>, any: Set<Listener<RealtimeEvent>>,
+  channel: string, channels: Map<string, Channel>, outbox: Outbox, reconnector: Reconnector<RealtimeReset>, any: Set<Listener<RealtimeEvent>>,
 ): Channel {
   const messages = new Set<Listener<RealtimeMessage>>();
   let cursor: string | undefined; // everything up to here has been delivered
@@ -142,7 +142,7 @@ export function createChannel(
     known = false;
     there.clear();
   };
-  /** Nobody is told any more who is there: for the listeners, everybody leaves. */
+  /** The server no longer tells who is there: for the listeners, everybody leaves. */
   const forget = (): void => {
     replace([]);
     clear();
@@ -166,7 +166,7 @@ export function createChannel(
     cursor = frame.cursor ?? cursor;
     if (!reset) return;
     known = false; // what it has missed will not come, but a whole one, where presence is wanted
-    keeper.missed_({ channel, reason: frame.reason ?? 'unknown' });
+    reconnector.missed_({ channel, reason: frame.reason ?? 'unknown' });
   };
   // Where it goes on from a cursor, the server does not say who is there. To learn that, presence is asked for in a second step.
   const scope = (): Scope =>
@@ -231,12 +231,12 @@ export function createChannel(
     },
     members_: members,
     wish_(own, done, by) {
-      attendance.want_(own, done, by);
+      ownPresence.want_(own, done, by);
       self.sync_();
     },
     sync_() {
       if ((channels.get(channel) ?? self) !== self) return; // in use again, but not here
-      presence = !!watching || attendance.wanted_();
+      presence = !!watching || ownPresence.wanted_();
       used = presence || !!messages.size;
       if (used) channels.set(channel, self);
       else if (!asked && !asking) channels.delete(channel); // while an answer is due, nobody else may ask
@@ -244,18 +244,18 @@ export function createChannel(
         asking = 1;
         outbox.add_(ask, answered);
       }
-      attendance.sync_();
+      ownPresence.sync_();
     },
     cut_() {
       live = denied = false;
       asking = 0;
       asked = Scope.Nothing;
       parts = undefined;
-      attendance.cut_();
+      ownPresence.cut_();
       self.sync_();
     },
     fail_(error) {
-      attendance.fail_(error);
+      ownPresence.fail_(error);
       self.sync_();
     },
     complete_(at) {
@@ -263,7 +263,7 @@ export function createChannel(
     },
     take_(frame) {
       const { event, id } = frame;
-      if (event === 'left') attendance.lose_(frame);
+      if (event === 'left') ownPresence.lose_(frame);
       else if (event === 'unsubscribed') lose(frame);
       else if (!live) return;
       else if (event === 'reset') begin(frame, true);
@@ -277,8 +277,8 @@ export function createChannel(
         else apply(frame as unknown as RealtimePresence);
       }
     },
-    refuse_: (error) => keeper.report_(Object.assign(asError(error), { channel })),
+    refuse_: (error) => reconnector.report_(Object.assign(asError(error), { channel })),
   };
-  const attendance = createAttendance(channel, outbox, self);
+  const ownPresence = createOwnPresence(channel, outbox, self);
   return self;
 }

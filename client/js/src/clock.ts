@@ -1,5 +1,6 @@
-let ahead = 0; // of Date.now(), against steady()
-let slept = 0;
+let date = 0; // what Date.now() was
+let lost = 0; // by which it has been set back, in all
+let ahead = 0; // of steady() it would be otherwise, at the most
 
 /** Milliseconds by a clock that nobody sets, and that may stand still while the machine sleeps. */
 export function steady(): number {
@@ -7,12 +8,11 @@ export function steady(): number {
 }
 
 /**
- * The same by one that goes on while the machine sleeps: where Date.now() is suddenly ahead, that much has passed. Where it is
- * set back, or stands still as in somebody's test, nothing is amiss.
+ * The same by one that goes on while the machine sleeps: when Date.now() gets further ahead, that much has passed. When it is set back, or
+ * stands still as in somebody's test and then catches up, nothing has.
  */
 export function now(): number {
-  const steps = steady();
-  const jump = -ahead + (ahead = Date.now() - steps);
-  if (jump > 1000) slept += jump;
-  return steps + slept;
+  lost += Math.max(date - (date = Date.now()), 0);
+  ahead = Math.max(ahead, date + lost - steady());
+  return steady() + ahead;
 }

@@ -1,7 +1,7 @@
 import { asError, fatal, parse, type RealtimeError } from './errors.js';
 import { getOrCreateClientId } from './id.js';
 import { ownOrigin, resolve, sameOrigin, type ClientOptions } from './options.js';
-import { noteRequest } from './start.js';
+import { noteRequest } from './readCursor.js';
 
 /** What {@link renFetch} can be told on top of what fetch can. */
 export interface RenRequestInit extends RequestInit {

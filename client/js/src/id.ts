@@ -1,40 +1,38 @@
-import { on } from './life.js';
+import { onPage } from './pageLifecycle.js';
 
 let clientId: string | undefined;
 
 /**
  * The client id of this page, or of this frame of it: a part the tabs of a browser share (localStorage), a dot, and a part of
- * the frame's own, which survives a reload (sessionStorage) but is not copied when the tab is duplicated. Digits and a dot, at
- * most 61 of them. Where storage is missing or forbidden, it lasts as long as the page.
+ * the frame's own, which survives a reload (sessionStorage) but is not copied when the tab is duplicated; of frames with one path, one
+ * keeps it. Digits and a dot, at most 61 of them. Where storage is missing or forbidden, it lasts as long as the page.
  */
 export function getOrCreateClientId(): string {
-  // Two pages that live at once have different parts of their own. The part stands in sessionStorage only while its page does not
-  // live, as a duplicated tab begins with a copy; and in localStorage it tells those who have a copy that it has been taken.
   if (clientId) return clientId;
-  const key = 'ren.tab' + framePath();
+  let key = 'ren.tab';
+  const { window } = globalThis;
+  if (window?.parent !== window) key += globalThis.location?.pathname; // the frames of a tab share its sessionStorage
   const browser = part('localStorage', 'ren.browser');
   let own = part('sessionStorage', key);
+  // Two pages that live at once have different parts of their own, though a duplicated tab begins with a copy of sessionStorage: the
+  // part stands there only while its page does not live. While it does, it stands in localStorage, for those who have a copy of before.
+  const keep = (away: string, here: string): void => {
+    stored('sessionStorage', key, away);
+    stored('localStorage', place(), here);
+  };
   /** One of a thousand places, as pages that crash leave theirs occupied. */
   const place = (): string => 'ren.taken.' + own.slice(-3);
   const take = (): void => {
     if (stored('localStorage', place()) === own) own = random();
     clientId = browser + '.' + own;
-    stored('sessionStorage', key, 'taken');
-    stored('localStorage', place(), own);
+    keep('taken', own);
   };
-  on('pagehide', () => {
-    stored('sessionStorage', key, own);
-    stored('localStorage', place(), '');
+  onPage({
+    pagehide: () => keep(own, ''),
+    pageshow: () => stored('sessionStorage', key) === own && take(), // back from the cache
   });
-  on('pageshow', () => stored('sessionStorage', key) === own && take()); // back from the cache
   take();
   return clientId!;
-}
-
-/** Where this frame is among those of its tab, which share one sessionStorage: empty for the page itself. */
-function framePath(frame: Window | undefined = globalThis.window): string {
-  const parent = frame?.parent;
-  return parent && parent !== frame ? '.' + [].indexOf.call(parent as never, frame as never) + framePath(parent) : '';
 }
 
 /** At most 30 random digits, 96 bits. */

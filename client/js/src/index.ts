@@ -2,7 +2,7 @@ export type { RealtimeEvent, RealtimeMessage, RealtimePresence, RealtimeReset } 
 export { RealtimeError } from './errors.js';
 export { renFetch, storageDelete, storageUpload, type StorageOptions, type StoredObject, type UploadOptions } from './http.js';
 export { getOrCreateClientId } from './id.js';
-export type { State } from './keeper.js';
+export type { State } from './reconnector.js';
 export type { ClientOptions } from './options.js';
 export type { Presence } from './presence.js';
 export { RealtimeClient, type RealtimeClientOptions } from './realtime.js';

@@ -1,6 +1,6 @@
 import { now } from './clock.js';
 import { asError, RealtimeError } from './errors.js';
-import { createPace, type Pace } from './pace.js';
+import { createRateLimit, type RateLimit } from './rateLimit.js';
 import type { Frame, Limits } from './wire.js';
 
 /** Called once, with the answer or the refusal; with neither where nothing was asked in the end. */
@@ -50,7 +50,7 @@ export function createOutbox(): Outbox {
 
   let entries: Entry[] = [];
   let send: ((text: string) => void) | undefined;
-  let pace: Pace | undefined; // of the connection
+  let pace: RateLimit | undefined; // of the connection
   let size: number;
   let lastRef = 0;
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -64,7 +64,7 @@ export function createOutbox(): Outbox {
   const late = (entry: Entry): void => settle(entry, new RealtimeError('unavailable', 'no answer', true));
   const pump = (): void => {
     let entry: Entry | undefined;
-    // Whoever is told of a refusal may add operations, or hang up.
+    // A listener that is told of a refusal may add operations, or hang up.
     while (send && (entry = entries.find(({ ref_: ref }) => !ref))) {
       const op = (entry.text_ ??= JSON.stringify(entry.make_()));
       const text = `{"ref":${lastRef + 1},${op?.slice(1)}`;
@@ -101,7 +101,7 @@ export function createOutbox(): Outbox {
     },
     open_(to, limits, first) {
       size = limits.message;
-      pace = createPace(limits);
+      pace = createRateLimit(limits);
       lastRef = 0;
       const left = entries;
       entries = [];

@@ -1,6 +1,6 @@
 import { useCallback, useEffect, useMemo, useRef, useState, useSyncExternalStore } from 'react';
 import { RealtimeError } from './errors.js';
-import type { State } from './keeper.js';
+import type { State } from './reconnector.js';
 import { promised } from './presence.js';
 import type { RealtimeClient } from './realtime.js';
 import type { RenClient } from './ren.js';
@@ -38,7 +38,7 @@ export function useRen<Own extends AnyRenEvent = never>(
 
 /**
  * The last messages of a channel, at most `limit` of them (100), and how to publish another one: `publish` stays the same
- * until the channel changes. Whoever gives another channel or limit begins without messages.
+ * until the channel changes. With another channel or limit it begins without messages.
  */
 export function useChannel<C = Untyped, P = Untyped, Name extends ChannelOf<C> = ChannelOf<C>>(
   client: RealtimeClient<C, P> | undefined, channel: Name, limit = 100,

@@ -1,5 +1,5 @@
 import type { RealtimeEvent, RealtimeMessage, RealtimeReset } from './channel.js';
-import type { State } from './keeper.js';
+import type { State } from './reconnector.js';
 import type { ClientOptions } from './options.js';
 import type { Presence } from './presence.js';
 import { createSession } from './session.js';
@@ -17,8 +17,8 @@ export interface RealtimeClientOptions extends ClientOptions {
 }
 
 /**
- * Channels over a WebSocket: messages and presence. After a lost connection it comes back by itself, goes on behind the
- * last event of each channel, and repeats what has had no answer; what cannot be told any more it says through
+ * Channels over a WebSocket: messages and presence. After a lost connection it comes back by itself, goes on after the
+ * last event of each channel, and repeats what has had no answer. Where something was missed that cannot be told, it says so through
  * {@link RealtimeClient.onReset}.
  *
  * Its channels can be typed, and the metadata of those present in them; `{…}` and `*` stand for any text:

@@ -1,11 +1,11 @@
 import { now } from './clock.js';
 import { parse, RealtimeError } from './errors.js';
-import { createKeeper, type Keeper, type State } from './keeper.js';
+import { createReconnector, type Reconnector, type State } from './reconnector.js';
 import { listen, tell, type Listener } from './listen.js';
 import { resolve, type ClientOptions } from './options.js';
 import type { AnyRenEvent, RenEvent } from './renevent.js';
 import type { StreamEvent } from './sse.js';
-import { oldest, started } from './start.js';
+import { forgetRead, oldestRead } from './readCursor.js';
 import { fetchStream, layer } from './transport.js';
 
 /** Why a stream cannot tell what was missed: `evicted`, `epoch`, `unknown` or `backend`. */
@@ -32,7 +32,7 @@ interface Control {
 }
 
 /**
- * Listens to what happens on the server. Connects by itself, comes back by itself, and goes on behind the last event it
+ * Listens to what happens on the server. Connects by itself, comes back by itself, and goes on after the last event it
  * saw; where that cannot be done it says so through {@link RenClient.onReset}.
  *
  * The type parameter names the events of one's own resources, e.g. `RenClient<{ t: 'job.done'; r: 'jobs'; k: string }>`.
@@ -62,7 +62,7 @@ export class RenClient<Own extends AnyRenEvent = never> {
     const s = subscriptions?.join();
     const url = resolve(endpoint);
     if (s && !s.includes('*')) url.searchParams.set('s', s);
-    let start = oldest; // its own from now on, whatever other clients do
+    let start = oldestRead; // its own from now on, whatever other clients do
     let cursor: string | undefined;
     let from: string | undefined; // what the stream was asked for with
     let tag: string | undefined;
@@ -71,57 +71,51 @@ export class RenClient<Own extends AnyRenEvent = never> {
     const take = ({ event: name, id, data, retry }: StreamEvent): void => {
       const body = parse(data) as AnyRenEvent & Control;
       cursor = id || cursor;
-      keeper.log_(name, body);
-      if (!body) return keeper.report_(new RealtimeError('bad_json'));
+      reconnector.log_(name, body);
+      if (!body) return reconnector.report_(new RealtimeError('bad_json'));
       const { src, reason = 'unknown', state } = body;
       if (src && src === tag) body.src = this.getClientId();
       if (name === 'message') tell(events, body as RenEvent<Own>);
-      else if (way - (way = now() - body.ts!) > held) keeper.suspect_('late beats: does a proxy buffer?');
+      else if (way - (way = now() - body.ts!) > held) reconnector.suspect_('late');
       if (name === 'ren.hello') {
         tag = src;
-        started(start);
-        keeper.opened_(body.expiresIn, retry);
+        forgetRead(start);
+        reconnector.opened_(body.expiresIn, retry);
       }
-      // Whoever answers as if there had been no cursor does not know it.
-      if (name === 'ren.reset' || state === 'reset' || (from && state === 'fresh')) keeper.missed_({ reason });
-      if (name === 'ren.bye') keeper.bye_(reason, body.retryMs);
+      // A server that answers as if there had been no cursor does not know it.
+      if (name === 'ren.reset' || state === 'reset' || (from && state === 'fresh')) reconnector.missed_({ reason });
+      if (name === 'ren.bye') reconnector.bye_(reason, body.retryMs);
     };
-    const dial_ = async (signal: AbortSignal, token = ''): Promise<void> => {
-      const unfit = /[^\t -\xff]/; // for a header
-      // What fetch refuses as if there were no network.
-      if (!/^https?:\/\/[^/@]+\//.test(url.href) || unfit.test(this.getClientId())) throw new RealtimeError('bad_request', 'bad endpoint or clientId');
-      if (unfit.test(token.trim())) throw new TypeError('bad token');
-      start ??= oldest;
+    const dial_ = async (signal: AbortSignal, token: string | undefined): Promise<void> => {
+      // What fetch refuses as if there were no network: an address with a user, and what no header can carry.
+      if (!/^https?:\/\/[^/@]+\/[ -\xff]+$/.test(url.href + this.getClientId())) throw new RealtimeError('bad_request', 'bad endpoint or clientId');
+      if (token && !/^[ -\xff]+$/.test(token.trim())) throw new TypeError('bad token');
+      start ??= oldestRead;
       from = cursor ?? start?.cursor;
       const headers: Record<string, string> = { 'X-Ren-Client': this.getClientId() };
       if (from) headers['Last-Event-ID'] = from;
       if (token) headers['Authorization'] = 'Bearer ' + token;
+      const answer = await open(url, headers, signal, take, reconnector.heard_, cursor ? undefined : start?.at_).catch(reconnector.log_);
       let error: RealtimeError | undefined;
-      let atLeast = 0;
-      try {
-        const answer = await open(url, headers, signal, take, keeper.heard_, cursor ? undefined : start?.at_);
-        if (answer) {
-          const { status } = answer;
-          const what = 'HTTP ' + status;
-          if (status > 399 && status < 500) {
-            // A proxy may answer with the same status, as while the server is deployed, and means nothing final by it.
-            const { code, message, retry } = Object(parse(await answer.text())) as Partial<RealtimeError>;
-            if (/^[a-z_]+$/.test(code!) && message && retry === false) error = new RealtimeError(code!, message);
-          }
-          keeper.log_(what, error);
-          if (!error && status < 429) keeper.suspect_(what + ': is this the endpoint?');
-          atLeast = +answer.headers.get('Retry-After')! * 1000 || 0; // 0 where the server does not say, or gives a date
+      if (answer) {
+        const { status } = answer;
+        const what = 'HTTP ' + status;
+        if (status < 429) {
+          // A proxy may answer with the same status, as while the server is deployed, and means nothing final by it.
+          const { code, message, retry } = Object(parse(await answer.text().catch(String))) as Partial<RealtimeError>;
+          if (status > 399 && /^[a-z_]+$/.test(code!) && retry === false) error = new RealtimeError(code!, message);
+          else reconnector.suspect_(what);
         }
-      } catch (e) {
-        keeper.log_(e);
+        reconnector.log_(what, error);
       }
-      if (!signal.aborted) keeper.lost_(error, undefined, atLeast);
+      const atLeast = +answer?.headers.get('Retry-After')! * 1000 || 0; // 0 where the server does not say, or gives a date
+      if (!signal.aborted) reconnector.lost_(error, atLeast);
     };
 
-    const keeper: Keeper<RenReset> = createKeeper(this, options, '[ren]', { dial_ });
+    const reconnector: Reconnector<RenReset> = createReconnector(this, options, '[ren]', { dial_ });
     const open = layer.stream?.(fetchStream, options) ?? fetchStream;
     this.on = listen(events);
-    this.close = () => keeper.stop_();
-    keeper.start_();
+    this.close = () => reconnector.stop_();
+    reconnector.start_();
   }
 }

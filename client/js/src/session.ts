@@ -1,8 +1,8 @@
-import type { Wish } from './attendance.js';
+import type { Wish } from './ownPresence.js';
 import { createChannel, type Channel, type RealtimeEvent, type RealtimeMessage, type RealtimeReset } from './channel.js';
 import { asError, fatal, parse, RealtimeError } from './errors.js';
 import { random } from './id.js';
-import { createKeeper, type Client, type Keeper } from './keeper.js';
+import { createReconnector, type Client, type Reconnector } from './reconnector.js';
 import { listen, type Listener } from './listen.js';
 import type { Change, Member } from './member.js';
 import { resolve } from './options.js';
@@ -13,7 +13,7 @@ import { layer, unopened, type Closed, type OpenSocket, type WebSocketLike } fro
 import type { Frame } from './wire.js';
 
 /**
- * Gives a client what it says and hears of channels: over one WebSocket after the other, as its keeper has them made.
+ * Gives a client what it says and hears of channels: over one WebSocket after the other, as its reconnector has them made.
  *
  * @throws TypeError for a relative endpoint outside of a page
  */
@@ -27,7 +27,6 @@ export function createSession(client: Client, options: RealtimeClientOptions): v
   const channels = new Map<string, Channel>();
   const any = new Set<Listener<RealtimeEvent>>();
   const outbox = createOutbox();
-  let socket: WebSocketLike | undefined;
   let tag: string | undefined;
   let over: RealtimeError | undefined; // why nothing will come of what is asked, where the client is closed
 
@@ -35,21 +34,21 @@ export function createSession(client: Client, options: RealtimeClientOptions): v
     outbox.cut_();
     for (const channel of channels.values()) channel.cut_();
   };
-  const take = (text: string, signal: AbortSignal): void => {
+  const take = (text: string, signal: AbortSignal, socket: WebSocketLike): void => {
     const frame = parse(text) as Frame;
-    keeper.heard_();
-    keeper.log_(text);
-    if (!frame) return keeper.report_(new RealtimeError('bad_json'));
+    reconnector.heard_();
+    reconnector.log_(text);
+    if (!frame) return reconnector.report_(new RealtimeError('bad_json'));
     const { event, cursor, channel } = frame;
     if (event === 'bye' || event === 'ping') for (const used of channels.values()) used.complete_(cursor);
     if (event === 'hello') {
       cut(); // another tab may have taken the connection over
       tag = frame.src;
-      outbox.open_((op) => (keeper.log_(op), socket!.send(op)), frame.limits!, () => {
+      outbox.open_((op) => (reconnector.log_(op), socket.send(op)), frame.limits!, () => {
         for (const used of channels.values()) used.sync_();
       });
-      if (outbox.isOpen_()) keeper.opened_(frame.expiresIn); // what was refused may have had a listener hang up
-    } else if (event === 'bye') keeper.bye_(frame.reason, frame.retryMs);
+      if (outbox.isOpen_()) reconnector.opened_(frame.expiresIn); // what was refused may have had a listener hang up
+    } else if (event === 'bye') reconnector.bye_(frame.reason, frame.retryMs);
     else if (outbox.answer_(frame)) return;
     else if (channel) {
       if (tag && frame.from === tag) frame.from = client.getClientId();
@@ -58,55 +57,55 @@ export function createSession(client: Client, options: RealtimeClientOptions): v
     else if (event === 'error') {
       // It answers no operation: before the hello it is the answer to that.
       const error = asError(frame);
-      if (outbox.isOpen_()) keeper.report_(error);
-      else if (error.retry || error.code === 'internal') setTimeout(() => signal.aborted || keeper.lost_(), moment);
-      else keeper.lost_(error);
+      if (outbox.isOpen_()) reconnector.report_(error);
+      else if (error.retry || error.code === 'internal') setTimeout(() => signal.aborted || reconnector.lost_(), moment);
+      else reconnector.lost_(error);
     }
   };
   const dial_ = (signal: AbortSignal, token: string | undefined): void => {
     if (!Socket) throw new RealtimeError('unsupported', 'no WebSocket');
     const closed = ({ code, reason }: Closed): void => {
       const name = fatal[code - 4000];
-      if (!signal.aborted) keeper.lost_(name ? new RealtimeError(name, reason || name) : code === 1006 && reason ? new Error(reason) : undefined);
+      if (!signal.aborted) reconnector.lost_(name ? new RealtimeError(name, reason || name) : code === 1006 && reason ? new Error(reason) : undefined);
     };
     let own: WebSocketLike;
     try {
-      own = socket = open(url.href.replace(/^http/, 'ws'));
+      own = open(url.href.replace(/^http/, 'ws'));
     } catch (e) {
       return closed(unopened(e));
     }
+    signal.addEventListener('abort', () => {
+      cut();
+      own.close(1000);
+    });
     own.onopen = () => {
-      keeper.heard_();
-      own.send(JSON.stringify({ op: 'hello', cid: client.getClientId(), token }));
+      reconnector.heard_();
+      own.send(JSON.stringify({ op: 'hello', cid: client.getClientId(), token: token || undefined }));
     };
     own.onmessage = ({ data }: { data: string }) => {
       // A listener may hang up between two of them.
-      for (const text of data.split('\n')) if (!signal.aborted) take(text, signal);
+      for (const text of data.split('\n')) if (!signal.aborted) take(text, signal, own);
     };
     own.onclose = closed;
     // Node's own WebSocket says nothing else of one that fails, and `ws` throws where nobody listens, also after the close.
     own.onerror = () => closed({ code: 1006 });
   };
 
-  const keeper: Keeper<RealtimeReset> = createKeeper(client, options, '[realtime]', {
+  const reconnector: Reconnector<RealtimeReset> = createReconnector(client, options, '[realtime]', {
     dial_,
-    hangUp_() {
-      cut();
-      socket?.close(1000);
-    },
     ended_(error) {
       over = error instanceof RealtimeError ? error : new RealtimeError('closing', 'closed', true);
       check();
     },
     renew_: (token) =>
-      outbox.add_({ op: 'hello', token }, (error, answer) => (error ? keeper.complain_(error) : keeper.opened_(answer!.expiresIn))),
+      outbox.add_({ op: 'hello', token }, (error, answer) => (error ? reconnector.complain_(error) : reconnector.opened_(answer!.expiresIn))),
   });
   const connect: OpenSocket = (to) => new Socket(to, 'maravilla.realtime.v1');
   const open = layer.socket?.(connect, options) ?? connect;
 
   /** The channel of a name, made if need be. */
   const use = (name: string): Channel =>
-    channels.get(name) ?? createChannel(name, channels, outbox, keeper, any);
+    channels.get(name) ?? createChannel(name, channels, outbox, reconnector, any);
   /** Refuses what waits where nothing will come of it: the client has ended, and not been told to connect again. */
   const check = (): void => {
     if (client.state !== 'closed' || !over) return;
@@ -118,9 +117,9 @@ export function createSession(client: Client, options: RealtimeClientOptions): v
     onAny: listen(any),
     connect() {
       over = undefined;
-      keeper.start_();
+      reconnector.start_();
     },
-    disconnect: () => keeper.stop_(),
+    disconnect: () => reconnector.stop_(),
     subscribe(name: string, cb: Listener<RealtimeMessage>) {
       const channel = use(name);
       const off = channel.subscribe_(cb);
@@ -142,7 +141,7 @@ export function createSession(client: Client, options: RealtimeClientOptions): v
         });
       const on = (change: Change) => (cb: Listener<Member>) => use(name).on_(change, cb);
       return {
-        join: (userId, metadata) => wish({ userId, metadata, anew_: true }),
+        join: (userId, metadata) => wish({ userId, metadata, join_: true }),
         update: (metadata) => wish({ metadata }),
         leave: () => wish(),
         onJoin: on('presence.join'),

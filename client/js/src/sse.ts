@@ -17,7 +17,7 @@ export function createParser(emit: (event: StreamEvent) => void): (bytes: Uint8A
 
   const decoder = new TextDecoder(); // drops the byte order mark
   let rest = '';
-  let last: string | undefined; // character so far: an LF behind a CR belongs to it
+  let last: string | undefined; // character so far: an LF after a CR belongs to it
   let event = '';
   let data = '';
   let id = '';

@@ -1,5 +1,5 @@
 import type { RealtimeMessage } from './channel.js';
-import type { State } from './keeper.js';
+import type { State } from './reconnector.js';
 import { listen, tell, type Listener } from './listen.js';
 import type { Presence } from './presence.js';
 import type { RealtimeClient } from './realtime.js';
@@ -179,7 +179,7 @@ export function presenceStore<C = Untyped, P = Untyped, Name extends ChannelOf<C
       }
       here.count++;
       if (!what || here.said !== what) {
-        // Whoever joins twice at once, as in React's StrictMode, joins once.
+        // Who joins twice at once, as in React's StrictMode, joins once.
         here.said = what;
         here.answer = here.room.join(userId, metadata);
         queueMicrotask(() => (here.said = undefined));

@@ -17,7 +17,6 @@ export type OpenStream = (
 export const fetchStream: OpenStream = async (url, headers, signal, take, heard) => {
   const type = 'text/event-stream';
   const answer = await fetch(url, { headers: { Accept: type, ...headers }, signal, credentials: 'include', cache: 'no-store' });
-  heard();
   if (!answer.headers.get('Content-Type')?.startsWith(type)) return answer;
   const parse = createParser((event) => signal.aborted || take(event));
   await answer.body!.pipeTo(

@@ -32,8 +32,12 @@ test('what passes is what either clock has seen pass', () => {
   assert.equal(passed(() => clock.tick(500)), 500);
   clock.fixed = clock.now;
   for (let i = 0; i < 20; i++) assert.equal(passed(() => clock.tick(500)), 500, 'the date stands still');
-  clock.fixed = undefined;
+  assert.equal(passed(() => (clock.fixed = undefined)), 0, 'it catches up');
   assert.equal(passed(() => clock.tick(500)), 500);
+  assert.equal(passed(() => clock.sleep(60_000)), 60_000, 'the machine slept');
+  clock.fixed = clock.now - 86_400_000;
+  assert.equal(passed(() => clock.tick(500)), 500, 'it stands still where it was yesterday');
+  assert.equal(passed(() => (clock.fixed = clock.now - 86_340_000)), 60_000, 'and jumps a minute');
 });
 
 test('roundings do not add up', () => {
@@ -79,6 +83,21 @@ test('with the date fixed a silent connection is given up', async () => {
   clock.fixed = clock.now;
   await pass(63_000);
   assert.equal(FakeSocket.all.length, 2);
+  rt.disconnect();
+});
+
+test('a date that stood still and catches up costs neither the connection nor what waits for an answer', async () => {
+  const rt = await connect();
+  clock.fixed = clock.now;
+  for (let i = 0; i < 10; i++) {
+    await pass(20_000);
+    FakeSocket.last.say({ event: 'ping', cursor: 'c' });
+  }
+  const end = rt.publish('a', 1).catch((error: Error) => error);
+  clock.fixed = undefined;
+  await pass(10_000);
+  FakeSocket.last.answer('publish');
+  assert.deepEqual([await end, FakeSocket.all.length, rt.state], [undefined, 1, 'open']);
   rt.disconnect();
 });
 

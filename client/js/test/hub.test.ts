@@ -202,7 +202,7 @@ const presence = (): string[] =>
   sent.filter((o) => /join|update|leave/.test(o.op)).map(({ op: name, userId, metadata }) => [name, userId, metadata].filter(Boolean).join(' '));
 const answerAll = (): void => sent.forEach(({ ref: n }) => hub.frame_(JSON.stringify({ event: 'ok', ref: n })));
 
-for (const first of ['a', 'c']) test(`a user is present as long as any tab of the client is for it, whoever leaves first (${first})`, () => {
+for (const first of ['a', 'c']) test(`a user is present as long as any tab of the client is for it, whichever leaves first (${first})`, () => {
   hub.add_('c', 'client of a');
   const last = first === 'a' ? 'c' : 'a';
   op('a', 'join', { userId: 'ada' });
@@ -391,7 +391,7 @@ test('a ring keeps so many entries, and so much text', () => {
   assert.deepEqual(large.entries_, [10]);
 });
 
-test('who asks anew for what the server takes away is not forgotten', () => {
+test('a tab that asks again for what the server takes away is not forgotten', () => {
   op('a', 'subscribe');
   answer({ event: 'subscribed', channel: 'room', state: 'fresh', cursor: 'c1' });
   op('b', 'subscribe');
@@ -406,5 +406,5 @@ test('who asks anew for what the server takes away is not forgotten', () => {
   hub.frame_(JSON.stringify({ event: 'unsubscribed', channel: 'room', code: 'forbidden', message: 'no', retry: false }));
   answer({ event: 'error', code: 'forbidden', message: 'no', retry: false });
   op('a', 'unsubscribe');
-  assert.equal(sent.length, 5, 'nobody subscribes any more');
+  assert.equal(sent.length, 5, 'nobody is left who subscribes');
 });

@@ -35,11 +35,11 @@ async function play(seed: number): Promise<void> {
   let following = new Map<string, boolean>();
   let sessions = new Map<string, Set<string>>();
   let opening = false;
-  let calm = false; // nothing is refused any more
+  let calm = false; // nothing more is refused
 
   // What the client is to be told, and what is to come of what it asked for.
   const next = new Map<string, number>(); // of each channel, all up to here
-  const refused = new Set<string>(); // until somebody listens anew
+  const refused = new Set<string>(); // until somebody listens again
   const calls = names.map((): { own: string | undefined; ok?: boolean }[] => []); // of presence, and what others then see
   const wrong: unknown[] = [];
   let waiting = 0;

@@ -121,7 +121,7 @@ test('who comes back before the subscription has ended goes on with it', async (
   assert.deepEqual([list(socket).slice(1), heard], [[['subscribe', 1, 'a']], ['x']]);
 });
 
-test('a subscription made anew gets nothing of the one before', async () => {
+test('a subscription made again gets nothing of the one before', async () => {
   const socket = await connect();
   const off = rt.subscribe('a', () => {});
   socket.say({ event: 'subscribed', ref: 1, channel: 'a', state: 'fresh', cursor: 'c1' });
@@ -141,7 +141,7 @@ test('messages carry the own id where they are the own, and reach onAny', async 
   const [mine, any]: RealtimeEvent[][] = [[], []];
   rt.subscribe('a', (event) => void mine!.push(event));
   const off = rt.onAny((event) => void any!.push(event));
-  // what is behind `subscribed` in the same frame belongs to the subscription
+  // what follows `subscribed` in the same frame belongs to the subscription
   socket.say({ event: 'subscribed', ref: 1, channel: 'a', state: 'fresh', cursor: 'c1' }, message('a', 'x', { from: 'MYTAG', userId: 'u' }), message('a', 'y', { from: 'T2' }));
   off();
   socket.say(message('a', 'z'));
@@ -150,7 +150,7 @@ test('messages carry the own id where they are the own, and reach onAny', async 
   assert.equal(any!.length, 2);
 });
 
-test('each channel goes on behind the newest cursor known of it', async () => {
+test('each channel goes on after the newest cursor known of it', async () => {
   let socket = await connect();
   for (const name of ['event', 'subscribed', 'reset']) {
     rt.subscribe(name, () => {});
@@ -602,7 +602,7 @@ test('a roster survives the return: missed events come, or a state that is compa
   assert.deepEqual(told, ['+a', '+b', '-a', '+c']);
 });
 
-test('a roster that was never told is asked for behind the resumed subscription', async () => {
+test('a roster that was never told is asked for after the resumed subscription', async () => {
   const first = await connect();
   rt.subscribe('room', () => {});
   first.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c1' });
@@ -632,7 +632,7 @@ test('a subscription that the server takes away is reported, and can be had agai
   await settle();
   assert.equal(socket.ops('subscribe').length, before + 1);
   socket.answer('subscribe', { event: 'subscribed', state: 'resumed', cursor: 'c2' });
-  assert.deepEqual(socket.ops('subscribe').slice(before).map((op) => op['presence']), [undefined, true], 'who is there has to be said anew');
+  assert.deepEqual(socket.ops('subscribe').slice(before).map((op) => op['presence']), [undefined, true], 'who is there has to be said again');
   socket.say(message('room', 'again'));
   assert.deepEqual(heard, ['gone ada', 'again']);
 });
@@ -655,7 +655,7 @@ test('a subscription that was refused or taken away is not asked for again for t
   assert.equal((await again()).ops('subscribe').length, 1);
 });
 
-test('a presence that the server ends is reported, and not wished for any more', async () => {
+test('a presence that the server ends is reported, and no longer wished for', async () => {
   const socket = await connect();
   void rt.presence('room').join('ada');
   await settle();
@@ -666,7 +666,7 @@ test('a presence that the server ends is reported, and not wished for any more',
   socket.say(taken('left', { userId: 'ada' }));
   await settle();
   assert.deepEqual(errors, ['forbidden']);
-  assert.equal(socket.ops('unsubscribe').length, 1, 'nobody wants the channel any more');
+  assert.equal(socket.ops('unsubscribe').length, 1, 'nobody is left who wants the channel');
   assert.equal((await again()).ops('join').length, 0);
 });
 
@@ -751,7 +751,7 @@ test('who listens no longer does not disturb who does', async () => {
   assert.deepEqual(heard, ['x']);
 });
 
-test('who stopped listening without a connection begins anew', async () => {
+test('who stopped listening without a connection begins from the start', async () => {
   const socket = await connect();
   const off = rt.subscribe('a', () => assert.fail());
   socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c1' });
@@ -765,7 +765,7 @@ test('who stopped listening without a connection begins anew', async () => {
   assert.deepEqual(FakeSocket.last.ops('subscribe').map(({ since }) => since), [undefined]);
 });
 
-test('a roster that nobody wants any more is forgotten', async () => {
+test('a roster that nobody is left to want is forgotten', async () => {
   const socket = await connect();
   const any: unknown[] = [];
   rt.onAny(({ event }) => void any.push(event));
@@ -981,7 +981,7 @@ test('after a disconnect neither a token nor the page makes a connection', async
   assert.deepEqual([gives.length, rt.state], [2, 'closed']);
 });
 
-test('after a bye the client comes back when told to, behind its cursor', async () => {
+test('after a bye the client comes back when told to, after its cursor', async () => {
   const socket = await connect();
   rt.subscribe('a', () => {});
   socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c1' });
@@ -1151,7 +1151,7 @@ test('a subscription waits for the end of the one before, even if that is refuse
 });
 
 for (const begins of ['subscribed', 'reset'])
-  test(`a cut between a ${begins} that tells of a gap and the roster behind it: the roster is asked for again`, async () => {
+  test(`a cut between a ${begins} that tells of a gap and the roster after it: the roster is asked for again`, async () => {
     const told: string[] = [];
     let socket = await connect();
     rt.presence('room').onJoin(({ userId }) => void told.push('+' + userId));
@@ -1198,7 +1198,7 @@ test('who was told to leave is not back because another was refused', async () =
   assert.deepEqual([end.is, (await again()).ops('join')], ['not_joined', []]);
 });
 
-test('a subscription that was taken away while it was asked for anew is asked for once more, and can be ended', async () => {
+test('a subscription that was taken away while it was asked for again is asked for once more, and can be ended', async () => {
   const socket = await connect();
   const off = rt.subscribe('room', () => {});
   socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c1' });
@@ -1211,7 +1211,7 @@ test('a subscription that was taken away while it was asked for anew is asked fo
   assert.equal(socket.ops('unsubscribe').length, 1);
 });
 
-test('what a disconnect refused leaves no channel behind', async () => {
+test('what a disconnect refused leaves no channel in use', async () => {
   const kept: Map<string, unknown>[] = [];
   const RealMap = Map;
   globalThis.Map = class extends RealMap<string, unknown> {

@@ -131,7 +131,7 @@ test('what is taken away for the moment, and then for good, is told, and the ros
   assert.deepEqual([told, errors, roster(), subscribes().length], [['+a', '-a'], ['forbidden'], [], 2]);
 });
 
-test('who is refused after the return is told nothing of those who are there any more', async () => {
+test('who is refused after the return is told nothing more of those who are there', async () => {
   socket.answer('subscribe', fresh);
   socket.say(part(['a'], 0, true));
   await again();

@@ -42,7 +42,7 @@ test('tabs that open at once', async () => {
 });
 
 for (const how of ['killed', 'closed', 'hidden'] as const) {
-  test(`REN: when the leader is ${how} another goes on behind its cursor`, async () => {
+  test(`REN: when the leader is ${how} another goes on after its cursor`, async () => {
     const tabs = [await openRen('a'), await openRen('b'), await openRen('c')];
     server.publish('x', 1);
     server.ping();
@@ -106,7 +106,7 @@ test('REN: what a page has read is where it begins, whatever the leader has been
   server.publish('x', 'between');
   await settle();
   clock.tick(5);
-  const { noteRequest } = await import('../src/start.js');
+  const { noteRequest } = await import('../src/readCursor.js');
   const at = clock.now;
   clock.now = fetched.at;
   noteRequest()(fetched.cursor);

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { RealtimeClient } from '../src/realtime.js';
 import { shareTabs } from '../src/share.js';
-import { groupName } from '../src/share/place.js';
+import { groupName } from '../src/share/lock.js';
 import { shareStream } from '../src/share/stream.js';
 import { layer, type OpenStream } from '../src/transport.js';
 import { FakeSocket, pass, requests, serveFetch, settle } from './fakes.js';
@@ -86,7 +86,7 @@ test('channels: an old lead does not speak on the connection that came after it'
   assert.deepEqual([own.ops('unsubscribe'), a.got], [[], [1]]);
 });
 
-test('channels: who goes alone is not subscribed or present by the lead any more', async () => {
+test('channels: who goes alone is no longer subscribed or present by the lead', async () => {
   await openRt('a');
   const b = await openRt('b', {}, ['mine']);
   b.tab.run(() => void b.rt.presence('mine').join('bob'));
@@ -279,7 +279,7 @@ test('REN: a later hello that says the same changes nothing, for those who come 
   await settle();
   const before = said().length;
   await greetAgain(['*']);
-  assert.equal(said().length, before + 1, 'the others hear of it, and nobody begins anew');
+  assert.equal(said().length, before + 1, 'the others hear of it, and nobody begins again');
   const c = await openRen('c');
   await pass(6000);
   server.publish('x', 2);

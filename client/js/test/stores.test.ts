@@ -173,7 +173,7 @@ test('renStore and channelStore tell those who listen again of the gap', async (
   ren.close();
 });
 
-test('presenceStore counts whoever leaves twice once', async () => {
+test('presenceStore counts twice leaving once', async () => {
   const rt = new RealtimeClient({ clientId: 'client-of-this-tab' });
   rt.connect();
   await settle();

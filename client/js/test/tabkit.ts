@@ -46,7 +46,7 @@ export interface RenTab {
   close(): void;
 }
 
-/** Waits until a client is connected, or nothing changes any more. */
+/** Waits until a client is connected, or nothing more changes. */
 export async function opened(state: () => string): Promise<void> {
   await settle();
   for (let i = 0; i < 80 && state() !== 'open'; i++) await pass(250);

@@ -23,7 +23,7 @@ afterEach(() => {
   open = [];
 });
 
-/** A server that greets whoever comes, on a port, or on a free one. */
+/** A server that greets everybody, on a port, or on a free one. */
 async function greeter(port = 0): Promise<WebSocketServer> {
   const server = new WebSocketServer({ port, host: '127.0.0.1' });
   open.push(() => {

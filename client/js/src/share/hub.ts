@@ -1,5 +1,5 @@
 import { parse } from '../errors.js';
-import { createPace } from '../pace.js';
+import { createRateLimit } from '../rateLimit.js';
 import type { Frame, Limits } from '../wire.js';
 import { createRing, type Ring } from './ring.js';
 
@@ -67,7 +67,7 @@ export function createHub(
   /** By session of a user in a channel, and by tab, in the order in which they spoke last, what they said. */
   const sessions = new Map<string, Map<string, Op>>();
   const asked = new Map<number | undefined, Asked>();
-  const pace = createPace(limits);
+  const pace = createRateLimit(limits);
   const queue: string[] = []; // no longer than what the tabs themselves may have waiting
   let lastRef = 0;
 
@@ -212,7 +212,7 @@ export function createHub(
       tell(lines);
     },
     close() {
-      send = () => {}; // whoever goes now is not spoken for
+      send = () => {}; // a tab that goes now is not spoken for
     },
   };
 }

@@ -3,8 +3,8 @@ import type { ClientOptions } from '../options.js';
 import { unopened, type Closed, type OpenSocket, type WebSocketLike } from '../transport.js';
 import type { Frame } from '../wire.js';
 import { createHub, type Hub, type Line } from './hub.js';
-import { createMember, type Said } from './member.js';
-import { groupName, groupOf } from './place.js';
+import { createMember, type Said } from './tabGroup.js';
+import { groupName, groupOf } from './lock.js';
 
 /** A tab asks to follow; as long as it does, it holds the lock of its id. Or it has an operation for the server. */
 interface Ask {
@@ -22,7 +22,7 @@ interface SocketSaid extends Said<Ask> {
 /**
  * Has the tabs share one WebSocket: the one that leads has it, and speaks for the others. A tab joins only after the server
  * has greeted it on a connection of its own as the same user. When another tab takes the lead, the client hears another
- * hello, and begins anew as on a new connection.
+ * hello, and begins again as on a new connection.
  */
 export function shareSocket(open: OpenSocket, options: ClientOptions): OpenSocket {
   const group = groupOf(options);

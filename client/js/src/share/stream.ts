@@ -1,18 +1,18 @@
 import type { ClientOptions } from '../options.js';
 import type { StreamEvent } from '../sse.js';
 import type { OpenStream } from '../transport.js';
-import { createMember, type Said } from './member.js';
-import { groupName, groupOf } from './place.js';
+import { createMember, type Said } from './tabGroup.js';
+import { groupName, groupOf } from './lock.js';
 import { createRing, type Ring } from './ring.js';
 
-/** Where a tab wants to go on: behind the id `since`, or behind what there was at the time `at`. */
+/** Where a tab wants to go on: after the id `since`, or after what there was at the time `at`. */
 interface Want {
   since: string | undefined;
   at: number | undefined;
 }
 
 interface StreamSaid extends Said<Want> {
-  /** The leader's answer: the event to go on behind, and those behind it. */
+  /** The leader's answer: the event to go on after, and those that follow it. */
   events?: StreamEvent[];
   /** What the leader hears. */
   event?: StreamEvent;
@@ -24,7 +24,7 @@ interface StreamSaid extends Said<Want> {
  * tab's cursor, the tab keeps its own stream for a while.
  */
 export function shareStream(open: OpenStream, options: ClientOptions): OpenStream {
-  const lag = 500; // ms that a leader can have behind a tab that asks
+  const lag = 500; // ms by which a leader can lag, compared with a tab that asks
   const most = 1_000; // events to put off until it is decided whom they are for
   const moment = 100; // ms between the end of a page's streams and the end of the page
 

@@ -1,7 +1,7 @@
 // What a tab does at what the others of its group say.
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
-import { createMember, type Member, type Said } from '../src/share/member.js';
+import { createMember, type Member, type Said } from '../src/share/tabGroup.js';
 import { begin, pass, settle } from './fakes.js';
 import { installTabs, locks, Tab } from './tabs.js';
 
@@ -53,7 +53,7 @@ test('who follows hears its leader, until there is another one', async () => {
   assert.deepEqual(done, ['follow', 'hear 1', 'follow', 'hear 3']);
 });
 
-test('the lead comes behind what the last leader has said', async () => {
+test('the lead comes after what the last leader has said', async () => {
   await say({ from: 'old', to: member.id });
   tab.hang(); // messages are slower than locks
   await say({ from: 'old', word: 'last' }, { from: 'old', end: 1 });

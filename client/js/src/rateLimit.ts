@@ -2,7 +2,7 @@ import { steady } from './clock.js';
 import type { Limits } from './wire.js';
 
 /** Says when the next operation may be sent: the generic cell rate algorithm, which is a token bucket. */
-export interface Pace {
+export interface RateLimit {
   /** Takes leave to send one operation; else tells how many milliseconds to wait. */
   take_(): number;
   /** Nothing more for a second or two. */
@@ -10,7 +10,7 @@ export interface Pace {
 }
 
 /** A little below the limits, since the network can push together what was sent apart. */
-export function createPace({ rate, burst }: Omit<Limits, 'message'>): Pace {
+export function createRateLimit({ rate, burst }: Omit<Limits, 'message'>): RateLimit {
   const gap = 1000 / (rate * 0.9); // ms between operations
   const slack = Math.max(burst * 0.8 - 1, 0) * gap; // that one may come too early
   let due = 0; // when the next one would come if all came evenly

@@ -1,5 +1,5 @@
 import { random } from '../id.js';
-import { hold } from './place.js';
+import { hold } from './lock.js';
 
 /** What the tabs of a group say to each other: to all of them, or to the one with the id `to`. */
 export interface Said<Ask> {
@@ -7,7 +7,7 @@ export interface Said<Ask> {
   to?: string;
   /** The lead has come to the tab that says it, or it is ready to lead. What was said before, all tabs have heard by then. */
   lead?: true;
-  /** To whoever leads: asks to follow, or for something else. */
+  /** To the leader: asks to follow, or for something else. */
   ask?: Ask;
   /** The leader, to one that it cannot have as a follower. */
   no?: true;
@@ -21,7 +21,7 @@ export interface Part<Ask, M extends Said<Ask>> {
   ready_?(): unknown;
   /** How the tab asks to follow. */
   ask_(): Ask;
-  /** Begins a connection to the server, anew if there is one, which leads to {@link Member.greeted_}. */
+  /** Begins a connection to the server, another one where there is one, which leads to {@link Member.greeted_}. */
   dial_(): unknown;
   /** The own connection is for all, from now on, as they have been told. */
   lead_(): void;
@@ -42,7 +42,7 @@ export interface Part<Ask, M extends Said<Ask>> {
  *
  * 1. It takes the lock of its own id, by which a leader learns when it has gone.
  * 2. Greeted by the server on a connection of its own, it knows the name of its group, and queues for the lock of that name.
- *    Whoever has that lock leads.
+ *    The tab that has that lock leads.
  * 3. Until it has, it asks the leader to follow. Yes, and its own connection is over; no, and it keeps that for itself.
  * 4. When the lock comes to it, it says so to all, itself included, by which all have heard the last of the leader before it.
  *    Then it dials, is greeted, and says that it is ready: all others ask it.

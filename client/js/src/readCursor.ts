@@ -1,7 +1,7 @@
 // Where a stream must begin so that it misses nothing that happened since the page read its data.
 
 /** What was answered to a request: a cursor from before the data was read. */
-export interface Start {
+export interface ReadCursor {
   cursor: string;
   /** When the request was made, by Date.now(). */
   at_: number;
@@ -12,7 +12,7 @@ export interface Start {
 let requests = 0;
 
 /** The oldest cursor noted since a stream was opened. */
-export let oldest: Start | undefined;
+export let oldestRead: ReadCursor | undefined;
 
 /** Takes note of a request; the returned function takes the cursor of its answer. */
 export function noteRequest(): (cursor: string | null) => void {
@@ -20,11 +20,11 @@ export function noteRequest(): (cursor: string | null) => void {
   const at = Date.now();
   return (cursor) => {
     // Cursors are opaque, and a slow answer may hold an older one than a quick one before it: the order of asking counts.
-    if (cursor && !(oldest && oldest.request_ < request)) oldest = { cursor, at_: at, request_: request };
+    if (cursor && !(oldestRead && oldestRead.request_ < request)) oldestRead = { cursor, at_: at, request_: request };
   };
 }
 
-/** A stream has been opened behind the cursor, so nobody needs it any more. */
-export function started(start: Start | undefined): void {
-  if (oldest === start) oldest = undefined;
+/** A stream has been opened from there: the next one needs it no more. */
+export function forgetRead(read: ReadCursor | undefined): void {
+  if (oldestRead === read) oldestRead = undefined;
 }

@@ -8,17 +8,17 @@ export interface Wish {
   userId?: string | undefined;
   metadata?: unknown;
   /** Whether it is a join, and no update. */
-  anew_?: boolean | undefined;
+  join_?: boolean | undefined;
 }
 
 /**
  * The client's own presence in a channel: has the server know the last wish, on each connection again. It asks one question at a
  * time; of the wishes that come meanwhile, only the last is sent.
  */
-export interface Attendance {
+export interface OwnPresence {
   /** Whether anybody is present, or may be soon. */
   wanted_(): boolean;
-  /** Changes the wish, or ends it. Without one there is nothing to be changed or ended, unless it is made `anew`. */
+  /** Changes the wish, or ends it. Without one, there is something to do for a join only. */
   want_(own: Partial<Wish> | undefined, done: Done, by: object): void;
   /** Tells the server the wish, if it does not know it. */
   sync_(): void;
@@ -30,7 +30,7 @@ export interface Attendance {
   lose_(frame: Frame): void;
 }
 
-export function createAttendance(channel: string, outbox: Outbox, owner: Owner): Attendance {
+export function createOwnPresence(channel: string, outbox: Outbox, owner: Owner): OwnPresence {
   const waiting = new Set<Done>(); // to be told what has come of their wishes
   const owners = new Set<object>(); // through which the wish was made: who has joined and not left
   let wish: Wish | undefined;
@@ -61,14 +61,14 @@ export function createAttendance(channel: string, outbox: Outbox, owner: Owner):
   return {
     wanted_: () => !!(wish || had() || asking > 1),
     want_(own, done, by) {
-      const anew = own?.anew_;
-      if (!anew && !wish && own) return done(new RealtimeError('not_joined'));
+      const join = own?.join_;
+      if (!join && !wish && own) return done(new RealtimeError('not_joined'));
       if (!own && owners.delete(by) && owners.size) return done();
-      if (!own || !wish || (anew && wish.userId !== own.userId)) owners.clear(); // somebody else is present from now on, or nobody
-      if (anew) owners.add(by);
-      wish = own && { ...wish, anew_: anew, ...own };
+      if (!own || !wish || (join && wish.userId !== own.userId)) owners.clear(); // somebody else is present from now on, or nobody
+      if (join) owners.add(by);
+      wish = own && { ...wish, join_: join, ...own };
       waiting.add((error) => {
-        if (anew && error) owners.delete(by);
+        if (join && error) owners.delete(by);
         done(error);
       });
     },
@@ -84,7 +84,7 @@ export function createAttendance(channel: string, outbox: Outbox, owner: Owner):
       let many: Done[];
       const make = (): object | undefined => {
         [own, old, many] = [wish, had(), [...waiting]];
-        const op = !own ? 'leave' : old && !own.anew_ && old.userId === own.userId ? 'update' : 'join';
+        const op = !own ? 'leave' : old && !own.join_ && old.userId === own.userId ? 'update' : 'join';
         return own === old ? undefined : { op, userId: (own ?? old)!.userId, metadata: own?.metadata };
       };
       ask(make, (error) => {
@@ -112,7 +112,7 @@ export function createAttendance(channel: string, outbox: Outbox, owner: Owner):
       if (!old || (old.userId ?? userId) !== userId) return; // of somebody who is not present over this connection
       agreed = undefined;
       // Who has joined since the server agreed last is answered by the server.
-      if (wish && !retry && wish.userId === old.userId && (wish === old || !wish.anew_)) {
+      if (wish && !retry && wish.userId === old.userId && (wish === old || !wish.join_)) {
         wish = undefined;
         const error = asError(frame);
         owner.refuse_(error);
