@@ -1,15 +1,15 @@
 /** A refusal by the server, or by the client on the server's behalf. */
 export class RealtimeError extends Error {
+  /** What kind of refusal, e.g. `forbidden`, `rate_limited`, `unavailable`; docs/protocol.md lists them. */
+  declare readonly code: string;
+  /** Whether the same request can succeed later. */
+  declare readonly retry: boolean;
   /** Of which channel a subscription or a presence was refused or taken away, where nobody waits for an answer. */
   declare readonly channel?: string;
-  override readonly name = 'RealtimeError';
 
-  /**
-   * @param code - what kind of refusal, e.g. `forbidden`, `rate_limited`, `unavailable`; docs/protocol.md lists them
-   * @param retry - whether the same request can succeed later
-   */
-  constructor(readonly code: string, message: string = code, readonly retry: boolean = false) {
+  constructor(code: string, message: string = code, retry = false) {
     super(message);
+    Object.assign(this, { name: 'RealtimeError', code, retry });
   }
 }
 

@@ -10,8 +10,7 @@ let clientId: string | undefined;
 export function getOrCreateClientId(): string {
   if (clientId) return clientId;
   let key = 'ren.tab';
-  const { window } = globalThis;
-  if (window?.parent !== window) key += globalThis.location?.pathname; // the frames of a tab share its sessionStorage
+  if (globalThis.window?.parent !== globalThis.window) key += globalThis.location?.pathname; // the frames of a tab share its sessionStorage
   const browser = part('localStorage', 'ren.browser');
   let own = part('sessionStorage', key);
   // Two pages that live at once have different parts of their own, though a duplicated tab begins with a copy of sessionStorage: the

@@ -92,7 +92,7 @@ export function createOutbox(): Outbox {
       // Of a function there is no JSON.
       const entry: Entry = { text_: JSON.stringify(op), make_: op as () => object | undefined, done_: done };
       if (keep) {
-        if (kept().length >= most) return done(new RealtimeError('too_many', most + ' wait', true));
+        if (kept().length >= most) return done(new RealtimeError('too_many', undefined, true));
         entry.until_ = now() + latest;
         entry.timer_ = setTimeout(() => late(entry), lifetime);
       }

@@ -11,8 +11,8 @@ export interface ReadCursor {
 
 let requests = 0;
 
-/** The oldest cursor noted since a stream was opened. */
-export let oldestRead: ReadCursor | undefined;
+/** The oldest cursor noted since a stream was opened from it. */
+export const read: { oldest_?: ReadCursor | undefined } = {};
 
 /** Takes note of a request; the returned function takes the cursor of its answer. */
 export function noteRequest(): (cursor: string | null) => void {
@@ -20,11 +20,6 @@ export function noteRequest(): (cursor: string | null) => void {
   const at = Date.now();
   return (cursor) => {
     // Cursors are opaque, and a slow answer may hold an older one than a quick one before it: the order of asking counts.
-    if (cursor && !(oldestRead && oldestRead.request_ < request)) oldestRead = { cursor, at_: at, request_: request };
+    if (cursor && !(read.oldest_ && read.oldest_.request_ < request)) read.oldest_ = { cursor, at_: at, request_: request };
   };
-}
-
-/** A stream has been opened from there: the next one needs it no more. */
-export function forgetRead(read: ReadCursor | undefined): void {
-  if (oldestRead === read) oldestRead = undefined;
 }

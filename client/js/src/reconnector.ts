@@ -129,9 +129,9 @@ export function createReconnector<Reset>(
     timer = setTimeout(then, ms);
   };
   /** Looks after an attempt and its connection. */
-  const watch = (): void => wait(Math.min(heardAt + silence, renewAt, now() + look) - now(), async () => {
+  const watch = (): void => wait(Math.min(heardAt + silence - now(), renewAt - now(), look), async () => {
     if (now() - heardAt >= silence) return self.lost_();
-    if (client.state !== 'open') self.suspect_('late');
+    if (client.state !== 'open') self.suspect_('late: proxy?');
     if (now() < renewAt) return watch();
     // Gets new credentials before those of the open connection expire.
     const { signal } = attempt!;
@@ -177,7 +177,7 @@ export function createReconnector<Reset>(
       complained = true;
     },
     suspect_(what) {
-      if (!warned) console.warn(name, what + ': a proxy?');
+      if (!warned) console.warn(name, what);
       warned = true;
     },
     missed_: (reset) => tell(resets, reset),

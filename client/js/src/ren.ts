@@ -5,7 +5,7 @@ import { listen, tell, type Listener } from './listen.js';
 import { resolve, type ClientOptions } from './options.js';
 import type { AnyRenEvent, RenEvent } from './renevent.js';
 import type { StreamEvent } from './sse.js';
-import { forgetRead, oldestRead } from './readCursor.js';
+import { read } from './readCursor.js';
 import { fetchStream, layer } from './transport.js';
 
 /** Why a stream cannot tell what was missed: `evicted`, `epoch`, `unknown` or `backend`. */
@@ -62,7 +62,7 @@ export class RenClient<Own extends AnyRenEvent = never> {
     const s = subscriptions?.join();
     const url = resolve(endpoint);
     if (s && !s.includes('*')) url.searchParams.set('s', s);
-    let start = oldestRead; // its own from now on, whatever other clients do
+    let start = read.oldest_; // its own from now on, whatever other clients do
     let cursor: string | undefined;
     let from: string | undefined; // what the stream was asked for with
     let tag: string | undefined;
@@ -76,10 +76,10 @@ export class RenClient<Own extends AnyRenEvent = never> {
       const { src, reason = 'unknown', state } = body;
       if (src && src === tag) body.src = this.getClientId();
       if (name === 'message') tell(events, body as RenEvent<Own>);
-      else if (way - (way = now() - body.ts!) > held) reconnector.suspect_('late');
+      else if (way - (way = now() - body.ts!) > held) reconnector.suspect_('late: proxy?');
       if (name === 'ren.hello') {
         tag = src;
-        forgetRead(start);
+        if (start === read.oldest_) read.oldest_ = undefined; // the next stream needs it no more
         reconnector.opened_(body.expiresIn, retry);
       }
       // A server that answers as if there had been no cursor does not know it.
@@ -88,9 +88,9 @@ export class RenClient<Own extends AnyRenEvent = never> {
     };
     const dial_ = async (signal: AbortSignal, token: string | undefined): Promise<void> => {
       // What fetch refuses as if there were no network: an address with a user, and what no header can carry.
-      if (!/^https?:\/\/[^/@]+\/[ -\xff]+$/.test(url.href + this.getClientId())) throw new RealtimeError('bad_request', 'bad endpoint or clientId');
+      if (!/^https?:\/\/[^/@]+\/[ -\xff]+$/.test(url.href + this.getClientId())) throw new RealtimeError('bad_request', 'endpoint or clientId');
       if (token && !/^[ -\xff]+$/.test(token.trim())) throw new TypeError('bad token');
-      start ??= oldestRead;
+      start ??= read.oldest_;
       from = cursor ?? start?.cursor;
       const headers: Record<string, string> = { 'X-Ren-Client': this.getClientId() };
       if (from) headers['Last-Event-ID'] = from;
@@ -99,14 +99,13 @@ export class RenClient<Own extends AnyRenEvent = never> {
       let error: RealtimeError | undefined;
       if (answer) {
         const { status } = answer;
-        const what = 'HTTP ' + status;
         if (status < 429) {
           // A proxy may answer with the same status, as while the server is deployed, and means nothing final by it.
           const { code, message, retry } = Object(parse(await answer.text().catch(String))) as Partial<RealtimeError>;
           if (status > 399 && /^[a-z_]+$/.test(code!) && retry === false) error = new RealtimeError(code!, message);
-          else reconnector.suspect_(what);
+          else reconnector.suspect_('HTTP ' + status);
         }
-        reconnector.log_(what, error);
+        reconnector.log_(status, error);
       }
       const atLeast = +answer?.headers.get('Retry-After')! * 1000 || 0; // 0 where the server does not say, or gives a date
       if (!signal.aborted) reconnector.lost_(error, atLeast);

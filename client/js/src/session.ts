@@ -32,7 +32,7 @@ export function createSession(client: Client, options: RealtimeClientOptions): v
 
   const cut = (): void => {
     outbox.cut_();
-    for (const channel of channels.values()) channel.cut_();
+    channels.forEach((used) => used.cut_());
   };
   const take = (text: string, signal: AbortSignal, socket: WebSocketLike): void => {
     const frame = parse(text) as Frame;
@@ -40,12 +40,12 @@ export function createSession(client: Client, options: RealtimeClientOptions): v
     reconnector.log_(text);
     if (!frame) return reconnector.report_(new RealtimeError('bad_json'));
     const { event, cursor, channel } = frame;
-    if (event === 'bye' || event === 'ping') for (const used of channels.values()) used.complete_(cursor);
+    if (event === 'bye' || event === 'ping') channels.forEach((used) => used.complete_(cursor));
     if (event === 'hello') {
       cut(); // another tab may have taken the connection over
       tag = frame.src;
       outbox.open_((op) => (reconnector.log_(op), socket.send(op)), frame.limits!, () => {
-        for (const used of channels.values()) used.sync_();
+        channels.forEach((used) => used.sync_());
       });
       if (outbox.isOpen_()) reconnector.opened_(frame.expiresIn); // what was refused may have had a listener hang up
     } else if (event === 'bye') reconnector.bye_(frame.reason, frame.retryMs);
@@ -63,7 +63,7 @@ export function createSession(client: Client, options: RealtimeClientOptions): v
     }
   };
   const dial_ = (signal: AbortSignal, token: string | undefined): void => {
-    if (!Socket) throw new RealtimeError('unsupported', 'no WebSocket');
+    if (!Socket) throw new RealtimeError('unsupported', 'WebSocket');
     const closed = ({ code, reason }: Closed): void => {
       const name = fatal[code - 4000];
       if (!signal.aborted) reconnector.lost_(name ? new RealtimeError(name, reason || name) : code === 1006 && reason ? new Error(reason) : undefined);
@@ -110,7 +110,7 @@ export function createSession(client: Client, options: RealtimeClientOptions): v
   const check = (): void => {
     if (client.state !== 'closed' || !over) return;
     outbox.fail_(over);
-    for (const channel of channels.values()) channel.fail_(over);
+    channels.forEach((used) => used.fail_(over!));
   };
 
   Object.assign(client, {
