@@ -75,7 +75,10 @@ func until(t *testing.T, c *cluster, what string, ok func(status) bool) {
 // and has each message of the clock once, in order.
 func TestFaults(t *testing.T) {
 	c, srv := open(t)
-	rt := client.NewRealtime(srv.URL+"/api/maravilla/realtime?page=test", &client.RealtimeOptions{MaxBackoff: time.Second})
+	rt, err := client.NewRealtime(srv.URL+"/api/maravilla/realtime?page=test", &client.RealtimeOptions{MaxBackoff: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
 	rt.Connect()
 	defer rt.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*patience)
@@ -114,8 +117,8 @@ func TestFaults(t *testing.T) {
 	}
 	hear(1)
 	for _, fault := range []struct{ breaks, mends string }{{"kill", "start"}, {"pause", "resume"}, {"cut", "mend"}} {
-		s, _ := c.status("test")
-		from := s.Serving
+		from := ""
+		until(t, c, "served", func(s status) bool { from = s.Serving; return from != "" })
 		post(t, srv.URL+"/cluster/"+from+"/"+fault.breaks, http.StatusNoContent)
 		until(t, c, fault.breaks, func(s status) bool { return s.Serving != from && s.Serving != "" })
 		hear(10 + len(seen))

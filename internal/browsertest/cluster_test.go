@@ -41,7 +41,7 @@ func TestCluster(t *testing.T) {
 	}
 	ada := pages[0]
 	hear(ada, 20)
-	node, away := Eval[string](ada, serving), time.Duration(0)
+	node, away := served(ada), time.Duration(0)
 	for _, fault := range []struct{ breaks, mends string }{{"kill", "start"}, {"pause", "resume"}, {"cut", "mend"}} {
 		began := time.Now()
 		harm(ada, node, fault.breaks)
@@ -53,7 +53,7 @@ func TestCluster(t *testing.T) {
 		}
 		harm(ada, node, fault.mends)
 		Until(ada, fmt.Sprintf(`document.getElementById('node-%s').dataset.state`, node), "healthy")
-		node = Eval[string](ada, serving)
+		node = served(ada)
 	}
 	if n := Eval[int](ada, moves); n < 3 {
 		t.Errorf("%d moves", n)
@@ -77,6 +77,18 @@ func TestCluster(t *testing.T) {
 			t.Errorf("%s, though nobody was away for more than %v", left, away)
 		}
 	}
+}
+
+// served returns the node that serves a page, when one does.
+func served(p *Page) (node string) {
+	p.t.Helper()
+	if !poll(patience, func() bool {
+		node = Eval[string](p, serving)
+		return node != ""
+	}) {
+		p.t.Fatalf("no node serves the page for %v at the machine's pace", patience)
+	}
+	return node
 }
 
 // hear waits until so many more messages of the clock have come.
