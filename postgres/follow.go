@@ -133,16 +133,16 @@ func (f *follower) check(ctx context.Context, page *backend.Page) error {
 // errTail makes a follower begin again, and find a greater epoch.
 var errTail = errors.New("postgres: the log has lost records that were read")
 
-// bounded calls f with the time of one request.
+// bounded calls f, which must not take longer than a network that works.
 func bounded(ctx context.Context, f func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, requestTime)
+	ctx, cancel := context.WithTimeout(ctx, watchTime)
 	defer cancel()
 	return f(ctx)
 }
 
 // dedicated returns a connection that is not of the pool, for notifications or locks.
 func (b *Backend) dedicated(ctx context.Context) (*pgx.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTime)
+	ctx, cancel := context.WithTimeout(ctx, watchTime)
 	defer cancel()
 	c, err := b.pool.Acquire(ctx)
 	if err != nil {

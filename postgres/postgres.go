@@ -132,8 +132,10 @@ func (o *Options) config() (*pgxpool.Config, error) {
 }
 
 const (
-	// requestTime bounds one request, its answer included.
-	requestTime = 4 * time.Second
+	// requestTime bounds one request, its answer included. Callers mostly have less.
+	requestTime = 10 * time.Second
+	// watchTime bounds a request of those who can begin again on another connection.
+	watchTime = 4 * time.Second
 	// retryAfter is how long after a failed request the next one is made.
 	retryAfter = 50 * time.Millisecond
 )

@@ -33,9 +33,9 @@ const (
 	// batchMost and batchBytes bound what is written in one transaction.
 	batchMost  = 256
 	batchBytes = 8 << 20
-	// writeTime bounds a batch, with all its tries. It is less than the time that a
-	// Publish has, so that its error says what has happened.
-	writeTime = 3 * time.Second
+	// sendTime bounds how long a batch is tried before it is sent. It is less than the
+	// time that a Publish has, so that its error says that nothing has happened.
+	sendTime = 3 * time.Second
 )
 
 // writer writes what callers ask for, in batches: those who come while one is under
@@ -122,9 +122,7 @@ func (w *writer) gather(first *request) []*request {
 
 // write writes a batch and tells those who wait for it.
 func (w *writer) write(batch []*request) {
-	ctx, cancel := context.WithTimeout(w.b.open, writeTime)
-	defer cancel()
-	err := w.try(ctx, batch)
+	err := w.try(w.b.open, batch)
 	for _, r := range batch {
 		if err != nil {
 			r.err = err
@@ -133,11 +131,13 @@ func (w *writer) write(batch []*request) {
 	}
 }
 
-// try repeats a batch as long as it is certain that nothing of it has happened, and
-// ctx lasts.
+// try repeats a batch for a while, as long as it is certain that nothing of it has
+// happened.
 func (w *writer) try(ctx context.Context, batch []*request) error {
+	sending, cancel := context.WithTimeout(ctx, sendTime)
+	defer cancel()
 	for {
-		err := w.once(ctx, batch)
+		err := w.once(ctx, sending, batch)
 		switch {
 		case err == nil:
 			return nil
@@ -148,7 +148,7 @@ func (w *writer) try(ctx context.Context, batch []*request) error {
 		case answered(err):
 			return fmt.Errorf("postgres: %w", err)
 		}
-		if ended := w.b.pause(ctx); ended != nil {
+		if ended := w.b.pause(sending); ended != nil {
 			return fmt.Errorf("postgres: %w: %w", ended, err)
 		}
 	}
@@ -161,12 +161,15 @@ func (errUnsent) SafeToRetry() bool { return true }
 
 func (e errUnsent) Unwrap() error { return e.error }
 
-func (w *writer) once(ctx context.Context, batch []*request) error {
-	c, err := w.b.pool.Acquire(ctx)
+// once sends a batch if there is a connection before sending ends.
+func (w *writer) once(ctx, sending context.Context, batch []*request) error {
+	c, err := w.b.pool.Acquire(sending)
 	if err != nil {
 		return errUnsent{err}
 	}
 	defer c.Release()
+	ctx, cancel := context.WithTimeout(ctx, requestTime)
+	defer cancel()
 	o, known := w.b.options, w.newest()
 	batch = slices.DeleteFunc(slices.Clone(batch), func(r *request) bool { return r.kind == nil && r.data == nil })
 	kinds, revs := make([]*string, len(batch)), make([]int64, len(batch))
