@@ -63,13 +63,11 @@ func (rt *Realtime) Presence() *Presence { return &rt.presence }
 // nodeLease is the time for which the members of a dead node stay.
 const nodeLease = 30 * time.Second
 
-// init makes the node known to the others. It must return before anybody joins.
-func (p *Presence) init(ctx context.Context, rt *Realtime) error {
+func (p *Presence) init(rt *Realtime) {
 	p.rt = rt
 	p.engine = presence.New(rt.backend, presence.Options{
 		Node: rt.node, Lease: nodeLease, Alone: rt.alone(), Followed: rt.ring.Followed,
 	})
-	return p.engine.Start(ctx)
 }
 
 // Join makes a user present in a channel, with metadata that encodes as JSON of at

@@ -127,17 +127,23 @@ func New(policy Policy, opts *Options) (*Realtime, error) {
 
 // start reads the history and begins what runs in the background.
 func (rt *Realtime) start(ctx context.Context, limits ring.Limits) error {
-	pos, err := follow.Start(ctx, rt.backend, rt.opts.History.Events)
+	var pos backend.Position
+	err := rt.again(ctx, func() (err error) {
+		pos, err = follow.Start(ctx, rt.backend, rt.opts.History.Events)
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	rt.ring = ring.New(limits, pos)
 	rt.controls.init()
 	follower := &follow.Follower{Log: rt.backend, History: rt.ring, Logger: rt.log, Alone: rt.alone(), Control: rt.control}
-	if err := follower.Fill(ctx); err != nil {
+	if err := rt.again(ctx, func() error { return follower.Fill(ctx) }); err != nil {
 		return err
 	}
-	if err := rt.presence.init(ctx, rt); err != nil {
+	rt.presence.init(rt)
+	// The others must know the node before anybody joins.
+	if err := rt.again(ctx, func() error { return rt.presence.engine.Start(ctx) }); err != nil {
 		return err
 	}
 	follower.History = history{rt.ring, rt.presence.engine}
@@ -146,6 +152,23 @@ func (rt *Realtime) start(ctx context.Context, limits ring.Limits) error {
 	rt.background.Go(func() { follower.Run(rt.running) })
 	rt.background.Go(func() { rt.presence.engine.Run(rt.running, rt.log) })
 	return nil
+}
+
+// again repeats what New needs of a backend that does not answer yet, or has lost its
+// leader for a moment, until it is done or ctx ends.
+func (rt *Realtime) again(ctx context.Context, do func() error) error {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		err := do()
+		if err == nil || errors.Is(err, backend.ErrClosed) {
+			return err
+		}
+		rt.log.Debug("realtime: the backend is not ready; trying again", "error", err)
+		select {
+		case <-time.After(jittered(wait)):
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 // history is a ring that tells presence when the backend has lost its tail, since the
