@@ -11,7 +11,7 @@ import (
 )
 
 var (
-	command = regexp.MustCompile("(?:\\bcd (\\S+) && )?(?:\\bgo test|\\bci/faults\\.sh) [^\n`#)]*")
+	command = regexp.MustCompile("(?:\\bcd (\\S+) && )?(?:\\bgo test|\\bci/(?:faults|cluster)\\.sh) [^\n`#)]*")
 	pattern = regexp.MustCompile(`-run ('[^']*'|\S+)|-bench ('[^']*'|\S+)`)
 	aTest   = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)\w+)\(`)
 )
@@ -29,6 +29,8 @@ func TestCommandsNameTests(t *testing.T) {
 			dirs := []string{filepath.Join(root, m[1])}
 			if strings.HasPrefix(m[0], "ci/faults.sh") {
 				dirs[0] = filepath.Join(root, "internal/faulttest")
+			} else if strings.HasPrefix(m[0], "ci/cluster.sh") {
+				dirs[0] = filepath.Join(root, "internal/clusterfaults")
 			} else if places := places(m[0]); places != nil {
 				for i, place := range places {
 					places[i] = filepath.Join(dirs[0], place)
@@ -53,7 +55,8 @@ func TestCommandsNameTests(t *testing.T) {
 func alternatives(command string) (names []string) {
 	for _, m := range pattern.FindAllStringSubmatch(command, -1) {
 		for name := range strings.SplitSeq(strings.Trim(m[1]+m[2], "'"), "|") {
-			if name != "-" && name != "." { // no test, and all of them
+			name, _, _ = strings.Cut(name, "/") // the rest selects parts of a test
+			if name != "-" && name != "." {     // no test, and all of them
 				names = append(names, name)
 			}
 		}

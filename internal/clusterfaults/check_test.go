@@ -13,13 +13,14 @@ type history struct {
 	*world
 	views []*view
 	order map[int]backend.Position // where each message is that somebody was given
+	had   map[*view]map[int]bool   // the messages that a client was given
 
 	acked, unseen, delivered, resets, repeated, untold, disordered, flaps int
 }
 
 // check compares what clients were given, and handlers did, with what may be.
 func (w *world) check() {
-	h := &history{world: w, order: make(map[int]backend.Position)}
+	h := &history{world: w, order: make(map[int]backend.Position), had: make(map[*view]map[int]bool)}
 	for _, f := range w.followers {
 		h.views = append(h.views, f.views...)
 	}
@@ -74,6 +75,7 @@ func (h *history) place() {
 
 func (h *history) checkOrder(v *view) {
 	had := make(map[int]bool)
+	h.had[v] = had
 	last := 0
 	for _, s := range v.all() {
 		if s.reset != "" {
@@ -104,12 +106,13 @@ func (h *history) checkOrder(v *view) {
 // of either. It was told if there is a reset in the gap where the message belongs, or,
 // of a message that nobody has, after it was published.
 func (h *history) checkDelivered(v *view, m *sent) {
+	if h.had[v][m.id] {
+		return
+	}
 	pos, known := h.order[m.id]
 	told := false
 	for _, s := range v.all() {
 		switch {
-		case s.id == m.id:
-			return
 		case s.reset != "" && (known || !s.at.Before(m.began)):
 			told = true
 		case s.id != 0 && known && h.order[s.id].Compare(pos) < 0:
@@ -252,12 +255,13 @@ func (h *history) checkHandled() {
 	var all []handling
 	for _, n := range h.all {
 		n.mu.Lock()
-		for _, c := range n.handled {
-			byID[c.id] = append(byID[c.id], c)
-		}
 		all = append(all, n.handled...)
 		missed = append(missed, n.missed...)
 		n.mu.Unlock()
+	}
+	slices.SortFunc(all, func(a, b handling) int { return a.began.Compare(b.began) })
+	for _, c := range all {
+		byID[c.id] = append(byID[c.id], c)
 	}
 	count, twice := 0, 0
 	for _, m := range h.sent {
@@ -280,7 +284,6 @@ func (h *history) checkHandled() {
 			}
 		}
 	}
-	slices.SortFunc(all, func(a, b handling) int { return a.began.Compare(b.began) })
 	pause := time.Duration(0)
 	for i := 1; i < len(all); i++ {
 		pause = max(pause, all[i].began.Sub(all[i-1].began))

@@ -24,14 +24,16 @@ var engines = []struct {
 func TestFaults(t *testing.T) {
 	side(t)
 	for _, e := range engines {
-		for s := range size[uint64](1, 20) {
+		for s := range size[uint64](1, 5) {
 			t.Run(fmt.Sprintf("%s/%d", e.name, *seed+s), func(t *testing.T) {
 				side(t)
-				w := newWorld(t, e.start(t), *seed+s)
+				w := newWorld(t, e.start(t), *seed+s, size(6, 12))
 				w.testRevoke()
 				ctx, stop := context.WithCancel(t.Context())
 				w.act(ctx)
-				w.run()
+				for range size(1, 5) {
+					w.run()
+				}
 				rest(t.Context(), time.Second)
 				stop()
 				w.acting.Wait()

@@ -3,6 +3,7 @@ module github.com/maravilla-realtime/realtime/internal/clusterfaults
 go 1.26.0
 
 require (
+	github.com/anishathalye/porcupine v1.3.1
 	github.com/maravilla-realtime/realtime v0.0.0
 	github.com/maravilla-realtime/realtime/natsbackend v0.0.0
 	github.com/maravilla-realtime/realtime/natsbackend/embedded v0.0.0

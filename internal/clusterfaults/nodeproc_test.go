@@ -213,7 +213,7 @@ func (n *nodeProcess) doStore(ctx context.Context, call string, q ask, a *answer
 	k := backend.Key{Kind: "test", Group: "history", Name: q.Key}
 	var entry *backend.Entry
 	if q.Append != "" {
-		payload := backend.Payload{Event: backend.Event{Type: "step", Resource: "test", Namespace: "history", Key: q.Key, Data: json.RawMessage(q.Append)}}
+		payload := backend.Payload{Event: backend.Event{Type: stepType, Resource: "test", Key: q.Key, Data: json.RawMessage(q.Append)}}
 		entry = &backend.Entry{Data: payload.Encode()}
 	}
 	switch call {
@@ -225,8 +225,38 @@ func (n *nodeProcess) doStore(ctx context.Context, call string, q ask, a *answer
 		var err error
 		a.Revision, err = n.store.Put(ctx, backend.Write{Key: k, Value: []byte(q.Value), If: q.If, Append: entry})
 		return err
+	case "log":
+		var err error
+		a.Members, err = n.steps(ctx, q.Key)
+		return err
 	case "delete":
 		return n.store.Delete(ctx, k, q.If, entry)
 	}
 	return fmt.Errorf("no call %q", call)
+}
+
+// stepType is the type of the events that changes of the store append.
+const stepType = "step"
+
+// steps returns the data of all events of a key, in the order of the log.
+func (n *nodeProcess) steps(ctx context.Context, key string) (found []string, err error) {
+	for pos := (backend.Position{}); ; {
+		page, err := n.store.Read(ctx, pos, 500)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range page.Records {
+			pos = r.Pos
+			p, err := backend.DecodePayload(r.Data)
+			if err != nil {
+				return nil, err
+			}
+			if p.Event.Type == stepType && p.Event.Key == key {
+				found = append(found, string(p.Event.Data))
+			}
+		}
+		if len(page.Records) == 0 || pos == page.Head {
+			return found, nil
+		}
+	}
 }

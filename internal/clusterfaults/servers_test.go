@@ -148,7 +148,7 @@ func startSentinel(t testing.TB, master *server, replicas ...*server) *server {
 		t.Fatal(err)
 	}
 	conf := fmt.Sprintf("bind 127.0.0.1\nport %d\ndir %s\nprotected-mode no\nsentinel monitor main %s %s 1\n"+
-		"sentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 5000\n", port, s.dir, host, masterPort)
+		"sentinel down-after-milliseconds main 2000\nsentinel failover-timeout main 5000\n", port, s.dir, host, masterPort)
 	file := filepath.Join(s.dir, "sentinel.conf")
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)

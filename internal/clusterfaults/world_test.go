@@ -67,7 +67,8 @@ type fault struct {
 	forgets    bool // the engine is in an earlier state afterwards, or says that it may be
 }
 
-func newWorld(t *testing.T, e *engine, seed uint64) *world {
+// newWorld starts a cluster, and so many clients.
+func newWorld(t *testing.T, e *engine, seed uint64, clients int) *world {
 	w := &world{t: t, engine: e, random: rand.New(rand.NewPCG(seed, 1)), paused: make(map[*node]bool)}
 	var starting sync.WaitGroup
 	w.nodes = make([]*node, nodeCount)
@@ -78,7 +79,7 @@ func newWorld(t *testing.T, e *engine, seed uint64) *world {
 	if t.Failed() {
 		t.FailNow()
 	}
-	for i := range size(6, 12) {
+	for i := range clients {
 		f := &follower{name: fmt.Sprint("ren", i), user: fmt.Sprint("w", i), kind: "REN", dial: w.dial}
 		if i%2 == 1 {
 			f.name, f.kind = fmt.Sprint("ws", i), "WS"
