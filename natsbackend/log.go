@@ -377,8 +377,10 @@ func (f *follower) take(ctx context.Context, m jetstream.Msg, compare *bool) err
 // pass passes on a record, which must be the next one.
 func (f *follower) pass(r backend.Record) error {
 	switch {
-	case r.Pos.Epoch != f.last.Pos.Epoch: // another node has raised it
-		return &backend.LostError{Next: backend.Position{Epoch: r.Pos.Epoch, Seq: r.Pos.Seq - 1}}
+	case r.Pos.Epoch != f.last.Pos.Epoch:
+		// The record was perhaps received before the engine lost it, and has waited here
+		// since: still says where the log goes on.
+		return errEpoch
 	case r.Pos.Seq != f.last.Pos.Seq+1:
 		return errGap
 	}

@@ -224,9 +224,7 @@ func (w *world) forget(s step) {
 	f.forgets = true
 	copies := make([]string, len(w.engine.servers))
 	if s.kind == loseTail {
-		for i, srv := range w.engine.servers {
-			copies[i] = srv.copied()
-		}
+		copies = copied(w.t, w.engine.servers)
 		rest(w.t.Context(), s.lasts)
 	}
 	for _, srv := range w.engine.servers {

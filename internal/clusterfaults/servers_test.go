@@ -25,17 +25,23 @@ type server struct {
 	dir  string
 }
 
-// copied returns a copy of the server's directory as a kill would leave it at this
-// moment: what the server has written, and nothing of a write that is half done by it.
-func (s *server) copied() string {
-	s.t.Helper()
-	to := filepath.Join(s.t.TempDir(), "copy")
-	s.pause()
-	defer s.wake()
-	if err := os.CopyFS(to, os.DirFS(s.dir)); err != nil {
-		s.t.Fatal(err)
+// copied returns copies of the servers' directories as a kill of all would leave them at
+// this moment. They are stopped meanwhile: copies of different moments are nothing that
+// a cluster could have been in.
+func copied(t testing.TB, servers []*server) (dirs []string) {
+	t.Helper()
+	for _, s := range servers {
+		s.pause()
+		defer s.wake()
 	}
-	return to
+	for _, s := range servers {
+		to := filepath.Join(t.TempDir(), "copy")
+		if err := os.CopyFS(to, os.DirFS(s.dir)); err != nil {
+			t.Fatal(err)
+		}
+		dirs = append(dirs, to)
+	}
+	return dirs
 }
 
 // putBack gives the server, which must not run, another directory; "" is an empty one.

@@ -3,6 +3,7 @@ package embedded_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"testing"
@@ -192,5 +193,49 @@ func TestEpochIsLearned(t *testing.T) {
 				t.Errorf("a node that has read it appends at %v, the others at %v", pos, raised)
 			}
 		})
+	}
+}
+
+// A node that was busy, or stopped, has records which it received before it learned of
+// a new epoch, and which are perhaps lost by now. It must not take them for records of
+// that epoch: it would miss those that stand in their place.
+func TestReceivedBeforeLoss(t *testing.T) {
+	e := startEngine(t)
+	shared := func(o *natsbackend.Options) { o.Name = "shared" }
+	b := open(t, e.srv.URL(), shared)
+	keep := appendSurely(t, b, "kept")
+	first := appendSurely(t, b, "first")
+	for i := range 20 {
+		appendSurely(t, b, fmt.Sprint("later ", i))
+	}
+	busy, waiting := make(chan struct{}), make(chan struct{}, 1)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- b.Follow(t.Context(), keep, func(recs []backend.Record) {
+			if recs[0].Pos == first {
+				waiting <- struct{}{}
+				<-busy
+			}
+		})
+	}()
+	<-waiting
+	if _, err := backend.RaiseEpoch(t.Context(), b.Store.Plain, keep.Epoch+1<<20); err != nil {
+		t.Fatal(err)
+	}
+	k := backend.Key{Kind: "k", Group: "g", Name: "n"}
+	putSurely(t, open(t, e.srv.URL(), shared), backend.Write{Key: k})
+	if _, err := b.Get(t.Context(), k); err != nil { // by which it learns of the epoch
+		t.Fatal(err)
+	}
+	head := appendSurely(t, b, "again")
+	close(busy)
+	select {
+	case err := <-ended:
+		var lost *backend.LostError
+		if !errors.As(err, &lost) || lost.Next != head {
+			t.Errorf("Follow ended with %v, the log ends at %v", err, head)
+		}
+	case <-time.After(2 * time.Minute):
+		t.Error("the loss was not told")
 	}
 }
