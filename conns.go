@@ -2,7 +2,6 @@ package realtime
 
 import (
 	"context"
-	"errors"
 	mathrand "math/rand/v2"
 	"net/http"
 	"slices"
@@ -124,16 +123,6 @@ var (
 	revoked  = &ending{reason: "revoked", code: 4403}
 	noHello  = &ending{reason: "hello_required", code: 4408}
 )
-
-// over reports whether the connection, whose context is ctx and which is complete
-// up to pos, has nothing more to deliver.
-func (c *conn) over(ctx context.Context, pos backend.Position) bool {
-	if ctx.Err() == nil {
-		return false
-	}
-	var end *ending
-	return !errors.As(context.Cause(ctx), &end) || pos.Compare(end.rest) >= 0 || c.isAborted()
-}
 
 // arrival is a client that is being authenticated. Its user is not known yet. So every
 // Recheck and Revoke meanwhile is recorded here, and the client is turned away (503, with

@@ -33,7 +33,7 @@ func (m *mark) raise(pos backend.Position) {
 }
 
 // now returns the place in the log after all events that this node knows of.
-func (rt *Realtime) now() backend.Position { return later(rt.ring.Head(), rt.accepted.get()) }
+func (rt *Realtime) now() backend.Position { return rt.ring.Head().Max(rt.accepted.get()) }
 
 func (m *mark) get() backend.Position {
 	m.mu.Lock()

@@ -2,7 +2,6 @@ package realtime
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -196,31 +195,8 @@ func (v *view) Channel(ev *backend.Event) bool {
 		return false
 	}
 	// A member whose join is shown would stay in rosters for ever without its leave.
-	return v.member(ev.Channel, memberOf(ev))
-}
-
-// memberOf returns the member that a presence event tells of.
-func memberOf(ev *backend.Event) Member {
-	var data struct {
-		Metadata json.RawMessage `json:"metadata"`
-	}
-	_ = json.Unmarshal(ev.Data, &data) // as package presence writes it
-	return Member{UserID: ev.User, Metadata: data.Metadata, LastSeen: time.UnixMilli(ev.UnixMilli)}
-}
-
-// member reports whether a subscriber's roster shows a member: if it would have
-// shown the join.
-func (v *view) member(channel string, m Member) bool {
-	if v.policy.See == nil {
-		return true
-	}
-	join := joinOf(channel, m)
-	return v.Channel(&join)
-}
-
-// joinOf returns the presence.join of a member.
-func joinOf(channel string, m Member) backend.Event {
-	return presence.NewEvent(backend.PresenceJoin, channel, m.UserID, m.Metadata, "", m.LastSeen)
+	join := presence.MemberOf(ev).Join(ev.Channel)
+	return v.policy.See(v.id, RenEvent(join))
 }
 
 // Stream implements [session.View]: whether a REN stream gets the event, and with its

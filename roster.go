@@ -10,7 +10,9 @@ import (
 	"weak"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/presence"
 	"github.com/maravilla-realtime/realtime/internal/ring"
+	"github.com/maravilla-realtime/realtime/internal/session"
 )
 
 // rosters reads members for clients. For a large channel that is much work, and any
@@ -19,25 +21,24 @@ import (
 type rosters struct {
 	mu   sync.Mutex
 	next map[string]*reading // by channel, while one is read; nil: no client waits for another
-	// The last reading of each channel, as long as it is being sent to a client.
-	last  map[string]weak.Pointer[reading]
+
+	// The last roster of each channel, as long as it is being sent to a client.
+	last  map[string]weak.Pointer[session.Roster]
 	purge int // when last has so many entries, those that are gone are dropped
 }
 
-// reading is one reading of a roster. All who asked before it began share it, and must
-// not change it.
+// reading is one reading of a roster. All who asked before it began share it.
 type reading struct {
-	done  chan struct{}
-	parts []rosterPart
-	at    backend.Position // the place in the log at which these are the members
-	err   error
+	done   chan struct{}
+	roster *session.Roster
+	err    error
 }
 
 // restFactor is the pause before the next reading, in multiples of the time of the last.
 const restFactor = 4
 
 // roster returns the members of a channel at some time after the call.
-func (p *Presence) roster(ctx context.Context, channel string) (*reading, error) {
+func (p *Presence) roster(ctx context.Context, channel string) (*session.Roster, error) {
 	rs := &p.rosters
 	rs.mu.Lock()
 	if rs.next == nil {
@@ -55,7 +56,7 @@ func (p *Presence) roster(ctx context.Context, channel string) (*reading, error)
 	}
 	select {
 	case <-r.done:
-		return r, r.err
+		return r.roster, r.err
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -66,10 +67,10 @@ func (p *Presence) readRosters(channel string) {
 	for r := p.rosters.begin(channel); r != nil; r = p.rosters.begin(channel) {
 		began := time.Now()
 		p.read(r, channel)
-		close(r.done)
-		if r.err != nil { // another reading would fail in the same way
+		if r.err != nil { // another reading for those who have asked by now would fail in the same way
 			p.rosters.fail(channel, r.err)
 		}
+		close(r.done)
 		select {
 		case <-time.After(min(restFactor*time.Since(began), time.Second)):
 		case <-p.rt.running.Done():
@@ -105,27 +106,29 @@ func (rs *rosters) fail(channel string, err error) {
 func (p *Presence) read(r *reading, channel string) {
 	ctx, cancel := context.WithTimeout(p.rt.running, callTime)
 	defer cancel()
-	var members []Member
-	if members, r.at, r.err = p.snapshot(ctx, channel); r.err == nil {
-		r.parts = divide(channel, members, p.rt.policy.See != nil)
-		p.rosters.share(r, channel)
+	members, at, err := p.snapshot(ctx, channel)
+	if err != nil {
+		r.err = err
+		return
 	}
+	r.roster = session.NewRoster(channel, at, members, p.rt.policy.See == nil)
+	p.rosters.share(r.roster, channel)
 }
 
-// share makes a reading the last of its channel. It reuses members and parts that are
-// the same in the reading before, since slow clients may hold any number of readings.
-func (rs *rosters) share(r *reading, channel string) {
+// share makes a roster the last of its channel. It reuses members and parts that are
+// the same in the roster before, since slow clients may hold any number of rosters.
+func (rs *rosters) share(r *session.Roster, channel string) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	if earlier := rs.last[channel].Value(); earlier != nil {
-		share(r.parts, earlier.parts)
+		r.Share(earlier)
 	}
 	if len(rs.last) >= rs.purge {
-		maps.DeleteFunc(rs.last, func(_ string, last weak.Pointer[reading]) bool { return last.Value() == nil })
+		maps.DeleteFunc(rs.last, func(_ string, last weak.Pointer[session.Roster]) bool { return last.Value() == nil })
 		rs.purge = 2*len(rs.last) + 64
 	}
 	if rs.last == nil {
-		rs.last = make(map[string]weak.Pointer[reading])
+		rs.last = make(map[string]weak.Pointer[session.Roster])
 	}
 	rs.last[channel] = weak.Make(r)
 }
@@ -134,16 +137,16 @@ func (rs *rosters) share(r *reading, channel string) {
 // reached. The backend returns them as of some moment during its call. For members that
 // join, leave or change meanwhile, the log decides. If the ring has evicted those
 // events, the backend is asked again.
-func (p *Presence) snapshot(ctx context.Context, channel string) ([]Member, backend.Position, error) {
+func (p *Presence) snapshot(ctx context.Context, channel string) ([]presence.Member, backend.Position, error) {
 	reader := p.rt.ring.NewReader()
 	defer reader.Close()
 	reader.Subscribe(nil, ring.Channel(channel))
 	for {
-		members, err := p.Members(ctx, channel)
-		if err != nil {
-			return nil, backend.Position{}, err
+		members, err := p.engine.Members(ctx, channel)
+		var page backend.Page
+		if err == nil {
+			page, err = p.rt.backend.Read(ctx, p.rt.ring.Head(), 0)
 		}
-		page, err := p.rt.backend.Read(ctx, p.rt.ring.Head(), 0)
 		if err == nil {
 			err = p.rt.waitRead(ctx, page.Head)
 		}
@@ -179,16 +182,16 @@ func lastOfEach(reader *ring.Reader, pos backend.Position) (last map[string]*bac
 }
 
 // change applies the last event of each of some users to members.
-func change(members []Member, last map[string]*backend.Event) []Member {
+func change(members []presence.Member, last map[string]*backend.Event) []presence.Member {
 	if len(last) == 0 {
 		return members
 	}
-	members = slices.DeleteFunc(members, func(m Member) bool { return last[m.UserID] != nil })
+	members = slices.DeleteFunc(members, func(m presence.Member) bool { return last[m.User] != nil })
 	for _, ev := range last {
 		if !ev.IsLeave() {
-			members = append(members, memberOf(ev))
+			members = append(members, presence.MemberOf(ev))
 		}
 	}
-	slices.SortFunc(members, func(a, b Member) int { return strings.Compare(a.UserID, b.UserID) })
+	slices.SortFunc(members, func(a, b presence.Member) int { return strings.Compare(a.User, b.User) })
 	return members
 }

@@ -7,14 +7,13 @@ import (
 	mathrand "math/rand/v2"
 	"net/http"
 	"os"
-	"runtime/debug"
 	"slices"
 	"sync/atomic"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/guard"
 	"github.com/maravilla-realtime/realtime/internal/presence"
-	"github.com/maravilla-realtime/realtime/internal/ring"
+	"github.com/maravilla-realtime/realtime/internal/session"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 	"github.com/maravilla-realtime/realtime/internal/wsconn"
 	"golang.org/x/sync/errgroup"
@@ -41,16 +40,7 @@ func (rt *Realtime) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		missing.refuse(rt, w)
 		return
 	}
-	s := &socket{
-		rt: rt, request: r, name: rand.Text(), late: r.URL.Query().Get("auth") == "hello",
-		todo: make(chan func(), 16), deciding: make(chan struct{}, 1), stopExpiry: func() bool { return false }, channels: make(map[string]following),
-		renewing: make(chan struct{}, 1), begun: make(chan struct{}),
-		pace:   rate.NewLimiter(rate.Limit(rt.opts.Limits.Rate), rt.opts.Limits.Burst),
-		flood:  rate.NewLimiter(rate.Limit(floodFactor*rt.opts.Limits.Rate), floodFactor*rt.opts.Limits.Burst),
-		errors: rate.NewLimiter(rate.Every(time.Minute/maxErrors), maxErrors-1),
-		view:   view{policy: &rt.policy},
-	}
-	s.conn.recheck = s.recheck
+	s := rt.newSocket(r)
 	arriving := rt.conns.arrive()
 	defer arriving.gone()
 	if !s.late {
@@ -87,10 +77,9 @@ func (rt *Realtime) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	s.run()
 }
 
-// socket is one WebSocket. The handler's goroutine reads and decides, another
-// one writes. Whatever changes what is written, subscriptions as well as
-// answers, goes to the writer through todo, and so keeps its place among the
-// events.
+// socket drives a [session.Channels] over a WebSocket. The handler's goroutine reads
+// and decides, another one writes. Whatever changes what is written is done by the
+// writer, in the session.
 type socket struct {
 	rt      *Realtime
 	request *http.Request   // that opened it, for the policy
@@ -100,16 +89,17 @@ type socket struct {
 	name    string // in session keys
 	group   errgroup.Group
 	asking  atomic.Bool // whether the client is there
-	todo    chan func()
+	session *session.Channels
+	bell    session.Bell
+	answers chan struct{} // holds one for each answer that waits for the writer
 
 	deciding chan struct{} // holds one while an operation is decided and done
 	again    atomic.Bool   // all is to be checked by who gives deciding back
-	turns    atomic.Uint64 // of what asks the policy, in the order they begin
 	sessions memberships
 	renewing chan struct{} // holds one while the rights of a new identity are checked
 
 	// the reader's, who holds deciding while it changes them
-	turn       uint64 // of the operation
+	turn       uint64 // of the operation: see session.Session.Turn
 	id         Identity
 	late       bool // authenticated with the hello
 	greeted    bool
@@ -120,34 +110,37 @@ type socket struct {
 	errors     *rate.Limiter
 	begun      chan struct{} // closed when the last subscription asked for has begun
 
-	// the writer's
-	view     view // its identity is set with the hello
-	reader   *ring.Reader
-	channels map[string]following // the subscribed ones
-	out      []byte
-	items    []ring.Item
-	pos      backend.Position // all channels but those that are held are complete up to here
-	ahead    backend.Position // and some up to here, while another is replayed
-	holds    int              // channels that wait for their roster
-	parts    []*showing       // rosters being sent
+	buf session.Buffer // the writer's
 }
 
-// following is how a socket follows a channel.
-type following struct {
-	presence bool             // with presence events,
-	known    backend.Position // of which the roster had those up to here
-	showing  *showing         // the roster on its way; until it has come the channel is held
-	turn     uint64           // when it was allowed last: see socket.turns
+// answersAtOnce is how many answers may wait for a client that does not read.
+const answersAtOnce = 16
+
+func (rt *Realtime) newSocket(r *http.Request) *socket {
+	limits := rt.opts.Limits
+	s := &socket{
+		rt: rt, request: r, name: rand.Text(), late: r.URL.Query().Get("auth") == "hello",
+		bell: session.NewBell(), answers: make(chan struct{}, answersAtOnce),
+		deciding: make(chan struct{}, 1), renewing: make(chan struct{}, 1), begun: make(chan struct{}),
+		stopExpiry: func() bool { return false },
+		pace:       rate.NewLimiter(rate.Limit(limits.Rate), limits.Burst),
+		flood:      rate.NewLimiter(rate.Limit(floodFactor*limits.Rate), floodFactor*limits.Burst),
+		errors:     rate.NewLimiter(rate.Every(time.Minute/maxErrors), maxErrors-1),
+	}
+	s.session = session.NewChannels(rt.ring, s.bell.Ring, s, s.view(Identity{}), limits.Channels)
+	s.conn.recheck = s.recheck
+	return s
 }
+
+// view is what the client sees as id.
+func (s *socket) view(id Identity) *view { return &view{policy: &s.rt.policy, id: id} }
 
 func (s *socket) run() {
 	s.conn.onAbort(s.ws.Drop)
-	s.reader = s.rt.ring.NewReader()
-	s.pos = s.rt.ring.Head()
-	defer s.reader.Close()
+	defer s.session.Close()
 	s.group.Go(func() error {
-		s.guard(s.write)
-		s.guard(s.close)
+		sound := s.guard(s.write)
+		s.guard(func() error { return s.close(sound) })
 		s.ws.Drop() // where nothing has closed it
 		return nil
 	})
@@ -162,49 +155,47 @@ func (s *socket) run() {
 	s.leaveAll()
 }
 
-// guard runs f, whose error ends the connection. So does a panic, which is a
-// fault in the host's policy or in this library.
-func (s *socket) guard(f func() error) {
-	defer func() {
-		if v := recover(); v != nil {
-			s.rt.log.Error("realtime: panic; the connection is dropped", "panic", v, "stack", string(debug.Stack()))
-			s.conn.cancel(&wsconn.CloseError{Code: 1011, Reason: "internal error"})
-		}
-	}()
-	s.conn.cancel(f())
+// guard runs f, whose error ends the connection, and reports whether it returned. A
+// panic, which is a fault in the host's policy or in this library, ends it as well.
+func (s *socket) guard(f func() error) (sound bool) {
+	err := guard.Log(s.rt.log, "realtime: panic; the connection is dropped", f)
+	if errors.Is(err, guard.ErrPanic) {
+		s.conn.cancel(&wsconn.CloseError{Code: 1011, Reason: "internal error"})
+		return false
+	}
+	s.conn.cancel(err)
+	return true
 }
 
-// do hands f to the writer. It waits while the writer is behind, which makes a
+// do hands f to the writer. It waits while too much of that waits, which makes a
 // client that does not read its answers wait with its questions.
 func (s *socket) do(f func()) {
 	select {
-	case s.todo <- f:
+	case s.answers <- struct{}{}:
+		s.session.Do(func() {
+			<-s.answers
+			f()
+		})
 	case <-s.ctx.Done():
 	}
 }
 
-func (s *socket) answer(f wire.Frame) { s.do(func() { s.append(f) }) }
+func (s *socket) answer(f wire.Frame) { s.do(func() { s.session.Answer(f) }) }
 
 // write is the writer.
 func (s *socket) write() error {
 	ping := time.NewTicker(s.rt.opts.Heartbeat)
 	defer ping.Stop()
 	for s.ctx.Err() == nil {
-		more, err := s.deliver()
+		more, err := s.fill()
 		if err != nil {
 			return err
 		}
-		part, err := s.sendPart()
-		if err != nil {
-			return err
-		}
-		if more || part {
+		if more {
 			continue
 		}
 		select {
-		case f := <-s.todo:
-			f()
-		case <-s.reader.Wake():
+		case <-s.bell:
 		case <-ping.C:
 			s.ping()
 		case <-s.ctx.Done():
@@ -213,142 +204,33 @@ func (s *socket) write() error {
 	return nil
 }
 
-// deliver writes what there is to say: answers, and a batch of events.
-func (s *socket) deliver() (more bool, err error) {
-	if err := s.answers(); err != nil {
-		return false, err
-	}
-	s.items, s.pos, more = s.reader.Next(s.items[:0], ring.Batch)
-	s.ahead = later(s.ahead, s.pos)
-	for _, it := range s.items {
-		if it.Entry != nil {
-			s.event(it.Entry)
-		} else {
-			s.reset(it)
-		}
-		if len(s.out) >= burst {
-			if err := s.flush(); err != nil {
-				return false, err
-			}
+// fill writes what there is to say: answers, a batch of events, a part of a roster.
+func (s *socket) fill() (more bool, err error) {
+	more = s.session.Fill(&s.buf, session.Batch)
+	for _, msg := range [][]byte{s.buf.Bytes, s.buf.Part} {
+		if err := s.transmit(msg); err != nil {
+			return false, err
 		}
 	}
-	clear(s.items)
 	if !more {
-		s.items = release(s.items, idleItems)
+		s.buf.Release()
 	}
-	return more, s.flush()
-}
-
-// answers does what the reader has handed over so far.
-func (s *socket) answers() error {
-	for range cap(s.todo) {
-		select {
-		case f := <-s.todo:
-			f()
-		default:
-			return nil
-		}
-		if len(s.out) >= burst {
-			if err := s.flush(); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (s *socket) event(e *ring.Entry) {
-	if s.holds > 0 && s.channels[e.Event.Channel].showing != nil {
-		return // a reset in this batch holds it: it is read again
-	}
-	if e.Event.Resource == "presence" {
-		if f := s.channels[e.Event.Channel]; !f.presence || e.Pos.Compare(f.known) <= 0 {
-			return
-		}
-	}
-	if !s.view.Channel(&e.Event) {
-		return
-	}
-	s.separate()
-	s.out = append(s.out, e.Encoded(ring.FormChannel, wire.Channel)...)
-}
-
-// reset says that something of a channel was missed, and who is there now, both at
-// once: a client that is told one alone would go on from there with the roster it
-// had.
-func (s *socket) reset(it ring.Item) {
-	channel := it.Topic.Name
-	frame := wire.Frame{Event: "reset", Channel: channel, Reason: string(it.Reason), Cursor: wire.Cursor(it.Pos)}
-	if s.channels[channel].presence {
-		s.show(&showing{channel: channel, held: it.Pos, reset: &frame, must: true})
-	} else {
-		s.append(frame)
-	}
-}
-
-func (s *socket) append(f wire.Frame) {
-	s.separate()
-	s.out = f.Append(s.out)
-}
-
-func (s *socket) separate() {
-	if len(s.out) > 0 {
-		s.out = append(s.out, '\n')
-	}
-}
-
-// burst is how many bytes are collected before they are written.
-const burst = 64 << 10
-
-func (s *socket) flush() error {
-	if len(s.out) == 0 {
-		return nil
-	}
-	err := s.transmit(s.out)
-	s.out = release(s.out, idleBytes)
-	return err
-}
-
-// What an idle connection keeps of the buffers that a burst needed.
-const (
-	idleBytes = 2 << 10
-	idleItems = 16
-)
-
-// release returns an empty buffer: none if buf is larger than an idle connection's.
-func release[T any](buf []T, most int) []T {
-	if cap(buf) > most {
-		return nil
-	}
-	return buf[:0]
+	return more, nil
 }
 
 func (s *socket) transmit(msg []byte) error {
+	if len(msg) == 0 {
+		return nil
+	}
 	s.conn.writing.Store(true)
 	defer s.conn.writing.Store(false)
 	return s.ws.Write(msg) // ends by WriteTimeout or Drop
 }
 
-// cursor is what the client may hand back for every channel: "" while that would
-// repeat events of some of them.
-func (s *socket) cursor() string {
-	if s.holds > 0 || s.pos.Compare(s.ahead) < 0 {
-		return ""
-	}
-	return wire.Cursor(s.pos)
-}
-
-func later(p, q backend.Position) backend.Position {
-	if p.Compare(q) < 0 {
-		return q
-	}
-	return p
-}
-
 // ping tells the client's script that the connection lives, and asks the
 // client's WebSocket whether it does.
 func (s *socket) ping() {
-	s.append(wire.Frame{Event: "ping", Cursor: s.cursor(), TS: time.Now().UnixMilli()})
+	s.session.Do(func() { s.session.Ping(time.Now().UnixMilli()) })
 	if !s.asking.CompareAndSwap(false, true) {
 		return // a slow client has not come to the last one
 	}
@@ -364,67 +246,63 @@ func (s *socket) ping() {
 	})
 }
 
-// close ends the connection the way its context ended.
-func (s *socket) close() error {
+// close ends the connection the way its context ended. If the writer was not sound,
+// what it was about to say is not said: it would fail again.
+func (s *socket) close(sound bool) error {
+	var how session.Ending
+	var code int
+	var reason string
 	var end *ending
 	var told *wsconn.CloseError
 	switch cause := context.Cause(s.ctx); {
 	case errors.As(cause, &end):
-		s.abandon()
-		for more := end.rest != (backend.Position{}); more; {
-			var err error
-			more, err = s.deliver() // answers as well, so once in any case
-			more = more && err == nil && !s.conn.over(s.ctx, s.pos)
-		}
-		retry := end.retry.Milliseconds()
-		s.append(wire.Frame{Event: "bye", Reason: end.reason, RetryMs: &retry, Cursor: s.cursor()})
-		_ = s.flush() // the client is gone, or is told
-		s.ws.Close(end.code, end.reason)
-	case errors.As(cause, &told):
-		if s.answers() == nil { // the error that leads to it among them
-			_ = s.flush()
-		}
-		s.ws.Close(told.Code, told.Reason)
+		code, reason = end.code, end.reason
+		how = session.Ending{Reason: end.reason, Retry: end.retry, Rest: end.rest}
+	case errors.As(cause, &told): // the error that leads to it is an answer
+		code, reason = told.Code, told.Reason
+	default: // nobody is there
+		return nil
 	}
+	if sound {
+		s.finish(how)
+	}
+	s.ws.Close(code, reason)
 	return nil
 }
 
-// subscribe is what the writer does for an allowed subscribe.
-func (s *socket) subscribe(op wire.Op, turn uint64) {
-	frame := wire.Frame{Event: "subscribed", Ref: op.Ref, Channel: op.Channel, State: string(ring.Resumed)}
-	f, again := s.channels[op.Channel]
-	f.turn = max(f.turn, turn)
-	switch {
-	case again: // without a cursor: a replay may be under way
-	case len(s.channels) >= s.rt.opts.Limits.Channels:
-		s.append(wire.ErrorFrame(op.Ref, wire.Errorf("channel_limit", "more than %d channels", s.rt.opts.Limits.Channels)))
-		return
-	default:
-		start := s.reader.Subscribe(wire.Since(op.Since), ring.Channel(op.Channel))
-		frame.State, frame.Reason, frame.Cursor = string(start.State), string(start.Reason), wire.Cursor(start.Pos)
-		s.ahead = later(s.ahead, start.Pos)
-		if start.Pos.Compare(s.pos) < 0 {
-			s.pos = start.Pos // what is between has to be read again, for this channel
+// finish writes what is left to say.
+func (s *socket) finish(how session.Ending) {
+	s.session.Bye(how)
+	for more := true; more && !s.conn.isAborted(); {
+		var err error
+		if more, err = s.fill(); err != nil {
+			return // the client is gone
 		}
 	}
-	if op.Presence && (again || frame.State != string(ring.Resumed)) {
-		// The roster is read after the place where the events begin, so that no change
-		// escapes both.
-		s.channels[op.Channel] = f
-		s.show(&showing{channel: op.Channel, answers: []pending{{frame, !again}}})
-		return
-	}
-	if f.showing != nil && f.showing.reset != nil { // without presence it needs no roster
-		s.append(*f.showing.reset)
-	}
-	s.proceed(op.Channel)
-	s.channels[op.Channel] = following{presence: op.Presence, known: f.known, turn: f.turn}
-	s.append(frame)
 }
 
-func (s *socket) unsubscribe(op wire.Op) {
-	s.drop(op.Channel)
-	s.append(wire.Frame{Event: "ok", Ref: op.Ref})
+// rosterTime is time for a reading that is under way, and the next one.
+const rosterTime = 2*callTime + time.Second
+
+// Roster implements [session.Host].
+func (s *socket) Roster(channel string, done func(*session.Roster, *wire.Error)) (stop func()) {
+	ctx, cancel := context.WithTimeout(s.ctx, rosterTime)
+	s.group.Go(func() error {
+		defer cancel()
+		switch r, err := s.rt.presence.roster(ctx, channel); {
+		case err == nil:
+			done(r, nil)
+		case !errors.Is(ctx.Err(), context.Canceled): // else nobody waits for it
+			done(nil, s.failed("members", err))
+		}
+		return nil
+	})
+	return cancel
+}
+
+// Unreadable implements [session.Host].
+func (s *socket) Unreadable(why *wire.Error) {
+	s.conn.cancel(&ending{reason: why.Code, retry: retryAfter(), code: 4503})
 }
 
 // renewTime is how long a user stays present whose credentials have expired: a

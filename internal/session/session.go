@@ -1,6 +1,6 @@
 // Package session turns cursors into bytes. A session is what one client follows,
 // as a value without a goroutine, a timer or a connection: a [Stream] is a REN
-// stream.
+// stream, a [Channels] is a connection with subscriptions to channels.
 //
 // A driver has the connection. It asks its sessions for bytes and writes them:
 //
@@ -87,7 +87,8 @@ func (s *Session) init(f form, r *ring.Ring, wake func()) {
 }
 
 // Do has f done within a Fill, after what was handed over before. It does not wait
-// for that. After the end nothing is done.
+// for that. What such a function hands over is done when all that was told until then
+// has been written. After the end nothing is done.
 //
 // The queue has no bound of its own: a caller that lets a client fill it must count what
 // waits.
@@ -169,7 +170,11 @@ func (s *Session) Fill(buf *Buffer, b Budget) (more bool) {
 	} else if s.tell(buf, b); s.items != nil || s.more || s.end != nil {
 		more = true
 	}
-	if s.items == nil && s.end == nil && len(s.out) < b.Bytes {
+	switch {
+	case s.items != nil || s.end != nil:
+	case len(s.out) >= b.Bytes: // no room for a part, if one is due
+		more = true
+	default:
 		var another bool
 		buf.Part, another = s.form.part()
 		more = more || another

@@ -16,11 +16,10 @@ import (
 type stream struct {
 	driver
 	*session.Stream
-	history *history
 }
 
 func newStream(t testing.TB, h *history) *stream {
-	s := &stream{driver: driver{t: t, budget: session.Batch}, history: h}
+	s := &stream{driver: driver{t: t, budget: session.Batch}}
 	s.Stream = session.NewStream(h.Ring, s.wake)
 	s.s = &s.Session
 	return s
@@ -161,6 +160,23 @@ func TestStream(t *testing.T) {
 				expect(t, "told again", s.told(), "")
 			})
 		}
+	}
+}
+
+// What is no longer granted wakes nobody.
+func TestRegrantLetsGo(t *testing.T) {
+	h := newHistory(roomy)
+	s := newStream(t, h)
+	s.begin("", "kv", "db")
+	s.run()
+	s.Do(func() { s.Regrant(&view{}, session.Hello{Domains: []string{"kv"}}) })
+	s.run()
+	if h.put("db"); s.dirty {
+		t.Error("woken by what is not granted")
+	}
+	s.Close()
+	if h.put("kv"); s.dirty {
+		t.Error("woken after it was closed")
 	}
 }
 

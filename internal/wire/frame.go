@@ -37,6 +37,14 @@ func ErrorFrame(ref *int64, err *Error) Frame {
 	return Frame{Event: "error", Ref: ref, Code: err.Code, Message: err.Message, Retry: &err.Retry}
 }
 
+// TakenFrame tells a client what it no longer has, and why. The user is "" for a
+// subscription.
+func TakenFrame(event, channel, user string, why *Error) Frame {
+	f := ErrorFrame(nil, why)
+	f.Event, f.Channel, f.UserID = event, channel, user
+	return f
+}
+
 // Append appends the frame to dst.
 func (f Frame) Append(dst []byte) []byte {
 	b, err := json.Marshal(f)

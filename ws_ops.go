@@ -69,7 +69,7 @@ func (s *socket) decide(op wire.Op) *wire.Error {
 	if !s.greeted {
 		return s.hello(op)
 	}
-	s.turn = s.turns.Add(1)
+	s.turn = s.session.Turn()
 	return s.handle(op)
 }
 
@@ -118,21 +118,22 @@ func (s *socket) handle(op wire.Op) *wire.Error {
 		begun, turn := make(chan struct{}), s.turn
 		s.begun = begun
 		s.do(func() {
-			s.subscribe(op, turn)
+			s.session.Subscribe(op, turn)
 			close(begun)
 		})
 		return nil
 	case "unsubscribe":
-		s.do(func() { s.unsubscribe(op) })
+		s.do(func() { s.session.Unsubscribe(op) })
 		return nil
 	case "publish":
-		return s.finish(op, s.publish(op))
+		return s.confirm(op, s.publish(op))
 	default:
-		return s.finish(op, s.member(op))
+		return s.confirm(op, s.member(op))
 	}
 }
 
-func (s *socket) finish(op wire.Op, err *wire.Error) *wire.Error {
+// confirm answers an operation that was done.
+func (s *socket) confirm(op wire.Op, err *wire.Error) *wire.Error {
 	if err == nil {
 		s.answer(wire.Frame{Event: "ok", Ref: op.Ref})
 	}

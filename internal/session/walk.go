@@ -1,11 +1,11 @@
-package realtime
+package session
 
-// rosterWalk is the place of a client in a roster. It holds the reading and copies
-// nothing of it.
-type rosterWalk struct {
-	*reading // held, so that the next reading can share parts with it
-	view     *view
-	taken    int // parts
+// walk is the place of a client in a roster. It holds the roster and copies nothing
+// of it.
+type walk struct {
+	*Roster // held, so that the next roster can share parts with it
+	view    View
+	taken   int // parts
 
 	next  int    // the next part that shows a member; len(parts): none
 	shown []bool // which members of it are shown
@@ -20,14 +20,14 @@ type nextPart struct {
 	more    bool   // parts follow
 }
 
-func walkRoster(r *reading, v *view) *rosterWalk {
-	w := &rosterWalk{reading: r, view: v}
+func (r *Roster) walk(v View) *walk {
+	w := &walk{Roster: r, view: v}
 	w.seek(0)
 	return w
 }
 
 // seek finds the next part that shows a member, from part i on.
-func (w *rosterWalk) seek(i int) {
+func (w *walk) seek(i int) {
 	for w.next, w.shown, w.count = i, w.shown[:0], 0; w.next < len(w.parts); w.next++ {
 		joins := w.parts[w.next].joins
 		if joins == nil {
@@ -47,7 +47,7 @@ func (w *rosterWalk) seek(i int) {
 }
 
 // take returns the next part. There is a first part even if no member is shown.
-func (w *rosterWalk) take() nextPart {
+func (w *walk) take() nextPart {
 	p := nextPart{number: w.taken}
 	w.taken++
 	if w.next >= len(w.parts) {

@@ -43,8 +43,8 @@ func (s *socket) hello(op wire.Op) *wire.Error {
 	}
 	id := s.id
 	s.do(func() {
-		s.view.id = id
-		s.append(frame)
+		s.session.SetView(s.view(id))
+		s.session.Answer(frame)
 	})
 	return nil
 }
@@ -137,7 +137,7 @@ func (s *socket) become(arriving *arrival, id Identity) *refusal {
 	}
 	s.stopExpiry()
 	s.id, s.stopExpiry = id, s.conn.expire(id)
-	s.do(func() { s.view.id = id })
+	s.do(func() { s.session.SetView(s.view(id)) })
 	return nil
 }
 

@@ -1,0 +1,215 @@
+package session
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/ring"
+	"github.com/maravilla-realtime/realtime/internal/wire"
+)
+
+// Channels is a connection that subscribes to channels. It has a cursor for each of
+// them. What one Fill makes is one message, of objects separated by line breaks.
+type Channels struct {
+	Session
+	host Host
+	most int // channels
+	view View
+
+	followed map[string]*channel
+	ahead    backend.Position // some channels are complete up to here, while another is replayed
+	held     int              // channels that wait for their roster
+	parts    []*showing       // rosters that are being sent
+}
+
+// Host is the connection that a Channels belongs to. Fill calls its methods, which
+// must not block.
+type Host interface {
+	// Roster has the members of a channel read elsewhere, as they are at some time
+	// after the call, and then calls done from any goroutine, with one of the two.
+	// After stop was called it need not.
+	Roster(channel string, done func(*Roster, *wire.Error)) (stop func())
+	// Unreadable says that a roster which the client must have cannot be read: the
+	// connection must end.
+	Unreadable(why *wire.Error)
+}
+
+// channel is one that is followed.
+type channel struct {
+	name     string
+	presence bool             // with presence events,
+	known    backend.Position // of which its last roster had those up to here
+	showing  *showing         // the roster on its way: until it has come the channel is held
+	turn     uint64           // of the question by which it was last allowed
+}
+
+// NewChannels returns a session without subscriptions, of which it will have at
+// most so many. wake is called, from any goroutine, when Fill has something to tell
+// after it had nothing. It must be fast and must not block.
+func NewChannels(r *ring.Ring, wake func(), h Host, v View, most int) *Channels {
+	c := &Channels{host: h, view: v, most: most, followed: make(map[string]*channel)}
+	c.init(c, r, wake)
+	return c
+}
+
+// SetView sets what the client sees from now on.
+func (c *Channels) SetView(v View) { c.view = v }
+
+// Answer appends an answer, or another frame that is no event.
+func (c *Channels) Answer(f wire.Frame) {
+	c.separate()
+	c.out = f.Append(c.out)
+}
+
+func (c *Channels) separate() {
+	if len(c.out) > 0 {
+		c.out = append(c.out, '\n')
+	}
+}
+
+// Names lists, in order, the channels that are subscribed to.
+func (c *Channels) Names() []string { return slices.Sorted(maps.Keys(c.followed)) }
+
+// Subscribe subscribes as op asks, which was allowed at a turn, and answers. A
+// channel that is followed goes on where it is.
+func (c *Channels) Subscribe(op wire.Op, turn uint64) {
+	frame := wire.Frame{Event: "subscribed", Ref: op.Ref, Channel: op.Channel, State: string(ring.Resumed)}
+	f, again := c.followed[op.Channel]
+	switch {
+	case again: // without a cursor: a replay may be under way
+	case len(c.followed) >= c.most:
+		c.Answer(wire.ErrorFrame(op.Ref, wire.Errorf("channel_limit", "more than %d channels", c.most)))
+		return
+	default:
+		f = &channel{name: op.Channel}
+		c.followed[op.Channel] = f
+		start := c.follow(op.Channel, wire.Since(op.Since))
+		frame.State, frame.Reason, frame.Cursor = string(start.State), string(start.Reason), wire.Cursor(start.Pos)
+	}
+	f.turn = max(f.turn, turn)
+	if op.Presence && (again || frame.State != string(ring.Resumed)) {
+		// The roster is read after the place where the events begin, so that no change
+		// escapes both.
+		c.show(&showing{of: f, answers: []answer{{frame, !again}}})
+		return
+	}
+	if f.showing != nil && f.showing.reset != nil { // without presence it needs no roster
+		c.Answer(*f.showing.reset)
+	}
+	c.proceed(f)
+	f.presence = op.Presence
+	c.Answer(frame)
+}
+
+// follow begins a subscription.
+func (c *Channels) follow(name string, since *backend.Position) ring.Start {
+	start := c.reader.Subscribe(since, ring.Channel(name))
+	c.ahead = c.ahead.Max(start.Pos)
+	if start.Pos.Compare(c.pos) < 0 {
+		c.pos = start.Pos // what is between has to be read again, for this channel
+	}
+	return start
+}
+
+// Unsubscribe ends the subscription that op names, if there is one, and answers.
+func (c *Channels) Unsubscribe(op wire.Op) {
+	if f := c.followed[op.Channel]; f != nil {
+		c.drop(f)
+	}
+	c.Answer(wire.Frame{Event: "ok", Ref: op.Ref})
+}
+
+// drop ends a subscription.
+func (c *Channels) drop(f *channel) {
+	if f.showing != nil {
+		f.showing.reset = nil
+		c.proceed(f)
+	}
+	delete(c.followed, f.name)
+	c.reader.Unsubscribe(ring.Channel(f.name))
+}
+
+// Restrict takes what the policy said of channels when it was asked at a turn: nil
+// is yes. It ends the subscriptions that are not allowed, and says so, except those
+// that were allowed at a later turn.
+func (c *Channels) Restrict(turn uint64, verdict map[string]*wire.Error) {
+	for _, name := range slices.Sorted(maps.Keys(verdict)) {
+		f := c.followed[name]
+		switch why := verdict[name]; {
+		case f == nil || f.turn > turn:
+		case why == nil:
+			f.turn = turn
+		default:
+			frame := wire.TakenFrame("unsubscribed", name, "", why)
+			untold := f.showing != nil && f.showing.reset != nil // so it must come back from where it was before
+			if c.drop(f); !untold {
+				frame.Cursor = c.cursor()
+			}
+			c.Answer(frame)
+		}
+	}
+}
+
+// ShowAgain sends the rosters of all channels again, as the client may see other
+// members now.
+func (c *Channels) ShowAgain() {
+	if c.view.Uniform() {
+		return
+	}
+	for _, name := range c.Names() {
+		// One that is being read is shown as the view is by then.
+		if f := c.followed[name]; f.presence || f.showing != nil {
+			c.show(&showing{of: f, must: true})
+		}
+	}
+}
+
+// Ping says that the connection lives. now is in milliseconds since the Unix epoch.
+func (c *Channels) Ping(now int64) { c.Answer(wire.Frame{Event: "ping", Cursor: c.cursor(), TS: now}) }
+
+// cursor is what the client may hand back for every channel: "" while that would
+// repeat events of some of them.
+func (c *Channels) cursor() string {
+	if c.held > 0 || c.pos.Compare(c.ahead) < 0 {
+		return ""
+	}
+	return wire.Cursor(c.pos)
+}
+
+func (c *Channels) event(e *ring.Entry) {
+	if c.held > 0 && c.followed[e.Event.Channel].showing != nil {
+		return // a reset in this batch holds it: it is read again
+	}
+	if e.Event.IsPresence() {
+		if f := c.followed[e.Event.Channel]; !f.presence || e.Pos.Compare(f.known) <= 0 {
+			return
+		}
+	}
+	if !c.view.Channel(&e.Event) {
+		return
+	}
+	c.separate()
+	c.out = append(c.out, e.Encoded(ring.FormChannel, wire.Channel)...)
+}
+
+// reset says that something of a channel was missed, and who is there now, both at
+// once: a client that is told one alone would go on from there with the roster it
+// had.
+func (c *Channels) reset(it ring.Item) {
+	f := c.followed[it.Topic.Name]
+	frame := wire.Frame{Event: "reset", Channel: f.name, Reason: string(it.Reason), Cursor: wire.Cursor(it.Pos)}
+	if f.presence {
+		c.show(&showing{of: f, held: it.Pos, reset: &frame, must: true})
+	} else {
+		c.Answer(frame)
+	}
+}
+
+func (c *Channels) bye(how *Ending) {
+	if how.Reason == "" {
+		return
+	}
+	retry := how.Retry.Milliseconds()
+	c.Answer(wire.Frame{Event: "bye", Reason: how.Reason, RetryMs: &retry, Cursor: c.cursor()})
+}

@@ -1,0 +1,187 @@
+package realtime
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/internal/presence"
+	"github.com/maravilla-realtime/realtime/internal/wire"
+	"golang.org/x/sync/errgroup"
+)
+
+// recheck asks about each channel and each session again. It begins when the
+// operation is done that is being decided, so that none is done that was allowed
+// before and is not now; those that come later are decided by themselves. Of two
+// decisions about the same thing, the one that was asked for later counts.
+func (s *socket) recheck(ctx context.Context, turns chan struct{}) {
+	within := policyCallOf(ctx)
+	done, ok := s.settled(within, within.byPolicy())
+	if !ok {
+		return
+	}
+	id, turn := s.id, s.session.Turn()
+	done()
+	var channels []string
+	if !s.conn.runOnWriter(s.session.Do, func() { channels = s.session.Names() }) {
+		return
+	}
+	v := s.judge(ctx, id, channels, s.sessions.list(), turns)
+	if s.ctx.Err() != nil { // nothing is left to take away
+		return
+	}
+	v.turn = turn
+	left := s.expel(v, within)
+	s.restrict(v, left)
+}
+
+// settled waits until no operation is being decided, and keeps others from it until
+// done is called. It does not wait for the operation that asks for it. A hasty call
+// does not wait for long: then ok is false, and all is checked when the operation is
+// done.
+func (s *socket) settled(within *policyCall, hasty bool) (done func(), ok bool) {
+	if within.holding(&s.conn) {
+		return func() {}, true
+	}
+	for {
+		select {
+		case s.deciding <- struct{}{}:
+			return s.release, true
+		case <-s.conn.done:
+			return nil, false
+		case <-time.After(farewell): // the policy, the backend or the client is slow
+			if hasty {
+				return s.release, s.settledLater()
+			}
+			if !s.conn.runOnWriter(s.session.Do, func() {}) {
+				return nil, false
+			}
+		}
+	}
+}
+
+// settledLater has all checked by who gives deciding back, unless that has just
+// happened: then it returns true.
+func (s *socket) settledLater() bool {
+	s.again.Store(true)
+	select {
+	case s.deciding <- struct{}{}:
+		s.again.Store(false)
+		return true
+	default:
+		return false
+	}
+}
+
+// release gives deciding back.
+func (s *socket) release() {
+	<-s.deciding
+	if !s.again.Swap(false) || s.rt.rechecks.enter() != nil {
+		return
+	}
+	go func() { // Close waits for it
+		defer s.rt.rechecks.leave()
+		s.rt.recheckOnly(s.ctx, &s.conn)
+	}()
+}
+
+// verdict is what the policy has said of all that a socket has. Nil is yes.
+type verdict struct {
+	turn     uint64
+	channels map[string]*wire.Error
+	sessions map[presence.Key]*wire.Error
+}
+
+// judge asks the policy about everything, each question with a deadline of its
+// own, as many at a time as turns has room for.
+func (s *socket) judge(ctx context.Context, id Identity, channels []string, sessions []membership, turns chan struct{}) verdict {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)() // nothing is left to ask about then
+	call := &policyCall{conn: &s.conn}
+	ctx, end := call.begin(ctx)
+	defer end()
+	v := verdict{channels: make(map[string]*wire.Error), sessions: make(map[presence.Key]*wire.Error)}
+	var mu sync.Mutex
+	var panicked any
+	var asking errgroup.Group
+	ask := func(verb Verb, channel string, answer func(*wire.Error)) {
+		turns <- struct{}{}
+		asking.Go(func() error {
+			defer func() { <-turns }()
+			err, fault := s.rt.ask(ctx, id, Action{verb, channel})
+			mu.Lock()
+			defer mu.Unlock()
+			if answer(err); fault != nil {
+				panicked = fault
+			}
+			return nil
+		})
+	}
+	for _, channel := range channels {
+		ask(VerbSubscribe, channel, func(err *wire.Error) { v.channels[channel] = err })
+	}
+	for _, m := range sessions {
+		ask(VerbJoin, m.Channel, func(err *wire.Error) {
+			if v.sessions[m.Key] = err; !id.mayBe(m.User) { // a renewed identity may be without AnyUser
+				v.sessions[m.Key] = notYou(m.User)
+			}
+		})
+	}
+	_ = asking.Wait() // nil
+	if panicked != nil {
+		panic(panicked)
+	}
+	return v
+}
+
+// ask asks the policy about one action, and returns what it panicked with.
+func (rt *Realtime) ask(ctx context.Context, id Identity, a Action) (refused *wire.Error, panicked any) {
+	defer func() { panicked = recover() }()
+	ctx, cancel := context.WithTimeout(ctx, decideTime)
+	defer cancel()
+	if f := rt.policy.allow(ctx, rt.log, id, a); f != nil {
+		return f.Error, nil
+	}
+	return nil, nil
+}
+
+// expel ends the sessions that are not allowed, and returns what the client is told.
+// No operation joins again meanwhile.
+func (s *socket) expel(v verdict, within *policyCall) (told []wire.Frame) {
+	// An operation that has begun since then does not wait for this check, whoever
+	// makes it.
+	done, ok := s.settled(within, false)
+	if !ok {
+		return nil
+	}
+	defer done()
+	var keys []presence.Key
+	for key, err := range v.sessions {
+		if err == nil {
+			s.sessions.confirm(key, v.turn)
+		} else if s.sessions.take(key, v.turn) {
+			keys = append(keys, key)
+			told = append(told, wire.TakenFrame("left", key.Channel, key.User, err))
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), callTime)
+	defer cancel()
+	s.rt.presence.endAll(ctx, keys, presence.Closed, 0)
+	return told
+}
+
+// restrict has the writer do what a verdict says, and returns when the client has been
+// told that and what it has left.
+func (s *socket) restrict(v verdict, left []wire.Frame) {
+	s.conn.runOnWriter(func(told func()) {
+		s.session.Do(func() {
+			s.session.Restrict(v.turn, v.channels)
+			for _, frame := range left {
+				s.session.Answer(frame)
+			}
+			s.session.ShowAgain()
+			s.session.Do(told) // when this is written
+		})
+	}, func() {})
+}
