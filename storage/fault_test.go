@@ -296,18 +296,57 @@ func TestInternalErrorsAreLoggedNotShown(t *testing.T) {
 	})
 }
 
-// A middleware that hides the deadlines would let bodies be endless.
+// hiding is a middleware that hides the deadlines, in one way or another.
+func hiding(wrap func(http.ResponseWriter) http.ResponseWriter) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(wrap(w), r) })
+	}
+}
+
+type endless struct{ http.ResponseWriter }
+
+func (e endless) Unwrap() http.ResponseWriter { return e }
+
+type hollow struct{ http.ResponseWriter }
+
+func (hollow) Unwrap() http.ResponseWriter { return nil }
+
+type panicking struct{ http.ResponseWriter }
+
+func (panicking) SetReadDeadline(time.Time) error  { panic("no deadlines") }
+func (panicking) SetWriteDeadline(time.Time) error { panic("no deadlines") }
+
+type around struct{ http.ResponseWriter }
+
+func (a around) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// Without deadlines bodies would be endless. What is sent has the server's own.
 func TestHiddenDeadlines(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := serve(t, open(), nil, func(next http.Handler) http.Handler {
-			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(struct{ http.ResponseWriter }{w}, r) })
+	for name, wrap := range map[string]func(http.ResponseWriter) http.ResponseWriter{
+		"struct { http.ResponseWriter }": func(w http.ResponseWriter) http.ResponseWriter {
+			return struct{ http.ResponseWriter }{w}
+		},
+		"endless":   func(w http.ResponseWriter) http.ResponseWriter { return endless{w} },
+		"hollow":    func(w http.ResponseWriter) http.ResponseWriter { return hollow{w} },
+		"panicking": func(w http.ResponseWriter) http.ResponseWriter { return around{panicking{w}} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := serve(t, open(), nil, hiding(wrap))
+				s.refused("hidden", s.do("POST", "upload?path=a", strings.NewReader("x")), 500, "streaming_unsupported")
+				if !strings.Contains(s.logs.String(), name) {
+					t.Errorf("the log does not name the type: %s", s.logs.String())
+				}
+				s.nothing("hidden")
+				if _, _, err := s.store.Put(t.Context(), "b", "", strings.NewReader("there")); err != nil {
+					t.Fatal(err)
+				}
+				if r := s.do("GET", "download?path=b", nil); r.StatusCode != 200 || r.body != "there" {
+					t.Errorf("downloaded %d %q", r.StatusCode, r.body)
+				}
+			})
 		})
-		s.refused("hidden", s.do("POST", "upload?path=a", strings.NewReader("x")), 500, "streaming_unsupported")
-		if !strings.Contains(s.logs.String(), "struct { http.ResponseWriter }") {
-			t.Errorf("the log does not name the type: %s", s.logs.String())
-		}
-		s.nothing("hidden")
-	})
+	}
 }
 
 // The order of events is that of the writes.

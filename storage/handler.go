@@ -149,24 +149,13 @@ func (h *handler) admit(w http.ResponseWriter, r *http.Request, verb realtime.Ve
 	return name, err
 }
 
-// innermost returns the innermost writer, which is the one that hides abilities.
-func innermost(w http.ResponseWriter) http.ResponseWriter {
-	for {
-		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
-		if !ok {
-			return w
-		}
-		w = u.Unwrap()
-	}
-}
-
 const maxType = 127 // bytes of a media type
 
 func (h *handler) upload(w http.ResponseWriter, r *http.Request) error {
 	body := newUpload(w, r, h.opts)
-	if err := body.idle(); err != nil {
+	if inner, err := probe(w, body.idle); err != nil {
 		h.opts.Logger.ErrorContext(r.Context(), "storage: a ResponseWriter hides SetReadDeadline; the middleware that wraps it "+
-			"needs an Unwrap method, or must not wrap this route", "type", fmt.Sprintf("%T", innermost(w)), "error", err)
+			"needs an Unwrap method, or must not wrap this route", "type", fmt.Sprintf("%T", inner), "error", err)
 		return refuse(http.StatusInternalServerError, "streaming_unsupported", "a middleware of the server does not support streaming")
 	}
 	defer body.leave()
@@ -252,7 +241,7 @@ func (h *handler) download(w http.ResponseWriter, r *http.Request) error {
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Cache-Control", "private, no-cache") // kept, and asked for with the ETag: rights may change
 	header.Set("ETag", `"`+info.Version+`"`)
-	out := &paced{ResponseWriter: w, rc: http.NewResponseController(w), patience: h.opts.Patience}
+	out := newPaced(w, h.opts.Patience)
 	defer out.leave()
 	http.ServeContent(out, r, "", time.Time{}, content)
 	return nil

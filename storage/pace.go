@@ -2,6 +2,7 @@ package storage
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -38,6 +39,27 @@ func newUpload(w http.ResponseWriter, r *http.Request, opts HandlerOptions) *upl
 		rc: http.NewResponseController(w), patience: opts.Patience, left: opts.Patience,
 		ended: r.ContentLength == 0,
 	}
+}
+
+// probe calls what sets a deadline for the first time, and returns the innermost
+// writer, which others may hide. A writer that wraps itself would keep
+// [http.ResponseController] for ever, and one whose method relies on an ability that
+// the writer beneath it lacks panics: both are errors, as if there were no deadlines.
+func probe(w http.ResponseWriter, set func() error) (inner http.ResponseWriter, err error) {
+	inner = w
+	for range 100 {
+		u, ok := inner.(interface{ Unwrap() http.ResponseWriter })
+		if !ok || u.Unwrap() == nil {
+			defer func() {
+				if v := recover(); v != nil {
+					err = fmt.Errorf("panic: %v", v)
+				}
+			}()
+			return inner, set()
+		}
+		inner = u.Unwrap()
+	}
+	return inner, errors.New("it wraps itself")
 }
 
 // idle removes the deadline. It fails if a ResponseWriter hides deadlines.
@@ -104,21 +126,36 @@ type paced struct {
 	http.ResponseWriter
 	rc       *http.ResponseController
 	patience time.Duration
+	timed    bool // deadlines can be set
+}
+
+func newPaced(w http.ResponseWriter, patience time.Duration) *paced {
+	p := &paced{ResponseWriter: w, rc: http.NewResponseController(w), patience: patience}
+	_, err := probe(w, func() error { return p.rc.SetWriteDeadline(time.Time{}) })
+	p.timed = err == nil
+	return p
+}
+
+// limit sets the deadline of the writes that follow; zero means none.
+func (p *paced) limit(at time.Time) {
+	if p.timed {
+		_ = p.rc.SetWriteDeadline(at) // it has worked before
+	}
 }
 
 func (p *paced) Write(b []byte) (n int, err error) {
 	for len(b) > 0 && err == nil {
-		_ = p.rc.SetWriteDeadline(time.Now().Add(p.patience))
+		p.limit(time.Now().Add(p.patience))
 		var m int
 		m, err = p.ResponseWriter.Write(b[:min(len(b), pace)])
 		n, b = n+m, b[m:]
 	}
 	if err == nil {
-		_ = p.rc.SetWriteDeadline(time.Time{})
+		p.limit(time.Time{})
 	}
 	return n, err
 }
 
 // leave gives the client time for the bytes that the server still has to send. The
 // server removes the deadline after the request.
-func (p *paced) leave() { _ = p.rc.SetWriteDeadline(time.Now().Add(p.patience)) }
+func (p *paced) leave() { p.limit(time.Now().Add(p.patience)) }
