@@ -205,8 +205,7 @@ func (p *Presence) beat(ctx context.Context, name string, last backend.Revision)
 
 // mine reports whether a node in a record is this one, now or earlier.
 func (p *Presence) mine(node string) bool {
-	rest, ok := strings.CutPrefix(node, p.name)
-	return ok && (rest == "" || rest[0] == '/')
+	return node == p.name || strings.HasPrefix(node, p.name+"/")
 }
 
 // Lost must be called when the store was put back to an earlier state. The node then

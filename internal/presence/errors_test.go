@@ -1,0 +1,458 @@
+package presence_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/presence"
+)
+
+// probe is a store that counts its calls, and may fail any of them.
+type probe struct {
+	backend.Store
+	mu    sync.Mutex
+	fault func(call string) error // of "Get member", "Put node", …; nil: none
+	calls map[string]int
+	busy  map[string]int // how many are under way,
+	most  map[string]int // and were at once
+	slow  time.Duration
+}
+
+func (p *probe) failing(fault func(call string) error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.fault, p.calls, p.most = fault, make(map[string]int), make(map[string]int)
+}
+
+func (p *probe) count(call string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.calls[call]
+}
+
+func (p *probe) begin(op string, kind string) (end func(), err error) {
+	p.mu.Lock()
+	call := op + " " + kind
+	p.calls[call]++
+	p.busy[call]++
+	p.most[call] = max(p.most[call], p.busy[call])
+	fault, slow := p.fault, p.slow
+	p.mu.Unlock()
+	if slow > 0 {
+		time.Sleep(slow)
+	}
+	if fault != nil {
+		err = fault(call)
+	}
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.busy[call]--
+	}, err
+}
+
+func (p *probe) Get(ctx context.Context, k backend.Key) (backend.Item, error) {
+	end, err := p.begin("Get", k.Kind)
+	defer end()
+	if err != nil {
+		return backend.Item{}, err
+	}
+	return p.Store.Get(ctx, k)
+}
+
+func (p *probe) List(ctx context.Context, kind, group string) iter.Seq2[backend.Item, error] {
+	call := "List"
+	if group == "" {
+		call = "List every"
+	}
+	end, err := p.begin(call, kind)
+	defer end()
+	if err != nil {
+		return func(yield func(backend.Item, error) bool) { yield(backend.Item{}, err) }
+	}
+	return p.Store.List(ctx, kind, group)
+}
+
+func (p *probe) Put(ctx context.Context, w backend.Write) (backend.Revision, error) {
+	end, err := p.begin("Put", w.Key.Kind)
+	defer end()
+	if err != nil {
+		return 0, err
+	}
+	return p.Store.Put(ctx, w)
+}
+
+func (p *probe) Delete(ctx context.Context, k backend.Key, rev backend.Revision, e *backend.Entry) error {
+	end, err := p.begin("Delete", k.Kind)
+	defer end()
+	if err != nil {
+		return err
+	}
+	return p.Store.Delete(ctx, k, rev, e)
+}
+
+// only fails calls of one name.
+func only(name string, err error) func(string) error {
+	return func(call string) error {
+		if call == name {
+			return err
+		}
+		return nil
+	}
+}
+
+// times fails so many calls of one name.
+func times(n int, name string, err error) func(string) error {
+	return func(call string) error {
+		if call != name || n == 0 {
+			return nil
+		}
+		n--
+		return err
+	}
+}
+
+type journal struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (j *journal) Write(b []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.buf.Write(b)
+}
+
+func (j *journal) take() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	defer j.buf.Reset()
+	return j.buf.String()
+}
+
+// probed starts a node on a probe.
+func (w *world) probed(name string, alone bool) (*node, *probe, *journal) {
+	w.t.Helper()
+	p := &probe{Store: w.b, calls: make(map[string]int), busy: make(map[string]int), most: make(map[string]int)}
+	said := new(journal)
+	return w.startOn(presence.Options{Node: name, Lease: lease, Alone: alone}, p, slog.New(slog.NewTextHandler(said, nil))), p, said
+}
+
+// What fails is the caller's to know.
+func TestErrorsGoToTheCaller(t *testing.T) {
+	calls := map[string]func(context.Context, *node) error{
+		"Join":     func(ctx context.Context, n *node) error { return n.Join(ctx, with(tab("ann", "1"), `2`)) },
+		"Leave":    func(ctx context.Context, n *node) error { return n.Leave(ctx, key("ann", "1"), presence.Departure{}) },
+		"Touch":    func(ctx context.Context, n *node) error { return n.Touch(ctx, channel, "elsewhere") },
+		"Members":  func(ctx context.Context, n *node) error { _, err := n.Members(ctx, channel); return err },
+		"Nodes":    func(ctx context.Context, n *node) error { _, err := n.Nodes(ctx); return err },
+		"Channels": func(ctx context.Context, n *node) error { _, err := n.Channels(ctx); return err },
+	}
+	for _, c := range []struct{ call, fails string }{
+		{"Join", "Get member"}, {"Join", "Put member"}, {"Leave", "Get member"}, {"Leave", "Delete member"},
+		{"Touch", "Get member"}, {"Members", "List member"}, {"Nodes", "List node"}, {"Channels", "List every member"},
+	} {
+		t.Run(c.call+", "+c.fails, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				n, p, _ := w.probed("a", false)
+				w.join(n, tab("ann", "1"))
+				p.failing(only(c.fails, errCut))
+				if err := calls[c.call](w.ctx, n); !errors.Is(err, errCut) {
+					t.Errorf("%v", err)
+				}
+			})
+		})
+	}
+	for _, call := range []string{"Join", "Leave", "Touch"} {
+		t.Run(call+", waiting", func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				n, p, _ := w.probed("a", false)
+				p.slow = time.Second
+				for _, user := range []string{"ann", "elsewhere"} {
+					go n.Join(w.ctx, tab(user, "2"))
+				}
+				time.Sleep(time.Millisecond)
+				ctx, cancel := context.WithTimeout(w.ctx, time.Millisecond)
+				defer cancel()
+				if call == "Touch" {
+					time.Sleep(time.Nanosecond)
+				}
+				if err := calls[call](ctx, n); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("%v", err)
+				}
+				w.pass(time.Minute)
+			})
+		})
+	}
+	for _, call := range []string{"Join", "Leave", "Members"} {
+		t.Run(call+", malformed", func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				n := w.start("a", true)
+				k := backend.Key{Kind: "member", Group: channel, Name: "ann"}
+				_, err := w.b.Put(w.ctx, backend.Write{Key: k, Value: []byte{9}})
+				w.must(err)
+				if err := calls[call](w.ctx, n); err == nil || !strings.Contains(err.Error(), "malformed") {
+					t.Errorf("%v", err)
+				}
+			})
+		})
+	}
+	t.Run("Start", func(t *testing.T) {
+		inWorld(t, func(w *world) {
+			for _, fault := range []func(string) error{
+				only("Put node", errCut),
+				func(call string) error {
+					return map[string]error{"Put node": backend.ErrMaybeStored, "Get node": errCut}[call]
+				},
+			} {
+				p := &probe{Store: w.b, calls: make(map[string]int), busy: make(map[string]int), most: make(map[string]int)}
+				p.failing(fault)
+				if err := presence.New(p, presence.Options{Node: "a", Lease: lease}).Start(w.ctx); !errors.Is(err, errCut) {
+					t.Errorf("%v", err)
+				}
+			}
+		})
+	})
+}
+
+// Of those who change a record at the same time each has its turn, until its
+// context ends.
+func TestConflictsAreTriedAgain(t *testing.T) {
+	inWorld(t, func(w *world) {
+		n, p, _ := w.probed("a", false)
+		p.failing(times(5, "Put member", backend.ErrConflict))
+		w.join(n, tab("ann", "1"))
+		w.expect("tried six times", `presence.join ann {}`)
+		p.failing(only("Put member", backend.ErrConflict))
+		ctx, cancel := context.WithTimeout(w.ctx, time.Second)
+		defer cancel()
+		if err := n.Join(ctx, tab("bob", "1")); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, backend.ErrConflict) {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+// Each loop of a node says what it cannot do, and does it when it can again.
+func TestLoopsGoOn(t *testing.T) {
+	for name, c := range map[string]struct {
+		begin func(w *world, n *node)
+		fails string
+		then  []string // the events once it can
+	}{
+		"renew": {nil, "Put node", nil},
+		"watch": {nil, "List node", nil},
+		"sweep": {func(w *world, n *node) {
+			w.leave(n, "ann", "1", presence.Left, time.Second)
+		}, "Delete member", []string{annLeft}},
+		"settle": {func(w *world, n *node) {
+			n.store.failing(lateMembers(-1))
+			w.unknown(func(ctx context.Context) error { return n.Join(ctx, tab("bob", "1")) })
+			n.store.failing(nil)
+		}, "Get member", nil},
+		"restore": {func(w *world, n *node) { n.Lost() }, "Get member", nil},
+		"reap": {func(w *world, n *node) {
+			b := w.start("b", false)
+			w.join(b, tab("bob", "1"))
+			w.pass(time.Second)
+			b.kill()
+			w.payloads()
+		}, "List every member", []string{`presence.leave bob {"reason":"node"}`}},
+		"reap, who is gone": {func(w *world, n *node) {
+			b := w.start("b", false)
+			w.join(b, tab("bob", "1"))
+			w.pass(time.Second)
+			b.kill()
+			w.payloads()
+		}, "Get node", []string{`presence.leave bob {"reason":"node"}`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				n, p, said := w.probed("a", false)
+				w.join(n, tab("ann", "1"))
+				w.payloads()
+				said.take()
+				if c.begin != nil {
+					c.begin(w, n)
+				}
+				p.failing(only(c.fails, errCut))
+				wait := 10 * time.Second
+				if strings.HasPrefix(name, "reap") {
+					wait = lease
+				}
+				w.pass(wait)
+				log := said.take()
+				if n := strings.Count(log, "presence cannot be kept"); n < 2 || n > 30 || !strings.Contains(log, errCut.Error()) {
+					t.Errorf("it is said %d times: %.300s", n, log)
+				}
+				p.failing(nil)
+				w.pass(lease)
+				if log := said.take(); log != "" {
+					t.Errorf("then it is said that %.300s", log)
+				}
+				if len(c.then) > 0 {
+					w.expect("when it can again", c.then...)
+				}
+			})
+		})
+	}
+}
+
+// A node that cannot renew its record is given up by others, not by itself.
+func TestOwnRecordIsLeftAlone(t *testing.T) {
+	inWorld(t, func(w *world) {
+		n, p, _ := w.probed("a", false)
+		w.join(n, tab("ann", "1"))
+		w.payloads()
+		p.failing(only("Put node", errCut))
+		w.pass(3 * lease)
+		w.expect("nobody else is there")
+		p.failing(nil)
+		w.pass(lease)
+		w.expect("it goes on")
+		if n.Name() != "a" {
+			t.Errorf("as %s", n.Name())
+		}
+	})
+}
+
+// A node that is given up again and again has another name each time.
+func TestGivenUpAgain(t *testing.T) {
+	inWorld(t, func(w *world) {
+		n := w.start("a", false)
+		w.join(n, tab("ann", "1"))
+		for i := range 3 {
+			it, err := w.b.Get(w.ctx, backend.Key{Kind: "node", Group: "lease", Name: n.Name()})
+			w.must(err)
+			w.must(w.b.Delete(w.ctx, it.Key, it.Revision, nil))
+			w.pass(lease / 2)
+			if want := fmt.Sprintf("a/%d", i+1); n.Name() != want {
+				t.Errorf("it is %s, want %s", n.Name(), want)
+			}
+		}
+		w.present(n, "with its sessions", "ann")
+		w.payloads()
+		w.pass(10 * time.Minute)
+		w.expect("which nobody ends")
+	})
+}
+
+// What nodes have left that nobody watched is found by the next node that starts,
+// and looking for it costs nothing while nobody dies.
+func TestLeftByNodesOfBefore(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a := w.start("a", false)
+		w.join(a, tab("ann", "1"))
+		a.kill()
+		it, err := w.b.Get(w.ctx, backend.Key{Kind: "node", Group: "lease", Name: "a"})
+		w.must(err)
+		w.must(w.b.Delete(w.ctx, it.Key, it.Revision, nil)) // given up by a node that then died as well
+		w.payloads()
+		b, p, _ := w.probed("b", false)
+		w.pass(2*lease + lease/2)
+		w.expect("found", `presence.leave ann {"reason":"node"}`)
+		p.failing(nil)
+		w.pass(time.Hour)
+		if n := p.count("List every member"); n != 0 {
+			t.Errorf("all members are listed %d times in an hour without a death", n)
+		}
+		_ = b
+	})
+}
+
+// A session that has joined again while its end waited for its turn goes on.
+func TestJoinedWhileItsEndWaits(t *testing.T) {
+	inWorld(t, func(w *world) {
+		n, p, _ := w.probed("a", false)
+		w.join(n, lasting(tab("ann", "1"), 10*time.Second))
+		time.Sleep(9 * time.Second)
+		p.mu.Lock()
+		p.slow = 2 * time.Second
+		p.mu.Unlock()
+		w.join(n, with(tab("ann", "1"), `1`)) // which lasts
+		w.payloads()
+		w.pass(time.Hour)
+		w.expect("the end is off")
+		w.present(n, "ann has joined again", "ann")
+	})
+}
+
+// What ends at once, or is recorded again, is done 16 at a time.
+func TestAtMostSoManyAtOnce(t *testing.T) {
+	inWorld(t, func(w *world) {
+		n, p, _ := w.probed("a", false)
+		for i := range 100 {
+			w.join(n, tab(fmt.Sprint("user", i), "1"))
+		}
+		p.failing(nil)
+		p.mu.Lock()
+		p.slow = 10 * time.Millisecond
+		p.mu.Unlock()
+		n.Lost()
+		w.pass(time.Minute)
+		for i := range 100 {
+			w.leave(n, fmt.Sprint("user", i), "1", presence.Left, time.Second)
+		}
+		w.pass(time.Minute)
+		w.present(n, "all have left")
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, call := range []string{"Get member", "Delete member"} {
+			if most := p.most[call]; most < 8 || most > 16 {
+				t.Errorf("%d times %s at once", most, call)
+			}
+		}
+	})
+}
+
+// A touch is stored where others read it, and no more often than they may know.
+func TestTouchesAreStoredRarely(t *testing.T) {
+	for alone, most := range map[bool]int{true: 0, false: 4} {
+		t.Run(fmt.Sprint("alone ", alone), func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				n, p, _ := w.probed("a", alone)
+				w.join(n, tab("ann", "1"))
+				p.failing(nil)
+				for range 120 {
+					time.Sleep(time.Second)
+					w.must(n.Touch(w.ctx, channel, "ann"))
+					w.must(n.Join(w.ctx, tab("ann", "1")))
+					if seen := w.lastSeen(n, "ann"); time.Since(seen) >= time.Second {
+						t.Errorf("last seen %v ago", time.Since(seen))
+					}
+				}
+				if got := p.count("Put member"); got > most || !alone && got < most-1 {
+					t.Errorf("stored %d times", got)
+				}
+				synctest.Wait()
+			})
+		})
+	}
+}
+
+// Whose sessions are about to leave: of one user, in all channels.
+func TestLeavingOf(t *testing.T) {
+	in(t, func(w *world, n *node) {
+		w.join(n, tab("ann", "1"), tab("ann", "2"), tab("bob", "1"))
+		w.leave(n, "ann", "1", presence.Closed, time.Minute)
+		w.leave(n, "bob", "1", presence.Closed, time.Minute)
+		if keys := n.LeavingOf("ann"); len(keys) != 1 || keys[0] != key("ann", "1") {
+			t.Errorf("%v", keys)
+		}
+		if keys := n.LeavingOf("carl"); len(keys) != 0 {
+			t.Errorf("%v", keys)
+		}
+		if keys := n.Leaving(channel, "ann", "tab-2"); len(keys) != 0 {
+			t.Errorf("%v", keys)
+		}
+	})
+}

@@ -1,0 +1,181 @@
+package presence
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/maravilla-realtime/realtime/internal/memory"
+)
+
+func TestMemberRecord(t *testing.T) {
+	for _, m := range []member{
+		{}, {lastSeen: 1 << 50, metadata: []byte(`{"a":1}`)},
+		{sessions: []sessionRecord{{"1", "a", "tab"}}},
+		{lastSeen: 1, metadata: []byte(`1`), sessions: []sessionRecord{{"1", "a", ""}, {"2", "a/1", "tab"}}},
+	} {
+		whole := m.encode()
+		got, err := decodeMember(whole)
+		if err != nil || !cmp.Equal(got, m, cmp.AllowUnexported(member{}, sessionRecord{})) {
+			t.Errorf("%+v became %+v, %v", m, got, err)
+		}
+		for n := range whole {
+			// A record that ends after a session is one of fewer sessions.
+			if got, err := decodeMember(whole[:n]); err == nil && len(got.encode()) != n {
+				t.Errorf("the first %d bytes of %+v are %+v", n, m, got)
+			}
+		}
+	}
+	for name, b := range map[string][]byte{
+		"nothing": {}, "another version": {memberVersion + 1, 0, 0}, "no time": {memberVersion},
+		"a time too large": append([]byte{memberVersion}, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 0),
+		"no metadata":      {memberVersion, 5}, "metadata longer than all": {memberVersion, 5, 2, '1'},
+		"a session of one field": {memberVersion, 5, 0, 1, '1'},
+		"a session of two":       {memberVersion, 5, 0, 1, '1', 1, 'a'},
+	} {
+		if m, err := decodeMember(b); !errors.Is(err, errRecord) {
+			t.Errorf("%s: %+v, %v", name, m, err)
+		}
+	}
+}
+
+// A session is in the record once, wherever it has been.
+func TestPutMovesASession(t *testing.T) {
+	var m member
+	m.put("1", "a", "tab")
+	m.put("2", "a", "tab")
+	m.put("1", "b", "tab")
+	if len(m.sessions) != 2 || m.owner("1") != "b" || m.owner("2") != "a" || m.owner("3") != "" {
+		t.Errorf("%+v", m.sessions)
+	}
+	if m.remove(func(*sessionRecord) bool { return false }) != nil || len(m.sessions) != 2 {
+		t.Error("something was removed")
+	}
+}
+
+// What is due comes in the order of its ends, however often these have changed.
+func TestDeadlines(t *testing.T) {
+	l := local{members: make(map[memberID]*localMember)}
+	begin := time.Now()
+	rng := rand.New(rand.NewPCG(1, 2))
+	ends := make(map[string]time.Duration)
+	for range 2000 {
+		s := Session{Key: Key{"room", "ann", fmt.Sprint(rng.IntN(50))}}
+		switch rng.IntN(4) {
+		case 0:
+			l.remove(s.Key)
+			delete(ends, s.ID)
+		case 1:
+			if _, there := ends[s.ID]; there {
+				l.join(s, "a", begin) // without an end
+				ends[s.ID] = 0
+			}
+		default:
+			s.TTL = time.Duration(1+rng.IntN(1000)) * time.Second
+			l.join(s, "a", begin)
+			ends[s.ID] = s.TTL
+		}
+	}
+	for at := time.Duration(0); at <= 1000*time.Second; at += time.Second {
+		due, wait := l.due(begin.Add(at), 3, time.Hour)
+		var next time.Duration
+		n := 0
+		for _, end := range ends {
+			if end > 0 && end <= at {
+				n++
+			} else if end > at && (next == 0 || end < next) {
+				next = end
+			}
+		}
+		if n == 0 && (len(due) > 0 || next > 0 && wait != next-at) {
+			t.Fatalf("at %v: %v is due, the next in %v, not %v", at, due, wait, next-at)
+		}
+		if n > 0 && (len(due) == 0 || len(due) > 3 || wait != 0) {
+			t.Fatalf("at %v: %d of %d are due, wait %v", at, len(due), n, wait)
+		}
+		for _, k := range due {
+			if end := ends[k.ID]; end == 0 || end > at {
+				t.Fatalf("at %v: %s is due, which ends at %v", at, k.ID, end)
+			}
+			l.remove(k)
+			delete(ends, k.ID)
+		}
+		if len(due) > 0 {
+			at -= time.Second // all of them
+		}
+	}
+}
+
+// That somebody was seen is stored once in 30 s.
+func TestSeenIsStoredRarely(t *testing.T) {
+	l := local{members: make(map[memberID]*localMember)}
+	id, begin := memberID{"room", "ann"}, time.Now()
+	if !l.touch(id, begin) {
+		t.Error("nothing is known here of a member elsewhere")
+	}
+	l.join(Session{Key: Key{"room", "ann", "1"}}, "a", begin)
+	var stored []time.Duration
+	for at := time.Second; at <= 100*time.Second; at += time.Second {
+		if l.touch(id, begin.Add(at)) {
+			stored = append(stored, at/time.Second)
+		}
+	}
+	if !slices.Equal(stored, []time.Duration{30, 60, 90}) {
+		t.Errorf("stored after %d s", stored)
+	}
+}
+
+// Doubts about so many members that they are not listed are a doubt about all.
+func TestTooManyDoubts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := New(memory.New(memory.Limits{}), Options{Node: "a", Lease: 30 * time.Second})
+		if err := p.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for i := range maxDoubts {
+			p.doubt(memberID{"room", fmt.Sprint(i)})
+		}
+		p.doubt(memberID{"room", "0"}) // known
+		if len(p.doubts) != maxDoubts || !p.peers.trust.IsZero() {
+			t.Fatalf("%d doubts, trusted from %v", len(p.doubts), p.peers.trust)
+		}
+		p.doubt(memberID{"room", "one more"})
+		if len(p.doubts) != 0 || p.peers.trust.IsZero() {
+			t.Errorf("%d doubts, trusted from %v", len(p.doubts), p.peers.trust)
+		}
+	})
+}
+
+// A member in doubt is looked at twice: soon, and when nothing is on its way. A
+// doubt that is newer begins from the start.
+func TestDoubtsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := New(memory.New(memory.Limits{}), Options{Node: "a", Lease: 30 * time.Second})
+		id := memberID{"room", "ann"}
+		settle := func(want bool) {
+			t.Helper()
+			if err := p.settle(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if p.doubtful(id) != want {
+				t.Errorf("in doubt: %v", !want)
+			}
+		}
+		p.doubt(id)
+		settle(true)
+		time.Sleep(lateLook - 1)
+		settle(true)
+		p.doubt(id)
+		time.Sleep(1)
+		settle(true)
+		time.Sleep(lateLook - 2)
+		settle(true)
+		time.Sleep(1)
+		settle(false)
+	})
+}
