@@ -277,7 +277,7 @@ func TestBadOptions(t *testing.T) {
 		"Heartbeat": {Heartbeat: -1}, "StreamLife": {StreamLife: 1}, "WriteTimeout": {WriteTimeout: -1},
 		"Presence.Lease": {Presence: realtime.PresenceOptions{Lease: -1}},
 		"History.Age":    {History: realtime.History{Age: -1}}, "History.Events": {History: realtime.History{Events: -1}},
-		"History.Bytes": {History: realtime.History{Bytes: 512 << 10}}, "Limits.Metadata": {Limits: limits{Metadata: -1}},
+		"History.Bytes": {History: realtime.History{Bytes: 512 << 10}}, "Limits.Metadata": {Limits: limits{Metadata: 60<<10 + 1}},
 		"Limits.Publish": {Limits: limits{Publish: most + 1}}, "Limits.Message": {Limits: limits{Message: most + 1}},
 	} {
 		if rt, err := realtime.New(realtime.Policy{}, &o); err == nil {
@@ -291,7 +291,7 @@ func TestBadOptions(t *testing.T) {
 		{Bytes: 4*most - 1}, // with the limits below
 		{Bytes: -1},
 	} {
-		o := realtime.Options{History: history, Limits: limits{Metadata: most}}
+		o := realtime.Options{History: history, Limits: limits{Publish: most}}
 		if rt, err := realtime.New(realtime.Policy{}, &o); err == nil {
 			t.Errorf("%+v is accepted", o)
 			rt.Close(t.Context())

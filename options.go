@@ -87,8 +87,10 @@ type History struct {
 // Limits bound what others send. Zero fields mean the defaults.
 type Limits struct {
 	// At most 7.75 MiB each: clients read no more.
-	Message  int // bytes of a message from a browser, as JSON frame; default 64 KiB
-	Publish  int // bytes of data that the server publishes, as JSON; default 1 MiB
+	Message int // bytes of a message from a browser, as JSON frame; default 64 KiB
+	Publish int // bytes of data that the server publishes, as JSON; default 1 MiB
+
+	// At most 60 KiB: a backend stores it in one record, with the member's sessions.
 	Metadata int // bytes of a member's metadata, as JSON; default 1 KiB
 
 	// Here, and below, a negative value means no limit.
@@ -161,13 +163,24 @@ func (o *Options) check() error {
 		atLeast(0, "Options.Limits.Message", l.Message), atLeast(0, "Options.Limits.Publish", l.Publish),
 		atLeast(0, "Options.Limits.Metadata", l.Metadata),
 		readable("Options.Limits.Message", l.Message), readable("Options.Limits.Publish", l.Publish),
-		readable("Options.Limits.Metadata", l.Metadata), o.Groups.check("Options.Groups"))
+		storable("Options.Limits.Metadata", l.Metadata), o.Groups.check("Options.Groups"))
 }
 
 // readable is an error if clients would not read what a limit permits.
 func readable(field string, limit int) error {
 	if limit > wire.MaxData {
 		return fmt.Errorf("%w: %s is %d, and clients read at most %d", ErrBadOption, field, limit, wire.MaxData)
+	}
+	return nil
+}
+
+// maxMetadata leaves room for some 40 sessions in the record of a member.
+const maxMetadata = backend.MaxValue - 4<<10
+
+// storable is an error if an engine would not store what a limit permits.
+func storable(field string, limit int) error {
+	if limit > maxMetadata {
+		return fmt.Errorf("%w: %s is %d, and engines store at most %d", ErrBadOption, field, limit, maxMetadata)
 	}
 	return nil
 }

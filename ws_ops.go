@@ -198,6 +198,10 @@ func (s *socket) failed(what string, err error) *wire.Error {
 		e.Retry = true
 		return e
 	}
+	if errors.Is(err, ErrTooLarge) { // the engine takes less than the limits permit
+		s.rt.log.Warn("realtime: "+what, "error", err)
+		return wire.Errorf("too_large", "larger than the engine of the server takes")
+	}
 	if s.ctx.Err() == nil { // else nobody waits for it any more
 		s.rt.log.Error("realtime: "+what, "error", err)
 	}

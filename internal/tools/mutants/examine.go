@@ -39,6 +39,9 @@ type test struct {
 	name string
 	took time.Duration
 	hits []byte // by id of the mutant
+
+	costs time.Duration // among others in one process
+	own   bool          // of the part's own package, which others use as well
 }
 
 // examine finds out what becomes of the mutants of a part.
@@ -69,13 +72,17 @@ func examine(ctx context.Context, o options, p part, mutants []*mutant, known *r
 		return nil
 	}
 	var tests []*test
-	for _, s := range suites {
+	for i, s := range suites {
 		if err := s.measure(ctx, o, dir, len(mutants)); err != nil {
 			return err
 		}
+		slices.SortStableFunc(s.tests, func(a, b *test) int { return int(a.took - b.took) })
+		for _, t := range s.tests {
+			t.costs = t.took - s.tests[0].took // of which most is to start the process
+			t.own = i == 0 && len(suites) > 1
+		}
 		tests = append(tests, s.tests...)
 	}
-	slices.SortStableFunc(tests, func(a, b *test) int { return int(a.took - b.took) })
 	return each(ctx, o.jobs, todo, func(m *mutant) error {
 		if err := m.run(ctx, o, tests); err != nil {
 			return err
@@ -215,10 +222,10 @@ func (m *mutant) run(ctx context.Context, o options, tests []*test) error {
 		if t.hits[m.id] == 0 {
 			continue
 		}
-		switch sum += t.took; {
+		switch sum += t.costs; {
 		case sum <= first:
 			quick = append(quick, t)
-		case sum <= o.most || len(quick) == 0:
+		case sum <= o.most || t.own:
 			rest = append(rest, t)
 		}
 	}
