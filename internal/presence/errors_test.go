@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
@@ -34,6 +33,12 @@ func (p *probe) failing(fault func(call string) error) {
 	p.fault, p.calls, p.most = fault, make(map[string]int), make(map[string]int)
 }
 
+func (p *probe) slowDown(by time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.slow = by
+}
+
 func (p *probe) count(call string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -46,13 +51,13 @@ func (p *probe) begin(op string, kind string) (end func(), err error) {
 	p.calls[call]++
 	p.busy[call]++
 	p.most[call] = max(p.most[call], p.busy[call])
-	fault, slow := p.fault, p.slow
+	if p.fault != nil {
+		err = p.fault(call)
+	}
+	slow := p.slow
 	p.mu.Unlock()
 	if slow > 0 {
 		time.Sleep(slow)
-	}
-	if fault != nil {
-		err = fault(call)
 	}
 	return func() {
 		p.mu.Lock()
@@ -177,7 +182,7 @@ func TestErrorsGoToTheCaller(t *testing.T) {
 		t.Run(call+", waiting", func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				n, p, _ := w.probed("a", false)
-				p.slow = time.Second
+				p.slowDown(time.Second)
 				for _, user := range []string{"ann", "elsewhere"} {
 					go n.Join(w.ctx, tab(user, "2"))
 				}
@@ -259,7 +264,9 @@ func TestLoopsGoOn(t *testing.T) {
 			w.unknown(func(ctx context.Context) error { return n.Join(ctx, tab("bob", "1")) })
 			n.store.failing(nil)
 		}, "Get member", nil},
-		"restore": {func(w *world, n *node) { n.Lost() }, "Get member", nil},
+		"restore": {func(_ *world, n *node) {
+			time.AfterFunc(time.Second, n.Lost) // when it cannot
+		}, "Get member", nil},
 		"reap": {func(w *world, n *node) {
 			b := w.start("b", false)
 			w.join(b, tab("bob", "1"))
@@ -267,6 +274,20 @@ func TestLoopsGoOn(t *testing.T) {
 			b.kill()
 			w.payloads()
 		}, "List every member", []string{`presence.leave bob {"reason":"node"}`}},
+		"give up": {func(w *world, n *node) {
+			b := w.start("b", false)
+			w.join(b, tab("bob", "1"))
+			w.pass(time.Second)
+			b.kill()
+			w.payloads()
+		}, "Delete node", []string{`presence.leave bob {"reason":"node"}`}},
+		"reap, whom it cannot remove": {func(w *world, n *node) {
+			b := w.start("b", false)
+			w.join(b, tab("bob", "1"))
+			w.pass(time.Second)
+			b.kill()
+			w.payloads()
+		}, "Delete member", []string{`presence.leave bob {"reason":"node"}`}},
 		"reap, who is gone": {func(w *world, n *node) {
 			b := w.start("b", false)
 			w.join(b, tab("bob", "1"))
@@ -286,7 +307,7 @@ func TestLoopsGoOn(t *testing.T) {
 				}
 				p.failing(only(c.fails, errCut))
 				wait := 10 * time.Second
-				if strings.HasPrefix(name, "reap") {
+				if strings.HasPrefix(name, "reap") || name == "give up" {
 					wait = lease
 				}
 				w.pass(wait)
@@ -325,6 +346,23 @@ func TestOwnRecordIsLeftAlone(t *testing.T) {
 	})
 }
 
+// movedAtOnce waits until a node that was given up has another name, and its
+// sessions are recorded under it.
+func (w *world) movedAtOnce(n *node, before string) {
+	w.t.Helper()
+	for began := time.Now(); n.Name() == before; w.pass(10 * time.Millisecond) {
+		if time.Since(began) > lease {
+			w.t.Fatal("it has no other name")
+		}
+	}
+	w.pass(time.Second)
+	it, err := w.b.Get(w.ctx, backend.Key{Kind: "member", Group: channel, Name: "ann"})
+	w.must(err)
+	if !bytes.Contains(it.Value, []byte(n.Name())) {
+		w.t.Errorf("a second later, ann's session is not recorded as of %s", n.Name())
+	}
+}
+
 // A node that is given up again and again has another name each time.
 func TestGivenUpAgain(t *testing.T) {
 	inWorld(t, func(w *world) {
@@ -334,7 +372,7 @@ func TestGivenUpAgain(t *testing.T) {
 			it, err := w.b.Get(w.ctx, backend.Key{Kind: "node", Group: "lease", Name: n.Name()})
 			w.must(err)
 			w.must(w.b.Delete(w.ctx, it.Key, it.Revision, nil))
-			w.pass(lease / 2)
+			w.movedAtOnce(n, it.Name)
 			if want := fmt.Sprintf("a/%d", i+1); n.Name() != want {
 				t.Errorf("it is %s, want %s", n.Name(), want)
 			}
@@ -375,9 +413,7 @@ func TestJoinedWhileItsEndWaits(t *testing.T) {
 		n, p, _ := w.probed("a", false)
 		w.join(n, lasting(tab("ann", "1"), 10*time.Second))
 		time.Sleep(9 * time.Second)
-		p.mu.Lock()
-		p.slow = 2 * time.Second
-		p.mu.Unlock()
+		p.slowDown(2 * time.Second)
 		w.join(n, with(tab("ann", "1"), `1`)) // which lasts
 		w.payloads()
 		w.pass(time.Hour)
@@ -394,9 +430,7 @@ func TestAtMostSoManyAtOnce(t *testing.T) {
 			w.join(n, tab(fmt.Sprint("user", i), "1"))
 		}
 		p.failing(nil)
-		p.mu.Lock()
-		p.slow = 10 * time.Millisecond
-		p.mu.Unlock()
+		p.slowDown(10 * time.Millisecond)
 		n.Lost()
 		w.pass(time.Minute)
 		for i := range 100 {
@@ -414,29 +448,71 @@ func TestAtMostSoManyAtOnce(t *testing.T) {
 	})
 }
 
-// A touch is stored where others read it, and no more often than they may know.
-func TestTouchesAreStoredRarely(t *testing.T) {
-	for alone, most := range map[bool]int{true: 0, false: 4} {
-		t.Run(fmt.Sprint("alone ", alone), func(t *testing.T) {
-			inWorld(t, func(w *world) {
-				n, p, _ := w.probed("a", alone)
-				w.join(n, tab("ann", "1"))
-				p.failing(nil)
-				for range 120 {
-					time.Sleep(time.Second)
-					w.must(n.Touch(w.ctx, channel, "ann"))
-					w.must(n.Join(w.ctx, tab("ann", "1")))
-					if seen := w.lastSeen(n, "ann"); time.Since(seen) >= time.Second {
-						t.Errorf("last seen %v ago", time.Since(seen))
+// That somebody was seen is stored where others read it, and no more often than
+// they may know.
+func TestSeenIsStoredForOthers(t *testing.T) {
+	for name, see := range map[string]func(w *world, n *node){
+		"touch": func(w *world, n *node) { w.must(n.Touch(w.ctx, channel, "ann")) },
+		"join":  func(w *world, n *node) { w.join(n, tab("ann", "1")) },
+	} {
+		for alone, want := range map[bool]int{true: 0, false: 4} {
+			t.Run(fmt.Sprint(name, ", alone ", alone), func(t *testing.T) {
+				inWorld(t, func(w *world) {
+					n, p, _ := w.probed("a", alone)
+					w.join(n, tab("ann", "1"))
+					p.failing(nil)
+					for range 120 {
+						time.Sleep(time.Second)
+						see(w, n)
+						if seen := w.lastSeen(n, "ann"); time.Since(seen) >= time.Second {
+							t.Errorf("last seen %v ago", time.Since(seen))
+						}
 					}
-				}
-				if got := p.count("Put member"); got > most || !alone && got < most-1 {
-					t.Errorf("stored %d times", got)
-				}
-				synctest.Wait()
+					if got := p.count("Put member"); got != want {
+						t.Errorf("stored %d times", got)
+					}
+				})
 			})
-		})
+		}
 	}
+}
+
+// Whether a node was given up, if that is not known, the next look tells.
+func TestGivenUpPerhaps(t *testing.T) {
+	inWorld(t, func(w *world) {
+		n, p, said := w.probed("a", false)
+		b := w.start("b", false)
+		w.join(b, tab("bob", "1"))
+		w.pass(time.Second)
+		b.kill()
+		w.payloads()
+		p.failing(times(1, "Delete node", backend.ErrMaybeStored))
+		w.pass(2 * lease)
+		w.expect("given up", `presence.leave bob {"reason":"node"}`)
+		if log := said.take(); log != "" {
+			t.Errorf("it is said that %s", log)
+		}
+		_ = n
+	})
+}
+
+// A node that ends while the end of a session waits for its turn ends at once.
+func TestEndedWhileAnEndWaits(t *testing.T) {
+	inWorld(t, func(w *world) {
+		n, p, _ := w.probed("a", false)
+		w.join(n, lasting(tab("ann", "1"), 10*time.Second))
+		time.Sleep(9 * time.Second)
+		p.slowDown(2 * time.Second)
+		go n.Join(w.ctx, with(tab("ann", "1"), `1`))
+		time.Sleep(1500 * time.Millisecond) // its end is over, and waits
+		began := time.Now()
+		n.kill()
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		w.pass(time.Minute)
+		w.present(n, "ann has joined again", "ann")
+	})
 }
 
 // Whose sessions are about to leave: of one user, in all channels.

@@ -55,12 +55,10 @@ func decodeMember(b []byte) (m member, err error) {
 	if len(metadata) > 0 {
 		m.metadata = metadata
 	}
-	for err == nil && len(b) > 0 {
+	for len(b) > 0 {
 		var fields [3][]byte
 		for i := range fields {
-			if err == nil {
-				fields[i], b, err = cutText(b)
-			}
+			fields[i], b, err = cutText(b) // after an error nothing is left
 		}
 		m.sessions = append(m.sessions, sessionRecord{string(fields[0]), string(fields[1]), string(fields[2])})
 	}

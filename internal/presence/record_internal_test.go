@@ -1,15 +1,19 @@
 package presence
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/memory"
 )
 
@@ -21,7 +25,7 @@ func TestMemberRecord(t *testing.T) {
 	} {
 		whole := m.encode()
 		got, err := decodeMember(whole)
-		if err != nil || !cmp.Equal(got, m, cmp.AllowUnexported(member{}, sessionRecord{})) {
+		if err != nil || !gocmp.Equal(got, m, gocmp.AllowUnexported(member{}, sessionRecord{})) {
 			t.Errorf("%+v became %+v, %v", m, got, err)
 		}
 		for n := range whole {
@@ -149,6 +153,85 @@ func TestTooManyDoubts(t *testing.T) {
 			t.Errorf("%d doubts, trusted from %v", len(p.doubts), p.peers.trust)
 		}
 	})
+}
+
+// overtaking is a store in which, before a change of a member is made, another one
+// is.
+type overtaking struct {
+	*memory.Backend
+	before func()
+}
+
+func (o *overtaking) Put(ctx context.Context, w backend.Write) (backend.Revision, error) {
+	if f := o.before; f != nil && w.Key.Kind == memberKind {
+		o.before = nil
+		f()
+	}
+	return o.Backend.Put(ctx, w)
+}
+
+// What lives here is recorded as of here, what does not live here is not, and what
+// has moved to another node does not live here.
+func TestReconcile(t *testing.T) {
+	id := memberID{"room", "ann"}
+	key := func(session string) Key { return Key{id.channel, id.user, session} }
+	for name, c := range map[string]struct {
+		record   []sessionRecord
+		overtake []sessionRecord // which the record becomes, in the middle of it
+		want     []sessionRecord
+		here     string
+	}{
+		"as it is":          {record: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2"},
+		"one too many":      {record: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}, {"3", "a", ""}}, want: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2"},
+		"one is missing":    {record: []sessionRecord{{"2", "a", ""}}, want: []sessionRecord{{"2", "a", ""}, {"1", "a", ""}}, here: "1 2"},
+		"another node's":    {record: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}, {"3", "b", ""}}, here: "1 2"},
+		"moved":             {record: []sessionRecord{{"1", "b", ""}, {"2", "a", ""}}, here: "2"},
+		"under an old name": {record: []sessionRecord{{"1", "a/1", ""}, {"2", "a", ""}}, want: []sessionRecord{{"2", "a", ""}, {"1", "a", ""}}, here: "1 2"},
+		"moved there and back": {
+			record: []sessionRecord{{"1", "b", ""}}, overtake: []sessionRecord{{"1", "a", ""}},
+			want: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := &overtaking{Backend: memory.New(memory.Limits{})}
+				p := New(store, Options{Node: "a", Lease: 30 * time.Second})
+				for _, session := range []string{"1", "2"} {
+					if err := p.Join(t.Context(), Session{Key: key(session)}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				k := backend.Key{Kind: memberKind, Group: id.channel, Name: id.user}
+				put := func(sessions []sessionRecord) {
+					it, _ := store.Get(t.Context(), k)
+					m := member{sessions: sessions}
+					if _, err := store.Backend.Put(t.Context(), backend.Write{Key: k, Value: m.encode(), If: it.Revision}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				put(c.record)
+				if c.overtake != nil {
+					store.before = func() { put(c.overtake) }
+				}
+				if err := p.reconcile(t.Context(), id); err != nil {
+					t.Fatal(err)
+				}
+				it, _ := store.Get(t.Context(), k)
+				m, err := decodeMember(it.Value)
+				if want := cmp.Or(len(c.want), len(c.record)); err != nil || len(m.sessions) != want || c.want != nil && !slices.Equal(m.sessions, c.want) {
+					t.Errorf("the record has %+v, %v", m.sessions, err)
+				}
+				var here []string
+				for s := range p.local.all {
+					here = append(here, s.ID)
+				}
+				slices.Sort(here)
+				if got := strings.Join(here, " "); got != c.here {
+					t.Errorf("%s live here, not %s", got, c.here)
+				}
+			})
+		})
+	}
 }
 
 // A member in doubt is looked at twice: soon, and when nothing is on its way. A
