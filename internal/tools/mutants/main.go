@@ -41,7 +41,8 @@ type part struct {
 
 var parts = []part{
 	{"ring", "internal/ring", nil, []string{"internal/ring", "."}},
-	{"session", ".", []string{"sse.go", "ws.go", "ops.go", "hello.go", "recheck.go", "conns.go", "wsroster.go"}, []string{"."}},
+	{"session", "internal/session", nil, []string{"internal/session", "."}},
+	{"sockets", ".", []string{"sse.go", "ws.go", "ops.go", "hello.go", "recheck.go", "conns.go", "wsroster.go"}, []string{"."}},
 	{"policy", ".", []string{"policy.go", "rights.go", "grants.go", "hosts.go", "origins.go", "timely.go"}, []string{"."}},
 	{"presence", "internal/presence", nil, []string{"internal/presence", "."}},
 	{"rosters", ".", []string{"presence.go", "members.go", "roster.go", "rosterwalk.go", "rosterparts.go"}, []string{"."}},
