@@ -4,13 +4,14 @@ let clientId: string | undefined;
 
 /**
  * The client id of this page, or of this frame of it: a part the tabs of a browser share (localStorage), a dot, and a part of
- * the frame's own, which survives a reload (sessionStorage) but is not copied when the tab is duplicated; of frames with one path, one
- * keeps it. Digits and a dot, at most 61 of them. Where storage is missing or forbidden, it lasts as long as the page.
+ * the frame's own, which survives a reload (sessionStorage) but is not copied when the tab is duplicated. Digits and a dot, at
+ * most 61 of them. Where storage is missing or forbidden, it lasts as long as the page.
  */
 export function getOrCreateClientId(): string {
   if (clientId) return clientId;
-  let key = 'ren.tab';
-  if (globalThis.window?.parent !== globalThis.window) key += globalThis.location?.pathname; // the frames of a tab share its sessionStorage
+  let key = 'ren.tab'; // and the place of the frame, as those of a tab share its sessionStorage
+  for (let frame = globalThis.window, parent: Window; (parent = frame?.parent) && parent !== frame; frame = parent as typeof window)
+    key += '.' + [].indexOf.call(parent as never, frame as never);
   const browser = part('localStorage', 'ren.browser');
   let own = part('sessionStorage', key);
   // Two pages that live at once have different parts of their own, though a duplicated tab begins with a copy of sessionStorage: the

@@ -37,13 +37,13 @@ class Doc {
   live = true;
   window: { parent: object };
 
-  constructor(public tab: BrowserTab, public frames: number[] = [], public path = frames.length ? '/frame' : '/page') {
+  constructor(public tab: BrowserTab, public frames: number[] = []) {
     this.window = windowOf(tab, frames);
     tab.docs.add(this);
   }
 
-  static async open(tab: BrowserTab, frames?: number[], path?: string): Promise<Doc> {
-    const doc = new Doc(tab, frames, path);
+  static async open(tab: BrowserTab, frames?: number[]): Promise<Doc> {
+    const doc = new Doc(tab, frames);
     doc.enter();
     doc.get = await load();
     doc.id = doc.get();
@@ -52,7 +52,7 @@ class Doc {
 
   enter(): void {
     this.page.install();
-    Object.assign(globals, { localStorage: this.tab.local, sessionStorage: this.tab.session, window: this.window, location: new URL(this.path, 'https://app.example') });
+    Object.assign(globals, { localStorage: this.tab.local, sessionStorage: this.tab.session, window: this.window });
   }
 
   /** The page goes: for good, or into the cache. */
@@ -100,12 +100,12 @@ function windowOf(tab: BrowserTab, frames: number[]): { parent: object } {
 }
 
 function frameTests(): void {
-  test('a page and its frames have an id each, which a reload of the page keeps for each address', async () => {
+  test('a page and its frames have an id each, which a reload of the page keeps', async () => {
     const tab = new BrowserTab(new FakeStorage());
     const places = [[], [0], [1], [0, 0], [0, 1], [1, 0]];
     const open = async (): Promise<Doc[]> => {
       const docs: Doc[] = [];
-      for (const place of places) docs.push(await Doc.open(tab, place, '/' + place.join('/')));
+      for (const place of places) docs.push(await Doc.open(tab, place));
       return docs;
     };
     const before = await open();
@@ -117,17 +117,6 @@ function frameTests(): void {
       assert.deepEqual(after.map(({ id }) => id), before.map(({ id }) => id));
       before.splice(0, before.length, ...after);
     }
-  });
-
-  test('frames of one address have an id each, and a reload keeps one of them', async () => {
-    const tab = new BrowserTab(new FakeStorage());
-    const open = (): Promise<Doc[]> => (async () => [await Doc.open(tab), await Doc.open(tab, [0]), await Doc.open(tab, [1])])();
-    const before = await open();
-    for (const doc of before) doc.hide();
-    const after = await open();
-    assert.equal(new Set(after.map(({ id }) => id)).size, 3);
-    assert.equal(after[0]!.id, before[0]!.id);
-    assert.equal(after.filter(({ id }) => before.slice(1).some((doc) => doc.id === id)).length, 1);
   });
 
   test('a frame that is loaded again, or another one in its place, takes nothing of the page', async () => {
