@@ -8,6 +8,9 @@ import { begin, clock, dice, FakeSocket, pass, requests, settle, type FakePage, 
 
 type Told = Error & { code?: string };
 
+const html = { 'Content-Type': 'text/html' };
+const json = { 'Content-Type': 'application/json' };
+
 const clientId = 'browserbrowser.tab1';
 let page: FakePage;
 let told: Told[];
@@ -161,10 +164,51 @@ test('a WebSocket that only says error is lost, and says nothing afterwards that
   assert.deepEqual([rt.state, FakeSocket.all.length, codes()], ['closed', 2, []]);
 });
 
+for (const [name, ends] of Object.entries<(socket: FakeSocket) => Promise<void>>({
+  'fails twice': (socket) => socket.fail().then(() => socket.fail()),
+  'closes before it has opened, and fails after that': (socket) => socket.drop().then(() => socket.fail()),
+  'fails, and closes, and opens': async (socket) => {
+    await socket.fail();
+    await socket.drop();
+    socket.open();
+    socket.say({ event: 'hello', src: 'TAG', cursor: 'c', limits: {} });
+    await settle();
+  },
+}))
+  test(`a WebSocket that ${name} is one attempt that failed`, async () => {
+    const rt = realtime();
+    rt.connect();
+    await settle();
+    await ends(FakeSocket.last);
+    assert.equal(rt.state, 'connecting');
+    await pass(999);
+    assert.equal(FakeSocket.all.length, 2);
+    await FakeSocket.last.greet();
+    assert.deepEqual([rt.state, codes()], ['open', []]);
+  });
+
+test('a hello refused without autoReconnect refuses what waits', async () => {
+  const rt = realtime({ autoReconnect: false });
+  const presence = rt.presence('room');
+  const ends = [rt.publish('room', 1), presence.join('ada'), presence.update(1)].map((promise) => promise.catch((error: Told) => error.code));
+  rt.connect();
+  await settle();
+  FakeSocket.last.open();
+  FakeSocket.last.say({ event: 'error', code: 'unavailable', message: 'later', retry: true });
+  await pass(2_000);
+  assert.deepEqual([rt.state, await Promise.all(ends)], ['closed', ['closing', 'closing', 'closing']]);
+});
+
+test('a page of a proxy, and then the refusal of the server', async () => {
+  const client = await ren();
+  await requests[0]!.answer(401, html, '<h1>No</h1>');
+  await pass(1_000);
+  await requests[1]!.answer(403, json, '{"code":"forbidden","message":"not you","retry":false}');
+  assert.deepEqual([client.state, codes(), told[0]!.message], ['closed', ['forbidden'], 'not you']);
+});
+
 // What a server of ours has not said is not final.
 
-const html = { 'Content-Type': 'text/html' };
-const json = { 'Content-Type': 'application/json' };
 for (const [name, answer] of [
   ...[400, 401, 403, 404, 405, 407, 410, 413, 421, 426, 431, 451].map((status) => [`${status} of a proxy`, (r: FakeRequest) => r.answer(status, html, '<h1>No</h1>')] as const),
   ['an empty 401', (r: FakeRequest) => r.answer(401)],
@@ -312,6 +356,7 @@ for (const [name, options] of Object.entries<RenClientOptions>({
 
 for (const [name, getToken] of Object.entries<() => never>({
   'with a line break': () => 'a\nb' as never,
+  'with a carriage return': () => 'a\rb' as never,
   'of other letters': () => 'жетон' as never,
   'that is no text': () => ({}) as never,
   'that cannot be had': () => {
@@ -324,7 +369,7 @@ for (const [name, getToken] of Object.entries<() => never>({
     const client = await ren({ getToken: () => (broken ? getToken() : 'T') });
     await pass(60_000);
     assert.deepEqual([told.length, client.state, requests.length], [1, 'connecting', 0]);
-    assert.ok(!/a\nb|жетон/.test(told[0]!.message), 'without the token in it');
+    assert.ok(!/a[\n\r]b|жетон/.test(told[0]!.message), 'without the token in it');
     broken = false;
     await pass(16_000);
     assert.equal(requests.at(-1)!.headers.get('Authorization'), 'Bearer T');
