@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"github.com/maravilla-realtime/realtime/internal/conns"
 	"time"
 )
 
@@ -45,19 +45,19 @@ func (rt *Realtime) shutDown(ctx context.Context) error {
 		defer cancel()
 	}
 	defer context.AfterFunc(ctx, rt.stop)()
-	late, giveUp := outlast(ctx, leaveBehind)
+	late, giveUp := conns.Outlast(ctx, leaveBehind)
 	defer giveUp()
-	rt.conns.shut()
+	rt.conns.Close()
 	rt.closeGate(ctx, &rt.byHost)
 	handled := rt.groups.drain(ctx)
 	rt.closeGate(ctx, &rt.byHandlers) // events of groups that are not done would reach no client
 	if handled == nil {
 		rt.groups.stop() // so that another node can take them over at once
 	}
-	drained := rt.conns.drain(ctx, late, rt.ring.Head())
+	drained := rt.conns.Drain(ctx, late, rt.ring.Head())
 	rt.stop()
-	rt.rechecks.close(late)
-	return errors.Join(handled, drained, await(late, &rt.background), rt.decided(late), rt.backend.Close(ctx))
+	rt.rechecks.Close(late)
+	return errors.Join(handled, drained, conns.Await(late, &rt.background), rt.decided(late), rt.backend.Close(ctx))
 }
 
 // leaveBehind is the time after the end of its context that Close waits for functions
@@ -73,39 +73,11 @@ func (rt *Realtime) decided(ctx context.Context) error {
 	return rt.deciding.Wait(ctx)
 }
 
-// outlast returns a context that ends d after ctx.
-func outlast(ctx context.Context, d time.Duration) (late context.Context, cancel func()) {
-	late, end := context.WithCancelCause(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() {
-		select {
-		case <-time.After(d):
-			end(fmt.Errorf("realtime: a handler or the policy does not return: %w", ctx.Err()))
-		case <-late.Done():
-		}
-	})
-	return late, func() { stop(); end(nil) }
-}
-
-// await waits for all until ctx ends.
-func await(ctx context.Context, all *sync.WaitGroup) error {
-	ended := make(chan struct{})
-	go func() {
-		all.Wait()
-		close(ended)
-	}()
-	select {
-	case <-ended:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
 // closeGate closes a gate, waits for the calls inside it, and then until the events that
 // they have appended have come back through the log.
-func (rt *Realtime) closeGate(ctx context.Context, g *gate) {
+func (rt *Realtime) closeGate(ctx context.Context, g *conns.Gate) {
 	ctx, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
-	g.close(ctx)
+	g.Close(ctx)
 	rt.waitAccepted(ctx)
 }

@@ -79,10 +79,10 @@ func (rt *Realtime) everywhere(ctx context.Context, what, userID string, do func
 }
 
 func (rt *Realtime) tell(ctx context.Context, what, id, userID string) error {
-	if err := rt.byHost.enter(); err != nil {
-		return err
+	if !rt.byHost.Enter() {
+		return ErrClosed
 	}
-	defer rt.byHost.leave()
+	defer rt.byHost.Leave()
 	p := backend.Payload{Event: backend.Event{
 		Resource: backend.Control, Type: what, Key: id, User: userID, Source: rt.presence.engine.Name(), UnixMilli: time.Now().UnixMilli(),
 	}}

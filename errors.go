@@ -87,7 +87,7 @@ func WriteError(w http.ResponseWriter, err error) {
 		f := refusal{refused.Status, &wire.Error{Code: refused.Code, Message: refused.Message, Retry: refused.Retry}}
 		f.write(w)
 	case errors.Is(err, ErrClosed):
-		goingAway().write(w)
+		refuseClosing().write(w)
 	case errors.Is(err, ErrTemporary), errors.Is(err, ErrMaybeStored):
 		unavailable().write(w)
 	default:

@@ -43,9 +43,7 @@ func Waiting(rt *Realtime) int {
 // Remembered returns of how many users, and of how many sessions, rt keeps something
 // in memory.
 func (rt *Realtime) Remembered() (users, sessions int) {
-	rt.conns.mu.Lock()
-	defer rt.conns.mu.Unlock()
-	return len(rt.conns.users), rt.presence.engine.Sessions()
+	return rt.conns.Users(), rt.presence.engine.Sessions()
 }
 
 // GroupProgress reads what was committed for a group.

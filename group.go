@@ -264,7 +264,7 @@ func (g *Group) add(r match.Rule, f EventHandler, err error) error {
 	if f == nil {
 		return errors.New("realtime: a handler is nil")
 	}
-	if g.rt.conns.isShut() {
+	if g.rt.conns.IsClosed() {
 		return ErrClosed
 	}
 	g.mu.Lock()

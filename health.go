@@ -20,7 +20,7 @@ func (rt *Realtime) Health(ctx context.Context) error {
 		ctx, cancel = context.WithTimeout(ctx, healthTime)
 		defer cancel()
 	}
-	if rt.conns.isShut() {
+	if rt.conns.IsClosed() {
 		return ErrClosed
 	}
 	page, err := rt.backend.Read(ctx, rt.ring.Head(), 0)

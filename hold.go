@@ -240,7 +240,7 @@ func (h *hold) handle(t *task) time.Duration {
 }
 
 // isEnding reports whether the hold is over, or Close refuses events of handlers.
-func (h *hold) isEnding() bool { return h.ctx.Err() != nil || h.g.rt.byHandlers.isShut() }
+func (h *hold) isEnding() bool { return h.ctx.Err() != nil || h.g.rt.byHandlers.IsClosed() }
 
 // next moves on to the next handler.
 func (t *task) next() { t.handlers, t.failed = t.handlers[1:], 0 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -197,5 +198,14 @@ func set[T comparable](field *T, value T) {
 	var zero T
 	if *field == zero {
 		*field = value
+	}
+}
+
+// userLimits are what all connections of one user may have together.
+func userLimits(l Limits) conns.Limits {
+	return conns.Limits{
+		Connections: l.Connections,
+		Pace:        conns.Rate{PerSecond: l.UserRate, Burst: l.UserBurst},
+		Flood:       conns.Rate{PerSecond: floodFactor * l.UserRate, Burst: floodFactor * l.UserBurst},
 	}
 }

@@ -151,7 +151,7 @@ func unavailable() *refusal {
 	return refuse(http.StatusServiceUnavailable, "unavailable", "try again later").retry()
 }
 
-func goingAway() *refusal {
+func refuseClosing() *refusal {
 	return refuse(http.StatusServiceUnavailable, "closing", "the server is going away").retry()
 }
 

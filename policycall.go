@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"context"
+	"github.com/maravilla-realtime/realtime/internal/conns"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -13,10 +14,10 @@ import (
 type policyCall struct {
 	outer *policyCall // within which, by way of Recheck, this one is made
 
-	arrival *arrival // that is being authenticated
-	conn    *conn    // that the call is about
-	holds   bool     // and whose deciding is held
-	round   *round   // of the Recheck that asks, which the call is then part of
+	handshake *conns.Handshake // that is being authenticated
+	conn      *conns.Conn      // that the call is about
+	holds     bool             // and whose deciding is held
+	round     *round           // of the Recheck that asks, which the call is then part of
 
 	spared atomic.Bool // a Revoke has left the decision about conn to Authenticate
 	over   atomic.Bool
@@ -48,19 +49,19 @@ func (p *policyCall) find(match func(*policyCall) bool) *policyCall {
 }
 
 // authenticates reports whether the call is part of the handshake of a client.
-func (p *policyCall) authenticates(a *arrival) bool {
-	return p.find(func(p *policyCall) bool { return p.arrival == a }) != nil
+func (p *policyCall) authenticates(h *conns.Handshake) bool {
+	return p.find(func(p *policyCall) bool { return p.handshake == h }) != nil
 }
 
 // about reports whether the policy is being asked about a connection.
-func (p *policyCall) about(c *conn) bool {
+func (p *policyCall) about(c *conns.Conn) bool {
 	return p.find(func(p *policyCall) bool { return p.conn == c }) != nil
 }
 
 // spare reports whether Authenticate is deciding about a connection. A Revoke must then
 // not end it.
-func (p *policyCall) spare(c *conn) bool {
-	call := p.find(func(p *policyCall) bool { return p.conn == c && p.arrival != nil })
+func (p *policyCall) spare(c *conns.Conn) bool {
+	call := p.find(func(p *policyCall) bool { return p.conn == c && p.handshake != nil })
 	if call != nil {
 		call.spared.Store(true)
 	}
@@ -68,7 +69,7 @@ func (p *policyCall) spare(c *conn) bool {
 }
 
 // holding reports whether the call holds the connection's lock of decisions.
-func (p *policyCall) holding(c *conn) bool {
+func (p *policyCall) holding(c *conns.Conn) bool {
 	return p.find(func(p *policyCall) bool { return p.conn == c && p.holds }) != nil
 }
 
@@ -90,35 +91,49 @@ func (p *policyCall) byPolicy() bool {
 // about each connection once, so that it ends.
 type round struct {
 	mu    sync.Mutex
-	taken map[*conn]struct{}
+	taken map[*conns.Conn]struct{}
 }
 
 // take reports whether a connection has not been taken before.
-func (r *round) take(c *conn) bool {
+func (r *round) take(c *conns.Conn) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if _, taken := r.taken[c]; taken {
 		return false
 	}
 	if r.taken == nil {
-		r.taken = make(map[*conn]struct{})
+		r.taken = make(map[*conns.Conn]struct{})
 	}
 	r.taken[c] = struct{}{}
 	return true
 }
 
 // authenticate asks the policy who sends a request, for a new connection.
-func (a *arrival) authenticate(rt *Realtime, r *http.Request) (Identity, *refusal) {
-	call := &policyCall{arrival: a}
+func (rt *Realtime) authenticate(h *conns.Handshake, r *http.Request) (Identity, *refusal) {
+	call := &policyCall{handshake: h}
 	ctx, end := call.begin(r.Context())
 	defer end()
 	return rt.policy.authenticate(r.WithContext(ctx), rt.log)
 }
 
 // grants asks the policy what the client of a new connection may see.
-func (a *arrival) grants(ctx context.Context, rt *Realtime, id Identity) ([]Grant, *refusal) {
-	call := &policyCall{arrival: a}
+func (rt *Realtime) grantsOf(ctx context.Context, h *conns.Handshake, id Identity) ([]Grant, *refusal) {
+	call := &policyCall{handshake: h}
 	ctx, end := call.begin(ctx)
 	defer end()
 	return rt.grants(ctx, id)
+}
+
+// refusalOf returns what a client is told that is not let in, nil where it is.
+func (rt *Realtime) refusalOf(err error) *refusal {
+	switch err {
+	case nil:
+		return nil
+	case conns.ErrTooMany:
+		return refuse(http.StatusTooManyRequests, "too_many", "more than %d connections of one user", rt.opts.Limits.Connections).retry()
+	case conns.ErrClosing:
+		return refuseClosing()
+	default: // its rights have changed: it is authenticated again when it comes back
+		return unavailable()
+	}
 }

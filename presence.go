@@ -153,10 +153,10 @@ func (p *Presence) lease(ctx context.Context, channel, userID string, opts []Eve
 
 func (p *Presence) join(ctx context.Context, s presence.Session) error {
 	g := p.rt.gate(s.Depth)
-	if err := g.enter(); err != nil {
-		return err
+	if !g.Enter() {
+		return ErrClosed
 	}
-	defer g.leave()
+	defer g.Leave()
 	ctx, cancel := within(ctx, callTime)
 	defer cancel()
 	return publicError(p.engine.Join(ctx, s))

@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/follow"
 	"github.com/maravilla-realtime/realtime/internal/jitter"
 	"github.com/maravilla-realtime/realtime/internal/memory"
@@ -41,11 +42,11 @@ type Realtime struct {
 	presence   Presence
 	controls   controls
 	groups     groups
-	conns      conns
-	accepted   mark // the newest event appended by this node
-	byHost     gate // for events of the host and of clients
-	byHandlers gate // for events of handlers
-	rechecks   gate
+	conns      *conns.Conns
+	accepted   mark       // the newest event appended by this node
+	byHost     conns.Gate // for events of the host and of clients
+	byHandlers conns.Gate // for events of handlers
+	rechecks   conns.Gate
 
 	running    context.Context // ends when the background goroutines are to end
 	stop       context.CancelFunc
@@ -147,7 +148,7 @@ func (rt *Realtime) start(ctx context.Context, limits ring.Limits) error {
 		return err
 	}
 	follower.History = history{rt.ring, rt.presence.engine}
-	rt.conns.limits = rt.opts.Limits
+	rt.conns = conns.New(userLimits(rt.opts.Limits))
 	rt.groups.init(rt)
 	rt.background.Go(func() { follower.Run(rt.running) })
 	rt.background.Go(func() { rt.presence.engine.Run(rt.running, rt.log) })
@@ -229,10 +230,10 @@ func (rt *Realtime) Emit(ctx context.Context, ev RenEvent, opts ...EventOption) 
 // the backend appends together with a change of its store.
 func (rt *Realtime) append(ctx context.Context, ev backend.Event, a attribution) error {
 	g := rt.gate(a.depth)
-	if err := g.enter(); err != nil {
-		return err
+	if !g.Enter() {
+		return ErrClosed
 	}
-	defer g.leave()
+	defer g.Leave()
 	pos, err := rt.backend.Append(ctx, entry(ev, a))
 	if err != nil {
 		return publicError(err)
@@ -243,7 +244,7 @@ func (rt *Realtime) append(ctx context.Context, ev backend.Event, a attribution)
 }
 
 // gate returns the gate for an event with the given depth.
-func (rt *Realtime) gate(depth int) *gate {
+func (rt *Realtime) gate(depth int) *conns.Gate {
 	if depth > 0 {
 		return &rt.byHandlers
 	}

@@ -2,10 +2,10 @@ package realtime
 
 import (
 	"context"
-	"runtime/debug"
 	"slices"
-	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/conns"
+	"github.com/maravilla-realtime/realtime/internal/guard"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -36,21 +36,21 @@ func (rt *Realtime) Recheck(ctx context.Context, userID string) error {
 
 // recheckUser is Recheck on this node.
 func (rt *Realtime) recheckUser(ctx context.Context, userID string) error {
-	if err := rt.rechecks.enter(); err != nil {
-		return err
+	if !rt.rechecks.Enter() {
+		return ErrClosed
 	}
 	within := policyCallOf(ctx)
-	theirs, done := rt.conns.distrust(userID, within), make(chan struct{})
+	theirs, done := rt.conns.Invalidate(userID, within.authenticates), make(chan struct{})
 	call := &policyCall{round: within.rechecks()}
 	if call.round == nil {
 		call.round = new(round)
 	}
 	go func() { // Close waits for it
-		defer rt.rechecks.leave()
+		defer rt.rechecks.Leave()
 		defer close(done)
 		ctx, end := call.begin(context.WithoutCancel(ctx))
 		defer end()
-		rt.recheckAll(ctx, slices.DeleteFunc(theirs, func(c *conn) bool { return !call.round.take(c) }))
+		rt.recheckAll(ctx, slices.DeleteFunc(theirs, func(c *conns.Conn) bool { return !call.round.take(c) }))
 	}()
 	select {
 	case <-done:
@@ -67,7 +67,7 @@ const recheckAtOnce = 64
 // askAtOnce bounds how often a policy is asked at the same time by one Recheck.
 const askAtOnce = 64
 
-func (rt *Realtime) recheckAll(ctx context.Context, theirs []*conn) {
+func (rt *Realtime) recheckAll(ctx context.Context, theirs []*conns.Conn) {
 	turns := make(chan struct{}, askAtOnce)
 	var asking errgroup.Group
 	asking.SetLimit(recheckAtOnce)
@@ -79,15 +79,15 @@ func (rt *Realtime) recheckAll(ctx context.Context, theirs []*conn) {
 	}
 	_ = asking.Wait() // nil
 	for _, c := range theirs {
-		if c.isEnding() {
-			<-c.done
+		if c.IsEnding() {
+			<-c.Done()
 		}
 	}
 }
 
 // recheckOnly is Recheck for one connection alone, of whose user nothing else has
 // changed.
-func (rt *Realtime) recheckOnly(ctx context.Context, c *conn) {
+func (rt *Realtime) recheckOnly(ctx context.Context, c *conns.Conn) {
 	call := &policyCall{round: new(round)}
 	call.round.take(c)
 	ctx, end := call.begin(ctx)
@@ -95,38 +95,14 @@ func (rt *Realtime) recheckOnly(ctx context.Context, c *conn) {
 	rt.recheck(ctx, c, make(chan struct{}, askAtOnce))
 }
 
-// recheck is Recheck for one connection, which ends where it cannot be done.
-func (rt *Realtime) recheck(ctx context.Context, c *conn, turns chan struct{}) {
-	defer func() {
-		if v := recover(); v != nil {
-			rt.log.Error("realtime: panic; the connection is dropped", "panic", v, "stack", string(debug.Stack()))
-			c.end(&ending{reason: "internal", retry: retryAfter(), code: 1011})
-		}
-	}()
-	c.recheck(ctx, turns)
-}
+// droppedByPanic is logged where the host's policy, or this library, has a fault.
+const droppedByPanic = "realtime: panic; the connection is dropped"
 
-// runOnWriter has the goroutine that writes do f, which do hands to it, and returns
-// when it is done with it. Where the writer waits for a slow client, it does not do
-// it in time: then the connection ends, and runOnWriter returns false.
-func (c *conn) runOnWriter(do func(func()), f func()) bool {
-	did := make(chan struct{})
-	do(func() { f(); close(did) })
-	late := time.NewTimer(farewell)
-	defer late.Stop()
-	for {
-		select {
-		case <-did:
-			return true
-		case <-late.C:
-			if c.writing.Load() {
-				c.end(rotated)
-				return false
-			}
-			late.Reset(farewell / 10) // the machine is slow, not the client
-		case <-c.done:
-			return false
-		}
+// recheck is Recheck for one connection, which ends where it cannot be done.
+func (rt *Realtime) recheck(ctx context.Context, c *conns.Conn, turns chan struct{}) {
+	err := guard.Log(rt.log, droppedByPanic, func() error { c.Recheck(ctx, turns); return nil })
+	if err != nil {
+		c.End(&conns.Ending{Reason: "internal", Retry: retryAfter(), Code: 1011})
 	}
 }
 
@@ -138,15 +114,15 @@ func (s *stream) recheck(ctx context.Context, _ chan struct{}) {
 	ctx, end := call.begin(ctx)
 	defer end()
 	grants, f := s.rt.grants(ctx, s.id)
-	s.conn.runOnWriter(s.session.Do, func() {
+	s.conn.RunOnWriter(s.session.Do, func() {
 		switch {
 		case !s.session.Newest(turn): // the policy has been asked again meanwhile, and has answered
 		case f != nil:
-			end := &ending{reason: f.Code}
+			end := &conns.Ending{Reason: f.Code}
 			if f.Retry {
-				end.retry = retryAfter()
+				end.Retry = retryAfter()
 			}
-			s.conn.end(end)
+			s.conn.End(end)
 		default:
 			s.session.Regrant(s.view(grants), s.hello(grants))
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 
+	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/presence"
 )
 
@@ -67,8 +68,8 @@ func (rt *Realtime) Revoke(ctx context.Context, userID string) error {
 // revoke is Revoke on this node.
 func (rt *Realtime) revoke(ctx context.Context, userID string) error {
 	within := policyCallOf(ctx)
-	var theirs, asking []*conn
-	for _, c := range rt.conns.distrust(userID, within) {
+	var theirs, asking []*conns.Conn
+	for _, c := range rt.conns.Invalidate(userID, within.authenticates) {
 		switch {
 		case within.spare(c):
 		case within.about(c):
@@ -79,15 +80,15 @@ func (rt *Realtime) revoke(ctx context.Context, userID string) error {
 	}
 	defer func() {
 		for _, c := range asking {
-			c.end(revoked)
+			c.End(conns.Revoked)
 		}
 	}()
 	for _, c := range theirs {
-		c.end(revoked)
+		c.End(conns.Revoked)
 	}
 	for _, c := range theirs {
 		select {
-		case <-c.done:
+		case <-c.Done():
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/guard"
 	"github.com/maravilla-realtime/realtime/internal/session"
 	"github.com/maravilla-realtime/realtime/internal/sse"
@@ -36,11 +37,11 @@ func (rt *Realtime) serveREN(w http.ResponseWriter, r *http.Request) {
 		refuse(http.StatusMethodNotAllowed, "method", "only GET is served here").write(w)
 		return
 	}
-	arriving := rt.conns.arrive()
-	defer arriving.gone()
-	s, f := rt.newStream(r, arriving)
+	handshake := rt.conns.Begin()
+	defer handshake.End()
+	s, f := rt.newStream(r, handshake)
 	if f != nil {
-		sendAway(w, r, f)
+		refuseStream(w, r, f)
 		return
 	}
 	out, missing := newStreamWriter(w, time.Now().Add(rt.opts.WriteTimeout))
@@ -49,16 +50,16 @@ func (rt *Realtime) serveREN(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.w = out
-	if f := arriving.add(&s.conn, s.id.User); f != nil {
-		sendAway(w, r, f)
+	if f := rt.refusalOf(handshake.Add(&s.conn, s.id.User)); f != nil {
+		refuseStream(w, r, f)
 		return
 	}
-	arriving.gone()
-	defer rt.conns.remove(&s.conn)
+	handshake.End()
+	defer rt.conns.Remove(&s.conn)
 	s.net = tuneRequest(r)
 	if out.gone == nil {
 		// Nobody else tells when the client is gone. It may be there, though.
-		defer context.AfterFunc(r.Context(), func() { s.conn.cancel(rotated) })()
+		defer context.AfterFunc(r.Context(), func() { s.conn.Cancel(conns.Rotated) })()
 	}
 	if r.ProtoMajor == 1 {
 		// Net/http then ends the body with the connection and sends no chunks, of
@@ -68,10 +69,10 @@ func (rt *Realtime) serveREN(w http.ResponseWriter, r *http.Request) {
 	s.run()
 }
 
-// sendAway refuses a stream. A bare EventSource gives up for good on any status
+// refuseStream refuses a stream. A bare EventSource gives up for good on any status
 // but 200 (WHATWG HTML, section 9.2.3), so where it may come back it gets a stream
 // that says so, and ends.
-func sendAway(w http.ResponseWriter, r *http.Request, f *refusal) {
+func refuseStream(w http.ResponseWriter, r *http.Request, f *refusal) {
 	if !f.Retry || r.Header.Get("Accept") != "text/event-stream" || r.Header.Get(clientHeader) != "" {
 		f.write(w)
 		return
@@ -92,8 +93,8 @@ func streamHeaders(h http.Header) {
 // stream drives a [session.Stream] over a response.
 type stream struct {
 	rt      *Realtime
-	ctx     context.Context // ends with an *ending
-	conn    conn
+	ctx     context.Context // ends with a *conns.Ending
+	conn    conns.Conn
 	id      Identity
 	ask     renRequest
 	session *session.Stream
@@ -112,16 +113,16 @@ type renRequest struct {
 	client  string
 }
 
-func (rt *Realtime) newStream(r *http.Request, arriving *arrival) (*stream, *refusal) {
+func (rt *Realtime) newStream(r *http.Request, handshake *conns.Handshake) (*stream, *refusal) {
 	ask, f := parseREN(r)
 	if f != nil {
 		return nil, f
 	}
-	id, f := arriving.authenticate(rt, r)
+	id, f := rt.authenticate(handshake, r)
 	if f != nil {
 		return nil, f
 	}
-	grants, f := arriving.grants(r.Context(), rt, id)
+	grants, f := rt.grantsOf(r.Context(), handshake, id)
 	if f != nil {
 		return nil, f
 	}
@@ -135,8 +136,8 @@ func (rt *Realtime) newStream(r *http.Request, arriving *arrival) (*stream, *ref
 	})
 	// A middleware's timeout must not cut the stream, nor a server's context: it ends
 	// with a bye, or with the client.
-	s.ctx, s.conn.cancel = context.WithCancelCause(context.WithoutCancel(r.Context()))
-	s.conn.recheck = s.recheck
+	s.ctx, s.conn.Cancel = context.WithCancelCause(context.WithoutCancel(r.Context()))
+	s.conn.Recheck = s.recheck
 	return s, nil
 }
 
@@ -189,8 +190,8 @@ func parseREN(r *http.Request) (ask renRequest, f *refusal) {
 // run is the stream: what is ready goes out at once and in one piece, then it
 // waits for more.
 func (s *stream) run() {
-	defer s.conn.cancel(nil)
-	s.conn.onAbort(func() { _ = s.w.SetWriteDeadline(time.Now()) }) // if it fails, no write is stuck
+	defer s.conn.Cancel(nil)
+	s.conn.OnAbort(func() { _ = s.w.SetWriteDeadline(time.Now()) }) // if it fails, no write is stuck
 	defer s.session.Close()
 	streamHeaders(s.w.Header())
 	s.w.WriteHeader(http.StatusOK)
@@ -198,9 +199,9 @@ func (s *stream) run() {
 	ping := time.NewTicker(s.rt.opts.Heartbeat)
 	defer ping.Stop()
 	life := s.rt.opts.StreamLife
-	rotate := time.AfterFunc(life*4/5+mathrand.N(life*2/5), func() { s.conn.cancel(rotated) })
+	rotate := time.AfterFunc(life*4/5+mathrand.N(life*2/5), func() { s.conn.Cancel(conns.Rotated) })
 	defer rotate.Stop()
-	defer s.conn.expire(s.id)()
+	defer s.conn.Expire(s.id.Expires)()
 	for {
 		if err := s.deliver(); err != nil {
 			s.failed(err)
@@ -251,15 +252,15 @@ func (s *stream) write(out []byte) error {
 	if len(out) == 0 {
 		return nil
 	}
-	s.conn.writing.Store(true)
-	defer s.conn.writing.Store(false)
+	s.conn.Writing.Store(true)
+	defer s.conn.Writing.Store(false)
 	for len(out) > 0 {
 		n := min(len(out), chunk)
 		patience := s.rt.opts.WriteTimeout + s.backlog.Allow(s.net)
 		if err := s.w.SetWriteDeadline(time.Now().Add(patience)); err != nil {
 			return err
 		}
-		if s.conn.isAborted() { // perhaps before the deadline was put off
+		if s.conn.IsAborted() { // perhaps before the deadline was put off
 			return context.Cause(s.ctx)
 		}
 		if _, err := s.w.Write(out[:n]); err != nil {
@@ -285,12 +286,12 @@ func (s *stream) failed(err error) {
 
 // bye says why the server ends the stream, where it is the server.
 func (s *stream) bye() {
-	var end *ending
+	var end *conns.Ending
 	if !errors.As(context.Cause(s.ctx), &end) {
 		return
 	}
-	s.session.Bye(session.Ending{Reason: end.reason, Retry: end.retry, Rest: end.rest})
-	for more := true; more && !s.conn.isAborted(); {
+	s.session.Bye(session.Ending{Reason: end.Reason, Retry: end.Retry, Rest: end.Rest})
+	for more := true; more && !s.conn.IsAborted(); {
 		var err error
 		if more, err = s.fill(); err != nil {
 			return // the client is gone

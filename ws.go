@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/guard"
 	"github.com/maravilla-realtime/realtime/internal/presence"
 	"github.com/maravilla-realtime/realtime/internal/session"
@@ -41,24 +42,24 @@ func (rt *Realtime) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s := rt.newSocket(r)
-	arriving := rt.conns.arrive()
-	defer arriving.gone()
+	handshake := rt.conns.Begin()
+	defer handshake.End()
 	if !s.late {
-		id, f := arriving.authenticate(rt, r)
+		id, f := rt.authenticate(handshake, r)
 		if f != nil {
 			f.write(w)
 			return
 		}
 		s.id = id
 	}
-	s.ctx, s.conn.cancel = context.WithCancelCause(context.WithoutCancel(r.Context()))
-	defer s.conn.cancel(nil)
-	if f := arriving.add(&s.conn, s.id.User); f != nil {
+	s.ctx, s.conn.Cancel = context.WithCancelCause(context.WithoutCancel(r.Context()))
+	defer s.conn.Cancel(nil)
+	if f := rt.refusalOf(handshake.Add(&s.conn, s.id.User)); f != nil {
 		f.write(w)
 		return
 	}
-	arriving.gone()
-	defer rt.conns.remove(&s.conn)
+	handshake.End()
+	defer rt.conns.Remove(&s.conn)
 	conn, rw, missing := hijack(w)
 	if missing != nil {
 		missing.refuse(rt, w)
@@ -83,8 +84,8 @@ func (rt *Realtime) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 type socket struct {
 	rt      *Realtime
 	request *http.Request   // that opened it, for the policy
-	ctx     context.Context // ends with an *ending, *wsconn.CloseError or other error
-	conn    conn
+	ctx     context.Context // ends with a *conns.Ending, *wsconn.CloseError or other error
+	conn    conns.Conn
 	ws      *wsconn.Conn
 	name    string // in session keys
 	group   errgroup.Group
@@ -128,7 +129,7 @@ func (rt *Realtime) newSocket(r *http.Request) *socket {
 		errors:     rate.NewLimiter(rate.Every(time.Minute/maxErrors), maxErrors-1),
 	}
 	s.session = session.NewChannels(rt.ring, s.bell.Ring, s, s.view(Identity{}), limits.Channels)
-	s.conn.recheck = s.recheck
+	s.conn.Recheck = s.recheck
 	return s
 }
 
@@ -136,7 +137,7 @@ func (rt *Realtime) newSocket(r *http.Request) *socket {
 func (s *socket) view(id Identity) *view { return &view{policy: &s.rt.policy, id: id} }
 
 func (s *socket) run() {
-	s.conn.onAbort(s.ws.Drop)
+	s.conn.OnAbort(s.ws.Drop)
 	defer s.session.Close()
 	s.group.Go(func() error {
 		sound := s.guard(s.write)
@@ -145,7 +146,7 @@ func (s *socket) run() {
 		return nil
 	})
 	hello := time.AfterFunc(messageTime, func() {
-		s.conn.cancel(noHello)
+		s.conn.Cancel(conns.NoHello)
 	})
 	defer hello.Stop()
 	s.guard(func() error { return s.read(hello) })
@@ -158,12 +159,12 @@ func (s *socket) run() {
 // guard runs f, whose error ends the connection, and reports whether it returned. A
 // panic, which is a fault in the host's policy or in this library, ends it as well.
 func (s *socket) guard(f func() error) (sound bool) {
-	err := guard.Log(s.rt.log, "realtime: panic; the connection is dropped", f)
+	err := guard.Log(s.rt.log, droppedByPanic, f)
 	if errors.Is(err, guard.ErrPanic) {
-		s.conn.cancel(&wsconn.CloseError{Code: 1011, Reason: "internal error"})
+		s.conn.Cancel(&wsconn.CloseError{Code: 1011, Reason: "internal error"})
 		return false
 	}
-	s.conn.cancel(err)
+	s.conn.Cancel(err)
 	return true
 }
 
@@ -222,8 +223,8 @@ func (s *socket) transmit(msg []byte) error {
 	if len(msg) == 0 {
 		return nil
 	}
-	s.conn.writing.Store(true)
-	defer s.conn.writing.Store(false)
+	s.conn.Writing.Store(true)
+	defer s.conn.Writing.Store(false)
 	return s.ws.Write(msg) // ends by WriteTimeout or Drop
 }
 
@@ -237,7 +238,7 @@ func (s *socket) ping() {
 	s.group.Go(func() error {
 		defer s.asking.Store(false)
 		if err := s.ws.Ping(s.ctx); err != nil {
-			s.conn.cancel(err)
+			s.conn.Cancel(err)
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				s.ws.Drop() // nobody is there to say goodbye to
 			}
@@ -252,12 +253,12 @@ func (s *socket) close(sound bool) error {
 	var how session.Ending
 	var code int
 	var reason string
-	var end *ending
+	var end *conns.Ending
 	var told *wsconn.CloseError
 	switch cause := context.Cause(s.ctx); {
 	case errors.As(cause, &end):
-		code, reason = end.code, end.reason
-		how = session.Ending{Reason: end.reason, Retry: end.retry, Rest: end.rest}
+		code, reason = end.Code, end.Reason
+		how = session.Ending{Reason: end.Reason, Retry: end.Retry, Rest: end.Rest}
 	case errors.As(cause, &told): // the error that leads to it is an answer
 		code, reason = told.Code, told.Reason
 	default: // nobody is there
@@ -273,7 +274,7 @@ func (s *socket) close(sound bool) error {
 // finish writes what is left to say.
 func (s *socket) finish(how session.Ending) {
 	s.session.Bye(how)
-	for more := true; more && !s.conn.isAborted(); {
+	for more := true; more && !s.conn.IsAborted(); {
 		var err error
 		if more, err = s.fill(); err != nil {
 			return // the client is gone
@@ -302,7 +303,7 @@ func (s *socket) Roster(channel string, done func(*session.Roster, *wire.Error))
 
 // Unreadable implements [session.Host].
 func (s *socket) Unreadable(why *wire.Error) {
-	s.conn.cancel(&ending{reason: why.Code, retry: retryAfter(), code: 4503})
+	s.conn.Cancel(&conns.Ending{Reason: why.Code, Retry: retryAfter(), Code: 4503})
 }
 
 // renewTime is how long a user stays present whose credentials have expired: a
@@ -312,15 +313,15 @@ const renewTime = 35 * time.Second
 // leaveAll ends, after a grace, the sessions that lived with the connection.
 func (s *socket) leaveAll() {
 	why, grace := presence.Timeout, s.rt.opts.Presence.DropGrace
-	var end *ending
+	var end *conns.Ending
 	var closed *wsconn.CloseError
 	switch cause := context.Cause(s.ctx); {
 	case errors.As(cause, &end):
 		why = presence.Closed
 		switch end {
-		case revoked:
+		case conns.Revoked:
 			grace = 0
-		case outdated:
+		case conns.Expired:
 			grace = max(s.rt.opts.Presence.DropGrace, renewTime)
 		}
 	case errors.As(cause, &closed) && slices.Contains([]int{1000, 1001, 1005}, closed.Code):

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -18,21 +19,21 @@ func (s *socket) hello(op wire.Op) *wire.Error {
 		return wire.BadClientID(op.CID)
 	}
 	if s.late || op.Token != "" {
-		arriving := s.rt.conns.arrive()
-		defer arriving.gone()
-		id, f := s.authenticate(&policyCall{arrival: arriving, conn: &s.conn, holds: true}, op.Token)
+		handshake := s.rt.conns.Begin()
+		defer handshake.End()
+		id, f := s.authenticate(&policyCall{handshake: handshake, conn: &s.conn, holds: true}, op.Token)
 		if f == nil {
-			f = arriving.identify(&s.conn, id.User)
+			f = s.rt.refusalOf(handshake.Identify(&s.conn, id.User))
 		}
 		if f != nil {
 			s.answer(wire.ErrorFrame(op.Ref, f.Error))
-			s.turnAway(f)
+			s.refuseHello(f)
 			return nil
 		}
 		s.id = id
 	}
 	s.greeted, s.client = true, op.CID
-	s.stopExpiry = s.conn.expire(s.id)
+	s.stopExpiry = s.conn.Expire(s.id.Expires)
 	limits := s.rt.opts.Limits
 	frame := wire.Frame{
 		Event: "hello", Src: wire.Tag(op.CID), UserID: s.id.User, Cursor: string(s.rt.Cursor()),
@@ -63,17 +64,17 @@ func (s *socket) authenticate(call *policyCall, token string) (Identity, *refusa
 	return s.rt.policy.authenticate(r, s.rt.log)
 }
 
-// turnAway ends the connection of a client that is not let in. The bye after the
+// refuseHello ends the connection of a client that is not let in. The bye after the
 // error tells it when to come back.
-func (s *socket) turnAway(f *refusal) {
-	end := &ending{reason: f.Code, code: 4401}
+func (s *socket) refuseHello(f *refusal) {
+	end := &conns.Ending{Reason: f.Code, Code: 4401}
 	switch {
 	case f.Retry:
-		end.code, end.retry = 4503, retryAfter()
+		end.Code, end.Retry = 4503, retryAfter()
 	case f.status == http.StatusInternalServerError:
-		end.code, end.retry = 1011, retryAfter()
+		end.Code, end.Retry = 1011, retryAfter()
 	}
-	s.do(func() { s.conn.cancel(end) })
+	s.do(func() { s.conn.Cancel(end) })
 }
 
 // renew gives a connection that is open the identity of a new token, which must
@@ -87,17 +88,17 @@ func (s *socket) renew(op wire.Op) *wire.Error {
 	if op.Token == "" {
 		return wire.Errorf("bad_request", "hello came before, and this one has no token")
 	}
-	arriving := s.rt.conns.arrive()
-	defer arriving.gone()
+	handshake := s.rt.conns.Begin()
+	defer handshake.End()
 	select {
 	case s.renewing <- struct{}{}:
 	default:
 		return tooFast("more than %d renewal at a time", 1)
 	}
-	call := &policyCall{arrival: arriving, conn: &s.conn}
+	call := &policyCall{handshake: handshake, conn: &s.conn}
 	id, f := s.authenticate(call, op.Token)
 	if f == nil {
-		f = s.become(arriving, id)
+		f = s.become(handshake, id)
 	}
 	if f != nil {
 		<-s.renewing
@@ -119,24 +120,24 @@ func (s *socket) unspare(call *policyCall, f *refusal) {
 	switch {
 	case !call.spared.Load():
 	case f.Retry:
-		s.conn.end(rotated)
+		s.conn.End(conns.Rotated)
 	default:
-		s.conn.end(revoked)
+		s.conn.End(conns.Revoked)
 	}
 }
 
 // become gives the connection an identity of the same user.
-func (s *socket) become(arriving *arrival, id Identity) *refusal {
+func (s *socket) become(handshake *conns.Handshake, id Identity) *refusal {
 	if id.User != s.id.User {
 		return refuse(http.StatusForbidden, "user_mismatch", "the token is of another user")
 	}
 	s.deciding <- struct{}{}
 	defer s.release()
-	if f := arriving.identify(&s.conn, id.User); f != nil {
+	if f := s.rt.refusalOf(handshake.Identify(&s.conn, id.User)); f != nil {
 		return f
 	}
 	s.stopExpiry()
-	s.id, s.stopExpiry = id, s.conn.expire(id)
+	s.id, s.stopExpiry = id, s.conn.Expire(id.Expires)
 	s.do(func() { s.session.SetView(s.view(id)) })
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/presence"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 	"github.com/maravilla-realtime/realtime/internal/wsconn"
@@ -42,7 +43,7 @@ func (s *socket) read(hello *time.Timer) error {
 // admit reports whether the client, and its user, may send one frame more. Frames
 // without an operation cost as well, and fragments more than whole messages.
 func (s *socket) admit() bool {
-	return s.flood.Allow() && (s.conn.flood == nil || s.conn.flood.Allow())
+	return s.flood.Allow() && s.conn.AllowFrame()
 }
 
 // violated logs which rule a client has broken, of which it is told.
@@ -79,7 +80,7 @@ func (s *socket) paced() *wire.Error {
 	switch {
 	case !s.pace.Allow():
 		return tooFast("more than %d operations a second", limits.Rate)
-	case s.conn.pace != nil && !s.conn.pace.Allow():
+	case !s.conn.AllowOperation():
 		return tooFast("more than %d operations a second of one user", limits.UserRate)
 	}
 	return nil
@@ -191,8 +192,8 @@ func (s *socket) publish(op wire.Op) *wire.Error {
 // failed turns an error of the backend into what clients are told.
 func (s *socket) failed(what string, err error) *wire.Error {
 	if errors.Is(err, ErrClosed) {
-		if s.rt.conns.isShut() { // whoever has something to do goes to another server now, and does it there
-			s.conn.cancel(closing(s.rt.ring.Head(), retryAfter()))
+		if s.rt.conns.IsClosed() { // whoever has something to do goes to another server now, and does it there
+			s.conn.Cancel(conns.Closing(s.rt.ring.Head(), retryAfter()))
 		}
 		e := wire.Errorf("closing", "the server is going away")
 		e.Retry = true

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/conns"
+	"github.com/maravilla-realtime/realtime/internal/guard"
 	"github.com/maravilla-realtime/realtime/internal/presence"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 	"golang.org/x/sync/errgroup"
@@ -23,7 +25,7 @@ func (s *socket) recheck(ctx context.Context, turns chan struct{}) {
 	id, turn := s.id, s.session.Turn()
 	done()
 	var channels []string
-	if !s.conn.runOnWriter(s.session.Do, func() { channels = s.session.Names() }) {
+	if !s.conn.RunOnWriter(s.session.Do, func() { channels = s.session.Names() }) {
 		return
 	}
 	v := s.judge(ctx, id, channels, s.sessions.list(), turns)
@@ -47,13 +49,13 @@ func (s *socket) settled(within *policyCall, hasty bool) (done func(), ok bool) 
 		select {
 		case s.deciding <- struct{}{}:
 			return s.release, true
-		case <-s.conn.done:
+		case <-s.conn.Done():
 			return nil, false
-		case <-time.After(farewell): // the policy, the backend or the client is slow
+		case <-time.After(conns.KickTimeout): // the policy, the backend or the client is slow
 			if hasty {
 				return s.release, s.settledLater()
 			}
-			if !s.conn.runOnWriter(s.session.Do, func() {}) {
+			if !s.conn.RunOnWriter(s.session.Do, func() {}) {
 				return nil, false
 			}
 		}
@@ -76,11 +78,11 @@ func (s *socket) settledLater() bool {
 // release gives deciding back.
 func (s *socket) release() {
 	<-s.deciding
-	if !s.again.Swap(false) || s.rt.rechecks.enter() != nil {
+	if !s.again.Swap(false) || !s.rt.rechecks.Enter() {
 		return
 	}
 	go func() { // Close waits for it
-		defer s.rt.rechecks.leave()
+		defer s.rt.rechecks.Leave()
 		s.rt.recheckOnly(s.ctx, &s.conn)
 	}()
 }
@@ -103,7 +105,7 @@ func (s *socket) judge(ctx context.Context, id Identity, channels []string, sess
 	defer end()
 	v := verdict{channels: make(map[string]*wire.Error), sessions: make(map[presence.Key]*wire.Error)}
 	var mu sync.Mutex
-	var panicked any
+	var panicked error
 	var asking errgroup.Group
 	ask := func(verb Verb, channel string, answer func(*wire.Error)) {
 		turns <- struct{}{}
@@ -135,15 +137,17 @@ func (s *socket) judge(ctx context.Context, id Identity, channels []string, sess
 	return v
 }
 
-// ask asks the policy about one action, and returns what it panicked with.
-func (rt *Realtime) ask(ctx context.Context, id Identity, a Action) (refused *wire.Error, panicked any) {
-	defer func() { panicked = recover() }()
+// ask asks the policy about one action. The second error is that it panicked.
+func (rt *Realtime) ask(ctx context.Context, id Identity, a Action) (refused *wire.Error, panicked error) {
 	ctx, cancel := context.WithTimeout(ctx, decideTime)
 	defer cancel()
-	if f := rt.policy.allow(ctx, rt.log, id, a); f != nil {
-		return f.Error, nil
-	}
-	return nil, nil
+	panicked = guard.Call(func() error {
+		if f := rt.policy.allow(ctx, rt.log, id, a); f != nil {
+			refused = f.Error
+		}
+		return nil
+	})
+	return refused, panicked
 }
 
 // expel ends the sessions that are not allowed, and returns what the client is told.
@@ -174,7 +178,7 @@ func (s *socket) expel(v verdict, within *policyCall) (told []wire.Frame) {
 // restrict has the writer do what a verdict says, and returns when the client has been
 // told that and what it has left.
 func (s *socket) restrict(v verdict, left []wire.Frame) {
-	s.conn.runOnWriter(func(told func()) {
+	s.conn.RunOnWriter(func(told func()) {
 		s.session.Do(func() {
 			s.session.Restrict(v.turn, v.channels)
 			for _, frame := range left {

@@ -30,11 +30,16 @@ func (p *Panic) Unwrap() error {
 	return err
 }
 
-// Call calls f. If f panics, the error is a [*Panic]; otherwise it is f's. A f that
-// ends its goroutine ends that of the caller.
+// Call calls f. If f panics, the error is a [*Panic]; otherwise it is f's. A [*Panic]
+// that f panics with is passed on as it is. A f that ends its goroutine ends that of
+// the caller.
 func Call(f func() error) (err error) {
 	defer func() {
-		if v := recover(); v != nil {
+		switch v := recover().(type) {
+		case nil:
+		case *Panic: // which somebody has passed on
+			err = v
+		default:
 			err = &Panic{v, debug.Stack()}
 		}
 	}()

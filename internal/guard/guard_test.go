@@ -31,6 +31,10 @@ func TestCall(t *testing.T) {
 	if err := Call(func() error { panic(nil) }); !errors.Is(err, ErrPanic) {
 		t.Errorf("of nil: %v", err)
 	}
+	first := Call(func() error { panic("oops") })
+	if err := Call(func() error { panic(first) }); err != first {
+		t.Errorf("of a panic that is passed on: %v", err)
+	}
 	went := make(chan bool, 1)
 	go func() {
 		defer close(went)

@@ -1,0 +1,147 @@
+package conns
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/backend"
+	"golang.org/x/time/rate"
+)
+
+// Conn is one connection. The owner sets its exported fields before [Handshake.Add].
+type Conn struct {
+	// Cancel ends the connection: with an *[Ending], in an orderly way.
+	Cancel context.CancelCauseFunc
+
+	// Recheck asks the policy again about what the connection has. At most as many
+	// questions are open as turns has room for.
+	Recheck func(ctx context.Context, turns chan struct{})
+
+	// Writing is true while the writer waits for the client to read.
+	Writing atomic.Bool
+
+	done chan struct{} // closed when nothing is written from now on
+
+	user  string        // guarded by Conns.mu, as are pace and flood when they are set
+	pace  *rate.Limiter // of the user; nil for anonymous
+	flood *rate.Limiter // likewise
+
+	mu      sync.Mutex
+	drop    func() // frees a goroutine that writes to a client that does not read; nil when it must not be called
+	aborted bool
+	ended   bool // End was called
+}
+
+// Done is closed by [Conns.Remove].
+func (c *Conn) Done() <-chan struct{} { return c.done }
+
+// AllowOperation reports whether the user of the connection may do one more operation
+// now. It is for the goroutine that identifies the connection, as is AllowFrame.
+func (c *Conn) AllowOperation() bool { return c.pace == nil || c.pace.Allow() }
+
+// AllowFrame reports whether the user may send one more frame now.
+func (c *Conn) AllowFrame() bool { return c.flood == nil || c.flood.Allow() }
+
+// Abort ends the connection at once, whatever it is doing.
+func (c *Conn) Abort() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.aborted = true
+	if c.drop != nil {
+		c.drop()
+	}
+}
+
+// OnAbort sets what Abort calls until the connection is removed. If it was aborted
+// before, drop is called now.
+func (c *Conn) OnAbort(drop func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.drop = drop; c.aborted {
+		drop()
+	}
+}
+
+// IsAborted reports whether Abort was called.
+func (c *Conn) IsAborted() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.aborted
+}
+
+// KickTimeout is how long a client whose rights have ended may take to be told.
+const KickTimeout = 500 * time.Millisecond
+
+// End ends the connection, and aborts it if its client is not told within half a
+// second.
+func (c *Conn) End(why *Ending) {
+	c.mu.Lock()
+	c.ended = true
+	c.mu.Unlock()
+	c.Cancel(why)
+	time.AfterFunc(KickTimeout, c.Abort)
+}
+
+// IsEnding reports whether End was called.
+func (c *Conn) IsEnding() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ended
+}
+
+// Expire ends the connection at a time, unless stop is called; the zero time is never.
+func (c *Conn) Expire(at time.Time) (stop func() bool) {
+	if at.IsZero() {
+		return func() bool { return false }
+	}
+	return time.AfterFunc(time.Until(at), func() { c.End(Expired) }).Stop
+}
+
+// RunOnWriter has the goroutine that writes do f, which do hands to it, and returns
+// when it is done with it. If the writer waits for a slow client and does not come to
+// it within half a second, the connection ends, and RunOnWriter returns false.
+func (c *Conn) RunOnWriter(do func(func()), f func()) bool {
+	did := make(chan struct{})
+	do(func() { f(); close(did) })
+	late := time.NewTimer(KickTimeout)
+	defer late.Stop()
+	for {
+		select {
+		case <-did:
+			return true
+		case <-late.C:
+			if c.Writing.Load() {
+				c.End(Rotated)
+				return false
+			}
+			late.Reset(KickTimeout / 10) // the machine is slow, not the client
+		case <-c.done:
+			return false
+		}
+	}
+}
+
+// Ending is why, and how, the server ends a connection.
+type Ending struct {
+	Reason string           // that the client is told
+	Rest   backend.Position // what is in the log up to here is delivered first
+	Retry  time.Duration    // when the client may come back
+	Code   int              // the WebSocket close code
+}
+
+func (e *Ending) Error() string { return "realtime: connection ended: " + e.Reason }
+
+// Closing is the ending of connections to a node that is shut down.
+func Closing(rest backend.Position, retry time.Duration) *Ending {
+	return &Ending{Reason: "closing", Rest: rest, Retry: retry, Code: 1012}
+}
+
+// The other ways in which connections end.
+var (
+	Rotated = &Ending{Reason: "rotate", Retry: 100 * time.Millisecond, Code: 4503}
+	Expired = &Ending{Reason: "expired", Code: 4401}
+	Revoked = &Ending{Reason: "revoked", Code: 4403}
+	NoHello = &Ending{Reason: "hello_required", Code: 4408}
+)
