@@ -2,10 +2,11 @@ package realtime
 
 import (
 	"context"
-	"github.com/maravilla-realtime/realtime/internal/conns"
 	"net/http"
 	"sync"
 	"sync/atomic"
+
+	"github.com/maravilla-realtime/realtime/internal/conns"
 )
 
 // policyCall is a running call of the policy. The policy gets it in its context. If the

@@ -254,11 +254,11 @@ func TestDoubtsEnd(t *testing.T) {
 		time.Sleep(lateLook - 1)
 		settle(true)
 		p.doubt(id)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		settle(true)
 		time.Sleep(lateLook - 2)
 		settle(true)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		settle(false)
 	})
 }
