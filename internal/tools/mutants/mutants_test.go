@@ -156,7 +156,7 @@ func TestSampled(t *testing.T) {
 		if m.sampled(10) {
 			n++
 		}
-		if m.sampled(10) != m.sampled(10) {
+		if again := *m; again.sampled(10) != m.sampled(10) {
 			t.Errorf("%s is in the sample, or not, by chance", m.key)
 		}
 	}
