@@ -291,10 +291,14 @@ func (g *Group) guard(what string, f func() error) error {
 func (h *hold) keep() {
 	renew := time.NewTicker(groupLease / 3)
 	defer renew.Stop()
-	for {
-		ctx, cancel := context.WithTimeout(h.ctx, groupLease/3)
-		err := h.commit(ctx)
-		cancel()
+	// At first only where a new group begins is news, not what is being read meanwhile.
+	for news := h.unsent.Floor != (backend.Position{}); ; news = true {
+		var err error
+		if news {
+			ctx, cancel := context.WithTimeout(h.ctx, groupLease/3)
+			err = h.commit(ctx)
+			cancel()
+		}
 		worked := h.tracker.Changed()
 		switch {
 		case err == nil, h.ctx.Err() != nil:
