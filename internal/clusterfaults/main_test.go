@@ -7,11 +7,10 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"slices"
-	"sync"
 	"testing"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/figures"
 	"github.com/maravilla-realtime/realtime/internal/pace"
 )
 
@@ -39,20 +38,10 @@ func side(t *testing.T) {
 // patience is how long tests wait for what has to come, at the machine's pace.
 const patience = time.Minute
 
-// figures are what the run has to show.
-var figures struct {
-	mu    sync.Mutex
-	lines []string
-}
-
 // figure reports what a promise, with its number, was measured at.
 func figure(t testing.TB, promise, format string, args ...any) {
 	t.Helper()
-	line := fmt.Sprintf("%-30s %s: %s", promise, t.Name(), fmt.Sprintf(format, args...))
-	t.Log(line)
-	figures.mu.Lock()
-	defer figures.mu.Unlock()
-	figures.lines = append(figures.lines, line)
+	figures.Add(t, fmt.Sprintf("%-30s %s: %s", promise, t.Name(), fmt.Sprintf(format, args...)))
 }
 
 // The roles of a process of this program.
@@ -71,22 +60,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	flag.Parse()
-	_ = flag.Set("test.parallel", "12") // package testing's; the parallel tests wait more than they compute
-	began := time.Now()
-	code := m.Run()
-	fmt.Printf("\nWhat was promised of a cluster, and measured (%v):\n", time.Since(began).Round(time.Second))
-	slices.SortStableFunc(figures.lines, func(a, b string) int { return number(a) - number(b) })
-	for _, line := range figures.lines {
-		fmt.Println(" ", line)
-	}
-	os.Exit(code)
-}
-
-// number is that of the promise a line begins with.
-func number(line string) (n int) {
-	_, _ = fmt.Sscan(line, &n) // none: it comes first
-	return n
+	os.Exit(figures.Run(m, "What was promised of a cluster, and measured"))
 }
 
 // play runs this process as something other than tests, until its input ends, which it

@@ -5,11 +5,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"slices"
-	"sync"
 	"testing"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/figures"
 	"github.com/maravilla-realtime/realtime/internal/pace"
 )
 
@@ -38,20 +37,10 @@ const patience = 30 * time.Second
 // other things to do. The full form measures, on one that has not.
 func slow(d time.Duration) time.Duration { return size(pace.Slow(d), d) }
 
-// figures are what the run has to show.
-var figures struct {
-	mu    sync.Mutex
-	lines []string
-}
-
 // figure reports what a promise, with its number, was measured at.
 func figure(t testing.TB, promise, format string, args ...any) {
 	t.Helper()
-	line := fmt.Sprintf("%-38s %s", promise, fmt.Sprintf(format, args...))
-	t.Log(line)
-	figures.mu.Lock()
-	defer figures.mu.Unlock()
-	figures.lines = append(figures.lines, line)
+	figures.Add(t, fmt.Sprintf("%-38s %s", promise, fmt.Sprintf(format, args...)))
 }
 
 // need skips a test that lacks something, which in CI it must not.
@@ -76,22 +65,7 @@ func program(t testing.TB, name string) string {
 }
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	_ = flag.Set("test.parallel", "12") // package testing's; the parallel tests wait more than they compute
-	began := time.Now()
-	code := m.Run()
-	fmt.Printf("\nWhat was promised, and measured (%v):\n", time.Since(began).Round(time.Second))
-	slices.SortStableFunc(figures.lines, func(a, b string) int { return number(a) - number(b) })
-	for _, line := range figures.lines {
-		fmt.Println(" ", line)
-	}
-	os.Exit(code)
-}
-
-// number is that of the promise a line begins with.
-func number(line string) (n int) {
-	_, _ = fmt.Sscan(line, &n) // none: it comes first
-	return n
+	os.Exit(figures.Run(m, "What was promised, and measured"))
 }
 
 // eventually polls until the answer is yes, or patience has ended.
