@@ -14,7 +14,7 @@ type memberships struct {
 
 type membership struct {
 	presence.Session
-	turn uint64 // when it was allowed last: see socket.turns
+	turn uint64 // when it was allowed last: see session.Session.Turn
 }
 
 func (ms *memberships) set(m membership) {

@@ -287,13 +287,23 @@ func (s *stream) failed(err error) {
 // bye says why the server ends the stream, where it is the server.
 func (s *stream) bye() {
 	var end *conns.Ending
-	if !errors.As(context.Cause(s.ctx), &end) {
-		return
+	if errors.As(context.Cause(s.ctx), &end) {
+		finish(&s.conn, &s.session.Session, lastWords(end), s.fill)
 	}
-	s.session.Bye(session.Ending{Reason: end.Reason, Retry: end.Retry, Rest: end.Rest})
-	for more := true; more && !s.conn.IsAborted(); {
+}
+
+// lastWords is what a client is told when its connection ends.
+func lastWords(end *conns.Ending) session.Ending {
+	return session.Ending{Reason: end.Reason, Retry: end.Retry, Rest: end.Rest}
+}
+
+// finish writes what is left to say on a connection that ends, with fill, which writes
+// one batch.
+func finish(c *conns.Conn, s *session.Session, how session.Ending, fill func() (more bool, err error)) {
+	s.Bye(how)
+	for more := true; more && !c.IsAborted(); {
 		var err error
-		if more, err = s.fill(); err != nil {
+		if more, err = fill(); err != nil {
 			return // the client is gone
 		}
 	}

@@ -258,28 +258,17 @@ func (s *socket) close(sound bool) error {
 	switch cause := context.Cause(s.ctx); {
 	case errors.As(cause, &end):
 		code, reason = end.Code, end.Reason
-		how = session.Ending{Reason: end.Reason, Retry: end.Retry, Rest: end.Rest}
+		how = lastWords(end)
 	case errors.As(cause, &told): // the error that leads to it is an answer
 		code, reason = told.Code, told.Reason
 	default: // nobody is there
 		return nil
 	}
 	if sound {
-		s.finish(how)
+		finish(&s.conn, &s.session.Session, how, s.fill)
 	}
 	s.ws.Close(code, reason)
 	return nil
-}
-
-// finish writes what is left to say.
-func (s *socket) finish(how session.Ending) {
-	s.session.Bye(how)
-	for more := true; more && !s.conn.IsAborted(); {
-		var err error
-		if more, err = s.fill(); err != nil {
-			return // the client is gone
-		}
-	}
 }
 
 // rosterTime is time for a reading that is under way, and the next one.
