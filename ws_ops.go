@@ -54,8 +54,8 @@ func (s *socket) violated(err error) {
 	}
 }
 
-// decide decides and does one operation. Whoever checks the rights of the client
-// begins when it is done.
+// decide decides and does one operation. A check of the client's rights begins when it
+// is done.
 func (s *socket) decide(op wire.Op) *wire.Error {
 	if s.greeted {
 		if err := s.paced(); err != nil {
@@ -192,7 +192,7 @@ func (s *socket) publish(op wire.Op) *wire.Error {
 // failed turns an error of the backend into what clients are told.
 func (s *socket) failed(what string, err error) *wire.Error {
 	if errors.Is(err, ErrClosed) {
-		if s.rt.conns.IsClosed() { // whoever has something to do goes to another server now, and does it there
+		if s.rt.conns.IsClosed() { // the client goes to another server now, and does it there
 			s.conn.Cancel(conns.Closing(s.rt.ring.Head(), retryAfter()))
 		}
 		e := wire.Errorf("closing", "the server is going away")
@@ -203,7 +203,7 @@ func (s *socket) failed(what string, err error) *wire.Error {
 		s.rt.log.Warn("realtime: "+what, "error", err)
 		return wire.Errorf("too_large", "larger than the engine of the server takes")
 	}
-	if s.ctx.Err() == nil { // else nobody waits for it any more
+	if s.ctx.Err() == nil { // else nobody waits for it
 		s.rt.log.Error("realtime: "+what, "error", err)
 	}
 	return unavailable().Error

@@ -153,8 +153,8 @@ func (rt *Realtime) ask(ctx context.Context, id Identity, a Action) (refused *wi
 // expel ends the sessions that are not allowed, and returns what the client is told.
 // No operation joins again meanwhile.
 func (s *socket) expel(v verdict, within *policyCall) (told []wire.Frame) {
-	// An operation that has begun since then does not wait for this check, whoever
-	// makes it.
+	// An operation that has begun since then does not wait for this check, even if it
+	// makes the check.
 	done, ok := s.settled(within, false)
 	if !ok {
 		return nil

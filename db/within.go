@@ -54,8 +54,8 @@ func store(ctx context.Context, t backend.Transactional, tx *sql.Tx, events []re
 	return t.AppendIn(ctx, tx, entries)
 }
 
-// flush has the events of a transaction that has committed appended now. Whoever
-// publishes next comes after them. If it fails, they come a little later.
+// flush has the events of a transaction that has committed appended now, so that what
+// is published next comes after them. If it fails, they come a little later.
 func flush(ctx context.Context, t backend.Transactional, events []realtime.RenEvent) {
 	if len(events) == 0 {
 		return

@@ -94,8 +94,7 @@ func TestEventsAreInTheTransaction(t *testing.T) {
 	diary.expect(t, "rollback")
 }
 
-// An announcement that comes later is none that failed: whoever waits for the commit
-// has it.
+// An announcement that comes later has not failed: the commit has made it certain.
 func TestFlushMayFail(t *testing.T) {
 	d, diary := openSame(t)
 	diary.failFlush = errDown

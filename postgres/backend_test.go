@@ -241,8 +241,8 @@ func TestRetention(t *testing.T) {
 	}
 }
 
-// Whoever reads a table of the log for long, such as pg_dump, delays its truncation and
-// not the appends.
+// A program that reads a table of the log for long, such as pg_dump, delays its
+// truncation and not the appends.
 func TestLongReader(t *testing.T) {
 	url := server(t)
 	schema := migrated(t, url)

@@ -155,7 +155,7 @@ func (b *Backend) dedicated(ctx context.Context) (*pgx.Conn, error) {
 func hangUp(conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), retryAfter)
 	defer cancel()
-	_ = conn.Close(ctx) // of a connection that is of no use any more
+	_ = conn.Close(ctx) // the connection is no longer of use
 }
 
 // wokenKey is where a connection keeps whether it was notified since the last wait.

@@ -10,7 +10,7 @@ import (
 )
 
 // NodeGrants returns the SQL that gives a role what [NewBackend] needs, and no more.
-// Whoever called [Migrate] runs it.
+// The role that called [Migrate] must run it.
 func NodeGrants(schema, role string) (string, error) {
 	return grants(schema, role, `grant usage on schema "realtime" to %[1]s;
 grant select on "realtime".migrations to %[1]s;

@@ -90,8 +90,8 @@ func (o *Options) check() (err error) {
 	return nil
 }
 
-// connections are the most that a node has in its pool. Followers have one each
-// beside it, and so has whoever looks after the outbox.
+// connections are the most that a node has in its pool. Each follower has one
+// beside it, and so has the node that looks after the outbox.
 const connections = 4
 
 // config returns how to connect. The sessions are set up for what this package does,

@@ -166,7 +166,7 @@ func TestElectedNodeHangs(t *testing.T) {
 	url := server(t)
 	box := postgres.Outbox{Schema: migrated(t, url)}
 	pool := database(t, url)
-	// Whoever has this lock is elected, and does nothing.
+	// The holder of this lock is elected, and does nothing.
 	conn, err := pool.Acquire(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -253,7 +253,7 @@ func TestRostersTakeTurns(t *testing.T) {
 		"state b of 1 more, state a part 1 of 1 more, state b part 1 of 1 more, state a part 2 of 1 @0, state b part 2 of 1 @0")
 }
 
-// A roster whose first parts were shown by other rights begins anew.
+// A roster whose first parts were shown by other rights begins again.
 func TestShowAgainInARoster(t *testing.T) {
 	c := newChannels(t, newHistory(roomy))
 	c.view.hidden = map[string]bool{"bob": true}
@@ -270,7 +270,7 @@ func TestShowAgainInARoster(t *testing.T) {
 	expect(t, "told", flat(c.told()), "state a of 2 @0")
 }
 
-// A roster that is asked for again begins anew.
+// A roster that is asked for again begins at its first part.
 func TestRosterAskedForAgainInParts(t *testing.T) {
 	c := newChannels(t, newHistory(roomy))
 	c.subscribe(1, "a", "", true)

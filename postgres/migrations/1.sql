@@ -84,8 +84,8 @@ create table "realtime".store (
 	primary key (kind, grp, name)
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 200);
 
--- What transactions of the host have to say. Whoever writes to the log next moves it
--- there, in the order of n.
+-- What transactions of the host publish. The next writer of the log moves it there, in
+-- the order of n.
 create table "realtime".outbox (
 	n bigint generated always as identity primary key,
 	id bytea not null,

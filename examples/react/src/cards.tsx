@@ -40,7 +40,7 @@ async function ask(method: string, path: string, body?: Partial<Card>): Promise<
   return answer;
 }
 
-/** A list that is live: whoever changes it, all see it. */
+/** A list that is live: all see each change. */
 export function Cards({ me }: { me: Person | undefined }): ReactNode {
   const { value: cards, error, reads, write } = useCards();
   const tell = useTell();

@@ -56,7 +56,7 @@ func bundle(dir, main string, dev bool) ([]byte, error) {
 		Alias: map[string]string{
 			"@maravilla-realtime/client/react": "../../client/js/src/react.ts",
 			"@maravilla-realtime/client":       "/api/maravilla/realtime.js", // the server has it, for all pages
-			"react":                            "./node_modules/react",       // one copy, whoever imports it
+			"react":                            "./node_modules/react",       // one copy for all that import it
 		},
 	}
 	if dev {
