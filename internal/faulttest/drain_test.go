@@ -111,6 +111,9 @@ func ours() (stacks []string) {
 		buf = make([]byte, 2*len(buf))
 	}
 	for stack := range strings.SplitSeq(strings.TrimRight(string(buf), "\x00"), "\n\n") {
+		if strings.Contains(stack, "testing.(*M).Run") { // that of TestMain
+			continue
+		}
 		const module = "github.com/maravilla-realtime/realtime"
 		for line := range strings.SplitSeq(stack, "\n") {
 			rest, is := strings.CutPrefix(line, module)
