@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"github.com/maravilla-realtime/realtime/internal/conns"
 	"time"
+
+	"github.com/maravilla-realtime/realtime/internal/conns"
 )
 
 // Close shuts down in four steps:
@@ -48,11 +49,12 @@ func (rt *Realtime) shutDown(ctx context.Context) error {
 	late, giveUp := conns.Outlast(ctx, leaveBehind)
 	defer giveUp()
 	rt.conns.Close()
+	rt.groups.Close()
 	rt.closeGate(ctx, &rt.byHost)
-	handled := rt.groups.drain(ctx)
+	handled := rt.groups.Drain(ctx)
 	rt.closeGate(ctx, &rt.byHandlers) // events of groups that are not done would reach no client
 	if handled == nil {
-		rt.groups.stop() // so that another node can take them over at once
+		rt.groups.Stop() // so that another node can take them over at once
 	}
 	drained := rt.conns.Drain(ctx, late, rt.ring.Head())
 	rt.stop()

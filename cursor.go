@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/ring"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -41,25 +40,6 @@ func (m *mark) get() backend.Position {
 	return m.pos
 }
 
-// waitRead waits until the log has been read up to pos.
-func (rt *Realtime) waitRead(ctx context.Context, pos backend.Position) error {
-	reader := rt.ring.NewReader()
-	defer reader.Close()
-	reader.Subscribe(nil, ring.Topic{})
-	for rt.ring.Head().Compare(pos) < 0 {
-		if err := ctx.Err(); err != nil { // with many events both cases below are ready
-			return err
-		}
-		select {
-		case <-reader.Wake():
-			reader.Skip()
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return nil
-}
-
 // settleTime is the time that Close waits for events on their way through the log.
 const settleTime = 2 * time.Second
 
@@ -68,7 +48,7 @@ const settleTime = 2 * time.Second
 func (rt *Realtime) waitAccepted(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
-	_ = rt.waitRead(ctx, rt.accepted.get()) // a backend that is gone must not block Close
+	_ = rt.ring.Wait(ctx, rt.accepted.get()) // a backend that is gone must not block Close
 }
 
 // tellPublished says where an event stands in the log, to who has asked, when this
@@ -79,6 +59,6 @@ func (rt *Realtime) tellPublished(ctx context.Context, pos backend.Position, cur
 	}
 	ctx, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
-	_ = rt.waitRead(ctx, pos) // the event is stored, whatever becomes of this
+	_ = rt.ring.Wait(ctx, pos) // the event is stored, whatever becomes of this
 	*cursor = Cursor(wire.Cursor(pos))
 }

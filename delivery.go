@@ -1,6 +1,11 @@
 package realtime
 
-import "context"
+import (
+	"context"
+
+	"github.com/maravilla-realtime/realtime/internal/handle"
+	"github.com/maravilla-realtime/realtime/internal/wire"
+)
 
 // DeadLetter is an event that was not handled.
 type DeadLetter struct {
@@ -34,4 +39,14 @@ type deliveryKey struct{}
 func DeliveryOf(ctx context.Context) (d Delivery, ok bool) {
 	d, ok = ctx.Value(deliveryKey{}).(Delivery)
 	return d, ok
+}
+
+func delivery(d handle.Delivery) Delivery {
+	return Delivery{Group: d.Group, Cursor: Cursor(wire.Cursor(d.Pos)), Attempt: d.Attempt}
+}
+
+// delivering returns the context of a call of a handler.
+func delivering(ctx context.Context, d handle.Delivery) context.Context {
+	ctx = context.WithValue(ctx, depthKey{}, d.Depth+1)
+	return context.WithValue(ctx, deliveryKey{}, delivery(d))
 }

@@ -33,12 +33,7 @@ func NewIndex(n int) (*Index, error) {
 func (x *Index) Find(ev RenEvent) int { return len(x.Index.Find((*backend.Event)(&ev))) }
 
 // Waiting returns how many events wait for handlers of this process.
-func Waiting(rt *Realtime) int {
-	g := rt.groups.named[processGroup]
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	return g.hold.tracker.Pending()
-}
+func Waiting(rt *Realtime) int { return rt.process.group.engine.Pending() }
 
 // Remembered returns of how many users, and of how many sessions, rt keeps something
 // in memory.

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/handle"
 	"github.com/maravilla-realtime/realtime/internal/match"
 	"github.com/maravilla-realtime/realtime/internal/wire"
@@ -26,19 +24,7 @@ import (
 //
 // Its methods must be called by the function given to [Realtime.Group], or later; they
 // may be called concurrently, and do not block.
-type Group struct {
-	rt    *Realtime
-	name  string
-	opts  GroupOptions
-	start backend.Position // where the group begins if it has no progress yet
-	claim *handle.Claim
-
-	mu       sync.RWMutex
-	index    match.Index[*handler]
-	launched bool
-	hold     *hold         // while this node holds the group
-	tried    chan struct{} // closed when this node has tried to hold it for the first time
-}
+type Group struct{ engine *handle.Group }
 
 // GroupOptions are all optional: zero fields mean the defaults, or, for a named
 // group, [Options].Groups.
@@ -98,23 +84,22 @@ func (o *GroupOptions) check(of string) error {
 		atLeast(0, of+".Timeout", o.Timeout))
 }
 
-// groups are the groups of handlers of a Realtime.
-type groups struct {
-	rt      *Realtime
-	running context.Context // ends when the groups are given up
-	stop    context.CancelFunc
-
-	mu     sync.Mutex
-	closed bool
-	named  map[string]*Group
-}
-
-// processGroup is the name of the group of a process. A host cannot use it.
-const processGroup = "$process"
-
-func (gs *groups) init(rt *Realtime) {
-	gs.rt, gs.named = rt, make(map[string]*Group)
-	gs.running, gs.stop = context.WithCancel(rt.running)
+// engine returns the options as the engine takes them.
+func (o GroupOptions) engine() handle.Options {
+	opts := handle.Options{
+		Concurrency: o.Concurrency, Attempts: o.Attempts, Backoff: o.Backoff, MaxBackoff: o.MaxBackoff, Timeout: o.Timeout,
+		Final:   func(err error) bool { return errors.Is(err, ErrPermanent) || errors.Is(err, ErrLoop) },
+		Context: delivering,
+	}
+	if f := o.DeadLetter; f != nil {
+		opts.DeadLetter = func(ctx context.Context, d handle.Delivery, err error) {
+			f(ctx, DeadLetter{RenEvent(*d.Event), delivery(d), err})
+		}
+	}
+	if f := o.Missed; f != nil {
+		opts.Missed = func(reason string) { f(&ResetError{reason}) }
+	}
+	return opts
 }
 
 // Group adds a named group, and calls register to add its handlers. If the backend
@@ -138,16 +123,28 @@ func (rt *Realtime) Group(name string, opts *GroupOptions, register func(*Group)
 	if err := o.check("GroupOptions"); err != nil {
 		return err
 	}
-	g := newGroup(rt, name, o.or(rt.opts.Groups))
+	g := &Group{rt.groups.New(name, o.or(rt.opts.Groups).engine())}
 	if err := register(g); err != nil {
 		return err
 	}
-	rt.groups.mu.Lock()
-	defer rt.groups.mu.Unlock()
-	if rt.groups.named[name] != nil {
+	return rt.launch(g, name)
+}
+
+func (rt *Realtime) launch(g *Group, name string) error {
+	switch err := rt.groups.Launch(g.engine); err {
+	case handle.ErrClosed:
+		return ErrClosed
+	case handle.ErrTaken:
 		return fmt.Errorf("%w: %s is taken", ErrBadGroup, wire.Quote(name))
+	default:
+		return err
 	}
-	return rt.groups.launch(name, g)
+}
+
+// processGroup is the group of the handlers that are registered on a Realtime.
+type processGroup struct {
+	mu    sync.Mutex
+	group *Group // nil: there is none yet
 }
 
 // local registers handlers in the group of this process.
@@ -155,106 +152,25 @@ func (rt *Realtime) local(register func(*Group) error) error {
 	if !rt.alone() {
 		return fmt.Errorf("%w: on a backend of several processes it needs a name; use Group", ErrBadGroup)
 	}
-	rt.groups.mu.Lock()
-	defer rt.groups.mu.Unlock()
-	if g := rt.groups.named[processGroup]; g != nil {
+	rt.process.mu.Lock()
+	defer rt.process.mu.Unlock()
+	if g := rt.process.group; g != nil {
 		return register(g)
 	}
-	g := newGroup(rt, processGroup+":"+rt.node, rt.opts.Groups)
+	name := "$process:" + rt.node // which a host cannot use
+	g := &Group{rt.groups.New(name, rt.opts.Groups.engine())}
 	if err := register(g); err != nil {
 		return err
 	}
-	return rt.groups.launch(processGroup, g)
-}
-
-func newGroup(rt *Realtime, name string, opts GroupOptions) *Group {
-	lease := groupLease
-	if rt.alone() {
-		lease = noLease
+	if err := rt.launch(g, name); err != nil {
+		return err
 	}
-	return &Group{
-		rt: rt, name: name, opts: opts, start: rt.now(), claim: handle.New(rt.backend, rt.node, name, lease),
-		tried: make(chan struct{}),
-	}
+	rt.process.group = g
+	return nil
 }
 
 // alone reports whether the backend serves this process only.
 func (rt *Realtime) alone() bool { return rt.backend.SingleProcess() }
-
-// launch starts a group. The caller must hold gs.mu.
-func (gs *groups) launch(name string, g *Group) error {
-	if gs.closed {
-		return ErrClosed
-	}
-	gs.named[name] = g
-	g.mu.Lock()
-	g.launched = true
-	g.mu.Unlock()
-	gs.rt.background.Go(func() { g.run(gs.running) })
-	return nil
-}
-
-// drain refuses new groups, and waits until the groups that this node holds have
-// handled all events in the ring, including those that handlers cause meanwhile. It
-// takes at most half of the time left in ctx.
-func (gs *groups) drain(ctx context.Context) error {
-	gs.mu.Lock()
-	gs.closed = true
-	var all []*Group
-	for _, g := range gs.named {
-		all = append(all, g)
-	}
-	gs.mu.Unlock()
-	if len(all) == 0 {
-		return nil
-	}
-	deadline, _ := ctx.Deadline()
-	ctx, cancel := context.WithTimeout(ctx, time.Until(deadline)/2)
-	defer cancel()
-	for range maxDepth + 1 {
-		head := gs.rt.ring.Head()
-		for _, g := range all {
-			if err := g.waitHandled(ctx, head); err != nil {
-				return fmt.Errorf("realtime: group %q did not finish: %w", g.publicName(), err)
-			}
-		}
-		gs.rt.waitAccepted(ctx)
-		if gs.rt.ring.Head() == head {
-			break
-		}
-	}
-	return nil
-}
-
-// waitHandled waits until the group has handled what there is up to pos, if this node
-// is to do it.
-func (g *Group) waitHandled(ctx context.Context, pos backend.Position) error {
-	select {
-	case <-g.tried:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	g.mu.RLock()
-	s := g.hold
-	g.mu.RUnlock()
-	if s == nil {
-		return nil
-	}
-	return s.tracker.Until(ctx, pos)
-}
-
-func (g *Group) publicName() string {
-	if g.name[0] == '$' {
-		return ""
-	}
-	return g.name
-}
-
-// handler is a registered function. It gets events after from.
-type handler struct {
-	handle EventHandler
-	from   backend.Position
-}
 
 // add adds a handler; err is the error of its rule.
 func (g *Group) add(r match.Rule, f EventHandler, err error) error {
@@ -264,84 +180,8 @@ func (g *Group) add(r match.Rule, f EventHandler, err error) error {
 	if f == nil {
 		return errors.New("realtime: a handler is nil")
 	}
-	if g.rt.conns.IsClosed() {
+	if g.engine.Add(r, func(ctx context.Context, d handle.Delivery) error { return f(ctx, RenEvent(*d.Event)) }) != nil {
 		return ErrClosed
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	h := &handler{handle: f}
-	if g.launched {
-		h.from = g.rt.now()
-	}
-	g.index.Add(r, h)
 	return nil
-}
-
-// find returns the handlers of an event at pos.
-func (g *Group) find(ev *backend.Event, pos backend.Position) []*handler {
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	return slices.DeleteFunc(g.index.Find(ev), func(h *handler) bool { return pos.Compare(h.from) <= 0 })
-}
-
-func (g *Group) missed(reason string) {
-	lost := &ResetError{reason}
-	if g.opts.Missed == nil {
-		g.rt.log.Warn("realtime: handlers missed events", "group", g.publicName(), "reason", reason)
-		return
-	}
-	_ = g.guard("Missed", func() error { g.opts.Missed(lost); return nil }) // logged
-}
-
-func (g *Group) deadLetter(ctx context.Context, d DeadLetter) {
-	if g.opts.DeadLetter == nil {
-		g.rt.log.Error("realtime: an event was not handled", "group", g.publicName(), "type", d.Event.Type,
-			"cursor", d.Delivery.Cursor, "attempts", d.Delivery.Attempt, "error", d.Err)
-		return
-	}
-	_ = g.guard("DeadLetter", func() error { g.opts.DeadLetter(ctx, d); return nil }) // logged
-}
-
-// groupLease is the time after the death of a group's holder in which no other node
-// takes the group over. On a backend of one process a hold never ends.
-const (
-	groupLease = 10 * time.Second
-	noLease    = 1 << 62 * time.Nanosecond // 146 years
-)
-
-// run handles the group's events whenever this node holds the group.
-func (g *Group) run(ctx context.Context) {
-	var first sync.Once
-	tried := func() { first.Do(func() { close(g.tried) }) }
-	defer tried()
-	for ctx.Err() == nil {
-		p, err := g.claim.Hold(ctx)
-		switch {
-		case err == nil:
-			s := newHold(ctx, g, p)
-			g.setHold(s)
-			tried()
-			s.run()
-			g.setHold(nil)
-		case errors.Is(err, backend.ErrClosed):
-			return
-		case !errors.Is(err, handle.ErrHeld) && ctx.Err() == nil:
-			g.rt.log.Error("realtime: a group of handlers cannot be claimed; trying again", "group", g.publicName(), "error", err)
-		}
-		tried()
-		wait := jittered(groupLease / 3)
-		if free := g.claim.FreeIn(); errors.Is(err, handle.ErrHeld) && free > 0 {
-			wait = min(wait, free) // a dead node's group is taken over at once when its lease is over
-		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-		}
-	}
-}
-
-func (g *Group) setHold(h *hold) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.hold = h
 }

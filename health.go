@@ -27,7 +27,7 @@ func (rt *Realtime) Health(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("realtime: the backend does not answer: %w", publicError(err))
 	}
-	if err := rt.waitRead(ctx, page.Head); err != nil {
+	if err := rt.ring.Wait(ctx, page.Head); err != nil {
 		return fmt.Errorf("realtime: the backend has events that do not come through: %w", err)
 	}
 	return nil

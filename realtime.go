@@ -15,6 +15,7 @@ import (
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/follow"
+	"github.com/maravilla-realtime/realtime/internal/handle"
 	"github.com/maravilla-realtime/realtime/internal/jitter"
 	"github.com/maravilla-realtime/realtime/internal/memory"
 	"github.com/maravilla-realtime/realtime/internal/presence"
@@ -26,8 +27,8 @@ import (
 // Realtime is the library in one value: hosts publish through it and mount its
 // handlers. All its methods may be called concurrently.
 type Realtime struct {
-	// Lock order: groups.mu comes first, and Group.mu, conns.mu, mark.mu and the locks of
-	// the ring (see package ring) may be taken while it is held. socket.deciding is
+	// Lock order: processGroup.mu comes first, and the locks of the groups, mark.mu and the
+	// locks of the ring (see package ring) may be taken while it is held. socket.deciding is
 	// taken before any mutex. All other mutexes of this package are leaves: while one of
 	// them is held, no other lock is taken, and no code of the host or the backend runs.
 	policy   Policy        // its functions return in time
@@ -41,7 +42,8 @@ type Realtime struct {
 	flaws      once // flaws of grants that were logged
 	presence   Presence
 	controls   controls
-	groups     groups
+	groups     *handle.Groups
+	process    processGroup
 	conns      *conns.Conns
 	accepted   mark       // the newest event appended by this node
 	byHost     conns.Gate // for events of the host and of clients
@@ -149,10 +151,18 @@ func (rt *Realtime) start(ctx context.Context, limits ring.Limits) error {
 	}
 	follower.History = history{rt.ring, rt.presence.engine}
 	rt.conns = conns.New(userLimits(rt.opts.Limits))
-	rt.groups.init(rt)
+	rt.groups = rt.newGroups()
 	rt.background.Go(func() { follower.Run(rt.running) })
 	rt.background.Go(func() { rt.presence.engine.Run(rt.running, rt.log) })
 	return nil
+}
+
+func (rt *Realtime) newGroups() *handle.Groups {
+	return handle.New(rt.running, handle.Node{
+		Name: rt.node, Alone: rt.alone(), Store: rt.backend, Ring: rt.ring, Logger: rt.log,
+		Pending: rt.opts.History.Events, Depth: maxDepth,
+		Now: rt.now, Settle: rt.waitAccepted, Ending: rt.byHandlers.IsClosed, Go: rt.background.Go,
+	})
 }
 
 // again repeats what New needs of a backend that does not answer yet, or has lost its
@@ -165,7 +175,7 @@ func (rt *Realtime) again(ctx context.Context, do func() error) error {
 		}
 		rt.log.Debug("realtime: the backend is not ready; trying again", "error", err)
 		select {
-		case <-time.After(jittered(wait)):
+		case <-time.After(jitter.Half(wait)):
 		case <-ctx.Done():
 			return err
 		}
@@ -185,11 +195,6 @@ func (h history) Reset(pos backend.Position) {
 		h.presence.Lost()
 	}
 	h.Ring.Reset(pos)
-}
-
-// jittered returns a random duration between half of d and d.
-func jittered(d time.Duration) time.Duration {
-	return d/2 + jitter.N(d/2+1)
 }
 
 // Publish sends data, which must encode as JSON of at most [Limits].Publish

@@ -148,7 +148,7 @@ func (p *Presence) snapshot(ctx context.Context, channel string) ([]presence.Mem
 			page, err = p.rt.backend.Read(ctx, p.rt.ring.Head(), 0)
 		}
 		if err == nil {
-			err = p.rt.waitRead(ctx, page.Head)
+			err = p.rt.ring.Wait(ctx, page.Head)
 		}
 		if err != nil {
 			return nil, backend.Position{}, publicError(err)

@@ -1,6 +1,3 @@
-// Package handle stores the progress of each group of handlers in a backend, and
-// lets one node at a time hold a group. So an event is handled once per group,
-// however many nodes there are and whichever of them dies.
 package handle
 
 import (
@@ -35,8 +32,8 @@ type Claim struct {
 	until time.Time        // the hold lasts until then; zero: another node holds the group, or none
 }
 
-// New returns the claim of a node on a group.
-func New(store backend.Store, node, group string, lease time.Duration) *Claim {
+// NewClaim returns the claim of a node on a group.
+func NewClaim(store backend.Store, node, group string, lease time.Duration) *Claim {
 	return &Claim{store: store, key: key(group), node: node, lease: lease}
 }
 

@@ -35,7 +35,7 @@ func script(t *testing.T, f func(c *cast)) {
 
 func (c *cast) claim(node string) *Claim {
 	if c.claims[node] == nil {
-		c.claims[node] = New(c.b, node, "mailer", lease)
+		c.claims[node] = NewClaim(c.b, node, "mailer", lease)
 	}
 	return c.claims[node]
 }
@@ -220,7 +220,7 @@ func oneHolds(t *testing.T, seed uint64) {
 	var all sync.WaitGroup
 	for i := range 5 {
 		random := rand.New(rand.NewPCG(seed, uint64(i)))
-		c := New(store, fmt.Sprint("node ", i), "mailer", lease)
+		c := NewClaim(store, fmt.Sprint("node ", i), "mailer", lease)
 		all.Go(func() {
 			for range 200 {
 				time.Sleep(time.Duration(random.IntN(4000)) * time.Millisecond)

@@ -53,7 +53,7 @@ func holding(t *testing.T, name string, f func(t *testing.T, c *Claim, store *fa
 	t.Run(name, func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			store := &faulty{Store: memory.New(memory.Limits{})}
-			c := New(store, "ann", "mailer", lease)
+			c := NewClaim(store, "ann", "mailer", lease)
 			if _, err := c.Hold(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -91,7 +91,7 @@ func TestErrorsOfTheStore(t *testing.T) {
 		if _, err := c.Hold(t.Context()); !errors.Is(err, errDown) {
 			t.Errorf("the record cannot be read: %v", err)
 		}
-		other := New(store, "bob", "mailer", lease)
+		other := NewClaim(store, "bob", "mailer", lease)
 		store.value = garbage
 		if _, err := other.Hold(t.Context()); !errors.Is(err, errRecord) {
 			t.Errorf("the record is malformed: %v", err)

@@ -38,7 +38,7 @@ func TestHoldAfterALateCommit(t *testing.T) {
 		const lease = 10 * time.Second
 		store := memory.New(memory.Limits{})
 		late := &lateStore{Store: store}
-		a, b := handle.New(late, "a", "g", lease), handle.New(store, "b", "g", lease)
+		a, b := handle.NewClaim(late, "a", "g", lease), handle.NewClaim(store, "b", "g", lease)
 		if _, err := a.Hold(t.Context()); err != nil {
 			t.Fatal(err)
 		}

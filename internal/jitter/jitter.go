@@ -24,3 +24,6 @@ func Replace(f func(d time.Duration) time.Duration) (restore func()) {
 	old := source.Swap(&f)
 	return func() { source.Store(old) }
 }
+
+// Half returns a random duration between half of d and d.
+func Half(d time.Duration) time.Duration { return d/2 + N(d/2+1) }

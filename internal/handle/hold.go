@@ -1,19 +1,16 @@
-package realtime
+package handle
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/guard"
-	"github.com/maravilla-realtime/realtime/internal/handle"
+	"github.com/maravilla-realtime/realtime/internal/jitter"
 	"github.com/maravilla-realtime/realtime/internal/lanes"
 	"github.com/maravilla-realtime/realtime/internal/progress"
 	"github.com/maravilla-realtime/realtime/internal/ring"
-	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
 // hold is the time in which this node holds a group. One goroutine reads the ring
@@ -30,7 +27,7 @@ type hold struct {
 	failed  map[uint64]int      // after from, by earlier holds
 	tracker *progress.Tracker
 	lanes   *lanes.Lanes[*task]
-	unsent  handle.Progress // progress that could not be committed yet; used by keep only
+	unsent  Progress // progress that could not be committed yet; used by keep only
 
 	mu   sync.Mutex
 	gone backend.Position // what was missed up to here has been told
@@ -43,7 +40,7 @@ type task struct {
 	failed   int // attempts of the first of them
 }
 
-func newHold(ctx context.Context, g *Group, p handle.Progress) *hold {
+func newHold(ctx context.Context, g *Group, p Progress) *hold {
 	h := &hold{g: g, from: p.Floor, done: make(map[uint64]struct{}), failed: p.Failed}
 	if h.from == (backend.Position{}) {
 		h.from = g.start
@@ -80,18 +77,18 @@ func (h *hold) end() {
 	if err == nil {
 		err = h.g.claim.Release(ctx)
 	}
-	if err != nil && !errors.Is(err, handle.ErrHeld) {
-		h.g.rt.log.Warn("realtime: a group of handlers is given up late; some events may be handled again",
-			"group", h.g.publicName(), "error", err)
+	if err != nil && !errors.Is(err, ErrHeld) {
+		h.g.node.Logger.Warn("realtime: a group of handlers is given up late; some events may be handled again",
+			"group", h.g.PublicName(), "error", err)
 	}
 }
 
 // read passes the events of the ring to the lanes.
 func (h *hold) read() {
-	reader := h.g.rt.ring.NewReader()
+	reader := h.g.node.Ring.NewReader()
 	defer reader.Close()
 	// The node that held the group before may have been further in the log.
-	if h.g.rt.waitRead(h.ctx, h.from) != nil {
+	if h.g.node.Ring.Wait(h.ctx, h.from) != nil {
 		return
 	}
 	h.subscribe(reader, h.from)
@@ -111,7 +108,7 @@ func (h *hold) read() {
 			h.take(it)
 		}
 		h.tracker.Read(pos)
-		_, gone := h.g.rt.ring.At(backend.Position{})
+		_, gone := h.g.node.Ring.At(backend.Position{})
 		h.tracker.Evict(gone)
 		clear(items)
 		h.waitForRoom()
@@ -128,7 +125,7 @@ func (h *hold) read() {
 func (h *hold) waitForRoom() {
 	for {
 		moved := h.tracker.Advanced()
-		if h.tracker.Pending() < h.g.rt.opts.History.Events {
+		if h.tracker.Pending() < h.g.node.Pending {
 			return
 		}
 		select {
@@ -180,7 +177,7 @@ func (h *hold) subscribe(reader *ring.Reader, pos backend.Position) {
 // restart reports that events were lost, and returns the place after them. Their tasks
 // in the lanes end silently.
 func (h *hold) restart(why ring.Reason) backend.Position {
-	_, gone := h.g.rt.ring.At(backend.Position{})
+	_, gone := h.g.node.Ring.At(backend.Position{})
 	if gone.Epoch != h.from.Epoch {
 		clear(h.done)
 		clear(h.failed)
@@ -207,7 +204,7 @@ func (h *hold) missed(pos, gone backend.Position, why ring.Reason) {
 // handle calls the handlers of a task, and returns the wait before its next attempt, or
 // 0 if it is done.
 func (h *hold) handle(t *task) time.Duration {
-	e, gone := h.g.rt.ring.At(t.pos)
+	e, gone := h.g.node.Ring.At(t.pos)
 	if e == nil {
 		h.missed(t.pos, gone, ring.Evicted)
 		h.tracker.Done(t.pos)
@@ -217,30 +214,30 @@ func (h *hold) handle(t *task) time.Duration {
 		if h.isEnding() {
 			return 0 // the next holder of the group begins with this event
 		}
-		d := Delivery{Group: h.g.publicName(), Cursor: Cursor(wire.Cursor(t.pos)), Attempt: t.failed + 1}
-		ctx := context.WithValue(context.WithValue(h.ctx, depthKey{}, e.Depth+1), deliveryKey{}, d)
-		err := h.try(ctx, t, RenEvent(e.Event), d)
+		d := Delivery{Event: &e.Event, Pos: t.pos, Depth: e.Depth, Group: h.g.PublicName(), Attempt: t.failed + 1}
+		ctx := h.g.opts.Context(h.ctx, d)
+		err := h.try(ctx, t, d)
 		switch {
 		case err == nil:
 		case h.isEnding():
 			return 0 // that is perhaps why it failed
-		case d.Attempt < h.g.opts.Attempts && !errors.Is(err, ErrPermanent) && !errors.Is(err, ErrLoop):
-			h.g.rt.log.Debug("realtime: a handler failed; trying again", "group", d.Group, "type", e.Event.Type, "attempt", d.Attempt, "error", err)
+		case d.Attempt < h.g.opts.Attempts && !h.g.opts.Final(err):
+			h.g.node.Logger.Debug("realtime: a handler failed; trying again", "group", d.Group, "type", e.Event.Type, "attempt", d.Attempt, "error", err)
 			t.failed++
 			h.tracker.Failed(t.pos, t.failed)
 			return h.backoff(t.failed)
 		}
 		t.next()
 		if err != nil {
-			h.g.deadLetter(ctx, DeadLetter{RenEvent(e.Event), d, err})
+			h.g.deadLetter(ctx, d, err)
 		}
 	}
 	h.tracker.Done(t.pos)
 	return 0
 }
 
-// isEnding reports whether the hold is over, or Close refuses events of handlers.
-func (h *hold) isEnding() bool { return h.ctx.Err() != nil || h.g.rt.byHandlers.IsClosed() }
+// isEnding reports whether the hold is over, or events of handlers are refused.
+func (h *hold) isEnding() bool { return h.ctx.Err() != nil || h.g.node.Ending() }
 
 // next moves on to the next handler.
 func (t *task) next() { t.handlers, t.failed = t.handlers[1:], 0 }
@@ -250,15 +247,15 @@ var errGoexit = errors.New("realtime: a handler ended its goroutine")
 // try calls the first handler of a task. A handler that ends its goroutine, as t.FailNow
 // does in a test, has failed for good. The lanes then run the task again for the
 // handlers after it.
-func (h *hold) try(ctx context.Context, t *task, ev RenEvent, d Delivery) error {
+func (h *hold) try(ctx context.Context, t *task, d Delivery) error {
 	returned := false
 	defer func() {
 		if !returned {
 			t.next()
-			h.g.deadLetter(ctx, DeadLetter{ev, d, errGoexit})
+			h.g.deadLetter(ctx, d, errGoexit)
 		}
 	}()
-	err := h.call(ctx, t.handlers[0].handle, ev)
+	err := h.call(ctx, t.handlers[0].handle, d)
 	returned = true
 	return err
 }
@@ -268,23 +265,14 @@ func (h *hold) backoff(failed int) time.Duration {
 	for range failed - 1 {
 		wait = min(2*wait, h.g.opts.MaxBackoff)
 	}
-	return max(jittered(min(wait, h.g.opts.MaxBackoff)), 1)
+	return max(jitter.Half(min(wait, h.g.opts.MaxBackoff)), 1)
 }
 
 // call calls a handler. A panic is an error.
-func (h *hold) call(ctx context.Context, f EventHandler, ev RenEvent) error {
+func (h *hold) call(ctx context.Context, f Handler, d Delivery) error {
 	ctx, cancel := context.WithTimeout(ctx, h.g.opts.Timeout)
 	defer cancel()
-	return h.g.guard("handler", func() error { return f(ctx, ev) })
-}
-
-// guard calls a function of the host. It logs a panic, and returns it as an error.
-func (g *Group) guard(what string, f func() error) error {
-	err := guard.Log(g.rt.log, "realtime: panic in a "+what, f, "group", g.publicName())
-	if p, ok := err.(*guard.Panic); ok {
-		return fmt.Errorf("realtime: %s: %w", what, p)
-	}
-	return err
+	return h.g.guard("handler", func() error { return f(ctx, d) })
 }
 
 // keep commits the progress and renews the hold until the hold is lost.
@@ -302,12 +290,12 @@ func (h *hold) keep() {
 		worked := h.tracker.Changed()
 		switch {
 		case err == nil, h.ctx.Err() != nil:
-		case errors.Is(err, handle.ErrHeld), errors.Is(err, backend.ErrClosed):
+		case errors.Is(err, ErrHeld), errors.Is(err, backend.ErrClosed):
 			h.lose()
 		default: // with the next renewal
 			worked = nil
-			h.g.rt.log.Error("realtime: the progress of a group of handlers cannot be committed; trying again",
-				"group", h.g.publicName(), "error", err)
+			h.g.node.Logger.Error("realtime: the progress of a group of handlers cannot be committed; trying again",
+				"group", h.g.PublicName(), "error", err)
 		}
 		select { // first, so that who has waited for both does not choose at random
 		case <-renew.C:
@@ -332,11 +320,11 @@ func (h *hold) renew() {
 	case err == nil:
 		h.over.Reset(time.Until(h.g.claim.Until()))
 	case h.ctx.Err() != nil:
-	case errors.Is(err, handle.ErrHeld), errors.Is(err, backend.ErrClosed):
+	case errors.Is(err, ErrHeld), errors.Is(err, backend.ErrClosed):
 		h.lose()
 	default: // it runs out by itself
-		h.g.rt.log.Error("realtime: the hold of a group of handlers cannot be renewed; trying again",
-			"group", h.g.publicName(), "error", err)
+		h.g.node.Logger.Error("realtime: the hold of a group of handlers cannot be renewed; trying again",
+			"group", h.g.PublicName(), "error", err)
 	}
 }
 
@@ -365,7 +353,7 @@ func (h *hold) commit(ctx context.Context) error {
 	h.unsent = p
 	err := h.g.claim.Commit(ctx, p)
 	if err == nil {
-		h.unsent = handle.Progress{}
+		h.unsent = Progress{}
 		h.over.Reset(time.Until(h.g.claim.Until())) // it renews the hold
 	}
 	return err

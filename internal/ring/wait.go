@@ -1,0 +1,26 @@
+package ring
+
+import (
+	"context"
+
+	"github.com/maravilla-realtime/realtime/backend"
+)
+
+// Wait waits until the ring has reached pos. The error is that of ctx.
+func (r *Ring) Wait(ctx context.Context, pos backend.Position) error {
+	reader := r.NewReader()
+	defer reader.Close()
+	reader.Subscribe(nil, Topic{})
+	for r.Head().Compare(pos) < 0 {
+		if err := ctx.Err(); err != nil { // with many events both cases below are ready
+			return err
+		}
+		select {
+		case <-reader.Wake():
+			reader.Skip()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
