@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/presence"
+	"github.com/maravilla-realtime/realtime/internal/roster"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 	"golang.org/x/sync/errgroup"
 )
@@ -25,7 +26,7 @@ import (
 type Presence struct {
 	rt      *Realtime
 	engine  *presence.Presence
-	rosters rosters
+	rosters *roster.Rosters
 }
 
 // Member is a user in a channel.
@@ -67,6 +68,10 @@ func (p *Presence) init(rt *Realtime) {
 	p.rt = rt
 	p.engine = presence.New(rt.backend, presence.Options{
 		Node: rt.node, Lease: nodeLease, Alone: rt.alone(), Followed: rt.ring.Followed,
+	})
+	p.rosters = roster.New(roster.Node{
+		Presence: p.engine, Log: rt.backend, Ring: rt.ring, Uniform: rt.policy.See == nil, Time: callTime,
+		Running: rt.running, Go: rt.background.Go, // Close waits for connections first, which begin readings
 	})
 }
 

@@ -279,11 +279,11 @@ func (s *socket) Roster(channel string, done func(*session.Roster, *wire.Error))
 	ctx, cancel := context.WithTimeout(s.ctx, rosterTime)
 	s.group.Go(func() error {
 		defer cancel()
-		switch r, err := s.rt.presence.roster(ctx, channel); {
+		switch r, err := s.rt.presence.rosters.Read(ctx, channel); {
 		case err == nil:
 			done(r, nil)
 		case !errors.Is(ctx.Err(), context.Canceled): // else nobody waits for it
-			done(nil, s.failed("members", err))
+			done(nil, s.failed("members", publicError(err)))
 		}
 		return nil
 	})

@@ -1,4 +1,5 @@
-package realtime
+// Package roster reads the members of channels for clients, at places in the log.
+package roster
 
 import (
 	"context"
@@ -15,16 +16,35 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/session"
 )
 
-// rosters reads members for clients. For a large channel that is much work, and any
+// Node is what the reading of rosters uses.
+type Node struct {
+	Presence *presence.Presence
+	Log      backend.Log
+	Ring     *ring.Ring
+	Uniform  bool            // all clients are shown the same members
+	Time     time.Duration   // of one reading
+	Running  context.Context // ends when the node ends
+	Go       func(func())    // runs a function in a goroutine for which the node waits
+}
+
+// Rosters reads members for clients. For a large channel that is much work, and any
 // subscriber may ask for it often. So all who ask while a reading is in progress share
-// the next one, and the readings of a channel take at most a fifth of the time.
-type rosters struct {
+// the next one, and the readings of a channel take at most a fifth of the time. Its
+// method may be called concurrently.
+type Rosters struct {
+	node Node
+
 	mu   sync.Mutex
 	next map[string]*reading // by channel, while one is read; nil: no client waits for another
 
 	// The last roster of each channel, as long as it is being sent to a client.
 	last  map[string]weak.Pointer[session.Roster]
 	purge int // when last has so many entries, those that are gone are dropped
+}
+
+// New returns the rosters of a node.
+func New(node Node) *Rosters {
+	return &Rosters{node: node, next: make(map[string]*reading), last: make(map[string]weak.Pointer[session.Roster])}
 }
 
 // reading is one reading of a roster. All who asked before it began share it.
@@ -37,13 +57,10 @@ type reading struct {
 // restFactor is the pause before the next reading, in multiples of the time of the last.
 const restFactor = 4
 
-// roster returns the members of a channel at some time after the call.
-func (p *Presence) roster(ctx context.Context, channel string) (*session.Roster, error) {
-	rs := &p.rosters
+// Read returns the members of a channel at some time after the call. It may block as
+// long as ctx. Errors: those of presence and of the log, and that of ctx.
+func (rs *Rosters) Read(ctx context.Context, channel string) (*session.Roster, error) {
 	rs.mu.Lock()
-	if rs.next == nil {
-		rs.next = make(map[string]*reading)
-	}
 	r, busy := rs.next[channel]
 	if r == nil {
 		r = &reading{done: make(chan struct{})}
@@ -51,8 +68,7 @@ func (p *Presence) roster(ctx context.Context, channel string) (*session.Roster,
 	}
 	rs.mu.Unlock()
 	if !busy {
-		// Close waits for connections, which call this, before it waits for the background.
-		p.rt.background.Go(func() { p.readRosters(channel) })
+		rs.node.Go(func() { rs.readAll(channel) })
 	}
 	select {
 	case <-r.done:
@@ -62,24 +78,24 @@ func (p *Presence) roster(ctx context.Context, channel string) (*session.Roster,
 	}
 }
 
-// readRosters reads the roster of a channel as long as clients ask for it.
-func (p *Presence) readRosters(channel string) {
-	for r := p.rosters.begin(channel); r != nil; r = p.rosters.begin(channel) {
+// readAll reads the roster of a channel as long as clients ask for it.
+func (rs *Rosters) readAll(channel string) {
+	for r := rs.begin(channel); r != nil; r = rs.begin(channel) {
 		began := time.Now()
-		p.read(r, channel)
+		rs.read(r, channel)
 		if r.err != nil { // another reading for those who have asked by now would fail in the same way
-			p.rosters.fail(channel, r.err)
+			rs.fail(channel, r.err)
 		}
 		close(r.done)
 		select {
 		case <-time.After(min(restFactor*time.Since(began), time.Second)):
-		case <-p.rt.running.Done():
+		case <-rs.node.Running.Done():
 		}
 	}
 }
 
 // begin returns the reading that is due. Clients that ask from now on wait for another.
-func (rs *rosters) begin(channel string) *reading {
+func (rs *Rosters) begin(channel string) *reading {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	r := rs.next[channel]
@@ -92,7 +108,7 @@ func (rs *rosters) begin(channel string) *reading {
 }
 
 // fail fails the next reading, for those who wait for it.
-func (rs *rosters) fail(channel string, err error) {
+func (rs *Rosters) fail(channel string, err error) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	if r := rs.next[channel]; r != nil {
@@ -102,22 +118,21 @@ func (rs *rosters) fail(channel string, err error) {
 	}
 }
 
-// read takes callTime at most.
-func (p *Presence) read(r *reading, channel string) {
-	ctx, cancel := context.WithTimeout(p.rt.running, callTime)
+func (rs *Rosters) read(r *reading, channel string) {
+	ctx, cancel := context.WithTimeout(rs.node.Running, rs.node.Time)
 	defer cancel()
-	members, at, err := p.snapshot(ctx, channel)
+	members, at, err := rs.snapshot(ctx, channel)
 	if err != nil {
 		r.err = err
 		return
 	}
-	r.roster = session.NewRoster(channel, at, members, p.rt.policy.See == nil)
-	p.rosters.share(r.roster, channel)
+	r.roster = session.NewRoster(channel, at, members, rs.node.Uniform)
+	rs.share(r.roster, channel)
 }
 
 // share makes a roster the last of its channel. It reuses members and parts that are
 // the same in the roster before, since slow clients may hold any number of rosters.
-func (rs *rosters) share(r *session.Roster, channel string) {
+func (rs *Rosters) share(r *session.Roster, channel string) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	if earlier := rs.last[channel].Value(); earlier != nil {
@@ -127,9 +142,6 @@ func (rs *rosters) share(r *session.Roster, channel string) {
 		maps.DeleteFunc(rs.last, func(_ string, last weak.Pointer[session.Roster]) bool { return last.Value() == nil })
 		rs.purge = 2*len(rs.last) + 64
 	}
-	if rs.last == nil {
-		rs.last = make(map[string]weak.Pointer[session.Roster])
-	}
 	rs.last[channel] = weak.Make(r)
 }
 
@@ -137,21 +149,21 @@ func (rs *rosters) share(r *session.Roster, channel string) {
 // reached. The backend returns them as of some moment during its call. For members that
 // join, leave or change meanwhile, the log decides. If the ring has evicted those
 // events, the backend is asked again.
-func (p *Presence) snapshot(ctx context.Context, channel string) ([]presence.Member, backend.Position, error) {
-	reader := p.rt.ring.NewReader()
+func (rs *Rosters) snapshot(ctx context.Context, channel string) ([]presence.Member, backend.Position, error) {
+	reader := rs.node.Ring.NewReader()
 	defer reader.Close()
 	reader.Subscribe(nil, ring.Channel(channel))
 	for {
-		members, err := p.engine.Members(ctx, channel)
+		members, err := rs.node.Presence.Members(ctx, channel)
 		var page backend.Page
 		if err == nil {
-			page, err = p.rt.backend.Read(ctx, p.rt.ring.Head(), 0)
+			page, err = rs.node.Log.Read(ctx, rs.node.Ring.Head(), 0)
 		}
 		if err == nil {
-			err = p.rt.ring.Wait(ctx, page.Head)
+			err = rs.node.Ring.Wait(ctx, page.Head)
 		}
 		if err != nil {
-			return nil, backend.Position{}, publicError(err)
+			return nil, backend.Position{}, err
 		}
 		if last, at, complete := lastOfEach(reader, page.Head); complete {
 			return change(members, last), at, nil
