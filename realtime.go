@@ -14,6 +14,7 @@ import (
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/conns"
+	"github.com/maravilla-realtime/realtime/internal/control"
 	"github.com/maravilla-realtime/realtime/internal/follow"
 	"github.com/maravilla-realtime/realtime/internal/handle"
 	"github.com/maravilla-realtime/realtime/internal/jitter"
@@ -41,7 +42,7 @@ type Realtime struct {
 
 	flaws      once // flaws of grants that were logged
 	presence   Presence
-	controls   controls
+	control    *control.Control
 	groups     *handle.Groups
 	process    processGroup
 	conns      *conns.Conns
@@ -139,8 +140,7 @@ func (rt *Realtime) start(ctx context.Context, limits ring.Limits) error {
 		return err
 	}
 	rt.ring = ring.New(limits, pos)
-	rt.controls.init()
-	follower := &follow.Follower{Log: rt.backend, History: rt.ring, Logger: rt.log, Alone: rt.alone(), Control: rt.control}
+	follower := &follow.Follower{Log: rt.backend, History: rt.ring, Logger: rt.log, Alone: rt.alone()}
 	if err := rt.again(ctx, func() error { return follower.Fill(ctx) }); err != nil {
 		return err
 	}
@@ -149,6 +149,8 @@ func (rt *Realtime) start(ctx context.Context, limits ring.Limits) error {
 	if err := rt.again(ctx, func() error { return rt.presence.engine.Start(ctx) }); err != nil {
 		return err
 	}
+	rt.control = rt.newControl()
+	follower.Control = rt.control.Handle
 	follower.History = history{rt.ring, rt.presence.engine}
 	rt.conns = conns.New(userLimits(rt.opts.Limits))
 	rt.groups = rt.newGroups()

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/maravilla-realtime/realtime/internal/conns"
+	"github.com/maravilla-realtime/realtime/internal/control"
 	"github.com/maravilla-realtime/realtime/internal/guard"
 	"golang.org/x/sync/errgroup"
 )
@@ -31,7 +32,7 @@ import (
 // soon as the operation is done. Nor does it ask once more about a connection that
 // is being checked because of it.
 func (rt *Realtime) Recheck(ctx context.Context, userID string) error {
-	return rt.everywhere(ctx, tellRecheck, userID, rt.recheckUser)
+	return rt.everywhere(ctx, control.Recheck, userID, rt.recheckUser)
 }
 
 // recheckUser is Recheck on this node.

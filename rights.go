@@ -4,7 +4,9 @@ import (
 	"context"
 	"net/http"
 
+	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/conns"
+	"github.com/maravilla-realtime/realtime/internal/control"
 	"github.com/maravilla-realtime/realtime/internal/presence"
 )
 
@@ -62,7 +64,7 @@ func (rt *Realtime) authorize(r *http.Request, a Action) (Identity, *refusal) {
 // Authenticate returns. In Allow it ends the connection that asks as well, after the
 // others, but does not wait for that one.
 func (rt *Realtime) Revoke(ctx context.Context, userID string) error {
-	return rt.everywhere(ctx, tellRevoke, userID, rt.revoke)
+	return rt.everywhere(ctx, control.Revoke, userID, rt.revoke)
 }
 
 // revoke is Revoke on this node.
@@ -95,4 +97,32 @@ func (rt *Realtime) revoke(ctx context.Context, userID string) error {
 	}
 	rt.presence.endAll(ctx, rt.presence.engine.LeavingOf(userID), presence.Closed, 0)
 	return nil
+}
+
+// everywhere makes a change of rights on all nodes, and on this one by do. A Recheck
+// within a Recheck stays on its node: see [control.Obliged].
+func (rt *Realtime) everywhere(ctx context.Context, what, userID string, do func(context.Context, string) error) error {
+	again := control.Obliged(ctx) || policyCallOf(ctx).rechecks() != nil
+	if rt.alone() || what == control.Recheck && again {
+		return do(ctx, userID)
+	}
+	return rt.control.Everywhere(ctx, what, userID)
+}
+
+func (rt *Realtime) newControl() *control.Control {
+	return control.New(control.Node{
+		Name:  rt.presence.engine.Name,
+		Nodes: rt.presence.engine.Nodes,
+		Append: func(ctx context.Context, e backend.Entry) error {
+			if !rt.byHost.Enter() {
+				return ErrClosed
+			}
+			defer rt.byHost.Leave()
+			_, err := rt.backend.Append(ctx, e)
+			return publicError(err)
+		},
+		Closed: ErrClosed,
+		Do:     map[string]func(context.Context, string) error{control.Revoke: rt.revoke, control.Recheck: rt.recheckUser},
+		Logger: rt.log, Running: rt.running, Go: rt.background.Go,
+	})
 }
