@@ -130,7 +130,7 @@ func (rt *Realtime) grants(ctx context.Context, id Identity) ([]Grant, *refusal)
 		return nil, unavailable()
 	case err != nil:
 		// A policy that grants nothing returns nothing: this looks like a fault.
-		rt.log.WarnContext(ctx, "realtime: grants", "user", id.User, "error", err)
+		rt.log.WarnContext(ctx, "realtime: Policy.Grants failed; the client is refused", "user", id.User, "error", err)
 		return nil, denied
 	}
 	var sound []Grant

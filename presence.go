@@ -181,7 +181,7 @@ func (p *Presence) leaveSurely(ctx context.Context, k presence.Key, why presence
 		if err == nil || errors.Is(err, ErrClosed) {
 			return
 		}
-		p.rt.log.Error("realtime: leave failed; trying again", "channel", k.Channel, "error", err)
+		p.rt.log.Error("realtime: a member cannot leave; trying again", "channel", k.Channel, "user", k.User, "error", err)
 		in = 1
 	}
 	_ = p.leave(ctx, k, presence.Departure{Why: why, In: in}) // does not fail: a later leave is only scheduled
@@ -206,6 +206,6 @@ func (p *Presence) endAll(ctx context.Context, keys []presence.Key, why presence
 
 func (p *Presence) touch(ctx context.Context, channel, user string) {
 	if err := p.engine.Touch(ctx, channel, user); err != nil && !errors.Is(ctx.Err(), context.Canceled) {
-		p.rt.log.Error("realtime: touch", "channel", channel, "error", err)
+		p.rt.log.Error("realtime: the lastSeen of a member cannot be moved", "channel", channel, "user", user, "error", err)
 	}
 }

@@ -28,12 +28,13 @@ func (u *unsupported) Error() string {
 
 // refuse answers with an error, and logs the details.
 func (u *unsupported) refuse(rt *Realtime, w http.ResponseWriter) {
-	attrs := []any{"type", fmt.Sprintf("%T", u.writer)}
-	if u.cause != nil {
-		attrs = append(attrs, "error", u.cause)
+	cause := u.cause
+	if cause == nil {
+		cause = errors.New("there is no such method")
 	}
-	rt.log.Error("realtime: a ResponseWriter hides "+u.need+"; the middleware that wraps it needs an Unwrap method, "+
-		"or must not wrap this route; servers other than net/http's are not supported", attrs...)
+	rt.log.Error("realtime: a ResponseWriter hides a method that is needed; the middleware that wraps it needs an Unwrap method, "+
+		"or must not wrap this route; servers other than net/http's are not supported",
+		"method", u.need, "type", fmt.Sprintf("%T", u.writer), "error", cause)
 	refuse(http.StatusInternalServerError, "streaming_unsupported", "the server, or a middleware of it, does not support streaming").write(w)
 }
 

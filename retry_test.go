@@ -160,7 +160,7 @@ func TestRetry(t *testing.T) {
 		h.emit(realtime.KVPut("demo", "a"))
 		time.Sleep(time.Minute)
 		c.want(t, "handled")
-		if log := h.logs.String(); strings.Count(log, "panic in a handler") != 2 || !strings.Contains(log, "retry_test.go") {
+		if log := h.logs.String(); strings.Count(log, "panic in a function of a group of handlers") != 2 || !strings.Contains(log, "retry_test.go") {
 			t.Errorf("log: %s", log)
 		}
 	})

@@ -200,11 +200,11 @@ func (s *socket) failed(what string, err error) *wire.Error {
 		return e
 	}
 	if errors.Is(err, ErrTooLarge) { // the engine takes less than the limits permit
-		s.rt.log.Warn("realtime: "+what, "error", err)
+		s.rt.log.Warn("realtime: the engine takes less than Options.Limits permit; an operation is refused", "operation", what, "error", err)
 		return wire.Errorf("too_large", "larger than the engine of the server takes")
 	}
 	if s.ctx.Err() == nil { // else nobody waits for it
-		s.rt.log.Error("realtime: "+what, "error", err)
+		s.rt.log.Error("realtime: an operation of a client failed", "operation", what, "error", err)
 	}
 	return unavailable().Error
 }

@@ -106,15 +106,15 @@ func (h *handler) explain(ctx context.Context, err error) error {
 	case errors.Is(err, ErrNotFound):
 		return refuse(http.StatusNotFound, "not_found", "there is no object at this path")
 	case errors.Is(err, ErrNoAnswer):
-		h.opts.Logger.ErrorContext(ctx, "storage: request", "error", err)
+		h.opts.Logger.ErrorContext(ctx, "storage: the store does not answer in time", "error", err)
 		return later("try again later")
 	case errors.Is(err, ErrUnannounced):
-		h.opts.Logger.ErrorContext(ctx, "storage: announcing", "error", err)
+		h.opts.Logger.ErrorContext(ctx, "storage: a change is stored, but not announced; the client is told to repeat it", "error", err)
 		return later("done, but not announced: send it again")
 	case ctx.Err() != nil:
 		return later("try again later") // the client is gone, unless a middleware ended ctx
 	}
-	h.opts.Logger.ErrorContext(ctx, "storage: request", "error", err)
+	h.opts.Logger.ErrorContext(ctx, "storage: a request failed", "error", err)
 	return err
 }
 

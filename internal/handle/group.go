@@ -188,7 +188,7 @@ func (g *Group) deadLetter(ctx context.Context, d Delivery, err error) {
 
 // guard calls a function of the host. It logs a panic, and returns it as an error.
 func (g *Group) guard(what string, f func() error) error {
-	err := guard.Log(g.node.Logger, "realtime: panic in a "+what, f, "group", g.PublicName())
+	err := guard.Log(g.node.Logger, "realtime: panic in a function of a group of handlers", f, "function", what, "group", g.PublicName())
 	if p, ok := err.(*guard.Panic); ok {
 		return fmt.Errorf("realtime: %s: %w", what, p)
 	}
