@@ -83,6 +83,6 @@ func entry(ev backend.Event, a attribution) backend.Entry {
 // Transactional returns the backend, if transactions of a database can append to it.
 // Package db asks, so that what InTx emits is part of the transaction.
 func (rt *Realtime) Transactional() (backend.Transactional, bool) {
-	t, ok := rt.backend.driver.(backend.Transactional)
+	t, ok := rt.opts.Backend.(backend.Transactional)
 	return t, ok
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/match"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
@@ -49,7 +50,7 @@ var (
 	// told to come back (503) instead of being refused for good. Functions of this
 	// package return it if the backend did not answer in time, and nothing has
 	// happened.
-	ErrTemporary = errors.New("realtime: temporarily unavailable")
+	ErrTemporary = engine.ErrTemporary
 	// ErrExpired is for [Policy.Authenticate] to wrap, if the credentials have expired.
 	// The client is told to get new ones.
 	ErrExpired = errors.New("realtime: credentials expired")

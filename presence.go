@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/presence"
 	"github.com/maravilla-realtime/realtime/internal/roster"
 	"github.com/maravilla-realtime/realtime/internal/wire"
@@ -70,7 +71,7 @@ func (p *Presence) init(rt *Realtime) {
 		Node: rt.node, Lease: nodeLease, Alone: rt.alone(), Followed: rt.ring.Followed,
 	})
 	p.rosters = roster.New(roster.Node{
-		Presence: p.engine, Log: rt.backend, Ring: rt.ring, Uniform: rt.policy.See == nil, Time: callTime,
+		Presence: p.engine, Log: rt.backend, Ring: rt.ring, Uniform: rt.policy.See == nil, Time: engine.CallTime,
 		Running: rt.running, Go: rt.background.Go, // Close waits for connections first, which begin readings
 	})
 }
@@ -113,7 +114,7 @@ func (p *Presence) Members(ctx context.Context, channel string) ([]Member, error
 	if badChannel(channel) {
 		return nil, ErrBadChannel
 	}
-	ctx, cancel := within(ctx, callTime)
+	ctx, cancel := engine.Within(ctx, engine.CallTime)
 	defer cancel()
 	found, err := p.engine.Members(ctx, channel)
 	if err != nil {
@@ -124,14 +125,6 @@ func (p *Presence) Members(ctx context.Context, channel string) ([]Member, error
 		members[i] = Member{m.User, m.Metadata, m.LastSeen}
 	}
 	return members, nil
-}
-
-// within returns ctx with a deadline, if it has none.
-func within(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
-	if _, ok := ctx.Deadline(); ok {
-		return ctx, func() {}
-	}
-	return context.WithTimeout(ctx, d)
 }
 
 // lease returns the session of a server-side join.
@@ -162,13 +155,13 @@ func (p *Presence) join(ctx context.Context, s presence.Session) error {
 		return ErrClosed
 	}
 	defer g.Leave()
-	ctx, cancel := within(ctx, callTime)
+	ctx, cancel := engine.Within(ctx, engine.CallTime)
 	defer cancel()
 	return publicError(p.engine.Join(ctx, s))
 }
 
 func (p *Presence) leave(ctx context.Context, k presence.Key, d presence.Departure) error {
-	ctx, cancel := within(ctx, callTime)
+	ctx, cancel := engine.Within(ctx, engine.CallTime)
 	defer cancel()
 	return publicError(p.engine.Leave(ctx, k, d))
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/control"
+	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/follow"
 	"github.com/maravilla-realtime/realtime/internal/handle"
 	"github.com/maravilla-realtime/realtime/internal/jitter"
@@ -36,7 +37,7 @@ type Realtime struct {
 	deciding *timely.Calls // the calls of these functions
 	opts     Options
 	log      *slog.Logger
-	backend  *engine
+	backend  *engine.Engine
 	ring     *ring.Ring
 	node     string // this process, in session keys and leases
 
@@ -118,7 +119,7 @@ func New(policy Policy, opts *Options) (*Realtime, error) {
 	deciding := policyCalls(o.Logger)
 	rt := &Realtime{
 		policy: policy.timely(deciding, o.Logger), deciding: deciding, opts: o, log: o.Logger,
-		backend: newEngine(o.Backend, owned, o.Logger), node: rand.Text(), running: ctx, stop: stop,
+		backend: engine.New(o.Backend, owned, o.Logger), node: rand.Text(), running: ctx, stop: stop,
 	}
 	starting, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
@@ -301,7 +302,7 @@ func encode(data any, limit int) (json.RawMessage, error) {
 // if much changes: each writes at most 60 KiB of names a second. Channels that were
 // followed on a node that died are listed until the others give it up, within 30 s.
 func (rt *Realtime) Channels(ctx context.Context) ([]string, error) {
-	ctx, cancel := within(ctx, callTime)
+	ctx, cancel := engine.Within(ctx, engine.CallTime)
 	defer cancel()
 	rt.waitAccepted(ctx) // so that a channel that this caller has just published to is listed
 	names, err := rt.presence.engine.Channels(ctx)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/conns"
+	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/guard"
 	"github.com/maravilla-realtime/realtime/internal/presence"
 	"github.com/maravilla-realtime/realtime/internal/session"
@@ -272,7 +273,7 @@ func (s *socket) close(sound bool) error {
 }
 
 // rosterTime is time for a reading that is under way, and the next one.
-const rosterTime = 2*callTime + time.Second
+const rosterTime = 2*engine.CallTime + time.Second
 
 // Roster implements [session.Host].
 func (s *socket) Roster(channel string, done func(*session.Roster, *wire.Error)) (stop func()) {
@@ -316,7 +317,7 @@ func (s *socket) leaveAll() {
 	case errors.As(cause, &closed) && slices.Contains([]int{1000, 1001, 1005}, closed.Code):
 		why, grace = presence.Closed, s.rt.opts.Presence.CloseGrace
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), callTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), engine.CallTime)
 	defer cancel()
 	defer context.AfterFunc(s.rt.running, cancel)() // Close does not wait for it
 	var keys []presence.Key

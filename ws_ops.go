@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/conns"
+	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/presence"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 	"github.com/maravilla-realtime/realtime/internal/wsconn"
@@ -142,7 +143,7 @@ func (s *socket) confirm(op wire.Op, err *wire.Error) *wire.Error {
 }
 
 // decideTime is how long a policy may think about a client. That of a WebSocket
-// reads nothing meanwhile, pongs included; so decideTime and callTime together are
+// reads nothing meanwhile, pongs included; so decideTime and engine.CallTime together are
 // less than pongTime.
 const decideTime = 5 * time.Second
 
@@ -180,7 +181,7 @@ func (s *socket) publish(op wire.Op) *wire.Error {
 	if op.ID != "" {
 		a.id = wire.Tag(strings.Join([]string{op.CID, s.id.User, op.Channel, op.ID}, "\n"))
 	}
-	ctx, cancel := context.WithTimeout(s.ctx, callTime)
+	ctx, cancel := context.WithTimeout(s.ctx, engine.CallTime)
 	defer cancel()
 	if err := s.rt.append(ctx, message(op.Channel, op.Data), a); err != nil {
 		return s.failed("publish", err)
@@ -244,7 +245,7 @@ func (s *socket) member(op wire.Op) *wire.Error {
 		return err
 	}
 	s.sessions.set(membership{session, s.turn}) // also where join fails: it has perhaps joined
-	ctx, cancel := context.WithTimeout(s.ctx, callTime)
+	ctx, cancel := context.WithTimeout(s.ctx, engine.CallTime)
 	defer cancel()
 	if err := s.rt.presence.join(ctx, session); err != nil {
 		return s.failed("join", err)
@@ -263,7 +264,7 @@ func notYou(user string) *wire.Error {
 // its earlier ones.
 func (s *socket) leave(session presence.Session, joined bool) *wire.Error {
 	p := &s.rt.presence
-	ctx, cancel := context.WithTimeout(s.ctx, callTime)
+	ctx, cancel := context.WithTimeout(s.ctx, engine.CallTime)
 	defer cancel()
 	p.endAll(ctx, p.engine.Leaving(session.Channel, session.User, session.Source), presence.Left, 0)
 	if !joined {

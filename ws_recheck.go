@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/conns"
+	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/guard"
 	"github.com/maravilla-realtime/realtime/internal/presence"
 	"github.com/maravilla-realtime/realtime/internal/wire"
@@ -169,7 +170,7 @@ func (s *socket) expel(v verdict, within *policyCall) (told []wire.Frame) {
 			told = append(told, wire.TakenFrame("left", key.Channel, key.User, err))
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), callTime)
+	ctx, cancel := context.WithTimeout(context.Background(), engine.CallTime)
 	defer cancel()
 	s.rt.presence.endAll(ctx, keys, presence.Closed, 0)
 	return told

@@ -1,4 +1,5 @@
-package realtime
+// Package engine puts a bound on each call of a backend.
+package engine
 
 import (
 	"context"
@@ -13,42 +14,54 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/timely"
 )
 
-// callTime is the time for a call of the backend if its caller sets no deadline. It is
-// short enough for functions that promise to return within 5 s.
-const callTime = 4 * time.Second
+// ErrTemporary: the backend did not answer in time, and nothing has happened.
+var ErrTemporary = errors.New("realtime: temporarily unavailable")
+
+// CallTime is the time for a call if its caller sets no deadline. It is short enough for
+// functions that promise to return within 5 s.
+const CallTime = 4 * time.Second
+
+// Within returns ctx with a deadline, if it has none.
+func Within(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, d)
+}
 
 // leftBehind bounds the abandoned calls of one kind.
 const leftBehind = 256
 
-// engine is the backend for the rest of this package. Each call has a deadline and
-// returns soon after it, even if the driver ignores its context.
-type engine struct {
+// Engine is a driver for the rest of the library. Each call has a deadline and returns
+// soon after it, even if the driver ignores its context.
+type Engine struct {
 	driver backend.Backend
 	log    *slog.Logger
 	memory *memory.Backend // the driver, if it is the one in memory, whose calls end in time
-	owned  bool            // New opened the driver, so Close closes it
+	owned  bool            // Close closes the driver
 
 	// Separate for each kind, so that abandoned calls of one kind do not block another.
 	follows, appends, reads, gets, lists, puts, deletes *timely.Calls
 }
 
-var _ backend.Backend = (*engine)(nil)
+var _ backend.Backend = (*Engine)(nil)
 
-func newEngine(driver backend.Backend, owned bool, log *slog.Logger) *engine {
+// New returns an Engine. Close closes the driver if it is owned.
+func New(driver backend.Backend, owned bool, log *slog.Logger) *Engine {
 	lost := func(p *timely.Panicked) {
 		log.Error("realtime: panic in a call of the backend that had been given up", "panic", p.Value, "stack", string(p.Stack))
 	}
 	calls := func() *timely.Calls { return timely.New(leftBehind, lost) }
 	own, _ := driver.(*memory.Backend)
-	return &engine{
+	return &Engine{
 		driver: driver, owned: owned, log: log, memory: own, follows: calls(), appends: calls(), reads: calls(), gets: calls(),
 		lists: calls(), puts: calls(), deletes: calls(),
 	}
 }
 
-// call calls f, and returns when ctx ends, or after callTime if ctx has no deadline.
-func call[T any](ctx context.Context, e *engine, calls *timely.Calls, f func(context.Context) (T, error)) (T, error) {
-	ctx, cancel := within(ctx, callTime)
+// call calls f, and returns when ctx ends, or after CallTime if ctx has no deadline.
+func call[T any](ctx context.Context, e *Engine, calls *timely.Calls, f func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := Within(ctx, CallTime)
 	defer cancel()
 	if e.memory != nil {
 		return f(ctx)
@@ -58,7 +71,7 @@ func call[T any](ctx context.Context, e *engine, calls *timely.Calls, f func(con
 
 // read is call for functions that change nothing. If there was no answer in time, the
 // error matches [ErrTemporary].
-func read[T any](ctx context.Context, e *engine, calls *timely.Calls, f func(context.Context) (T, error)) (T, error) {
+func read[T any](ctx context.Context, e *Engine, calls *timely.Calls, f func(context.Context) (T, error)) (T, error) {
 	value, err := call(ctx, e, calls, f)
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, timely.ErrBusy) || errors.Is(err, timely.ErrLeft) {
 		err = fmt.Errorf("%w: the backend did not answer in time: %w", ErrTemporary, err)
@@ -68,7 +81,7 @@ func read[T any](ctx context.Context, e *engine, calls *timely.Calls, f func(con
 
 // write is call for functions that make changes. If there was no answer in time, the
 // change may have happened, and the error matches [backend.ErrMaybeStored].
-func write[T any](ctx context.Context, e *engine, calls *timely.Calls, f func(context.Context) (T, error)) (T, error) {
+func write[T any](ctx context.Context, e *Engine, calls *timely.Calls, f func(context.Context) (T, error)) (T, error) {
 	value, err := read(ctx, e, calls, f)
 	if errors.Is(err, timely.ErrLeft) {
 		cause := context.Cause(ctx) // of the caller's, if it is that which ended
@@ -81,7 +94,7 @@ func write[T any](ctx context.Context, e *engine, calls *timely.Calls, f func(co
 }
 
 // Append implements [backend.Log].
-func (e *engine) Append(ctx context.Context, entry backend.Entry) (backend.Position, error) {
+func (e *Engine) Append(ctx context.Context, entry backend.Entry) (backend.Position, error) {
 	if e.memory != nil && ctx.Err() == nil { // no deadline is needed for what does not wait
 		if pos, ok, err := e.memory.TryAppend(entry); ok {
 			return pos, err
@@ -91,7 +104,7 @@ func (e *engine) Append(ctx context.Context, entry backend.Entry) (backend.Posit
 }
 
 // Follow implements [backend.Log]. It lasts as long as ctx.
-func (e *engine) Follow(ctx context.Context, after backend.Position, sink func([]backend.Record)) error {
+func (e *Engine) Follow(ctx context.Context, after backend.Position, sink func([]backend.Record)) error {
 	if e.memory != nil {
 		return e.driver.Follow(ctx, after, sink)
 	}
@@ -106,12 +119,12 @@ func (e *engine) Follow(ctx context.Context, after backend.Position, sink func([
 }
 
 // Read implements [backend.Log].
-func (e *engine) Read(ctx context.Context, after backend.Position, limit int) (backend.Page, error) {
+func (e *Engine) Read(ctx context.Context, after backend.Position, limit int) (backend.Page, error) {
 	return read(ctx, e, e.reads, func(ctx context.Context) (backend.Page, error) { return e.driver.Read(ctx, after, limit) })
 }
 
 // Get implements [backend.Store].
-func (e *engine) Get(ctx context.Context, k backend.Key) (backend.Item, error) {
+func (e *Engine) Get(ctx context.Context, k backend.Key) (backend.Item, error) {
 	return read(ctx, e, e.gets, func(ctx context.Context) (backend.Item, error) { return e.driver.Get(ctx, k) })
 }
 
@@ -121,12 +134,12 @@ const listTime = 30 * time.Second
 
 // List implements [backend.Store]. It reads all records before it yields the first,
 // so that the deadline does not depend on its caller.
-func (e *engine) List(ctx context.Context, kind, group string) iter.Seq2[backend.Item, error] {
+func (e *Engine) List(ctx context.Context, kind, group string) iter.Seq2[backend.Item, error] {
 	if e.memory != nil {
 		return e.driver.List(ctx, kind, group)
 	}
 	return func(yield func(backend.Item, error) bool) {
-		ctx, cancel := within(ctx, listTime)
+		ctx, cancel := Within(ctx, listTime)
 		defer cancel()
 		items, err := read(ctx, e, e.lists, func(ctx context.Context) (items []backend.Item, err error) {
 			for it, err := range e.driver.List(ctx, kind, group) {
@@ -149,12 +162,12 @@ func (e *engine) List(ctx context.Context, kind, group string) iter.Seq2[backend
 }
 
 // Put implements [backend.Store].
-func (e *engine) Put(ctx context.Context, w backend.Write) (backend.Revision, error) {
+func (e *Engine) Put(ctx context.Context, w backend.Write) (backend.Revision, error) {
 	return write(ctx, e, e.puts, func(ctx context.Context) (backend.Revision, error) { return e.driver.Put(ctx, w) })
 }
 
 // Delete implements [backend.Store].
-func (e *engine) Delete(ctx context.Context, k backend.Key, ifRevision backend.Revision, entry *backend.Entry) error {
+func (e *Engine) Delete(ctx context.Context, k backend.Key, ifRevision backend.Revision, entry *backend.Entry) error {
 	_, err := write(ctx, e, e.deletes, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, e.driver.Delete(ctx, k, ifRevision, entry)
 	})
@@ -162,14 +175,14 @@ func (e *engine) Delete(ctx context.Context, k backend.Key, ifRevision backend.R
 }
 
 // SingleProcess implements [backend.SingleProcess] as the driver does.
-func (e *engine) SingleProcess() bool {
+func (e *Engine) SingleProcess() bool {
 	single, ok := e.driver.(backend.SingleProcess)
 	return ok && single.SingleProcess()
 }
 
 // Close implements [backend.Backend]. It does not close a driver of the host. It waits a
 // moment for abandoned calls.
-func (e *engine) Close(ctx context.Context) error {
+func (e *Engine) Close(ctx context.Context) error {
 	if e.owned {
 		return e.driver.Close(ctx)
 	}
@@ -187,6 +200,6 @@ func (e *engine) Close(ctx context.Context) error {
 // lastMoment is the time that Close waits for abandoned calls of the backend.
 const lastMoment = 250 * time.Millisecond
 
-func (e *engine) all() []*timely.Calls {
+func (e *Engine) all() []*timely.Calls {
 	return []*timely.Calls{e.follows, e.appends, e.reads, e.gets, e.lists, e.puts, e.deletes}
 }
