@@ -95,8 +95,11 @@ func (rt *Realtime) ended(ctx context.Context) error {
 // matching returns a function that yields the items that match.
 func matching(sel *match.Selector, yield func(RenEvent, error) bool) func(ring.Item) bool {
 	return func(it ring.Item) bool {
-		if it.Entry == nil {
+		switch {
+		case it.Entry == nil:
 			return yield(RenEvent{}, &ResetError{string(it.Reason)})
+		case it.Entry.Event.IsReset():
+			return !sel.MayMatchIn(it.Entry.Event.Resource) || yield(RenEvent{}, &ResetError{string(ring.Lost)})
 		}
 		return !sel.Matches(&it.Entry.Event) || yield(RenEvent(it.Entry.Event), nil)
 	}

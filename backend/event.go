@@ -1,6 +1,9 @@
 package backend
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Event is one thing that happened. Its exported fields are those of the public
 // event (realtime.RenEvent), which documents them.
@@ -47,6 +50,21 @@ const (
 
 	Control = "$control" // the resource of what nodes tell each other; no view shows it
 )
+
+// Reset is the type of a control record whose Key is a domain: events of the domain
+// were lost before this place of the log, and nobody knows which. Views of the domain
+// are reset there. Nodes of older releases ignore it.
+const Reset = "$reset"
+
+// ResetOf returns the payload of a record that resets a domain, for a source of events
+// that has lost its place. It takes effect in log order, for those who resume after it too.
+func ResetOf(domain string) Payload {
+	return Payload{Event: Event{Resource: Control, Type: Reset, Key: domain, UnixMilli: time.Now().UnixMilli()}}
+}
+
+// IsReset reports whether ev stands for lost events of its domain, as a node reads a
+// control record of type [Reset].
+func (ev *Event) IsReset() bool { return ev.Type == Reset }
 
 // IsPresence reports whether ev tells of a member of a channel.
 func (ev *Event) IsPresence() bool { return ev.Resource == Presence }

@@ -198,6 +198,15 @@ func (f *Follower) recover(ctx context.Context, err error) {
 	}
 }
 
+// reset returns what the history keeps of a control record: that a domain is reset, in
+// the domain itself, or nothing.
+func reset(ev *backend.Event) backend.Event {
+	if !ev.IsReset() {
+		return backend.Event{}
+	}
+	return backend.Event{Resource: ev.Key, Type: backend.Reset, UnixMilli: ev.UnixMilli}
+}
+
 // put adds records to the history. They must follow its head; records that it has
 // already, and those of an epoch that has ended, are dropped.
 func (f *Follower) put(recs []backend.Record, put func([]*backend.Logged), control func(backend.Event)) error {
@@ -218,7 +227,7 @@ func (f *Follower) put(recs []backend.Record, put func([]*backend.Logged), contr
 		l := f.decode.record(&recs[i], !f.Alone, f.Logger)
 		if l.Event.Resource == backend.Control {
 			control(l.Event)
-			l = &backend.Logged{Pos: pos}
+			l = &backend.Logged{Pos: pos, Event: reset(&l.Event)}
 		}
 		logged = append(logged, l)
 	}

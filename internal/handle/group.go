@@ -169,6 +169,13 @@ func (g *Group) waitHandled(ctx context.Context, pos backend.Position) error {
 	return nil
 }
 
+// handlesIn reports whether a handler can get events of a domain.
+func (g *Group) handlesIn(domain string) bool {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.index.MayMatchIn(domain)
+}
+
 func (g *Group) missed(reason string) {
 	if g.opts.Missed == nil {
 		g.node.Logger.Warn("realtime: handlers missed events", "group", g.PublicName(), "reason", reason)

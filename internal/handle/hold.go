@@ -143,6 +143,12 @@ func (h *hold) take(it ring.Item) {
 		return
 	}
 	ev := &it.Entry.Event
+	if ev.IsReset() {
+		if h.g.handlesIn(ev.Resource) {
+			h.g.missed(string(ring.Lost))
+		}
+		return
+	}
 	handlers := h.g.find(ev, it.Pos)
 	if len(handlers) == 0 {
 		return

@@ -14,7 +14,7 @@ import (
 type Index[V any] struct {
 	channel, key, namespace, typ, resource heads[V]
 	rest                                   []*entry[V] // that no field helps to find
-	count                                  int
+	all                                    []*entry[V]
 }
 
 type entry[V any] struct {
@@ -32,8 +32,8 @@ type heads[V any] struct {
 
 // Add adds a rule.
 func (x *Index[V]) Add(r Rule, value V) {
-	e := &entry[V]{r, x.count, value}
-	x.count++
+	e := &entry[V]{r, len(x.all), value}
+	x.all = append(x.all, e)
 	type field struct {
 		p  Pattern
 		in *heads[V]
@@ -71,6 +71,11 @@ func (h *heads[V]) add(p Pattern, e *entry[V]) bool {
 	}
 	h.begin[s] = append(h.begin[s], e)
 	return true
+}
+
+// MayMatchIn reports whether a rule can match events of a domain, which are of no channel.
+func (x *Index[V]) MayMatchIn(domain string) bool {
+	return slices.ContainsFunc(x.all, func(e *entry[V]) bool { return e.MayMatchIn(domain) })
 }
 
 // Find returns the values of the rules that match, in the order they were added.

@@ -17,6 +17,11 @@ func (s *Selector) Matches(ev *backend.Event) bool {
 		s.Key.Match(ev.Key) && s.Channel.Match(ev.Channel)
 }
 
+// MayMatchIn reports whether s can select events of a domain, which are of no channel.
+func (s *Selector) MayMatchIn(domain string) bool {
+	return s.Resource.Match(domain) && s.Channel.Match("")
+}
+
 // Rule is a Selector for the use in an [Index], where the data of messages counts.
 type Rule struct {
 	Selector

@@ -116,6 +116,10 @@ func (s *Stream) reset(first ring.Item) {
 }
 
 func (s *Stream) event(e *ring.Entry) {
+	if e.Event.IsReset() {
+		s.controlAt(e.Pos, "ren.reset", map[string]any{"reason": ring.Lost})
+		return
+	}
 	switch seen, data := s.view.Stream(&e.Event); {
 	case !seen:
 	case data || e.Event.Data == nil:
