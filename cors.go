@@ -2,8 +2,8 @@ package realtime
 
 import (
 	"net/http"
-	"slices"
-	"strings"
+
+	"github.com/maravilla-realtime/realtime/internal/cors"
 )
 
 // CORS wraps handlers for pages of [Policy.Origins]. It answers the preflights of their
@@ -24,9 +24,9 @@ func (rt *Realtime) CORS(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		mending := &corsWriter{ResponseWriter: w, mend: func() { rt.policy.allowCrossOrigin(w.Header(), r) }}
+		mending := cors.NewWriter(w, func() { rt.policy.allowCrossOrigin(w.Header(), r) })
 		next.ServeHTTP(mending, r)
-		mending.send()
+		mending.Send()
 	}))
 }
 
@@ -39,76 +39,23 @@ func (rt *Realtime) cors(next http.Handler) http.Handler {
 		}
 		h := w.Header()
 		listed := rt.policy.allowCrossOrigin(h, r)
-		method := r.Header.Get("Access-Control-Request-Method")
-		if !listed || r.Method != http.MethodOptions || method == "" {
+		if !listed || !cors.IsPreflight(r) {
 			next.ServeHTTP(w, r)
 			return
 		}
-		vary(h, "Access-Control-Request-Method", "Access-Control-Request-Headers")
-		include(h, "Access-Control-Allow-Methods", method)
-		if headers := r.Header.Values("Access-Control-Request-Headers"); len(headers) > 0 {
-			include(h, "Access-Control-Allow-Headers", strings.Join(headers, ","))
-		}
-		if h.Get("Access-Control-Max-Age") == "" {
-			h.Set("Access-Control-Max-Age", preflightAge)
-		}
+		cors.AllowPreflight(h, r)
 		w.WriteHeader(http.StatusNoContent)
 	})
 }
 
-// preflightAge is how long a browser may keep an answer, in seconds: as long as
-// Chromium does at most.
-const preflightAge = "7200"
-
 // allowCrossOrigin lets a page of a listed origin read the answer, and reports whether r
 // is from such a page.
 func (p *Policy) allowCrossOrigin(h http.Header, r *http.Request) bool {
-	vary(h, "Origin")
+	cors.VaryByOrigin(h)
 	origin := r.Header.Get("Origin")
-	if !p.listed(origin) {
+	if !p.origins.Match(origin) {
 		return false
 	}
-	h.Set("Access-Control-Allow-Origin", origin)
-	h.Set("Access-Control-Allow-Credentials", "true")
-	include(h, "Access-Control-Expose-Headers", "ETag, Retry-After, "+cursorHeader)
+	cors.Allow(h, origin, "ETag, Retry-After, "+cursorHeader)
 	return true
-}
-
-// include adds the names of a list to a header that is a list of names, after those that
-// it has already, and each name once.
-func include(h http.Header, name, list string) {
-	have := h.Values(name)
-	if names := missing(have, list); len(have) == 0 {
-		h.Set(name, list)
-	} else if len(names) > 0 {
-		h.Set(name, strings.Join(slices.Concat(have, names), ", "))
-	}
-}
-
-// vary is include for Vary, of which each name has a line of its own.
-func vary(h http.Header, names ...string) {
-	for _, name := range names {
-		if len(missing(h.Values("Vary"), name)) > 0 {
-			h.Add("Vary", name)
-		}
-	}
-}
-
-// missing lists the names of a list that are not in any of others. Case does not
-// count: these are names of headers (RFC 9110, section 5.1).
-func missing(others []string, list string) (names []string) {
-	have := make(map[string]bool)
-	for _, line := range others {
-		for name := range strings.SplitSeq(line, ",") {
-			have[strings.ToLower(strings.TrimSpace(name))] = true
-		}
-	}
-	for name := range strings.SplitSeq(list, ",") {
-		name = strings.TrimSpace(name)
-		if same := strings.ToLower(name); name != "" && !have[same] {
-			have[same] = true
-			names = append(names, name)
-		}
-	}
-	return names
 }

@@ -5,9 +5,13 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
+	"errors"
+	"fmt"
 	"net/http"
 	"path"
 	"time"
+
+	"github.com/maravilla-realtime/realtime/internal/httpwriter"
 )
 
 //go:embed client/js/dist/realtime.js
@@ -46,6 +50,18 @@ func (rt *Realtime) RenHandler() http.Handler { return rt.cors(http.HandlerFunc(
 
 // WebSocketHandler serves channels at whatever path it is mounted.
 func (rt *Realtime) WebSocketHandler() http.Handler { return http.HandlerFunc(rt.serveWebSocket) }
+
+// refuseWriter answers where the server, or a middleware, cannot carry a stream.
+func (rt *Realtime) refuseWriter(w http.ResponseWriter, u *httpwriter.Unsupported) {
+	cause := u.Cause
+	if cause == nil {
+		cause = errors.New("there is no such method")
+	}
+	rt.log.Error("realtime: a ResponseWriter hides a method that is needed; the middleware that wraps it needs an Unwrap method, "+
+		"or must not wrap this route; servers other than net/http's are not supported",
+		"method", u.Method, "type", fmt.Sprintf("%T", u.Writer), "error", cause)
+	refuse(http.StatusInternalServerError, "streaming_unsupported", "the server, or a middleware of it, does not support streaming").write(w)
+}
 
 func serveScript(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()

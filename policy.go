@@ -9,6 +9,7 @@ import (
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/presence"
+	"github.com/maravilla-realtime/realtime/internal/site"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -71,7 +72,8 @@ type Policy struct {
 	Hosts []string
 
 	allowAll bool
-	hosts    []hostPort // Hosts
+	hosts    site.Hosts
+	origins  site.Origins
 }
 
 // Identity is the identity of a client.
@@ -123,7 +125,7 @@ func AllowAll() Policy {
 
 // compile checks the fields, and normalises them for comparison with requests.
 func (p *Policy) compile() error {
-	return errors.Join(p.compileHosts(), p.compileOrigins())
+	return p.compileSite()
 }
 
 // authenticate returns who sends r.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/guard"
+	"github.com/maravilla-realtime/realtime/internal/httpwriter"
 	"github.com/maravilla-realtime/realtime/internal/session"
 	"github.com/maravilla-realtime/realtime/internal/sse"
 	"github.com/maravilla-realtime/realtime/internal/tcp"
@@ -44,9 +45,9 @@ func (rt *Realtime) serveREN(w http.ResponseWriter, r *http.Request) {
 		refuseStream(w, r, f)
 		return
 	}
-	out, missing := newStreamWriter(w, time.Now().Add(rt.opts.WriteTimeout))
+	out, missing := httpwriter.New(w, time.Now().Add(rt.opts.WriteTimeout))
 	if missing != nil {
-		missing.refuse(rt, w)
+		rt.refuseWriter(w, missing)
 		return
 	}
 	s.w = out
@@ -57,7 +58,7 @@ func (rt *Realtime) serveREN(w http.ResponseWriter, r *http.Request) {
 	handshake.End()
 	defer rt.conns.Remove(&s.conn)
 	s.net = tuneRequest(r)
-	if out.gone == nil {
+	if out.Gone() == nil {
 		// Nobody else tells when the client is gone. It may be there, though.
 		defer context.AfterFunc(r.Context(), func() { s.conn.Cancel(conns.Rotated) })()
 	}
@@ -100,7 +101,7 @@ type stream struct {
 	session *session.Stream
 	bell    session.Bell
 
-	w       *streamWriter
+	w       *httpwriter.Stream
 	net     net.Conn // nil without ConnContext
 	backlog tcp.Backlog
 	buf     session.Buffer
@@ -208,7 +209,7 @@ func (s *stream) run() {
 			return
 		}
 		select {
-		case <-s.w.gone:
+		case <-s.w.Gone():
 			return
 		case <-s.bell:
 		case <-ping.C:

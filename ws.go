@@ -14,6 +14,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/guard"
+	"github.com/maravilla-realtime/realtime/internal/httpwriter"
 	"github.com/maravilla-realtime/realtime/internal/presence"
 	"github.com/maravilla-realtime/realtime/internal/session"
 	"github.com/maravilla-realtime/realtime/internal/wire"
@@ -38,8 +39,8 @@ func (rt *Realtime) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		f.write(w)
 		return
 	}
-	if missing := checkHijack(w, r); missing != nil {
-		missing.refuse(rt, w)
+	if missing := httpwriter.Hijackable(w, r); missing != nil {
+		rt.refuseWriter(w, missing)
 		return
 	}
 	s := rt.newSocket(r)
@@ -61,9 +62,9 @@ func (rt *Realtime) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	handshake.End()
 	defer rt.conns.Remove(&s.conn)
-	conn, rw, missing := hijack(w)
+	conn, rw, missing := httpwriter.Hijack(w)
 	if missing != nil {
-		missing.refuse(rt, w)
+		rt.refuseWriter(w, missing)
 		return
 	}
 	tune(conn, true)

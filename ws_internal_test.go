@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/httpwriter"
 	"github.com/maravilla-realtime/realtime/internal/memnet"
 	"github.com/maravilla-realtime/realtime/internal/ring"
 	"github.com/maravilla-realtime/realtime/internal/session"
@@ -46,7 +47,7 @@ func TestIdleConnectionsReleaseTheirBuffers(t *testing.T) {
 		s.session = session.NewChannels(r, func() {}, s, &see, 1)
 		s.session.Do(func() { s.session.Subscribe(wire.Op{Channel: "room"}, 1) })
 
-		out, missing := newStreamWriter(deaf{httptest.NewRecorder()}, time.Now())
+		out, missing := httpwriter.New(deaf{httptest.NewRecorder()}, time.Now())
 		if missing != nil {
 			t.Fatal(missing)
 		}

@@ -1,4 +1,10 @@
-package realtime
+// Package httpwriter writes streams, and takes connections over, through the
+// ResponseWriters of the host's middlewares.
+//
+// A middleware's ResponseWriter may have a method that the writer beneath it lacks. So
+// the innermost writer is asked whether it can do something, and calls of the outer ones
+// may fail, panic or do nothing.
+package httpwriter
 
 import (
 	"bufio"
@@ -11,31 +17,15 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/guard"
 )
 
-// A middleware's ResponseWriter may have a method that the writer beneath it lacks. So
-// the innermost writer is asked whether it can do something, and calls of the outer ones
-// may fail, panic or do nothing.
-
-// unsupported says that a ResponseWriter lacks a method that streams need.
-type unsupported struct {
-	need   string
-	writer http.ResponseWriter // which lacks it
-	cause  error               // nil if there is just no such method
+// Unsupported says that a ResponseWriter lacks a method that streams need.
+type Unsupported struct {
+	Method string
+	Writer http.ResponseWriter // which lacks it
+	Cause  error               // nil if there is just no such method
 }
 
-func (u *unsupported) Error() string {
-	return fmt.Sprintf("realtime: %T has no %s: %v", u.writer, u.need, u.cause)
-}
-
-// refuse answers with an error, and logs the details.
-func (u *unsupported) refuse(rt *Realtime, w http.ResponseWriter) {
-	cause := u.cause
-	if cause == nil {
-		cause = errors.New("there is no such method")
-	}
-	rt.log.Error("realtime: a ResponseWriter hides a method that is needed; the middleware that wraps it needs an Unwrap method, "+
-		"or must not wrap this route; servers other than net/http's are not supported",
-		"method", u.need, "type", fmt.Sprintf("%T", u.writer), "error", cause)
-	refuse(http.StatusInternalServerError, "streaming_unsupported", "the server, or a middleware of it, does not support streaming").write(w)
+func (u *Unsupported) Error() string {
+	return fmt.Sprintf("realtime: %T has no %s: %v", u.Writer, u.Method, u.Cause)
 }
 
 // unwrap returns w and the writers beneath it, the innermost last.
@@ -63,7 +53,7 @@ func canFlush(w http.ResponseWriter) bool {
 	return false
 }
 
-func canHijack(w http.ResponseWriter) bool {
+func isHijacker(w http.ResponseWriter) bool {
 	_, ok := w.(http.Hijacker)
 	return ok
 }
@@ -88,31 +78,31 @@ func delegates(chain []http.ResponseWriter, able func(http.ResponseWriter) bool)
 	return list
 }
 
-// streamWriter writes a stream through the middlewares around it.
-type streamWriter struct {
+// Stream writes a stream through the middlewares around it.
+type Stream struct {
 	http.ResponseWriter
 	rc       *http.ResponseController
 	flushers []http.ResponseWriter
-	gone     <-chan bool // receives when the client is gone; nil if the server cannot tell
+	gone     <-chan bool // see Gone
 }
 
-// newStreamWriter finds everything that a stream needs, before anything is written, and
+// New finds everything that a stream needs, before anything is written, and
 // sets the deadline of the first write.
-func newStreamWriter(w http.ResponseWriter, deadline time.Time) (*streamWriter, *unsupported) {
+func New(w http.ResponseWriter, deadline time.Time) (*Stream, *Unsupported) {
 	chain := unwrap(w)
 	inner := chain[len(chain)-1]
 	switch {
 	case !canFlush(inner):
-		return nil, &unsupported{need: "http.Flusher", writer: inner}
+		return nil, &Unsupported{Method: "http.Flusher", Writer: inner}
 	case !hasDeadlines(inner):
-		return nil, &unsupported{need: "SetWriteDeadline", writer: inner}
+		return nil, &Unsupported{Method: "SetWriteDeadline", Writer: inner}
 	}
-	s := &streamWriter{ResponseWriter: w, rc: http.NewResponseController(w), flushers: delegates(chain, canFlush)}
+	s := &Stream{ResponseWriter: w, rc: http.NewResponseController(w), flushers: delegates(chain, canFlush)}
 	if s.flushers[len(s.flushers)-1] != inner {
 		s.flushers = append(s.flushers, inner) // which knows of errors that http.Flusher cannot tell
 	}
 	if err := s.SetWriteDeadline(deadline); errors.Is(err, http.ErrNotSupported) || errors.Is(err, guard.ErrPanic) {
-		return nil, &unsupported{"SetWriteDeadline", delegates(chain, hasDeadlines)[0], err}
+		return nil, &Unsupported{"SetWriteDeadline", delegates(chain, hasDeadlines)[0], err}
 	}
 	// The request's context also ends with a middleware's timeout, or with the
 	// server's BaseContext. CloseNotify of net/http's writers reports only the client.
@@ -122,13 +112,16 @@ func newStreamWriter(w http.ResponseWriter, deadline time.Time) (*streamWriter, 
 	return s, nil
 }
 
+// Gone receives when the client is gone. It is nil if the server cannot tell.
+func (s *Stream) Gone() <-chan bool { return s.gone }
+
 // SetWriteDeadline limits the writes that follow, and those under way.
-func (s *streamWriter) SetWriteDeadline(at time.Time) error {
+func (s *Stream) SetWriteDeadline(at time.Time) error {
 	return guard.Call(func() error { return s.rc.SetWriteDeadline(at) })
 }
 
 // Flush sends what was written.
-func (s *streamWriter) Flush() error {
+func (s *Stream) Flush() error {
 	var failed error
 	for _, w := range s.flushers {
 		failed = guard.Call(func() error { return flush(w) })
@@ -146,25 +139,25 @@ func flush(w http.ResponseWriter) error {
 	return nil
 }
 
-// checkHijack returns why a connection cannot be taken over from the server, or nil.
-func checkHijack(w http.ResponseWriter, r *http.Request) *unsupported {
+// Hijackable returns why a connection cannot be taken over from the server, or nil.
+func Hijackable(w http.ResponseWriter, r *http.Request) *Unsupported {
 	chain := unwrap(w)
 	inner := chain[len(chain)-1]
 	switch {
-	case !canHijack(inner):
-		return &unsupported{need: "http.Hijacker", writer: inner}
+	case !isHijacker(inner):
+		return &Unsupported{Method: "http.Hijacker", Writer: inner}
 	case !hasDeadlines(inner) && r.Context().Value(http.ServerContextKey) == nil:
 		// Fasthttp's adaptor can be hijacked, but reuses the memory of the request.
-		return &unsupported{need: "SetWriteDeadline", writer: inner}
+		return &Unsupported{Method: "SetWriteDeadline", Writer: inner}
 	}
 	return nil
 }
 
-// hijack takes over a connection that checkHijack has accepted. If it fails, nothing has
+// Hijack takes over a connection that Hijackable has accepted. If it fails, nothing has
 // been written.
-func hijack(w http.ResponseWriter) (net.Conn, *bufio.ReadWriter, *unsupported) {
-	var why *unsupported
-	for _, w := range delegates(unwrap(w), canHijack) {
+func Hijack(w http.ResponseWriter) (net.Conn, *bufio.ReadWriter, *Unsupported) {
+	var why *Unsupported
+	for _, w := range delegates(unwrap(w), isHijacker) {
 		var conn net.Conn
 		var rw *bufio.ReadWriter
 		err := guard.Call(func() (err error) {
@@ -177,7 +170,7 @@ func hijack(w http.ResponseWriter) (net.Conn, *bufio.ReadWriter, *unsupported) {
 		if err == nil {
 			return conn, rw, nil
 		}
-		why = &unsupported{"http.Hijacker", w, err}
+		why = &Unsupported{"http.Hijacker", w, err}
 	}
 	return nil, nil, why
 }
