@@ -3,7 +3,9 @@ package realtime_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -320,4 +322,121 @@ func TestCloseGivesGroupsUp(t *testing.T) {
 		}
 		<-closed
 	})
+}
+
+func TestClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, open(), nil)
+		var sockets []*socket
+		var streams []*ren
+		for range 20 {
+			s := h.socket(get("/realtime"))
+			s.ok(subscribe("room"))
+			sockets, streams = append(sockets, s), append(streams, h.ren(get("/ren")))
+		}
+		h.publish("room", "accepted")
+		ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+		defer cancel()
+		began := time.Now()
+		if err := h.Close(ctx); err != nil || time.Since(began) > time.Second {
+			t.Errorf("Close: %v after %v", err, time.Since(began))
+		}
+		delays := map[int64]bool{}
+		check := func(kind, reason, cursor string, retry int64) {
+			delays[retry] = true
+			if reason != "closing" || cursor == "" || retry < 0 || retry > 8000 {
+				t.Errorf("%s: bye %s %q %d", kind, reason, cursor, retry)
+			}
+		}
+		for i, s := range sockets {
+			code, last := s.closed()
+			if len(last) != 2 || last[0].Event != "message" || last[1].Event != "bye" || code != 1012 {
+				t.Fatalf("closed with %d, last %+v", code, last)
+			}
+			check("WebSocket", last[1].Reason, last[1].Cursor, *last[1].RetryMs)
+			if got := streams[i].keys(1); got != `"accepted"` {
+				t.Error(got)
+			}
+			bye := streams[i].next()
+			check("REN", bye.Reason, bye.Cursor, bye.RetryMs)
+			if bye.Name != "ren.bye" || bye.Retry != time.Duration(bye.RetryMs)*time.Millisecond {
+				t.Errorf("%s with retry %v", bye.Raw, bye.Retry)
+			}
+			streams[i].ended()
+		}
+		if len(delays) < 20 {
+			t.Errorf("40 clients come back after %d different delays", len(delays))
+		}
+		for _, ask := range []request{get("/ren"), get("/realtime", upgrade...)} {
+			if status, f := h.refused(ask); status != 503 || f.Code != "closing" || !*f.Retry {
+				t.Errorf("%s: %d %+v", ask.path, status, f)
+			}
+		}
+	})
+}
+
+// Clients that do not react cannot make Close wait longer than it may.
+func TestCloseDropsTheDeaf(t *testing.T) {
+	for _, limit := range []time.Duration{0, 2 * time.Second} {
+		bubble(t, limit.String(), func(t *testing.T) {
+			h := start(t, open(), nil)
+			for range 20 {
+				h.renStalled(get("/ren"))
+				h.dialStalled(get("/realtime")).send(`{"op":"hello","cid":"` + tab1 + `"}`)
+			}
+			for range 300 {
+				h.publish("room", strings.Repeat("x", 500)) // so that streams are stuck in the middle
+			}
+			synctest.Wait()
+			ctx, cancel := context.WithTimeout(t.Context(), limit)
+			defer cancel()
+			began := time.Now()
+			err := h.Close(ctx)
+			if err == nil || time.Since(began) > limit+100*time.Millisecond {
+				t.Errorf("Close: %v after %v, want an error after %v", err, time.Since(began), limit)
+			}
+		})
+	}
+}
+
+// Close with a context that has ended, while streams are idle, so that each of
+// them says goodbye to a client that does not listen.
+func TestCloseAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, open(), nil)
+		for range 50 {
+			s := h.renStalled(get("/ren"))
+			_, _ = s.resp.Body.Read(make([]byte, 1000)) // hello: the server waits for events now
+		}
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		began := time.Now()
+		if err := h.Close(ctx); err == nil || time.Since(began) > 100*time.Millisecond {
+			t.Errorf("Close: %v after %v, want an error at once", err, time.Since(began))
+		}
+	})
+}
+
+// Connections that open while Close drops others.
+func TestCloseWhileConnecting(t *testing.T) {
+	for range 20 {
+		synctest.Test(t, func(t *testing.T) {
+			h := start(t, open(), nil)
+			var dialing sync.WaitGroup
+			for range 8 {
+				dialing.Go(func() {
+					req, _ := http.NewRequestWithContext(t.Context(), "GET", "http://host.test/realtime", nil)
+					req.Header = get("", upgrade...).header
+					if resp, err := h.http.Do(req); err == nil {
+						resp.Body.Close()
+					}
+				})
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			_ = h.Close(ctx)
+			dialing.Wait()
+		})
+	}
 }

@@ -9,17 +9,6 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
-// topicOf returns the narrowest topic that has all matching events.
-func topicOf(s *match.Selector) ring.Topic {
-	if name, ok := match.Literal(s.Channel); ok {
-		return ring.Channel(name)
-	}
-	if name, ok := match.Literal(s.Resource); ok {
-		return ring.Domain(name)
-	}
-	return ring.Topic{}
-}
-
 // Events yields the events that match, in log order, each once, from the next event
 // on. It blocks until ctx ends, whose error comes last. If events were missed, it
 // yields a [*ResetError] and continues. The loop may be slow: it reads from the

@@ -1,0 +1,107 @@
+package realtime_test
+
+import (
+	"io"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// Nothing that is published once Revoke has returned reaches the user, while the
+// publisher goes on all the time.
+func TestRevoke(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, open(), nil)
+		for range 10 {
+			ada := h.socket(get("/realtime", "Authorization", "Bearer ada"))
+			late := h.dial(get("/realtime?auth=hello"))
+			late.send(`{"op":"hello","cid":"` + tab1 + `","token":"ada"}`)
+			late.want("hello")
+			bob := h.socket(get("/realtime", "Authorization", "Bearer bob"))
+			stream, others := h.ren(get("/ren", "Authorization", "Bearer ada")), h.ren(get("/ren", "Authorization", "Bearer bob"))
+			for _, s := range []*socket{ada, late, bob} {
+				s.ok(subscribe("room"))
+			}
+			var n atomic.Int64
+			stop := make(chan struct{})
+			var publisher sync.WaitGroup
+			publisher.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+						if i := n.Add(1); i%100 == 0 {
+							time.Sleep(time.Millisecond) // or the rest of the test hardly gets a turn
+						}
+						h.publish("room", n.Load())
+					}
+				}
+			})
+			bob.data(120)
+			if err := h.Revoke(t.Context(), "ada"); err != nil {
+				t.Error(err)
+			}
+			revoked := n.Load()
+			bob.data(50)
+			close(stop)
+			publisher.Wait()
+			for _, s := range []*socket{ada, late} {
+				code, last := s.closed()
+				bye := last[len(last)-1]
+				if code != 4403 || bye.Event != "bye" || bye.Reason != "revoked" {
+					t.Errorf("closed with %d, last %s", code, bye.raw)
+				}
+				for _, o := range last {
+					if i, _ := strconv.ParseInt(string(o.Data), 10, 64); i > revoked {
+						t.Errorf("got %s after Revoke, which returned at %d", o.raw, revoked)
+					}
+				}
+			}
+			events := stream.rest()
+			if bye := events[len(events)-1]; bye.Name != "ren.bye" || bye.Reason != "revoked" {
+				t.Errorf("last of the stream: %s %s", bye.Name, bye.Raw)
+			}
+			for _, ev := range events {
+				if i, _ := strconv.ParseInt(string(ev.Data), 10, 64); i > revoked {
+					t.Errorf("got %s after Revoke, which returned at %d", ev.Raw, revoked)
+				}
+			}
+			stream.ended()
+			bob.answer(bob.ask(`"op":"ping"`))
+			others.cut()
+			bob.drop()
+		}
+	})
+}
+
+// A client cannot put its revocation off by not listening.
+func TestRevokeStalledClients(t *testing.T) {
+	for _, kind := range []string{"REN", "WebSocket", "WebSocket that does not close"} {
+		bubble(t, kind, func(t *testing.T) {
+			h := start(t, open(), nil)
+			switch as := "Bearer ada"; kind {
+			case "REN":
+				h.renStalled(get("/ren", "Authorization", as))
+			case "WebSocket":
+				h.dialStalled(get("/realtime", "Authorization", as)).send(`{"op":"hello","cid":"` + tab1 + `"}`)
+			default:
+				s := h.dialStalled(get("/realtime", "Authorization", as))
+				s.send(`{"op":"hello","cid":"` + tab1 + `"}`)
+				go io.Copy(io.Discard, s.net)
+			}
+			for range 100 {
+				h.publish("room", strings.Repeat("x", 1000))
+			}
+			synctest.Wait()
+			began := time.Now()
+			if err := h.Revoke(t.Context(), "ada"); err != nil || time.Since(began) > time.Second {
+				t.Errorf("Revoke: %v after %v, want within 1 s", err, time.Since(began))
+			}
+		})
+	}
+}
