@@ -46,8 +46,8 @@ type Policy struct {
 	// since it is called for each event and each receiver. Nil: everything that was
 	// granted is shown. A member is listed in a roster if See accepts their
 	// presence.join. Their presence.leave is then always delivered, even if See rejects
-	// it. See must not call [Realtime.Revoke] or [Realtime.Recheck], which wait for the
-	// connection that it is called for.
+	// it. See must not call [Realtime.Revoke] or [Realtime.Recheck]: they wait for the
+	// connection that it is called for, and fail after 30 s.
 	//
 	// See is stateless: the server does not remember who was shown what. If it shows an
 	// object and later hides an update to it, the client keeps showing the old state.

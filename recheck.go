@@ -6,6 +6,7 @@ import (
 
 	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/control"
+	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/guard"
 	"golang.org/x/sync/errgroup"
 )
@@ -23,8 +24,8 @@ import (
 // may change looks it up. Recheck covers the connections of all nodes, with an
 // empty userID those of all anonymous clients. An error means that ctx ended, or
 // the Realtime was closed, before it was done with them all, or names the nodes
-// that have not confirmed, as with [Realtime.Revoke]. Where ctx ended it continues,
-// and takes nothing away for that.
+// that have not confirmed. Recheck waits as long as [Realtime.Revoke]. Where ctx ended it
+// continues, and takes nothing away for that.
 //
 // The policy may call Revoke, with the context that it was given, or that of the
 // request. It then waits no longer than half a second for an operation of another
@@ -40,6 +41,8 @@ func (rt *Realtime) recheckUser(ctx context.Context, userID string) error {
 	if !rt.rechecks.Enter() {
 		return ErrClosed
 	}
+	ctx, cancel := engine.Within(ctx, rightsTime)
+	defer cancel()
 	within := policyCallOf(ctx)
 	theirs, done := rt.conns.Invalidate(userID, within.authenticates), make(chan struct{})
 	call := &policyCall{round: within.rechecks()}

@@ -1,6 +1,8 @@
 package realtime_test
 
 import (
+	"context"
+	"errors"
 	"io"
 	"strconv"
 	"strings"
@@ -9,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/maravilla-realtime/realtime"
 )
 
 // Nothing that is published once Revoke has returned reaches the user, while the
@@ -103,5 +107,49 @@ func TestRevokeStalledClients(t *testing.T) {
 				t.Errorf("Revoke: %v after %v, want within 1 s", err, time.Since(began))
 			}
 		})
+	}
+}
+
+// See must not change rights, since the connection that asks it cannot end or be checked
+// meanwhile. If it does all the same, the call fails after a while, and takes nobody
+// with it.
+func TestRightsChangedWithinSee(t *testing.T) {
+	for name, change := range map[string]func(*host) error{
+		"Revoke":  func(h *host) error { return h.Revoke(context.Background(), "ada") },
+		"Recheck": func(h *host) error { return h.Recheck(context.Background(), "ada") },
+	} {
+		for path, connect := range map[string]func(*host){
+			"REN":       func(h *host) { h.ren(adaREN) },
+			"WebSocket": func(h *host) { h.socket(adaSocket).ok(subscribe("room")) },
+		} {
+			bubble(t, name+"/"+path, func(t *testing.T) {
+				var h *host
+				failed := make(chan error, 1)
+				var once sync.Once
+				p := open()
+				p.See = func(id realtime.Identity, _ realtime.RenEvent) bool {
+					if id.User == "ada" {
+						once.Do(func() { failed <- change(h) })
+					}
+					return true
+				}
+				h = start(t, p, nil)
+				connect(h)
+				bob := h.socket(get("/realtime", "Authorization", "Bearer bob"))
+				bob.ok(subscribe("room"))
+				began := time.Now()
+				h.publish("room", 1)
+				bob.want("message")
+				if took := time.Since(began); took > time.Second {
+					t.Errorf("another connection waited for %v", took)
+				}
+				if err := <-failed; !errors.Is(err, context.DeadlineExceeded) {
+					t.Error(err)
+				}
+				if took := time.Since(began); took > 40*time.Second {
+					t.Errorf("it took %v", took)
+				}
+			})
+		}
 	}
 }

@@ -3,10 +3,12 @@ package realtime
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/control"
+	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/presence"
 )
 
@@ -54,8 +56,9 @@ func (rt *Realtime) authorize(r *http.Request, a Action) (Identity, *refusal) {
 // channels. When Revoke returns nil, nothing more is delivered to these connections, on
 // any node. It does not keep the user out: change the rights that the [Policy] reads
 // before the call. An error means that ctx ended before all connections had, or names
-// the nodes that have not confirmed. Revoke waits for them as long as ctx allows, and
-// for 5 s if ctx has no deadline. [Realtime.Recheck] ends only the rights that the
+// the nodes that have not confirmed. Revoke waits as long as ctx allows; if ctx has no
+// deadline, 30 s for the connections of this node, and 5 s more for other nodes.
+// [Realtime.Recheck] ends only the rights that the
 // policy no longer grants.
 //
 // The policy may call it, with the context that it was given, or that of the
@@ -67,8 +70,14 @@ func (rt *Realtime) Revoke(ctx context.Context, userID string) error {
 	return rt.everywhere(ctx, control.Revoke, userID, rt.revoke)
 }
 
+// rightsTime is the time that Revoke and Recheck wait for the connections of their node
+// if ctx has no deadline.
+const rightsTime = 30 * time.Second
+
 // revoke is Revoke on this node.
 func (rt *Realtime) revoke(ctx context.Context, userID string) error {
+	ctx, cancel := engine.Within(ctx, rightsTime)
+	defer cancel()
 	within := policyCallOf(ctx)
 	var theirs, asking []*conns.Conn
 	for _, c := range rt.conns.Invalidate(userID, within.authenticates) {
