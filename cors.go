@@ -34,7 +34,7 @@ func (rt *Realtime) CORS(next http.Handler) http.Handler {
 func (rt *Realtime) cors(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if f := rt.checkHost(r); f != nil {
-			f.write(w)
+			rt.refuse(f).write(w)
 			return
 		}
 		h := w.Header()

@@ -43,3 +43,6 @@ func (rt *Realtime) Remembered() (users, sessions int) {
 
 // GroupProgress reads what was committed for a group.
 var GroupProgress = handle.Read
+
+// Engine returns the backend as rt calls it.
+func Engine(rt *Realtime) backend.Backend { return rt.backend }

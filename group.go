@@ -141,6 +141,9 @@ func (rt *Realtime) launch(g *Group, name string) error {
 	}
 }
 
+// processGroupName is how the name of the group of a process begins. A host cannot use it.
+const processGroupName = "$process:"
+
 // processGroup is the group of the handlers that are registered on a Realtime.
 type processGroup struct {
 	mu    sync.Mutex
@@ -157,7 +160,7 @@ func (rt *Realtime) local(register func(*Group) error) error {
 	if g := rt.process.group; g != nil {
 		return register(g)
 	}
-	name := "$process:" + rt.node // which a host cannot use
+	name := processGroupName + rt.node
 	g := &Group{rt.groups.New(name, rt.opts.Groups.engine())}
 	if err := register(g); err != nil {
 		return err

@@ -40,7 +40,7 @@ func (rt *Realtime) Handler() http.Handler {
 		case "realtime.js":
 			serveScript(w, r)
 		default:
-			refuse(http.StatusNotFound, "not_found", "there are only ren, realtime and realtime.js here").write(w)
+			rt.refuse(refuse(http.StatusNotFound, "not_found", "there are only ren, realtime and realtime.js here")).write(w)
 		}
 	}))
 }
@@ -60,7 +60,8 @@ func (rt *Realtime) refuseWriter(w http.ResponseWriter, u *httpwriter.Unsupporte
 	rt.log.Error("realtime: a ResponseWriter hides a method that is needed; the middleware that wraps it needs an Unwrap method, "+
 		"or must not wrap this route; servers other than net/http's are not supported",
 		"method", u.Method, "type", fmt.Sprintf("%T", u.Writer), "error", cause)
-	refuse(http.StatusInternalServerError, "streaming_unsupported", "the server, or a middleware of it, does not support streaming").write(w)
+	rt.refuse(refuse(http.StatusInternalServerError, "streaming_unsupported",
+		"the server, or a middleware of it, does not support streaming")).write(w)
 }
 
 func serveScript(w http.ResponseWriter, r *http.Request) {

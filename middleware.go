@@ -33,7 +33,7 @@ func clientID(ctx context.Context) string {
 func (rt *Realtime) Attribute(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if f := rt.checkHost(r); f != nil {
-			f.write(w)
+			rt.refuse(f).write(w)
 			return
 		}
 		w.Header().Set(cursorHeader, string(rt.Cursor()))

@@ -22,7 +22,6 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/memory"
 	"github.com/maravilla-realtime/realtime/internal/presence"
 	"github.com/maravilla-realtime/realtime/internal/ring"
-	"github.com/maravilla-realtime/realtime/internal/timely"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -33,13 +32,15 @@ type Realtime struct {
 	// locks of the ring (see package ring) may be taken while it is held. socket.deciding is
 	// taken before any mutex. All other mutexes of this package are leaves: while one of
 	// them is held, no other lock is taken, and no code of the host or the backend runs.
-	policy   Policy        // its functions return in time
-	deciding *timely.Calls // the calls of these functions
+	policy   Policy       // its functions return in time
+	deciding *policyCalls // the calls of these functions
 	opts     Options
 	log      *slog.Logger
 	backend  *engine.Engine
 	ring     *ring.Ring
 	node     string // this process, in session keys and leases
+	tally    tally
+	follower *follow.Follower
 
 	flaws      once // flaws of grants that were logged
 	presence   Presence
@@ -116,11 +117,12 @@ func New(policy Policy, opts *Options) (*Realtime, error) {
 		o.Backend = memory.New(memory.Limits(limits))
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	deciding := policyCalls(o.Logger)
+	deciding := newPolicyCalls(o.Logger)
 	rt := &Realtime{
-		policy: policy.timely(deciding, o.Logger), deciding: deciding, opts: o, log: o.Logger,
+		policy: policy.timely(deciding), deciding: deciding, opts: o, log: o.Logger,
 		backend: engine.New(o.Backend, owned, o.Logger), node: rand.Text(), running: ctx, stop: stop,
 	}
+	rt.tally.init()
 	starting, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	if err := rt.start(starting, limits); err != nil {
@@ -141,8 +143,8 @@ func (rt *Realtime) start(ctx context.Context, limits ring.Limits) error {
 		return err
 	}
 	rt.ring = ring.New(limits, pos)
-	follower := &follow.Follower{Log: rt.backend, History: rt.ring, Logger: rt.log, Alone: rt.alone()}
-	if err := rt.again(ctx, func() error { return follower.Fill(ctx) }); err != nil {
+	rt.follower = &follow.Follower{Log: rt.backend, History: rt.ring, Logger: rt.log, Alone: rt.alone()}
+	if err := rt.again(ctx, func() error { return rt.follower.Fill(ctx) }); err != nil {
 		return err
 	}
 	rt.presence.init(rt)
@@ -151,11 +153,11 @@ func (rt *Realtime) start(ctx context.Context, limits ring.Limits) error {
 		return err
 	}
 	rt.control = rt.newControl()
-	follower.Control = rt.control.Handle
-	follower.History = history{rt.ring, rt.presence.engine}
+	rt.follower.Control = rt.control.Handle
+	rt.follower.History = history{rt.ring, rt.presence.engine}
 	rt.conns = conns.New(userLimits(rt.opts.Limits))
 	rt.groups = rt.newGroups()
-	rt.background.Go(func() { follower.Run(rt.running) })
+	rt.background.Go(func() { rt.follower.Run(rt.running) })
 	rt.background.Go(func() { rt.presence.engine.Run(rt.running, rt.log) })
 	return nil
 }
@@ -238,11 +240,14 @@ func (rt *Realtime) Emit(ctx context.Context, ev RenEvent, opts ...EventOption) 
 // the backend appends together with a change of its store.
 func (rt *Realtime) append(ctx context.Context, ev backend.Event, a attribution) error {
 	g := rt.gate(a.depth)
+	began := time.Now()
 	if !g.Enter() {
+		rt.tally.publish.Done(began, "closed")
 		return ErrClosed
 	}
 	defer g.Leave()
 	pos, err := rt.backend.Append(ctx, entry(ev, a))
+	rt.tally.publish.Done(began, engine.Outcome(err))
 	if err != nil {
 		return publicError(err)
 	}

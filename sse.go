@@ -25,7 +25,7 @@ import (
 // goroutine is the stream's only one.
 func (rt *Realtime) serveREN(w http.ResponseWriter, r *http.Request) {
 	if f := rt.admit(r); f != nil {
-		f.write(w)
+		rt.refuse(f).write(w)
 		return
 	}
 	switch r.Method {
@@ -35,14 +35,14 @@ func (rt *Realtime) serveREN(w http.ResponseWriter, r *http.Request) {
 		return
 	default:
 		w.Header().Set("Allow", "GET, OPTIONS")
-		refuse(http.StatusMethodNotAllowed, "method", "only GET is served here").write(w)
+		rt.refuse(refuse(http.StatusMethodNotAllowed, "method", "only GET is served here")).write(w)
 		return
 	}
 	handshake := rt.conns.Begin()
 	defer handshake.End()
 	s, f := rt.newStream(r, handshake)
 	if f != nil {
-		refuseStream(w, r, f)
+		refuseStream(w, r, rt.refuse(f))
 		return
 	}
 	out, missing := httpwriter.New(w, time.Now().Add(rt.opts.WriteTimeout))
@@ -52,11 +52,12 @@ func (rt *Realtime) serveREN(w http.ResponseWriter, r *http.Request) {
 	}
 	s.w = out
 	if f := rt.refusalOf(handshake.Add(&s.conn, s.id.User)); f != nil {
-		refuseStream(w, r, f)
+		refuseStream(w, r, rt.refuse(f))
 		return
 	}
 	handshake.End()
 	defer rt.conns.Remove(&s.conn)
+	s.sent = rt.tally.ren.open()
 	s.net = tuneRequest(r)
 	if out.Gone() == nil {
 		// Nobody else tells when the client is gone. It may be there, though.
@@ -67,7 +68,9 @@ func (rt *Realtime) serveREN(w http.ResponseWriter, r *http.Request) {
 		// which WHATWG HTML, section 9.2.7, warns: HAProxy holds each back for 200 ms.
 		w.Header().Set("Transfer-Encoding", "identity")
 	}
-	s.run()
+	ended := guard.ErrPanic // unless run returns
+	defer func() { rt.tally.ren.close(ended) }()
+	ended = s.run()
 }
 
 // refuseStream refuses a stream. A bare EventSource gives up for good on any status
@@ -105,6 +108,7 @@ type stream struct {
 	net     net.Conn // nil without ConnContext
 	backlog tcp.Backlog
 	buf     session.Buffer
+	sent    *sentTally
 }
 
 // renRequest is what a client asks for.
@@ -189,8 +193,8 @@ func parseREN(r *http.Request) (ask renRequest, f *refusal) {
 }
 
 // run is the stream: what is ready goes out at once and in one piece, then it
-// waits for more.
-func (s *stream) run() {
+// waits for more. The error says why it ended.
+func (s *stream) run() error {
 	defer s.conn.Cancel(nil)
 	s.conn.OnAbort(func() { _ = s.w.SetWriteDeadline(time.Now()) }) // if it fails, no write is stuck
 	defer s.session.Close()
@@ -206,17 +210,17 @@ func (s *stream) run() {
 	for {
 		if err := s.deliver(); err != nil {
 			s.failed(err)
-			return
+			return err
 		}
 		select {
 		case <-s.w.Gone():
-			return
+			return nil
 		case <-s.bell:
 		case <-ping.C:
 			s.session.Do(func() { s.session.Ping(time.Now().UnixMilli()) })
 		case <-s.ctx.Done():
 			s.bye()
-			return
+			return context.Cause(s.ctx)
 		}
 	}
 }
@@ -239,6 +243,7 @@ func (s *stream) fill() (more bool, err error) {
 	if err := s.write(s.buf.Bytes); err != nil {
 		return false, err
 	}
+	s.rt.tally.ren.sent(s.sent, &s.buf)
 	if !more {
 		s.buf.Release()
 	}
@@ -255,20 +260,19 @@ func (s *stream) write(out []byte) error {
 	}
 	s.conn.Writing.Store(true)
 	defer s.conn.Writing.Store(false)
+	s.sent.writing.Add(1)
+	defer s.sent.writing.Add(-1)
 	for len(out) > 0 {
 		n := min(len(out), chunk)
-		patience := s.rt.opts.WriteTimeout + s.backlog.Allow(s.net)
-		if err := s.w.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+		deadline := time.Now().Add(s.rt.opts.WriteTimeout + s.backlog.Allow(s.net))
+		if err := s.w.SetWriteDeadline(deadline); err != nil {
 			return err
 		}
 		if s.conn.IsAborted() { // perhaps before the deadline was put off
 			return context.Cause(s.ctx)
 		}
-		if _, err := s.w.Write(out[:n]); err != nil {
-			return err
-		}
-		if err := s.w.Flush(); err != nil {
-			return err
+		if err := s.put(out[:n]); err != nil {
+			return s.slow(deadline, err)
 		}
 		s.backlog.Add(n)
 		out = out[n:]
@@ -276,6 +280,25 @@ func (s *stream) write(out []byte) error {
 	// HTTP/2 resets a stream whose deadline passes, in use or not.
 	_ = s.w.SetWriteDeadline(time.Time{})
 	return nil
+}
+
+// put writes to the client, and not only to a buffer.
+func (s *stream) put(out []byte) error {
+	if _, err := s.w.Write(out); err != nil {
+		return err
+	}
+	return s.w.Flush()
+}
+
+// slow returns why a write failed: servers report a deadline in different ways.
+func (s *stream) slow(deadline time.Time, err error) error {
+	switch {
+	case s.ctx.Err() != nil:
+		return fmt.Errorf("%w: %w", context.Cause(s.ctx), err)
+	case !time.Now().Before(deadline):
+		return fmt.Errorf("%w: %w", errSlow, err)
+	}
+	return err
 }
 
 // failed logs an error that is not the client's.

@@ -36,7 +36,7 @@ func (rt *Realtime) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		f = checkHandshake(w, r)
 	}
 	if f != nil {
-		f.write(w)
+		rt.refuse(f).write(w)
 		return
 	}
 	if missing := httpwriter.Hijackable(w, r); missing != nil {
@@ -49,7 +49,7 @@ func (rt *Realtime) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	if !s.late {
 		id, f := rt.authenticate(handshake, r)
 		if f != nil {
-			f.write(w)
+			rt.refuse(f).write(w)
 			return
 		}
 		s.id = id
@@ -57,7 +57,7 @@ func (rt *Realtime) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	s.ctx, s.conn.Cancel = context.WithCancelCause(context.WithoutCancel(r.Context()))
 	defer s.conn.Cancel(nil)
 	if f := rt.refusalOf(handshake.Add(&s.conn, s.id.User)); f != nil {
-		f.write(w)
+		rt.refuse(f).write(w)
 		return
 	}
 	handshake.End()
@@ -77,6 +77,8 @@ func (rt *Realtime) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	s.ws = ws
 	close(s.begun)
+	s.sent = rt.tally.webSocket.open()
+	defer func() { rt.tally.webSocket.close(context.Cause(s.ctx)) }()
 	s.run()
 }
 
@@ -113,7 +115,8 @@ type socket struct {
 	errors     *rate.Limiter
 	begun      chan struct{} // closed when the last subscription asked for has begun
 
-	buf session.Buffer // the writer's
+	buf  session.Buffer // the writer's
+	sent *sentTally
 }
 
 // answersAtOnce is how many answers may wait for a client that does not read.
@@ -215,6 +218,10 @@ func (s *socket) fill() (more bool, err error) {
 			return false, err
 		}
 	}
+	s.rt.tally.webSocket.sent(s.sent, &s.buf)
+	for _, code := range s.buf.Told.Errors {
+		s.rt.tally.refusals.Inc(code)
+	}
 	if !more {
 		s.buf.Release()
 	}
@@ -227,6 +234,8 @@ func (s *socket) transmit(msg []byte) error {
 	}
 	s.conn.Writing.Store(true)
 	defer s.conn.Writing.Store(false)
+	s.sent.writing.Add(1)
+	defer s.sent.writing.Add(-1)
 	return s.ws.Write(msg) // ends by WriteTimeout or Drop
 }
 
@@ -239,11 +248,12 @@ func (s *socket) ping() {
 	}
 	s.group.Go(func() error {
 		defer s.asking.Store(false)
-		if err := s.ws.Ping(s.ctx); err != nil {
+		switch err := s.ws.Ping(s.ctx); {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			s.conn.Cancel(errNoPong)
+			s.ws.Drop() // nobody is there to say goodbye to
+		case err != nil:
 			s.conn.Cancel(err)
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				s.ws.Drop() // nobody is there to say goodbye to
-			}
 		}
 		return nil
 	})

@@ -26,7 +26,7 @@ func (s *socket) hello(op wire.Op) *wire.Error {
 			f = s.rt.refusalOf(handshake.Identify(&s.conn, id.User))
 		}
 		if f != nil {
-			s.answer(wire.ErrorFrame(op.Ref, f.Error))
+			s.answer(wire.ErrorFrame(op.Ref, s.rt.refuse(f).Error))
 			s.refuseHello(f)
 			return nil
 		}

@@ -43,7 +43,7 @@ func TestIdleConnectionsReleaseTheirBuffers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := &socket{rt: rt, ws: ws}
+		s := &socket{rt: rt, ws: ws, sent: new(sentTally)}
 		s.session = session.NewChannels(r, func() {}, s, &see, 1)
 		s.session.Do(func() { s.session.Subscribe(wire.Op{Channel: "room"}, 1) })
 
@@ -51,7 +51,7 @@ func TestIdleConnectionsReleaseTheirBuffers(t *testing.T) {
 		if missing != nil {
 			t.Fatal(missing)
 		}
-		st := &stream{rt: rt, ctx: t.Context(), session: session.NewStream(r, func() {}), w: out}
+		st := &stream{rt: rt, ctx: t.Context(), session: session.NewStream(r, func() {}), w: out, sent: new(sentTally)}
 		st.session.Do(func() { st.session.Begin(nil, &see, session.Hello{Domains: []string{"realtime"}}) })
 
 		for range 2 {

@@ -23,6 +23,7 @@ func (s *socket) read(hello *time.Timer) error {
 			return err
 		}
 		op, refused := wire.DecodeOp(msg)
+		s.rt.tally.operations.Inc(op.Op)
 		if refused == nil {
 			refused = s.decide(op)
 		}
@@ -33,6 +34,7 @@ func (s *socket) read(hello *time.Timer) error {
 			return nil
 		}
 		if refused != nil {
+			s.rt.tally.refusals.Inc(refused.Code)
 			s.answer(wire.ErrorFrame(op.Ref, refused))
 			if !refused.Retry && !s.errors.Allow() { // what can succeed later is no fault of the client
 				return &wsconn.CloseError{Code: 1008, Reason: "too many errors"}

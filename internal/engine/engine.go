@@ -41,7 +41,7 @@ type Engine struct {
 	owned  bool            // Close closes the driver
 
 	// Separate for each kind, so that abandoned calls of one kind do not block another.
-	follows, appends, reads, gets, lists, puts, deletes *timely.Calls
+	follows, appends, reads, gets, lists, puts, deletes *method
 }
 
 var _ backend.Backend = (*Engine)(nil)
@@ -51,28 +51,35 @@ func New(driver backend.Backend, owned bool, log *slog.Logger) *Engine {
 	lost := func(p *timely.Panicked) {
 		log.Error("realtime: panic in a call of the backend that had been given up", "panic", p.Value, "stack", string(p.Stack))
 	}
-	calls := func() *timely.Calls { return timely.New(leftBehind, lost) }
+	calls := func(outcomes ...string) *method { return newMethod(lost, outcomes...) }
 	own, _ := driver.(*memory.Backend)
 	return &Engine{
-		driver: driver, owned: owned, log: log, memory: own, follows: calls(), appends: calls(), reads: calls(), gets: calls(),
-		lists: calls(), puts: calls(), deletes: calls(),
+		driver: driver, owned: owned, log: log, memory: own,
+		follows: calls("lost", "canceled", "closed"), appends: calls(appendOutcomes...), reads: calls(readOutcomes...),
+		gets: calls(readOutcomes...), lists: calls(readOutcomes...), puts: calls(changeOutcomes...), deletes: calls(changeOutcomes...),
 	}
 }
 
 // call calls f, and returns when ctx ends, or after CallTime if ctx has no deadline.
-func call[T any](ctx context.Context, e *Engine, calls *timely.Calls, f func(context.Context) (T, error)) (T, error) {
+func call[T any](ctx context.Context, e *Engine, m *method, f func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := Within(ctx, CallTime)
 	defer cancel()
 	if e.memory != nil {
 		return f(ctx)
 	}
-	return timely.Do(ctx, calls, f)
+	return timely.Do(ctx, m.Calls, f)
 }
 
 // read is call for functions that change nothing. If there was no answer in time, the
 // error matches [ErrTemporary].
-func read[T any](ctx context.Context, e *Engine, calls *timely.Calls, f func(context.Context) (T, error)) (T, error) {
-	value, err := call(ctx, e, calls, f)
+func read[T any](ctx context.Context, e *Engine, m *method, f func(context.Context) (T, error)) (T, error) {
+	began := time.Now()
+	value, err := ask(ctx, e, m, f)
+	return done(m, began, value, err)
+}
+
+func ask[T any](ctx context.Context, e *Engine, m *method, f func(context.Context) (T, error)) (T, error) {
+	value, err := call(ctx, e, m, f)
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, timely.ErrBusy) || errors.Is(err, timely.ErrLeft) {
 		err = fmt.Errorf("%w: the backend did not answer in time: %w", ErrTemporary, err)
 	}
@@ -81,8 +88,9 @@ func read[T any](ctx context.Context, e *Engine, calls *timely.Calls, f func(con
 
 // write is call for functions that make changes. If there was no answer in time, the
 // change may have happened, and the error matches [backend.ErrMaybeStored].
-func write[T any](ctx context.Context, e *Engine, calls *timely.Calls, f func(context.Context) (T, error)) (T, error) {
-	value, err := read(ctx, e, calls, f)
+func write[T any](ctx context.Context, e *Engine, m *method, f func(context.Context) (T, error)) (T, error) {
+	began := time.Now()
+	value, err := ask(ctx, e, m, f)
 	if errors.Is(err, timely.ErrLeft) {
 		cause := context.Cause(ctx) // of the caller's, if it is that which ended
 		if cause == nil {
@@ -90,14 +98,15 @@ func write[T any](ctx context.Context, e *Engine, calls *timely.Calls, f func(co
 		}
 		err = fmt.Errorf("%w: the backend did not answer in time: %w", backend.ErrMaybeStored, cause)
 	}
-	return value, err
+	return done(m, began, value, err)
 }
 
 // Append implements [backend.Log].
 func (e *Engine) Append(ctx context.Context, entry backend.Entry) (backend.Position, error) {
 	if e.memory != nil && ctx.Err() == nil { // no deadline is needed for what does not wait
+		began := time.Now()
 		if pos, ok, err := e.memory.TryAppend(entry); ok {
-			return pos, err
+			return done(e.appends, began, pos, err)
 		}
 	}
 	return write(ctx, e, e.appends, func(ctx context.Context) (backend.Position, error) { return e.driver.Append(ctx, entry) })
@@ -105,10 +114,17 @@ func (e *Engine) Append(ctx context.Context, entry backend.Entry) (backend.Posit
 
 // Follow implements [backend.Log]. It lasts as long as ctx.
 func (e *Engine) Follow(ctx context.Context, after backend.Position, sink func([]backend.Record)) error {
+	began := time.Now()
+	err := e.follow(ctx, after, sink)
+	e.follows.tally.Done(began, Outcome(err))
+	return err
+}
+
+func (e *Engine) follow(ctx context.Context, after backend.Position, sink func([]backend.Record)) error {
 	if e.memory != nil {
 		return e.driver.Follow(ctx, after, sink)
 	}
-	_, err := timely.Do(ctx, e.follows, func(ctx context.Context) (struct{}, error) {
+	_, err := timely.Do(ctx, e.follows.Calls, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, e.driver.Follow(ctx, after, func(recs []backend.Record) {
 			if ctx.Err() == nil { // else another call has perhaps taken over
 				sink(recs)
@@ -136,7 +152,7 @@ const listTime = 30 * time.Second
 // so that the deadline does not depend on its caller.
 func (e *Engine) List(ctx context.Context, kind, group string) iter.Seq2[backend.Item, error] {
 	if e.memory != nil {
-		return e.driver.List(ctx, kind, group)
+		return e.listMemory(ctx, kind, group)
 	}
 	return func(yield func(backend.Item, error) bool) {
 		ctx, cancel := Within(ctx, listTime)
@@ -157,6 +173,22 @@ func (e *Engine) List(ctx context.Context, kind, group string) iter.Seq2[backend
 		}
 		if err != nil {
 			yield(backend.Item{}, err)
+		}
+	}
+}
+
+// listMemory is List for the engine in memory, which needs no deadline, and no copy of
+// what it has.
+func (e *Engine) listMemory(ctx context.Context, kind, group string) iter.Seq2[backend.Item, error] {
+	return func(yield func(backend.Item, error) bool) {
+		began := time.Now()
+		var failed error
+		defer func() { e.lists.tally.Done(began, Outcome(failed)) }()
+		for it, err := range e.memory.List(ctx, kind, group) {
+			failed = err
+			if !yield(it, err) {
+				return
+			}
 		}
 	}
 }
@@ -188,8 +220,8 @@ func (e *Engine) Close(ctx context.Context) error {
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastMoment)
 	defer cancel()
-	for _, calls := range e.all() {
-		if calls.Wait(last) != nil {
+	for _, m := range e.methods() {
+		if m.Wait(last) != nil {
 			e.log.Warn("realtime: the backend does not return from a call that was given up")
 			break
 		}
@@ -199,7 +231,3 @@ func (e *Engine) Close(ctx context.Context) error {
 
 // lastMoment is the time that Close waits for abandoned calls of the backend.
 const lastMoment = 250 * time.Millisecond
-
-func (e *Engine) all() []*timely.Calls {
-	return []*timely.Calls{e.follows, e.appends, e.reads, e.gets, e.lists, e.puts, e.deletes}
-}

@@ -63,6 +63,7 @@ type Follower struct {
 	Control func(backend.Event)
 
 	decode decoder
+	tally  tally
 }
 
 // Fill reads the records that the log has after the history's head at the time of
@@ -161,7 +162,7 @@ func (f *Follower) follow(ctx context.Context, head backend.Position) error {
 		if ctx.Err() != nil {
 			return
 		}
-		if err := f.put(recs, f.History.Put, f.Control); err != nil {
+		if err := f.put(recs, f.come, f.Control); err != nil {
 			stop(err)
 		}
 	})
@@ -171,8 +172,15 @@ func (f *Follower) follow(ctx context.Context, head backend.Position) error {
 	return err
 }
 
+// come puts new records into the history.
+func (f *Follower) come(recs []*backend.Logged) {
+	f.tally.come(recs)
+	f.History.Put(recs)
+}
+
 // recover reads back the records that are missing after an error of follow.
 func (f *Follower) recover(ctx context.Context, err error) {
+	f.tally.failures.Inc()
 	var lost *backend.LostError
 	isLost := errors.As(err, &lost)
 	switch {

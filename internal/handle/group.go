@@ -25,6 +25,7 @@ type Group struct {
 	opts   Options
 	start  backend.Position // where the group begins if it has no progress yet
 	claim  *Claim
+	tally  tally
 
 	mu       sync.RWMutex
 	index    match.Index[*handler]
@@ -177,6 +178,7 @@ func (g *Group) handlesIn(domain string) bool {
 }
 
 func (g *Group) missed(reason string) {
+	g.tally.missed.Inc(reason)
 	if g.opts.Missed == nil {
 		g.node.Logger.Warn("realtime: handlers missed events", "group", g.PublicName(), "reason", reason)
 		return
@@ -185,6 +187,7 @@ func (g *Group) missed(reason string) {
 }
 
 func (g *Group) deadLetter(ctx context.Context, d Delivery, err error) {
+	g.tally.deadLetters.Inc()
 	if g.opts.DeadLetter == nil {
 		g.node.Logger.Error("realtime: an event was not handled", "group", d.Group, "type", d.Event.Type,
 			"cursor", wire.Cursor(d.Pos), "attempts", d.Attempt, "error", err)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/metric"
 	"github.com/maravilla-realtime/realtime/internal/ring"
 )
 
@@ -68,6 +69,7 @@ func (gs *Groups) New(name string, opts Options) *Group {
 	return &Group{
 		node: &gs.node, closed: &gs.closed, name: name, opts: opts, start: gs.node.Now(),
 		claim: NewClaim(gs.node.Store, gs.node.Name, name, lease), tried: make(chan struct{}),
+		tally: tally{missed: metric.NewSet(string(ring.Lost), string(ring.Evicted), string(ring.Epoch))},
 	}
 }
 

@@ -230,6 +230,7 @@ func (h *hold) handle(t *task) time.Duration {
 		case d.Attempt < h.g.opts.Attempts && !h.g.opts.Final(err):
 			h.g.node.Logger.Debug("realtime: a handler failed; trying again", "group", d.Group, "type", e.Event.Type, "attempt", d.Attempt, "error", err)
 			t.failed++
+			h.g.tally.retries.Inc()
 			h.tracker.Failed(t.pos, t.failed)
 			return h.backoff(t.failed)
 		}
@@ -278,6 +279,7 @@ func (h *hold) backoff(failed int) time.Duration {
 func (h *hold) call(ctx context.Context, f Handler, d Delivery) error {
 	ctx, cancel := context.WithTimeout(ctx, h.g.opts.Timeout)
 	defer cancel()
+	defer h.g.tally.called(time.Now())
 	return h.g.guard("handler", func() error { return f(ctx, d) })
 }
 

@@ -95,6 +95,7 @@ func (p *Presence) repeat(ctx context.Context, log *slog.Logger, wake <-chan str
 			return
 		}
 		if err != nil && ctx.Err() == nil {
+			p.tally.failures.Inc()
 			log.Error("realtime: presence cannot be kept; trying again", "error", err)
 			wait = min(wait, retryAfter)
 		}
@@ -112,6 +113,7 @@ const endsAtOnce = 16
 // sweep ends the sessions of this node whose time is over, and returns how long to
 // wait for the next one.
 func (p *Presence) sweep(ctx context.Context) (time.Duration, error) {
+	p.tally.sweeps.Inc()
 	for {
 		p.mu.Lock()
 		due, wait := p.local.due(time.Now(), endsAtOnce, time.Hour)
@@ -152,6 +154,7 @@ func (p *Presence) endDue(ctx context.Context, k Key) error {
 	p.mu.Lock()
 	p.local.remove(k)
 	p.mu.Unlock()
+	p.tally.swept.Inc()
 	return nil
 }
 
@@ -268,6 +271,7 @@ func (p *Presence) watch(ctx context.Context) error {
 			err := p.store.Delete(ctx, it.Key, it.Revision, nil)
 			switch {
 			case err == nil:
+				p.tally.nodesGone.Inc()
 				continue
 			case errors.Is(err, backend.ErrConflict):
 				s = sighting{it.Revision, now} // the node lives, or another one has given it up

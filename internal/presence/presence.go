@@ -85,6 +85,7 @@ type Presence struct {
 
 	followedHere func() []string
 	followed     followed
+	tally        tally
 
 	mu     sync.Mutex
 	node   string // the name under which the sessions of this node are recorded
@@ -392,8 +393,10 @@ func (p *Presence) change(ctx context.Context, channel, user string, f func(*mem
 			p.doubt(memberID{channel, user})
 		}
 		if !errors.Is(err, backend.ErrConflict) && !errors.Is(err, backend.ErrMaybeStored) {
+			p.tally.changed(c.event, err)
 			return err
 		}
+		p.tally.again.Inc()
 		if stop := pause(ctx, attempt); stop != nil {
 			if errors.Is(err, backend.ErrMaybeStored) {
 				return err

@@ -212,6 +212,13 @@ func (t *Tracker) wait() (done backend.Position, moved <-chan struct{}) {
 	return t.floor(), t.advanced
 }
 
+// Floor returns the position up to which everything is done, or evicted.
+func (t *Tracker) Floor() backend.Position {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.floor()
+}
+
 // floor returns the position up to which everything is done, or evicted.
 func (t *Tracker) floor() backend.Position {
 	if t.begun.Len() == 0 {

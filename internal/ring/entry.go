@@ -31,6 +31,9 @@ type Entry struct {
 	ring     *atomic.Int64 // the ring's bytes
 }
 
+// Came returns when the entry came to this node.
+func (e *Entry) Came() time.Time { return e.came }
+
 // Encoded returns the entry in the given form. The first call for a form runs
 // encode; all others get its result. The caller must not change the bytes.
 func (e *Entry) Encoded(form Form, encode func(*backend.Logged) []byte) []byte {

@@ -114,6 +114,7 @@ func (rd *Reader) subscribe(since *backend.Position, topics []Topic) Start {
 			t.subs = make(map[*subscription]struct{})
 		}
 		t.subs[s] = struct{}{}
+		r.tally.subscribed(t)
 		rd.subs = append(rd.subs, s)
 		if d := r.list(t); firstAfter(d, s.after) < d.Len() {
 			s.mark()
@@ -205,6 +206,7 @@ func (rd *Reader) Unsubscribe(name Topic) {
 func (s *subscription) end() {
 	s.gone = true
 	delete(s.topic.subs, s)
+	s.reader.ring.tally.unsubscribed(s.topic)
 	s.reader.ring.forget(s.topic)
 }
 

@@ -63,6 +63,9 @@ const (
 	Lost    Reason = "backend" // the engine lost records
 )
 
+// Reasons lists the reasons, as text.
+var Reasons = []string{string(Evicted), string(Epoch), string(Unknown), string(Lost)}
+
 // Ring is the history of one node. Its methods may be called concurrently, Put
 // and Reset by one goroutine only.
 type Ring struct {
@@ -79,6 +82,7 @@ type Ring struct {
 	// topic that was forgotten, everything up to floor counts as evicted.
 	evicted queue.Queue[eviction]
 	floor   uint64
+	tally   tally
 
 	changing sync.Mutex
 	changes  *changes // those that wait for the lock; nil if none do
@@ -176,6 +180,7 @@ func (r *Ring) put(recs []*backend.Logged, came func(*backend.Logged) time.Time)
 		r.head = rec.Pos.Seq
 		e := newEntry(rec, came(rec), &r.bytes)
 		r.entries.Push(e)
+		r.tally.added++
 		r.topics[Topic{}].wake()
 		if rec.Event.Resource == "" {
 			continue // the record keeps its place, but no view shows it
@@ -257,6 +262,7 @@ func (r *Ring) Reset(pos backend.Position) {
 }
 
 func (r *Ring) reset(pos backend.Position, why Reason) {
+	r.tally.reset(why)
 	r.restart(pos)
 	for _, t := range r.topics {
 		for s := range t.subs {
@@ -274,6 +280,7 @@ func (r *Ring) evict(now time.Time) {
 		if !old && n <= r.limits.Records && (n == 1 || r.bytes.Load() <= r.limits.Bytes) {
 			return
 		}
+		r.tally.evict(old, n > r.limits.Records)
 		r.evictOldest()
 	}
 }

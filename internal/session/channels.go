@@ -62,6 +62,12 @@ func (c *Channels) Answer(f wire.Frame) {
 	c.out = f.Append(c.out)
 }
 
+// refuse answers with an error.
+func (c *Channels) refuse(ref *int64, why *wire.Error) {
+	c.said.Errors = append(c.said.Errors, why.Code)
+	c.Answer(wire.ErrorFrame(ref, why))
+}
+
 func (c *Channels) separate() {
 	if len(c.out) > 0 {
 		c.out = append(c.out, '\n')
@@ -79,7 +85,7 @@ func (c *Channels) Subscribe(op wire.Op, turn uint64) {
 	switch {
 	case again: // without a cursor: a replay may be under way
 	case len(c.followed) >= c.most:
-		c.Answer(wire.ErrorFrame(op.Ref, wire.Errorf("channel_limit", "more than %d channels", c.most)))
+		c.refuse(op.Ref, wire.Errorf("channel_limit", "more than %d channels", c.most))
 		return
 	default:
 		f = &channel{name: op.Channel}
@@ -104,7 +110,7 @@ func (c *Channels) Subscribe(op wire.Op, turn uint64) {
 
 // follow begins a subscription.
 func (c *Channels) follow(name string, since *backend.Position) ring.Start {
-	start := c.reader.Subscribe(since, ring.Channel(name))
+	start := c.subscribe(since, ring.Channel(name))
 	c.ahead = c.ahead.Max(start.Pos)
 	if start.Pos.Compare(c.pos) < 0 {
 		c.pos = start.Pos // what is between has to be read again, for this channel
@@ -191,6 +197,7 @@ func (c *Channels) event(e *ring.Entry) {
 	}
 	c.separate()
 	c.out = append(c.out, e.Encoded(ring.FormChannel, wire.Channel)...)
+	c.toldEvent(e)
 }
 
 // reset says that something of a channel was missed, and who is there now, both at
@@ -198,6 +205,7 @@ func (c *Channels) event(e *ring.Entry) {
 // had.
 func (c *Channels) reset(it ring.Item) {
 	f := c.followed[it.Topic.Name]
+	c.toldReset(it.Reason)
 	frame := wire.Frame{Event: "reset", Channel: f.name, Reason: string(it.Reason), Cursor: wire.Cursor(it.Pos)}
 	if f.presence {
 		c.show(&showing{of: f, held: it.Pos, reset: &frame, must: true})

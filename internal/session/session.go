@@ -60,6 +60,8 @@ type Session struct {
 	told  int              // how many of them were
 	pos   backend.Position // complete up to here, with items
 	more  bool             // after them, at once
+	began time.Time        // when the newest subscription did
+	said  Told             // of the message that Fill makes
 
 	end       *Ending
 	abandoned bool // what cannot be told before the end
@@ -139,8 +141,37 @@ func (b Budget) history() ring.Budget {
 type Buffer struct {
 	Bytes []byte // a message; empty if there is none
 	Part  []byte // another one, to be written after it. Others share it: it must not be changed.
+	Told  Told   // what they say
 
 	items []ring.Item
+}
+
+// Told is what a message says, for a driver that counts.
+type Told struct {
+	Events int       // that the client gets
+	Oldest time.Time // when the oldest of those that are no replay came to the node; zero if there is none
+	Resets []ring.Reason
+	Errors []string // codes of refusals, those excepted that the driver answers with
+}
+
+// toldEvent notes an event that the client gets.
+func (s *Session) toldEvent(e *ring.Entry) {
+	s.said.Events++
+	if came := e.Came(); s.said.Oldest.IsZero() && !came.Before(s.began) {
+		s.said.Oldest = came
+	}
+}
+
+// toldReset notes that the client is told of a reset.
+func (s *Session) toldReset(why ring.Reason) { s.said.Resets = append(s.said.Resets, why) }
+
+// subscribe begins to read topics.
+func (s *Session) subscribe(since *backend.Position, topics ...ring.Topic) ring.Start {
+	start := s.reader.Subscribe(since, topics...)
+	if s.began = time.Now(); start.State == ring.Reset {
+		s.toldReset(start.Reason)
+	}
+	return start
 }
 
 // What an idle connection keeps of the buffers that a burst needed.
@@ -163,7 +194,7 @@ func (b *Buffer) Release() {
 // functions say that wait to be done, and what follows the cursors. If more is true
 // there is more at once; otherwise the driver will be woken.
 func (s *Session) Fill(buf *Buffer, b Budget) (more bool) {
-	s.out, buf.Part = buf.Bytes[:0], nil
+	s.out, buf.Part, s.said = buf.Bytes[:0], nil, Told{}
 	more = s.items != nil // what came since then was not looked for
 	if !s.turn(buf, b) {
 		more = !s.ended
@@ -179,7 +210,7 @@ func (s *Session) Fill(buf *Buffer, b Budget) (more bool) {
 		buf.Part, another = s.form.part()
 		more = more || another
 	}
-	buf.Bytes, s.out = s.out, nil
+	buf.Bytes, buf.Told, s.out = s.out, s.said, nil
 	return more
 }
 

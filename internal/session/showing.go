@@ -89,7 +89,7 @@ func (c *Channels) cannotShow(x *showing, why *wire.Error) {
 	}
 	first := x.begins()
 	for _, a := range slices.Concat(x.answers, x.later) {
-		c.Answer(wire.ErrorFrame(a.frame.Ref, why))
+		c.refuse(a.frame.Ref, why)
 	}
 	if x.answers, x.later = nil, nil; first {
 		c.drop(x.of)

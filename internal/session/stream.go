@@ -39,7 +39,7 @@ func (s *Stream) Retry(wait time.Duration) { s.out = sse.AppendRetry(s.out, wait
 // Begin subscribes, and says how the stream goes on after since: see [wire.Since].
 func (s *Stream) Begin(since *backend.Position, v View, h Hello) {
 	s.view = v
-	start := s.reader.Subscribe(since, topics(h.Domains)...)
+	start := s.subscribe(since, topics(h.Domains)...)
 	s.pos = start.Pos
 	hello := map[string]any{"state": start.State, "domains": h.Domains}
 	if start.Reason != "" {
@@ -112,21 +112,26 @@ func (s *Stream) reset(first ring.Item) {
 			break
 		}
 	}
+	s.toldReset(first.Reason)
 	s.controlAt(pos, "ren.reset", map[string]any{"reason": first.Reason})
 }
 
 func (s *Stream) event(e *ring.Entry) {
 	if e.Event.IsReset() {
+		s.toldReset(ring.Lost)
 		s.controlAt(e.Pos, "ren.reset", map[string]any{"reason": ring.Lost})
 		return
 	}
-	switch seen, data := s.view.Stream(&e.Event); {
+	seen, data := s.view.Stream(&e.Event)
+	switch {
 	case !seen:
+		return
 	case data || e.Event.Data == nil:
 		s.out = append(s.out, e.Encoded(ring.FormREN, wire.REN)...)
 	default:
 		s.out = append(s.out, e.Encoded(ring.FormRENBare, wire.RENBare)...)
 	}
+	s.toldEvent(e)
 }
 
 func (s *Stream) part() ([]byte, bool) { return nil, false }

@@ -44,6 +44,13 @@ type Calls struct {
 // abandoned call panics, lost is called.
 func New(most int, lost func(*Panicked)) *Calls { return &Calls{most: most, lost: lost} }
 
+// Left returns how many abandoned calls have not returned yet.
+func (c *Calls) Left() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.left
+}
+
 // Wait returns when no call is running, or with the error of ctx.
 func (c *Calls) Wait(ctx context.Context) error {
 	c.mu.Lock()

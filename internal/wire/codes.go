@@ -9,6 +9,14 @@ var codes = []string{
 	"too_many", "unauthorized", "unavailable", "unknown_op", "unsupported_type", "user_mismatch",
 }
 
+// stored are those that only package storage refuses with.
+var stored = []string{"bad_name", "timeout", "unsupported_type"}
+
+// Codes lists the codes with which streams, WebSockets and the policy refuse, in order.
+func Codes() []string {
+	return slices.DeleteFunc(slices.Clone(codes), func(code string) bool { return slices.Contains(stored, code) })
+}
+
 // IsCode reports whether code is one of this protocol. Another server in its place,
 // such as a proxy, may also answer with JSON.
 func IsCode(code string) bool { return slices.Contains(codes, code) }

@@ -1,0 +1,81 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/metric"
+	"github.com/maravilla-realtime/realtime/internal/timely"
+)
+
+// Stats is what an Engine has counted.
+type Stats struct {
+	Methods   map[string]metric.CallStats // by name, in lower case
+	Abandoned int                         // calls that have not returned although their time is over
+}
+
+// method is a method of the driver: its calls, and what is counted of them.
+type method struct {
+	*timely.Calls
+	tally *metric.Calls
+}
+
+// The outcomes of calls that read, of Append, and of other changes. All others are
+// errors.
+var (
+	readOutcomes   = []string{"ok", "timeout", "canceled", "closed"}
+	appendOutcomes = append([]string{"maybe_stored", "too_large"}, readOutcomes...)
+	changeOutcomes = append([]string{"conflict"}, appendOutcomes...)
+)
+
+func newMethod(lost func(*timely.Panicked), outcomes ...string) *method {
+	return &method{timely.New(leftBehind, lost), metric.NewCalls("error", outcomes...)}
+}
+
+// done notes the end of a call, and returns its results.
+func done[T any](m *method, began time.Time, value T, err error) (T, error) {
+	m.tally.Done(began, Outcome(err))
+	return value, err
+}
+
+// Outcome names the result of a call.
+func Outcome(err error) string {
+	var lost *backend.LostError
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.Is(err, backend.ErrConflict):
+		return "conflict"
+	case errors.Is(err, backend.ErrMaybeStored):
+		return "maybe_stored"
+	case errors.Is(err, backend.ErrTooLarge):
+		return "too_large"
+	case errors.Is(err, backend.ErrClosed):
+		return "closed"
+	case errors.Is(err, ErrTemporary), errors.Is(err, context.DeadlineExceeded):
+		return "timeout"
+	case errors.Is(err, context.Canceled):
+		return "canceled"
+	case errors.As(err, &lost):
+		return "lost"
+	}
+	return "error"
+}
+
+func (e *Engine) methods() map[string]*method {
+	return map[string]*method{
+		"follow": e.follows, "append": e.appends, "read": e.reads, "get": e.gets, "list": e.lists, "put": e.puts, "delete": e.deletes,
+	}
+}
+
+// Stats returns what was counted so far.
+func (e *Engine) Stats() Stats {
+	s := Stats{Methods: make(map[string]metric.CallStats)}
+	for name, m := range e.methods() {
+		s.Methods[name] = m.tally.Stats()
+		s.Abandoned += m.Left()
+	}
+	return s
+}

@@ -1,0 +1,443 @@
+package realtime_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/backendtest"
+)
+
+func op(name, rest string) driver {
+	return driver{"operation " + name, "Operations." + name + "=1", withSocket(open(), nil, func(_ *host, s *socket) {
+		s.ask(`"op":"` + name + `"` + rest)
+	})}
+}
+
+var operationDrivers = []driver{
+	op("subscribe", `,"channel":"a"`), op("unsubscribe", `,"channel":"a"`), op("publish", `,"channel":"a","data":1`),
+	op("join", `,"channel":"a"`), op("update", `,"channel":"a"`), op("leave", `,"channel":"a"`), op("ping", ""),
+	{"operation that there is not", "Operations.other=1 Refusals.unknown_op=1", withSocket(open(), nil, func(_ *host, s *socket) { s.ask(`"op":"nothing"`) })},
+}
+
+// refused is a row of a code with which one operation of a WebSocket is refused.
+func refusedOp(code string, ops ...string) driver {
+	return driver{"refused: " + code, "Refusals." + code, withSocket(forbidding(), &realtime.Options{
+		Limits: realtime.Limits{Channels: 1, Rate: 1, Burst: 8},
+	}, func(_ *host, s *socket) {
+		for _, op := range ops {
+			s.ask(op)
+		}
+	})}
+}
+
+// forbidding is open, with rights for all but some channels.
+func forbidding() realtime.Policy {
+	p := open()
+	p.Hosts = []string{"host.test"}
+	p.Allow = func(_ context.Context, _ realtime.Identity, a realtime.Action) error {
+		if a.Name == "forbidden" {
+			return errors.New("no")
+		}
+		return nil
+	}
+	return p
+}
+
+// refusedRequest is a row of a code with which one request is refused.
+func refusedRequest(code string, policy realtime.Policy, r request) driver {
+	return driver{"refused: " + code, "Refusals." + code + "=1", withHost(policy, &realtime.Options{Limits: realtime.Limits{Connections: 1}}, func(h *host) {
+		if code == "too_many" {
+			h.ren(r)
+		}
+		if _, f := h.refused(r); f.Code != code {
+			h.t.Errorf("refused with %+v, want %s", f, code)
+		}
+	})}
+}
+
+func refusalDrivers() []driver {
+	post, panics := get("/ren"), forbidding()
+	post.method = http.MethodPost
+	panics.Authenticate = func(*http.Request) (realtime.Identity, error) { return realtime.Identity{User: "\n"}, nil }
+	none := forbidding()
+	none.Grants = nil
+	hosted := get("/ren")
+	return []driver{
+		refusedOp("bad_channel", `"op":"subscribe","channel":"$x"`),
+		{"refused: bad_json", "Refusals.bad_json=1 Operations.other=1", withSocket(open(), nil, func(_ *host, s *socket) { s.send("nonsense") })},
+		refusedOp("channel_limit", subscribe("another")),
+		refusedOp("forbidden", subscribe("forbidden")),
+		refusedOp("not_joined", `"op":"update","channel":"a"`),
+		refusedOp("rate_limited", strings.Split(strings.Repeat(`"op":"ping" `, 9), " ")[:9]...),
+		refusedOp("too_large", `"op":"join","channel":"a","metadata":"`+strings.Repeat("x", 2000)+`"`),
+		refusedOp("user_mismatch", `"op":"join","channel":"a","userId":"bob"`),
+		{"refused: hello_required", "Refusals.hello_required=1", withHost(open(), nil, func(h *host) { h.dial(get("/realtime")).send(`{"op":"ping"}`) })},
+		refusedRequest("bad_request", forbidding(), get("/ren?s=a%20b")),
+		refusedRequest("expired", forbidding(), get("/ren", "Authorization", "Bearer expired")),
+		refusedRequest("unauthorized", forbidding(), get("/ren", "Authorization", "Bearer bad")),
+		refusedRequest("unavailable", forbidding(), get("/ren", "Authorization", "Bearer later")),
+		refusedRequest("forbidden", none, get("/ren")),
+		refusedRequest("internal", panics, get("/ren")),
+		refusedRequest("method", forbidding(), post),
+		refusedRequest("not_found", forbidding(), get("/nothing")),
+		refusedRequest("origin", forbidding(), get("/ren", "Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site")),
+		refusedRequest("too_many", forbidding(), get("/ren", "Authorization", asAda)),
+		{"refused: host", "Refusals.host=1", func(t *testing.T) (*host, func()) {
+			p := open()
+			p.Hosts = []string{"another.test"}
+			h := start(t, p, nil)
+			return h, func() { h.refused(hosted) }
+		}},
+		{"refused: closing", "Refusals.closing=1 Publish.Outcomes.closed=1", withHost(open(), nil, func(h *host) {
+			noError(h.t, h.Close(h.t.Context()))
+			h.refused(get("/ren", "X-Ren-Client", tab1))
+			_ = h.Publish(h.t.Context(), "room", 1)
+		})},
+		{"refused: streaming_unsupported", "Refusals.streaming_unsupported=1", func(t *testing.T) (*host, func()) {
+			h := prepare(t, open(), nil)
+			inner := h.handler
+			h.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { inner.ServeHTTP(struct{ http.ResponseWriter }{w}, r) })
+			h.serve()
+			return h, func() { h.refused(get("/ren")) }
+		}},
+	}
+}
+
+// publishing is a row of an error of the backend.
+func publishing(outcome string, err error) driver {
+	return driver{"publish: " + outcome, "Publish.Time=1 Publish.Outcomes." + outcome + "=1", func(t *testing.T) (*host, func()) {
+		b := backendtest.NewFaulty(realtime.NewMemory())
+		h := start(t, open(), &realtime.Options{Backend: b})
+		return h, func() {
+			if err != nil {
+				b.FailAppend(1, err)
+			}
+			_ = h.Publish(t.Context(), "room", 1)
+		}
+	}}
+}
+
+// small has room for little history.
+func small(h realtime.History) *realtime.Options {
+	return &realtime.Options{History: h, Limits: realtime.Limits{Message: 1000, Publish: 1000, Metadata: 100}}
+}
+
+var logDrivers = []driver{
+	publishing("ok", nil),
+	publishing("maybe_stored", backend.ErrMaybeStored),
+	publishing("timeout", context.DeadlineExceeded),
+	publishing("canceled", context.Canceled),
+	publishing("too_large", backend.ErrTooLarge),
+	publishing("error", errors.New("disk full")),
+	{"events come", "History.Events=2 History.Bytes History.Added=2 Follow.Lag", withHost(open(), nil, func(h *host) {
+		h.publish("room", 1)
+		h.emit(realtime.KVPut("n", "k"))
+	})},
+	{"events get old", "History.Age History.Evicted.age=1", withHost(open(), nil, func(h *host) {
+		h.publish("room", 1)
+		time.Sleep(6 * time.Minute)
+		h.publish("room", 2)
+		time.Sleep(time.Minute)
+	})},
+	{"many events come", "History.Evicted.events=3", withHost(open(), small(realtime.History{Events: 2}), func(h *host) {
+		for range 5 {
+			h.publish("room", 1)
+		}
+	})},
+	{"large events come", "History.Evicted.bytes", withHost(open(), small(realtime.History{Bytes: 4000}), func(h *host) {
+		for range 9 {
+			h.publish("room", strings.Repeat("x", 900))
+		}
+	})},
+	{"the log lags", "Follow.Unread=1", func(t *testing.T) (*host, func()) {
+		b := backendtest.NewFaulty(realtime.NewMemory())
+		h := start(t, open(), &realtime.Options{Backend: b})
+		t.Cleanup(b.Release)
+		return h, func() { b.Hold(); h.publish("room", 1) }
+	}},
+	{"following fails", "Follow.Failures=1 Backend.Methods.follow.Outcomes.error=1 Backend.Methods.follow.Time=1", func(t *testing.T) (*host, func()) {
+		b := backendtest.NewFaulty(realtime.NewMemory())
+		h := start(t, open(), &realtime.Options{Backend: b})
+		return h, func() { b.FailFollow(1, errDown) }
+	}},
+}
+
+var errDown = errors.New("down")
+
+var presenceDrivers = []driver{
+	{"members join", "Presence.Members=1 Presence.Sessions=2 Presence.Joins=1 Presence.Updates=1", withHost(open(), nil, func(h *host) {
+		h.join("room", "ada", 1, realtime.FromClient(tab1))
+		h.join("room", "ada", 2, realtime.FromClient(tab2))
+	})},
+	{"members leave", "Presence.Members=-1 Presence.Leaves=1", func(t *testing.T) (*host, func()) {
+		h := start(t, open(), nil)
+		h.join("room", "ada", nil)
+		return h, func() { noError(t, h.Presence().Leave(t.Context(), "room", "ada")) }
+	}},
+	{"members are forgotten", "Presence.Leaves=1 Presence.Sweeps Presence.Swept=1", func(t *testing.T) (*host, func()) {
+		h := start(t, open(), nil)
+		h.join("room", "ada", nil)
+		return h, func() { time.Sleep(2 * time.Minute) }
+	}},
+	{"two nodes join at once", "Presence.Repeated=1 Backend.Methods.put.Outcomes.conflict", scripted(func(h *host, b *script) {
+		b.fail("put", backend.ErrConflict)
+		h.join("room", "ada", nil)
+	})},
+	{"presence cannot be kept", "Presence.Failures", func(t *testing.T) (*host, func()) {
+		b := &hanging{Backend: lasting{realtime.NewMemory()}}
+		h := start(t, open(), &realtime.Options{Backend: b})
+		h.join("room", "ada", nil)
+		return h, func() {
+			b.hang("Get member")
+			time.Sleep(100 * time.Second)
+			b.release()
+		}
+	}},
+	{"a node dies", "Presence.NodesGone=1", func(t *testing.T) (*host, func()) {
+		c := newCluster()
+		link := c.link()
+		start(t, open(), &realtime.Options{Backend: link})
+		h := start(t, open(), &realtime.Options{Backend: c.link()})
+		return h, func() { link.kill(); time.Sleep(3 * time.Minute) }
+	}},
+}
+
+// working is a host with a group whose handler is f.
+func working(f realtime.EventHandler, act func(h *host)) func(t *testing.T) (*host, func()) {
+	return func(t *testing.T) (*host, func()) {
+		h := start(t, open(), small(realtime.History{Events: 3}))
+		work(h, f)
+		return h, func() { act(h) }
+	}
+}
+
+func work(h *host, f realtime.EventHandler) {
+	opts := &realtime.GroupOptions{Attempts: 2, Backoff: time.Second}
+	noError(h.t, h.Group("work", opts, func(g *realtime.Group) error { return g.OnKVChange(realtime.KVMatch{}, f) }))
+}
+
+func nothing(context.Context, realtime.RenEvent) error { return nil }
+
+func untilEnded(ctx context.Context, _ realtime.RenEvent) error { <-ctx.Done(); return ctx.Err() }
+
+func put(h *host, n int) {
+	for i := range n {
+		h.emit(realtime.KVPut("n", fmt.Sprint(i)))
+	}
+}
+
+var groupDrivers = []driver{
+	{"a group is held", "Groups.work.Held=1", withHost(open(), nil, func(h *host) { work(h, nothing) })},
+	{"a group works", "Groups.work.Calls=2", working(nothing, func(h *host) { put(h, 2) })},
+	{"a group lags", "Groups.work.Pending=2 Groups.work.Lag=2 Groups.work.LagTime", working(untilEnded, func(h *host) { put(h, 2); time.Sleep(time.Second) })},
+	{"a handler fails", "Groups.work.Calls=2 Groups.work.Retries=1 Groups.work.DeadLetters=1", working(
+		func(context.Context, realtime.RenEvent) error { return errDown }, func(h *host) { put(h, 1); time.Sleep(3 * time.Second) })},
+	{"a group is too slow", "Groups.work.Missed.evicted", working(slowly, func(h *host) {
+		for range 9 {
+			h.emit(realtime.KVPut("n", "k"))
+		}
+		time.Sleep(time.Minute)
+	})},
+	{"a group misses an epoch", "Groups.work.Missed.epoch=1", groupLoses(newEpoch)},
+	{"a group misses records", "Groups.work.Missed.backend=1", groupLoses(loseRecords)},
+}
+
+func slowly(context.Context, realtime.RenEvent) error { time.Sleep(time.Second); return nil }
+
+func groupLoses(losing loss) func(t *testing.T) (*host, func()) {
+	return func(t *testing.T) (*host, func()) {
+		b, lose := losing()
+		h := start(t, open(), &realtime.Options{Backend: b})
+		work(h, nothing)
+		h.emit(realtime.KVPut("n", "k"))
+		synctest.Wait()
+		return h, func() { lose(h); time.Sleep(10 * time.Second) }
+	}
+}
+
+// script is a backend whose next call of a method fails with an error.
+type script struct {
+	backend.Backend
+	mu     sync.Mutex
+	errors map[string]error
+	end    context.CancelFunc // of the call of Follow
+}
+
+func (b *script) fail(method string, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.errors = map[string]error{method: err}; method == "follow" {
+		b.end()
+	}
+}
+
+func (b *script) next(method string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	err := b.errors[method]
+	delete(b.errors, method)
+	return err
+}
+
+func (b *script) Append(ctx context.Context, e backend.Entry) (backend.Position, error) {
+	if err := b.next("append"); err != nil {
+		return backend.Position{}, err
+	}
+	return b.Backend.Append(ctx, e)
+}
+
+func (b *script) Follow(ctx context.Context, after backend.Position, sink func([]backend.Record)) error {
+	b.mu.Lock()
+	ctx, b.end = context.WithCancel(ctx)
+	b.mu.Unlock()
+	err := b.Backend.Follow(ctx, after, sink)
+	if told := b.next("follow"); told != nil {
+		return told
+	}
+	return err
+}
+
+func (b *script) Read(ctx context.Context, after backend.Position, limit int) (backend.Page, error) {
+	if err := b.next("read"); err != nil {
+		return backend.Page{}, err
+	}
+	return b.Backend.Read(ctx, after, limit)
+}
+
+func (b *script) Get(ctx context.Context, k backend.Key) (backend.Item, error) {
+	if err := b.next("get"); err != nil {
+		return backend.Item{}, err
+	}
+	return b.Backend.Get(ctx, k)
+}
+
+func (b *script) List(ctx context.Context, kind, group string) iter.Seq2[backend.Item, error] {
+	if err := b.next("list"); err != nil {
+		return func(yield func(backend.Item, error) bool) { yield(backend.Item{}, err) }
+	}
+	return b.Backend.List(ctx, kind, group)
+}
+
+func (b *script) Put(ctx context.Context, w backend.Write) (backend.Revision, error) {
+	if err := b.next("put"); err != nil {
+		return 0, err
+	}
+	return b.Backend.Put(ctx, w)
+}
+
+func (b *script) Delete(ctx context.Context, k backend.Key, rev backend.Revision, e *backend.Entry) error {
+	if err := b.next("delete"); err != nil {
+		return err
+	}
+	return b.Backend.Delete(ctx, k, rev, e)
+}
+
+func (b *script) SingleProcess() bool { return true }
+
+func scripted(act func(h *host, b *script)) func(t *testing.T) (*host, func()) {
+	return func(t *testing.T) (*host, func()) {
+		b := &script{Backend: realtime.NewMemory()}
+		h := start(t, open(), &realtime.Options{Backend: b})
+		return h, func() { act(h, b) }
+	}
+}
+
+// callDrivers are rows of each outcome of each method of the backend, and of each function
+// of the policy.
+func callDrivers() (rows []driver) {
+	read := map[string]error{"ok": nil, "timeout": context.DeadlineExceeded, "canceled": context.Canceled, "closed": backend.ErrClosed, "error": errDown}
+	write := map[string]error{"maybe_stored": backend.ErrMaybeStored, "too_large": backend.ErrTooLarge, "conflict": backend.ErrConflict}
+	key := backend.Key{Kind: "k", Group: "g", Name: "n"}
+	calls := map[string]func(ctx context.Context, b backend.Backend){
+		"append": func(ctx context.Context, b backend.Backend) {
+			_, _ = b.Append(ctx, backend.Entry{Data: (&backend.Payload{}).Encode()})
+		},
+		"read": func(ctx context.Context, b backend.Backend) { _, _ = b.Read(ctx, backend.Position{}, 0) },
+		"get":  func(ctx context.Context, b backend.Backend) { _, _ = b.Get(ctx, key) },
+		"list": func(ctx context.Context, b backend.Backend) {
+			b.List(ctx, "k", "g")(func(backend.Item, error) bool { return true })
+		},
+		"put": func(ctx context.Context, b backend.Backend) {
+			_, _ = b.Put(ctx, backend.Write{Key: key, Value: []byte{1}})
+		},
+		"delete": func(ctx context.Context, b backend.Backend) {
+			rev, _ := b.Put(ctx, backend.Write{Key: key, Value: []byte{1}})
+			_ = b.Delete(ctx, key, rev, nil)
+		},
+	}
+	for method, call := range calls {
+		row := func(outcome string, err error) {
+			path := "Backend.Methods." + method
+			rows = append(rows, driver{"backend: " + method + " " + outcome, path + ".Outcomes." + outcome + "=1 " + path + ".Time=1", scripted(func(h *host, b *script) {
+				b.fail(method, err)
+				call(h.t.Context(), realtime.Engine(h.Realtime))
+			})})
+		}
+		for outcome, err := range read {
+			row(outcome, err)
+		}
+		for outcome, err := range write {
+			if method == "put" || method == "delete" || method == "append" && outcome != "conflict" {
+				row(outcome, err)
+			}
+		}
+	}
+	for outcome, err := range map[string]error{"lost": &backend.LostError{}, "canceled": context.Canceled, "closed": backend.ErrClosed} {
+		rows = append(rows, driver{"backend: follow " + outcome, "Backend.Methods.follow.Outcomes." + outcome + "=1",
+			scripted(func(_ *host, b *script) { b.fail("follow", err) })})
+	}
+	return append(rows, policyDrivers()...)
+}
+
+func policyDrivers() (rows []driver) {
+	for outcome, err := range map[string]error{"ok": nil, "refused": errDown, "timeout": realtime.ErrTemporary} {
+		p := open()
+		p.Authenticate = func(r *http.Request) (realtime.Identity, error) {
+			if bearer(r) == "first" {
+				return realtime.Identity{}, err
+			}
+			return realtime.Identity{User: "ada"}, nil
+		}
+		p.Grants = func(context.Context, realtime.Identity) ([]realtime.Grant, error) {
+			return []realtime.Grant{realtime.GrantAll("kv")}, err
+		}
+		p.Allow = func(context.Context, realtime.Identity, realtime.Action) error { return err }
+		path := func(function string) string {
+			return fmt.Sprintf("Policy.Functions.%s.Outcomes.%s=1 Policy.Functions.%s.Time=1", function, outcome, function)
+		}
+		for function, ask := range map[string]func(h *host){
+			"authenticate": func(h *host) { h.do(h.t.Context(), get("/ren", "Authorization", "Bearer first")).Body.Close() },
+			"grants":       func(h *host) { h.do(h.t.Context(), get("/ren")).Body.Close() },
+			"allow":        func(h *host) { h.socket(get("/realtime")).ask(subscribe("room")) },
+		} {
+			rows = append(rows, driver{"policy: " + function + " " + outcome, path(function), withHost(p, nil, ask)})
+		}
+	}
+	deaf := make(chan struct{})
+	p := open()
+	p.Allow = func(context.Context, realtime.Identity, realtime.Action) error { <-deaf; return nil }
+	return append(rows,
+		driver{"the policy hangs", "Policy.Abandoned=1", func(t *testing.T) (*host, func()) {
+			deaf = make(chan struct{})
+			h := start(t, p, nil)
+			t.Cleanup(func() { close(deaf) })
+			return h, func() { h.socket(get("/realtime")).ask(subscribe("room")); time.Sleep(10 * time.Second) }
+		}},
+		driver{"the backend hangs", "Backend.Abandoned=1", func(t *testing.T) (*host, func()) {
+			b := &hanging{Backend: lasting{realtime.NewMemory()}, deaf: true}
+			h := start(t, open(), &realtime.Options{Backend: b})
+			t.Cleanup(b.release)
+			return h, func() { b.hang("Append"); _ = h.Publish(t.Context(), "room", 1); synctest.Wait() }
+		}},
+	)
+}
