@@ -66,10 +66,7 @@ var errEpoch = errors.New("natsbackend: the epoch has ended")
 // loss, and what is written could belong to something that is lost.
 func (b *Backend) verify(ctx context.Context) error {
 	for !b.nc.IsConnected() { // what is sent on the next connection is sent after a look
-		if b.open.Err() != nil {
-			return backend.ErrClosed
-		}
-		if err := sleep(ctx, retryAfter); err != nil {
+		if err := b.life.Pause(ctx, retryAfter); err != nil {
 			return fmt.Errorf("natsbackend: not connected: %w", err)
 		}
 	}

@@ -64,7 +64,7 @@ func (b *Backend) publishOnce(ctx context.Context, epoch uint64, m *nats.Msg) (*
 		if !errors.As(err, &refused) || refused.ErrorCode != idInProcess || time.Since(began) > changeTime {
 			return ack, err
 		}
-		if sleep(ctx, retryAfter) != nil {
+		if b.life.Pause(ctx, retryAfter) != nil {
 			return nil, err
 		}
 	}
@@ -97,7 +97,7 @@ const pageMax = 512
 // Read implements [backend.Log]. The leader says where the log begins and ends; any
 // replica may have the records, and is asked again while it lags.
 func (b *Backend) Read(ctx context.Context, after backend.Position, limit int) (backend.Page, error) {
-	ctx, done, err := b.request(ctx)
+	ctx, done, err := b.life.Call(ctx)
 	if err != nil {
 		return backend.Page{}, err
 	}
@@ -179,7 +179,7 @@ const (
 // worth keeping: after whatever goes wrong there is another one, which begins with
 // the last record that was passed on, so that it can be compared.
 func (b *Backend) Follow(ctx context.Context, after backend.Position, sink func([]backend.Record)) error {
-	ctx, done, err := b.request(ctx)
+	ctx, done, err := b.life.Call(ctx)
 	if err != nil {
 		return err
 	}
@@ -193,18 +193,11 @@ func (b *Backend) Follow(ctx context.Context, after backend.Position, sink func(
 		} else if errors.Is(err, jetstream.ErrStreamNotFound) {
 			err = f.restore(ctx, epoch)
 		}
-		var lost *backend.LostError
-		switch {
-		case errors.As(err, &lost):
+		if lost := (*backend.LostError)(nil); errors.As(err, &lost) {
 			return lost
-		case b.open.Err() != nil:
-			return backend.ErrClosed
-		case ctx.Err() != nil:
-			return ctx.Err()
 		}
-		select {
-		case <-time.After(retryAfter):
-		case <-ctx.Done():
+		if err := b.life.Pause(ctx, retryAfter); err != nil {
+			return err
 		}
 	}
 }
@@ -322,7 +315,7 @@ func (f *follower) connected(ctx context.Context) (context.Context, context.Canc
 
 // forget deletes a consumer; one that cannot be deleted ends by itself.
 func (f *follower) forget(consumer string) {
-	ctx, cancel := context.WithTimeout(f.open, tryTime)
+	ctx, cancel := context.WithTimeout(f.life.Context(), tryTime)
 	defer cancel()
 	_ = f.js.DeleteConsumer(ctx, f.logStream(), consumer)
 }

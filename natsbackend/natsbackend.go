@@ -27,7 +27,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -125,9 +124,7 @@ type Backend struct {
 	verified  atomic.Uint64                  // the connection on which the log was looked at
 	verifying chan struct{}                  // holds one
 
-	open  context.Context // ends with Close
-	close context.CancelCauseFunc
-	once  sync.Once
+	life *backend.Life
 }
 
 var _ backend.Backend = (*Backend)(nil)
@@ -144,11 +141,10 @@ func New(ctx context.Context, o Options) (*Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("natsbackend: connect: %w", err)
 	}
-	b := &Backend{nc: nc, name: o.Name, verifying: make(chan struct{}, 1)}
+	b := &Backend{nc: nc, name: o.Name, verifying: make(chan struct{}, 1), life: backend.NewLife()}
 	b.wanted = b.streams(o)
 	b.plain = &store{b, b.publish}
 	b.Store = onestep.Store{Plain: b.plain, Append: b.append}
-	b.open, b.close = context.WithCancelCause(context.Background())
 	if err := b.start(ctx); err != nil {
 		nc.Close()
 		return nil, err
@@ -197,24 +193,8 @@ func older(version, than string) bool {
 
 // Close implements [backend.Backend]. It does not wait for sinks to return.
 func (b *Backend) Close(context.Context) error {
-	b.once.Do(func() {
-		b.close(backend.ErrClosed)
-		b.nc.Close()
-	})
+	b.life.End(b.nc.Close)
 	return nil
-}
-
-// request returns a context for one call of a method, which ends with the backend.
-func (b *Backend) request(ctx context.Context) (context.Context, context.CancelFunc, error) {
-	if b.open.Err() != nil {
-		return nil, nil, backend.ErrClosed
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, nil, err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(b.open, cancel)
-	return ctx, func() { stop(); cancel() }, nil
 }
 
 // try repeats a request that changes nothing until it is answered or ctx ends.
@@ -224,19 +204,11 @@ func (b *Backend) try(ctx context.Context, f func(context.Context) error) error 
 		err := f(once)
 		cancel()
 		var refused *jetstream.APIError
-		switch {
-		case err == nil, errors.As(err, &refused) && refused.Code != 503:
+		if err == nil || errors.As(err, &refused) && refused.Code != 503 {
 			return err
-		case b.open.Err() != nil:
-			return backend.ErrClosed
 		}
-		select {
-		case <-time.After(retryAfter):
-		case <-ctx.Done():
-			if b.open.Err() != nil {
-				return backend.ErrClosed
-			}
-			return fmt.Errorf("natsbackend: %w: %w", ctx.Err(), err)
+		if ended := b.life.Pause(ctx, retryAfter); ended != nil {
+			return fmt.Errorf("natsbackend: %w: %w", ended, err)
 		}
 	}
 }
@@ -268,7 +240,7 @@ func (b *Backend) outcome(err error) error {
 		return fmt.Errorf("natsbackend: %w", err)
 	case errors.Is(err, nats.ErrMaxPayload):
 		return fmt.Errorf("%w: the server's max_payload: %w", backend.ErrTooLarge, err)
-	case b.open.Err() != nil:
+	case b.life.Ended():
 		return fmt.Errorf("%w: %w", backend.ErrMaybeStored, backend.ErrClosed)
 	}
 	return fmt.Errorf("%w: natsbackend: %w", backend.ErrMaybeStored, err)
@@ -277,7 +249,7 @@ func (b *Backend) outcome(err error) error {
 // publish makes one attempt to store a message, in the epoch that its sender knows.
 // errEpoch: that has ended, and nothing was sent.
 func (b *Backend) publish(ctx context.Context, epoch uint64, m *nats.Msg) (*jetstream.PubAck, error) {
-	ctx, done, err := b.request(ctx)
+	ctx, done, err := b.life.Call(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -285,7 +257,7 @@ func (b *Backend) publish(ctx context.Context, epoch uint64, m *nats.Msg) (*jets
 	ctx, cancel := context.WithTimeout(ctx, changeTime)
 	defer cancel()
 	switch err := b.verify(ctx); {
-	case b.open.Err() != nil:
+	case b.life.Ended():
 		return nil, backend.ErrClosed
 	case err != nil:
 		return nil, err
@@ -298,7 +270,7 @@ func (b *Backend) publish(ctx context.Context, epoch uint64, m *nats.Msg) (*jets
 
 // send is publish without a look at the log before.
 func (b *Backend) send(ctx context.Context, epoch uint64, m *nats.Msg) (*jetstream.PubAck, error) {
-	ctx, done, err := b.request(ctx)
+	ctx, done, err := b.life.Call(ctx)
 	if err != nil {
 		return nil, err
 	}

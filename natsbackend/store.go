@@ -99,7 +99,7 @@ func (s *store) newest(ctx context.Context, subject string) (*stored, error) {
 
 // Get implements [backend.Store].
 func (s *store) Get(ctx context.Context, k backend.Key) (backend.Item, error) {
-	ctx, done, err := s.b.request(ctx)
+	ctx, done, err := s.b.life.Call(ctx)
 	if err != nil {
 		return backend.Item{}, err
 	}
@@ -125,7 +125,7 @@ func (s *store) Put(ctx context.Context, w backend.Write) (backend.Revision, err
 		return rev, err
 	}
 	// Where there is no record, there may be the deletion of one.
-	ctx, done, err := s.b.request(ctx)
+	ctx, done, err := s.b.life.Call(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -152,7 +152,7 @@ func (s *store) Delete(ctx context.Context, k backend.Key, ifRevision backend.Re
 }
 
 func (s *store) write(ctx context.Context, k backend.Key, value []byte, rev backend.Revision, h nats.Header) (backend.Revision, error) {
-	_, done, err := s.b.request(ctx)
+	_, done, err := s.b.life.Call(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -179,7 +179,7 @@ func (s *store) write(ctx context.Context, k backend.Key, value []byte, rev back
 // is done when it has seen what the leader said was newest when it began.
 func (s *store) List(ctx context.Context, kind, group string) iter.Seq2[backend.Item, error] {
 	return func(yield func(backend.Item, error) bool) {
-		ctx, done, err := s.b.request(ctx)
+		ctx, done, err := s.b.life.Call(ctx)
 		if err != nil {
 			yield(backend.Item{}, err)
 			return
@@ -234,19 +234,10 @@ func (s *store) list(ctx context.Context, kind, group string) ([]backend.Item, e
 			if now, err := s.newest(ctx, filter); err != nil || now == nil || now.Seq < from {
 				return slices.Collect(maps.Values(found)), err
 			}
-			if err := sleep(ctx, time.Millisecond); err != nil {
+			if err := s.b.life.Pause(ctx, time.Millisecond); err != nil {
 				return nil, err
 			}
 		}
 	}
 	return slices.Collect(maps.Values(found)), nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -16,7 +16,7 @@ const pollEvery = time.Second
 // notified. After whatever goes wrong there is another one, which begins with the last
 // record that was passed on, so that it can be compared.
 func (b *Backend) Follow(ctx context.Context, after backend.Position, sink func([]backend.Record)) error {
-	ctx, done, err := b.call(ctx)
+	ctx, done, err := b.life.Call(ctx)
 	if err != nil {
 		return err
 	}
@@ -28,7 +28,7 @@ func (b *Backend) Follow(ctx context.Context, after backend.Position, sink func(
 		if errors.As(err, &lost) {
 			return lost
 		}
-		if err := b.pause(ctx); err != nil {
+		if err := b.life.Pause(ctx, retryAfter); err != nil {
 			return err
 		}
 	}

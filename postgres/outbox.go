@@ -18,9 +18,9 @@ const (
 
 // tend looks after the outbox, and ages the log, until the backend is closed.
 func (b *Backend) tend() {
-	for b.open.Err() == nil {
-		_ = b.tendOnce(b.open) // of a connection; appends and reads tell their callers
-		_ = b.pause(b.open)
+	for !b.life.Ended() {
+		_ = b.tendOnce(b.life.Context()) // of a connection; appends and reads tell their callers
+		_ = b.life.Pause(b.life.Context(), retryAfter)
 	}
 }
 

@@ -147,9 +147,7 @@ type Backend struct {
 	writer  *writer
 	options Options
 
-	open    context.Context // ends with Close
-	close   context.CancelCauseFunc
-	once    sync.Once
+	life    *backend.Life
 	workers sync.WaitGroup
 	closed  chan struct{} // when everything has ended
 }
@@ -169,12 +167,10 @@ func NewBackend(ctx context.Context, o Options) (*Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("postgres: %w", err)
 	}
-	b := &Backend{pool: pool, schema: o.Schema, options: o, closed: make(chan struct{})}
-	b.open, b.close = context.WithCancelCause(context.Background())
+	b := &Backend{pool: pool, schema: o.Schema, options: o, life: backend.NewLife(), closed: make(chan struct{})}
 	b.writer = newWriter(b)
 	if err := b.start(ctx); err != nil {
-		b.close(err)
-		pool.Close()
+		b.life.End(pool.Close)
 		return nil, err
 	}
 	return b, nil
@@ -196,8 +192,7 @@ func (b *Backend) start(ctx context.Context) error {
 
 // Close implements [backend.Backend]. It does not wait for sinks to return.
 func (b *Backend) Close(ctx context.Context) error {
-	b.once.Do(func() {
-		b.close(backend.ErrClosed)
+	b.life.End(func() {
 		go func() {
 			b.workers.Wait()
 			b.pool.Close()
@@ -212,23 +207,10 @@ func (b *Backend) Close(ctx context.Context) error {
 	}
 }
 
-// call returns a context for one call of a method, which ends with the backend.
-func (b *Backend) call(ctx context.Context) (context.Context, context.CancelFunc, error) {
-	if b.open.Err() != nil {
-		return nil, nil, backend.ErrClosed
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, nil, err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(b.open, cancel)
-	return ctx, func() { stop(); cancel() }, nil
-}
-
 // ask makes a request that changes nothing, on a connection of the pool, until it is
 // answered or ctx ends.
 func (b *Backend) ask(ctx context.Context, f func(ctx context.Context, conn *pgx.Conn) error) error {
-	ctx, done, err := b.call(ctx)
+	ctx, done, err := b.life.Call(ctx)
 	if err != nil {
 		return err
 	}
@@ -238,7 +220,7 @@ func (b *Backend) ask(ctx context.Context, f func(ctx context.Context, conn *pgx
 		if err == nil || answered(err) {
 			return err
 		}
-		if ended := b.pause(ctx); ended != nil {
+		if ended := b.life.Pause(ctx, retryAfter); ended != nil {
 			return fmt.Errorf("%w: %w", ended, err)
 		}
 	}
@@ -252,19 +234,6 @@ func (b *Backend) askOnce(ctx context.Context, f func(ctx context.Context, conn 
 		return fmt.Errorf("postgres: %w", err)
 	}
 	return nil
-}
-
-// pause waits before another try, or returns why there is none.
-func (b *Backend) pause(ctx context.Context) error {
-	select {
-	case <-time.After(retryAfter):
-		return nil
-	case <-ctx.Done():
-		if b.open.Err() != nil {
-			return backend.ErrClosed
-		}
-		return ctx.Err()
-	}
 }
 
 const insufficientPrivilege = "42501"

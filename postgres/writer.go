@@ -69,7 +69,7 @@ func (w *writer) newest() backend.Position {
 // do has r written, and waits for it. Where ctx ends before r was taken, nothing
 // happens.
 func (w *writer) do(ctx context.Context, r *request) error {
-	ctx, done, err := w.b.call(ctx)
+	ctx, done, err := w.b.life.Call(ctx)
 	if err != nil {
 		return err
 	}
@@ -78,7 +78,7 @@ func (w *writer) do(ctx context.Context, r *request) error {
 	select {
 	case w.taken <- r:
 	case <-ctx.Done():
-		if w.b.open.Err() != nil {
+		if w.b.life.Ended() {
 			return backend.ErrClosed
 		}
 		return ctx.Err()
@@ -87,7 +87,7 @@ func (w *writer) do(ctx context.Context, r *request) error {
 	case <-r.done:
 		return r.err
 	case <-ctx.Done():
-		if w.b.open.Err() != nil {
+		if w.b.life.Ended() {
 			return fmt.Errorf("%w: %w", backend.ErrMaybeStored, backend.ErrClosed)
 		}
 		return fmt.Errorf("%w: %w", backend.ErrMaybeStored, ctx.Err())
@@ -100,7 +100,7 @@ func (w *writer) run() {
 		select {
 		case r := <-w.taken:
 			w.write(w.gather(r))
-		case <-w.b.open.Done():
+		case <-w.b.life.Context().Done():
 			return
 		}
 	}
@@ -122,7 +122,7 @@ func (w *writer) gather(first *request) []*request {
 
 // write writes a batch and tells those who wait for it.
 func (w *writer) write(batch []*request) {
-	err := w.try(w.b.open, batch)
+	err := w.try(w.b.life.Context(), batch)
 	for _, r := range batch {
 		if err != nil {
 			r.err = err
@@ -141,14 +141,14 @@ func (w *writer) try(ctx context.Context, batch []*request) error {
 		switch {
 		case err == nil:
 			return nil
-		case !undone(err) && w.b.open.Err() != nil:
+		case !undone(err) && w.b.life.Ended():
 			return fmt.Errorf("%w: %w", backend.ErrMaybeStored, backend.ErrClosed)
 		case !undone(err):
 			return fmt.Errorf("%w: postgres: %w", backend.ErrMaybeStored, err)
 		case answered(err):
 			return fmt.Errorf("postgres: %w", err)
 		}
-		if ended := w.b.pause(sending); ended != nil {
+		if ended := w.b.life.Pause(sending, retryAfter); ended != nil {
 			return fmt.Errorf("postgres: %w: %w", ended, err)
 		}
 	}

@@ -42,7 +42,7 @@ func (b *Backend) Append(ctx context.Context, e backend.Entry) (backend.Position
 	if len(e.Data) > backend.MaxData {
 		return backend.Position{}, backend.ErrTooLarge
 	}
-	ctx, done, err := b.request(ctx)
+	ctx, done, err := b.life.Call(ctx)
 	if err != nil {
 		return backend.Position{}, err
 	}
@@ -59,7 +59,7 @@ func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseco
 
 // Read implements [backend.Log]. A script reads, so the head is of the same moment.
 func (b *Backend) Read(ctx context.Context, after backend.Position, limit int) (page backend.Page, err error) {
-	ctx, done, err := b.request(ctx)
+	ctx, done, err := b.life.Call(ctx)
 	if err != nil {
 		return page, err
 	}
@@ -121,7 +121,7 @@ func record(x rueidis.XRangeEntry) (r backend.Record, err error) {
 // is a log that was put back and has not been appended to since: that is looked for
 // after each error and each read in which nothing came.
 func (b *Backend) Follow(ctx context.Context, after backend.Position, sink func([]backend.Record)) error {
-	ctx, done, err := b.request(ctx)
+	ctx, done, err := b.life.Call(ctx)
 	if err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func (b *Backend) Follow(ctx context.Context, after backend.Position, sink func(
 		case *backend.LostError:
 			return lost
 		default:
-			if err := b.pause(ctx); err != nil {
+			if err := b.life.Pause(ctx, retryAfter); err != nil {
 				return err
 			}
 			look, err = true, nil
@@ -226,21 +226,8 @@ func (b *Backend) lost(ctx context.Context, pos backend.Position) error {
 		if err == nil {
 			return &backend.LostError{Next: page.Head}
 		}
-		if err := b.pause(ctx); err != nil {
+		if err := b.life.Pause(ctx, retryAfter); err != nil {
 			return err
 		}
-	}
-}
-
-// pause waits before another try, or returns why Follow ends.
-func (b *Backend) pause(ctx context.Context) error {
-	select {
-	case <-time.After(retryAfter):
-		return nil
-	case <-ctx.Done():
-		if b.open.Err() != nil {
-			return backend.ErrClosed
-		}
-		return ctx.Err()
 	}
 }

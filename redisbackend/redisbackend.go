@@ -36,7 +36,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
@@ -71,9 +70,7 @@ type Backend struct {
 	prefix string
 	events string
 
-	open  context.Context // ends with Close
-	close context.CancelCauseFunc
-	once  sync.Once
+	life *backend.Life
 }
 
 var _ backend.Backend = (*Backend)(nil)
@@ -101,8 +98,7 @@ func New(ctx context.Context, o Options) (*Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("redisbackend: connect: %w", err)
 	}
-	b := &Backend{client: client, prefix: "{" + o.Prefix + "}:", events: strconv.Itoa(o.Events)}
-	b.open, b.close = context.WithCancelCause(context.Background())
+	b := &Backend{client: client, prefix: "{" + o.Prefix + "}:", events: strconv.Itoa(o.Events), life: backend.NewLife()}
 	if err := b.check(ctx); err != nil {
 		client.Close()
 		return nil, err
@@ -141,29 +137,13 @@ func (b *Backend) check(ctx context.Context) error {
 
 // Close implements [backend.Backend]. It does not wait for sinks to return.
 func (b *Backend) Close(context.Context) error {
-	b.once.Do(func() {
-		b.close(backend.ErrClosed)
-		b.client.Close()
-	})
+	b.life.End(b.client.Close)
 	return nil
-}
-
-// request returns a context for one call of a method, which ends with the backend.
-func (b *Backend) request(ctx context.Context) (context.Context, context.CancelFunc, error) {
-	if b.open.Err() != nil {
-		return nil, nil, backend.ErrClosed
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, nil, err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(b.open, cancel)
-	return ctx, func() { stop(); cancel() }, nil
 }
 
 // failed returns what an error of a read means.
 func (b *Backend) failed(err error) error {
-	if b.open.Err() != nil {
+	if b.life.Ended() {
 		return backend.ErrClosed
 	}
 	return fmt.Errorf("redisbackend: %w", err)
@@ -178,7 +158,7 @@ func (b *Backend) outcome(err error) error {
 		return nil
 	case errors.As(err, &refused):
 		return fmt.Errorf("redisbackend: %w", err)
-	case b.open.Err() != nil:
+	case b.life.Ended():
 		return fmt.Errorf("%w: %w", backend.ErrMaybeStored, backend.ErrClosed)
 	}
 	return fmt.Errorf("%w: redisbackend: %w", backend.ErrMaybeStored, err)

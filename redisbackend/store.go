@@ -28,7 +28,7 @@ func item(k backend.Key, stored string) (backend.Item, error) {
 
 // Get implements [backend.Store]. Only the master is asked.
 func (b *Backend) Get(ctx context.Context, k backend.Key) (backend.Item, error) {
-	ctx, done, err := b.request(ctx)
+	ctx, done, err := b.life.Call(ctx)
 	if err != nil {
 		return backend.Item{}, err
 	}
@@ -49,7 +49,7 @@ const groupsAtOnce = 256
 // List implements [backend.Store].
 func (b *Backend) List(ctx context.Context, kind, group string) iter.Seq2[backend.Item, error] {
 	return func(yield func(backend.Item, error) bool) {
-		ctx, done, err := b.request(ctx)
+		ctx, done, err := b.life.Call(ctx)
 		if err != nil {
 			yield(backend.Item{}, err)
 			return
@@ -112,7 +112,7 @@ func (b *Backend) Delete(ctx context.Context, k backend.Key, ifRevision backend.
 }
 
 func (b *Backend) change(ctx context.Context, k backend.Key, ifRevision backend.Revision, value, del string, e *backend.Entry) (backend.Revision, error) {
-	ctx, done, err := b.request(ctx)
+	ctx, done, err := b.life.Call(ctx)
 	if err != nil {
 		return 0, err
 	}

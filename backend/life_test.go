@@ -1,0 +1,51 @@
+package backend_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/backend"
+)
+
+// The calls of a driver end with it, and with their callers.
+func TestLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		life, released := backend.NewLife(), 0
+		release := func() { released++ }
+		caller, leave := context.WithCancel(t.Context())
+		left, done, err := life.Call(caller)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer done()
+		kept, done, err := life.Call(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer done()
+
+		leave()
+		if err := life.Pause(left, time.Second); !errors.Is(err, context.Canceled) {
+			t.Errorf("a pause after the caller has gone: %v", err)
+		}
+		if _, _, err := life.Call(caller); !errors.Is(err, context.Canceled) {
+			t.Errorf("a call of a caller that has gone: %v", err)
+		}
+		began := time.Now()
+		if err := life.Pause(kept, time.Second); err != nil || time.Since(began) != time.Second {
+			t.Errorf("a pause of %v: %v", time.Since(began), err)
+		}
+
+		time.AfterFunc(time.Second, func() { life.End(release) })
+		if err := life.Pause(kept, time.Minute); !errors.Is(err, backend.ErrClosed) || time.Since(began) != 2*time.Second {
+			t.Errorf("a pause in which the driver is closed: %v after %v", err, time.Since(began))
+		}
+		life.End(release)
+		if _, _, err := life.Call(t.Context()); !errors.Is(err, backend.ErrClosed) || !life.Ended() || released != 1 {
+			t.Errorf("a call of a driver that was closed: %v; released %d times", err, released)
+		}
+	})
+}
