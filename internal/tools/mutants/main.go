@@ -48,7 +48,7 @@ var parts = []part{
 	{"presence", "internal/presence", nil, []string{"internal/presence", "."}},
 	{"rosters", "internal/roster", nil, []string{"."}},
 	{"members", ".", []string{"presence.go", "members.go"}, []string{"."}},
-	{"groups", "internal/handle", []string{"groups.go", "group.go", "hold.go"}, []string{"."}},
+	{"groups", "internal/handle", []string{"groups.go", "group.go", "hold.go"}, []string{"internal/handle", "."}},
 	{"handlers", ".", []string{"group.go", "delivery.go", "events.go", "glob.go"}, []string{"."}},
 	{"match", "internal/match", nil, []string{"internal/match", "."}},
 	{"claims", "internal/handle", []string{"claim.go", "record.go"}, []string{"internal/handle", "."}},
