@@ -1,7 +1,9 @@
 package realtime
 
 import (
+	"context"
 	"fmt"
+	"net/http"
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/handle"
@@ -31,6 +33,11 @@ func NewIndex(n int) (*Index, error) {
 
 // Find returns how many patterns match.
 func (x *Index) Find(ev RenEvent) int { return len(x.Index.Find((*backend.Event)(&ev))) }
+
+// DiagnoseOver is Diagnose over a transport.
+func DiagnoseOver(ctx context.Context, rt *Realtime, baseURL string, over http.RoundTripper) (*Diagnosis, error) {
+	return rt.diagnose(ctx, baseURL, over)
+}
 
 // Waiting returns how many events wait for handlers of this process.
 func Waiting(rt *Realtime) int { return rt.process.group.engine.Pending() }

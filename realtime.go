@@ -48,6 +48,7 @@ type Realtime struct {
 	groups     *handle.Groups
 	process    processGroup
 	conns      *conns.Conns
+	probes     probes
 	accepted   mark       // the newest event appended by this node
 	byHost     conns.Gate // for events of the host and of clients
 	byHandlers conns.Gate // for events of handlers

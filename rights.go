@@ -132,7 +132,9 @@ func (rt *Realtime) newControl() *control.Control {
 			return publicError(err)
 		},
 		Closed: ErrClosed,
-		Do:     map[string]func(context.Context, string) error{control.Revoke: rt.revoke, control.Recheck: rt.recheckUser},
+		Do: map[string]func(context.Context, string) error{
+			control.Revoke: rt.revoke, control.Recheck: rt.recheckUser, tellProbe: rt.expectProbe,
+		},
 		Logger: rt.log, Running: rt.running, Go: rt.background.Go,
 	})
 }

@@ -24,6 +24,10 @@ import (
 // serveREN checks a request for the REN stream and runs it. The handler's
 // goroutine is the stream's only one.
 func (rt *Realtime) serveREN(w http.ResponseWriter, r *http.Request) {
+	if rt.probes.recognises(r) {
+		rt.probeStream(w, r)
+		return
+	}
 	if f := rt.admit(r); f != nil {
 		rt.refuse(f).write(w)
 		return
@@ -63,14 +67,19 @@ func (rt *Realtime) serveREN(w http.ResponseWriter, r *http.Request) {
 		// Nobody else tells when the client is gone. It may be there, though.
 		defer context.AfterFunc(r.Context(), func() { s.conn.Cancel(conns.Rotated) })()
 	}
-	if r.ProtoMajor == 1 {
-		// Net/http then ends the body with the connection and sends no chunks, of
-		// which WHATWG HTML, section 9.2.7, warns: HAProxy holds each back for 200 ms.
-		w.Header().Set("Transfer-Encoding", "identity")
-	}
+	unchunked(w.Header(), r)
 	ended := guard.ErrPanic // unless run returns
 	defer func() { rt.tally.ren.close(ended) }()
 	ended = s.run()
+}
+
+// unchunked makes net/http end the body of an HTTP/1.1 stream with the connection, and
+// send no chunks, of which WHATWG HTML, section 9.2.7, warns: HAProxy holds each back for
+// 200 ms.
+func unchunked(h http.Header, r *http.Request) {
+	if r.ProtoMajor == 1 {
+		h.Set("Transfer-Encoding", "identity")
+	}
 }
 
 // refuseStream refuses a stream. A bare EventSource gives up for good on any status

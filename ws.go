@@ -31,6 +31,10 @@ const (
 
 // serveWebSocket checks a request for a WebSocket and runs it.
 func (rt *Realtime) serveWebSocket(w http.ResponseWriter, r *http.Request) {
+	if rt.probes.recognises(r) {
+		rt.probeSocket(w, r)
+		return
+	}
 	f := rt.admit(r)
 	if f == nil {
 		f = checkHandshake(w, r)

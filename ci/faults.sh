@@ -6,13 +6,13 @@ set -euo pipefail
 cd "$(dirname "$0")/../internal/faulttest"
 
 missing=()
-for program in nginx haproxy ip ss iptables; do
+for program in nginx haproxy caddy ip ss iptables; do
 	PATH=$PATH:/usr/sbin command -v $program >/dev/null || missing+=($program)
 done
 if [ ${#missing[@]} -gt 0 ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
 	echo "=== Installing what breaks things: ${missing[*]}"
 	apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends nginx-light haproxy iproute2 iptables >/dev/null
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends nginx-light haproxy caddy iproute2 iptables >/dev/null
 fi
 
 # Not with the race detector, which the other tests run with: it changes what is

@@ -2,7 +2,7 @@
 # Runs every check there is: ./ci/test.sh
 #
 # Installs what it needs where it can (npm packages; as root on Debian also
-# Redis, Postgres, Chromium, nginx, haproxy, iproute2 and iptables), and says what
+# Redis, Postgres, Chromium, nginx, haproxy, caddy, iproute2 and iptables), and says what
 # it skips where it cannot. With CI=true a skip is a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."

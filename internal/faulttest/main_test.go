@@ -1,10 +1,14 @@
 package faulttest
 
 import (
+	"crypto/x509"
+	"encoding/pem"
 	"flag"
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -64,8 +68,36 @@ func program(t testing.TB, name string) string {
 	return path
 }
 
+// certificate is the path of a certificate for loopback, with its key, which TLS clients
+// of the tests trust.
+var certificate string
+
 func TestMain(m *testing.M) {
-	os.Exit(figures.Run(m, "What was promised, and measured"))
+	dir, err := os.MkdirTemp("", "faulttest")
+	if err != nil {
+		panic(err)
+	}
+	certificate = filepath.Join(dir, "cert.pem")
+	if err := os.WriteFile(certificate, loopbackCertificate(), 0o600); err != nil {
+		panic(err)
+	}
+	os.Setenv("SSL_CERT_FILE", certificate) // for the clients, before the first of them looks
+	code := figures.Run(m, "What was promised, and measured")
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// loopbackCertificate is that of httptest, as PEM.
+func loopbackCertificate() []byte {
+	srv := httptest.NewTLSServer(nil)
+	defer srv.Close()
+	cert := srv.TLS.Certificates[0]
+	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
+	if err != nil {
+		panic(err)
+	}
+	return append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...)
 }
 
 // eventually polls until the answer is yes, or patience has ended.

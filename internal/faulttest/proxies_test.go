@@ -106,6 +106,7 @@ func (f front) start(t testing.TB, upstream string) string {
 			args = append([]string{"-p", dir}, args...)
 		}
 		cmd := exec.Command(path, args...)
+		cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+dir, "XDG_DATA_HOME="+dir) // where Caddy writes
 		cmd.Stdout, cmd.Stderr = &log, &log
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)

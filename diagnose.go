@@ -1,0 +1,203 @@
+package realtime
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/internal/doctor"
+)
+
+// Diagnosis is what [Realtime.Diagnose] has found.
+type Diagnosis struct {
+	URL      string
+	Proxies  []string  // that were recognised, as keys of [Finding].Remedies; most leave no trace
+	Findings []Finding // faults first; none if all is well
+}
+
+// Finding is one thing that a [Diagnosis] has found.
+type Finding struct {
+	// Code is "unreachable", "redirect", "gateway", "route", "stranger", "buffering",
+	// "compression", "idle", "upgrade", "host", "hosts", "origin", "headers", "http1" or
+	// "nodes". See docs/proxies.md.
+	Code string
+	// Problem says in words what is wrong, and what clients notice.
+	Problem string
+	// Fault is false for advice: it works, and could be better.
+	Fault bool
+	// Remedies are the lines of configuration that mend it, by the name of the proxy:
+	// "nginx", "HAProxy", "Caddy", "Traefik", "Cloudflare", "AWS". Nil where it is not a
+	// proxy's.
+	Remedies map[string]string
+}
+
+// Faulty reports whether there is a fault among the findings.
+func (d *Diagnosis) Faulty() bool {
+	return slices.ContainsFunc(d.Findings, func(f Finding) bool { return f.Fault })
+}
+
+// String says what was found, for people.
+func (d *Diagnosis) String() string {
+	var b strings.Builder
+	fmt.Fprint(&b, d.URL)
+	if len(d.Proxies) > 0 {
+		fmt.Fprintf(&b, ", through %s", strings.Join(d.Proxies, ", "))
+	}
+	if len(d.Findings) == 0 {
+		fmt.Fprint(&b, ": all is well\n")
+		return b.String()
+	}
+	fmt.Fprint(&b, ":\n")
+	for _, f := range d.Findings {
+		kind := "advice"
+		if f.Fault {
+			kind = "fault"
+		}
+		fmt.Fprintf(&b, "\n%s %s: %s\n", kind, f.Code, f.Problem)
+		for _, name := range d.remedies(f) {
+			fmt.Fprintf(&b, "  %-11s %s\n", name+":", f.Remedies[name])
+		}
+	}
+	return b.String()
+}
+
+// remedies lists the proxies for which there are remedies, the recognised ones first.
+func (d *Diagnosis) remedies(f Finding) []string {
+	rank := func(name string) int {
+		if slices.Contains(d.Proxies, name) {
+			return 0
+		}
+		return 1
+	}
+	return slices.SortedFunc(maps.Keys(f.Remedies), func(a, b string) int {
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(strings.ToLower(a), strings.ToLower(b)))
+	})
+}
+
+// Diagnose finds out whether what stands in front of this server, proxies, load
+// balancers and content networks, lets its streams and WebSockets through: whether
+// something buffers or compresses them, ends them when they are silent, loses the upgrade
+// or rewrites Host or Origin. baseURL is the public URL, as clients use it, of the path
+// where [Realtime.Handler] is mounted: "https://app.example.com/api/maravilla/".
+//
+// It connects to the URL from here, so it sees what is on that way, and needs no
+// credentials: the nodes know its requests by a secret that is valid during the call.
+// It blocks for a little more than [Options].Heartbeat, or twice as long if something is
+// found, or until ctx ends. It uses a clone of [http.DefaultTransport]. It must not be
+// given the URL of somebody who is not trusted: it sends requests there.
+//
+// A URL that nobody answers for is a finding. Errors: [ErrBadOption] for a baseURL that is
+// not an absolute one of HTTP or HTTPS, [ErrClosed], [ErrTemporary] if 16 calls are under
+// way, and those of ctx.
+func (rt *Realtime) Diagnose(ctx context.Context, baseURL string) (*Diagnosis, error) {
+	transport, ok := http.DefaultTransport.(*http.Transport)
+	if !ok {
+		return rt.diagnose(ctx, baseURL, http.DefaultTransport)
+	}
+	transport = transport.Clone()
+	defer transport.CloseIdleConnections()
+	return rt.diagnose(ctx, baseURL, transport)
+}
+
+func (rt *Realtime) diagnose(ctx context.Context, baseURL string, transport http.RoundTripper) (*Diagnosis, error) {
+	u, err := url.Parse(baseURL)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, fmt.Errorf("%w: baseURL is not the absolute URL of a path", ErrBadOption)
+	}
+	if rt.conns.IsClosed() {
+		return nil, ErrClosed
+	}
+	secret := rand.Text()
+	name := probeName(secret)
+	told := rt.everywhere(ctx, tellProbe, name, rt.expectProbe)
+	defer rt.probes.forget(name)
+	if errors.Is(told, errManyProbes) {
+		return nil, told
+	}
+	d := &Diagnosis{URL: u.String()}
+	probe := doctor.Probe{Transport: transport, Base: u, Secret: secret, Heartbeat: rt.opts.Heartbeat}
+	findings, proxies := probe.Run(ctx)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	d.Proxies = proxies
+	for _, f := range findings {
+		d.Findings = append(d.Findings, Finding(f))
+	}
+	if told != nil {
+		d.Findings = append(d.Findings, Finding{Code: "nodes", Problem: "Not all nodes know of this examination: " + told.Error()})
+	}
+	if rt.conns.IsClosed() {
+		return nil, ErrClosed // which has ended the probes
+	}
+	return d, nil
+}
+
+// tellProbe is the type of the control record that announces a probe by the name of its
+// secret. A node that does not know the secret refuses the probe like any other client.
+const tellProbe = "$probe"
+
+// probeTime is how long a node recognises a probe of another one.
+const probeTime = 5 * time.Minute
+
+// maxProbes bounds the probes that a node recognises at a time.
+const maxProbes = 16
+
+// probes are the examinations whose requests this node recognises.
+type probes struct {
+	mu    sync.Mutex
+	until map[string]time.Time // by the name of the secret
+}
+
+// probeName returns what may be told of a secret.
+func probeName(secret string) string {
+	sum := sha256.Sum256([]byte(secret))
+	return hex.EncodeToString(sum[:])
+}
+
+var errManyProbes = fmt.Errorf("%w: more than %d examinations at once", ErrTemporary, maxProbes)
+
+// expectProbe has this node recognise a probe.
+func (rt *Realtime) expectProbe(_ context.Context, name string) error {
+	p := &rt.probes
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	maps.DeleteFunc(p.until, func(_ string, until time.Time) bool { return until.Before(now) })
+	if len(p.until) >= maxProbes {
+		return errManyProbes
+	}
+	if p.until == nil {
+		p.until = make(map[string]time.Time)
+	}
+	p.until[name] = now.Add(probeTime)
+	return nil
+}
+
+func (p *probes) forget(name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.until, name)
+}
+
+// recognises reports whether a request is that of a probe.
+func (p *probes) recognises(r *http.Request) bool {
+	secret := r.Header.Get(doctor.Header)
+	if secret == "" {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.until[probeName(secret)].After(time.Now())
+}
