@@ -13,9 +13,6 @@ export class RealtimeError extends Error {
   }
 }
 
-/** The codes of those HTTP statuses that no repetition changes. A WebSocket is closed with 4000 more. */
-export const fatal: Record<number, string> = { 400: 'bad_request', 401: 'unauthorized', 403: 'forbidden', 405: 'method' };
-
 /** Makes an error, another one each time, of what stands where `{code, message, retry}` is expected. */
 export function asError({ code = 'internal', message, retry }: Partial<RealtimeError>): RealtimeError {
   return new RealtimeError(code, message, retry);

@@ -1,4 +1,4 @@
-import { asError, fatal, parse, type RealtimeError } from './errors.js';
+import { asError, parse, type RealtimeError } from './errors.js';
 import { getOrCreateClientId } from './id.js';
 import { ownOrigin, resolve, sameOrigin, type ClientOptions } from './options.js';
 import { noteRequest } from './readCursor.js';
@@ -106,10 +106,15 @@ async function settle(answer: Response): Promise<StoredObject | undefined> {
   return body as StoredObject | undefined;
 }
 
+/** The codes of those refusals that say what is wrong with a request. */
+const codes: Record<number, string> = {
+  400: 'bad_request', 401: 'unauthorized', 403: 'forbidden', 404: 'not_found', 405: 'method', 413: 'too_large', 429: 'rate_limited',
+};
+
 /** The refusal in an answer, which a proxy may have written in place of the server. */
 function refusal(status: number, body: unknown): RealtimeError {
   const retry = status === 429 || status > 499;
-  const code = fatal[status] ?? { 404: 'not_found', 413: 'too_large', 429: 'rate_limited' }[status] ?? (retry ? 'unavailable' : 'bad_request');
+  const code = codes[status] ?? (retry ? 'unavailable' : 'bad_request');
   return asError({ code, message: 'HTTP ' + status, retry, ...(body as object) });
 }
 

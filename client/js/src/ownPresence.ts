@@ -1,6 +1,6 @@
+import { createAsker } from './asker.js';
 import { asError, RealtimeError } from './errors.js';
 import type { Done, Outbox } from './outbox.js';
-import type { Owner } from './channel.js';
 import type { Frame } from './wire.js';
 
 /** Who wants to be present, and what others are to be shown. */
@@ -30,36 +30,28 @@ export interface OwnPresence {
   lose_(frame: Frame): void;
 }
 
-export function createOwnPresence(channel: string, outbox: Outbox, owner: Owner): OwnPresence {
+/**
+ * @param sync - called where there may be something to ask for
+ * @param refuse - told of what is refused, or taken away, where nobody waits for an answer
+ */
+export function createOwnPresence(
+  channel: string, outbox: Outbox, sync: () => void, refuse: (why: Partial<RealtimeError>) => void,
+): OwnPresence {
   const waiting = new Set<Done>(); // to be told what has come of their wishes
   const owners = new Set<object>(); // through which the wish was made: who has joined and not left
   let wish: Wish | undefined;
   let agreed: Wish | undefined; // the last wish that the server has agreed to
   let joined: boolean | undefined; // on this connection
-  let asking: 0 | 1 | 2 = 0; // 1 while a question waits for its turn, 2 while it has no answer
 
+  const asker = createAsker(channel, outbox, sync);
   /** What the server knows of the wish. */
   const had = (): Wish | undefined => (joined ? agreed : undefined);
   const settle = (error?: RealtimeError, many = [...waiting]): void => {
     for (const done of many) if (waiting.delete(done)) done(error);
   };
-  /** Asks when it is this channel's turn, if there is something to ask for by then. */
-  const ask = (make: () => object | undefined, then?: Done): void => {
-    asking = 1;
-    const turn = (): object | undefined => {
-      const op = make();
-      if (op) asking = 2;
-      return op && { ...op, channel };
-    };
-    outbox.add_(turn, (error, answer) => {
-      asking = 0;
-      if (error || answer) then?.(error);
-      owner.sync_();
-    });
-  };
 
   return {
-    wanted_: () => !!(wish || had() || asking > 1),
+    wanted_: () => !!(wish || had() || asker.state_ > 1),
     want_(own, done, by) {
       const join = own?.join_;
       if (!join && !wish && own) return done(new RealtimeError('not_joined'));
@@ -71,14 +63,14 @@ export function createOwnPresence(channel: string, outbox: Outbox, owner: Owner)
         if (join && error) owners.delete(by);
         done(error);
       });
+      sync();
     },
     sync_() {
-      if (asking) return;
+      if (asker.state_) return;
       if (wish === had()) {
         agreed = wish; // without a connection nobody is present
         return settle();
       }
-      if (!outbox.isOpen_()) return;
       let own: Wish | undefined;
       let old: Wish | undefined;
       let many: Done[];
@@ -87,12 +79,12 @@ export function createOwnPresence(channel: string, outbox: Outbox, owner: Owner)
         const op = !own ? 'leave' : old && !own.join_ && old.userId === own.userId ? 'update' : 'join';
         return own === old ? undefined : { op, userId: (own ?? old)!.userId, metadata: own?.metadata };
       };
-      ask(make, (error) => {
+      asker.ask_(make, (error) => {
         if (!error) {
           agreed = own;
           // Who joins as another user is no longer who it was.
-          if (old?.userId && own?.userId && old.userId !== own.userId) ask(() => ({ op: 'leave', userId: old!.userId }));
-        } else if (own && own === agreed) owner.refuse_(error); // had before the connection was lost: nobody waits
+          if (old?.userId && own?.userId && old.userId !== own.userId) asker.ask_(() => ({ op: 'leave', userId: old!.userId }), () => {});
+        } else if (own && own === agreed) refuse(error); // had before the connection was lost: nobody waits
         else if (wish === own) wish = agreed;
         joined ||= own === agreed;
         settle(error, many);
@@ -100,11 +92,12 @@ export function createOwnPresence(channel: string, outbox: Outbox, owner: Owner)
     },
     cut_() {
       joined = false;
-      asking = 0;
+      asker.state_ = 0;
     },
     fail_(error) {
       wish = agreed;
       settle(error);
+      sync();
     },
     lose_(frame) {
       const { userId, retry } = frame;
@@ -115,10 +108,10 @@ export function createOwnPresence(channel: string, outbox: Outbox, owner: Owner)
       if (wish && !retry && wish.userId === old.userId && (wish === old || !wish.join_)) {
         wish = undefined;
         const error = asError(frame);
-        owner.refuse_(error);
+        refuse(error);
         settle(error);
       }
-      owner.sync_();
+      sync();
     },
   };
 }

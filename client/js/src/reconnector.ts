@@ -23,7 +23,7 @@ export interface Dialer {
    * the connection, and no longer call the reconnector. What it throws is passed to {@link Reconnector.lost_}.
    */
   dial_(signal: AbortSignal, token: string | undefined): unknown;
-  /** There will be no other attempt, until the client is started again. */
+  /** There will be no other attempt, until the client is started again. No listener has been told yet. */
   ended_?(error: unknown): void;
   /** Gives the server a new token for the open connection. Where this is missing, a new token takes a new connection. */
   renew_?(token: string): void;
@@ -110,7 +110,7 @@ export function createReconnector<Reset>(
   let sent: string | undefined; // the token of the attempt
   let expiresAt: number; // the credentials
   let renewAt: number;
-  let deniedAt: number | undefined; // since when credentials are refused
+  let deniedUntil = 0; // when to give up, as credentials are refused; 0 where they are not
   let warned: boolean | undefined;
   let complained: boolean | undefined;
 
@@ -118,7 +118,7 @@ export function createReconnector<Reset>(
     if (state !== client.state) tell(states, (client.state = state));
   };
   const drop = (): void => {
-    if (now() - dueAt > late) deniedAt = undefined; // the machine slept: the time for credentials begins again
+    if (now() - dueAt > late) deniedUntil = 0; // the machine slept: the time for credentials begins again
     clearTimeout(timer);
     attempt?.abort();
     heardAt = -Infinity; // an event that wakes the page ends the wait for another attempt
@@ -219,8 +219,8 @@ export function createReconnector<Reset>(
       life?.abort();
       life = undefined;
       drop();
-      become('closed');
       dialer.ended_?.(error);
+      become('closed'); // a listener may start us
       if (error) self.report_(error);
     },
     heard_() {
@@ -229,7 +229,7 @@ export function createReconnector<Reset>(
     opened_(ms = 0, retry = floor) {
       openedAt ??= now();
       floor = retry;
-      deniedAt = undefined;
+      deniedUntil = 0;
       complained = false;
       expiresAt = now() + ms;
       renewIn(Math.max(ms / 2, ms - Math.max(ms / 10, 10_000)));
@@ -248,12 +248,12 @@ export function createReconnector<Reset>(
       let ms = least + Math.random() * Math.max(Math.min(options.maxBackoffMs ?? 15_000, 1_000 * 1.5 ** tries++) - least, 0);
       const refused = error instanceof RealtimeError;
       const denied = refused && isDenial(error.code);
-      if (denied) deniedAt ??= now();
-      const left = deniedAt! + patience - now(); // NaN where nothing was denied
+      if (denied) deniedUntil ||= now() + patience;
+      const left = deniedUntil - now();
       if (left > 0) ms = Math.min(ms, left); // one attempt comes when the time is over
-      else deniedAt = undefined; // it begins again with a restart; and where there was no network, there was no such time
+      else deniedUntil = 0; // it begins again with a restart; and where there was no network, there was no such time
       ms = Math.min((proven && bye) || Math.max(ms, bye ?? floor) + atLeast, longest);
-      if (options.autoReconnect === false || (denied ? !(left > 0) : refused && !error.retry)) return self.stop_(error);
+      if (options.autoReconnect === false || (denied ? left <= 0 : refused && !error.retry)) return self.stop_(error);
       wait(ms, dial);
       become('connecting');
       if (error && !refused) self.complain_(error); // last, as a listener may stop us

@@ -88,27 +88,25 @@ export class RenClient<Own extends AnyRenEvent = never> {
     };
     const dial_ = async (signal: AbortSignal, token: string | undefined): Promise<void> => {
       // What fetch refuses as if there were no network: an address with a user, and what no header can carry.
-      if (!/^https?:\/\/[^/@]+\/[ -\xff]+$/.test(url.href + this.getClientId())) throw new RealtimeError('bad_request', 'endpoint or clientId');
-      if (token && !/^[ -\xff]+$/.test(token.trim())) throw new TypeError('bad token');
+      const sendable = /^https?:\/\/[^/@]+\/[ -\xff]+$/;
+      if (!sendable.test(url.href + this.getClientId())) throw new RealtimeError('bad_request', 'endpoint or clientId');
+      if (!sendable.test(url.href + token?.trim())) throw new TypeError('bad token');
       start ??= read.oldest_;
       from = cursor ?? start?.cursor;
-      const headers: Record<string, string> = { 'X-Ren-Client': this.getClientId() };
-      if (from) headers['Last-Event-ID'] = from;
-      if (token) headers['Authorization'] = 'Bearer ' + token;
+      const headers = {
+        'X-Ren-Client': this.getClientId(),
+        ...(from && { 'Last-Event-ID': from }),
+        ...(token && { Authorization: 'Bearer ' + token }),
+      };
       const answer = await open(url, headers, signal, take, reconnector.heard_, cursor ? undefined : start?.at_).catch(reconnector.log_);
-      let error: RealtimeError | undefined;
-      if (answer) {
-        const { status } = answer;
-        if (status < 429) {
-          // A proxy may answer with the same status, as while the server is deployed, and means nothing final by it.
-          const { code, message, retry } = Object(parse(await answer.text().catch(String))) as Partial<RealtimeError>;
-          if (status > 399 && /^[a-z_]+$/.test(code!) && retry === false) error = new RealtimeError(code!, message);
-          else reconnector.suspect_('HTTP ' + status);
-        }
-        reconnector.log_(status, error);
+      if (answer && answer.status < 429) {
+        // A proxy may answer with the same status, as while the server is deployed, and means nothing final by it.
+        const { code, message, retry } = Object(parse(await answer.text().catch(String))) as Partial<RealtimeError>;
+        if (!answer.ok && /^[a-z_]+$/.test(code!) && retry === false) throw new RealtimeError(code!, message);
+        reconnector.suspect_('HTTP ' + answer.status);
       }
       const atLeast = +answer?.headers.get('Retry-After')! * 1000 || 0; // 0 where the server does not say, or gives a date
-      if (!signal.aborted) reconnector.lost_(error, atLeast);
+      if (!signal.aborted) reconnector.lost_(undefined, atLeast);
     };
 
     const reconnector: Reconnector<RenReset> = createReconnector(this, options, '[ren]', { dial_ });

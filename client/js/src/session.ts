@@ -1,6 +1,6 @@
 import type { Wish } from './ownPresence.js';
 import { createChannel, type Channel, type RealtimeEvent, type RealtimeMessage, type RealtimeReset } from './channel.js';
-import { asError, fatal, parse, RealtimeError } from './errors.js';
+import { asError, parse, RealtimeError } from './errors.js';
 import { random } from './id.js';
 import { createReconnector, type Client, type Reconnector } from './reconnector.js';
 import { listen, type Listener } from './listen.js';
@@ -9,7 +9,7 @@ import { resolve } from './options.js';
 import { createOutbox } from './outbox.js';
 import { promised, type Presence } from './presence.js';
 import type { RealtimeClientOptions } from './realtime.js';
-import { layer, unopened, type Closed, type OpenSocket, type WebSocketLike } from './transport.js';
+import { layer, type Closed, type OpenSocket, type WebSocketLike } from './transport.js';
 import type { Frame } from './wire.js';
 
 /**
@@ -28,19 +28,18 @@ export function createSession(client: Client, options: RealtimeClientOptions): v
   const any = new Set<Listener<RealtimeEvent>>();
   const outbox = createOutbox();
   let tag: string | undefined;
-  let over: RealtimeError | undefined; // why nothing will come of what is asked, where the client is closed
+  let over: RealtimeError | undefined; // why nothing will come of what is asked: the client has ended
 
   const cut = (): void => {
     outbox.cut_();
     channels.forEach((used) => used.cut_());
   };
-  const take = (text: string, signal: AbortSignal, socket: WebSocketLike): void => {
+  const take = (text: string, socket: WebSocketLike, signal: AbortSignal): void => {
     const frame = parse(text) as Frame;
     reconnector.heard_();
     reconnector.log_(text);
     if (!frame) return reconnector.report_(new RealtimeError('bad_json'));
     const { event, cursor, channel } = frame;
-    if (event === 'bye' || event === 'ping') channels.forEach((used) => used.complete_(cursor));
     if (event === 'hello') {
       cut(); // another tab may have taken the connection over
       tag = frame.src;
@@ -48,32 +47,28 @@ export function createSession(client: Client, options: RealtimeClientOptions): v
         channels.forEach((used) => used.sync_());
       });
       if (outbox.isOpen_()) reconnector.opened_(frame.expiresIn); // what was refused may have had a listener hang up
-    } else if (event === 'bye') reconnector.bye_(frame.reason, frame.retryMs);
-    else if (outbox.answer_(frame)) return;
+    } else if (outbox.answer_(frame)) return;
     else if (channel) {
       if (tag && frame.from === tag) frame.from = client.getClientId();
       channels.get(channel)?.take_(frame);
-    }
-    else if (event === 'error') {
-      // It answers no operation: before the hello it is the answer to that.
+    } else {
+      channels.forEach((used) => used.complete_(cursor));
       const error = asError(frame);
-      if (outbox.isOpen_()) reconnector.report_(error);
+      if (event === 'bye') reconnector.bye_(frame.reason, frame.retryMs);
+      else if (event !== 'error') return;
+      else if (outbox.isOpen_()) reconnector.report_(error);
+      // The refusal of a hello. Where it is for the moment, a bye follows, and says when to come back.
       else if (error.retry || error.code === 'internal') setTimeout(() => signal.aborted || reconnector.lost_(), moment);
       else reconnector.lost_(error);
     }
   };
   const dial_ = (signal: AbortSignal, token: string | undefined): void => {
     if (!Socket) throw new RealtimeError('unsupported', 'WebSocket');
-    const closed = ({ code, reason }: Closed): void => {
-      const name = fatal[code - 4000];
-      if (!signal.aborted) reconnector.lost_(name ? new RealtimeError(name, reason || name) : code === 1006 && reason ? new Error(reason) : undefined);
+    const closed = ({ code, reason, error_ }: Closed): void => {
+      const denied = { 4401: 'unauthorized', 4403: 'forbidden' }[code];
+      if (!signal.aborted) reconnector.lost_(denied ? new RealtimeError(denied, reason || denied) : error_);
     };
-    let own: WebSocketLike;
-    try {
-      own = open(url.href.replace(/^http/, 'ws'));
-    } catch (e) {
-      return closed(unopened(e));
-    }
+    const own = open(url.href.replace(/^http/, 'ws'));
     signal.addEventListener('abort', () => {
       cut();
       own.close(1000);
@@ -84,7 +79,7 @@ export function createSession(client: Client, options: RealtimeClientOptions): v
     };
     own.onmessage = ({ data }: { data: string }) => {
       // A listener may hang up between two of them.
-      for (const text of data.split('\n')) if (!signal.aborted) take(text, signal, own);
+      for (const text of data.split('\n')) if (!signal.aborted) take(text, own, signal);
     };
     own.onclose = closed;
     // Node's own WebSocket says nothing else of one that fails, and `ws` throws where nobody listens, also after the close.
@@ -100,17 +95,24 @@ export function createSession(client: Client, options: RealtimeClientOptions): v
     renew_: (token) =>
       outbox.add_({ op: 'hello', token }, (error, answer) => (error ? reconnector.complain_(error) : reconnector.opened_(answer!.expiresIn))),
   });
-  const connect: OpenSocket = (to) => new Socket(to, 'maravilla.realtime.v1');
+  const connect: OpenSocket = (to) => {
+    try {
+      return new Socket(to, 'maravilla.realtime.v1');
+    } catch (e) {
+      // The address is none, or the page may not connect to it.
+      throw /^(Syntax|Security|Type)Error$/.test((e as Error)?.name) ? new RealtimeError('bad_request', String(e)) : e;
+    }
+  };
   const open = layer.socket?.(connect, options) ?? connect;
 
   /** The channel of a name, made if need be. */
   const use = (name: string): Channel =>
     channels.get(name) ?? createChannel(name, channels, outbox, reconnector, any);
-  /** Refuses what waits where nothing will come of it: the client has ended, and not been told to connect again. */
+  /** Refuses what waits where nothing will come of it. */
   const check = (): void => {
-    if (client.state !== 'closed' || !over) return;
+    if (!over) return;
     outbox.fail_(over);
-    channels.forEach((used) => used.fail_(over!));
+    channels.forEach((used) => used.own_.fail_(over!));
   };
 
   Object.assign(client, {
@@ -124,7 +126,7 @@ export function createSession(client: Client, options: RealtimeClientOptions): v
       const channel = use(name);
       const off = channel.subscribe_(cb);
       // After a disconnect it waits for the next connect, as before the first.
-      if (client.state === 'closed' && over && over.code !== 'closing') channel.refuse_(over);
+      if (over && over.code !== 'closing') channel.refuse_(over);
       return off;
     },
     publish: (channel: string, data: unknown) =>
@@ -136,7 +138,7 @@ export function createSession(client: Client, options: RealtimeClientOptions): v
       const wish = (own?: Wish): Promise<void> =>
         promised((done) => {
           JSON.stringify(own); // throws before anything is changed
-          use(name).wish_(own, done, wish);
+          use(name).own_.want_(own, done, wish);
           check();
         });
       const on = (change: Change) => (cb: Listener<Member>) => use(name).on_(change, cb);
@@ -147,7 +149,7 @@ export function createSession(client: Client, options: RealtimeClientOptions): v
         onJoin: on('presence.join'),
         onLeave: on('presence.leave'),
         onUpdate: on('presence.update'),
-        members: () => use(name).members_(),
+        members: () => use(name).roster_.members_(),
       };
     },
   });

@@ -4,7 +4,7 @@ export interface StreamEvent {
   /** The last `id` of the stream, of this or an earlier event. */
   id: string;
   data: string;
-  /** What `retry` fields have said since the event before, in milliseconds. */
+  /** The last `retry` of the stream, in milliseconds. */
   retry: number | undefined;
 }
 
@@ -24,16 +24,13 @@ export function createParser(emit: (event: StreamEvent) => void): (bytes: Uint8A
   let retry: number | undefined;
 
   const take = (line: string): void => {
-    const [, name, value] = /([^:]*):? ?(.*)/s.exec(line) as unknown as [string, string, string];
+    const [name, value = ''] = line.split(/: ?(.*)/s);
     if (name === 'data') data += '\n' + value;
     else if (name === 'event') event = value;
     else if (name === 'id' && !/\0/.test(value)) id = value;
     else if (name === 'retry' && /^\d+$/.test(value)) retry = +value;
     else if (!line) {
-      if (data) {
-        emit({ event: event || 'message', id, data: data.slice(1), retry });
-        retry = undefined;
-      }
+      if (data) emit({ event: event || 'message', id, data: data.slice(1), retry });
       event = data = '';
     }
   };

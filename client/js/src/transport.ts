@@ -43,21 +43,15 @@ export interface WebSocketLike {
 /** The part of the WebSocket class that is used; those of the packages `ws` and `undici` have it, too. */
 export type WebSocketMaker = new (url: string, protocol: string) => WebSocketLike;
 
-/** Begins a WebSocket. */
+/** Begins a WebSocket. What it throws is final where it is a RealtimeError. */
 export type OpenSocket = (url: string) => WebSocketLike;
 
 /** How a WebSocket ended. */
 export interface Closed {
   code: number;
   reason?: string;
-}
-
-/**
- * How a WebSocket ends that could not even begin, as its constructor threw: with 4400 where it never will, as its address is none, or the
- * page may not connect to it.
- */
-export function unopened(e: unknown): Closed {
-  return { code: /^(Syntax|Security|Type)Error$/.test((e as Error)?.name) ? 4400 : 1006, reason: String(e) };
+  /** What was thrown where it could not even begin. */
+  error_?: unknown;
 }
 
 /** What `shareTabs()` puts between the clients and the network, for those whose options say that they share. */

@@ -203,8 +203,8 @@ var budgets = []struct {
 	name, entry string
 	most        int
 }{
-	{"RenClient", `export { RenClient } from "./index.js"`, 3096},
-	{"RealtimeClient", `export { RealtimeClient } from "./index.js"`, 5152},
+	{"RenClient", `export { RenClient } from "./index.js"`, 3072},
+	{"RealtimeClient", `export { RealtimeClient } from "./index.js"`, 5120},
 	{"both", `export { RenClient, RealtimeClient } from "./index.js"`, 6656},
 	{"both, shared by tabs", `export { RenClient, RealtimeClient } from "./index.js"; export { shareTabs } from "./share.js"`, 9216},
 	{"everything", `export * from "./index.js"; export { shareTabs } from "./share.js"`, 10240},

@@ -1,6 +1,6 @@
 import { parse } from '../errors.js';
 import type { ClientOptions } from '../options.js';
-import { unopened, type Closed, type OpenSocket, type WebSocketLike } from '../transport.js';
+import type { Closed, OpenSocket, WebSocketLike } from '../transport.js';
 import type { Frame } from '../wire.js';
 import { createHub, type Hub, type Line } from './hub.js';
 import { createMember, type Said } from './tabGroup.js';
@@ -70,7 +70,7 @@ export function shareSocket(open: OpenSocket, options: ClientOptions): OpenSocke
       try {
         socket = real = open(url);
       } catch (e) {
-        return end(unopened(e));
+        return end({ code: 1006, error_: e });
       }
       send = (text) => socket.send(text);
       socket.onopen = () => (greeting ? send(greeting) : self.onopen!({} as never));
