@@ -66,13 +66,13 @@ func (rt *Realtime) shutDown(ctx context.Context) error {
 // of the host. It then abandons those that have not returned.
 const leaveBehind = 2 * time.Second
 
-// decided waits for calls of the policy that have not returned. Their contexts must
-// have ended.
+// decided waits for calls of the policy, and of Options.History.Older, that have not
+// returned. Their contexts must have ended.
 func (rt *Realtime) decided(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, leaveBehind,
-		fmt.Errorf("realtime: the policy does not return: %w", context.DeadlineExceeded))
+		fmt.Errorf("realtime: the policy, or History.Older, does not return: %w", context.DeadlineExceeded))
 	defer cancel()
-	return rt.deciding.Wait(ctx)
+	return errors.Join(rt.deciding.Wait(ctx), rt.lookups.Wait(ctx))
 }
 
 // closeGate closes a gate, waits for the calls inside it, and then until the events that

@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -83,6 +84,22 @@ type History struct {
 	// Metadata, so that readers can get an event before it is evicted.
 	Bytes int64
 	Age   time.Duration // of events at this node
+
+	// Older returns messages of a channel that are older than the history, from a
+	// database of the host's: [Realtime.History] and the history of clients continue
+	// with them. It returns at most q.Limit messages that stand before q.Before, the
+	// newest of them, and the oldest first. Fewer than q.Limit say that there are no
+	// older ones. Each needs its Cursor, by which the database must find it again: store
+	// messages with [PublishedAt], [Delivery].Cursor or the Cursor of a client's
+	// message. Other strings of up to 255 bytes will do for messages that were never in
+	// the log. Type, Resource and Channel may be empty. [Policy].See is asked about each
+	// message before a client gets it.
+	//
+	// It may be called concurrently, and block until its context ends, after at most
+	// 4 s for a client; only that client waits. If it returns an error, the page ends
+	// before the messages it was asked for; if there are none, the error is logged and
+	// the client is told to ask again. Nil: the past ends with the history.
+	Older func(ctx context.Context, q OlderQuery) ([]HistoryEvent, error)
 }
 
 // Limits bound what others send. Zero fields mean the defaults.
@@ -93,6 +110,10 @@ type Limits struct {
 
 	// At most 60 KiB: a backend stores it in one record, with the member's sessions.
 	Metadata int // bytes of a member's metadata, as JSON; default 1 KiB
+
+	// Page is the largest number of messages that a client may ask for in one page of
+	// history, and that a subscription may rewind. Default 100, at most 1000.
+	Page int
 
 	// Here, and below, a negative value means no limit.
 	Channels int // channels of one WebSocket; default 128
@@ -118,6 +139,7 @@ func (o *Options) withDefaults() Options {
 	set(&opts.Limits.Message, 64<<10)
 	set(&opts.Limits.Publish, defaultPublish)
 	set(&opts.Limits.Metadata, 1<<10)
+	set(&opts.Limits.Page, 100)
 	set(&opts.Limits.Channels, 128)
 	set(&opts.Limits.Rate, 30)
 	set(&opts.Limits.Burst, 60)
@@ -162,7 +184,8 @@ func (o *Options) check() error {
 		atLeast(0, "Options.History.Events", h.Events), atLeast(historyHolds*largest, "Options.History.Bytes", h.Bytes),
 		atLeast(0, "Options.History.Age", h.Age),
 		atLeast(0, "Options.Limits.Message", l.Message), atLeast(0, "Options.Limits.Publish", l.Publish),
-		atLeast(0, "Options.Limits.Metadata", l.Metadata),
+		atLeast(0, "Options.Limits.Metadata", l.Metadata), atLeast(1, "Options.Limits.Page", l.Page),
+		atMost(maxHistory, "Options.Limits.Page", l.Page),
 		readable("Options.Limits.Message", l.Message), readable("Options.Limits.Publish", l.Publish),
 		storable("Options.Limits.Metadata", l.Metadata), o.Groups.check("Options.Groups"))
 }
@@ -182,6 +205,14 @@ const maxMetadata = backend.MaxValue - 4<<10
 func storable(field string, limit int) error {
 	if limit > maxMetadata {
 		return fmt.Errorf("%w: %s is %d, and engines store at most %d", ErrBadOption, field, limit, maxMetadata)
+	}
+	return nil
+}
+
+// atMost is an error if a value is greater than that.
+func atMost(most int, field string, value int) error {
+	if value > most {
+		return fmt.Errorf("%w: %s is %d, and must be at most %d", ErrBadOption, field, value, most)
 	}
 	return nil
 }

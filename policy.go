@@ -36,6 +36,12 @@ type Policy struct {
 	// is allowed.
 	Allow func(context.Context, Identity, Action) error
 
+	// AskHistory makes [VerbHistory] a right of its own: then Allow is asked about it
+	// for each page of a channel's past, in the place of VerbSubscribe, and for a
+	// subscription that rewinds, as well as that. Otherwise clients that may subscribe to
+	// a channel may read its past.
+	AskHistory bool
+
 	// Grants returns the part of REN that an identity may see. It is called when a
 	// stream begins and on [Realtime.Recheck], never per event. It may block until its
 	// context ends after 5 s. Nil, or no grants: no stream. See [Grant].
@@ -97,6 +103,7 @@ type Verb string
 const (
 	VerbSubscribe Verb = "subscribe" // to a channel: its messages, and its presence if requested
 	VerbPublish   Verb = "publish"   // to a channel
+	VerbHistory   Verb = "history"   // read past messages of a channel; see Policy.AskHistory
 	VerbJoin      Verb = "join"      // be present in a channel, and change the metadata
 
 	VerbUpload   Verb = "upload"   // an object, new or as a replacement

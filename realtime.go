@@ -22,6 +22,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/memory"
 	"github.com/maravilla-realtime/realtime/internal/presence"
 	"github.com/maravilla-realtime/realtime/internal/ring"
+	"github.com/maravilla-realtime/realtime/internal/timely"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -32,8 +33,9 @@ type Realtime struct {
 	// locks of the ring (see package ring) may be taken while it is held. socket.deciding is
 	// taken before any mutex. All other mutexes of this package are leaves: while one of
 	// them is held, no other lock is taken, and no code of the host or the backend runs.
-	policy   Policy       // its functions return in time
-	deciding *policyCalls // the calls of these functions
+	policy   Policy        // its functions return in time
+	deciding *policyCalls  // the calls of these functions
+	lookups  *timely.Calls // the calls of Options.History.Older
 	opts     Options
 	log      *slog.Logger
 	backend  *engine.Engine
@@ -120,7 +122,7 @@ func New(policy Policy, opts *Options) (*Realtime, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	deciding := newPolicyCalls(o.Logger)
 	rt := &Realtime{
-		policy: policy.timely(deciding), deciding: deciding, opts: o, log: o.Logger,
+		policy: policy.timely(deciding), deciding: deciding, lookups: newLookups(o.Logger), opts: o, log: o.Logger,
 		backend: engine.New(o.Backend, owned, o.Logger), node: rand.Text(), running: ctx, stop: stop,
 	}
 	rt.tally.init()

@@ -12,7 +12,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/timely"
 )
 
-// undecided bounds the abandoned calls of a policy.
+// undecided bounds the abandoned calls of a policy, and those of History.Older.
 const undecided = 1024
 
 // policyCalls are the calls of the functions of a policy.

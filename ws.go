@@ -81,6 +81,7 @@ func (rt *Realtime) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	s.ws = ws
 	close(s.begun)
+	close(s.paged)
 	s.sent = rt.tally.webSocket.open()
 	defer func() { rt.tally.webSocket.close(context.Cause(s.ctx)) }()
 	s.run()
@@ -118,6 +119,7 @@ type socket struct {
 	flood      *rate.Limiter // of frames: beyond it the connection is closed
 	errors     *rate.Limiter
 	begun      chan struct{} // closed when the last subscription asked for has begun
+	paged      chan struct{} // closed when the last page of history was sent
 
 	buf  session.Buffer // the writer's
 	sent *sentTally
@@ -131,7 +133,7 @@ func (rt *Realtime) newSocket(r *http.Request) *socket {
 	s := &socket{
 		rt: rt, request: r, name: rand.Text(), late: r.URL.Query().Get("auth") == "hello",
 		bell: session.NewBell(), answers: make(chan struct{}, answersAtOnce),
-		deciding: make(chan struct{}, 1), renewing: make(chan struct{}, 1), begun: make(chan struct{}),
+		deciding: make(chan struct{}, 1), renewing: make(chan struct{}, 1), begun: make(chan struct{}), paged: make(chan struct{}),
 		stopExpiry: func() bool { return false },
 		pace:       rate.NewLimiter(rate.Limit(limits.Rate), limits.Burst),
 		flood:      rate.NewLimiter(rate.Limit(floodFactor*limits.Rate), floodFactor*limits.Burst),

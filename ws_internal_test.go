@@ -45,7 +45,7 @@ func TestIdleConnectionsReleaseTheirBuffers(t *testing.T) {
 		}
 		s := &socket{rt: rt, ws: ws, sent: new(sentTally)}
 		s.session = session.NewChannels(r, func() {}, s, &see, 1)
-		s.session.Do(func() { s.session.Subscribe(wire.Op{Channel: "room"}, 1) })
+		s.session.Do(func() { s.session.Subscribe(wire.Op{Channel: "room"}, session.Rewind{}, 1) })
 
 		out, missing := httpwriter.New(deaf{httptest.NewRecorder()}, time.Now())
 		if missing != nil {

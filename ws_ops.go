@@ -61,7 +61,7 @@ func (s *socket) violated(err error) {
 // is done.
 func (s *socket) decide(op wire.Op) *wire.Error {
 	if s.greeted {
-		if err := s.paced(); err != nil {
+		if err := s.paced(op); err != nil {
 			return err
 		}
 		if op.Op == "hello" {
@@ -78,10 +78,13 @@ func (s *socket) decide(op wire.Op) *wire.Error {
 }
 
 // paced refuses operations that come too fast.
-func (s *socket) paced() *wire.Error {
-	limits := s.rt.opts.Limits
+func (s *socket) paced(op wire.Op) *wire.Error {
+	limits, cost := s.rt.opts.Limits, 1
+	if op.Op == "history" {
+		cost = min(historyCost, limits.Burst)
+	}
 	switch {
-	case !s.pace.Allow():
+	case !s.pace.AllowN(time.Now(), cost):
 		return tooFast("more than %d operations a second", limits.Rate)
 	case !s.conn.AllowOperation():
 		return tooFast("more than %d operations a second of one user", limits.UserRate)
@@ -104,7 +107,7 @@ func (s *socket) handle(op wire.Op) *wire.Error {
 	case "ping":
 		s.answer(wire.Frame{Event: "ok", Ref: op.Ref})
 		return nil
-	case "subscribe", "unsubscribe", "publish", "join", "update", "leave":
+	case "subscribe", "unsubscribe", "history", "publish", "join", "update", "leave":
 	default:
 		return wire.Errorf("unknown_op", "%s is no operation", wire.Quote(op.Op))
 	}
@@ -116,19 +119,12 @@ func (s *socket) handle(op wire.Op) *wire.Error {
 	}
 	switch op.Op {
 	case "subscribe":
-		if err := s.allow(VerbSubscribe, op.Channel); err != nil {
-			return err
-		}
-		begun, turn := make(chan struct{}), s.turn
-		s.begun = begun
-		s.do(func() {
-			s.session.Subscribe(op, turn)
-			close(begun)
-		})
-		return nil
+		return s.subscribe(op)
 	case "unsubscribe":
 		s.do(func() { s.session.Unsubscribe(op) })
 		return nil
+	case "history":
+		return s.history(op)
 	case "publish":
 		return s.confirm(op, s.publish(op))
 	default:

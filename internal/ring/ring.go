@@ -82,6 +82,7 @@ type Ring struct {
 	// topic that was forgotten, everything up to floor counts as evicted.
 	evicted queue.Queue[eviction]
 	floor   uint64
+	lost    bool // it was reset: there was a history before its first entry
 	tally   tally
 
 	changing sync.Mutex
@@ -98,6 +99,7 @@ type topic struct {
 	Topic
 	entries queue.Queue[*Entry]
 	evicted uint64 // seq of the newest entry that was evicted
+	past    uint64 // seq of the newest message that was evicted
 	used    int64  // when the newest entry happened, in milliseconds since the Unix epoch
 	subs    map[*subscription]struct{}
 }
@@ -124,7 +126,7 @@ func (r *Ring) restart(pos backend.Position) {
 	r.topics = map[Topic]*topic{{}: {evicted: pos.Seq}}
 	for name, t := range old {
 		if len(t.subs) > 0 || t.kind == everything {
-			t.entries, t.evicted = queue.Queue[*Entry]{}, pos.Seq
+			t.entries, t.evicted, t.past = queue.Queue[*Entry]{}, pos.Seq, pos.Seq
 			r.topics[name] = t
 		}
 	}
@@ -205,7 +207,7 @@ func (r *Ring) add(e *Entry, name Topic) {
 func (r *Ring) topic(name Topic) *topic {
 	t := r.topics[name]
 	if t == nil {
-		t = &topic{Topic: name, evicted: r.floor}
+		t = &topic{Topic: name, evicted: r.floor, past: r.floor}
 		r.topics[name] = t
 	}
 	return t
@@ -264,6 +266,7 @@ func (r *Ring) Reset(pos backend.Position) {
 func (r *Ring) reset(pos backend.Position, why Reason) {
 	r.tally.reset(why)
 	r.restart(pos)
+	r.lost = true
 	for _, t := range r.topics {
 		for s := range t.subs {
 			s.after, s.lost = pos.Seq, why
@@ -295,7 +298,9 @@ func (r *Ring) evictOldest() {
 	for _, t := range []*topic{last.domain, last.channel} {
 		if t != nil {
 			t.entries.Pop()
-			t.evicted = seq
+			if t.evicted = seq; e.IsMessage() {
+				t.past = seq
+			}
 		}
 	}
 	r.evicted.Push(last)

@@ -77,9 +77,9 @@ func (c *Channels) separate() {
 // Names lists, in order, the channels that are subscribed to.
 func (c *Channels) Names() []string { return slices.Sorted(maps.Keys(c.followed)) }
 
-// Subscribe subscribes as op asks, which was allowed at a turn, and answers. A
-// channel that is followed goes on where it is.
-func (c *Channels) Subscribe(op wire.Op, turn uint64) {
+// Subscribe subscribes as op asks, which was allowed at a turn, and answers, with so
+// much of the past. A channel that is followed goes on where it is.
+func (c *Channels) Subscribe(op wire.Op, back Rewind, turn uint64) {
 	frame := wire.Frame{Event: "subscribed", Ref: op.Ref, Channel: op.Channel, State: string(ring.Resumed)}
 	f, again := c.followed[op.Channel]
 	switch {
@@ -94,10 +94,11 @@ func (c *Channels) Subscribe(op wire.Op, turn uint64) {
 		frame.State, frame.Reason, frame.Cursor = string(start.State), string(start.Reason), wire.Cursor(start.Pos)
 	}
 	f.turn = max(f.turn, turn)
+	a := answer{frame: frame, first: !again, back: back}
 	if op.Presence && (again || frame.State != string(ring.Resumed)) {
 		// The roster is read after the place where the events begin, so that no change
 		// escapes both.
-		c.show(&showing{of: f, answers: []answer{{frame, !again}}})
+		c.show(&showing{of: f, answers: []answer{a}})
 		return
 	}
 	if f.showing != nil && f.showing.reset != nil { // without presence it needs no roster
@@ -105,7 +106,16 @@ func (c *Channels) Subscribe(op wire.Op, turn uint64) {
 	}
 	c.proceed(f)
 	f.presence = op.Presence
-	c.Answer(frame)
+	c.subscribed(a)
+}
+
+// subscribed gives the answer to a subscribe. What it has of the past ends where the
+// events of the channel go on.
+func (c *Channels) subscribed(a answer) {
+	if a.back.Messages > 0 {
+		a.frame.Past = c.rewind(a.frame.Channel, a.back)
+	}
+	c.Answer(a.frame)
 }
 
 // follow begins a subscription.

@@ -32,6 +32,9 @@ type object struct {
 	Part     int             `json:"part"`
 	More     bool            `json:"more"`
 	Metadata json.RawMessage `json:"metadata"`
+	Before   string          `json:"before"`
+	End      string          `json:"end"`
+	Messages []object        `json:"messages"`
 	Members  []struct {
 		UserID   string          `json:"userId"`
 		Metadata json.RawMessage `json:"metadata"`
@@ -74,6 +77,13 @@ func (o object) String() string {
 	}
 	if o.Cursor != "" {
 		words = append(words, seq(o.Cursor))
+	}
+	if o.Messages != nil {
+		words = append(words, "with")
+		for _, m := range o.Messages {
+			words = append(words, seq(m.ID))
+		}
+		words = append(words, "then", seq(o.Before)+o.End)
 	}
 	return strings.Join(words, " ")
 }
@@ -155,9 +165,15 @@ func (c *channels) roster(channel string, users ...string) *session.Roster {
 
 // subscribe asks for a channel, with a cursor and for presence where given.
 func (c *channels) subscribe(ref int64, channel, since string, withPresence bool) {
+	c.rewind(ref, channel, since, withPresence, 0, 0)
+}
+
+// rewind is subscribe with so much of the past.
+func (c *channels) rewind(ref int64, channel, since string, withPresence bool, n int, age time.Duration) {
+	back := session.Rewind{Back: wire.Back{Messages: n, Age: age}}
 	turn := c.Turn()
 	c.Do(func() {
-		c.Subscribe(wire.Op{Ref: &ref, Channel: channel, Since: since, Presence: withPresence}, turn)
+		c.Subscribe(wire.Op{Ref: &ref, Channel: channel, Since: since, Presence: withPresence}, back, turn)
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/ring"
 	"github.com/maravilla-realtime/realtime/internal/session"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
@@ -57,6 +58,7 @@ type channelsModel struct {
 
 	// the client
 	waits    map[int64]string      // the operations that were not answered
+	rewinds  map[int64]int         // with how many messages
 	followed map[string]*following // by channel
 	ending   bool
 	over     bool
@@ -72,11 +74,13 @@ type following struct {
 	known    backend.Position // presence events up to here do not come
 	coming   map[string]bool  // of the parts that have come
 	part     int
+	due      func(next object) // checks the reset or message that comes next; nil: nothing to check
 }
 
 func (m *channelsModel) connect() {
 	m.channels = newChannels(m.t, m.history)
 	m.waits, m.ending, m.over, m.more = make(map[int64]string), false, false, true
+	m.rewinds = make(map[int64]int)
 	before := m.followed
 	m.followed = make(map[string]*following)
 	for _, name := range slices.Sorted(maps.Keys(before)) {
@@ -96,7 +100,12 @@ func (m *channelsModel) op(channel, since string, withPresence bool) {
 		what += " with presence"
 	}
 	m.waits[m.ref] = what
-	m.subscribe(m.ref, channel, since, withPresence)
+	if m.r.IntN(2) == 0 {
+		m.subscribe(m.ref, channel, since, withPresence)
+		return
+	}
+	m.rewinds[m.ref] = 1 + m.r.IntN(6)
+	m.rewind(m.ref, channel, since, withPresence, m.rewinds[m.ref], 0)
 }
 
 // ask has the client ask for something.
@@ -224,6 +233,10 @@ func (m *channelsModel) take(o object) {
 	if f == nil || !f.live {
 		m.t.Errorf("%v of a channel that is not subscribed to", o)
 		return
+	}
+	if f.due != nil && (o.Event == "reset" || o.Event == "message") {
+		f.due(o)
+		f.due = nil
 	}
 	pos, _ := wire.ParseCursor(o.ID + o.Cursor)
 	switch o.Event {
@@ -369,4 +382,35 @@ func (m *channelsModel) subscribed(o object, withPresence bool) {
 		f.presence = true
 	}
 	f.live = true
+	if n := m.rewinds[*o.Ref]; n > 0 {
+		m.rewound(o, f, n)
+	}
+}
+
+// rewound checks the messages that came with an answer: they are the last ones up to
+// where the channel goes on. Where that is after a reset that the client has not been
+// told of, it is told next.
+func (m *channelsModel) rewound(o object, f *following, n int) {
+	var got []string
+	for _, msg := range o.Messages {
+		got = append(got, seq(msg.ID))
+	}
+	held := m.held(o.Channel, ring.Newest)
+	last := func(upto backend.Position) (list []string) {
+		for _, rec := range held {
+			if rec.Pos.Compare(upto) <= 0 {
+				list = append(list, seq(wire.Cursor(rec.Pos)))
+			}
+		}
+		return list[max(0, len(list)-n):]
+	}
+	if slices.Equal(got, last(f.pos)) {
+		return
+	}
+	f.due = func(next object) {
+		pos, _ := wire.ParseCursor(next.Cursor)
+		if next.Event != "reset" || len(got) > 0 && !slices.Equal(got, last(pos)) {
+			m.t.Errorf("%v with %v, want %v; then %v", o, got, last(f.pos), next)
+		}
+	}
 }

@@ -43,6 +43,8 @@ type world struct {
 	*history
 	r       *rand.Rand
 	present map[string]map[string]bool // users by channel
+	from    int                        // where in log the history began again
+	lost    bool                       // something was lost before
 }
 
 func newWorld(r *rand.Rand) *world {
@@ -59,6 +61,7 @@ func (w *world) happen() {
 	switch n := w.r.IntN(40); {
 	case n == 0: // records are lost; nobody knows of what
 		w.Reset(backend.Position{Epoch: epoch, Seq: w.Head().Seq + 1 + w.r.Uint64N(3)})
+		w.from, w.lost = len(w.log), true
 	case n == 1:
 		for range 15 {
 			w.say(channel) // more than the history holds
@@ -105,4 +108,15 @@ func (w *world) between(after, upto backend.Position, match func(*backend.Event)
 		}
 	}
 	return nil
+}
+
+// held returns the messages of a channel before a place that the history has, the
+// oldest first.
+func (w *world) held(channel string, before backend.Position) (list []*backend.Logged) {
+	for _, rec := range w.log[max(w.from, len(w.log)-modelLimits.Records):] {
+		if rec.Event.Channel == channel && rec.Event.Type == backend.Message && rec.Pos.Compare(before) < 0 {
+			list = append(list, rec)
+		}
+	}
+	return list
 }

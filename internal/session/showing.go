@@ -29,7 +29,8 @@ type showing struct {
 // answer is that to a subscribe which asked for the roster.
 type answer struct {
 	frame wire.Frame
-	first bool // the subscription began with it
+	first bool   // the subscription began with it
+	back  Rewind // what of the past comes with it
 }
 
 // show asks for the roster of a channel that is followed. One that is being sent
@@ -106,7 +107,7 @@ func (x *showing) begins() bool {
 // answerAll gives the answers that wait for a roster.
 func (c *Channels) answerAll(x *showing) {
 	for _, a := range slices.Concat(x.answers, x.later) {
-		c.Answer(a.frame)
+		c.subscribed(a)
 	}
 	x.answers, x.later = nil, nil
 }

@@ -21,6 +21,8 @@ type Frame struct {
 	Limits  *Limits `json:"limits,omitempty"`
 
 	ExpiresIn *int64 `json:"expiresIn,omitempty"` // milliseconds
+
+	Past *Past `json:"-"` // after the other members
 }
 
 // Limits are the limits that a client is told.
@@ -51,5 +53,10 @@ func (f Frame) Append(dst []byte) []byte {
 	if err != nil {
 		panic(err) // strings, numbers, and members that come from JSON
 	}
-	return append(dst, b...)
+	if dst = append(dst, b...); f.Past == nil {
+		return dst
+	}
+	o := object{buf: dst[:len(dst)-1]} // without the closing brace
+	f.Past.append(&o)
+	return o.end()
 }

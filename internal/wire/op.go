@@ -50,6 +50,10 @@ type Op struct {
 	Token    string
 	Channel  string
 	Since    string
+	Rewind   *int64 // messages
+	RewindMs *int64
+	Before   string
+	Limit    *int64
 	Presence bool
 	ID       string
 	UserID   string
@@ -78,6 +82,7 @@ func DecodeOp(frame []byte) (Op, *Error) {
 	targets := map[string]any{
 		"op": &op.Op, "ref": &op.Ref, "cid": &op.CID, "token": &op.Token, "channel": &op.Channel, "since": &op.Since,
 		"presence": &op.Presence, "id": &op.ID, "userId": &op.UserID, "data": &op.Data, "metadata": &op.Metadata,
+		"rewind": &op.Rewind, "rewindMs": &op.RewindMs, "before": &op.Before, "limit": &op.Limit,
 	}
 	if raw, ok := members["ref"]; ok { // first, so that the other errors can carry it
 		if json.Unmarshal(raw, &op.Ref) != nil {

@@ -134,26 +134,21 @@ func AppendControl(dst []byte, name string, complete backend.Position, members m
 // WebSocket.
 func Channel(rec *backend.Logged) []byte {
 	ev := &rec.Event
-	b := object{buf: make([]byte, 0, 160+len(ev.Data)+len(ev.Channel))}
-	if ev.IsPresence() {
-		var data struct {
-			Metadata json.RawMessage `json:"metadata"`
-			Reason   string          `json:"reason"`
-		}
-		_ = json.Unmarshal(ev.Data, &data) // as package presence writes it
-		b.text("event", ev.Type)
-		b.text("channel", ev.Channel)
-		b.text("userId", ev.User)
-		b.raw("metadata", data.Metadata)
-		b.optional("reason", data.Reason)
-		b.optional("from", ev.Source)
-	} else {
-		b.text("event", "message")
-		b.text("channel", ev.Channel)
-		b.raw("data", ev.Data)
-		b.optional("from", ev.Source)
-		b.optional("userId", ev.User)
+	if !ev.IsPresence() {
+		return Message(ev, Cursor(rec.Pos))
 	}
+	b := object{buf: make([]byte, 0, 160+len(ev.Data)+len(ev.Channel))}
+	var data struct {
+		Metadata json.RawMessage `json:"metadata"`
+		Reason   string          `json:"reason"`
+	}
+	_ = json.Unmarshal(ev.Data, &data) // as package presence writes it
+	b.text("event", ev.Type)
+	b.text("channel", ev.Channel)
+	b.text("userId", ev.User)
+	b.raw("metadata", data.Metadata)
+	b.optional("reason", data.Reason)
+	b.optional("from", ev.Source)
 	b.number("ts", ev.UnixMilli)
 	b.text("id", Cursor(rec.Pos))
 	return b.end()

@@ -1,0 +1,104 @@
+package realtime
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/maravilla-realtime/realtime/internal/engine"
+	"github.com/maravilla-realtime/realtime/internal/session"
+	"github.com/maravilla-realtime/realtime/internal/wire"
+)
+
+// historyCost is how many operations one page of history counts as: it is read from
+// memory, or from the host's database, and may have a quarter of a megabyte.
+const historyCost = 5
+
+// mayRead decides whether the client may read the past of a channel.
+func (s *socket) mayRead(channel string) *wire.Error {
+	verb := VerbSubscribe
+	if s.rt.policy.AskHistory {
+		verb = VerbHistory
+	}
+	return s.allow(verb, channel)
+}
+
+// history sends a page of the past of a channel. At most one page waits for a client
+// that does not read.
+func (s *socket) history(op wire.Op) *wire.Error {
+	n, refused := op.PageSize(s.rt.opts.Limits.Page)
+	if refused == nil {
+		refused = s.mayRead(op.Channel)
+	}
+	if refused != nil {
+		return refused
+	}
+	// A page that is asked for after a subscription begins where that begins, or later.
+	for _, ready := range []<-chan struct{}{s.begun, s.paged} {
+		select {
+		case <-ready:
+		case <-s.ctx.Done():
+			return s.failed("history", ErrClosed)
+		}
+	}
+	p, refused := s.page(op, n)
+	if refused != nil {
+		return refused
+	}
+	sent := make(chan struct{})
+	s.paged = sent
+	s.do(func() {
+		s.session.History(op.Ref, p)
+		s.session.Do(func() { close(sent) }) // when this is written
+	})
+	return nil
+}
+
+// page reads a page.
+func (s *socket) page(op wire.Op, n int) (session.Page, *wire.Error) {
+	ctx, cancel := context.WithTimeout(s.ctx, engine.CallTime)
+	defer cancel()
+	call := &policyCall{conn: &s.conn, holds: true} // History.Older may call Revoke
+	ctx, end := call.begin(ctx)
+	defer end()
+	page, err := s.rt.past(ctx, pastQuery{
+		channel: op.Channel, before: Cursor(op.Before), want: session.Want{Messages: n, Bytes: wire.MaxPage}, view: s.view(s.id),
+	})
+	switch {
+	case s.ctx.Err() != nil: // it may have been revoked meanwhile
+		return session.Page{}, s.failed("history", ErrClosed)
+	case errors.Is(err, errBadCursor):
+		return session.Page{}, wire.Errorf("bad_request", "%s is not a cursor", wire.Quote(op.Before))
+	case err != nil:
+		return session.Page{}, s.failed("history", err)
+	}
+	p := session.Page{Channel: op.Channel, End: string(page.end)}
+	if p.End == "" {
+		p.Before = string(page.next)
+	}
+	for _, m := range slices.Backward(page.messages) {
+		p.Messages = append(p.Messages, session.PageMessage{Event: m.event, Encoded: m.encoded})
+	}
+	return p, nil
+}
+
+// subscribe begins a subscription.
+func (s *socket) subscribe(op wire.Op) *wire.Error {
+	back, err := op.Back(s.rt.opts.Limits.Page)
+	if err == nil {
+		err = s.allow(VerbSubscribe, op.Channel)
+	}
+	if err == nil && back.Messages > 0 && s.rt.policy.AskHistory {
+		err = s.allow(VerbHistory, op.Channel)
+	}
+	if err != nil {
+		return err
+	}
+	begun, turn := make(chan struct{}), s.turn
+	s.begun = begun
+	s.do(func() {
+		s.session.Subscribe(op, session.Rewind{Back: back, Older: s.rt.opts.History.Older != nil}, turn)
+		close(begun)
+	})
+	return nil
+}
