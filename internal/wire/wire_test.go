@@ -113,7 +113,8 @@ func FuzzDecodeOp(f *testing.F) {
 	for _, seed := range []string{
 		`{"op":"hello","cid":"Zm9vYmFyYmF6cXV4.dGFi","token":"x"}`,
 		`{"op":"publish","ref":-4,"channel":"room:42","data":{"type":"m","a":[1,null,"\n\u2028"]},"id":"p1"}`,
-		`{"op":"subscribe","since":"1.1","presence":true,"channel":"a"}`,
+		`{"op":"subscribe","since":"1.1","presence":true,"channel":"a","rewind":50,"rewindMs":-1}`,
+		`{"op":"history","channel":"a","before":"1.1","limit":9223372036854775807}`,
 		`{"op":"join","userId":"ada","metadata":{ "n" : 1 }}`,
 		`{"op":"ping","op":"ping"}`, `{"Op":"ping"}`, `{"o\u0070":"ping"}`, `{"to` + "\u212a" + `en":"x"}`, "{\"op\":\"\xff\"}", `{"data":"\ud800"}`,
 		`[]`, `{`, ``, `{"op":null,"data":null,"ref":null}`, strings.Repeat(`{"a":`, 70), `{"x":1}{"y":2}`, `{"ref":1e3}`,
@@ -140,6 +141,12 @@ func FuzzDecodeOp(f *testing.F) {
 				t.Errorf("%q is not compact JSON on one line: %v", raw, err)
 			}
 		}
+		if n, err := op.PageSize(100); err == nil && (n < 1 || n > 100) {
+			t.Errorf("a page of %d", n)
+		}
+		if b, err := op.Back(100); err == nil && (b.Messages < 0 || b.Messages > 100 || b.Age < 0 || b.Age > 0 && b.Messages == 0) {
+			t.Errorf("rewound by %+v", b)
+		}
 		// The names that encoding/json would take for ours stand once, in our spelling.
 		names(t, frame)
 		again, err := DecodeOp(marshal(t, op))
@@ -164,7 +171,7 @@ func names(t *testing.T, frame []byte) {
 			t.Errorf("accepted %q twice", name)
 		}
 		seen[name] = true
-		for _, ours := range []string{"op", "ref", "cid", "token", "channel", "since", "presence", "id", "userId", "data", "metadata"} {
+		for _, ours := range []string{"op", "ref", "cid", "token", "channel", "since", "presence", "id", "userId", "data", "metadata", "rewind", "rewindMs", "before", "limit"} {
 			if name != ours && strings.EqualFold(name, ours) {
 				t.Errorf("accepted %q for %q", name, ours)
 			}
@@ -178,6 +185,7 @@ func names(t *testing.T, frame []byte) {
 
 func marshal(t *testing.T, op Op) []byte {
 	m := map[string]any{"op": op.Op, "cid": op.CID, "token": op.Token, "channel": op.Channel, "since": op.Since,
+		"rewind": op.Rewind, "rewindMs": op.RewindMs, "before": op.Before, "limit": op.Limit,
 		"presence": op.Presence, "id": op.ID, "userId": op.UserID, "ref": op.Ref}
 	if op.Data != nil {
 		m["data"] = op.Data
