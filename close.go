@@ -59,7 +59,24 @@ func (rt *Realtime) shutDown(ctx context.Context) error {
 	drained := rt.conns.Drain(ctx, late, rt.ring.Head())
 	rt.stop()
 	rt.rechecks.Close(late)
-	return errors.Join(handled, drained, conns.Await(late, &rt.background), rt.decided(late), rt.backend.Close(ctx))
+	ended := conns.Await(late, &rt.background)
+	if ended == nil && late.Err() == nil {
+		rt.sayEnded(late)
+	}
+	return errors.Join(handled, drained, ended, rt.decided(late), rt.backend.Close(ctx))
+}
+
+// endTime is the time that Close waits for the backend to record that the node has ended.
+const endTime = time.Second
+
+// sayEnded tells the other nodes that this one has ended, so that Revoke and Recheck do
+// not wait for it. Otherwise they take it for alive until they give it up.
+func (rt *Realtime) sayEnded(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, endTime)
+	defer cancel()
+	if err := rt.presence.engine.End(ctx); err != nil {
+		rt.log.Warn("realtime: other nodes are not told that this one has ended; their Revoke and Recheck wait for it until they give it up", "error", err)
+	}
 }
 
 // leaveBehind is the time after the end of its context that Close waits for functions

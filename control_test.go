@@ -2,6 +2,7 @@ package realtime_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -86,6 +87,84 @@ func TestRightsOfANodeThatIsCutOff(t *testing.T) {
 		c.node(t, open())
 		if err := a.Revoke(t.Context(), "ada"); err != nil {
 			t.Errorf("once the node is given up, Revoke returned %v", err)
+		}
+	})
+}
+
+// A node that was closed is not asked, as in a rolling update: neither by nodes that
+// knew it, nor by those that begin later.
+func TestRightsAfterANodeHasClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		a, _ := c.node(t, open())
+		b, _ := c.node(t, open())
+		if err := b.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		later, _ := c.node(t, open())
+		for name, h := range map[string]*host{"knew it": a, "began later": later} {
+			began := time.Now()
+			err := errors.Join(h.Revoke(t.Context(), "ada"), h.Recheck(t.Context(), "ada"))
+			if took := time.Since(began); err != nil || took > 0 {
+				t.Errorf("%s: after %v: %v", name, took, err)
+			}
+		}
+	})
+}
+
+// A node that is being closed, whose handlers go on, still carries out the requests of
+// others, and makes its own.
+func TestRightsWhileANodeIsBeingClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		a, _ := c.node(t, open())
+		b, _ := c.node(t, open())
+		err := b.Group("slow", nil, func(g *realtime.Group) error {
+			return g.OnChannel(realtime.ChannelMatch{Channel: "jobs"}, func(ctx context.Context, _ realtime.RenEvent) error {
+				time.Sleep(8 * time.Second)
+				return b.Revoke(ctx, "eve")
+			})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second) // b has the group
+		a.publish("jobs", "work")
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		closed := make(chan error)
+		go func() { closed <- b.Close(ctx) }()
+		synctest.Wait()
+		began := time.Now()
+		if err := a.Revoke(t.Context(), "ada"); err != nil || time.Since(began) > 0 {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		if err := <-closed; err != nil {
+			t.Errorf("Close returned %v", err)
+		}
+		if took := time.Since(began); took != 8*time.Second {
+			t.Errorf("closed after %v", took)
+		}
+	})
+}
+
+// A request that waits for another node does not outlast its own.
+func TestRightsWhenTheNodeEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		a, _ := c.node(t, open())
+		_, cut := c.node(t, open())
+		cut.kill()
+		revoked := make(chan error)
+		go func() { revoked <- a.Revoke(t.Context(), "ada") }()
+		synctest.Wait()
+		began := time.Now()
+		if err := a.Close(t.Context()); err != nil {
+			t.Errorf("Close returned %v", err)
+		}
+		if err := <-revoked; !errors.Is(err, realtime.ErrClosed) || time.Since(began) > time.Second {
+			t.Errorf("after %v: %v", time.Since(began), err)
 		}
 	})
 }

@@ -124,10 +124,13 @@ func (rt *Realtime) newControl() *control.Control {
 		Name:  rt.presence.engine.Name,
 		Nodes: rt.presence.engine.Nodes,
 		Append: func(ctx context.Context, e backend.Entry) error {
-			if !rt.byHost.Enter() {
-				return ErrClosed
+			gate := &rt.byHost
+			if !gate.Enter() { // rights end, and others are answered, until the last connection is told to go
+				if gate = &rt.byHandlers; !gate.Enter() {
+					return ErrClosed
+				}
 			}
-			defer rt.byHost.Leave()
+			defer gate.Leave()
 			_, err := rt.backend.Append(ctx, e)
 			return publicError(err)
 		},

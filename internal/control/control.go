@@ -125,6 +125,8 @@ func (c *Control) confirmed(ctx context.Context, r *request) error {
 		case <-time.After(askTime / 20): // one of them has perhaps ended
 		case <-ctx.Done():
 			return fmt.Errorf("realtime: not confirmed by the nodes %q: %w", missing, ctx.Err())
+		case <-c.node.Running.Done(): // no confirmation is read any longer
+			return fmt.Errorf("realtime: not confirmed by the nodes %q: %w", missing, c.node.Closed)
 		}
 	}
 }

@@ -21,6 +21,12 @@ const (
 	nodeGroup = "lease"
 )
 
+// What the record of a node says. Earlier releases write nodeLives and do not read it.
+const (
+	nodeLives byte = 1
+	nodeEnded byte = 2 // in order; its sessions stay until the node is given up
+)
+
 // lateLook is the time after a node's death after which the others look for its
 // sessions once more: a write of the dead node may have been on its way.
 const lateLook = 3 * time.Minute
@@ -189,7 +195,7 @@ var errGivenUp = errors.New("presence: the node was given up")
 
 // beat writes the record of a name of this node, which had the revision last.
 func (p *Presence) beat(ctx context.Context, name string, last backend.Revision) (backend.Revision, error) {
-	rev, err := p.store.Put(ctx, backend.Write{Key: nodeKey(name), Value: []byte{1}, If: last})
+	rev, err := p.store.Put(ctx, backend.Write{Key: nodeKey(name), Value: []byte{nodeLives}, If: last})
 	if !errors.Is(err, backend.ErrConflict) && !errors.Is(err, backend.ErrMaybeStored) {
 		return rev, err
 	}
@@ -205,6 +211,32 @@ func (p *Presence) beat(ctx context.Context, name string, last backend.Revision)
 	}
 	return it.Revision, nil
 }
+
+// End tells the others that this node has ended in order, so that nobody waits for its
+// answer. Its sessions stay until the others give the node up, since its clients are on
+// their way to other nodes. Run must have returned, and nothing may be delivered by this
+// node any longer.
+func (p *Presence) End(ctx context.Context) error {
+	if p.alone {
+		return nil
+	}
+	p.mu.Lock()
+	key, last := nodeKey(p.node), p.peers.revision
+	p.mu.Unlock()
+	_, err := p.store.Put(ctx, backend.Write{Key: key, Value: []byte{nodeEnded}, If: last})
+	if !errors.Is(err, backend.ErrConflict) && !errors.Is(err, backend.ErrMaybeStored) {
+		return err
+	}
+	it, err := p.store.Get(ctx, key) // the last beat has perhaps come late
+	if err != nil || it.Revision == 0 || hasEnded(it) {
+		return err
+	}
+	_, err = p.store.Put(ctx, backend.Write{Key: key, Value: []byte{nodeEnded}, If: it.Revision})
+	return err
+}
+
+// hasEnded reports whether a node's record says that it has ended.
+func hasEnded(it backend.Item) bool { return len(it.Value) == 1 && it.Value[0] == nodeEnded }
 
 // mine reports whether a node in a record is this one, now or earlier.
 func (p *Presence) mine(node string) bool {

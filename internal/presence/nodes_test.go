@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/presence"
 )
 
@@ -29,6 +31,56 @@ func TestDeadNode(t *testing.T) {
 		w.present(a, "after the lease", "cid", "eve")
 		w.pass(10 * time.Minute)
 		w.expect("later")
+	})
+}
+
+// A node that has ended in order is none of the nodes that answer. Its sessions stay for
+// as long as its clients need to come back elsewhere, and then leave once.
+func TestNodeThatEnds(t *testing.T) {
+	late := func(n *node) { // its outcome is unknown to the node
+		n.store.failing(func(backend.Key) fault { return fault{late: time.Second / 2} })
+	}
+	for name, before := range map[string]func(*node){"in order": func(*node) {}, "after a last beat that came late": late} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				ending, a := w.start("ending", false), w.start("a", false)
+				w.join(ending, tab("ann", "1"), tab("bob", "1"))
+				w.payloads()
+				w.pass(lease/2 - time.Second)
+				before(ending)
+				w.pass(time.Second + time.Second*3/4)
+				ending.kill()
+				ending.store.failing(nil)
+				w.must(ending.End(w.ctx))
+				if nodes, err := a.Nodes(w.ctx); err != nil || !slices.Equal(nodes, []string{"a"}) {
+					t.Errorf("the nodes are %q, %v", nodes, err)
+				}
+				w.pass(2 * time.Second)
+				if nodes, err := a.Nodes(w.ctx); err != nil || !slices.Equal(nodes, []string{"a"}) {
+					t.Errorf("later the nodes are %q, %v", nodes, err)
+				}
+				w.join(a, tab("ann", "1")) // has come back
+				w.expect("ended")
+				w.pass(lease)
+				w.expect("after the lease", `presence.leave bob {"reason":"node"}`)
+				w.present(a, "after the lease", "ann")
+				w.must(ending.End(w.ctx)) // given up meanwhile: nothing is written
+				if nodes, err := a.Nodes(w.ctx); err != nil || !slices.Equal(nodes, []string{"a"}) {
+					t.Errorf("at last the nodes are %q, %v", nodes, err)
+				}
+			})
+		})
+	}
+	inWorld(t, func(w *world) {
+		alone := w.start("alone", true)
+		alone.kill()
+		w.must(alone.End(w.ctx))
+		cut := w.start("cut", false)
+		cut.kill()
+		cut.store.fail(errCut)
+		if err := cut.End(w.ctx); !errors.Is(err, errCut) {
+			t.Errorf("without the store: %v", err)
+		}
 	})
 }
 

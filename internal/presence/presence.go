@@ -297,8 +297,8 @@ func (p *Presence) LeavingOf(user string) (keys []Key) {
 // give the node up and it comes back.
 func (p *Presence) Name() string { return p.nodeName() }
 
-// Nodes lists the nodes that have not been given up. The node itself is among them,
-// unless it is alone.
+// Nodes lists the nodes that have neither ended nor been given up. The node itself is
+// among them, unless it is alone.
 func (p *Presence) Nodes(ctx context.Context) (names []string, err error) {
 	if p.alone {
 		return nil, nil
@@ -307,7 +307,9 @@ func (p *Presence) Nodes(ctx context.Context) (names []string, err error) {
 		if err != nil {
 			return nil, err
 		}
-		names = append(names, it.Name)
+		if !hasEnded(it) {
+			names = append(names, it.Name)
+		}
 	}
 	return names, nil
 }
