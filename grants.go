@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/ring"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -92,13 +93,10 @@ func hasEmptySegment(name string, separators []string) bool {
 
 // separators lists what separates the segments of keys of a resource.
 func separators(resource string) []string {
-	switch resource {
-	case backend.Storage:
-		return []string{"/"}
-	case "*":
+	if resource == "*" {
 		return []string{":", "/"}
 	}
-	return []string{":"}
+	return []string{backend.Separator(resource)}
 }
 
 func (g *Grant) covers(ev *backend.Event) bool {
@@ -110,12 +108,8 @@ func (g *Grant) covers(ev *backend.Event) bool {
 	case !g.under:
 		return true
 	}
-	name := ev.Key
-	if backend.InChannel(ev.Resource) {
-		name = ev.Channel
-	}
-	rest, ok := strings.CutPrefix(name, g.prefix)
-	return ok && (rest == "" || strings.HasPrefix(rest, separators(ev.Resource)[0]))
+	rest, ok := strings.CutPrefix(ev.Name(), g.prefix)
+	return ok && (rest == "" || strings.HasPrefix(rest, backend.Separator(ev.Resource)))
 }
 
 // grants lists what of REN id may see.
@@ -195,4 +189,34 @@ func domains(grants []Grant, asked []string) []string {
 	}
 	slices.Sort(found)
 	return slices.Compact(found)
+}
+
+// topics returns what a stream with grants reads: at least what they cover of the asked
+// domains; nil means all. What else it reads is left out by [view.Stream]. The fewer
+// events there are of these topics, the fewer wake the stream.
+func topics(grants []Grant, asked []string) []ring.Topic {
+	var list []ring.Topic
+	whole := make(map[string]bool) // domains
+	for _, g := range grants {
+		names := domains([]Grant{g}, asked)
+		if g.channels && asked == nil {
+			names = append(names, backend.Realtime, backend.Presence) // "*" has them only as a whole
+		}
+		for _, name := range names {
+			t := ring.Part{Resource: name, In: g.in, Namespace: g.namespace, Under: g.under, Prefix: g.prefix}.Topic()
+			if t == (ring.Topic{}) {
+				return []ring.Topic{t} // which has all the others
+			}
+			if t == ring.Domain(name) {
+				whole[name] = true
+			}
+			list = append(list, t)
+		}
+	}
+	seen := make(map[ring.Topic]bool)
+	return slices.DeleteFunc(list, func(t ring.Topic) bool {
+		again := seen[t] || whole[t.Resource()] && t != ring.Domain(t.Resource())
+		seen[t] = true
+		return again
+	})
 }

@@ -128,7 +128,7 @@ func (s *stream) recheck(ctx context.Context, _ chan struct{}) {
 			}
 			s.conn.End(end)
 		default:
-			s.session.Regrant(s.view(grants), s.hello(grants))
+			s.session.Regrant(s.view(grants), topics(grants, s.ask.domains), s.hello(grants))
 		}
 	})
 }

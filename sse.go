@@ -146,7 +146,7 @@ func (rt *Realtime) newStream(r *http.Request, handshake *conns.Handshake) (*str
 		// A server that crashes says no goodbye, so every stream gets its own pace of
 		// coming back beforehand.
 		s.session.Retry(time.Second + mathrand.N(4*time.Second))
-		s.session.Begin(wire.Since(ask.cursor), s.view(grants), s.hello(grants))
+		s.session.Begin(wire.Since(ask.cursor), s.view(grants), topics(grants, ask.domains), s.hello(grants))
 	})
 	// A middleware's timeout must not cut the stream, nor a server's context: it ends
 	// with a bye, or with the client.

@@ -52,7 +52,9 @@ func TestIdleConnectionsReleaseTheirBuffers(t *testing.T) {
 			t.Fatal(missing)
 		}
 		st := &stream{rt: rt, ctx: t.Context(), session: session.NewStream(r, func() {}), w: out, sent: new(sentTally)}
-		st.session.Do(func() { st.session.Begin(nil, &see, session.Hello{Domains: []string{"realtime"}}) })
+		st.session.Do(func() {
+			st.session.Begin(nil, &see, []ring.Topic{ring.Domain("realtime")}, session.Hello{Domains: []string{"realtime"}})
+		})
 
 		for range 2 {
 			for more := true; more; {

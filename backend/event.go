@@ -76,6 +76,22 @@ func (ev *Event) IsLeave() bool { return ev.Type == PresenceLeave }
 // is there.
 func InChannel(resource string) bool { return resource == Realtime || resource == Presence }
 
+// Name returns what an event is about: its channel, or else its key.
+func (ev *Event) Name() string {
+	if InChannel(ev.Resource) {
+		return ev.Channel
+	}
+	return ev.Key
+}
+
+// Separator returns what separates the segments of the names in a resource.
+func Separator(resource string) string {
+	if resource == Storage {
+		return "/"
+	}
+	return ":"
+}
+
 // Logged is an event at its place in the log, as a node reads it. A record that a
 // node cannot or must not show is Logged without a Resource: it keeps its place, and
 // no view shows it.

@@ -24,26 +24,59 @@ type Reader struct {
 type subscription struct {
 	reader *Reader
 	topic  *topic
+	place  int    // in topic.subs
 	after  uint64 // the cursor: everything up to here has been returned
 	lost   Reason // a reset is due
+	resets uint64 // number of the last resetting that it knows of
 	dirty  bool   // is in reader.dirty; guarded by reader.mu
 	held   bool   // must not be read for now; guarded by reader.mu
 	gone   bool
 }
 
-// mark notes that there is something to read, and wakes the reader if it was not
-// marked yet.
-func (s *subscription) mark() {
+// wake marks the subscription and wakes the reader, if there is something that it has
+// not read yet.
+func (s *subscription) wake() {
 	rd := s.reader
 	rd.mu.Lock()
-	first := len(rd.dirty) == 0 && !s.held
-	if !s.dirty && !s.held {
-		s.dirty = true
-		rd.dirty = append(rd.dirty, s)
-	}
+	marked := s.mark() && len(rd.dirty) == 1
 	rd.mu.Unlock()
-	if first {
+	if marked {
 		rd.wake()
+	}
+}
+
+// mark notes that there is something to read, if there is, and reports whether it was
+// not noted yet. It needs Reader.mu.
+func (s *subscription) mark() bool {
+	s.heed()
+	if s.dirty || s.held || !s.hasMore() {
+		return false
+	}
+	s.dirty = true
+	s.reader.dirty = append(s.reader.dirty, s)
+	return true
+}
+
+// heed applies the last reset of the ring.
+func (s *subscription) heed() {
+	if last := s.reader.ring.resets; s.resets != last.number {
+		s.resets, s.lost, s.after = last.number, last.why, last.seq
+	}
+}
+
+// hasMore reports whether there is something to read.
+func (s *subscription) hasMore() bool {
+	d := s.reader.ring.list(s.topic)
+	return d.Len() > 0 && d.At(d.Len()-1).Pos.Seq > s.after || s.lost != "" || s.outrun()
+}
+
+// markRest marks the subscriptions that Ring.wake has not come to yet: then those
+// that are not dirty are complete. It needs Reader.mu.
+func (rd *Reader) markRest() {
+	for _, s := range rd.subs {
+		if s.topic.waking.Load() {
+			s.mark()
+		}
 	}
 }
 
@@ -88,7 +121,8 @@ type Start struct {
 
 // Subscribe adds subscriptions to topics the reader does not follow yet. They
 // begin after since if the ring has everything after it for all of them.
-// Otherwise, and if since is nil, they begin after the newest entry.
+// Otherwise, and if since is nil, they begin after the newest entry. The topics may
+// have events in common.
 func (rd *Reader) Subscribe(since *backend.Position, topics ...Topic) Start {
 	var start Start
 	rd.ring.change(func() { start = rd.subscribe(since, topics) })
@@ -98,47 +132,39 @@ func (rd *Reader) Subscribe(since *backend.Position, topics ...Topic) Start {
 func (rd *Reader) subscribe(since *backend.Position, topics []Topic) Start {
 	r := rd.ring
 	r.evict(time.Now()) // without a Put nothing else enforces the age limit
+	follow := make([]*topic, len(topics))
+	for i, name := range topics {
+		follow[i] = r.topic(name)
+	}
 	start := Start{State: Fresh, Pos: r.pos(r.head)}
 	if since != nil {
-		start.State, start.Reason = Resumed, r.missing(*since, topics)
+		start.State, start.Reason = Resumed, r.missing(*since, follow)
 		if start.Reason != "" {
 			start.State = Reset
 		} else {
 			start.Pos = *since
 		}
 	}
-	for _, name := range topics {
-		t := r.topic(name)
-		s := &subscription{reader: rd, topic: t, after: start.Pos.Seq}
-		if t.subs == nil {
-			t.subs = make(map[*subscription]struct{})
-		}
-		t.subs[s] = struct{}{}
+	for _, t := range follow {
+		s := &subscription{reader: rd, topic: t, place: len(t.subs), after: start.Pos.Seq, resets: r.resets.number}
+		t.subs = append(t.subs, s)
 		r.tally.subscribed(t)
 		rd.subs = append(rd.subs, s)
-		if d := r.list(t); firstAfter(d, s.after) < d.Len() {
-			s.mark()
-		}
+		s.wake()
 	}
 	return start
 }
 
 // missing returns why topics cannot be read from pos, or "" if they can.
-func (r *Ring) missing(pos backend.Position, topics []Topic) Reason {
+func (r *Ring) missing(pos backend.Position, topics []*topic) Reason {
 	switch {
 	case pos.Epoch > r.epoch, pos.Epoch == r.epoch && pos.Seq > r.head:
 		return Unknown
 	case pos.Epoch < r.epoch:
 		return Epoch
 	}
-	for _, name := range topics {
-		evicted := r.floor
-		if t := r.topics[name]; t != nil {
-			evicted = t.evicted
-		}
-		if pos.Seq < evicted {
-			return Evicted
-		}
+	if slices.ContainsFunc(topics, func(t *topic) bool { return pos.Seq < t.evicted }) {
+		return Evicted
 	}
 	return ""
 }
@@ -157,13 +183,14 @@ func (rd *Reader) Complete(name Topic) backend.Position {
 	defer rd.ring.mu.RUnlock()
 	rd.mu.Lock()
 	defer rd.mu.Unlock()
+	s.heed()
 	switch {
 	case s.lost != "" || s.outrun():
 		return backend.Position{}
-	case s.dirty || s.held:
+	case s.held || s.hasMore():
 		return rd.ring.pos(s.after)
 	}
-	return rd.ring.pos(rd.ring.head) // an unread entry would have marked it dirty
+	return rd.ring.pos(rd.ring.head)
 }
 
 // Hold stops the reading of a subscribed topic at pos until Release. Next
@@ -175,6 +202,7 @@ func (rd *Reader) Hold(name Topic, pos backend.Position) {
 	defer rd.ring.mu.RUnlock()
 	rd.mu.Lock()
 	defer rd.mu.Unlock()
+	s.heed()
 	if pos.Epoch == rd.ring.epoch { // otherwise a reset is due, and has moved the cursor
 		s.after = pos.Seq
 	}
@@ -185,10 +213,12 @@ func (rd *Reader) Hold(name Topic, pos backend.Position) {
 // Release ends the Hold of a topic.
 func (rd *Reader) Release(name Topic) {
 	s := rd.subs[rd.find(name)]
+	rd.ring.mu.RLock()
+	defer rd.ring.mu.RUnlock()
 	rd.mu.Lock()
 	s.held = false
 	rd.mu.Unlock()
-	s.mark()
+	s.wake()
 }
 
 // Unsubscribe ends the subscription to a topic, if there is one.
@@ -205,7 +235,12 @@ func (rd *Reader) Unsubscribe(name Topic) {
 // end needs the ring's lock.
 func (s *subscription) end() {
 	s.gone = true
-	delete(s.topic.subs, s)
+	subs := s.topic.subs
+	last := len(subs) - 1
+	subs[s.place] = subs[last]
+	subs[s.place].place = s.place
+	subs[last] = nil
+	s.topic.subs = subs[:last]
 	s.reader.ring.tally.unsubscribed(s.topic)
 	s.reader.ring.forget(s.topic)
 }
@@ -253,6 +288,7 @@ func (rd *Reader) Next(items []Item, budget Budget) (_ []Item, pos backend.Posit
 	rd.mu.Lock()
 	defer rd.mu.Unlock()
 
+	rd.markRest()
 	// All subscriptions are read up to the same place, the earliest at which the
 	// budget stops one of them, so that the reader as a whole is complete up to it.
 	upto := r.head
@@ -291,10 +327,26 @@ func (rd *Reader) Next(items []Item, budget Budget) (_ []Item, pos backend.Posit
 	}
 	if len(rd.dirty) > 1 {
 		slices.SortFunc(items[first:], func(a, b Item) int { return a.Pos.Compare(b.Pos) })
+		once := slices.CompactFunc(items[first:], func(a, b Item) bool { return a.Entry == b.Entry })
+		items = items[:first+len(once)]
 	}
 	clear(rd.dirty[len(left):])
 	rd.dirty = left
 	return items, r.pos(upto), len(left) > 0
+}
+
+// Quiet returns the newest position, and whether nothing is unread, so that the
+// reader is complete up to it.
+func (rd *Reader) Quiet() (pos backend.Position, quiet bool) {
+	rd.ring.mu.RLock()
+	defer rd.ring.mu.RUnlock()
+	rd.mu.Lock()
+	defer rd.mu.Unlock()
+	quiet = len(rd.dirty) == 0 && !slices.ContainsFunc(rd.subs, func(s *subscription) bool {
+		s.heed()
+		return s.topic.waking.Load() && !s.held && s.hasMore()
+	})
+	return rd.ring.pos(rd.ring.head), quiet
 }
 
 // Skip moves all cursors to the newest entry without reading.
@@ -303,6 +355,7 @@ func (rd *Reader) Skip() {
 	defer rd.ring.mu.RUnlock()
 	rd.mu.Lock()
 	defer rd.mu.Unlock()
+	rd.markRest()
 	for _, s := range rd.dirty {
 		s.dirty, s.lost, s.after = false, "", rd.ring.head
 	}

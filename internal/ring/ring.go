@@ -1,10 +1,10 @@
 // Package ring holds the recent history of a node, in log order, and the
 // subscriptions that read it.
 //
-// A subscription is a cursor on a topic: everything, one resource domain, or one
-// channel. Replay, live delivery and catching up after being slow are one
-// question, asked by [Reader.Next]: what follows my cursors? So there is no
-// backlog per connection and no gap between replay and live.
+// A subscription is a cursor on a topic: everything, one resource domain, one
+// channel, or what is granted of a domain. Replay, live delivery and catching up after
+// being slow are one question, asked by [Reader.Next]: what follows my cursors? So
+// there is no backlog per connection and no gap between replay and live.
 //
 // # Lock order
 //
@@ -13,10 +13,16 @@
 // lets a Reader move its cursors. Reader.mu guards the list and the marks of its
 // dirty subscriptions. Entry.encoding is taken while none of these is held: encode
 // runs under it, and must not call the ring.
+//
+// While Ring.mu is held exclusively, nothing is done for each of the subscriptions of
+// a topic: there may be many thousands. See Ring.wake.
 package ring
 
 import (
+	"cmp"
+	"slices"
 	"sort"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,26 +37,6 @@ type Limits struct {
 	Bytes   int64
 	Age     time.Duration
 }
-
-// Topic names what a subscription follows. The zero Topic is everything.
-type Topic struct {
-	kind kind
-	Name string
-}
-
-type kind uint8
-
-const (
-	everything kind = iota
-	domain
-	channel
-)
-
-// Domain is the topic of all events of one resource domain.
-func Domain(name string) Topic { return Topic{domain, name} }
-
-// Channel is the topic of the messages and presence events of one channel.
-func Channel(name string) Topic { return Topic{channel, name} }
 
 // Reason says why a subscription missed something.
 type Reason string
@@ -72,11 +58,14 @@ type Ring struct {
 	limits Limits
 	bytes  atomic.Int64
 
-	mu      sync.RWMutex
-	epoch   uint64
-	head    uint64 // seq of the newest entry, or of the one before the first to come
-	entries queue.Queue[*Entry]
-	topics  map[Topic]*topic
+	mu       sync.RWMutex
+	epoch    uint64
+	head     uint64 // seq of the newest entry, or of the one before the first to come
+	entries  queue.Queue[*Entry]
+	subjects subjects
+	topics   map[Topic]*topic
+	segments int // how many at most parts were followed with; 0 when none is followed
+	parts    int // that are followed
 	// evicted lists the entries evicted last, so that a topic can remember its
 	// newest evicted seq after its last entry and subscriber are gone. Of a
 	// topic that was forgotten, everything up to floor counts as evicted.
@@ -84,6 +73,9 @@ type Ring struct {
 	floor   uint64
 	lost    bool // it was reset: there was a history before its first entry
 	tally   tally
+	resets  resetting // the last one
+
+	waking []*topic // are to be woken; of the goroutine that puts
 
 	changing sync.Mutex
 	changes  *changes // those that wait for the lock; nil if none do
@@ -95,18 +87,16 @@ type changes struct {
 	made chan struct{} // closed when they have been made
 }
 
-type topic struct {
-	Topic
-	entries queue.Queue[*Entry]
-	evicted uint64 // seq of the newest entry that was evicted
-	past    uint64 // seq of the newest message that was evicted
-	used    int64  // when the newest entry happened, in milliseconds since the Unix epoch
-	subs    map[*subscription]struct{}
+type eviction struct {
+	seq uint64
+	of  *known // nil if no view showed it
 }
 
-type eviction struct {
-	seq             uint64
-	domain, channel *topic // channel may be nil
+// resetting is a reset of all subscriptions there were.
+type resetting struct {
+	number uint64 // 1, 2, …; 0: there was none
+	why    Reason
+	seq    uint64 // they go on after it
 }
 
 // New returns a ring that continues the log from pos.
@@ -123,6 +113,7 @@ func (r *Ring) restart(pos backend.Position) {
 	r.epoch, r.head, r.floor = pos.Epoch, pos.Seq, pos.Seq
 	r.evicted = queue.Queue[eviction]{}
 	old := r.topics
+	r.subjects = subjects{}
 	r.topics = map[Topic]*topic{{}: {evicted: pos.Seq}}
 	for name, t := range old {
 		if len(t.subs) > 0 || t.kind == everything {
@@ -168,6 +159,12 @@ func (r *Ring) Fill(recs []*backend.Logged) {
 }
 
 func (r *Ring) put(recs []*backend.Logged, came func(*backend.Logged) time.Time) {
+	r.insert(recs, came)
+	r.wake()
+}
+
+// insert adds records, and notes which topics are to be woken.
+func (r *Ring) insert(recs []*backend.Logged, came func(*backend.Logged) time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, rec := range recs {
@@ -183,25 +180,50 @@ func (r *Ring) put(recs []*backend.Logged, came func(*backend.Logged) time.Time)
 		e := newEntry(rec, came(rec), &r.bytes)
 		r.entries.Push(e)
 		r.tally.added++
-		r.topics[Topic{}].wake()
+		r.due(r.topics[Topic{}])
 		if rec.Event.Resource == "" {
 			continue // the record keeps its place, but no view shows it
 		}
-		r.add(e, Domain(rec.Event.Resource))
-		if rec.Event.Channel != "" {
-			r.add(e, Channel(rec.Event.Channel))
+		e.of = r.know(subjectOf(&rec.Event))
+		e.of.entries.Push(e)
+		for _, t := range e.of.topics {
+			if !t.ended {
+				t.add(e)
+				r.due(t)
+			}
 		}
 	}
 	r.evict(time.Now())
 }
 
-func (r *Ring) add(e *Entry, name Topic) {
-	t := r.topic(name)
-	t.entries.Push(e)
-	if !e.Event.IsPresence() {
-		t.used = e.Event.UnixMilli
+// know returns what is known of a subject.
+func (r *Ring) know(s subject) *known {
+	if k := r.subjects.known[s]; k != nil {
+		return k
 	}
-	t.wake()
+	k := &known{subject: s, evicted: r.floor, topics: []*topic{r.topic(Domain(s.resource))}}
+	if s.namespace != "" {
+		k.attach(r.topic(Part{Resource: s.resource, In: true, Namespace: s.namespace}.Topic()))
+	}
+	if s.channel != "" {
+		k.attach(r.topic(Channel(s.channel)))
+	}
+	switch {
+	case s.whole:
+		for name, t := range r.topics {
+			if (name.kind == space || name.kind == part) && s.isOf(&name) {
+				k.attach(t)
+			}
+		}
+	case r.parts > 0:
+		s.parts(r.segments, func(name Topic) {
+			if t := r.topics[name]; t != nil {
+				k.attach(t)
+			}
+		})
+	}
+	r.subjects.add(k)
+	return k
 }
 
 func (r *Ring) topic(name Topic) *topic {
@@ -209,8 +231,33 @@ func (r *Ring) topic(name Topic) *topic {
 	if t == nil {
 		t = &topic{Topic: name, evicted: r.floor, past: r.floor}
 		r.topics[name] = t
+		if name.kind == space || name.kind == part {
+			r.gather(t)
+		}
 	}
 	return t
+}
+
+// gather begins a topic with the events that the ring has of it.
+func (r *Ring) gather(t *topic) {
+	if t.kind == part {
+		r.parts++
+	}
+	if t.under {
+		r.segments = max(r.segments, 1+strings.Count(t.Name, ":")+strings.Count(t.Name, "/"))
+	}
+	var found []*Entry
+	r.subjects.of(&t.Topic, func(k *known) {
+		k.attach(t)
+		t.evicted = max(t.evicted, k.evicted)
+		for i := range k.entries.Len() {
+			found = append(found, k.entries.At(i))
+		}
+	})
+	slices.SortFunc(found, func(a, b *Entry) int { return cmp.Compare(a.Pos.Seq, b.Pos.Seq) })
+	for _, e := range found {
+		t.entries.Push(e)
+	}
 }
 
 // change runs f under the lock, together with the functions of all goroutines that
@@ -242,36 +289,27 @@ func (r *Ring) change(f func()) {
 	close(c.made)
 }
 
-// wake marks the topic's subscriptions. It must run under the ring's lock, in
-// the same hold as the change of Put. So a reader that holds the lock finds every
-// subscription marked that has unread entries.
-func (t *topic) wake() {
-	for s := range t.subs {
-		s.mark()
-	}
-}
-
 // Reset empties the ring and continues after pos. All subscriptions are reset:
 // the records up to pos are lost.
 func (r *Ring) Reset(pos backend.Position) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	why := Lost
 	if pos.Epoch != r.epoch {
 		why = Epoch
 	}
 	r.reset(pos, why)
+	r.mu.Unlock()
+	r.wake()
 }
 
+// reset notes a reset, which each subscription finds when it is read.
 func (r *Ring) reset(pos backend.Position, why Reason) {
 	r.tally.reset(why)
 	r.restart(pos)
 	r.lost = true
+	r.resets = resetting{r.resets.number + 1, why, pos.Seq}
 	for _, t := range r.topics {
-		for s := range t.subs {
-			s.after, s.lost = pos.Seq, why
-			s.mark()
-		}
+		r.due(t)
 	}
 }
 
@@ -294,31 +332,51 @@ func (r *Ring) evictOldest() {
 	e.leave()
 	seq := e.Pos.Seq
 	r.topics[Topic{}].evicted = seq
-	last := eviction{seq: seq, domain: r.topics[Domain(e.Event.Resource)], channel: r.topics[Channel(e.Event.Channel)]}
-	for _, t := range []*topic{last.domain, last.channel} {
-		if t != nil {
-			t.entries.Pop()
-			if t.evicted = seq; e.IsMessage() {
-				t.past = seq
+	if k := e.of; k != nil {
+		k.entries.Pop()
+		k.evicted = seq
+		for _, t := range k.topics {
+			if !t.ended {
+				t.evict(e)
 			}
 		}
 	}
-	r.evicted.Push(last)
+	r.evicted.Push(eviction{seq, e.of})
 	if r.evicted.Len() > r.limits.Records {
 		first := r.evicted.Pop()
 		r.floor = first.seq
-		r.forget(first.domain)
-		r.forget(first.channel)
+		r.forgetSubject(first.of)
+	}
+}
+
+// forgetSubject removes what is known of a subject without entries, and the topics
+// that are known because of it.
+func (r *Ring) forgetSubject(k *known) {
+	if k == nil || k.forgotten || k.entries.Len() > 0 || k.evicted > r.floor {
+		return
+	}
+	r.subjects.forget(k)
+	for _, t := range k.topics {
+		r.forget(t)
 	}
 }
 
 // forget removes a topic without entries and subscribers, if its newest evicted seq
-// is not after floor, which is assumed of unknown topics.
+// is not after floor, which is assumed of unknown topics. A part is removed when it has
+// no subscribers.
 func (r *Ring) forget(t *topic) {
-	if t != nil && t.kind != everything && t.entries.Len() == 0 && len(t.subs) == 0 && t.evicted <= r.floor &&
-		r.topics[t.Topic] == t {
-		delete(r.topics, t.Topic)
+	switch {
+	case len(t.subs) > 0 || t.kind == everything || r.topics[t.Topic] != t:
+		return
+	case t.kind == part:
+		if r.parts--; r.parts == 0 {
+			r.segments = 0
+		}
+	case t.entries.Len() > 0 || t.evicted > r.floor:
+		return
 	}
+	t.ended, t.entries = true, queue.Queue[*Entry]{}
+	delete(r.topics, t.Topic)
 }
 
 // list returns the entries that a topic's subscriptions read.
@@ -342,9 +400,9 @@ func (r *Ring) Followed() []string {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	var names []string
-	for name, t := range r.topics {
-		if name.kind == channel && len(t.subs) > 0 {
-			names = append(names, name.Name)
+	for _, t := range r.topics {
+		if t.kind == channel && len(t.subs) > 0 {
+			names = append(names, t.Name)
 		}
 	}
 	return names
@@ -356,9 +414,9 @@ func (r *Ring) Channels(since time.Time) []string {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	var names []string
-	for name, t := range r.topics {
-		if name.kind == channel && (len(t.subs) > 0 || t.used >= since.UnixMilli()) {
-			names = append(names, name.Name)
+	for _, t := range r.topics {
+		if t.kind == channel && (len(t.subs) > 0 || t.used >= since.UnixMilli()) {
+			names = append(names, t.Name)
 		}
 	}
 	return names

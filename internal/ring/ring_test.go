@@ -2,9 +2,11 @@ package ring
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -46,6 +48,8 @@ func drain(rd *Reader, limit int) (got []string) {
 	return got
 }
 
+func now(*backend.Logged) time.Time { return time.Now() }
+
 func (r *Ring) fill(recs ...*backend.Logged) { r.Put(recs) }
 
 func expect(t *testing.T, what string, got, want any) {
@@ -58,7 +62,11 @@ func expect(t *testing.T, what string, got, want any) {
 func TestOnlyTheTopicsOfAnEventAreWoken(t *testing.T) {
 	r := newRing(roomy)
 	readers := map[string]*Reader{}
-	for name, topic := range map[string]Topic{"all": {}, "kv": Domain("kv"), "realtime": Domain("realtime"), "a": Channel("a"), "b": Channel("b")} {
+	under := func(prefix string) Topic { return Part{Resource: "realtime", Under: true, Prefix: prefix}.Topic() }
+	for name, topic := range map[string]Topic{
+		"all": {}, "kv": Domain("kv"), "realtime": Domain("realtime"), "a": Channel("a"), "b": Channel("b"),
+		"under a": under("a"), "under b": under("b"), "under a:1": under("a:1"),
+	} {
 		readers[name] = r.NewReader()
 		readers[name].Subscribe(nil, topic)
 	}
@@ -74,7 +82,7 @@ func TestOnlyTheTopicsOfAnEventAreWoken(t *testing.T) {
 		return names
 	}
 	r.fill(record(1, "realtime", "a"))
-	expect(t, "woken", woken(), []string{"a", "all", "realtime"})
+	expect(t, "woken", woken(), []string{"a", "all", "realtime", "under a"})
 	r.fill(record(2, "realtime", "a"))
 	expect(t, "woken again before they read", woken(), []string(nil))
 	readers["a"].Next(nil, Budget{9, 1 << 20})
@@ -365,11 +373,66 @@ type model struct {
 
 type modelReader struct {
 	reader *Reader
+	idle   bool // waits to be woken
 	topics []Topic
 	cursor uint64
 }
 
-var modelTopics = []Topic{{}, Domain("kv"), Domain("realtime"), Domain("presence"), Channel("a"), Channel("b"), Channel("c")}
+var modelParts = []Part{
+	{Resource: "*"}, {Resource: "kv"}, {Resource: "realtime"}, {Resource: "presence"}, {Resource: "storage"},
+	{Resource: "kv", In: true, Namespace: "n"}, {Resource: "kv", In: true, Namespace: "m"}, {Resource: "*", In: true, Namespace: "n"},
+	{Resource: "kv", Under: true, Prefix: "a"}, {Resource: "kv", Under: true, Prefix: "a:1"}, {Resource: "kv", In: true, Namespace: "n", Under: true, Prefix: "a"},
+	{Resource: "*", Under: true, Prefix: "a"}, {Resource: "*", In: true, Namespace: "n", Under: true, Prefix: "a"},
+	{Resource: "realtime", Under: true, Prefix: "a"}, {Resource: "presence", Under: true, Prefix: "c"},
+	{Resource: "storage", Under: true, Prefix: "a"}, {Resource: "storage", Under: true, Prefix: "a/1"}, {Resource: "never", Under: true, Prefix: "a"},
+}
+
+var modelSubjects = []subject{
+	{"kv", "", "", "a", false}, {"kv", "n", "", "a", false}, {"kv", "n", "", "a:1", false}, {"kv", "n", "", "a:1:2", false}, {"kv", "n", "", "a!", false}, {"kv", "m", "", "a:2", false}, {"kv", "m", "", "b", false},
+	{"realtime", "", "a", "", false}, {"realtime", "", "a:1", "", false}, {"realtime", "", "b", "", false}, {"presence", "", "a", "", false}, {"presence", "", "c", "", false},
+	{"storage", "", "", "a/1/2", false}, {"storage", "", "", "a/2", false}, {"storage", "", "", "a:1", false}, {"kv", "", "", "", true},
+}
+
+// of is what an event is of, in plain words.
+func (p *Part) of(ev *backend.Event) bool {
+	name, sep := ev.Key, ":"
+	switch ev.Resource {
+	case "realtime", "presence":
+		name = ev.Channel
+	case "storage":
+		sep = "/"
+	}
+	if p.Resource == "*" && (p.In || p.Under) && ev.Channel != "" {
+		return false
+	}
+	if ev.IsReset() {
+		return p.Resource == "*" || p.Resource == ev.Resource
+	}
+	return (p.Resource == "*" || p.Resource == ev.Resource) && (!p.In || p.Namespace == ev.Namespace) &&
+		(!p.Under || name == p.Prefix || strings.HasPrefix(name, p.Prefix+sep))
+}
+
+// topicHas reports whether an event is of a topic.
+func topicHas(topic Topic, ev *backend.Event) bool {
+	if topic.kind == channel {
+		return topic.Name == ev.Channel
+	}
+	p := Part{topic.resource, topic.in, topic.namespace, topic.under, topic.Name}
+	switch topic.kind {
+	case everything:
+		p.Resource = "*"
+	case domain:
+		p.Resource = topic.Name
+	}
+	return p.of(ev)
+}
+
+func modelTopic(rnd *rand.Rand) Topic {
+	if rnd.IntN(4) == 0 {
+		return Channel([]string{"a", "a:1", "b", "c"}[rnd.IntN(4)])
+	}
+	return modelParts[rnd.IntN(len(modelParts))].Topic()
+}
 
 func newModel(seed uint64) *model {
 	rnd := rand.New(rand.NewPCG(seed, 1))
@@ -378,12 +441,23 @@ func newModel(seed uint64) *model {
 }
 
 func (m *model) step(t *testing.T) {
-	switch k := m.rnd.IntN(10); {
+	switch k := m.rnd.IntN(12); {
 	case k < 5:
 		m.put()
+	case k == 10:
+		for _, topic := range m.ring.waking { // a step of Ring.wake
+			if topic.waking.Load() {
+				m.ring.wakeSome(topic, math.MaxInt)
+				break
+			}
+		}
+	case k == 11:
+		m.ring.wake()
+		m.checkWoken(t)
 	case k < 6 && len(m.readers) < 5:
 		m.come(t)
 	case k < 9 && len(m.readers) > 0:
+		m.checkQuiet(t)
 		m.read(t, m.readers[m.rnd.IntN(len(m.readers))], 1+m.rnd.IntN(5))
 	case len(m.readers) > 0:
 		i := m.rnd.IntN(len(m.readers))
@@ -397,13 +471,34 @@ func (m *model) put() {
 	var recs []*backend.Logged
 	for range 1 + m.rnd.IntN(4) {
 		seq := uint64(len(m.log) + 1)
-		rec := []*backend.Logged{
-			record(seq, "kv", ""), record(seq, "realtime", "a"), record(seq, "realtime", "b"), record(seq, "presence", "a"), record(seq, "presence", "c"),
-		}[m.rnd.IntN(5)]
+		of := modelSubjects[m.rnd.IntN(len(modelSubjects))]
+		rec := record(seq, of.resource, of.channel)
+		if rec.Event.Namespace, rec.Event.Key = of.namespace, of.key; of.whole {
+			rec.Event.Type = backend.Reset
+		}
 		m.log = append(m.log, rec)
 		recs = append(recs, rec)
 	}
-	m.ring.Put(recs)
+	m.ring.insert(recs, now) // and wakes nobody yet
+}
+
+// checkWoken checks that all are woken who have something to read.
+func (m *model) checkWoken(t *testing.T) {
+	for _, r := range m.readers {
+		if unread := m.after(r.topics, r.cursor); r.idle && len(r.reader.Wake()) == 0 && len(unread) > 0 {
+			t.Errorf("%v at %d: not woken for %v", r.topics, r.cursor, unread)
+		}
+	}
+}
+
+// checkQuiet checks what readers say of themselves.
+func (m *model) checkQuiet(t *testing.T) {
+	for _, r := range m.readers {
+		unread := m.after(r.topics, r.cursor)
+		if pos, quiet := r.reader.Quiet(); quiet && (len(unread) > 0 || pos.Seq != uint64(len(m.log))) {
+			t.Errorf("%v at %d: quiet at %v, with %v unread", r.topics, r.cursor, pos, unread)
+		}
+	}
 }
 
 func (m *model) come(t *testing.T) {
@@ -414,14 +509,14 @@ func (m *model) come(t *testing.T) {
 		r.topics, since = m.away[i].topics, at(m.away[i].cursor)
 		m.away = slices.Delete(m.away, i, i+1)
 	} else {
-		for range 1 + m.rnd.IntN(2) {
-			if topic := modelTopics[m.rnd.IntN(len(modelTopics))]; !slices.Contains(r.topics, topic) && !r.overlaps(topic) {
+		for range 1 + m.rnd.IntN(3) {
+			if topic := modelTopic(m.rnd); !slices.Contains(r.topics, topic) {
 				r.topics = append(r.topics, topic)
 			}
 		}
 	}
 	start := r.reader.Subscribe(since, r.topics...)
-	r.cursor = start.Pos.Seq
+	r.cursor, r.idle = start.Pos.Seq, true
 	if since != nil && start.State == Reset {
 		missed := m.after(r.topics, since.Seq)
 		remembered := int(since.Seq) >= len(m.log)-2*m.keep
@@ -432,24 +527,22 @@ func (m *model) come(t *testing.T) {
 	m.readers = append(m.readers, r)
 }
 
-// overlaps reports whether an event could be of topic and of one of r's.
-func (r *modelReader) overlaps(topic Topic) bool {
-	return slices.ContainsFunc(r.topics, func(had Topic) bool { return had.kind != topic.kind })
-}
-
 func (m *model) after(topics []Topic, seq uint64) (seqs []uint64) {
 	for _, rec := range m.log[seq:] {
-		for _, topic := range topics {
-			if topic == (Topic{}) || topic == Domain(rec.Event.Resource) || topic == Channel(rec.Event.Channel) {
-				seqs = append(seqs, rec.Pos.Seq)
-			}
+		if slices.ContainsFunc(topics, func(topic Topic) bool { return topicHas(topic, &rec.Event) }) {
+			seqs = append(seqs, rec.Pos.Seq)
 		}
 	}
 	return seqs
 }
 
 func (m *model) read(t *testing.T, r *modelReader, limit int) {
+	select {
+	case <-r.reader.Wake():
+	default:
+	}
 	items, pos, more := r.reader.Next(nil, Budget{limit, 1 << 40})
+	r.idle = !more
 	var lost []Topic
 	for len(items) > 0 && items[0].Entry == nil {
 		lost = append(lost, items[0].Topic)

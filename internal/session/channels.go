@@ -123,6 +123,7 @@ func (c *Channels) follow(name string, since *backend.Position) ring.Start {
 	start := c.subscribe(since, ring.Channel(name))
 	c.ahead = c.ahead.Max(start.Pos)
 	if start.Pos.Compare(c.pos) < 0 {
+		c.ahead = c.ahead.Max(c.pos)
 		c.pos = start.Pos // what is between has to be read again, for this channel
 	}
 	return start

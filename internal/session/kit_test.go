@@ -67,6 +67,14 @@ func (v *view) Stream(ev *backend.Event) (seen, data bool) {
 func (v *view) Channel(ev *backend.Event) bool { return !v.hidden[ev.User] }
 func (v *view) Uniform() bool                  { return len(v.hidden) == 0 }
 
+// topics are those of resource domains; "*" is all.
+func topics(domains ...string) (list []ring.Topic) {
+	for _, name := range domains {
+		list = append(list, ring.Part{Resource: name}.Topic())
+	}
+	return list
+}
+
 // driver fills a session as the drivers do, and says what it got in short.
 type driver struct {
 	t      testing.TB

@@ -247,6 +247,9 @@ func (s *Session) doWaiting(most int) bool {
 	s.mu.Lock()
 	n := s.waiting.Len()
 	s.mu.Unlock()
+	if n > 0 {
+		s.catchUp()
+	}
 	for range n { // and not what these hand over
 		s.mu.Lock()
 		f := s.waiting.Pop()
@@ -256,6 +259,14 @@ func (s *Session) doWaiting(most int) bool {
 		}
 	}
 	return true
+}
+
+// catchUp notes how far the session is complete. It is not woken by what it does not
+// follow.
+func (s *Session) catchUp() {
+	if pos, quiet := s.reader.Quiet(); quiet {
+		s.pos = pos
+	}
 }
 
 // tell tells of the batch as much as there is room for. What is left stays with the

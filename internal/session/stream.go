@@ -9,7 +9,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
-// Stream is a REN stream. It has one cursor for all of its resource domains.
+// Stream is a REN stream. It has one cursor for all of its topics.
 type Stream struct {
 	Session
 	view    View
@@ -36,10 +36,11 @@ type Hello struct {
 // Retry tells the client how long to wait before it comes back, if no bye says so.
 func (s *Stream) Retry(wait time.Duration) { s.out = sse.AppendRetry(s.out, wait) }
 
-// Begin subscribes, and says how the stream goes on after since: see [wire.Since].
-func (s *Stream) Begin(since *backend.Position, v View, h Hello) {
+// Begin subscribes to topics, which must have all that the view lets through, and says
+// how the stream goes on after since: see [wire.Since].
+func (s *Stream) Begin(since *backend.Position, v View, topics []ring.Topic, h Hello) {
 	s.view = v
-	start := s.subscribe(since, topics(h.Domains)...)
+	start := s.subscribe(since, topics...)
 	s.pos = start.Pos
 	hello := map[string]any{"state": start.State, "domains": h.Domains}
 	if start.Reason != "" {
@@ -68,22 +69,11 @@ func (s *Stream) Newest(turn uint64) bool {
 }
 
 // Regrant goes on where the stream is, with other grants.
-func (s *Stream) Regrant(v View, h Hello) {
-	s.reader.Close()
+func (s *Stream) Regrant(v View, topics []ring.Topic, h Hello) {
+	old := s.reader
+	defer old.Close() // after the other has begun: so topics of both stay known
 	s.reader = s.ring.NewReaderFunc(s.wake)
-	s.Begin(&s.pos, v, h)
-}
-
-// topics returns what a stream of these domains reads.
-func topics(domains []string) []ring.Topic {
-	list := make([]ring.Topic, len(domains))
-	for i, name := range domains {
-		if name == "*" { // and with it what the view leaves out
-			return []ring.Topic{{}}
-		}
-		list[i] = ring.Domain(name)
-	}
-	return list
+	s.Begin(&s.pos, v, topics, h)
 }
 
 // Ping says that the stream lives. now is in milliseconds since the Unix epoch.

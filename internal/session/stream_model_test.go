@@ -67,7 +67,7 @@ func (m *streamModel) anyDomains() []string {
 
 func (m *streamModel) grant() {
 	domains := m.anyDomains()
-	m.Do(func() { m.Regrant(&view{}, session.Hello{Domains: domains}) })
+	m.Do(func() { m.Regrant(&view{}, topics(domains...), session.Hello{Domains: domains}) })
 }
 
 func (m *streamModel) bye() {

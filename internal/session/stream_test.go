@@ -27,7 +27,9 @@ func newStream(t testing.TB, h *history) *stream {
 
 // begin has the stream begin after a cursor with domains.
 func (s *stream) begin(cursor string, domains ...string) {
-	s.Do(func() { s.Begin(wire.Since(cursor), &view{bare: "bare"}, session.Hello{Domains: domains}) })
+	s.Do(func() {
+		s.Begin(wire.Since(cursor), &view{bare: "bare"}, topics(domains...), session.Hello{Domains: domains})
+	})
 }
 
 // told is what the stream tells until there is no more.
@@ -130,13 +132,13 @@ func TestStream(t *testing.T) {
 			h.put("db")
 			s.run()
 			h.put("db", "kv")
-			s.Do(func() { s.Regrant(&view{}, session.Hello{Domains: []string{"db", "kv"}}) })
+			s.Do(func() { s.Regrant(&view{}, topics("db", "kv"), session.Hello{Domains: []string{"db", "kv"}}) })
 		}, "hello resumed db,kv @1, @2, @3"},
 		"granted less": {func(s *stream, h *history) {
 			s.begin("", "kv", "db")
 			s.run()
 			h.put("db", "kv")
-			s.Do(func() { s.Regrant(&view{}, session.Hello{Domains: []string{"kv"}}) })
+			s.Do(func() { s.Regrant(&view{}, topics("kv"), session.Hello{Domains: []string{"kv"}}) })
 		}, "hello resumed kv @0, @2"},
 		"granted after what it missed": {func(s *stream, h *history) {
 			s.begin("", "kv")
@@ -144,7 +146,7 @@ func TestStream(t *testing.T) {
 			for range 20 {
 				h.put("kv")
 			}
-			s.Do(func() { s.Regrant(&view{}, session.Hello{Domains: []string{"kv"}}) })
+			s.Do(func() { s.Regrant(&view{}, topics("kv"), session.Hello{Domains: []string{"kv"}}) })
 		}, "hello reset evicted kv @20"},
 	} {
 		for size, budget := range budgets {
@@ -163,13 +165,28 @@ func TestStream(t *testing.T) {
 	}
 }
 
+// A stream that nothing wakes is complete all the same: what it is granted then begins
+// there, and so does its cursor.
+func TestQuietStreamIsUpToDate(t *testing.T) {
+	h := newHistory(ring.Limits{Records: 3, Bytes: 1 << 40, Age: time.Hour})
+	s := newStream(t, h)
+	s.begin("", "kv")
+	s.run()
+	h.put("db", "db", "db", "db", "db")
+	s.Do(func() { s.Ping(1) })
+	expect(t, "ping", s.told(), "ping @5")
+	h.put("db", "db", "db", "db", "db")
+	s.Do(func() { s.Regrant(&view{}, topics("db"), session.Hello{Domains: []string{"db"}}) })
+	expect(t, "granted what it was not", s.told(), "hello resumed db @10")
+}
+
 // What is no longer granted wakes nobody.
 func TestRegrantLetsGo(t *testing.T) {
 	h := newHistory(roomy)
 	s := newStream(t, h)
 	s.begin("", "kv", "db")
 	s.run()
-	s.Do(func() { s.Regrant(&view{}, session.Hello{Domains: []string{"kv"}}) })
+	s.Do(func() { s.Regrant(&view{}, topics("kv"), session.Hello{Domains: []string{"kv"}}) })
 	s.run()
 	if h.put("db"); s.dirty {
 		t.Error("woken by what is not granted")
@@ -186,7 +203,7 @@ func TestHello(t *testing.T) {
 	in := int64(1500)
 	s.Do(func() {
 		s.Retry(2 * time.Second)
-		s.Begin(nil, &view{}, session.Hello{Domains: []string{"kv"}, Src: "tag", User: "ada", ExpiresIn: &in})
+		s.Begin(nil, &view{}, topics("kv"), session.Hello{Domains: []string{"kv"}, Src: "tag", User: "ada", ExpiresIn: &in})
 	})
 	out, _ := s.fill()
 	expect(t, "hello", out, "retry: 2000\n\nevent: ren.hello\nid: 1.0\n"+
