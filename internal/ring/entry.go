@@ -73,8 +73,12 @@ func (e *Entry) leave() {
 }
 
 // overhead is the approximate size of an entry without its strings and data: the
-// record, the entry itself, and its places in the ring and two topics.
+// record, the entry itself, and its places in the ring, its subject and some topics.
 const overhead = 384
+
+// perSubject is about what the ring needs for a subject, and for a channel. The entry
+// that is the first one of a subject is charged with it.
+const perSubject = 512
 
 func newEntry(rec *backend.Logged, came time.Time, bytes *atomic.Int64) *Entry {
 	e := &Entry{Logged: rec, came: came, ring: bytes}

@@ -184,7 +184,9 @@ func (r *Ring) insert(recs []*backend.Logged, came func(*backend.Logged) time.Ti
 		if rec.Event.Resource == "" {
 			continue // the record keeps its place, but no view shows it
 		}
-		e.of = r.know(subjectOf(&rec.Event))
+		if e.of = r.know(subjectOf(&rec.Event)); e.of.entries.Len() == 0 {
+			e.grow(perSubject)
+		}
 		e.of.entries.Push(e)
 		for _, t := range e.of.topics {
 			if !t.ended {
