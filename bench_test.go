@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"runtime"
 	"strings"
@@ -39,13 +40,17 @@ type crowd struct {
 // gather dials n clients, each of which says hello and is ready after an answer
 // that holds ready.
 func gather(b *testing.B, addr string, n int, hello, ready string) *crowd {
+	return gatherEach(b, addr, n, func(int) string { return hello }, ready)
+}
+
+func gatherEach(b *testing.B, addr string, n int, hello func(i int) string, ready string) *crowd {
 	c := &crowd{wake: make(chan struct{}, 1)}
-	for range n {
+	for i := range n {
 		conn, err := net.Dial("tcp", addr)
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, err := io.WriteString(conn, hello); err != nil {
+		if _, err := io.WriteString(conn, hello(i)); err != nil {
 			b.Fatal(err)
 		}
 		c.conns = append(c.conns, conn)
@@ -136,6 +141,10 @@ func serve(b *testing.B) (*realtime.Realtime, string) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	return rt, serveRT(b, rt)
+}
+
+func serveRT(b *testing.B, rt *realtime.Realtime) (addr string) {
 	srv := httptest.NewServer(rt.Handler())
 	b.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -143,7 +152,7 @@ func serve(b *testing.B) (*realtime.Realtime, string) {
 		rt.Close(ctx)
 		srv.Close()
 	})
-	return rt, srv.Listener.Addr().String()
+	return srv.Listener.Addr().String()
 }
 
 // everything is AllowAll without its warning.
@@ -232,6 +241,49 @@ func BenchmarkPublishUnfollowed(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkGrants delivers to one of many streams, each of which is granted keys of its
+// own, and publishes what none of them is granted.
+func BenchmarkGrants(b *testing.B) {
+	for _, streams := range []int{10, 4000} {
+		rt, err := realtime.New(ownKeys(), nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		addr := serveRT(b, rt)
+		c := gatherEach(b, addr, streams, func(i int) string { return fmt.Sprintf("GET /ren?user=user%d HTTP/1.1\r\nHost: x\r\n\r\n", i) }, `"fresh"`)
+		emit := func(b *testing.B, key string) {
+			if err := rt.Emit(b.Context(), realtime.KVPut("todos", key)); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.Run(fmt.Sprintf("streams=%d/of-one", streams), func(b *testing.B) {
+			for i := range b.N {
+				c.want.Add(1)
+				emit(b, fmt.Sprintf("user%d:"+mark, i%streams))
+				c.await()
+			}
+		})
+		b.Run(fmt.Sprintf("streams=%d/of-none", streams), func(b *testing.B) {
+			b.ReportAllocs()
+			for range b.N {
+				emit(b, "nobody")
+			}
+		})
+	}
+}
+
+// ownKeys grants each user the keys under its name.
+func ownKeys() realtime.Policy {
+	return realtime.Policy{
+		Authenticate: func(r *http.Request) (realtime.Identity, error) {
+			return realtime.Identity{User: r.FormValue("user")}, nil
+		},
+		Grants: func(_ context.Context, id realtime.Identity) ([]realtime.Grant, error) {
+			return []realtime.Grant{realtime.GrantAll("kv").In("todos").Under(id.User)}, nil
+		},
 	}
 }
 

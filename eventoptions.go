@@ -79,13 +79,25 @@ type attribution struct {
 	depth            int      // how many handlers in a row led to the event
 }
 
-func attribute(ctx context.Context, opts []EventOption) (attribution, error) {
-	o := eventOptions{EventOptions: EventOptions{Client: clientID(ctx)}}
+// with returns the options after opts were applied, in memory that is needed for that
+// only.
+func (o eventOptions) with(opts []EventOption) (eventOptions, error) {
 	for _, opt := range opts {
 		if opt == nil {
-			return attribution{}, fmt.Errorf("%w: an EventOption is nil", ErrBadOption)
+			return o, fmt.Errorf("%w: an EventOption is nil", ErrBadOption)
 		}
 		opt(&o)
+	}
+	return o, nil
+}
+
+func attribute(ctx context.Context, opts []EventOption) (attribution, error) {
+	o := eventOptions{EventOptions: EventOptions{Client: clientID(ctx)}}
+	if len(opts) > 0 {
+		var err error
+		if o, err = o.with(opts); err != nil {
+			return attribution{}, err
+		}
 	}
 	a := attribution{user: o.User, client: o.Client, id: o.ID, publishedAt: o.PublishedAt, given: o.given, depth: depth(ctx)}
 	switch {

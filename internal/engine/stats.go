@@ -42,10 +42,11 @@ func done[T any](m *method, began time.Time, value T, err error) (T, error) {
 
 // Outcome names the result of a call.
 func Outcome(err error) string {
+	if err == nil {
+		return "ok"
+	}
 	var lost *backend.LostError
 	switch {
-	case err == nil:
-		return "ok"
 	case errors.Is(err, backend.ErrConflict):
 		return "conflict"
 	case errors.Is(err, backend.ErrMaybeStored):
