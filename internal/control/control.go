@@ -27,7 +27,7 @@ const (
 type Node struct {
 	Name    func() string // of this node, in the records
 	Append  func(context.Context, backend.Entry) error
-	Nodes   func(context.Context) ([]string, error)                   // the names of those that are alive
+	Nodes   func(context.Context) ([]string, error)                   // the names of those that are alive, in memory of its own
 	Do      map[string]func(ctx context.Context, userID string) error // on this node, by the type of the request
 	Logger  *slog.Logger
 	Closed  error           // what Append returns when this node is closed

@@ -52,7 +52,7 @@ var parts = []part{
 	{"handlers", ".", []string{"group.go", "delivery.go", "events.go", "glob.go"}, []string{"."}},
 	{"match", "internal/match", nil, []string{"internal/match", "."}},
 	{"claims", "internal/handle", []string{"claim.go", "record.go"}, []string{"internal/handle", "."}},
-	{"control", "internal/control", nil, []string{"."}},
+	{"control", "internal/control", nil, []string{"internal/control", "."}},
 	{"engine", "internal/engine", nil, []string{"."}},
 	{"writers", "internal/httpwriter", nil, []string{".", "internal/frameworktest"}},
 	{"progress", "internal/progress", nil, []string{"internal/progress", "."}},
