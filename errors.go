@@ -85,7 +85,7 @@ func WriteError(w http.ResponseWriter, err error) {
 	var refused *RefusedError
 	switch {
 	case errors.As(err, &refused):
-		f := refusal{refused.Status, &wire.Error{Code: refused.Code, Message: refused.Message, Retry: refused.Retry}}
+		f := refusal{status: refused.Status, Error: &wire.Error{Code: refused.Code, Message: refused.Message, Retry: refused.Retry}}
 		f.write(w)
 	case errors.Is(err, ErrClosed):
 		refuseClosing().write(w)
@@ -101,10 +101,19 @@ func WriteError(w http.ResponseWriter, err error) {
 type refusal struct {
 	status int
 	*wire.Error
+	about Refusal // what only the host is told
+}
+
+// because notes why the host's policy refuses.
+func (f *refusal) because(err error) *refusal {
+	if err != nil {
+		f.about.Reason = err.Error()
+	}
+	return f
 }
 
 func refuse(status int, code, format string, args ...any) *refusal {
-	return &refusal{status, wire.Errorf(code, format, args...)}
+	return &refusal{status: status, Error: wire.Errorf(code, format, args...)}
 }
 
 func (f *refusal) retry() *refusal {

@@ -70,6 +70,21 @@ func (g Grant) WithData() Grant {
 	return g
 }
 
+// String describes the grant, as in "kv in todos under ada, with data".
+func (g Grant) String() string {
+	s := g.resource
+	if g.in {
+		s += " in " + g.namespace
+	}
+	if g.under {
+		s += " under " + g.prefix
+	}
+	if g.data {
+		s += ", with data"
+	}
+	return s
+}
+
 // flaw returns which part of a grant means nothing, and why; "" if none does.
 func (g *Grant) flaw() (field, why string) {
 	switch {
@@ -114,18 +129,18 @@ func (g *Grant) covers(ev *backend.Event) bool {
 
 // grants lists what of REN id may see.
 func (rt *Realtime) grants(ctx context.Context, id Identity) ([]Grant, *refusal) {
-	denied := refuse(http.StatusForbidden, "forbidden", "nothing is granted")
+	denied := refuse(http.StatusForbidden, "forbidden", "nothing is granted").of(id.User, Action{})
 	if rt.policy.Grants == nil {
 		return nil, denied
 	}
 	grants, err := rt.policy.Grants(ctx, id)
 	switch {
 	case errors.Is(err, ErrTemporary), ctx.Err() != nil:
-		return nil, unavailable()
+		return nil, unavailable().because(err).of(id.User, Action{})
 	case err != nil:
 		// A policy that grants nothing returns nothing: this looks like a fault.
 		rt.log.WarnContext(ctx, "realtime: Policy.Grants failed; the client is refused", "user", id.User, "error", err)
-		return nil, denied
+		return nil, denied.because(err)
 	}
 	var sound []Grant
 	for _, g := range grants {

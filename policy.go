@@ -143,12 +143,12 @@ func (p *Policy) authenticate(r *http.Request, log *slog.Logger) (Identity, *ref
 	id, err := p.Authenticate(r)
 	switch {
 	case errors.Is(err, ErrTemporary):
-		return Identity{}, unavailable()
+		return Identity{}, unavailable().because(err)
 	case errors.Is(err, ErrExpired), err == nil && expired(id):
 		return Identity{}, refuse(http.StatusUnauthorized, "expired", "credentials have expired")
 	case err != nil:
 		log.DebugContext(r.Context(), "realtime: not authenticated", "reason", err)
-		return Identity{}, refuse(http.StatusUnauthorized, "unauthorized", "not authenticated")
+		return Identity{}, refuse(http.StatusUnauthorized, "unauthorized", "not authenticated").because(err)
 	case id.User != "" && badName(id.User):
 		log.DebugContext(r.Context(), "realtime: the policy returned a bad user id", "user", wire.Quote(id.User))
 		return Identity{}, refuse(http.StatusInternalServerError, "internal", "the server's policy returned a bad user id")
@@ -170,6 +170,13 @@ func expired(id Identity) bool {
 
 // allow decides about one action.
 func (p *Policy) allow(ctx context.Context, log *slog.Logger, id Identity, a Action) *refusal {
+	if f := p.refusal(ctx, log, id, a); f != nil {
+		return f.of(id.User, a)
+	}
+	return nil
+}
+
+func (p *Policy) refusal(ctx context.Context, log *slog.Logger, id Identity, a Action) *refusal {
 	if p.Allow == nil {
 		return refuse(http.StatusForbidden, "forbidden", "not allowed to %s %s", a.Verb, wire.Quote(a.Name))
 	}
@@ -177,10 +184,10 @@ func (p *Policy) allow(ctx context.Context, log *slog.Logger, id Identity, a Act
 	case err == nil:
 		return nil
 	case errors.Is(err, ErrTemporary), ctx.Err() != nil:
-		return unavailable()
+		return unavailable().because(err)
 	default:
 		log.DebugContext(ctx, "realtime: refused", "user", id.User, "verb", a.Verb, "name", a.Name, "reason", err)
-		return refuse(http.StatusForbidden, "forbidden", "not allowed to %s %s", a.Verb, wire.Quote(a.Name))
+		return refuse(http.StatusForbidden, "forbidden", "not allowed to %s %s", a.Verb, wire.Quote(a.Name)).because(err)
 	}
 }
 

@@ -114,7 +114,8 @@ func (rt *Realtime) authenticate(h *conns.Handshake, r *http.Request) (Identity,
 	call := &policyCall{handshake: h}
 	ctx, end := call.begin(r.Context())
 	defer end()
-	return rt.policy.authenticate(r.WithContext(ctx), rt.log)
+	id, f := rt.policy.authenticate(r.WithContext(ctx), rt.log)
+	return id, f.from(r)
 }
 
 // grants asks the policy what the client of a new connection may see.

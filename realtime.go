@@ -51,6 +51,8 @@ type Realtime struct {
 	process    processGroup
 	conns      *conns.Conns
 	probes     probes
+	refusals   refusals
+	dead       deadLetters
 	accepted   mark       // the newest event appended by this node
 	byHost     conns.Gate // for events of the host and of clients
 	byHandlers conns.Gate // for events of handlers
@@ -169,7 +171,8 @@ func (rt *Realtime) newGroups() *handle.Groups {
 	return handle.New(rt.running, handle.Node{
 		Name: rt.node, Alone: rt.alone(), Store: rt.backend, Ring: rt.ring, Logger: rt.log,
 		Pending: rt.opts.History.Events, Depth: maxDepth,
-		Now: rt.now, Settle: rt.waitAccepted, Ending: rt.byHandlers.IsClosed, Go: rt.background.Go,
+		Dead: func(d handle.Delivery, err error) { rt.dead.add(DeadLetter{RenEvent(*d.Event), delivery(d), err}) },
+		Now:  rt.now, Settle: rt.waitAccepted, Ending: rt.byHandlers.IsClosed, Go: rt.background.Go,
 	})
 }
 

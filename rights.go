@@ -26,7 +26,7 @@ import (
 func (rt *Realtime) Authorize(r *http.Request, a Action) (Identity, error) {
 	id, f := rt.authorize(r, a)
 	if f != nil {
-		rt.refuse(f)
+		rt.refuse(f.from(r))
 		return Identity{}, &RefusedError{Status: f.status, Code: f.Code, Message: f.Message, Retry: f.Retry}
 	}
 	return id, nil

@@ -29,7 +29,7 @@ func (rt *Realtime) admit(r *http.Request) *refusal {
 	if f := rt.checkHost(r); f != nil {
 		return f
 	}
-	return rt.checkOrigin(r)
+	return rt.checkOrigin(r).from(r)
 }
 
 // checkHost refuses requests for hosts that are not the app's. For a browser, any
@@ -40,7 +40,7 @@ func (rt *Realtime) checkHost(r *http.Request) *refusal {
 		return nil
 	}
 	rt.log.DebugContext(r.Context(), "realtime: host refused; see Policy.Hosts", "host", wire.Quote(r.Host))
-	return refuse(http.StatusMisdirectedRequest, "host", "the host %s is not served here", wire.Quote(r.Host))
+	return refuse(http.StatusMisdirectedRequest, "host", "the host %s is not served here", wire.Quote(r.Host)).from(r)
 }
 
 func (p *Policy) serves(r *http.Request) bool {
@@ -64,5 +64,6 @@ func (rt *Realtime) checkOrigin(r *http.Request) *refusal {
 	}
 	rt.log.DebugContext(r.Context(), "realtime: origin refused; see Policy.Origins",
 		"origin", wire.Quote(origin), "site", wire.Quote(r.Header.Get("Sec-Fetch-Site")), "host", wire.Quote(r.Host))
-	return refuse(http.StatusForbidden, "origin", "cross-origin requests are refused")
+	return refuse(http.StatusForbidden, "origin", "cross-origin requests are refused").because(
+		fmt.Errorf("origin %s at host %s", wire.Quote(origin), wire.Quote(r.Host)))
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/conns"
@@ -46,7 +47,7 @@ func (rt *Realtime) serveREN(w http.ResponseWriter, r *http.Request) {
 	defer handshake.End()
 	s, f := rt.newStream(r, handshake)
 	if f != nil {
-		refuseStream(w, r, rt.refuse(f))
+		refuseStream(w, r, rt.refuse(f.from(r)))
 		return
 	}
 	out, missing := httpwriter.New(w, time.Now().Add(rt.opts.WriteTimeout))
@@ -56,7 +57,7 @@ func (rt *Realtime) serveREN(w http.ResponseWriter, r *http.Request) {
 	}
 	s.w = out
 	if f := rt.refusalOf(handshake.Add(&s.conn, s.id.User)); f != nil {
-		refuseStream(w, r, rt.refuse(f))
+		refuseStream(w, r, rt.refuse(f.from(r)))
 		return
 	}
 	handshake.End()
@@ -118,6 +119,9 @@ type stream struct {
 	backlog tcp.Backlog
 	buf     session.Buffer
 	sent    *sentTally
+
+	about   card
+	granted atomic.Pointer[[]Grant]
 }
 
 // renRequest is what a client asks for.
@@ -141,6 +145,8 @@ func (rt *Realtime) newStream(r *http.Request, handshake *conns.Handshake) (*str
 		return nil, f
 	}
 	s := &stream{rt: rt, ask: ask, id: id, bell: session.NewBell()}
+	s.about.fill("ren", r)
+	s.about.identify(ask.client)
 	s.session = session.NewStream(rt.ring, s.bell.Ring)
 	s.session.Do(func() {
 		// A server that crashes says no goodbye, so every stream gets its own pace of
@@ -151,12 +157,13 @@ func (rt *Realtime) newStream(r *http.Request, handshake *conns.Handshake) (*str
 	// A middleware's timeout must not cut the stream, nor a server's context: it ends
 	// with a bye, or with the client.
 	s.ctx, s.conn.Cancel = context.WithCancelCause(context.WithoutCancel(r.Context()))
-	s.conn.Recheck = s.recheck
+	s.conn.Recheck, s.conn.Owner = s.recheck, s
 	return s, nil
 }
 
 // view is what the client sees with grants.
 func (s *stream) view(grants []Grant) *view {
+	s.granted.Store(&grants)
 	return &view{policy: &s.rt.policy, id: s.id, grants: grants}
 }
 
@@ -196,7 +203,7 @@ func parseREN(r *http.Request) (ask renRequest, f *refusal) {
 		ask.client = v
 	}
 	if ask.client != "" && !wire.ValidClientID(ask.client) {
-		return ask, &refusal{http.StatusBadRequest, wire.BadClientID(ask.client)}
+		return ask, &refusal{status: http.StatusBadRequest, Error: wire.BadClientID(ask.client)}
 	}
 	return ask, nil
 }

@@ -36,9 +36,10 @@ func (t *tally) init() {
 	t.publish = metric.NewCalls("error", "ok", "maybe_stored", "timeout", "canceled", "too_large", "closed")
 }
 
-// refuse counts a refusal, and returns it.
+// refuse counts a refusal, remembers it for [Realtime.Refusals], and returns it.
 func (rt *Realtime) refuse(f *refusal) *refusal {
 	rt.tally.refusals.Inc(f.Code)
+	rt.refusals.add(f)
 	return f
 }
 

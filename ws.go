@@ -121,8 +121,9 @@ type socket struct {
 	begun      chan struct{} // closed when the last subscription asked for has begun
 	paged      chan struct{} // closed when the last page of history was sent
 
-	buf  session.Buffer // the writer's
-	sent *sentTally
+	buf   session.Buffer // the writer's
+	about card
+	sent  *sentTally
 }
 
 // answersAtOnce is how many answers may wait for a client that does not read.
@@ -140,7 +141,8 @@ func (rt *Realtime) newSocket(r *http.Request) *socket {
 		errors:     rate.NewLimiter(rate.Every(time.Minute/maxErrors), maxErrors-1),
 	}
 	s.session = session.NewChannels(rt.ring, s.bell.Ring, s, s.view(Identity{}), limits.Channels)
-	s.conn.Recheck = s.recheck
+	s.about.fill("websocket", r)
+	s.conn.Recheck, s.conn.Owner = s.recheck, s
 	return s
 }
 

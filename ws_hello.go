@@ -26,13 +26,14 @@ func (s *socket) hello(op wire.Op) *wire.Error {
 			f = s.rt.refusalOf(handshake.Identify(&s.conn, id.User))
 		}
 		if f != nil {
-			s.answer(wire.ErrorFrame(op.Ref, s.rt.refuse(f).Error))
+			s.answer(wire.ErrorFrame(op.Ref, s.rt.refuse(f.from(s.request)).Error))
 			s.refuseHello(f)
 			return nil
 		}
 		s.id = id
 	}
 	s.greeted, s.client = true, op.CID
+	s.about.identify(op.CID)
 	s.stopExpiry = s.conn.Expire(s.id.Expires)
 	limits := s.rt.opts.Limits
 	frame := wire.Frame{

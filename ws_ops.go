@@ -35,12 +35,25 @@ func (s *socket) read(hello *time.Timer) error {
 		}
 		if refused != nil {
 			s.rt.tally.refusals.Inc(refused.Code)
+			s.noteRefused(op, refused)
 			s.answer(wire.ErrorFrame(op.Ref, refused))
 			if !refused.Retry && !s.errors.Allow() { // what can succeed later is no fault of the client
 				return &wsconn.CloseError{Code: 1008, Reason: "too many errors"}
 			}
 		}
 	}
+}
+
+// noteRefused remembers an operation that was refused. Where the policy has refused it,
+// allow knows why.
+func (s *socket) noteRefused(op wire.Op, why *wire.Error) {
+	if why.Code == "forbidden" {
+		return
+	}
+	s.rt.refusals.note(Refusal{
+		Code: why.Code, User: s.id.User, Address: s.request.RemoteAddr, Reason: clip(why.Message),
+		Action: Action{Verb: Verb(clip(op.Op)), Name: clip(op.Channel)},
+	})
 }
 
 // admit reports whether the client, and its user, may send one frame more. Frames
@@ -151,10 +164,14 @@ func (s *socket) allow(verb Verb, channel string) *wire.Error {
 	call := &policyCall{conn: &s.conn, holds: true}
 	ctx, end := call.begin(ctx)
 	defer end()
-	if f := s.rt.policy.allow(ctx, s.rt.log, s.id, Action{verb, channel}); f != nil {
-		return f.Error
+	f := s.rt.policy.allow(ctx, s.rt.log, s.id, Action{verb, channel})
+	if f == nil {
+		return nil
 	}
-	return nil
+	if f.Code == "forbidden" { // others are noted by the reader
+		s.rt.refusals.add(f.from(s.request))
+	}
+	return f.Error
 }
 
 // publish sends a message. A client's id for it is its own: it cannot take

@@ -144,6 +144,7 @@ func (rt *Realtime) ask(ctx context.Context, id Identity, a Action) (refused *wi
 	defer cancel()
 	panicked = guard.Call(func() error {
 		if f := rt.policy.allow(ctx, rt.log, id, a); f != nil {
+			rt.refusals.add(f)
 			refused = f.Error
 		}
 		return nil

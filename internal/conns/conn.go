@@ -19,11 +19,16 @@ type Conn struct {
 	// questions are open as turns has room for.
 	Recheck func(ctx context.Context, turns chan struct{})
 
+	// Owner is what the connection belongs to.
+	Owner any
+
 	// Writing is true while the writer waits for the client to read.
 	Writing atomic.Bool
 
 	done chan struct{} // closed when nothing is written from now on
 
+	id    uint64        // guarded by Conns.mu
+	since time.Time     // likewise
 	user  string        // guarded by Conns.mu, as are pace and flood when they are set
 	pace  *rate.Limiter // of the user; nil for anonymous
 	flood *rate.Limiter // likewise

@@ -6,6 +6,7 @@
 package conns
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	mathrand "math/rand/v2"
@@ -52,6 +53,7 @@ type Conns struct {
 	mu         sync.Mutex
 	closing    bool
 	open       map[*Conn]struct{}
+	last       uint64 // the id of the newest one
 	handshakes map[*Handshake]struct{}
 	users      map[string]*user // who has connections
 	all        sync.WaitGroup   // of open
@@ -123,6 +125,8 @@ func (h *Handshake) Add(c *Conn, user string) error {
 	if err := h.identify(c, user); err != nil {
 		return err
 	}
+	cs.last++
+	c.id, c.since = cs.last, time.Now()
 	c.done = make(chan struct{})
 	cs.open[c] = struct{}{}
 	cs.all.Add(1)
@@ -171,6 +175,26 @@ func (cs *Conns) Remove(c *Conn) {
 	cs.mu.Unlock()
 	close(c.done)
 	cs.all.Done()
+}
+
+// Open is an open connection, as it was at the time of a call.
+type Open struct {
+	*Conn
+	ID    uint64 // from 1 on, never used again
+	Since time.Time
+	User  string // "" if anonymous or not known yet
+}
+
+// All returns the open connections, the oldest first.
+func (cs *Conns) All() []Open {
+	cs.mu.Lock()
+	all := make([]Open, 0, len(cs.open))
+	for c := range cs.open {
+		all = append(all, Open{c, c.id, c.since, c.user})
+	}
+	cs.mu.Unlock()
+	slices.SortFunc(all, func(a, b Open) int { return cmp.Compare(a.ID, b.ID) })
+	return all
 }
 
 // Users returns how many users have connections.

@@ -27,8 +27,12 @@ type ward struct {
 
 func name(i int, state string) string { return fmt.Sprintf("case%02d%s", i, state) }
 
-// pulse is a heartbeat that is long enough for what arrives together to be told from what does not.
-func pulse() time.Duration { return min(slow(2*time.Second), 10*time.Second) }
+// pulse is a heartbeat that is long enough for what arrives together to be told from what
+// does not, and for a server to answer within half of it.
+var pulse = sync.OnceValue(func() time.Duration { return min(slow(2*time.Second), 20*time.Second) })
+
+// tooShort is a timeout for silence.
+func tooShort() string { return fmt.Sprintf("%dms", pulse().Milliseconds()/2) }
 
 // each writes a part of a configuration for each ill, twice: as it is, and mended.
 func each(ills []ill, part func(name, lines string) string) string {
@@ -50,7 +54,7 @@ func nginxWard() ward {
 		{"", pass + upgrade + host + "gzip on; gzip_types text/event-stream; gzip_min_length 0;", pass + upgrade + host},
 		{"buffering", pass + upgrade + host + "proxy_ignore_headers X-Accel-Buffering;",
 			pass + upgrade + host + "proxy_ignore_headers X-Accel-Buffering; proxy_buffering off;"},
-		{"idle", pass + upgrade + host + "proxy_read_timeout 1s;", pass + upgrade + host + "proxy_read_timeout 75s;"},
+		{"idle", pass + upgrade + host + "proxy_read_timeout " + tooShort() + ";", pass + upgrade + host + "proxy_read_timeout 75s;"},
 		{"upgrade", pass + host, pass + host + upgrade},
 		{"host", pass + upgrade, pass + upgrade + host},
 		{"origin", pass + upgrade + host + `proxy_set_header Origin "http://app";`, pass + upgrade + host},
@@ -83,7 +87,7 @@ http {
 func haproxyWard() ward {
 	ills := []ill{
 		{"buffering", "http-response wait-for-body time 10m", ""},
-		{"idle", "timeout server 1s\ntimeout tunnel 1s", "timeout server 75s\ntimeout tunnel 75s"},
+		{"idle", "timeout server " + tooShort() + "\ntimeout tunnel " + tooShort(), "timeout server 75s\ntimeout tunnel 75s"},
 		{"upgrade", "http-request del-header Upgrade", ""},
 		{"host", "http-request set-header Host app", ""},
 		{"origin", "http-request del-header Origin", ""},
@@ -117,7 +121,7 @@ func caddyWard() ward {
 	}
 	ills := []ill{
 		{"upgrade buffering", "reverse_proxy APP { \n buffer_responses \n }", "reverse_proxy APP { \n flush_interval -1 \n }"},
-		{"idle", "reverse_proxy APP { \n transport http { \n read_timeout 1s \n } \n }", "reverse_proxy APP { \n transport http { \n read_timeout 75s \n } \n }"},
+		{"idle", "reverse_proxy APP { \n transport http { \n read_timeout " + tooShort() + " \n } \n }", "reverse_proxy APP { \n transport http { \n read_timeout 75s \n } \n }"},
 		{"upgrade", "reverse_proxy APP { \n header_up -Upgrade \n header_up -Connection \n }", "reverse_proxy APP"},
 		{"host", "reverse_proxy APP { \n header_up Host app \n }", "reverse_proxy APP { \n header_up Host {http.request.host}:{http.request.port} \n }"},
 		{"origin", "reverse_proxy APP { \n header_up -Origin \n }", "reverse_proxy APP"},

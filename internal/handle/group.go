@@ -187,6 +187,9 @@ func (g *Group) missed(reason string) {
 }
 
 func (g *Group) deadLetter(ctx context.Context, d Delivery, err error) {
+	if g.node.Dead != nil {
+		g.node.Dead(d, err)
+	}
 	g.tally.deadLetters.Inc()
 	if g.opts.DeadLetter == nil {
 		g.node.Logger.Error("realtime: an event was not handled", "group", d.Group, "type", d.Event.Type,

@@ -34,6 +34,7 @@ type Node struct {
 	Ring   *ring.Ring
 	Logger *slog.Logger
 
+	Dead    func(Delivery, error)   // is told of each event that was not handled; may be nil
 	Pending int                     // the greatest number of events that wait in one group
 	Depth   int                     // how many handlers may react to each other in a row
 	Now     func() backend.Position // the place after all events that the node knows of

@@ -349,6 +349,30 @@ func (rd *Reader) Quiet() (pos backend.Position, quiet bool) {
 	return rd.ring.pos(rd.ring.head), quiet
 }
 
+// Unread returns how many entries of its topics the reader has not been given yet, of
+// those that it was woken for, and when the oldest of them came to this node. An entry
+// of several topics counts for each. Any goroutine may call it.
+func (rd *Reader) Unread() (n int, oldest time.Time) {
+	rd.ring.mu.RLock()
+	defer rd.ring.mu.RUnlock()
+	rd.mu.Lock()
+	defer rd.mu.Unlock()
+	for _, s := range rd.dirty {
+		if s.gone {
+			continue
+		}
+		d, i := s.unread()
+		if i == d.Len() {
+			continue
+		}
+		n += d.Len() - i
+		if came := d.At(i).came; oldest.IsZero() || came.Before(oldest) {
+			oldest = came
+		}
+	}
+	return n, oldest
+}
+
 // Skip moves all cursors to the newest entry without reading.
 func (rd *Reader) Skip() {
 	rd.ring.mu.RLock()

@@ -3,6 +3,7 @@ package session
 import (
 	"maps"
 	"slices"
+	"sync"
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/ring"
@@ -17,10 +18,11 @@ type Channels struct {
 	most int // channels
 	view View
 
-	followed map[string]*channel
-	ahead    backend.Position // some channels are complete up to here, while another is replayed
-	held     int              // channels that wait for their roster
-	parts    []*showing       // rosters that are being sent
+	following sync.Mutex // held while followed is changed, and read by another goroutine
+	followed  map[string]*channel
+	ahead     backend.Position // some channels are complete up to here, while another is replayed
+	held      int              // channels that wait for their roster
+	parts     []*showing       // rosters that are being sent
 }
 
 // Host is the connection that a Channels belongs to. Fill calls its methods, which
@@ -74,8 +76,12 @@ func (c *Channels) separate() {
 	}
 }
 
-// Names lists, in order, the channels that are subscribed to.
-func (c *Channels) Names() []string { return slices.Sorted(maps.Keys(c.followed)) }
+// Names lists, in order, the channels that are subscribed to. Any goroutine may call it.
+func (c *Channels) Names() []string {
+	c.following.Lock()
+	defer c.following.Unlock()
+	return slices.Sorted(maps.Keys(c.followed))
+}
 
 // Subscribe subscribes as op asks, which was allowed at a turn, and answers, with so
 // much of the past. A channel that is followed goes on where it is.
@@ -89,7 +95,9 @@ func (c *Channels) Subscribe(op wire.Op, back Rewind, turn uint64) {
 		return
 	default:
 		f = &channel{name: op.Channel}
+		c.following.Lock()
 		c.followed[op.Channel] = f
+		c.following.Unlock()
 		start := c.follow(op.Channel, wire.Since(op.Since))
 		frame.State, frame.Reason, frame.Cursor = string(start.State), string(start.Reason), wire.Cursor(start.Pos)
 	}
@@ -143,7 +151,9 @@ func (c *Channels) drop(f *channel) {
 		f.showing.reset = nil
 		c.proceed(f)
 	}
+	c.following.Lock()
 	delete(c.followed, f.name)
+	c.following.Unlock()
 	c.reader.Unsubscribe(ring.Channel(f.name))
 }
 

@@ -49,6 +49,7 @@ type Session struct {
 	form   form
 	ring   *ring.Ring
 	reader *ring.Reader
+	shown  atomic.Pointer[ring.Reader] // the reader, for other goroutines
 	wake   func()
 	turns  atomic.Uint64
 
@@ -85,8 +86,19 @@ type form interface {
 // not block.
 func (s *Session) init(f form, r *ring.Ring, wake func()) {
 	s.form, s.ring, s.wake = f, r, wake
-	s.reader, s.pos = r.NewReaderFunc(wake), r.Head()
+	s.read()
+	s.pos = r.Head()
 }
+
+// read begins with a new reader.
+func (s *Session) read() {
+	s.reader = s.ring.NewReaderFunc(s.wake)
+	s.shown.Store(s.reader)
+}
+
+// Unread returns how many events of the topics that the session follows have not been
+// told yet, and when the oldest of them came to this node. Any goroutine may call it.
+func (s *Session) Unread() (n int, oldest time.Time) { return s.shown.Load().Unread() }
 
 // Do has f done within a Fill, after what was handed over before. It does not wait
 // for that. What such a function hands over is done when all that was told until then

@@ -72,7 +72,7 @@ func (s *Stream) Newest(turn uint64) bool {
 func (s *Stream) Regrant(v View, topics []ring.Topic, h Hello) {
 	old := s.reader
 	defer old.Close() // after the other has begun: so topics of both stay known
-	s.reader = s.ring.NewReaderFunc(s.wake)
+	s.read()
 	s.Begin(&s.pos, v, topics, h)
 }
 
