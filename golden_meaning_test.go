@@ -54,7 +54,7 @@ const adasMessage = `{"type":"message","text":"line\nline\u2028 <b>&"}`
 
 func channelMeanings() meaning {
 	m := meaning{}
-	for _, more := range []meaning{events(), rosterMeanings(), greetings(), answers(), takings(), byes()} {
+	for _, more := range []meaning{events(), rosterMeanings(), greetings(), answers(), pasts(), takings(), byes()} {
 		for frame, scripts := range more {
 			m[frame] = scripts
 		}
@@ -139,6 +139,24 @@ func greetings() meaning {
 			{"without tokens there is nothing to be sent", []string{"dial", "say hello with an expiry", "pass 900000"}},
 		},
 		"ok renewed": {{"and so on", lines(asked, "token B", "pass 811000", "sent hello token=B", "answer hello ok renewed", "token C", "pass 811000", "sent hello token=C")}},
+	}
+}
+
+// pasts are of what was said in a channel before.
+func pasts() meaning {
+	return meaning{
+		"history": {
+			{"it is a page", []string{"app history", "sent history", "answer history history", "told page message.server message before=hoftbqjitc.z"}},
+			{"it is asked for again on the next connection", []string{"app history", "sent history", "cut", "sent history", "answer history history", "told page message.server message before=hoftbqjitc.z"}},
+			{"it moves no cursor", lines(subscribed, "app history", "sent history", "answer history history", "told page message.server message before=hoftbqjitc.z", "cut", "sent subscribe since=hoftbqjitc.2r")},
+		},
+		"history to its start":       {{"there is no more", []string{"app history", "sent history", "answer history history to its start", "told page end=start"}}},
+		"history to what is evicted": {{"there is no more, though there was", []string{"app history", "sent history", "answer history history to what is evicted", "told page end=evicted"}}},
+		"subscribed with messages": {
+			{"a loop that rewinds begins with them, and no other is told", lines(subscribed, "app rewind", "sent subscribe rewind=2", "say message.server", "told message null", "answer subscribe subscribed with messages",
+				"told rewound null", "told rewound "+adasMessage, "say message.server", "told message null", "told rewound null")},
+			{"it is asked for again, after where the channel goes on", lines(subscribed, "app rewind", "sent subscribe rewind=2", "cut", "sent subscribe since=hoftbqjitc.2r", "ts: sent subscribe rewind=2")},
+		},
 	}
 }
 

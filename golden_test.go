@@ -199,6 +199,11 @@ func (g *golden) server(t *testing.T) {
 	for _, bye := range goldenByes {
 		add("bye "+bye.reason, wire.Frame{Event: "bye", Reason: bye.reason, RetryMs: &bye.retryMs, Cursor: cursorAt(101)}.Append(nil))
 	}
+	past := &wire.Past{Messages: [][]byte{wire.Channel(records["message.server"]), wire.Channel(records["message"])}, Before: cursorAt(35)}
+	add("history", wire.Frame{Event: "history", Ref: &ref, Channel: "room:42", Past: past}.Append(nil))
+	add("history to its start", wire.Frame{Event: "history", Ref: &ref, Channel: "room:42", Past: &wire.Past{End: "start"}}.Append(nil))
+	add("history to what is evicted", wire.Frame{Event: "history", Ref: &ref, Channel: "room:42", Past: &wire.Past{End: "evicted"}}.Append(nil))
+	add("subscribed with messages", wire.Frame{Event: "subscribed", Ref: &ref, Channel: "room:42", State: "resumed", Past: past}.Append(nil))
 	g.rosters(cursor, add)
 }
 
@@ -247,6 +252,10 @@ func (g *golden) client(t *testing.T) {
 		{"subscribe", `{"op":"subscribe","ref":1,"channel":"room:42"}`, wire.Op{Op: "subscribe", Ref: ref(1), Channel: "room:42"}},
 		{"subscribe with since and presence", `{"op":"subscribe","ref":2,"channel":"room:42","since":"hog38gu134.2r","presence":true}`,
 			wire.Op{Op: "subscribe", Ref: ref(2), Channel: "room:42", Since: "hog38gu134.2r", Presence: true}},
+		{"subscribe with rewind", `{"op":"subscribe","ref":8,"channel":"room:42","rewind":2,"rewindMs":60000}`,
+			wire.Op{Op: "subscribe", Ref: ref(8), Channel: "room:42", Rewind: ref(2), RewindMs: ref(60000)}},
+		{"history", `{"op":"history","ref":9,"channel":"room:42","before":"hog38gu134.2r","limit":50}`,
+			wire.Op{Op: "history", Ref: ref(9), Channel: "room:42", Before: "hog38gu134.2r", Limit: ref(50)}},
 		{"unsubscribe", `{"op":"unsubscribe","ref":3,"channel":"room:42"}`, wire.Op{Op: "unsubscribe", Ref: ref(3), Channel: "room:42"}},
 		{"publish", `{"op":"publish","ref":4,"channel":"room:42","data":{"type":"message","text":"hello"},"id":"p1"}`,
 			wire.Op{Op: "publish", Ref: ref(4), Channel: "room:42", Data: json.RawMessage(`{"type":"message","text":"hello"}`), ID: "p1"}},

@@ -31,6 +31,8 @@ type feed struct {
 	err   error         // how it ended, after the items
 	used  bool          // a loop has begun
 	asked bool          // a subscribe for it was sent
+	back  rewind        // what it begins with
+	begun bool          // it has been told that
 }
 
 // item is a message, or, where reset is set, that some were missed.
@@ -39,12 +41,17 @@ type item struct {
 	reset string
 }
 
-func newFeed() *feed { return &feed{wake: make(chan struct{}, 1)} }
+func newFeed(back rewind) *feed {
+	return &feed{wake: make(chan struct{}, 1), back: back, begun: back == rewind{}}
+}
 
 // push adds an item. A loop that lags too far gets a reset instead of the items it has
 // not read, and continues from here, so that it neither blocks other loops nor fills the
 // memory.
 func (f *feed) push(it item) {
+	if !f.begun {
+		return // the messages that it begins with come later, and go further
+	}
 	size := len(it.msg.Data)
 	if n := f.items.Len(); n >= maxWaiting || n > 0 && f.bytes+size > maxWaitingBytes {
 		f.items, f.bytes = queue.Queue[item]{}, 0

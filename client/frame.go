@@ -31,6 +31,15 @@ type frame struct {
 	RetryMs  int64             `json:"retryMs"`
 
 	ExpiresIn *int64 `json:"expiresIn"` // milliseconds
+
+	Messages []frame `json:"messages"` // of the past
+	Before   string  `json:"before"`
+	End      string  `json:"end"`
+}
+
+// message is the message in a frame.
+func (f *frame) message() Message {
+	return Message{f.Channel, f.Data, f.From, f.UserID, f.TS, realtime.Cursor(f.ID)}
 }
 
 // limits are the server's limits on the rate and size of a client's operations.
@@ -67,4 +76,14 @@ type op struct {
 	Metadata json.RawMessage `json:"metadata,omitempty"`
 	Data     json.RawMessage `json:"data,omitempty"`
 	ID       string          `json:"id,omitempty"`
+	Before   string          `json:"before,omitempty"`
+	Limit    int             `json:"limit,omitempty"`
+
+	rewind
+}
+
+// rewind is what of the past a loop begins with.
+type rewind struct {
+	Messages *int   `json:"rewind,omitempty"`
+	Millis   *int64 `json:"rewindMs,omitempty"`
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 )
 
 // golden is testdata/wire.json, which the tests of the server and of the browser
@@ -38,6 +39,13 @@ func TestGoldenClientFrames(t *testing.T) {
 	hello, _ := json.Marshal(op{Op: "hello", CID: s.set.client})
 	sent = append(sent, string(hello))
 	step(func() { s.Subscribe(t.Context(), "room:42") })
+	step(func() { s.Subscribe(t.Context(), "room:42", Rewind(2), RewindFor(time.Minute)) })
+	step(func() {
+		c := &call{op: op{Op: "history", Channel: "room:42", Before: "hog38gu134.2r", Limit: 50}, done: func(frame, error) {}}
+		if err := s.keep(c); err != nil {
+			t.Error(err)
+		}
+	})
 	step(func() {
 		s.rooms["room:42"].sub, s.rooms["room:42"].cursor = unsubscribed, "hog38gu134.2r"
 		s.Presence("room:42").Events(t.Context())

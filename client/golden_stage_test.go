@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/coder/websocket"
 	"github.com/maravilla-realtime/realtime"
@@ -121,6 +122,7 @@ func (s *channelStage) note(msg []byte) {
 	var o struct {
 		operation
 		UserID, Token string
+		Rewind        int
 	}
 	if err := json.Unmarshal(msg, &o); err != nil {
 		s.Error(err)
@@ -133,6 +135,9 @@ func (s *channelStage) note(msg []byte) {
 		if part[1] != "" {
 			word += part[0] + part[1]
 		}
+	}
+	if o.Rewind > 0 {
+		word += fmt.Sprint(" rewind=", o.Rewind)
 	}
 	if s.refs == nil {
 		s.refs = make(map[string]int64)
@@ -188,7 +193,13 @@ func (s *channelStage) app(what string) {
 	verb, user, _ := strings.Cut(what, " ")
 	switch verb {
 	case "subscribe":
-		s.stops["subscribe"] = s.follow(s.messages)
+		s.stops["subscribe"] = s.follow(func(ctx context.Context) { s.messages(ctx, "message ") })
+	case "rewind":
+		s.stops["rewind"] = s.follow(func(ctx context.Context) {
+			s.messages(ctx, "rewound ", client.Rewind(2), client.RewindFor(time.Minute))
+		})
+	case "history":
+		s.follow(func(ctx context.Context) { s.history(ctx) })
 	case "unsubscribe":
 		s.stops["subscribe"]()
 	case "unwatch":
@@ -221,13 +232,35 @@ func (s *channelStage) result(verb, done string, f func(context.Context) error) 
 	})
 }
 
-func (s *channelStage) messages(ctx context.Context) {
-	for m, err := range s.rt.Subscribe(ctx, "room:42") {
+func (s *channelStage) history(ctx context.Context) {
+	page, err := s.rt.History(ctx, "room:42", "hog38gu134.2r", 50)
+	if err != nil {
+		return
+	}
+	word := "page"
+	for _, m := range page.Messages {
+		word += " " + map[bool]string{true: "message", false: "message.server"}[m.From == s.rt.Tag()]
+	}
+	if page.Before != "" {
+		word += " before=" + string(page.Before)
+	}
+	if page.End != "" {
+		word += " end=" + string(page.End)
+	}
+	s.tell("%s", word)
+}
+
+func (s *channelStage) messages(ctx context.Context, verb string, opts ...client.SubscribeOption) {
+	for m, err := range s.rt.Subscribe(ctx, "room:42", opts...) {
 		if err != nil {
 			s.failed(err)
 			continue
 		}
-		word := "message " + compact(m.Data)
+		word := verb + compact(m.Data)
+		if verb != "message " {
+			s.tell("%s", word)
+			continue
+		}
 		if m.From == s.rt.Tag() {
 			word += " own"
 		}

@@ -168,7 +168,7 @@ func (o *outbox) fail(err error) {
 // unanswered returns err. If the call was sent without an answer, it also matches
 // [realtime.ErrMaybeStored].
 func (c *call) unanswered(err error) error {
-	if c.sent {
+	if c.sent && c.op.Op == "publish" {
 		return fmt.Errorf("client: %s: %w: %w", c.op.Op, realtime.ErrMaybeStored, err)
 	}
 	return err

@@ -169,14 +169,19 @@ func (r *Realtime) Publish(ctx context.Context, channel string, data any) error 
 func (r *Realtime) enqueue(c *call) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.messages++
+	c.op.ID = r.prefix + strconv.FormatInt(r.messages, 10)
+	return r.keep(c)
+}
+
+// keep adds a call that outlives connections. The client must be locked.
+func (r *Realtime) keep(c *call) error {
 	switch {
 	case r.ended != nil:
 		return r.ended
 	case r.out.kept() >= maxKept:
 		return &Error{Code: "too_many", Message: "too many messages wait", Retry: true}
 	}
-	r.messages++
-	c.op.ID = r.prefix + strconv.FormatInt(r.messages, 10)
 	r.out.add(c)
 	return nil
 }
@@ -188,10 +193,14 @@ func (r *Realtime) enqueue(c *call) error {
 //
 // If messages were missed, the loop gets a [*realtime.ResetError] and continues. This
 // also happens if it lags by more than 1024 messages or 8 MiB, so that no loop blocks
-// another. The last pair has the error of ctx, an [*Error] if the subscription or the
-// client was refused, or [realtime.ErrClosed].
-func (r *Realtime) Subscribe(ctx context.Context, channel string) iter.Seq2[Message, error] {
-	f := newFeed()
+// another. The last pair has the error of ctx, an [*Error] if the subscription, an option
+// or the client was refused, or [realtime.ErrClosed].
+func (r *Realtime) Subscribe(ctx context.Context, channel string, opts ...SubscribeOption) iter.Seq2[Message, error] {
+	var back rewind
+	for _, o := range opts {
+		o(&back)
+	}
+	f := newFeed(back)
 	r.change(channel, f.end, func(m *room) {
 		m.feeds, m.refused = append(m.feeds, f), false
 	})

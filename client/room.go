@@ -159,9 +159,8 @@ func (r *Realtime) event(f frame) {
 	}
 	switch f.Event {
 	case "message":
-		msg := Message{f.Channel, f.Data, f.From, f.UserID, f.TS, realtime.Cursor(f.ID)}
 		for _, feed := range m.feeds {
-			feed.push(item{msg: msg})
+			feed.push(item{msg: f.message()})
 		}
 	case "reset":
 		if f.Cursor != "" {

@@ -249,7 +249,7 @@ func (s *session) take(line []byte) *disconnect {
 			l.err = s.refused
 		}
 		return &l
-	case "subscribed", "ok":
+	case "subscribed", "ok", "history":
 		s.out.answer(f)
 	case "error":
 		if !s.out.answer(f) {

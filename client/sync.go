@@ -1,5 +1,7 @@
 package client
 
+import "slices"
+
 // sync takes the next step, if there is one to take, from what the connection
 // has been told to what is wanted.
 func (r *Realtime) sync(m *room) {
@@ -23,7 +25,33 @@ func (r *Realtime) syncSubscription(m *room) {
 	case want == unsubscribed, m.refused:
 	case want != m.sub, want == withPresence && !m.roster.known && !m.stateDue && !m.blind:
 		r.subscribe(m, want)
+	default:
+		r.rewind(m)
 	}
+}
+
+// rewind asks for what the next loop begins with that begins with the last messages: for
+// the answer to the subscription once more, with them.
+func (r *Realtime) rewind(m *room) {
+	i := slices.IndexFunc(m.feeds, func(f *feed) bool { return !f.begun })
+	if i < 0 || m.sub == unsubscribed {
+		return
+	}
+	next := m.feeds[i]
+	o := op{Op: "subscribe", Channel: m.name, Presence: m.sub == withPresence, rewind: next.back}
+	m.ask = &call{op: o, due: m.rest, done: func(f frame, err error) {
+		m.ask = nil
+		next.begun = true
+		if err != nil {
+			m.feeds = slices.DeleteFunc(m.feeds, func(f *feed) bool { return f == next })
+			next.end(err)
+		}
+		for i := range f.Messages {
+			next.push(item{msg: f.Messages[i].message()})
+		}
+		r.sync(m)
+	}}
+	r.out.add(m.ask)
 }
 
 func (r *Realtime) unsubscribe(m *room) {

@@ -103,6 +103,10 @@ func (c *Channels) Subscribe(op wire.Op, back Rewind, turn uint64) {
 	}
 	f.turn = max(f.turn, turn)
 	a := answer{frame: frame, first: !again, back: back}
+	if again && back.Messages > 0 && op.Presence && f.presence && f.showing == nil {
+		c.subscribed(a) // only the past was asked for
+		return
+	}
 	if op.Presence && (again || frame.State != string(ring.Resumed)) {
 		// The roster is read after the place where the events begin, so that no change
 		// escapes both.

@@ -205,6 +205,11 @@ func TestRewindWithRoster(t *testing.T) {
 	c.Do(func() { c.SetView(&view{hidden: map[string]bool{"ada": true}}) })
 	c.answer(nil)
 	expect(t, "with a roster", c.told(), "subscribed#1 a fresh @2 with @2 then start, state a of 0 @2, message a @3")
+	c.rewind(2, "a", "", true, 1, 0)
+	expect(t, "again", c.told(), "subscribed#2 a resumed with @3 then @3")
+	if len(c.asked) > 0 {
+		t.Error("the roster is read again")
+	}
 }
 
 // What is older than the history may be is not read, though nothing has come since.

@@ -1,4 +1,5 @@
 // What a Go server serves as realtime.js.
+import './history.js';
 import { shareTabs } from './share.js';
 
 export * from './index.js';

@@ -16,6 +16,11 @@ export interface RealtimeClientOptions extends ClientOptions {
   WebSocket?: WebSocketMaker | undefined;
 }
 
+/** {@link RealtimeClient.subscribe}, which the module `history` gives options. */
+export interface Subscribe<Channels> {
+  <Name extends ChannelOf<Channels>>(channel: Name, cb: (event: RealtimeMessage<OfChannel<Channels, Name>>) => void): () => void;
+}
+
 /**
  * Channels over a WebSocket: messages and presence. After a lost connection it comes back by itself, goes on after the
  * last event of each channel, and repeats what has had no answer. Where something was missed that cannot be told, it says so through
@@ -43,9 +48,7 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
   /** What `from` is in events this client caused. */
   declare readonly getClientId: () => string;
   /** Calls `cb` with each message of a channel, the own ones too. Returns how to stop that. */
-  declare readonly subscribe: <Name extends ChannelOf<Channels>>(
-    channel: Name, cb: (event: RealtimeMessage<OfChannel<Channels, Name>>) => void,
-  ) => () => void;
+  declare readonly subscribe: Subscribe<Channels>;
   /**
    * Calls `cb` with each event of the channels that are subscribed to or present in, those of presence as rosters see them: a join
    * of somebody who was there is an update. Returns how to stop that.

@@ -153,4 +153,5 @@ export function createSession(client: Client, options: RealtimeClientOptions): v
       };
     },
   });
+  layer.past?.(client, outbox, check, reconnector.report_, () => tag);
 }

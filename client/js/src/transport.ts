@@ -1,4 +1,5 @@
 import type { ClientOptions } from './options.js';
+import type { Outbox } from './outbox.js';
 import { createParser, type StreamEvent } from './sse.js';
 
 /**
@@ -54,8 +55,15 @@ export interface Closed {
   error_?: unknown;
 }
 
-/** What `shareTabs()` puts between the clients and the network, for those whose options say that they share. */
+/** What other modules put into clients: `shareTabs()` between those whose options say that they share and the network. */
 export const layer: {
   stream?: (open: OpenStream, options: ClientOptions) => OpenStream;
   socket?: (open: OpenSocket, options: ClientOptions) => OpenSocket;
+  /**
+   * Adds the past of channels to a client.
+   *
+   * @param check - refuses what was added to the outbox, where nothing will come of it
+   * @param tag - gives the client's own
+   */
+  past?: (client: object, outbox: Outbox, check: () => void, report: (error: unknown) => void, tag: () => string | undefined) => void;
 } = {};

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { mock, test } from 'node:test';
 import type { RealtimeError } from '../src/errors.js';
+import '../src/history.js';
 import { RealtimeClient } from '../src/realtime.js';
 import { RenClient } from '../src/ren.js';
 import { createParser, type StreamEvent } from '../src/sse.js';
@@ -200,8 +201,8 @@ class Channels extends Stage {
     if (!this.#seen || this.#seen < FakeSocket.all.length) return []; // it has not been opened
     const ops = FakeSocket.last.sent.slice(this.#read);
     this.#read += ops.length;
-    return ops.map(({ op, presence, since, userId, token }) =>
-      op + (presence ? ' presence' : '') + Object.entries({ since, user: userId, token }).map(([name, value]) => (value ? ` ${name}=${value as string}` : '')).join(''));
+    return ops.map(({ op, presence, since, rewind, userId, token }) =>
+      op + (presence ? ' presence' : '') + Object.entries({ since, rewind, user: userId, token }).map(([name, value]) => (value ? ` ${name}=${value as string | number}` : '')).join(''));
   }
 
   app(what: string): void {
@@ -220,6 +221,15 @@ class Channels extends Stage {
           const text = JSON.stringify(data).replaceAll('\u2028', '\\u2028');
           this.told.push(`message ${text}${from === clientId ? ' own' : ''}${userId ? ' user=' + userId : ''}`);
         }));
+      case 'rewind':
+        return begin('rewound', this.#rt.subscribe(channel, ({ data }) => {
+          this.told.push('rewound ' + JSON.stringify(data).replaceAll('\u2028', '\\u2028'));
+        }, { rewind: 2, rewindMs: 60_000 }));
+      case 'history':
+        return void this.#rt.history(channel, { before: 'hog38gu134.2r', limit: 50 }).then(({ messages, before, end }) => {
+          const names = messages.map(({ from }) => (from === clientId ? ' message' : ' message.server'));
+          this.told.push('page' + names.join('') + (before ? ' before=' + before : '') + (end ? ' end=' + end : ''));
+        }, () => {});
       case 'unsubscribe': return this.#stops.get('messages')!();
       case 'watch': {
         const stops = [presence.onJoin(tell('join')), presence.onUpdate(tell('update')), presence.onLeave(tell('leave'))];
@@ -342,6 +352,13 @@ test('client: all frames', async () => {
   check('publish', socket);
   socket.answer('publish');
   socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c' });
+  const rewound = rt.subscribe(channel, () => {}, { rewind: 2, rewindMs: 60_000 });
+  check('subscribe with rewind', socket);
+  socket.answer('subscribe', { event: 'subscribed', state: 'resumed', messages: [], end: 'start' });
+  void rt.history(channel, { before: 'hog38gu134.2r', limit: 50 });
+  check('history', socket);
+  socket.answer('history', { event: 'history', messages: [], end: 'start' });
+  rewound();
   off();
   await settle();
   check('unsubscribe', socket);

@@ -205,9 +205,11 @@ var budgets = []struct {
 }{
 	{"RenClient", `export { RenClient } from "./index.js"`, 3072},
 	{"RealtimeClient", `export { RealtimeClient } from "./index.js"`, 5120},
+	{"with history", `export { RealtimeClient } from "./index.js"; import "./history.js"`, 5888},
 	{"both", `export { RenClient, RealtimeClient } from "./index.js"`, 6656},
 	{"both, shared by tabs", `export { RenClient, RealtimeClient } from "./index.js"; export { shareTabs } from "./share.js"`, 9216},
 	{"everything", `export * from "./index.js"; export { shareTabs } from "./share.js"`, 10240},
+	{"realtime.js", `export * from "./index.js"; export { shareTabs } from "./share.js"; import "./history.js"`, 10752},
 }
 
 // checkSizes prints what the parts of the SDK weigh, and fails if one is over its

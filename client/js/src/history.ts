@@ -1,0 +1,141 @@
+import type { RealtimeMessage } from './channel.js';
+import { tell, type Listener } from './listen.js';
+import type { Done } from './outbox.js';
+import type { RealtimeClient } from './realtime.js';
+import { layer } from './transport.js';
+import type { ChannelOf, OfChannel } from './types.js';
+
+// Importing this module adds the past of channels to the RealtimeClients that are made from then on. The bundle `realtime.js` has it.
+
+/** A page of the messages of a channel. */
+export interface HistoryPage<T = unknown> {
+  /** The oldest first; perhaps fewer than asked for, or none, although there are more. */
+  messages: RealtimeMessage<T>[];
+  /** For the page before this one, if there is one. The `id` of a message will also do. */
+  before?: string;
+  /** Why there is none: `start` where the channel has had no older messages, `evicted` where the server has forgotten them, or may have. */
+  end?: 'start' | 'evicted';
+}
+
+/** Which page of the messages of a channel. */
+export interface HistoryOptions {
+  /** The messages before this cursor. Default: the newest. */
+  before?: string | undefined;
+  /** At most so many; a server permits 1 to 100 by default. Default 50. */
+  limit?: number | undefined;
+}
+
+/** What a listener is told before what comes from now on; at most what one page holds. */
+export interface RewindOptions {
+  /** So many of the last messages; a server permits 1 to 100 by default. */
+  rewind?: number | undefined;
+  /** The messages of so many milliseconds. */
+  rewindMs?: number | undefined;
+}
+
+declare module './realtime.js' {
+  interface Subscribe<Channels> {
+    /**
+     * Calls `cb` with the last messages of a channel, and then with each one that comes: none is left out between them, and none comes twice.
+     * After a reset it goes on with what comes then. What the server refuses of the options is told to `onError`, and `cb` begins with what comes.
+     */
+    <Name extends ChannelOf<Channels>>(
+      channel: Name, cb: (event: RealtimeMessage<OfChannel<Channels, Name>>) => void, options: RewindOptions | undefined,
+    ): () => void;
+  }
+  interface RealtimeClient<Channels, Presences> {
+    /**
+     * Reads a page of the messages of a channel, subscribed to or not. Rejects with a {@link RealtimeError}: `forbidden`, `bad_request` for a
+     * `limit` or `before` that the server does not take, or as `publish` does.
+     */
+    history<Name extends ChannelOf<Channels>>(channel: Name, options?: HistoryOptions): Promise<HistoryPage<OfChannel<Channels, Name>>>;
+  }
+}
+
+/** A listener that has not been told the last messages. */
+interface Waiting {
+  options_: RewindOptions;
+  /** It is told them, and what comes from now on. */
+  begin_: (messages: RealtimeMessage[]) => void;
+  asked_?: boolean | undefined;
+}
+
+layer.past = (client, outbox, check, report, tag) => {
+  const waiting = new Map<string, Set<Waiting>>();
+  const subscribed = new Map<string, object>(); // what the server was asked last, of channels that are subscribed to on this connection
+  const { add_: add, cut_: cut } = outbox;
+  const { getClientId, subscribe } = client as RealtimeClient;
+  const own = (message: RealtimeMessage): RealtimeMessage =>
+    message.from && message.from === tag() ? { ...message, from: getClientId() } : message;
+
+  /** Has the server answer the subscription of a channel once more, with the last messages, for a listener that waits. */
+  const ask = (channel: string): void => {
+    for (const listener of waiting.get(channel) ?? [])
+      if (subscribed.has(channel) && !listener.asked_) {
+        listener.asked_ = true;
+        add(
+          () => {
+            listener.asked_ = subscribed.has(channel) && waiting.get(channel)!.has(listener);
+            return listener.asked_ ? { ...subscribed.get(channel), since: undefined, ...listener.options_ } : undefined;
+          },
+          (error, answer) => {
+            if (!error && !answer) return ask(channel);
+            waiting.get(channel)!.delete(listener);
+            if (error) report(Object.assign(error, { channel }));
+            listener.begin_((answer as Partial<HistoryPage>)?.messages ?? []);
+          },
+        );
+      }
+  };
+
+  outbox.add_ = (op, done, kept) => {
+    if (typeof op !== 'function') return add(op, done, kept);
+    add(() => {
+      const made = op() as { op: string; channel: string } | undefined;
+      if (made?.op === 'unsubscribe') subscribed.delete(made.channel);
+      if (made?.op === 'subscribe') {
+        subscribed.set(made.channel, made);
+        queueMicrotask(() => ask(made.channel)); // after it
+      }
+      return made;
+    }, done);
+  };
+  outbox.cut_ = () => {
+    subscribed.clear();
+    for (const all of waiting.values()) for (const listener of all) listener.asked_ = false;
+    cut();
+  };
+  Object.assign(client, {
+    history: (channel: string, options?: HistoryOptions) =>
+      new Promise<HistoryPage>((resolve, reject) => {
+        const done: Done = (error, answer) => {
+          if (error) return reject(error);
+          const { messages, before, end } = answer as unknown as HistoryPage;
+          resolve({ messages: messages.map(own), ...(before ? { before } : { end: end! }) });
+        };
+        add({ op: 'history', channel, ...options }, done, true);
+        check();
+      }),
+    subscribe(channel: string, cb: Listener<RealtimeMessage>, options?: RewindOptions) {
+      if (!options) return subscribe(channel, cb);
+      let begun = false;
+      const one = new Set([cb]);
+      const listener: Waiting = {
+        options_: options,
+        begin_(messages) {
+          begun = true;
+          for (const message of messages) tell(one, own(message));
+        },
+      };
+      const all = waiting.get(channel) ?? new Set();
+      waiting.set(channel, all.add(listener));
+      const leave = subscribe(channel, (message) => begun && cb(message));
+      ask(channel);
+      return () => {
+        one.clear();
+        all.delete(listener);
+        leave();
+      };
+    },
+  });
+};
