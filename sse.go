@@ -117,7 +117,7 @@ type stream struct {
 	w       *httpwriter.Stream
 	net     net.Conn // nil without ConnContext
 	backlog tcp.Backlog
-	buf     session.Buffer
+	buf     *session.Buffer // nil while there is nothing to say
 	sent    *sentTally
 
 	about   card
@@ -255,13 +255,17 @@ func (s *stream) deliver() error {
 
 // fill writes one batch.
 func (s *stream) fill() (more bool, err error) {
-	more = s.session.Fill(&s.buf, session.Batch)
+	if s.buf == nil {
+		s.buf = session.NewBuffer()
+	}
+	more = s.session.Fill(s.buf, session.Batch)
 	if err := s.write(s.buf.Bytes); err != nil {
 		return false, err
 	}
-	s.rt.tally.ren.sent(s.sent, &s.buf)
+	s.rt.tally.ren.sent(s.sent, s.buf)
 	if !more {
 		s.buf.Release()
+		s.buf = nil
 	}
 	return more, nil
 }

@@ -121,7 +121,7 @@ type socket struct {
 	begun      chan struct{} // closed when the last subscription asked for has begun
 	paged      chan struct{} // closed when the last page of history was sent
 
-	buf   session.Buffer // the writer's
+	buf   *session.Buffer // the writer's; nil while there is nothing to say
 	about card
 	sent  *sentTally
 }
@@ -220,18 +220,22 @@ func (s *socket) write() error {
 
 // fill writes what there is to say: answers, a batch of events, a part of a roster.
 func (s *socket) fill() (more bool, err error) {
-	more = s.session.Fill(&s.buf, session.Batch)
+	if s.buf == nil {
+		s.buf = session.NewBuffer()
+	}
+	more = s.session.Fill(s.buf, session.Batch)
 	for _, msg := range [][]byte{s.buf.Bytes, s.buf.Part} {
 		if err := s.transmit(msg); err != nil {
 			return false, err
 		}
 	}
-	s.rt.tally.webSocket.sent(s.sent, &s.buf)
+	s.rt.tally.webSocket.sent(s.sent, s.buf)
 	for _, code := range s.buf.Told.Errors {
 		s.rt.tally.refusals.Inc(code)
 	}
 	if !more {
 		s.buf.Release()
+		s.buf = nil
 	}
 	return more, nil
 }

@@ -1,10 +1,14 @@
 package session
 
-import (
-	"unsafe"
-
-	"github.com/maravilla-realtime/realtime/internal/ring"
-)
-
-// Size returns how many bytes a buffer holds.
-func (b *Buffer) Size() int { return cap(b.Bytes) + cap(b.items)*int(unsafe.Sizeof(ring.Item{})) }
+// Held returns how many events and parts a buffer refers to.
+func (b *Buffer) Held() (n int) {
+	for _, it := range b.items[:cap(b.items)] {
+		if it.Entry != nil {
+			n++
+		}
+	}
+	if b.Part != nil {
+		n++
+	}
+	return n
+}

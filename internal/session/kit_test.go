@@ -98,7 +98,7 @@ func (d *driver) fill() (out string, more bool) {
 		}
 		out += string(d.buf.Part)
 	}
-	if d.buf.Release(); out != "" {
+	if out != "" {
 		d.fills = append(d.fills, out)
 	}
 	return out, more

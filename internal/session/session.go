@@ -150,6 +150,10 @@ func (b Budget) history() ring.Budget {
 
 // Buffer is what a driver lends to Fill. One may serve any number of sessions, one
 // after the other. The zero Buffer is ready.
+//
+// A driver that waits should hold none: [NewBuffer] and Release share those that there
+// are among all drivers, so that there are as many as write at the same time, and none
+// is kept for long after a burst.
 type Buffer struct {
 	Bytes []byte // a message; empty if there is none
 	Part  []byte // another one, to be written after it. Others share it: it must not be changed.
@@ -186,20 +190,22 @@ func (s *Session) subscribe(since *backend.Position, topics ...ring.Topic) ring.
 	return start
 }
 
-// What an idle connection keeps of the buffers that a burst needed.
-const (
-	idleBytes = 2 << 10
-	idleItems = 16
-)
+var buffers = sync.Pool{New: func() any { return new(Buffer) }}
 
-// Release lets go of what only a burst needs.
+// NewBuffer returns a buffer that is empty, and may have been used before.
+func NewBuffer() *Buffer { return buffers.Get().(*Buffer) }
+
+// mostKept is the size of a buffer that is worth to be kept: a batch and what it may be
+// exceeded by, as a rule.
+const mostKept = 128 << 10
+
+// Release gives the buffer to the next driver that needs one. It must not be used after
+// that.
 func (b *Buffer) Release() {
-	if b.Part = nil; cap(b.Bytes) > idleBytes {
+	if b.Part, b.Told = nil, (Told{}); cap(b.Bytes) > mostKept {
 		b.Bytes = nil
 	}
-	if cap(b.items) > idleItems {
-		b.items = nil
-	}
+	buffers.Put(b)
 }
 
 // Fill puts what there is to tell into buf, in place of what it held: what the

@@ -1,6 +1,7 @@
 package session_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -393,26 +394,31 @@ func TestNoWakeUpIsLost(t *testing.T) {
 	}
 }
 
-// An idle connection does not pay for the burst that it had.
+// What is given back is kept for others, with nothing of what it had; a buffer that is
+// larger than a batch is not kept.
 func TestRelease(t *testing.T) {
-	h := newHistory(roomy)
-	s := newStream(t, h)
-	s.begin("", "kv")
-	s.run()
-	for range 500 {
-		h.put("kv")
-	}
-	var buf session.Buffer
-	for more := true; more; {
-		more = s.Fill(&buf, session.Batch)
-	}
-	if cap(buf.Bytes) < 4<<10 {
-		t.Fatalf("%d bytes are no burst", cap(buf.Bytes))
-	}
-	if size := buf.Size(); size < 4<<10 {
-		t.Fatalf("%d bytes are no burst", size)
-	}
-	if buf.Release(); buf.Size() > 4<<10 {
-		t.Errorf("an idle connection keeps %d bytes", buf.Size())
+	for _, event := range []int{1 << 10, 1 << 20} {
+		h := newHistory(roomy)
+		s := newStream(t, h)
+		s.begin("", "kv")
+		s.run()
+		for range 100 {
+			h.add(backend.Event{Type: "kv.put", Resource: "kv", Data: json.RawMessage(`"` + strings.Repeat("x", event) + `"`)})
+		}
+		buf := session.NewBuffer()
+		for more := true; more; {
+			more = s.Fill(buf, session.Batch)
+		}
+		size := cap(buf.Bytes)
+		if size < event {
+			t.Fatalf("%d bytes are no burst", size)
+		}
+		buf.Release()
+		if kept := cap(buf.Bytes); kept != size && event < 1<<20 || kept > 0 && event == 1<<20 {
+			t.Errorf("of %d bytes %d are kept", size, kept)
+		}
+		if n := buf.Held(); n > 0 {
+			t.Errorf("%d events are held", n)
+		}
 	}
 }
