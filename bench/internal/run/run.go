@@ -1,0 +1,194 @@
+// Package run measures targets in turns.
+package run
+
+import (
+	"bufio"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/bench/internal/load"
+	"github.com/maravilla-realtime/realtime/bench/internal/target"
+)
+
+// Target is a server to be measured.
+type Target struct {
+	Name  string
+	Ref   string // the target that it is compared with
+	Skip  string // tests that make no sense for it
+	Only  string // the only tests that do; "": all
+	Serve func() // in a process of its own; does not return
+}
+
+// Channel is the one that all subscribe to, where it is one.
+const Channel = "bench"
+
+// Plan says what is measured.
+type Plan struct {
+	Tests      []string
+	Rounds     int
+	Sizes      []int // fan: numbers of subscribers
+	Idle       int   // mem, many: connections
+	Connects   int   // conn: connections
+	Deliveries int   // fan: that are measured, one at a time; of bursts four times as many
+}
+
+var allTests = []string{"fan", "mem", "many", "conn"}
+
+// Main is the program. The targets run as processes of the same program.
+func Main(targets []Target) {
+	log.SetFlags(0)
+	tests := flag.String("tests", strings.Join(allTests, ","), "tests to run")
+	which := flag.String("targets", "*", "names of targets, or what they begin with and *, separated by commas")
+	rounds := flag.Int("rounds", 5, "how often everything is measured, in turns")
+	out := flag.String("out", "", "file to which results are appended")
+	docs := flag.String("docs", "", "directory: put the results of the files that are named into its performance.md")
+	serve := flag.String("serve", "", "be this target")
+	flag.Parse()
+	switch {
+	case *serve != "":
+		Serve(targets, *serve)
+	case *docs != "":
+		if err := document(*docs, flag.Args()); err != nil {
+			log.Fatal(err)
+		}
+	default:
+		w := io.Writer(os.Stdout)
+		if *out != "" {
+			f, err := os.OpenFile(*out, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+			if err != nil {
+				log.Fatal(err)
+			}
+			w = io.MultiWriter(w, f)
+		}
+		plan := Plan{
+			Tests: strings.Split(*tests, ","), Rounds: *rounds,
+			Sizes: []int{100, 300, 1000, 3000, 5000}, Idle: 5000, Connects: 5000, Deliveries: 100_000,
+		}
+		pin()
+		if err := plan.Run(w, choose(targets, *which)); err != nil {
+			log.Fatal(err)
+		}
+	}
+}
+
+// Serve is the target of that name. It does not return.
+func Serve(targets []Target, name string) {
+	for _, t := range targets {
+		if t.Name == name {
+			t.Serve()
+		}
+	}
+	log.Fatalf("no target %s", name)
+}
+
+func choose(targets []Target, which string) (list []Target) {
+	for _, t := range targets {
+		if slices.ContainsFunc(strings.Split(which, ","), func(w string) bool {
+			begin, more := strings.CutSuffix(w, "*")
+			return w == t.Name || more && strings.HasPrefix(t.Name, begin)
+		}) {
+			list = append(list, t)
+		}
+	}
+	return list
+}
+
+// Run measures targets, and writes a line for each result.
+func (p *Plan) Run(w io.Writer, targets []Target) error {
+	for _, test := range p.Tests {
+		if !slices.Contains(allTests, test) {
+			return fmt.Errorf("no test %s", test)
+		}
+	}
+	for round := range p.Rounds {
+		for _, test := range p.Tests {
+			for _, t := range targets {
+				if t.Skip == test || t.Only != "" && t.Only != test {
+					continue
+				}
+				if err := p.measure(t, test, func(r Result) {
+					r.Round, r.Target, r.Ref, r.Test, r.Load = round, t.Name, t.Ref, test, loadAverage()
+					line, _ := json.Marshal(r) // strings and numbers
+					fmt.Fprintln(w, string(line))
+				}); err != nil {
+					return fmt.Errorf("%s of %s: %w", test, t.Name, err)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// server is a target that runs.
+type server struct {
+	cmd    *exec.Cmd
+	client *load.Client
+}
+
+// start starts a target, and a client for it.
+func start(t Target, channels int) (*server, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	args := []string{program, "-serve", t.Name}
+	if pin, err := exec.LookPath("taskset"); err == nil {
+		args = append([]string{pin, "-c", "0"}, args...)
+	}
+	s := &server{cmd: exec.Command(args[0], args[1:]...)}
+	s.cmd.Stderr = os.Stderr
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	pipe, err := s.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.cmd.Start(); err != nil {
+		return nil, err
+	}
+	var spec target.Spec
+	line, err := bufio.NewReader(pipe).ReadString('\n')
+	if err == nil {
+		err = json.Unmarshal([]byte(line), &spec)
+	}
+	if err == nil {
+		s.client, err = load.New(spec)
+	}
+	if err == nil {
+		_, err = s.client.Do(patience, "prep %d", channels)
+	}
+	if err != nil {
+		s.stop()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *server) stop() {
+	_ = s.cmd.Process.Kill() // it is, or has ended
+	_ = s.cmd.Wait()
+	if s.client != nil {
+		s.client.Close()
+	}
+}
+
+func (s *server) stats(how string) (st target.Stats, err error) {
+	reply, err := s.client.Do(patience, "%s", how)
+	if err == nil {
+		err = json.Unmarshal([]byte(reply), &st)
+	}
+	return st, err
+}
+
+const (
+	patience = 60 * time.Second
+	nap      = 100 * time.Microsecond
+)

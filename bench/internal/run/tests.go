@@ -1,0 +1,207 @@
+package run
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/bench/internal/load"
+)
+
+// Result is one measurement.
+type Result struct {
+	Round  int    `json:"round"`
+	Target string `json:"target"`
+	Ref    string `json:"ref"`
+	Test   string `json:"test"`
+	Load   string `json:"load"` // of the machine
+
+	N     int `json:"n"` // connections
+	Burst int `json:"burst,omitempty"`
+
+	CPU        float64 `json:"cpu_us"`               // of the server, for each delivery or connection
+	Nobody     float64 `json:"nobody_us,omitempty"`  // for each message that nobody follows
+	Allocs     float64 `json:"allocs,omitempty"`     // for each delivery
+	Resident   float64 `json:"rss_kb,omitempty"`     // for each connection
+	Goroutines float64 `json:"goroutines,omitempty"` // for each connection
+	Lost       int     `json:"lost,omitempty"`
+	Disorder   int     `json:"disorder,omitempty"`
+}
+
+const size = 128 // bytes of a message
+
+// silence is how long nothing comes before the rest counts as lost.
+const silence = 30 * time.Second
+
+func (p *Plan) measure(t Target, test string, emit func(Result)) error {
+	var measure func(*server, func(Result)) error
+	channels := 0
+	switch test {
+	case "fan":
+		for _, n := range p.Sizes {
+			if err := with(t, 0, func(s *server) error { return p.fan(s, n, emit) }); err != nil {
+				return err
+			}
+		}
+		return nil
+	case "mem":
+		measure = p.memory
+	case "many":
+		measure, channels = p.many, p.Idle
+	case "conn":
+		measure = p.connect
+	}
+	return with(t, channels, func(s *server) error { return measure(s, emit) })
+}
+
+func with(t Target, channels int, f func(*server) error) error {
+	s, err := start(t, channels)
+	if err != nil {
+		return err
+	}
+	defer s.stop()
+	return f(s)
+}
+
+func one(int) string        { return Channel }
+func each(i int) string     { return "c" + strconv.Itoa(i) }
+func pub(n int) string      { return fmt.Sprintf("pub %d %d %s", n, size, Channel) }
+func inTurn(n int) string   { return fmt.Sprintf("rr %d %d %d", n, size, n) }
+func nobody(n int) string   { return fmt.Sprintf("pub %d %d nobody", n, size) }
+func us(ns float64) float64 { return ns / 1e3 }
+
+// connect connects n subscribers, and waits until all get messages.
+func connect(c *load.Client, n int, channel func(int) string, warm string) error {
+	if err := c.Connect(n, 64, channel, 2*patience); err != nil {
+		return err
+	}
+	return c.Warm(warm, patience)
+}
+
+// fan measures a channel with n subscribers, one message at a time and in bursts of 64.
+// Each burst is awaited, so that nothing is lost for want of buffers.
+func (p *Plan) fan(s *server, n int, emit func(Result)) error {
+	if err := connect(s.client, n, one, pub(1)); err != nil {
+		return err
+	}
+	for _, burst := range []int{1, 64} {
+		deliveries := p.Deliveries
+		if burst > 1 {
+			deliveries *= 4
+		}
+		if _, err := burstsOf(s.client, pub(burst), n*burst, 2); err != nil { // fills caches and queues
+			return err
+		}
+		before, err := s.stats("stats")
+		if err != nil {
+			return err
+		}
+		s.client.Reset()
+		began := s.cpuTime()
+		lost, err := burstsOf(s.client, pub(burst), n*burst, max(deliveries/(n*burst), 4))
+		if err != nil {
+			return err
+		}
+		used, got := s.cpuTime()-began, float64(s.client.Count)
+		after, err := s.stats("stats")
+		if err != nil {
+			return err
+		}
+		emit(Result{
+			N: n, Burst: burst, CPU: us(used) / got, Allocs: float64(after.Mallocs-before.Mallocs) / got,
+			Lost: lost, Disorder: int(s.client.Disorder),
+		})
+	}
+	return nil
+}
+
+// burstsOf has the target publish as cmd says, and waits until so many messages are
+// there, several times.
+func burstsOf(c *load.Client, cmd string, messages, times int) (lost int, err error) {
+	for range times {
+		want := c.Count + uint64(messages)
+		if err := c.Send("%s", cmd); err != nil {
+			return lost, err
+		}
+		all, err := c.Until(want, silence, nap)
+		if err != nil {
+			return lost, err
+		}
+		if !all {
+			if lost += int(want - c.Count); lost > messages {
+				return lost, fmt.Errorf("%d messages are lost", lost)
+			}
+		}
+		if _, err := c.Reply(patience); err != nil {
+			return lost, err
+		}
+	}
+	return lost, nil
+}
+
+// memory measures what a connection takes that has had a few messages and now waits.
+func (p *Plan) memory(s *server, emit func(Result)) error {
+	// Ten connections first, so that what is allocated once is not counted.
+	if err := connect(s.client, 10, one, pub(1)); err != nil {
+		return err
+	}
+	before, err := s.stats("gc")
+	if err != nil {
+		return err
+	}
+	held := s.resident()
+	if err := connect(s.client, p.Idle, one, pub(3)); err != nil {
+		return err
+	}
+	s.client.PingAll()
+	if err := s.client.Pump(2 * time.Second); err != nil { // so long may memory of the burst be kept
+		return err
+	}
+	after, err := s.stats("gc")
+	if err != nil {
+		return err
+	}
+	n := float64(p.Idle)
+	emit(Result{N: p.Idle, Resident: (s.resident() - held) / n, Goroutines: float64(after.Goroutines-before.Goroutines) / n})
+	return nil
+}
+
+// many measures as many channels as connections, which get messages in turn, and then
+// messages that nobody follows.
+func (p *Plan) many(s *server, emit func(Result)) error {
+	const rounds, unfollowed = 10, 10_000
+	if err := connect(s.client, p.Idle, each, inTurn(p.Idle)); err != nil {
+		return err
+	}
+	began := s.cpuTime()
+	lost, err := burstsOf(s.client, inTurn(p.Idle), p.Idle, rounds)
+	if err != nil {
+		return err
+	}
+	used, got := s.cpuTime()-began, float64(s.client.Count)
+	began = s.cpuTime()
+	if _, err := s.client.Do(2*patience, "%s", nobody(unfollowed)); err != nil {
+		return err
+	}
+	if err := s.client.Pump(100 * time.Millisecond); err != nil {
+		return err
+	}
+	emit(Result{N: p.Idle, CPU: us(used) / got, Nobody: us(s.cpuTime()-began) / unfollowed, Lost: lost})
+	return nil
+}
+
+// connect measures the coming of connections.
+func (p *Plan) connect(s *server, emit func(Result)) error {
+	if err := connect(s.client, 200, one, pub(1)); err != nil {
+		return err
+	}
+	began := s.cpuTime()
+	if err := s.client.Connect(p.Connects, 64, one, patience); err != nil {
+		return err
+	}
+	if err := s.client.Pump(200 * time.Millisecond); err != nil {
+		return err
+	}
+	emit(Result{N: p.Connects, CPU: us(s.cpuTime()-began) / float64(p.Connects)})
+	return nil
+}
