@@ -11,6 +11,11 @@ import (
 
 func newChat(t *testing.T) http.Handler {
 	t.Helper()
+	return handler(newRealtime(t))
+}
+
+func newRealtime(t *testing.T) *realtime.Realtime {
+	t.Helper()
 	rt, err := realtime.New(realtime.AllowAll(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -20,7 +25,36 @@ func newChat(t *testing.T) http.Handler {
 			t.Error(err)
 		}
 	})
-	return handler(rt)
+	return rt
+}
+
+// With the flag the inspector is there, for browsers of this machine.
+func TestInspector(t *testing.T) {
+	rt := newRealtime(t)
+	get := func(h http.Handler, peer, host string) int {
+		r := httptest.NewRequest(http.MethodGet, "/inspector/overview", nil)
+		r.RemoteAddr, r.Host = peer, host
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w.Code
+	}
+	if got := get(inspected(rt, handler(rt)), "127.0.0.1:1234", "localhost:8080"); got != http.StatusNotFound {
+		t.Errorf("without the flag: %d", got)
+	}
+	*inspect = true
+	defer func() { *inspect = false }()
+	app := inspected(rt, handler(rt))
+	for _, c := range []struct {
+		peer, host string
+		want       int
+	}{
+		{"127.0.0.1:1234", "localhost:8080", 200}, {"[::1]:1234", "127.0.0.1:8080", 200},
+		{"192.0.2.1:1234", "localhost:8080", 403}, {"127.0.0.1:1234", "evil.test:8080", 403}, {"nonsense", "localhost:8080", 403},
+	} {
+		if got := get(app, c.peer, c.host); got != c.want {
+			t.Errorf("%s asks %s: %d, want %d", c.peer, c.host, got, c.want)
+		}
+	}
 }
 
 func TestPage(t *testing.T) {

@@ -1,0 +1,463 @@
+package inspector_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/client"
+	"github.com/maravilla-realtime/realtime/inspector"
+	"github.com/maravilla-realtime/realtime/realtimetest"
+)
+
+// policy lets bearers of a token in as the user that it names; nobody may follow
+// channels that begin with "secret".
+func policy() realtime.Policy {
+	return realtime.Policy{
+		Authenticate: func(r *http.Request) (realtime.Identity, error) {
+			user := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+			if user == "mallory" {
+				return realtime.Identity{}, errors.New("the token of mallory is forged")
+			}
+			return realtime.Identity{User: user}, nil
+		},
+		Allow: func(_ context.Context, id realtime.Identity, a realtime.Action) error {
+			if strings.HasPrefix(a.Name, "secret") {
+				return fmt.Errorf("%s is not a member of %s", id.User, a.Name)
+			}
+			return nil
+		},
+		Grants: func(context.Context, realtime.Identity) ([]realtime.Grant, error) {
+			return []realtime.Grant{realtime.GrantAll("kv").In("todos"), realtime.GrantAll("realtime").WithData()}, nil
+		},
+	}
+}
+
+// operator is whom the tests let in.
+func operator(r *http.Request) error {
+	if _, password, _ := r.BasicAuth(); password != "let me in" {
+		return errors.New("wrong password")
+	}
+	return nil
+}
+
+// site is a server with the inspector.
+type site struct {
+	*realtimetest.Server
+	t    *testing.T
+	http *http.Client
+}
+
+func open(t *testing.T, authorize func(*http.Request) error) *site {
+	t.Helper()
+	srv := realtimetest.NewUnstarted(t, policy(), nil)
+	mux := http.NewServeMux()
+	mux.Handle("/api/maravilla/", srv.Realtime.Handler())
+	mux.Handle("/ops/inspector/", inspector.Handler(srv.Realtime, authorize))
+	mux.Handle("/ops/inspector", inspector.Handler(srv.Realtime, authorize))
+	srv.Config.Handler = mux
+	srv.Start()
+	s := &site{srv, t, srv.HTTPClient()}
+	s.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return s
+}
+
+// request asks for a path below the inspector's.
+func (s *site) request(method, path, password string, header ...string) *http.Response {
+	s.t.Helper()
+	r, err := http.NewRequestWithContext(s.t.Context(), method, s.URL+"/ops/inspector"+path, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	r.SetBasicAuth("ops", password)
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	resp, err := s.http.Do(r)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { resp.Body.Close() })
+	return resp
+}
+
+// view reads one as JSON.
+func (s *site) view(path string, into any) string {
+	s.t.Helper()
+	resp := s.request(http.MethodGet, "/"+path, "let me in")
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "application/json" {
+		s.t.Fatalf("%s: %s %v: %s", path, resp.Status, err, body)
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		s.t.Fatalf("%s: %v", path, err)
+	}
+	return string(body)
+}
+
+var paths = []string{
+	"/", "/index.html", "/app.js", "/style.css", "/icon.svg", "/overview", "/connections", "/connection?id=1", "/channels", "/channel?name=room",
+	"/events", "/refusals", "/groups", "/nothing", "",
+}
+
+// Nobody gets anything who was not let in; without a function that is everybody.
+func TestAuthorize(t *testing.T) {
+	for name, c := range map[string]struct {
+		authorize func(*http.Request) error
+		status    int
+	}{
+		"nil":      {nil, http.StatusForbidden},
+		"an error": {operator, http.StatusForbidden},
+		"later":    {func(*http.Request) error { return fmt.Errorf("%w: no database", realtime.ErrTemporary) }, http.StatusServiceUnavailable},
+		"a refusal": {func(*http.Request) error {
+			return &realtime.RefusedError{Status: 401, Code: "unauthorized", Message: "who?"}
+		}, 401},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := open(t, c.authorize)
+				for _, path := range append(paths, "/diagnose") {
+					for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodHead} {
+						resp := s.request(method, path, "wrong")
+						body, _ := io.ReadAll(resp.Body)
+						if resp.StatusCode != c.status || strings.Contains(string(body), "password") || strings.Contains(string(body), "database") {
+							t.Errorf("%s %s: %s: %s", method, path, resp.Status, body)
+						}
+					}
+				}
+			})
+		})
+	}
+}
+
+// The page is whole, is kept to its own files, and works below any prefix.
+func TestPage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, operator)
+		for path, typ := range map[string]string{"/": "text/html", "/app.js": "text/javascript", "/style.css": "text/css", "/icon.svg": "image/svg+xml"} {
+			resp := s.request(http.MethodGet, path, "let me in")
+			body, _ := io.ReadAll(resp.Body)
+			h := resp.Header
+			if resp.StatusCode != http.StatusOK || !strings.HasPrefix(h.Get("Content-Type"), typ) || len(body) == 0 {
+				t.Errorf("%s: %s %s", path, resp.Status, h.Get("Content-Type"))
+			}
+			csp := h.Get("Content-Security-Policy")
+			if !strings.Contains(csp, "default-src 'none'") || strings.Contains(csp, "unsafe") || !strings.Contains(csp, "frame-ancestors 'none'") ||
+				h.Get("Cache-Control") != "no-store" || h.Get("X-Content-Type-Options") != "nosniff" {
+				t.Errorf("%s: %v", path, h)
+			}
+			for _, outside := range []string{"innerHTML", "http://", "https://", "eval("} {
+				if strings.Contains(strings.ReplaceAll(string(body), "http://www.w3.org/2000/svg", ""), outside) {
+					t.Errorf("%s has %s", path, outside)
+				}
+			}
+		}
+		resp := s.request(http.MethodGet, "", "let me in")
+		if at := resp.Header.Get("Location"); resp.StatusCode != http.StatusSeeOther || at != "inspector/" {
+			t.Errorf("without a slash: %s to %q", resp.Status, at)
+		}
+		for _, path := range []string{"/secret.js", "/app.js/x.js", "/page/app.js.map"} {
+			if resp := s.request(http.MethodGet, path, "let me in"); resp.StatusCode != http.StatusNotFound {
+				t.Errorf("%s: %s", path, resp.Status)
+			}
+		}
+		for _, path := range paths[:13] {
+			if resp := s.request(http.MethodPost, path, "let me in"); resp.StatusCode != http.StatusMethodNotAllowed {
+				t.Errorf("POST %s: %s", path, resp.Status)
+			}
+		}
+		if resp := s.request(http.MethodPost, "/diagnose", "let me in", "Sec-Fetch-Site", "cross-site"); resp.StatusCode != http.StatusForbidden {
+			t.Errorf("an examination for another site: %s", resp.Status)
+		}
+	})
+}
+
+// follow has a client follow a channel.
+func (s *site) follow(user, channel string) {
+	s.t.Helper()
+	c := s.Connect(&client.RealtimeOptions{
+		Token: func(context.Context) (string, error) { return user, nil }, ClientID: "client-of-" + user + ".tab1",
+	})
+	go func() {
+		for range c.Subscribe(s.t.Context(), channel) { //nolint:revive // until the test ends
+		}
+	}()
+	synctest.Wait()
+}
+
+type table struct {
+	Node                        string
+	Total, Matched, Page, Pages int
+	Rows, Groups, Dead, Members []map[string]any
+	Sees                        []string
+}
+
+type sums struct {
+	Health            string
+	Nodes             []string
+	Samples, Concerns []map[string]any
+	Users, Channels   int
+}
+
+func (v *table) column(name string) (list []string) {
+	for _, row := range v.Rows {
+		list = append(list, fmt.Sprint(row[name]))
+	}
+	return list
+}
+
+func TestViews(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, operator)
+		for _, user := range []string{"grace", "ada", "emmy"} {
+			s.follow(user, "room:1")
+			time.Sleep(time.Second)
+		}
+		s.follow("ada", "room:2")
+		if err := s.Realtime.Presence().Join(t.Context(), "room:1", "ada", map[string]string{"name": "Ada"}); err != nil {
+			t.Fatal(err)
+		}
+		var v table
+		s.view("connections?sort=user", &v)
+		if got := v.column("user"); !slices.Equal(got, []string{"ada", "ada", "emmy", "grace"}) || v.Total != 4 || v.Node != s.Realtime.Node() {
+			t.Errorf("%v of %d", got, v.Total)
+		}
+		s.view("connections?sort=age&q=ADA", &v)
+		if got := v.column("id"); !slices.Equal(got, []string{"4", "2"}) {
+			t.Errorf("by age: %v", got)
+		}
+		s.view("connections?channel=room:2", &v)
+		if got := v.column("user"); !slices.Equal(got, []string{"ada"}) {
+			t.Errorf("of room 2: %v", got)
+		}
+		id := v.Rows[0]["id"]
+		s.view(fmt.Sprintf("connection?id=%.0f", id), &v)
+		if !slices.Equal(v.Sees, []string{"room:2"}) {
+			t.Errorf("it sees %v", v.Sees)
+		}
+		if resp := s.request(http.MethodGet, "/connection?id=99", "let me in"); resp.StatusCode != http.StatusNotFound {
+			t.Errorf("none: %s", resp.Status)
+		}
+		s.view("connections?kind=ren", &v)
+		if v.Matched != 0 || v.Pages != 1 || v.Rows == nil {
+			t.Errorf("streams: %+v", v)
+		}
+		s.view("channels?sort=followers&desc=1", &v)
+		if got := v.column("name"); !slices.Equal(got, []string{"room:1", "room:2"}) || v.column("followers")[0] != "3" {
+			t.Errorf("channels: %v", v.Rows)
+		}
+		s.view("channel?name=room:1", &v)
+		if len(v.Members) != 1 || v.Members[0]["user"] != "ada" {
+			t.Errorf("members: %v", v.Members)
+		}
+		s.view("overview", &sums{})
+		time.Sleep(2 * time.Second)
+		var o sums
+		s.view("overview", &o)
+		if v := o; v.Health != "" || len(v.Nodes) != 1 || len(v.Samples) != 1 || v.Samples[0]["webSocket"] != 4.0 || v.Users != 3 || v.Channels != 2 {
+			t.Errorf("overview: %+v", v)
+		}
+	})
+}
+
+// Why something was refused is to be seen, and what handlers have given up.
+func TestReasons(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, operator)
+		err := s.Realtime.Group("work", nil, func(g *realtime.Group) error {
+			return g.OnKVChange(realtime.KVMatch{}, func(_ context.Context, ev realtime.RenEvent) error {
+				return fmt.Errorf("%w: the invoice %s has no customer", realtime.ErrPermanent, ev.Key)
+			})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Realtime.Emit(t.Context(), realtime.KVPut("invoices", "17")); err != nil {
+			t.Fatal(err)
+		}
+		s.follow("grace", "secret:plans")
+		s.follow("mallory", "room")
+		var v table
+		body := s.view("refusals", &v)
+		if got := v.column("reason"); len(got) < 2 || !slices.Contains(got, "grace is not a member of secret:plans") || !slices.Contains(got, "the token of mallory is forged") {
+			t.Errorf("reasons: %q", got)
+		}
+		if strings.Contains(body, "client-of-") || strings.Contains(body, "Bearer") {
+			t.Errorf("a secret is shown: %s", body)
+		}
+		s.view("refusals?q=secret", &v)
+		if got := v.column("code"); !slices.Equal(got, []string{"forbidden"}) {
+			t.Errorf("filtered: %q", got)
+		}
+		s.view("groups", &v)
+		if len(v.Groups) != 1 || v.Groups[0]["name"] != "work" || v.Groups[0]["held"] != true || len(v.Dead) != 1 ||
+			!strings.Contains(fmt.Sprint(v.Dead[0]["error"]), "the invoice 17 has no customer") {
+			t.Errorf("groups: %v, dead: %v", v.Groups, v.Dead)
+		}
+		var o sums
+		s.view("overview", &o)
+		if v := o; len(v.Concerns) != 1 || v.Concerns[0]["view"] != "groups" {
+			t.Errorf("concerns: %v", v.Concerns)
+		}
+	})
+}
+
+// A list of any length comes in pages.
+func TestPaging(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, operator)
+		for i := range 120 {
+			if err := s.Realtime.Publish(t.Context(), fmt.Sprintf("room:%03d", i), i); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var all []string
+		for page := range 4 {
+			var v table
+			s.view(fmt.Sprintf("channels?page=%d", page), &v)
+			if v.Total != 120 || v.Pages != 3 || v.Page != min(page, 2) {
+				t.Fatalf("page %d: %+v", page, v)
+			}
+			if page < 3 {
+				all = append(all, v.column("name")...)
+			}
+		}
+		if len(all) != 120 || !slices.IsSorted(all) {
+			t.Errorf("%d channels: %v", len(all), all)
+		}
+		for _, page := range []string{"-1", "x", "99999999999999999999"} {
+			var v table
+			if s.view("channels?page="+page, &v); len(v.Rows) == 0 {
+				t.Errorf("page %s is empty", page)
+			}
+		}
+	})
+}
+
+// tail reads events until the test ends.
+func (s *site) tail(query string) <-chan string {
+	s.t.Helper()
+	resp := s.request(http.MethodGet, "/events?"+query, "let me in")
+	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "text/event-stream" {
+		s.t.Fatalf("%s: %s", query, resp.Status)
+	}
+	lines := make(chan string, 1000)
+	go func() {
+		defer close(lines)
+		for scan := bufio.NewScanner(resp.Body); scan.Scan(); {
+			lines <- scan.Text()
+		}
+	}()
+	synctest.Wait()
+	return lines
+}
+
+// read returns the data that has come.
+func read(lines <-chan string) (list []string) {
+	synctest.Wait()
+	for {
+		select {
+		case line, ok := <-lines:
+			if data, is := strings.CutPrefix(line, "data: "); is {
+				list = append(list, data)
+			}
+			if !ok {
+				return append(list, "end")
+			}
+		default:
+			return list
+		}
+	}
+}
+
+func TestTail(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, operator)
+		lines := s.tail("channel=room:*")
+		publish := func(channel, data string) {
+			if err := s.Realtime.Publish(t.Context(), channel, data); err != nil {
+				t.Fatal(err)
+			}
+		}
+		publish("room:1", "hello")
+		publish("other", "nothing")
+		publish("room:2", strings.Repeat("ü", 3000))
+		got := read(lines)
+		if len(got) != 2 || !strings.Contains(got[0], `"ch":"room:1"`) || !strings.Contains(got[0], `hello`) || len(got[1]) > 2500 || !strings.Contains(got[1], `"size":6002`) {
+			t.Errorf("%d: %.3000q", len(got), got)
+		}
+		time.Sleep(time.Second)
+		for range 500 {
+			publish("room:1", "x")
+		}
+		time.Sleep(16 * time.Second) // the next sign of life tells of the rest
+		got = read(lines)
+		missed := 0
+		for _, data := range got {
+			var n int
+			if json.Unmarshal([]byte(data), &n) == nil {
+				missed += n
+			}
+		}
+		if len(got) > 52+50 || missed != 450 {
+			t.Errorf("%d came, %d were missed", len(got), missed)
+		}
+		for _, query := range []string{"channel=" + strings.Repeat("*a", 10), "key=["} {
+			if resp := s.request(http.MethodGet, "/events?"+query, "let me in"); resp.StatusCode != http.StatusBadRequest {
+				t.Errorf("%s: %s", query, resp.Status)
+			}
+		}
+		time.Sleep(10 * time.Minute)
+		if got := read(lines); len(got) != 1 || got[0] != "end" {
+			t.Errorf("after ten minutes: %q", got)
+		}
+	})
+}
+
+// Tails are bounded, and end with their client, and with the Realtime.
+func TestTailsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, operator)
+		for range 31 {
+			s.tail("")
+		}
+		last := s.tail("")
+		if resp := s.request(http.MethodGet, "/events", "let me in"); resp.StatusCode != http.StatusTooManyRequests {
+			t.Errorf("one too many: %s", resp.Status)
+		}
+		if err := s.Realtime.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := read(last); len(got) != 1 || got[0] != "end" {
+			t.Errorf("after the end: %q", got)
+		}
+	})
+}
+
+// The examination of proxies is made once at a time, and its errors are the operator's.
+func TestDiagnose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, operator)
+		r, _ := http.NewRequest(http.MethodPost, s.URL+"/ops/inspector/diagnose", strings.NewReader("ftp://host.test/"))
+		r.SetBasicAuth("ops", "let me in")
+		resp, err := s.http.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, _ := io.ReadAll(resp.Body)
+		if resp.StatusCode != http.StatusBadRequest || !strings.Contains(string(body), "baseURL") {
+			t.Errorf("%s: %s", resp.Status, body)
+		}
+	})
+}

@@ -1,0 +1,333 @@
+package inspector
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/maravilla-realtime/realtime"
+)
+
+const (
+	pageSize  = 50
+	maxDetail = 500 // of what one connection sees, and the members of one channel
+)
+
+// listing is a page of a list.
+type listing[T any] struct {
+	Node    string `json:"node"`
+	Total   int    `json:"total"`
+	Matched int    `json:"matched"`
+	Page    int    `json:"page"`
+	Pages   int    `json:"pages"`
+	Rows    []T    `json:"rows"`
+}
+
+// paged sorts what matches, and cuts out the page that was asked for. by must tell all
+// rows apart.
+func paged[T any](in *inspector, r *http.Request, total int, rows []T, by func(a, b T) int) listing[T] {
+	if r.FormValue("desc") != "" {
+		up := by
+		by = func(a, b T) int { return up(b, a) }
+	}
+	slices.SortFunc(rows, by)
+	l := listing[T]{Node: in.rt.Node(), Total: total, Matched: len(rows), Pages: max((len(rows)+pageSize-1)/pageSize, 1)}
+	page, _ := strconv.Atoi(r.FormValue("page")) // 0 where it is no number
+	l.Page = min(max(page, 0), l.Pages-1)
+	l.Rows = rows[min(l.Page*pageSize, len(rows)):min((l.Page+1)*pageSize, len(rows))]
+	if l.Rows == nil {
+		l.Rows = []T{}
+	}
+	return l
+}
+
+type connection struct {
+	ID      uint64  `json:"id"`
+	Kind    string  `json:"kind"`
+	User    string  `json:"user"`
+	Source  string  `json:"source"`
+	Address string  `json:"address"`
+	Age     float64 `json:"age"` // seconds
+	Unread  int     `json:"unread"`
+	Lag     float64 `json:"lag"` // seconds
+	Writing bool    `json:"writing"`
+
+	Sees   []string `json:"sees,omitempty"` // at most maxDetail
+	More   int      `json:"more,omitempty"` // how many are left out
+	Joined []string `json:"joined,omitempty"`
+}
+
+func describe(c realtime.Connection, now time.Time) *connection {
+	return &connection{
+		ID: c.ID, Kind: c.Kind, User: c.User, Source: c.Source, Address: c.Address, Age: now.Sub(c.Since).Seconds(),
+		Unread: c.Unread, Lag: c.Lag.Seconds(), Writing: c.Writing,
+	}
+}
+
+// connections lists those that match q (user, tag, address), kind and channel.
+func (in *inspector) connections(w http.ResponseWriter, r *http.Request) {
+	q, kind, channel := strings.ToLower(r.FormValue("q")), r.FormValue("kind"), r.FormValue("channel")
+	now := time.Now()
+	total, rows := 0, []*connection{}
+	for c := range in.rt.Connections() {
+		total++
+		if kind != "" && c.Kind != kind || !contains(q, c.User, c.Source, c.Address) ||
+			channel != "" && !(c.Kind == "websocket" && slices.Contains(c.Sees(), channel)) {
+			continue
+		}
+		rows = append(rows, describe(c, now))
+	}
+	by := map[string]func(a, b *connection) int{
+		"user":    func(a, b *connection) int { return cmp.Compare(a.User, b.User) },
+		"kind":    func(a, b *connection) int { return cmp.Compare(a.Kind, b.Kind) },
+		"address": func(a, b *connection) int { return cmp.Compare(a.Address, b.Address) },
+		"age":     func(a, b *connection) int { return cmp.Compare(b.ID, a.ID) }, // ids grow
+		"lag": func(a, b *connection) int {
+			return cmp.Or(cmp.Compare(a.Lag, b.Lag), cmp.Compare(a.Unread, b.Unread), truth(a.Writing)-truth(b.Writing))
+		},
+	}[r.FormValue("sort")]
+	order := func(a, b *connection) int { return cmp.Compare(a.ID, b.ID) }
+	if by != nil {
+		order = func(a, b *connection) int { return cmp.Or(by(a, b), cmp.Compare(a.ID, b.ID)) }
+	}
+	answer(w, paged(in, r, total, rows, order))
+}
+
+func truth(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// contains reports whether one of some texts contains q.
+func contains(q string, texts ...string) bool {
+	return q == "" || slices.ContainsFunc(texts, func(s string) bool { return strings.Contains(strings.ToLower(s), q) })
+}
+
+// connection shows one, with what it may see.
+func (in *inspector) connection(w http.ResponseWriter, r *http.Request) {
+	id, err := strconv.ParseUint(r.FormValue("id"), 10, 64)
+	for c := range in.rt.Connections() {
+		if err != nil || c.ID != id {
+			continue
+		}
+		d := describe(c, time.Now())
+		sees := c.Sees()
+		d.Sees, d.Joined = sees[:min(len(sees), maxDetail)], c.Joined()
+		d.More = len(sees) - len(d.Sees)
+		answer(w, d)
+		return
+	}
+	refuse(w, http.StatusNotFound, "not_found", "this connection has ended")
+}
+
+// channels keeps the list of channels for a moment, since it costs the backend something.
+type channels struct {
+	mu    sync.Mutex
+	names []string
+	at    time.Time
+}
+
+// channelsFor is how long a list of channels is good enough.
+const channelsFor = 5 * time.Second
+
+func (c *channels) list(ctx context.Context, rt *realtime.Realtime) ([]string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.at) < channelsFor {
+		return c.names, nil
+	}
+	names, err := rt.Channels(ctx)
+	if err == nil {
+		c.names, c.at = names, time.Now()
+	}
+	return names, err
+}
+
+type channel struct {
+	Name      string `json:"name"`
+	Followers int    `json:"followers"` // WebSockets on this node
+}
+
+func (in *inspector) listChannels(w http.ResponseWriter, r *http.Request) {
+	names, err := in.channels.list(r.Context(), in.rt)
+	if err != nil {
+		realtime.WriteError(w, err)
+		return
+	}
+	followers := in.followers()
+	for name := range followers { // that came since the list was made
+		if _, there := slices.BinarySearch(names, name); !there {
+			names = append(slices.Clip(names), name)
+		}
+	}
+	q, rows := strings.ToLower(r.FormValue("q")), []channel{}
+	for _, name := range names {
+		if contains(q, name) {
+			rows = append(rows, channel{name, followers[name]})
+		}
+	}
+	by := func(a, b channel) int { return cmp.Compare(a.Name, b.Name) }
+	if r.FormValue("sort") == "followers" {
+		by = func(a, b channel) int {
+			return cmp.Or(cmp.Compare(a.Followers, b.Followers), cmp.Compare(b.Name, a.Name))
+		}
+	}
+	answer(w, paged(in, r, len(names), rows, by))
+}
+
+// followers counts the WebSockets of this node by channel.
+func (in *inspector) followers() map[string]int {
+	n := map[string]int{}
+	for c := range in.rt.Connections() {
+		if c.Kind == "websocket" {
+			for _, name := range c.Sees() {
+				n[name]++
+			}
+		}
+	}
+	return n
+}
+
+type member struct {
+	User     string          `json:"user"`
+	Metadata json.RawMessage `json:"metadata,omitempty"`
+	Seen     int64           `json:"seen"` // milliseconds since the Unix epoch
+}
+
+// channel shows one, with its members on all nodes.
+func (in *inspector) channel(w http.ResponseWriter, r *http.Request) {
+	name := r.FormValue("name")
+	found, err := in.rt.Presence().Members(r.Context(), name)
+	if err != nil {
+		realtime.WriteError(w, &realtime.RefusedError{Status: http.StatusServiceUnavailable, Code: "unavailable", Message: err.Error(), Retry: true})
+		return
+	}
+	d := struct {
+		channel
+		Total   int      `json:"total"` // members
+		Members []member `json:"members"`
+	}{channel{name, in.followers()[name]}, len(found), []member{}}
+	for _, m := range found[:min(len(found), maxDetail)] {
+		d.Members = append(d.Members, member{m.UserID, m.Metadata, m.LastSeen.UnixMilli()})
+	}
+	answer(w, d)
+}
+
+type refusal struct {
+	At      int64  `json:"at"` // milliseconds since the Unix epoch
+	Count   int    `json:"count"`
+	Code    string `json:"code"`
+	User    string `json:"user"`
+	Address string `json:"address"`
+	Verb    string `json:"verb"`
+	Name    string `json:"name"`
+	Reason  string `json:"reason"`
+}
+
+// refusals lists those that match q, the newest first.
+func (in *inspector) refusals(w http.ResponseWriter, r *http.Request) {
+	all, rows := in.rt.Refusals(), []refusal{}
+	place := map[refusal]int{} // the newest has the first
+	q := strings.ToLower(r.FormValue("q"))
+	for _, f := range all {
+		if contains(q, f.Code, f.User, f.Address, string(f.Action.Verb), f.Action.Name, f.Reason) {
+			row := refusal{f.Time.UnixMilli(), f.Count, f.Code, f.User, f.Address, string(f.Action.Verb), f.Action.Name, f.Reason}
+			place[row] = len(place)
+			rows = append(rows, row)
+		}
+	}
+	answer(w, paged(in, r, len(all), rows, func(a, b refusal) int { return cmp.Compare(place[a], place[b]) }))
+}
+
+type group struct {
+	Name        string            `json:"name"`
+	Held        bool              `json:"held"`
+	Pending     int               `json:"pending"`
+	Lag         uint64            `json:"lag"`
+	LagTime     float64           `json:"lagTime"` // seconds
+	Calls       uint64            `json:"calls"`
+	Retries     uint64            `json:"retries"`
+	DeadLetters uint64            `json:"deadLetters"`
+	Missed      map[string]uint64 `json:"missed"`
+}
+
+type deadLetter struct {
+	Group    string `json:"group"`
+	At       int64  `json:"at"` // when the event was published
+	Type     string `json:"type"`
+	Name     string `json:"name"` // of its channel or key
+	Cursor   string `json:"cursor"`
+	Attempts int    `json:"attempts"`
+	Error    string `json:"error"`
+}
+
+// groups lists the groups of handlers, and what they have given up.
+func (in *inspector) groups(w http.ResponseWriter, _ *http.Request) {
+	out := struct {
+		Node   string       `json:"node"`
+		Groups []group      `json:"groups"`
+		Dead   []deadLetter `json:"dead"`
+	}{in.rt.Node(), []group{}, []deadLetter{}}
+	stats := in.rt.Stats().Groups
+	for _, name := range slices.Sorted(maps.Keys(stats)) {
+		g := stats[name]
+		out.Groups = append(out.Groups, group{
+			groupName(name), g.Held, g.Pending, g.Lag, g.LagTime.Seconds(), g.Calls.Count(), g.Retries, g.DeadLetters, g.Missed,
+		})
+	}
+	for _, d := range in.rt.DeadLetters() {
+		out.Dead = append(out.Dead, deadLetter{
+			groupName(d.Delivery.Group), d.Event.UnixMilli, d.Event.Type, cmp.Or(d.Event.Channel, d.Event.Namespace+" "+d.Event.Key),
+			string(d.Delivery.Cursor), d.Delivery.Attempt, clip(d.Err.Error(), 1<<10),
+		})
+	}
+	answer(w, out)
+}
+
+// clip shortens text.
+func clip(s string, most int) string { return strings.ToValidUTF8(s[:min(len(s), most)], "\uFFFD") }
+
+type finding struct {
+	Code     string            `json:"code"`
+	Problem  string            `json:"problem"`
+	Fault    bool              `json:"fault"`
+	Remedies map[string]string `json:"remedies"`
+}
+
+// diagnose examines the proxies in front of a URL, which is the body of the request.
+func (in *inspector) diagnose(w http.ResponseWriter, r *http.Request) {
+	if !in.examining.TryLock() {
+		refuse(w, http.StatusConflict, "busy", "an examination is under way")
+		return
+	}
+	defer in.examining.Unlock()
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 2<<10))
+	if err != nil {
+		refuse(w, http.StatusBadRequest, "bad_request", "the body is not a URL")
+		return
+	}
+	d, err := in.rt.Diagnose(r.Context(), strings.TrimSpace(string(body)))
+	if err != nil {
+		refuse(w, http.StatusBadRequest, "bad_request", err.Error())
+		return
+	}
+	out := struct {
+		URL      string    `json:"url"`
+		Proxies  []string  `json:"proxies"`
+		Findings []finding `json:"findings"`
+	}{d.URL, append([]string{}, d.Proxies...), []finding{}}
+	for _, f := range d.Findings {
+		out.Findings = append(out.Findings, finding(f))
+	}
+	answer(w, out)
+}
