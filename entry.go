@@ -41,7 +41,7 @@ func toAppendLater(ev backend.Event, a attribution, err error) (backend.Entry, e
 // newMessage returns a message and what it is attributed to.
 func newMessage(ctx context.Context, limit int, channel string, data any, opts []EventOption) (ev backend.Event, a attribution, err error) {
 	if badChannel(channel) {
-		return ev, a, ErrBadChannel
+		return ev, a, badChannelError(channel)
 	}
 	raw, err := encode(data, limit)
 	if err != nil {
@@ -59,7 +59,7 @@ func newEvent(ctx context.Context, limit int, ev RenEvent, opts []EventOption) (
 	if ev.Data != nil {
 		raw, err := encode(ev.Data, limit)
 		if err != nil {
-			return event, a, fmt.Errorf("%w: %w", ErrBadEvent, err)
+			return event, a, fmt.Errorf("%w: data: %w", ErrBadEvent, err)
 		}
 		ev.Data = raw
 	}

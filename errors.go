@@ -7,6 +7,7 @@ import (
 
 	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/match"
+	"github.com/maravilla-realtime/realtime/internal/refused"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -20,15 +21,15 @@ var (
 	ErrMaybeStored = errors.New("realtime: the event may have been stored")
 	// ErrBadChannel: a channel is empty, longer than 255 bytes, not UTF-8, has
 	// control characters, or begins with '$', which is reserved.
-	ErrBadChannel = errors.New("realtime: bad channel")
+	ErrBadChannel error = refused.New("realtime: bad channel", http.StatusBadRequest, "bad_channel", "this is no name of a channel")
 	// ErrBadEvent: an event has no or a reserved type or resource, a field that is
 	// too long or not UTF-8, or data that is not JSON.
-	ErrBadEvent = errors.New("realtime: bad event")
+	ErrBadEvent error = refused.New("realtime: bad event", http.StatusBadRequest, "bad_request", "this makes no event")
 	// ErrBadUser: a user id is empty, longer than 255 bytes, not UTF-8 or has
 	// control characters.
-	ErrBadUser = errors.New("realtime: bad user id")
+	ErrBadUser error = refused.New("realtime: bad user id", http.StatusBadRequest, "bad_request", "this is no user id")
 	// ErrBadClientID: a client id is not 16 to 64 characters of [A-Za-z0-9._-].
-	ErrBadClientID = errors.New("realtime: bad client id")
+	ErrBadClientID error = refused.New("realtime: bad client id", http.StatusBadRequest, "bad_request", "this is no client id")
 	// ErrBadPattern: a pattern cannot be compiled or may take too long to match.
 	ErrBadPattern = match.ErrBadPattern
 	// ErrBadGroup: the name of a group of handlers is missing, taken, empty,
@@ -41,7 +42,7 @@ var (
 	// nothing to the method it was given to.
 	ErrBadOption = errors.New("realtime: bad option")
 	// ErrTooLarge: data or metadata exceeds its limit.
-	ErrTooLarge = errors.New("realtime: too large")
+	ErrTooLarge error = refused.New("realtime: too large", http.StatusRequestEntityTooLarge, "too_large", "this is too large")
 
 	// ErrPermanent is for an [EventHandler] to wrap, if another attempt would not help.
 	// The event goes to [GroupOptions].DeadLetter at once.
@@ -79,18 +80,24 @@ func (e *RefusedError) Error() string { return "realtime: " + e.Message + " (" +
 
 // WriteError answers a request with an error, in the shape of all errors of
 // this package on the wire: {"code","message","retry"}. A [*RefusedError] is sent as it
-// is. [ErrTemporary], [ErrMaybeStored] and [ErrClosed] become 503 with retry. Any other
-// error becomes 500 "internal" without its text, and the caller should log it.
+// is. [ErrTemporary], [ErrMaybeStored] and [ErrClosed] become 503 with retry.
+// [ErrTooLarge] becomes 413, and what names or events cannot be, such as
+// [ErrBadChannel], 400; likewise the errors of packages kv and storage, such as 404 for
+// their ErrNotFound. Any other error becomes 500 "internal". No answer has the text of
+// err. The caller should log errors whose cause is not the client.
 func WriteError(w http.ResponseWriter, err error) {
-	var refused *RefusedError
+	var theirs *RefusedError
+	var known *refused.Error
 	switch {
-	case errors.As(err, &refused):
-		f := refusal{status: refused.Status, Error: &wire.Error{Code: refused.Code, Message: refused.Message, Retry: refused.Retry}}
+	case errors.As(err, &theirs):
+		f := refusal{status: theirs.Status, Error: &wire.Error{Code: theirs.Code, Message: theirs.Message, Retry: theirs.Retry}}
 		f.write(w)
 	case errors.Is(err, ErrClosed):
 		refuseClosing().write(w)
 	case errors.Is(err, ErrTemporary), errors.Is(err, ErrMaybeStored):
 		unavailable().write(w)
+	case errors.As(err, &known):
+		refuse(known.Status, known.Code, "%s", known.Message).write(w)
 	default:
 		refuse(http.StatusInternalServerError, "internal", "internal error").write(w)
 	}

@@ -102,9 +102,9 @@ func attribute(ctx context.Context, opts []EventOption) (attribution, error) {
 	a := attribution{user: o.User, client: o.Client, id: o.ID, publishedAt: o.PublishedAt, given: o.given, depth: depth(ctx)}
 	switch {
 	case a.client != "" && !wire.ValidClientID(a.client):
-		return a, ErrBadClientID
+		return a, fmt.Errorf("%w: %d bytes, and must be 16 to 64 characters of A-Z a-z 0-9 . _ -", ErrBadClientID, len(a.client)) // it is a secret
 	case a.user != "" && badName(a.user):
-		return a, ErrBadUser
+		return a, nameError(ErrBadUser, a.user)
 	case len(a.id) > 128:
 		return a, fmt.Errorf("%w: id longer than 128 bytes", ErrBadEvent)
 	case a.publishedAt == nil && slices.Contains(a.given, "PublishedAt"):

@@ -117,7 +117,7 @@ func (g *Group) on(op string, types []string, m EventMatch, h EventHandler) erro
 	if m.Type = family + "*"; op != "" {
 		m.Type = family + op
 		if !slices.Contains(types, m.Type) {
-			return fmt.Errorf("%w: Op %s makes none of the types %q", ErrBadPattern, wire.Quote(op), types)
+			return fmt.Errorf("%w: Op is %s, and must be the last word of one of %q, or empty", ErrBadPattern, wire.Quote(op), types)
 		}
 	}
 	return g.OnEvent(m, h)

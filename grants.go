@@ -130,12 +130,17 @@ func (g *Grant) covers(ev *backend.Event) bool {
 // grants lists what of REN id may see.
 func (rt *Realtime) grants(ctx context.Context, id Identity) ([]Grant, *refusal) {
 	denied := refuse(http.StatusForbidden, "forbidden", "nothing is granted").of(id.User, Action{})
+	none := func(why string) ([]Grant, *refusal) {
+		rt.log.DebugContext(ctx, "realtime: nothing is granted; a REN stream is refused", "user", id.User, "reason", why)
+		return nil, denied.because(errors.New(why))
+	}
 	if rt.policy.Grants == nil {
-		return nil, denied
+		return none("Policy.Grants is nil")
 	}
 	grants, err := rt.policy.Grants(ctx, id)
 	switch {
 	case errors.Is(err, ErrTemporary), ctx.Err() != nil:
+		logUndecided(ctx, rt.log, "Grants", id.User, err)
 		return nil, unavailable().because(err).of(id.User, Action{})
 	case err != nil:
 		// A policy that grants nothing returns nothing: this looks like a fault.
@@ -152,8 +157,11 @@ func (rt *Realtime) grants(ctx context.Context, id Identity) ([]Grant, *refusal)
 				"resource", g.resource, "field", field, "reason", why, "user", id.User)
 		}
 	}
-	if len(sound) == 0 {
-		return nil, denied
+	switch {
+	case len(grants) == 0:
+		return none("Policy.Grants returned no grants")
+	case len(sound) == 0:
+		return none("Policy.Grants returned only grants that grant nothing")
 	}
 	return sound, nil
 }

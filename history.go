@@ -73,7 +73,7 @@ const maxHistory = 1000
 func (rt *Realtime) History(ctx context.Context, channel string, before Cursor, n int) (HistoryPage, error) {
 	switch {
 	case badChannel(channel):
-		return HistoryPage{}, ErrBadChannel
+		return HistoryPage{}, badChannelError(channel)
 	case n < 1 || n > maxHistory:
 		return HistoryPage{}, fmt.Errorf("%w: n is %d, and must be 1 to %d", ErrBadOption, n, maxHistory)
 	}

@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -138,13 +139,16 @@ func (p *Policy) compile() error {
 // authenticate returns who sends r.
 func (p *Policy) authenticate(r *http.Request, log *slog.Logger) (Identity, *refusal) {
 	if p.Authenticate == nil {
+		log.DebugContext(r.Context(), "realtime: not authenticated", "reason", "Policy.Authenticate is nil")
 		return Identity{}, refuse(http.StatusUnauthorized, "unauthorized", "no policy lets browsers in")
 	}
 	id, err := p.Authenticate(r)
 	switch {
 	case errors.Is(err, ErrTemporary):
+		logUndecided(r.Context(), log, "Authenticate", "", err)
 		return Identity{}, unavailable().because(err)
 	case errors.Is(err, ErrExpired), err == nil && expired(id):
+		log.DebugContext(r.Context(), "realtime: not authenticated", "reason", cmp.Or(err, ErrExpired))
 		return Identity{}, refuse(http.StatusUnauthorized, "expired", "credentials have expired")
 	case err != nil:
 		log.DebugContext(r.Context(), "realtime: not authenticated", "reason", err)
@@ -178,17 +182,24 @@ func (p *Policy) allow(ctx context.Context, log *slog.Logger, id Identity, a Act
 
 func (p *Policy) refusal(ctx context.Context, log *slog.Logger, id Identity, a Action) *refusal {
 	if p.Allow == nil {
+		log.DebugContext(ctx, "realtime: refused", "user", id.User, "verb", a.Verb, "name", a.Name, "reason", "Policy.Allow is nil")
 		return refuse(http.StatusForbidden, "forbidden", "not allowed to %s %s", a.Verb, wire.Quote(a.Name))
 	}
 	switch err := p.Allow(ctx, id, a); {
 	case err == nil:
 		return nil
 	case errors.Is(err, ErrTemporary), ctx.Err() != nil:
+		logUndecided(ctx, log, "Allow", id.User, err)
 		return unavailable().because(err)
 	default:
 		log.DebugContext(ctx, "realtime: refused", "user", id.User, "verb", a.Verb, "name", a.Name, "reason", err)
 		return refuse(http.StatusForbidden, "forbidden", "not allowed to %s %s", a.Verb, wire.Quote(a.Name)).because(err)
 	}
+}
+
+// logUndecided logs why a client is told to come back.
+func logUndecided(ctx context.Context, log *slog.Logger, function, user string, err error) {
+	log.DebugContext(ctx, "realtime: the policy cannot decide now; the client is told to come back", "function", function, "reason", err, "user", user)
 }
 
 // view decides which events a connection may see. It is asked for every event before a

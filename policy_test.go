@@ -1,12 +1,17 @@
 package realtime_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/coder/websocket"
 	"github.com/maravilla-realtime/realtime"
@@ -92,4 +97,48 @@ func TestAllowAll(t *testing.T) {
 			t.Errorf("AllowAll lets foreign pages in: %d %+v", status, f)
 		}
 	})
+}
+
+// Every refusal says in the log why, at debug level: the client is not told.
+func TestReasonsAreLogged(t *testing.T) {
+	secret := errors.New("the reason")
+	later := fmt.Errorf("%w: the reason", realtime.ErrTemporary)
+	who := func(err error, expires time.Time) func(*http.Request) (realtime.Identity, error) {
+		return func(*http.Request) (realtime.Identity, error) {
+			return realtime.Identity{User: "ada", Expires: expires}, err
+		}
+	}
+	in := func(p realtime.Policy) realtime.Policy { p.Authenticate = who(nil, time.Time{}); return p }
+	grants := func(err error, list ...realtime.Grant) realtime.Policy {
+		return in(realtime.Policy{Grants: func(context.Context, realtime.Identity) ([]realtime.Grant, error) { return list, err }})
+	}
+	allow := func(err error) realtime.Policy {
+		return in(realtime.Policy{Allow: func(context.Context, realtime.Identity, realtime.Action) error { return err }})
+	}
+	action := realtime.Action{Verb: realtime.VerbPublish, Name: "room"}
+	for name, c := range map[string]struct {
+		policy realtime.Policy
+		want   string
+	}{
+		"no policy":       {realtime.Policy{}, `"realtime: not authenticated" reason="Policy.Authenticate is nil"`},
+		"not known":       {realtime.Policy{Authenticate: who(secret, time.Time{})}, `"realtime: not authenticated" reason="the reason"`},
+		"expired":         {realtime.Policy{Authenticate: who(nil, time.Unix(1, 0))}, `"realtime: not authenticated" reason="realtime: credentials expired"`},
+		"who, later":      {realtime.Policy{Authenticate: who(later, time.Time{})}, `come back" function=Authenticate reason="realtime: temporarily`},
+		"no Grants":       {in(realtime.Policy{}), `"realtime: nothing is granted; a REN stream is refused" user=ada reason="Policy.Grants is nil"`},
+		"no grants":       {grants(nil), `user=ada reason="Policy.Grants returned no grants"`},
+		"empty grants":    {grants(nil, realtime.Grant{}), `user=ada reason="Policy.Grants returned only grants that grant nothing"`},
+		"grants, later":   {grants(later), `come back" function=Grants reason="realtime: temporarily`},
+		"no Allow":        {in(realtime.Policy{}), `"realtime: refused" user=ada verb=publish name=room reason="Policy.Allow is nil"`},
+		"not allowed":     {allow(secret), `"realtime: refused" user=ada verb=publish name=room reason="the reason"`},
+		"allowed, later ": {allow(later), `come back" function=Allow reason="realtime: temporarily`},
+	} {
+		var log bytes.Buffer
+		rt := start(t, c.policy, &realtime.Options{Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+		w := httptest.NewRecorder()
+		rt.RenHandler().ServeHTTP(w, httptest.NewRequest("GET", "/ren", nil))
+		_, _ = rt.Authorize(httptest.NewRequest("POST", "/", nil), action)
+		if !strings.Contains(log.String(), c.want) || strings.Contains(w.Body.String(), "the reason") {
+			t.Errorf("%s: %d %s\n%s\nwant %s", name, w.Code, w.Body, log.String(), c.want)
+		}
+	}
 }

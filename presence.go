@@ -112,7 +112,7 @@ func (p *Presence) Leave(ctx context.Context, channel, userID string, opts ...Ev
 // [ErrClosed], [ErrTemporary], and those of ctx and of the backend.
 func (p *Presence) Members(ctx context.Context, channel string) ([]Member, error) {
 	if badChannel(channel) {
-		return nil, ErrBadChannel
+		return nil, badChannelError(channel)
 	}
 	ctx, cancel := engine.Within(ctx, engine.CallTime)
 	defer cancel()
@@ -130,10 +130,10 @@ func (p *Presence) Members(ctx context.Context, channel string) ([]Member, error
 // lease returns the session of a server-side join.
 func (p *Presence) lease(ctx context.Context, channel, userID string, opts []EventOption) (s presence.Session, err error) {
 	if badChannel(channel) {
-		return s, ErrBadChannel
+		return s, badChannelError(channel)
 	}
 	if badName(userID) {
-		return s, ErrBadUser
+		return s, nameError(ErrBadUser, userID)
 	}
 	a, err := attribute(ctx, opts)
 	if err != nil {

@@ -328,10 +328,3 @@ func (rt *Realtime) Channels(ctx context.Context) ([]string, error) {
 	slices.Sort(names)
 	return slices.Compact(names), nil
 }
-
-func badChannel(name string) bool { return badName(name) || name[0] == '$' }
-
-// badName reports whether name breaks the rules of all names: see [ErrBadChannel].
-func badName(name string) bool { return name == "" || badText(name) }
-
-func badText(s string) bool { return !wire.ValidText(s) }

@@ -44,7 +44,7 @@ func (ev RenEvent) Validate() error {
 		return err
 	}
 	if _, err := wire.Compact(ev.Data); err != nil {
-		return fmt.Errorf("%w: %w", ErrBadEvent, err)
+		return fmt.Errorf("%w: data: %w", ErrBadEvent, err)
 	}
 	return nil
 }
@@ -53,15 +53,18 @@ func (ev RenEvent) Validate() error {
 func (ev *RenEvent) check() error {
 	switch {
 	case !wire.ValidDomain(ev.Resource):
-		return fmt.Errorf("%w: resource %s", ErrBadEvent, wire.Quote(ev.Resource))
+		return fmt.Errorf("%w: resource %s is not 1 to 64 characters of A-Z a-z 0-9 . _ -", ErrBadEvent, wire.Quote(ev.Resource))
 	case badChannel(ev.Type):
-		return fmt.Errorf("%w: type %s", ErrBadEvent, wire.Quote(ev.Type))
+		return fmt.Errorf("%w: type %s: %s", ErrBadEvent, wire.Quote(ev.Type), nameFault(ev.Type))
 	case backend.InChannel(ev.Resource):
 		return fmt.Errorf("%w: %s events come from Publish and Presence", ErrBadEvent, ev.Resource)
 	case ev.Channel != "":
 		return fmt.Errorf("%w: only messages and presence have a channel", ErrBadEvent)
-	case badText(ev.Key), badText(ev.Version), badText(ev.Namespace), badText(ev.User):
-		return fmt.Errorf("%w: a field is too long, not UTF-8, or has control characters", ErrBadEvent)
+	}
+	for _, f := range [...]struct{ name, value string }{{"key", ev.Key}, {"version", ev.Version}, {"namespace", ev.Namespace}, {"user", ev.User}} {
+		if badText(f.value) {
+			return fmt.Errorf("%w: %s %s: %s", ErrBadEvent, f.name, wire.Quote(f.value), nameFault(f.value))
+		}
 	}
 	return nil
 }

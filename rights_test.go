@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/kv"
+	"github.com/maravilla-realtime/realtime/storage"
 )
 
 // guarded serves a route of the host's own beside those of the library.
@@ -149,6 +151,19 @@ func TestWriteError(t *testing.T) {
 		{fmt.Errorf("a secret: %w", realtime.ErrTemporary), 503, "unavailable", true},
 		{fmt.Errorf("a secret: %w", realtime.ErrMaybeStored), 503, "unavailable", true},
 		{realtime.ErrClosed, 503, "closing", true},
+		{fmt.Errorf("a secret: %w", realtime.ErrTooLarge), 413, "too_large", false},
+		{fmt.Errorf("%w: a secret", realtime.ErrBadChannel), 400, "bad_channel", false},
+		{fmt.Errorf("%w: a secret", realtime.ErrBadEvent), 400, "bad_request", false},
+		{fmt.Errorf("%w: a secret", realtime.ErrBadUser), 400, "bad_request", false},
+		{fmt.Errorf("%w: a secret", realtime.ErrBadClientID), 400, "bad_request", false},
+		{fmt.Errorf("%w: a secret", realtime.ErrBadOption), 500, "internal", false},
+		{fmt.Errorf("%w: a secret", kv.ErrNotFound), 404, "not_found", false},
+		{fmt.Errorf("%w: a secret", kv.ErrBadKey), 400, "bad_request", false},
+		{fmt.Errorf("%w: a secret", kv.ErrTooLarge), 413, "too_large", false},
+		{fmt.Errorf("%w: %w", kv.ErrUnannounced, realtime.ErrClosed), 503, "closing", true},
+		{fmt.Errorf("%w: a secret", storage.ErrNotFound), 404, "not_found", false},
+		{fmt.Errorf("%w: a secret", storage.ErrBadPath), 400, "bad_name", false},
+		{errors.Join(realtime.ErrTooLarge, realtime.ErrTemporary), 503, "unavailable", true},
 	} {
 		w := httptest.NewRecorder()
 		realtime.WriteError(w, c.err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"sync"
 	"time"
 
@@ -12,24 +13,25 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/detach"
 	"github.com/maravilla-realtime/realtime/internal/keylock"
 	"github.com/maravilla-realtime/realtime/internal/outbox"
+	"github.com/maravilla-realtime/realtime/internal/refused"
 )
 
 // Errors that a [Store] returns, all possibly wrapped, beside those of its engine
 // and of the context.
 var (
 	// ErrNotFound: the key has no entry, or its entry has expired.
-	ErrNotFound = errors.New("kv: not found")
+	ErrNotFound error = refused.New("kv: not found", http.StatusNotFound, "not_found", "there is no such key")
 	// ErrUnannounced: the write has happened, but its event may not be in the log.
 	// Repeat the Put or Delete to announce it. The error wraps the cause.
 	ErrUnannounced = errors.New("kv: stored, but not announced")
 	// ErrBadKey: a namespace or key is empty; or one of them, a prefix or a cursor is
 	// longer than 255 bytes, not UTF-8, or has control characters.
-	ErrBadKey = errors.New("kv: bad namespace or key")
+	ErrBadKey error = refused.New("kv: bad namespace or key", http.StatusBadRequest, "bad_request", "this is no key")
 	// ErrBadOption: a TTL is not positive, a limit is negative or above 1,000, or an
 	// option is nil.
 	ErrBadOption = errors.New("kv: bad option")
 	// ErrTooLarge: a value exceeds the limit.
-	ErrTooLarge = errors.New("kv: value too large")
+	ErrTooLarge error = refused.New("kv: value too large", http.StatusRequestEntityTooLarge, "too_large", "the value is too large")
 	// ErrNoAnswer: the engine did not answer within 10 s.
 	ErrNoAnswer = detach.ErrNoAnswer
 	// ErrClosed: the Store was closed.

@@ -132,7 +132,7 @@ func newServer(t TB, policy realtime.Policy, o Options) *Server {
 		}
 	}
 	if o.Realtime.Logger == nil {
-		o.Realtime.Logger = slog.New(slog.NewTextHandler(&s.logs, nil))
+		o.Realtime.Logger = slog.New(slog.NewTextHandler(&s.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	s.logger = o.Realtime.Logger
 	rt, err := realtime.New(policy, &o.Realtime)
@@ -198,8 +198,9 @@ func (s *Server) HTTPClient() *http.Client {
 	return &http.Client{Transport: &http.Transport{DialContext: s.Net.Dial}}
 }
 
-// Logs returns what was logged so far, in the form of [slog.TextHandler]; nothing
-// if [Options].Realtime has a Logger.
+// Logs returns what was logged so far, at debug level and above, in the form of
+// [slog.TextHandler]; nothing if [Options].Realtime has a Logger. It says why a client
+// was refused, which no client is told.
 func (s *Server) Logs() string { return s.logs.String() }
 
 // logs is a log that may be read while it is written.

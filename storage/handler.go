@@ -101,10 +101,8 @@ func (h *handler) explain(ctx context.Context, err error) error {
 	switch {
 	case errors.As(err, &refused):
 		return refused
-	case errors.Is(err, ErrBadPath):
-		return refuse(http.StatusBadRequest, "bad_name", "nothing can be stored at this path")
-	case errors.Is(err, ErrNotFound):
-		return refuse(http.StatusNotFound, "not_found", "there is no object at this path")
+	case errors.Is(err, ErrBadPath), errors.Is(err, ErrNotFound):
+		return err // the answer is in it
 	case errors.Is(err, ErrNoAnswer):
 		h.opts.Logger.ErrorContext(ctx, "storage: the store does not answer in time", "error", err)
 		return later("try again later")

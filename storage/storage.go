@@ -18,21 +18,23 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/internal/detach"
 	"github.com/maravilla-realtime/realtime/internal/keylock"
 	"github.com/maravilla-realtime/realtime/internal/outbox"
+	"github.com/maravilla-realtime/realtime/internal/refused"
 )
 
 // Errors that functions of this package return, all possibly wrapped.
 var (
 	// ErrNotFound: there is no object at the path.
-	ErrNotFound = errors.New("storage: not found")
+	ErrNotFound error = refused.New("storage: not found", http.StatusNotFound, "not_found", "there is no object at this path")
 	// ErrBadPath: no object can be at the path. See [ValidPath]. Also, an object and a
 	// folder cannot have the same name, and [Dir] follows no links.
-	ErrBadPath = errors.New("storage: bad path")
+	ErrBadPath error = refused.New("storage: bad path", http.StatusBadRequest, "bad_name", "nothing can be stored at this path")
 	// ErrUnannounced: the write has happened, but its event may not be in the log.
 	// Repeat the Put or Delete to announce it.
 	ErrUnannounced = errors.New("storage: stored, but not announced")

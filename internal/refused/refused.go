@@ -1,0 +1,18 @@
+// Package refused has the errors that say what a client has done wrong. Hosts test them
+// with errors.Is like any other, and realtime.WriteError answers a request with them.
+package refused
+
+// Error is one of these errors. It is immutable.
+type Error struct {
+	text    string
+	Status  int    // of HTTP
+	Code    string // one of docs/protocol.md
+	Message string // for the client
+}
+
+// New returns an error with a text for the host, and the answer for a client.
+func New(text string, status int, code, message string) *Error {
+	return &Error{text, status, code, message}
+}
+
+func (e *Error) Error() string { return e.text }
