@@ -43,9 +43,20 @@ func (rt *Realtime) serveREN(w http.ResponseWriter, r *http.Request) {
 		rt.refuse(refuse(http.StatusMethodNotAllowed, "method", "only GET is served here")).write(w)
 		return
 	}
+	rt.stream(w, r, func(h *conns.Handshake) (*stream, *refusal) {
+		ask, f := parseREN(r)
+		if f != nil {
+			return nil, f
+		}
+		return rt.newStream(r, ask, h)
+	})
+}
+
+// stream runs what begin makes of a request that was admitted.
+func (rt *Realtime) stream(w http.ResponseWriter, r *http.Request, begin func(*conns.Handshake) (*stream, *refusal)) {
 	handshake := rt.conns.Begin()
 	defer handshake.End()
-	s, f := rt.newStream(r, handshake)
+	s, f := begin(handshake)
 	if f != nil {
 		refuseStream(w, r, rt.refuse(f.from(r)))
 		return
@@ -131,11 +142,7 @@ type renRequest struct {
 	client  string
 }
 
-func (rt *Realtime) newStream(r *http.Request, handshake *conns.Handshake) (*stream, *refusal) {
-	ask, f := parseREN(r)
-	if f != nil {
-		return nil, f
-	}
+func (rt *Realtime) newStream(r *http.Request, ask renRequest, handshake *conns.Handshake) (*stream, *refusal) {
 	id, f := rt.authenticate(handshake, r)
 	if f != nil {
 		return nil, f

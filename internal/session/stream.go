@@ -14,6 +14,10 @@ type Stream struct {
 	Session
 	view    View
 	granted uint64 // the turn of the grants that it carries
+
+	// Render, if set, appends what the client gets in the place of an event, or, with
+	// nil, of everything that has happened up to a place. Fill calls it.
+	Render func(dst []byte, pos backend.Position, ev *backend.Event) []byte
 }
 
 // NewStream returns a stream that carries nothing yet. wake is called, from any
@@ -56,6 +60,16 @@ func (s *Stream) Begin(since *backend.Position, v View, topics []ring.Topic, h H
 		hello["expiresIn"] = *h.ExpiresIn
 	}
 	s.control("ren.hello", hello)
+	if start.State != ring.Resumed {
+		s.all(start.Pos)
+	}
+}
+
+// all renders everything.
+func (s *Stream) all(pos backend.Position) {
+	if s.Render != nil {
+		s.out = s.Render(s.out, pos, nil)
+	}
 }
 
 // Newest reports whether the policy has not answered a later question than that of
@@ -104,18 +118,26 @@ func (s *Stream) reset(first ring.Item) {
 	}
 	s.toldReset(first.Reason)
 	s.controlAt(pos, "ren.reset", map[string]any{"reason": first.Reason})
+	s.all(pos)
 }
 
 func (s *Stream) event(e *ring.Entry) {
 	if e.Event.IsReset() {
 		s.toldReset(ring.Lost)
 		s.controlAt(e.Pos, "ren.reset", map[string]any{"reason": ring.Lost})
+		s.all(e.Pos)
 		return
 	}
 	seen, data := s.view.Stream(&e.Event)
 	switch {
 	case !seen:
 		return
+	case s.Render != nil:
+		ev := e.Event
+		if !data {
+			ev.Data = nil
+		}
+		s.out = s.Render(s.out, e.Pos, &ev)
 	case data || e.Event.Data == nil:
 		s.out = append(s.out, e.Encoded(ring.FormREN, wire.REN)...)
 	default:

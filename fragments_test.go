@@ -1,0 +1,202 @@
+package realtime_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/sse"
+)
+
+// withFragments serves /fragments beside the library's own routes.
+func withFragments(t *testing.T, policy realtime.Policy, opts *realtime.Options, m realtime.EventMatch, render realtime.FragmentFunc) *host {
+	h := prepare(t, policy, opts)
+	library := h.handler
+	h.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/fragments" {
+			h.Fragments(w, r, m, render)
+			return
+		}
+		library.ServeHTTP(w, r)
+	})
+	h.serve()
+	return h
+}
+
+// fragments follows a stream of fragments.
+func (h *host) fragments(header ...string) *inbox[sse.Event] {
+	h.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	h.t.Cleanup(cancel)
+	resp := h.do(ctx, get("/fragments", header...))
+	if resp.StatusCode != http.StatusOK {
+		body, _ := io.ReadAll(resp.Body)
+		h.t.Fatalf("%s: %s", resp.Status, body)
+	}
+	h.t.Cleanup(func() { resp.Body.Close() })
+	box := newInbox[sse.Event]()
+	go func() {
+		defer box.close()
+		r := sse.NewReader(resp.Body, 1<<20)
+		for {
+			ev, err := r.Next()
+			if err != nil {
+				return
+			}
+			box.put(ev)
+		}
+	}()
+	return box
+}
+
+// rendered returns, in a bubble, the fragments that have come, and what the stream said as
+// its last word.
+func rendered(box *inbox[sse.Event]) string {
+	synctest.Wait()
+	var words []string
+	all, more := box.all()
+	for _, ev := range all {
+		if word, own := strings.CutPrefix(ev.Name, "ren."); !own {
+			words = append(words, ev.Name+"="+strings.ReplaceAll(ev.Data, "\n", "|"))
+		} else if word != "hello" && word != "ping" {
+			words = append(words, word)
+		}
+	}
+	if !more {
+		words = append(words, "end")
+	}
+	return strings.Join(words, " ")
+}
+
+func items(_ context.Context, to *realtime.Fragment, ev realtime.RenEvent) error {
+	switch {
+	case ev.Type == "":
+		to.Event = "list"
+		fmt.Fprint(to, "<ul>\n</ul>")
+	case ev.Key == "skip":
+	case ev.Key == "broken":
+		return errors.New("no template")
+	case ev.Key == "panic":
+		panic("no template at all")
+	default:
+		to.Event = "item"
+		fmt.Fprintf(to, "<li>%s%s</li>", ev.Key, ev.Data)
+	}
+	return nil
+}
+
+func TestFragments(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := withFragments(t, open(), nil, realtime.EventMatch{Resource: "kv", Namespace: "todos"}, items)
+		page := h.fragments()
+		h.emit(realtime.KVPut("todos", "a"))
+		h.emit(realtime.KVPut("others", "b"))
+		h.emit(realtime.KVPut("todos", "skip"))
+		h.emit(realtime.DocumentCreated("todos", "c"))
+		h.emit(realtime.KVPut("todos", "d"))
+		if got := rendered(page); got != "list=<ul>|</ul> item=<li>a</li> item=<li>d</li>" {
+			t.Errorf("%s", got)
+		}
+		// It comes back with the id of the last fragment.
+		cursor := h.Cursor()
+		h.emit(realtime.KVPut("todos", "e"))
+		if got := rendered(h.fragments("Last-Event-ID", string(cursor))); got != "item=<li>e</li>" {
+			t.Errorf("resumed: %s", got)
+		}
+		if got := rendered(h.fragments("Last-Event-ID", "garbage")); got != "list=<ul>|</ul>" {
+			t.Errorf("after a reset: %s", got)
+		}
+		if got := rendered(page); got != "item=<li>e</li>" {
+			t.Errorf("%s", got)
+		}
+		// A render that fails ends its stream, and no other connection.
+		for _, key := range []string{"broken", "panic"} {
+			page := h.fragments()
+			h.emit(realtime.KVPut("todos", key))
+			if got := rendered(page); got != "list=<ul>|</ul> bye end" {
+				t.Errorf("%s: %s", key, got)
+			}
+		}
+		if log := h.logs.String(); !strings.Contains(log, "no template") || !strings.Contains(log, "no template at all") {
+			t.Errorf("logged: %s", log)
+		}
+	})
+}
+
+// Streams of fragments have the rights of REN streams, and end as they do.
+func TestFragmentsRights(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var grant atomic.Value
+		grant.Store("todos")
+		policy := open()
+		policy.Grants = func(context.Context, realtime.Identity) ([]realtime.Grant, error) {
+			if grant.Load() == "" {
+				return nil, nil
+			}
+			return []realtime.Grant{realtime.GrantAll("kv").In(grant.Load().(string))}, nil
+		}
+		policy.See = func(_ realtime.Identity, ev realtime.RenEvent) bool { return ev.Key != "hidden" }
+		h := withFragments(t, policy, nil, realtime.EventMatch{}, items)
+		if status, f := h.refused(get("/fragments", "Authorization", "Bearer bad")); status != 401 || f.Code != "unauthorized" {
+			t.Errorf("%d %+v", status, f)
+		}
+		page := h.fragments("Authorization", asAda)
+		for _, key := range []string{"a", "hidden"} {
+			h.emit(realtime.KVPut("todos", key))
+			h.emit(realtime.KVPut("others", key))
+		}
+		if got := rendered(page); got != "list=<ul>|</ul> item=<li>a</li>" {
+			t.Errorf("%s", got)
+		}
+		grant.Store("others")
+		if err := h.Recheck(t.Context(), "ada"); err != nil {
+			t.Fatal(err)
+		}
+		h.emit(realtime.KVPut("todos", "b"))
+		h.emit(realtime.KVPut("others", "c"))
+		if got := rendered(page); got != "item=<li>c</li>" {
+			t.Errorf("after Recheck: %s", got)
+		}
+		time.Sleep(2 * time.Minute) // heartbeats
+		if err := h.Revoke(t.Context(), "ada"); err != nil {
+			t.Fatal(err)
+		}
+		h.emit(realtime.KVPut("others", "d"))
+		if got := rendered(page); got != "bye end" {
+			t.Errorf("after Revoke: %s", got)
+		}
+		page = h.fragments("Authorization", asAda)
+		if err := h.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := rendered(page); got != "list=<ul>|</ul> bye end" {
+			t.Errorf("after Close: %s", got)
+		}
+	})
+}
+
+// A page that does not read does not hold the server, and a call that cannot serve says so.
+func TestFragmentsOfABadCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := withFragments(t, open(), nil, realtime.EventMatch{Resource: "[["}, items)
+		if status, f := h.refused(get("/fragments")); status != 500 || f.Code != "internal" {
+			t.Errorf("a bad pattern: %d %+v", status, f)
+		}
+		named := withFragments(t, open(), nil, realtime.EventMatch{}, func(_ context.Context, to *realtime.Fragment, _ realtime.RenEvent) error {
+			to.Event = "a\nb"
+			to.WriteString("<p>")
+			return nil
+		})
+		if got := rendered(named.fragments()); got != "bye end" {
+			t.Errorf("a bad name: %s", got)
+		}
+	})
+}
