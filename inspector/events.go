@@ -51,6 +51,9 @@ func (in *inspector) events(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, "bad_pattern", err.Error())
 		return
 	}
+	if r.Method == http.MethodHead {
+		return
+	}
 	select {
 	case in.watching <- struct{}{}:
 	default:

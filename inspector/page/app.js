@@ -1,45 +1,11 @@
 // The inspector's page. It asks its server for one view every two seconds, and follows
 // the tail of events as a stream. Nothing is rendered as HTML.
 
+import { bytes, facts, h, number, open, short, span, spark, tag, time } from './dom.js';
+
 const every = 2000;
 const main = document.getElementById('main');
 const $ = (id) => document.getElementById(id);
-
-/** h makes an element. */
-function h(tag, props = {}, ...children) {
-  const svg = ['svg', 'path', 'title'].includes(tag);
-  const e = svg ? document.createElementNS('http://www.w3.org/2000/svg', tag) : document.createElement(tag);
-  for (const [name, value] of Object.entries(props)) {
-    if (name.startsWith('on')) e.addEventListener(name.slice(2), value);
-    else if (value === true) e.setAttribute(name, '');
-    else if (value !== false && value !== undefined && value !== null) e.setAttribute(name, value);
-  }
-  e.append(...children.flat().filter((c) => c !== null && c !== undefined && c !== false));
-  return e;
-}
-
-// Numbers and times, for people.
-
-const count = new Intl.NumberFormat('en', { maximumFractionDigits: 1 });
-const clock = new Intl.DateTimeFormat('en', { hour: '2-digit', minute: '2-digit', second: '2-digit', hour12: false });
-const number = (n) => count.format(n ?? 0);
-const time = (ms) => clock.format(new Date(ms));
-
-function span(seconds) {
-  if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
-  if (seconds < 60) return `${number(seconds)} s`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
-  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
-  return `${Math.floor(seconds / 86400)} d ${Math.floor((seconds % 86400) / 3600)} h`;
-}
-
-function bytes(n) {
-  if (n < 1024) return `${n} B`;
-  return n < 1048576 ? `${number(n / 1024)} KiB` : `${number(n / 1048576)} MiB`;
-}
-
-/** short is the part of a node's name by which people tell it from others. */
-const short = (node) => (node.length > 10 ? `${node.slice(0, 8)}…` : node);
 
 // The server.
 
@@ -169,21 +135,6 @@ function list(caption, columns, none) {
   return { parts: [table, pages], out, show };
 }
 
-const tag = (text, kind = '') => h('span', { class: `tag ${kind}` }, text);
-const open = (key, text, onclick) => h('button', { type: 'button', class: 'link', 'data-key': key, onclick }, text);
-
-/** spark draws a chart of values, the newest on the right. */
-function spark(label, values, room) {
-  const W = 200, H = 40;
-  const most = Math.max(...values, 1e-9);
-  const x = (i) => (room < 2 ? W : W - ((values.length - 1 - i) * W) / (room - 1));
-  const points = values.map((v, i) => `${x(i).toFixed(1)} ${(H - (v / most) * (H - 4)).toFixed(1)}`);
-  const line = points.length ? `M${points.join('L')}` : '';
-  const area = points.length ? `${line}L${W} ${H}L${x(0).toFixed(1)} ${H}Z` : '';
-  return h('svg', { class: 'spark', viewBox: `0 0 ${W} ${H}`, preserveAspectRatio: 'none', role: 'img', 'aria-label': label },
-    h('path', { class: 'area', d: area }), h('path', { d: line }));
-}
-
 const dialog = h('dialog', { 'aria-labelledby': 'dialog-title', onclick: (e) => e.target === dialog && dialog.close() });
 document.body.append(dialog);
 
@@ -194,8 +145,6 @@ function details(title, ...parts) {
     h('h2', { id: 'dialog-title' }, title), ...parts.flat());
   if (!dialog.open) dialog.showModal();
 }
-
-const facts = (pairs) => h('dl', {}, pairs.flatMap(([dt, dd]) => [h('dt', {}, dt), h('dd', {}, dd)]));
 
 async function showConnection(id) {
   try {
