@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-for package in $(go list ./...); do
+for package in $(go list ./... ./postgres/...); do
 	for target in $(go test -list '^Fuzz' "$package" | grep '^Fuzz' || true); do
 		echo "=== $package $target"
 		go test -run - -fuzz "^$target\$" -fuzztime "${1:-10000000}x" "$package"

@@ -56,5 +56,6 @@
 // within the same transaction (an outbox), and let a worker emit the rows of that table
 // in order, each with the row's id as [realtime.WithID], and delete them afterwards.
 // With Postgres you may follow its logical replication instead, which delivers commits
-// in order, including those of other programs.
+// in order, including those of other programs: see postgres.Source. Of a table that it follows,
+// transactions must not emit events as well, or there are two.
 package db

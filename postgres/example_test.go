@@ -35,6 +35,41 @@ func ExampleNewBackend() {
 	}
 }
 
+// Every row that any program writes to the table orders, psql included, is an event.
+func ExampleNewSource() {
+	ctx := context.Background()
+	b, err := postgres.NewBackend(ctx, postgres.Options{URL: exampleURL})
+	if err != nil {
+		log.Fatal(err)
+	}
+	// Once: create publication realtime for table orders;
+	source, err := postgres.NewSource(ctx, b, postgres.SourceOptions{
+		Tables: map[string]postgres.Table{"orders": {Data: []string{"status"}}},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	// …
+	if err := errors.Join(source.Close(ctx), b.Close(ctx)); err != nil {
+		log.Print(err)
+	}
+}
+
+// Changes that a request makes are those of the tab that has sent it.
+func ExampleAttribute() {
+	var pool *pgxpool.Pool // of the host
+	pay := func(ctx context.Context, id string) error {
+		return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+			if err := postgres.Attribute(ctx, tx); err != nil {
+				return err
+			}
+			_, err := tx.Exec(ctx, `update orders set status = 'paid' where id = $1`, id)
+			return err
+		})
+	}
+	_ = pay
+}
+
 // The order and its event: both, or neither. No Backend is needed in this process.
 func ExampleEmit() {
 	ctx := context.Background()

@@ -33,6 +33,14 @@ grant insert on "realtime".outbox to %[1]s;
 `)
 }
 
+// SourceGrants returns the SQL that gives a role what a [Source] needs beside
+// [NodeGrants], and no more: it may follow all tables that are published. A superuser must
+// run it. Hosted databases have something of their own in its place: see
+// docs/postgres.md.
+func SourceGrants(role string) string {
+	return fmt.Sprintf("alter role %s replication;\n", pgx.Identifier{role}.Sanitize())
+}
+
 func grants(schema, role, sql string) (string, error) {
 	schema, err := schemaOr(schema)
 	if err != nil {

@@ -24,6 +24,9 @@
 // Readers are woken by NOTIFY, once for each batch, and look once a second in case a
 // notification is lost. They read from the primary only.
 //
+// A [Source] needs no call at all: it follows the replication of the database, so that
+// whatever program writes a row, there is an event.
+//
 // # What nil from Publish means
 //
 // The event is on the disk of the primary, and of the standbys that Postgres is

@@ -114,7 +114,7 @@ func rows(t *testing.T, pool *pgxpool.Pool, schema string) map[string]bool {
 
 // killBackend kills a process of the server, which then ends all connections and
 // recovers.
-func killBackend(t *testing.T, pool *pgxpool.Pool) {
+func killBackend(t testing.TB, pool *pgxpool.Pool) {
 	t.Helper()
 	var pid int
 	if err := pool.QueryRow(t.Context(), `select pg_backend_pid()`).Scan(&pid); err != nil {
@@ -125,7 +125,7 @@ func killBackend(t *testing.T, pool *pgxpool.Pool) {
 	}
 }
 
-func recovered(t *testing.T, pool *pgxpool.Pool) {
+func recovered(t testing.TB, pool *pgxpool.Pool) {
 	t.Helper()
 	eventually(t, "the server answers", func() bool { return pool.Ping(t.Context()) == nil })
 }

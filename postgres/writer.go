@@ -170,8 +170,18 @@ func (w *writer) once(ctx, sending context.Context, batch []*request) error {
 	defer c.Release()
 	ctx, cancel := context.WithTimeout(ctx, requestTime)
 	defer cancel()
+	return w.send(ctx, c.Conn(), slices.DeleteFunc(slices.Clone(batch), func(r *request) bool { return r.kind == nil && r.data == nil }), false)
+}
+
+// sender is a connection or a transaction.
+type sender interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+// send sends a batch, each request of which asks for something. With quiet, nobody is
+// told what became of each.
+func (w *writer) send(ctx context.Context, to sender, batch []*request, quiet bool) error {
 	o, known := w.b.options, w.newest()
-	batch = slices.DeleteFunc(slices.Clone(batch), func(r *request) bool { return r.kind == nil && r.data == nil })
 	kinds, revs := make([]*string, len(batch)), make([]int64, len(batch))
 	var bytes [5][][]byte // groups, names, values, ids, data
 	for i := range bytes {
@@ -181,10 +191,13 @@ func (w *writer) once(ctx, sending context.Context, batch []*request) error {
 		kinds[i], revs[i] = r.kind, r.rev
 		bytes[0][i], bytes[1][i], bytes[2][i], bytes[3][i], bytes[4][i] = r.grp, r.name, r.value, r.id, r.data
 	}
-	rows, err := c.Query(ctx, in(w.b.schema, `select * from "realtime".write($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`),
-		number(known.Epoch), number(known.Seq), kinds, bytes[0], bytes[1], revs, bytes[2], bytes[3], bytes[4], o.Events, o.Bytes, o.Age)
+	rows, err := to.Query(ctx, in(w.b.schema, `select * from "realtime".write($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`),
+		number(known.Epoch), number(known.Seq), kinds, bytes[0], bytes[1], revs, bytes[2], bytes[3], bytes[4], o.Events, o.Bytes, o.Age, quiet)
 	if err != nil {
 		return err
+	}
+	if quiet {
+		batch = nil
 	}
 	return collect(rows, batch)
 }

@@ -62,7 +62,7 @@ func Shared(t testing.TB) *Server {
 	shared.Lock()
 	defer shared.Unlock()
 	if shared.server == nil {
-		s := prepare(t, []string{"fsync=off", "max_connections=200"})
+		s := prepare(t, []string{"fsync=off", "max_connections=200", "wal_level=logical", "max_wal_senders=50", "max_replication_slots=50"})
 		s.initialise()
 		shared.server = s
 	}

@@ -1,0 +1,308 @@
+//go:build unix
+
+package postgres_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/maravilla-realtime/realtime/internal/pgserver"
+	"github.com/maravilla-realtime/realtime/postgres"
+)
+
+// What is missing is named, with what mends it.
+func TestSourceSaysWhatIsMissing(t *testing.T) {
+	wrong := func(w *followed, o postgres.SourceOptions, words ...string) {
+		t.Helper()
+		_, err := w.trySource(o)
+		if err == nil {
+			t.Errorf("no error that says %q", words)
+			return
+		}
+		for _, word := range words {
+			if !strings.Contains(err.Error(), strings.ReplaceAll(word, "$pub", w.schema)) {
+				t.Errorf("the error does not say %q: %v", word, err)
+			}
+		}
+	}
+	plain := newFollowed(t, pgserver.Start(t, "fsync=off"), published("orders", orders)...)
+	wrong(plain, postgres.SourceOptions{}, "alter system set wal_level = logical;")
+
+	w := newFollowed(t, pgserver.Shared(t), orders, `create table marks (id bigint primary key)`)
+	wrong(w, postgres.SourceOptions{}, `create publication "$pub" for table orders`)
+	w.do(`create publication $pub for all tables`)
+	wrong(w, postgres.SourceOptions{}, `the log itself`, `drop publication "$pub"`)
+	w.do(`drop publication $pub`, `create publication $pub for table orders, marks`)
+	wrong(w, postgres.SourceOptions{Slot: "No-Slot"}, "SourceOptions.Slot")
+	w.do(`select pg_create_logical_replication_slot('$pub', 'test_decoding')`)
+	wrong(w, postgres.SourceOptions{}, "test_decoding", "pg_drop_replication_slot('$pub')")
+	w.dropSlot()
+
+	// A role with all but the right to replicate.
+	role := w.schema + "_node"
+	grants, err := postgres.NodeGrants(w.schema, role)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.do(`create role ` + role + ` login; ` + grants)
+	as := pgserver.Shared(t).URLAs(role, w.schema[:len(w.schema)])
+	as = strings.Replace(as, "/"+w.schema+"?", "/"+w.pool.Config().ConnConfig.Database+"?", 1)
+	wrong(w, postgres.SourceOptions{URL: as}, `alter role "`+role+`" replication;`)
+	w.do(postgres.SourceGrants(role))
+	w.source(postgres.SourceOptions{URL: as})
+	w.do(`insert into orders values (1)`)
+	w.want("created orders 1")
+	mustNot(t, database(t, as), `select * from orders`, `insert into orders values (2)`, `create table x (n int)`)
+}
+
+// A slot that is lost is made again, and whoever sees the tables is told once.
+func TestLostSlot(t *testing.T) {
+	reset := []string{"created orders 1", "reset db", "created orders 100"}
+	after := func(w *followed) {
+		t.Helper()
+		w.streaming()
+		eventually(t, "there is another slot", func() bool { // which is known to follow on the reset
+			n := 0
+			err := w.pool.QueryRow(t.Context(), `select count(*) from `+w.schema+`.store where kind = 'source' and convert_from(value, 'UTF8') like '%"Lost":false%'`).Scan(&n)
+			return err == nil && n == 1
+		})
+		w.do(`insert into orders values (100)`)
+		w.want(reset...)
+	}
+	tables := published("orders", orders)
+	t.Run("dropped", func(t *testing.T) {
+		w := newFollowed(t, pgserver.Shared(t), tables...)
+		closeSource(t, w.source(postgres.SourceOptions{}))
+		s := w.source(postgres.SourceOptions{})
+		w.do(`insert into orders values (1)`)
+		w.streaming()
+		w.want("created orders 1")
+		closeSource(t, s)
+		w.dropSlot()
+		w.do(`insert into orders values (2)`) // which nobody can tell
+		w.source(postgres.SourceOptions{})
+		w.do(`insert into orders values (100)`)
+		w.want(reset[1:]...)
+	})
+	t.Run("too much to keep", func(t *testing.T) {
+		w := newFollowed(t, pgserver.Start(t, "fsync=off", "wal_level=logical", "max_slot_wal_keep_size=1MB", "max_wal_size=32MB", "min_wal_size=32MB"), tables...)
+		s := w.source(postgres.SourceOptions{})
+		w.do(`insert into orders values (1)`)
+		w.want("created orders 1")
+		closeSource(t, s)
+		eventually(t, "the slot is lost", func() bool {
+			w.do(`insert into orders select coalesce(max(id), 0) + 1 from orders`, `select pg_switch_wal()`, `checkpoint`)
+			var status string
+			if err := w.pool.QueryRow(t.Context(), `select wal_status from pg_replication_slots where slot_name = $1`, w.schema).Scan(&status); err != nil {
+				t.Fatal(err)
+			}
+			return status == "lost"
+		})
+		w.source(postgres.SourceOptions{})
+		w.do(`insert into orders values (100)`)
+		w.want(reset[1:]...)
+	})
+	t.Run("without a publication", func(t *testing.T) {
+		w := newFollowed(t, pgserver.Shared(t), tables...)
+		s := w.source(postgres.SourceOptions{})
+		w.do(`insert into orders values (1)`)
+		w.streaming()
+		w.do(`drop publication $pub`, `insert into orders values (2)`)
+		eventually(t, "the source says what is missing", func() bool { return s.Err() != nil && strings.Contains(s.Err().Error(), "create publication") })
+		w.do(`create publication $pub for table orders, marks`)
+		eventually(t, "the source goes on", func() bool { return s.Err() == nil })
+		after(w)
+	})
+	t.Run("another server", func(t *testing.T) {
+		w := newFollowed(t, pgserver.Shared(t), tables...)
+		s := w.source(postgres.SourceOptions{})
+		w.do(`insert into orders values (1)`)
+		w.streaming()
+		w.want("created orders 1")
+		closeSource(t, s)
+		w.do(`update ` + w.schema + `.store set value = convert_to(replace(convert_from(value, 'UTF8'), '"Timeline":1', '"Timeline":0'), 'UTF8') where kind = 'source'`)
+		w.source(postgres.SourceOptions{})
+		w.do(`insert into orders values (100)`)
+		w.want(reset[1:]...)
+	})
+}
+
+// A source that has nothing to tell does not keep what others write.
+func TestIdleSourceKeepsNothing(t *testing.T) {
+	w := newFollowed(t, pgserver.Shared(t), published("orders", orders, `create table other (n int)`)...)
+	w.source(postgres.SourceOptions{})
+	w.streaming()
+	w.do(`insert into other select generate_series(1, 1000)`)
+	var written string
+	if err := w.pool.QueryRow(t.Context(), `select pg_current_wal_lsn()::text`).Scan(&written); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the slot is past it", func() bool {
+		var past bool
+		err := w.pool.QueryRow(t.Context(), `select confirmed_flush_lsn >= $1::text::pg_lsn from pg_replication_slots where slot_name = $2`, written, w.schema).Scan(&past)
+		return err == nil && past
+	})
+}
+
+// One source at a time follows the slot; another one goes on where it was.
+func TestSourceTakesOver(t *testing.T) {
+	w := newFollowed(t, pgserver.Shared(t), published("orders", orders)...)
+	first := w.source(postgres.SourceOptions{})
+	w.streaming()
+	second := w.source(postgres.SourceOptions{})
+	for n := range 3 {
+		w.do(fmt.Sprintf(`insert into orders values (%d)`, n))
+		w.want(fmt.Sprintf("created orders %d", n))
+		closeSource(t, first)
+		w.do(fmt.Sprintf(`insert into orders values (1%d)`, n))
+		w.want(fmt.Sprintf("created orders 1%d", n))
+		first, second = second, w.source(postgres.SourceOptions{})
+		if err := first.Err(); err != nil {
+			t.Error(err)
+		}
+	}
+	closeSource(t, second)
+}
+
+// A transaction that is too large to be appended at once goes on where it was when the
+// connection broke.
+func TestLargeTransaction(t *testing.T) {
+	w := newFollowed(t, pgserver.Shared(t), published("orders", orders)...)
+	w.source(postgres.SourceOptions{})
+	const n = 12_000
+	w.do(fmt.Sprintf(`insert into orders select generate_series(1, %d)`, n))
+	var want []string
+	for i := 1; i <= n; i++ {
+		want = append(want, fmt.Sprint("created orders ", i))
+	}
+	cut := make(chan struct{})
+	go func() {
+		defer close(cut)
+		for range 8 {
+			time.Sleep(rand.N(200 * time.Millisecond))
+			_, _ = w.pool.Exec(context.Background(), `select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = $1`, w.schema)
+		}
+	}()
+	got := w.said()
+	<-cut
+	if !slices.Equal(got, want) {
+		t.Errorf("%d events of %d, or in another order", len(got), n)
+	}
+}
+
+// Sources that are killed, a server that is killed, and ids that are forgotten: each row
+// is told once, in the order of the commits.
+func TestSourceUnderKills(t *testing.T) {
+	s := pgserver.Start(t, "fsync=off", "max_connections=200", "wal_level=logical", "checkpoint_timeout=30")
+	w := newFollowed(t, s, published("rows", `create table rows (id int primary key)`)...)
+	closeSource(t, w.source(postgres.SourceOptions{})) // which has made the slot
+	streamers := []*exec.Cmd{w.streamer(), w.streamer()}
+	rounds, id := 6, 0
+	if *full {
+		rounds = 100
+	}
+	for round := range rounds {
+		w.streaming()
+		for range 40 {
+			var rows []string
+			for range 1 + rand.IntN(5) {
+				id++
+				rows = append(rows, fmt.Sprintf("(%d)", id))
+			}
+			eventually(t, "the server takes writes", func() bool { // perhaps it took them before it died
+				_, err := w.pool.Exec(t.Context(), `insert into rows values `+strings.Join(rows, ",")+` on conflict do nothing`)
+				return err == nil
+			})
+		}
+		switch round % 3 {
+		case 0, 1:
+			i := rand.IntN(2)
+			_ = streamers[i].Process.Kill()
+			_ = streamers[i].Wait() // it was killed
+			streamers[i] = w.streamer()
+		case 2:
+			eventually(t, "the ids are forgotten", func() bool { // as after two minutes
+				_, err := w.pool.Exec(t.Context(), `truncate `+w.schema+`.ids`)
+				return err == nil
+			})
+			w.crash()
+		}
+	}
+	var want []string
+	rows, err := w.pool.Query(t.Context(), `select id from rows order by id`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[int])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range ids {
+		want = append(want, fmt.Sprint("created rows ", id))
+	}
+	if got := w.said(); !slices.Equal(got, want) {
+		t.Errorf("%d events of %d rows, or in another order", len(got), len(want))
+		for i := range min(len(got), len(want)) {
+			if got[i] != want[i] {
+				t.Fatalf("event %d is %q, want %q", i, got[i], want[i])
+			}
+		}
+	}
+	t.Logf("%d rows over %d kills", len(want), rounds)
+}
+
+// crash kills a process of the server, and returns when the server has ended all
+// others and takes connections again.
+func (w *followed) crash() {
+	w.t.Helper()
+	other, err := pgx.Connect(w.t.Context(), w.url)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	killBackend(w.t, w.pool)
+	eventually(w.t, "the server has ended all connections", func() bool { return other.Ping(w.t.Context()) != nil })
+	w.pool.Reset()
+	recovered(w.t, w.pool)
+}
+
+// streamer starts a process with a source.
+func (w *followed) streamer() *exec.Cmd {
+	w.t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run", "^TestStreamer$")
+	cmd.Env = append(os.Environ(), appURL+"="+w.url, appSchema+"="+w.schema)
+	if err := cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	return cmd
+}
+
+// TestStreamer is the process that streamer starts.
+func TestStreamer(t *testing.T) {
+	url, schema := os.Getenv(appURL), os.Getenv(appSchema)
+	if url == "" {
+		t.Skip("it is a part of TestSourceUnderKills")
+	}
+	var b *postgres.Backend
+	for { // the server may be on its way down or up
+		var err error
+		if b == nil {
+			b, err = postgres.NewBackend(t.Context(), postgres.Options{URL: url, Schema: schema})
+		}
+		if err == nil {
+			_, err = postgres.NewSource(t.Context(), b, postgres.SourceOptions{})
+		}
+		if err == nil {
+			select {} // until it is killed
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
