@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -168,8 +170,20 @@ func (rs results) table() string {
 		}
 		b.WriteString(" |\n")
 	}
-	fmt.Fprintf(&b, "\nMedians of %d rounds. The floor took, in µs: %s.\n\n", rs.rounds(), strings.Join(rs.floors(), ", "))
+	quiet, busy := rs.load()
+	fmt.Fprintf(&b, "\nMedians. Rounds: %d. Load of the machine: %g to %g. The floor took, in µs: %s.\n\n",
+		rs.rounds(), quiet, busy, strings.Join(rs.floors(), ", "))
 	return b.String()
+}
+
+// load returns the least and the most that the machine had to do.
+func (rs results) load() (least, most float64) {
+	least = math.Inf(1)
+	for _, r := range rs {
+		load, _ := strconv.ParseFloat(r.Load, 64) // 0 where it is not known
+		least, most = min(least, load), max(most, load)
+	}
+	return least, most
 }
 
 func (rs results) rounds() int {

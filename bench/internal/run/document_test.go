@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -27,7 +28,7 @@ func TestDocument(t *testing.T) {
 				{Target: "raw-sse", CPU: floor}, {Target: "ours-sse", CPU: floor * float64(round+2)},
 				{Target: "raw-sse-batch", Burst: 64, CPU: floor / 10}, {Target: "ours-sse", Burst: 64, CPU: floor},
 			} {
-				r.Round, r.Ref, r.Test, r.N, r.Burst = round, "raw-sse", "fan", n, max(r.Burst, 1)
+				r.Round, r.Ref, r.Test, r.N, r.Burst, r.Load = round, "raw-sse", "fan", n, max(r.Burst, 1), strconv.Itoa(round)
 				if err := enc.Encode(r); err != nil {
 					t.Fatal(err)
 				}
@@ -42,7 +43,7 @@ func TestDocument(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"# Head\n<!-- measured -->\n", "| ours-sse | 3 | – | 10 | – |", "Medians of 3 rounds", "one at a time 2,", "<!-- /measured -->\ntail\n"} {
+	for _, want := range []string{"# Head\n<!-- measured -->\n", "| ours-sse | 3 | – | 10 | – |", "Rounds: 3. Load of the machine: 0 to 2. ", "one at a time 2,", "<!-- /measured -->\ntail\n"} {
 		if !strings.Contains(string(got), want) {
 			t.Errorf("%q is missing in:\n%s", want, got)
 		}
