@@ -1,6 +1,8 @@
 // What a Go server serves as realtime.js.
 import './history.js';
+import { enableLoad } from './load.js';
 import { shareTabs } from './share.js';
 
 export * from './index.js';
 shareTabs();
+enableLoad();

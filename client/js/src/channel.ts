@@ -57,6 +57,10 @@ export interface Channel {
   readonly own_: OwnPresence;
   /** Adds a listener for messages. */
   subscribe_(cb: Listener<RealtimeMessage>): () => void;
+  /** Told when it begins, or goes on after a gap; the `state` of the frame is `resumed` where nothing was missed. */
+  readonly begins_: Set<Listener<Frame>>;
+  /** Whether it has begun on this connection. */
+  isLive_(): boolean | undefined;
   /** Adds a listener for those who come, change or go. */
   on_(change: Change, cb: Listener<Member>): () => void;
   /** Asks for what is wanted, unless the server knows: an answer may have come, or somebody may want something else. */
@@ -81,13 +85,14 @@ export function createChannel(
   channel: string, channels: Map<string, Channel>, outbox: Outbox, reconnector: Reconnector<RealtimeReset>, any: Set<Listener<RealtimeEvent>>,
 ): Channel {
   const messages = new Set<Listener<RealtimeMessage>>();
+  const begins_ = new Set<Listener<Frame>>();
   let cursor: string | undefined; // everything up to here has been delivered
   let live: boolean | undefined; // the server has confirmed it on this connection
   let asked = Scope.Nothing; // on this connection
   let denied: boolean | undefined; // until somebody wants it again
 
   const wanted = (): Scope =>
-    roster_.watched_() || own_.wanted_() ? Scope.Presence : messages.size ? Scope.Messages : Scope.Nothing;
+    roster_.watching_.size || own_.wanted_() ? Scope.Presence : messages.size ? Scope.Messages : Scope.Nothing;
   /** What the server is to be asked for next. */
   const scope = (): Scope => {
     const all = wanted();
@@ -122,6 +127,7 @@ export function createChannel(
   const begin = (frame: Frame, reset: boolean): void => {
     live = true;
     cursor = frame.cursor ?? cursor;
+    tell(begins_, frame);
     if (!reset) return;
     roster_.known_ = false; // what it has missed will not come, but a whole one, where presence is wanted
     reconnector.missed_({ channel, reason: frame.reason ?? 'unknown' });
@@ -167,6 +173,8 @@ export function createChannel(
     refuse_,
     complete_,
     subscribe_: (cb) => use(listen(messages)(cb)),
+    begins_,
+    isLive_: () => live,
     on_: (change, cb) => use(roster_.on_(change, cb)),
     cut_() {
       live = denied = false;
@@ -177,16 +185,14 @@ export function createChannel(
     take_(frame) {
       const { event, id } = frame;
       if (event === 'left') own_.lose_(frame);
-      else if (!live) return;
-      else if (event === 'unsubscribed') lose(frame);
+      if (!live) return;
+      complete_(id);
+      if (event === 'unsubscribed') lose(frame);
       else if (event === 'reset') begin(frame, true);
-      else {
-        complete_(id);
-        if (event === 'message') {
-          tell(messages, frame as unknown as RealtimeMessage);
-          tell(any, frame as unknown as RealtimeMessage);
-        } else if (asked === Scope.Presence) roster_.take_(frame);
-      }
+      else if (event === 'message') {
+        tell(messages, frame as unknown as RealtimeMessage);
+        tell(any, frame as unknown as RealtimeMessage);
+      } else if (asked === Scope.Presence) roster_.take_(frame);
     },
   };
   return self;

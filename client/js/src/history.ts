@@ -2,7 +2,7 @@ import type { RealtimeMessage } from './channel.js';
 import { tell, type Listener } from './listen.js';
 import type { Done } from './outbox.js';
 import type { RealtimeClient } from './realtime.js';
-import { layer } from './transport.js';
+import { addExtension } from './transport.js';
 import type { ChannelOf, OfChannel } from './types.js';
 
 // Importing this module adds the past of channels to the RealtimeClients that are made from then on. The bundle `realtime.js` has it.
@@ -60,7 +60,7 @@ interface Waiting {
   asked_?: boolean | undefined;
 }
 
-layer.past = (client, outbox, check, report, tag) => {
+addExtension((client, outbox, check, report, tag) => {
   const waiting = new Map<string, Set<Waiting>>();
   const subscribed = new Map<string, object>(); // what the server was asked last, of channels that are subscribed to on this connection
   const { add_: add, cut_: cut } = outbox;
@@ -117,7 +117,7 @@ layer.past = (client, outbox, check, report, tag) => {
         check();
       }),
     subscribe(channel: string, cb: Listener<RealtimeMessage>, options?: RewindOptions) {
-      if (!options) return subscribe(channel, cb);
+      if (!options?.rewind && !options?.rewindMs) return (subscribe as Function)(channel, cb, options); // which may be another module's
       let begun = false;
       const one = new Set([cb]);
       const listener: Waiting = {
@@ -138,4 +138,4 @@ layer.past = (client, outbox, check, report, tag) => {
       };
     },
   });
-};
+});

@@ -2,12 +2,14 @@ export type { RealtimeEvent, RealtimeMessage, RealtimePresence, RealtimeReset } 
 export { RealtimeError } from './errors.js';
 export { renFetch, storageDelete, storageUpload, type StorageOptions, type StoredObject, type UploadOptions } from './http.js';
 export { getOrCreateClientId } from './id.js';
+export type { Load } from './loader.js';
 export type { State } from './reconnector.js';
 export type { ClientOptions } from './options.js';
 export type { Presence } from './presence.js';
 export { RealtimeClient, type RealtimeClientOptions } from './realtime.js';
 export { RenClient, type RenClientOptions, type RenReset } from './ren.js';
 export type { AnyRenEvent, DocumentEvent, KVEvent, MessageEvent, ObjectEvent, PresenceEvent, RenEvent } from './renevent.js';
+export type { Query, QueryOptions, QueryStore } from './stores.js';
 export type { Member } from './member.js';
 export type { WebSocketLike, WebSocketMaker } from './transport.js';
 export type { ChannelOf, OfChannel } from './types.js';

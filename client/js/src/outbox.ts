@@ -72,7 +72,7 @@ export function createOutbox(): Outbox {
       // A timer stands still while the machine sleeps, and the server does not.
       else if (now() > entry.until_!) late(entry);
       // A server closes the connection over a frame that is too large, and again each time it is sent.
-      else if (new Blob([text]).size > size) settle(entry, new RealtimeError('too_large', 'over ' + size));
+      else if (new Blob([text]).size > size) settle(entry, new RealtimeError('too_large'));
       else {
         const wait = pace!.take_();
         clearTimeout(timer);

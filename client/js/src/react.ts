@@ -6,7 +6,7 @@ import type { RealtimeClient } from './realtime.js';
 import type { RenClient } from './ren.js';
 import type { AnyRenEvent, RenEvent } from './renevent.js';
 import type { Member } from './member.js';
-import { channelStore, presenceStore, renStore, statusStore, type Untyped, type ChannelNews, type RenNews, type Store } from './stores.js';
+import { channelStore, presenceStore, queryStore, renStore, statusStore, type ChannelNews, type Query, type QueryOptions, type RenNews, type Store, type Untyped } from './stores.js';
 import type { ChannelOf, OfChannel } from './types.js';
 
 // Every hook takes its client, which is best made once, outside of all components; undefined stands for none, as on a
@@ -34,6 +34,31 @@ export function useRen<Own extends AnyRenEvent = never>(
     latest.current = match;
   });
   return useStore(useMemo(() => renStore(client, (event) => latest.current?.(event) ?? true), [client]));
+}
+
+/**
+ * Data that are loaded, and kept up to date by events; see `queryStore`.
+ *
+ * @param key - says which data: with another key they are loaded afresh
+ */
+export function useQuery<T, Own extends AnyRenEvent = never>(
+  client: RenClient<Own> | undefined, key: string, options: QueryOptions<T, Own>,
+): Query<T> & { reload: () => void } {
+  const latest = useRef(options);
+  useEffect(() => {
+    latest.current = options;
+  });
+  const store = useMemo(
+    () =>
+      queryStore<T, Own>(client, {
+        load: (signal) => latest.current.load(signal),
+        match: (event) => latest.current.match?.(event) ?? true,
+        apply: (data, event) => latest.current.apply?.(data, event),
+      }),
+    [client, key],
+  );
+  const query = useStore(store);
+  return useMemo(() => ({ ...query, reload: store.reload }), [query, store]);
 }
 
 /**

@@ -64,13 +64,11 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
     channel: Name,
   ) => Presence<OfChannel<Presences, Name>>;
 
+  /** Whether the server has said hello. */
+  declare readonly isConnected: () => boolean;
+
   /** @throws TypeError for a relative endpoint outside of a page */
   constructor(options: RealtimeClientOptions = {}) {
     createSession(this, options);
-  }
-
-  /** Whether the server has said hello. */
-  isConnected(): boolean {
-    return this.state === 'open';
   }
 }

@@ -7,8 +7,8 @@ import type { Frame } from './wire.js';
 export interface Roster {
   /** Whether the server has said who is there, and every change since. */
   known_: boolean;
-  /** Whether anybody listens. */
-  watched_(): boolean;
+  /** All who listen. */
+  readonly watching_: Set<Listener<Member>>;
   /** Adds a listener for those who come, change or go. Returns how to remove it. */
   on_(change: Change, cb: Listener<Member>): () => void;
   members_(): Member[];
@@ -57,7 +57,7 @@ export function createRoster(channel: string, any: Set<Listener<RealtimeEvent>>)
 
   const self: Roster = {
     known_: false,
-    watched_: () => !!watching.size,
+    watching_: watching,
     on_(change, cb) {
       const own: Listener<Member> = (member) => cb(member);
       watching.add(own);

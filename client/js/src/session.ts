@@ -89,7 +89,7 @@ export function createSession(client: Client, options: RealtimeClientOptions): v
   const reconnector: Reconnector<RealtimeReset> = createReconnector(client, options, '[realtime]', {
     dial_,
     ended_(error) {
-      over = error instanceof RealtimeError ? error : new RealtimeError('closing', 'closed', true);
+      over = error instanceof RealtimeError ? error : new RealtimeError('closing', undefined, true);
       check();
     },
     renew_: (token) =>
@@ -121,6 +121,7 @@ export function createSession(client: Client, options: RealtimeClientOptions): v
       over = undefined;
       reconnector.start_();
     },
+    isConnected: () => client.state === 'open',
     disconnect: () => reconnector.stop_(),
     subscribe(name: string, cb: Listener<RealtimeMessage>) {
       const channel = use(name);
@@ -153,5 +154,5 @@ export function createSession(client: Client, options: RealtimeClientOptions): v
       };
     },
   });
-  layer.past?.(client, outbox, check, reconnector.report_, () => tag);
+  layer.extend_?.(client, outbox, check, reconnector.report_, () => tag, use);
 }

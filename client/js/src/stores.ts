@@ -1,6 +1,7 @@
 import type { RealtimeMessage } from './channel.js';
 import type { State } from './reconnector.js';
 import { listen, tell, type Listener } from './listen.js';
+import { createLoader, patience, type Load, type Loader } from './loader.js';
 import type { Presence } from './presence.js';
 import type { RealtimeClient } from './realtime.js';
 import type { RenClient } from './ren.js';
@@ -85,6 +86,81 @@ export function renStore<Own extends AnyRenEvent = never>(
     const offs = [client.on((event) => match(event) && next(event)), client.onReset(() => next()), client.onState(opened)];
     return () => offs.forEach((off) => off());
   }));
+}
+
+/** What to load, and what changes it. */
+export interface QueryOptions<T, Own extends AnyRenEvent = never> {
+  /** Gives the data. What it throws is in the snapshot as `error`, and it is tried again. */
+  load: Load<T>;
+  /** Whether an event changes the data. Default: each does. */
+  match?: ((event: RenEvent<Own>) => boolean) | undefined;
+  /**
+   * Gives other data, in which an event is taken into account; undefined where they must be loaded again. A load may give what an event
+   * says already, so applying an event to data that have it must change nothing. Default: they are loaded again after each event.
+   */
+  apply?: ((data: T, event: RenEvent<Own>) => T | undefined) | undefined;
+}
+
+/** Data, as far as they are known. */
+export interface Query<T> {
+  /** What was loaded last, and what was applied to it. */
+  data: T | undefined;
+  /** Why the last load has failed. */
+  error: Error | undefined;
+  /** Whether a load is due or on its way. */
+  loading: boolean;
+}
+
+/** Data that are kept up to date. */
+export interface QueryStore<T> extends Store<Query<T>> {
+  /** Loads again, if anybody listens. */
+  readonly reload: () => void;
+}
+
+/**
+ * Loads data while anybody subscribes, and keeps them up to date: takes a position in the stream, loads, applies what comes after that
+ * position, and loads again only where the stream cannot say what was missed. Many events at once are one load. Without a connection it
+ * loads after five seconds, and once more when there is one.
+ */
+export function queryStore<T, Own extends AnyRenEvent = never>(
+  client: RenClient<Own> | undefined, { load, match = () => true, apply }: QueryOptions<T, Own>,
+): QueryStore<T> {
+  let now: Query<T> = { data: undefined, error: undefined, loading: true };
+  let loader: Loader<RenEvent<Own>> | undefined;
+  const store = createStore(now, client && ((set) => {
+    const change = (more: Partial<Query<T>>): void => set((now = { ...now, ...more }));
+    const start = (wait?: number): void => {
+      if (!now.loading) change({ loading: true });
+      own.start_(wait);
+    };
+    const take = (event: RenEvent<Own>): void => {
+      let data: T | undefined;
+      try {
+        data = apply?.(now.data!, event);
+      } catch (e) {
+        change({ error: e as Error });
+      }
+      if (data === undefined) start(20 + 80 * Math.random());
+      else change({ data });
+    };
+    const own: Loader<RenEvent<Own>> = createLoader<T, RenEvent<Own>>(
+      load, (data) => change({ data, error: undefined, loading: false }), take, (error) => change({ error }),
+    );
+    loader = own;
+    let begun = client.state === 'open';
+    start(begun ? 0 : patience);
+    const opened = (state: State): void => {
+      if (begun || state !== 'open') return;
+      begun = true;
+      start();
+    };
+    const offs = [client.on((event) => match(event) && own.take_(event)), client.onReset(() => start()), client.onState(opened), own.stop_];
+    return () => {
+      loader = undefined;
+      offs.forEach((off) => off());
+    };
+  }));
+  return { ...store, reload: () => loader?.start_(0) };
 }
 
 /** The messages of a channel. */

@@ -1,3 +1,4 @@
+import type { Channel } from './channel.js';
 import type { ClientOptions } from './options.js';
 import type { Outbox } from './outbox.js';
 import { createParser, type StreamEvent } from './sse.js';
@@ -59,11 +60,26 @@ export interface Closed {
 export const layer: {
   stream?: (open: OpenStream, options: ClientOptions) => OpenStream;
   socket?: (open: OpenSocket, options: ClientOptions) => OpenSocket;
-  /**
-   * Adds the past of channels to a client.
-   *
-   * @param check - refuses what was added to the outbox, where nothing will come of it
-   * @param tag - gives the client's own
-   */
-  past?: (client: object, outbox: Outbox, check: () => void, report: (error: unknown) => void, tag: () => string | undefined) => void;
+  /** What other modules have added to the RealtimeClients that are made from then on; see {@link addExtension}. */
+  extend_?: Extension;
 } = {};
+
+/**
+ * Adds something to a client.
+ *
+ * @param check - refuses what was added to the outbox, where nothing will come of it
+ * @param tag - gives the client's own
+ * @param use - gives a channel, made if need be
+ */
+export type Extension = (
+  client: object, outbox: Outbox, check: () => void, report: (error: unknown) => void, tag: () => string | undefined, use: (channel: string) => Channel,
+) => void;
+
+/** Has the RealtimeClients that are made from now on extended once more. */
+export function addExtension(extend: Extension): void {
+  const before = layer.extend_;
+  layer.extend_ = (...parts) => {
+    before?.(...parts);
+    extend(...parts);
+  };
+}

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 import { createElement, StrictMode, type ReactNode } from 'react';
 import { act, create, type ReactTestRenderer } from 'react-test-renderer';
-import { useChannel, useConnectionStatus, usePresence, useRen } from '../src/react.js';
+import { useChannel, useConnectionStatus, usePresence, useQuery, useRen } from '../src/react.js';
 import { RealtimeClient } from '../src/realtime.js';
 import { RenClient } from '../src/ren.js';
-import { begin, dice, FakeSocket, settle } from './fakes.js';
+import { begin, dice, FakeSocket, pass, settle } from './fakes.js';
 import { Server } from './server.js';
 
 interface Chat {
@@ -176,4 +176,24 @@ test('without a client, as on a server that renders, the hooks say what there is
     usePresence(undefined, 'room:1', {}).members,
   ]);
   assert.deepEqual(all.is, ['connecting', 0, [], []]);
+});
+
+test('useQuery loads for its key, follows the events, and always calls the functions of the last render', async () => {
+  const loads: string[] = [];
+  const query = (key: string) => () =>
+    useQuery<string[]>(ren, key, { load: () => (loads.push(key), Promise.resolve([key])), apply: (all, event) => [...all, String(event.data)] });
+  const shown = await show(query('a'));
+  assert.deepEqual([shown.is.data, shown.is.loading], [undefined, true]);
+  await act(() => pass(10));
+  assert.deepEqual([shown.is.data, shown.is.loading, loads], [['a'], false, ['a']]);
+  await act(async () => server.publish('room', 1));
+  await act(() => pass(10));
+  assert.deepEqual(shown.is.data, ['a', '1']);
+  await shown.again(query('b'));
+  assert.equal(shown.is.data, undefined, 'what belongs to another key is not shown');
+  await act(() => pass(10));
+  assert.deepEqual([shown.is.data, loads], [['b'], ['a', 'b']]);
+  await act(async () => shown.is.reload());
+  await act(() => pass(10));
+  assert.deepEqual(loads, ['a', 'b', 'b']);
 });

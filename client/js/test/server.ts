@@ -66,6 +66,12 @@ export class Server {
     for (const socket of this.sockets()) this.#say(socket, { event: 'bye', reason: 'closing', retryMs: 1000, cursor: cursor(this.head) });
   }
 
+  /** Every connection breaks. */
+  async cut(): Promise<void> {
+    for (const request of this.streams()) await request.cut();
+    for (const socket of this.sockets()) await socket.drop();
+  }
+
   async #stream(request: FakeRequest): Promise<void> {
     if (request.aborted) return;
     const since = request.headers.get('Last-Event-ID');
@@ -88,8 +94,9 @@ export class Server {
     if (op.op === 'subscribe') {
       const first = !channels!.has(channel);
       channels!.add(channel);
-      const seq = op.since ? +op.since.slice(2) : this.head;
-      const state = first && !op.since ? 'fresh' : 'resumed';
+      const reset = first && op.since && this.forgets;
+      const seq = op.since && !reset ? +op.since.slice(2) : this.head;
+      const state = reset ? 'reset' : first && !op.since ? 'fresh' : 'resumed';
       const replay = first ? this.log.slice(seq).filter((entry) => entry.channel === channel).map(message) : [];
       return this.#say(socket, { event: 'subscribed', ref, channel, state, ...(first ? { cursor: cursor(seq) } : {}) }, ...replay);
     }

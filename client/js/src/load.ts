@@ -1,0 +1,67 @@
+import type { Channel, RealtimeMessage } from './channel.js';
+import { listen, tell, type Listener } from './listen.js';
+import { createLoader, patience, type Load } from './loader.js';
+import { RenClient } from './ren.js';
+import { queryStore } from './stores.js';
+import { addExtension, type Extension } from './transport.js';
+import type { ChannelOf, OfChannel } from './types.js';
+
+/** What a listener of messages is an addition to. */
+export interface LoadOptions {
+  /**
+   * Loads what the messages change: when the server has confirmed the subscription, and again, up to a second later, where it cannot be
+   * told what was missed. `cb` is called with the messages that come after a load began, once that has ended; what `load` throws is
+   * told to `onError`, and it is tried again. Without a connection it loads after five seconds, and once more when there is one.
+   */
+  load: Load<unknown>;
+}
+
+declare module './realtime.js' {
+  interface Subscribe<Channels> {
+    /** Loads, calls `cb` with each message that comes after that, and loads again where something was missed; after {@link enableLoad}. */
+    <Name extends ChannelOf<Channels>>(
+      channel: Name, cb: (event: RealtimeMessage<OfChannel<Channels, Name>>) => void, options: LoadOptions,
+    ): () => void;
+  }
+}
+
+/** Loads when a subscription begins, and when something was missed; the listener hears what comes after that. */
+function follow(channel: Channel, cb: Listener<RealtimeMessage>, load: Load<unknown>, report: (error: unknown) => void): () => void {
+  const listeners = new Set([cb]);
+  const loader = createLoader<unknown, RealtimeMessage>(load, () => {}, (message) => tell(listeners, message), report);
+  let placed = channel.isLive_(); // there is a position that the data are not older than
+  const begun = listen(channel.begins_)(({ state }) => {
+    if (!placed || state !== 'resumed') loader.start_();
+    placed = true;
+  });
+  loader.start_(placed ? 0 : patience);
+  const off = channel.subscribe_(loader.take_);
+  return () => {
+    off();
+    begun();
+    loader.stop_();
+    listeners.clear();
+  };
+}
+
+const extend: Extension = (client, _outbox, _check, report, _tag, use) => {
+  const { subscribe } = client as { subscribe: (...all: unknown[]) => () => void };
+  Object.assign(client, {
+    subscribe: (name: string, cb: Listener<RealtimeMessage>, options?: LoadOptions) =>
+      options?.load ? follow(use(name), cb, options.load, report) : subscribe(name, cb, options),
+  });
+};
+
+let enabled = false;
+
+/**
+ * Gives `RealtimeClient.subscribe` its option `load`, and `RenClient` its method `query`. To be called once, before a client is made; the
+ * bundle `realtime.js` has called it. Those who use stores or hooks do not need it.
+ */
+export function enableLoad(): void {
+  if (!enabled) addExtension(extend);
+  enabled = true;
+  RenClient.prototype.query = function (options) {
+    return queryStore(this, options);
+  };
+}
