@@ -210,6 +210,8 @@ var budgets = []struct {
 	{"both, shared by tabs", `export { RenClient, RealtimeClient } from "./index.js"; export { shareTabs } from "./share.js"`, 9216},
 	{"both, with load", `export { RenClient, RealtimeClient } from "./index.js"; export { enableLoad } from "./load.js"`, 7168},
 	{"RenClient, useQuery", `export { RenClient } from "./index.js"; export { queryStore } from "./stores.js"`, 3840},
+	{"TanStack Query", `export { invalidateQueries } from "./query.js"`, 1024},
+	{"SWR", `export { revalidateSWR } from "./query.js"`, 1024},
 	{"everything", `export * from "./index.js"; export { shareTabs } from "./share.js"`, 10240},
 	{"realtime.js", `export * from "./index.js"; export { shareTabs } from "./share.js"; import "./history.js"`, 10752},
 }
