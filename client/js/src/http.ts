@@ -1,4 +1,4 @@
-import { asError, parse, type RealtimeError } from './errors.js';
+import { asError, isDenial, parse, type RealtimeError } from './errors.js';
 import { getOrCreateClientId } from './id.js';
 import { ownOrigin, resolve, sameOrigin, type ClientOptions } from './options.js';
 import { noteRequest } from './readCursor.js';
@@ -49,7 +49,10 @@ export interface StorageOptions {
   endpoint?: string | undefined;
   /** Ends the request when aborted. */
   signal?: AbortSignal | undefined;
-  /** Gives a bearer token, asked for each request; it goes to `endpoint`. Default: cookies only. */
+  /**
+   * Gives a bearer token, asked for each request; it goes to `endpoint`. Asked again where the server refuses the token, and the request
+   * sent once more if that gives another one. Default: cookies only.
+   */
   getToken?: ClientOptions['getToken'];
 }
 
@@ -78,17 +81,32 @@ export interface StoredObject {
 export async function storageUpload(path: string, file: Blob, options: UploadOptions = {}): Promise<StoredObject | undefined> {
   const url = address('upload', path, options);
   const { signal = null, getToken, onProgress } = options;
-  const headers = { ...(file.type && { 'Content-Type': file.type }), ...(getToken && (await bearer(getToken))) };
-  if (onProgress && globalThis.XMLHttpRequest) return uploadByXHR(url, file, headers, options);
-  return settle(await renFetch(url, { method: 'POST', body: file, headers, signal }));
+  return authorised(getToken, async (token) => {
+    const headers = { ...(file.type && { 'Content-Type': file.type }), ...token };
+    if (onProgress && globalThis.XMLHttpRequest) return uploadByXHR(url, file, headers, options);
+    return settle(await renFetch(url, { method: 'POST', body: file, headers, signal }));
+  });
 }
 
 /** Deletes the file at `path`. Resolves and rejects as {@link storageUpload}. */
 export async function storageDelete(path: string, options: StorageOptions = {}): Promise<void> {
   const url = address('delete', path, options);
   const { signal = null, getToken } = options;
-  const headers = getToken && (await bearer(getToken));
-  await settle(await renFetch(url, { method: 'DELETE', ...(headers && { headers }), signal }));
+  await authorised(getToken, async (headers) => settle(await renFetch(url, { method: 'DELETE', ...(headers && { headers }), signal })));
+}
+
+/** Sends a request with a token, and once more with another one where that is refused: it may have expired on the way. */
+async function authorised<T>(getToken: ClientOptions['getToken'], send: (headers?: Record<string, string>) => Promise<T>): Promise<T> {
+  if (!getToken) return send();
+  const headers = await bearer(getToken);
+  try {
+    return await send(headers);
+  } catch (e) {
+    if (!isDenial((e as RealtimeError | undefined)?.code ?? '')) throw e;
+    const fresh = await bearer(getToken);
+    if (fresh['Authorization'] === headers['Authorization']) throw e;
+    return send(fresh);
+  }
 }
 
 function address(verb: string, path: string, { endpoint = '/api/storage' }: StorageOptions): URL {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 import { renFetch, storageDelete, storageUpload } from '../src/http.js';
-import { begin, requests, settle, type FakePage } from './fakes.js';
+import { begin, requests, serveFetch, settle, type FakePage } from './fakes.js';
 
 /** The far end of one upload. */
 class FakeXHR {
@@ -155,6 +155,34 @@ test('without a token there is no header for it, and what getToken throws is the
   await fails(storageDelete('a', { getToken }));
   await fails(renFetch('/todos', { getToken }));
   assert.equal(requests.length, 1);
+});
+
+for (const [what, tokens, sends, ends] of [
+  ['one that gives another token', ['old', 'new'], ['Bearer old', 'Bearer new'], true],
+  ['one that gives the same again', ['old', 'old'], ['Bearer old'], false],
+  ['one that gives none', ['old', undefined], ['Bearer old', null], false],
+  ['one that gives two that are refused', ['old', 'older', 'new'], ['Bearer old', 'Bearer older'], false],
+] as const)
+  for (const verb of ['upload', 'delete'] as const)
+    test(`a token is refused: ${what} is asked once more, by ${verb}`, async () => {
+      let n = 0;
+      const getToken = (): string | undefined => tokens[n++];
+      serveFetch.with = (request) => {
+        const fresh = request.headers.get('Authorization') === 'Bearer new';
+        void request.answer(fresh ? 200 : 401, {}, fresh ? '{"path":"a"}' : '{"code":"expired","message":"no","retry":false}');
+      };
+      const end = await (verb === 'upload' ? storageUpload('a', file, { getToken }) : storageDelete('a', { getToken })).then(() => true, ({ code }) => code as string);
+      assert.deepEqual([end, requests.map(({ headers }) => headers.get('Authorization'))], [ends || 'expired', sends]);
+      if (verb === 'upload') assert.ok(requests.every(({ init }) => init.body === file));
+    });
+
+test('what is refused for another reason, or without a token, is not sent again', async () => {
+  for (const [status, getToken] of [[403, () => 'T'], [500, () => 'T'], [401, undefined]] as const) {
+    requests.length = 0;
+    serveFetch.with = (request) => void request.answer(status);
+    await assert.rejects(storageUpload('a', file, { getToken }));
+    assert.equal(requests.length, 1);
+  }
 });
 
 test('renFetch gives the token to the own origin, and to nobody else', async () => {
