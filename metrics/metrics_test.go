@@ -3,12 +3,14 @@ package metrics_test
 import (
 	"context"
 	"maps"
+	"os"
 	"reflect"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/metrics"
 )
@@ -138,5 +140,35 @@ func TestNames(t *testing.T) {
 			t.Errorf("%s is a histogram in %s", m.Name, m.Unit)
 		}
 		seen[m.Name] = true
+	}
+}
+
+// docs/operations.md has a line for each metric, with its kind, unit and labels, and for
+// nothing else.
+func TestDocumented(t *testing.T) {
+	text, err := os.ReadFile("../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[metrics.Kind]string{metrics.Counter: "counter", metrics.Gauge: "gauge", metrics.Histogram: "histogram"}
+	var want []string
+	for _, m := range metrics.List() {
+		kind := kinds[m.Kind]
+		if !strings.HasPrefix(m.Unit, "{") {
+			kind += ", " + m.Unit
+		}
+		want = append(want, strings.Join([]string{"`" + m.Name + "`", kind, strings.Join(m.Labels, ", ")}, " | "))
+	}
+	var got []string
+	for line := range strings.Lines(string(text)) {
+		if cells := strings.SplitN(strings.TrimPrefix(line, "| "), "|", 4); strings.HasPrefix(line, "| `") && len(cells) == 4 {
+			for i := range cells {
+				cells[i] = strings.TrimSpace(cells[i])
+			}
+			got = append(got, strings.Join(cells[:3], " | "))
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }
