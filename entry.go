@@ -76,7 +76,7 @@ func newEvent(ctx context.Context, limit int, ev RenEvent, opts []EventOption) (
 // entry is an event as it is appended, of now.
 func entry(ev backend.Event, a attribution) backend.Entry {
 	ev.User, ev.Source, ev.UnixMilli = a.user, wire.Tag(a.client), time.Now().UnixMilli()
-	payload := backend.Payload{Event: ev, Depth: a.depth}
+	payload := backend.Payload{Event: ev, Depth: a.depth, Trace: a.trace.carried()}
 	return backend.Entry{ID: a.id, Data: payload.Encode()}
 }
 

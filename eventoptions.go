@@ -77,6 +77,7 @@ type attribution struct {
 	publishedAt      *Cursor
 	given            []string // the options that not all methods know
 	depth            int      // how many handlers in a row led to the event
+	trace            TraceContext
 }
 
 // with returns the options after opts were applied, in memory that is needed for that

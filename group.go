@@ -24,7 +24,10 @@ import (
 //
 // Its methods must be called by the function given to [Realtime.Group], or later; they
 // may be called concurrently, and do not block.
-type Group struct{ engine *handle.Group }
+type Group struct {
+	engine *handle.Group
+	tracer Tracer // nil: none
+}
 
 // GroupOptions are all optional: zero fields mean the defaults, or, for a named
 // group, [Options].Groups.
@@ -126,7 +129,7 @@ func (rt *Realtime) Group(name string, opts *GroupOptions, register func(*Group)
 	if err := o.check("GroupOptions"); err != nil {
 		return err
 	}
-	g := &Group{rt.groups.New(name, o.or(rt.opts.Groups).engine())}
+	g := &Group{rt.groups.New(name, o.or(rt.opts.Groups).engine()), rt.opts.Tracer}
 	if err := register(g); err != nil {
 		return err
 	}
@@ -164,7 +167,7 @@ func (rt *Realtime) local(register func(*Group) error) error {
 		return register(g)
 	}
 	name := processGroupName + rt.node
-	g := &Group{rt.groups.New(name, rt.opts.Groups.engine())}
+	g := &Group{rt.groups.New(name, rt.opts.Groups.engine()), rt.opts.Tracer}
 	if err := register(g); err != nil {
 		return err
 	}
@@ -186,7 +189,7 @@ func (g *Group) add(r match.Rule, f EventHandler, err error) error {
 	if f == nil {
 		return errors.New("realtime: a handler is nil")
 	}
-	if g.engine.Add(r, func(ctx context.Context, d handle.Delivery) error { return f(ctx, RenEvent(*d.Event)) }) != nil {
+	if g.engine.Add(r, func(ctx context.Context, d handle.Delivery) error { return g.call(ctx, f, d) }) != nil {
 		return ErrClosed
 	}
 	return nil

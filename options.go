@@ -28,6 +28,10 @@ type Options struct {
 	// Logger gets warnings, and errors that have no caller. Default: [slog.Default].
 	Logger *slog.Logger
 
+	// Tracer makes spans of publishes and of calls of handlers. Default: none are made.
+	// Module metrics/otel has one.
+	Tracer Tracer
+
 	// History bounds the events that a client that was away can catch up with, and
 	// their memory. Default: 65,536 events, 64 MiB, 5 minutes.
 	History History

@@ -244,7 +244,12 @@ func (rt *Realtime) Emit(ctx context.Context, ev RenEvent, opts ...EventOption) 
 
 // append is the only way of events into the log, except for presence events, which
 // the backend appends together with a change of its store.
-func (rt *Realtime) append(ctx context.Context, ev backend.Event, a attribution) error {
+func (rt *Realtime) append(ctx context.Context, ev backend.Event, a attribution) (err error) {
+	if t := rt.opts.Tracer; t != nil {
+		var end func(error)
+		ctx, a.trace, end = t.Publish(ctx, RenEvent(ev))
+		defer func() { end(err) }()
+	}
 	g := rt.gate(a.depth)
 	began := time.Now()
 	if !g.Enter() {

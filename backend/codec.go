@@ -10,6 +10,14 @@ import (
 type Payload struct {
 	Event Event
 	Depth int // how many handlers in a row led to it; never shown to clients
+	Trace Trace
+}
+
+// Trace is the place of an event in a distributed trace, as the headers of W3C Trace
+// Context: it is never shown to clients.
+type Trace struct {
+	Parent string // traceparent; "": none
+	State  string // tracestate
 }
 
 // The form of an encoded Payload: a byte with the version, then fields, each a byte
@@ -31,6 +39,10 @@ const (
 	tagUser
 	tagDepth // unsigned varint
 	tagData
+	tagTraceParent
+	tagTraceState
+
+	tags // how many there are, and 0
 )
 
 // errPayload: the bytes are no payload.
@@ -57,6 +69,9 @@ func (p *Payload) Encode() []byte {
 	for _, f := range fields {
 		size += 3 + len(*f.value)
 	}
+	if p.Trace.Parent != "" {
+		size += 2*(1+binary.MaxVarintLen64) + len(p.Trace.Parent) + len(p.Trace.State)
+	}
 	b := append(make([]byte, 0, size), payloadVersion)
 	for _, f := range fields {
 		if *f.value != "" {
@@ -65,6 +80,10 @@ func (p *Payload) Encode() []byte {
 	}
 	b = appendNumber(b, tagUnixMilli, uint64(p.Event.UnixMilli))
 	b = appendNumber(b, tagDepth, uint64(p.Depth))
+	if p.Trace.Parent != "" {
+		b = appendField(b, tagTraceParent, p.Trace.Parent)
+		b = appendField(b, tagTraceState, p.Trace.State)
+	}
 	if p.Event.Data != nil {
 		b = appendField(b, tagData, p.Event.Data)
 	}
@@ -94,8 +113,8 @@ func DecodePayload(data []byte) (p Payload, err error) {
 	case data[0] != payloadVersion:
 		return p, fmt.Errorf("backend: payload of version %d, this release reads %d", data[0], payloadVersion)
 	}
-	var at [tagData + 1]struct{ from, to int } // of the values
-	ends := 1                                  // of the last value that is text
+	var at [tags]struct{ from, to int } // of the values
+	ends := 1                           // of the last value that is text
 	for pos := 1; pos < len(data); {
 		tag := data[pos]
 		length, n := binary.Uvarint(data[pos+1:])
@@ -115,6 +134,8 @@ func DecodePayload(data []byte) (p Payload, err error) {
 	for _, f := range p.Event.text() {
 		*f.value = text[at[f.tag].from:at[f.tag].to]
 	}
+	p.Trace.Parent = text[at[tagTraceParent].from:at[tagTraceParent].to]
+	p.Trace.State = text[at[tagTraceState].from:at[tagTraceState].to]
 	value := func(tag int) []byte {
 		if at[tag].to == 0 {
 			return nil

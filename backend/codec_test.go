@@ -9,7 +9,7 @@ import (
 )
 
 func full() Payload {
-	return Payload{Depth: 3, Event: Event{
+	return Payload{Depth: 3, Trace: Trace{Parent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", State: "a=1"}, Event: Event{
 		Type: "kv.put", Resource: "kv", Key: "todo:1", Version: "7", UnixMilli: 1795465200123, Source: "polBsgvE5iyw58vB",
 		Namespace: "demo", Channel: "room:42", Data: json.RawMessage(`{"a":1}`), User: "ada",
 	}}
@@ -17,7 +17,7 @@ func full() Payload {
 
 func TestPayload(t *testing.T) {
 	only := full()
-	for _, p := range []Payload{{}, full(), {Event: Event{Data: json.RawMessage{}}}, {Event: Event{UnixMilli: -1}}, {Event: Event{Key: "\x00\xff"}}} {
+	for _, p := range []Payload{{}, full(), {Event: Event{Data: json.RawMessage{}}}, {Event: Event{UnixMilli: -1}}, {Event: Event{Key: "\x00\xff"}}, {Trace: Trace{Parent: "p"}}} {
 		got, err := DecodePayload(p.Encode())
 		if err != nil || !cmp.Equal(got, p) {
 			t.Errorf("%v: %s", err, cmp.Diff(p, got))

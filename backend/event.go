@@ -99,4 +99,5 @@ type Logged struct {
 	Pos   Position
 	Event Event
 	Depth int // how many handlers in a row led to it
+	Trace Trace
 }

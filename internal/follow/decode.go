@@ -39,7 +39,7 @@ func (d *decoder) record(rec *backend.Record, late bool, log *slog.Logger) *back
 			"channel", p.Event.Channel, "type", p.Event.Type, "position", rec.Pos)
 		return &backend.Logged{Pos: rec.Pos}
 	}
-	return &backend.Logged{Pos: rec.Pos, Event: p.Event, Depth: p.Depth}
+	return &backend.Logged{Pos: rec.Pos, Event: p.Event, Depth: p.Depth, Trace: p.Trace}
 }
 
 func (d *decoder) stale(m memberID, cause backend.Revision) bool {

@@ -55,6 +55,7 @@ type Delivery struct {
 	Event   *backend.Event
 	Pos     backend.Position // of the event
 	Depth   int              // of the event: how many handlers in a row have led to it
+	Trace   backend.Trace    // of the event
 	Group   string           // its public name
 	Attempt int              // 1, 2, …
 }

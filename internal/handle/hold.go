@@ -220,7 +220,7 @@ func (h *hold) handle(t *task) time.Duration {
 		if h.isEnding() {
 			return 0 // the next holder of the group begins with this event
 		}
-		d := Delivery{Event: &e.Event, Pos: t.pos, Depth: e.Depth, Group: h.g.PublicName(), Attempt: t.failed + 1}
+		d := Delivery{Event: &e.Event, Pos: t.pos, Depth: e.Depth, Trace: e.Trace, Group: h.g.PublicName(), Attempt: t.failed + 1}
 		ctx := h.g.opts.Context(h.ctx, d)
 		err := h.try(ctx, t, d)
 		switch {

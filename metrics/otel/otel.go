@@ -1,6 +1,11 @@
-// Package otel exports the figures of a Realtime through OpenTelemetry. Counters and
-// gauges are observable instruments of any MeterProvider. OpenTelemetry has no observable
-// histograms, so these come from a producer, which the reader of the SDK is given:
+// Package otel exports the figures of a Realtime through OpenTelemetry, and traces its
+// events: see [NewTracer].
+//
+// # Figures
+//
+// Counters and gauges are observable instruments of any MeterProvider. OpenTelemetry has
+// no observable histograms, so these come from a producer, which the reader of the SDK is
+// given:
 //
 //	reader := metric.NewPeriodicReader(exporter, metric.WithProducer(otel.Histograms(rt)))
 //	provider := metric.NewMeterProvider(metric.WithReader(reader))
