@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	scrapes = 80
+	scrapes = 48 // a little more than the longest window of an alert
 	every   = 15 * time.Second
 )
 
