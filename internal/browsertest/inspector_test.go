@@ -18,6 +18,7 @@ import (
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/client"
 	"github.com/maravilla-realtime/realtime/inspector"
+	"github.com/maravilla-realtime/realtime/internal/pace"
 )
 
 // What the tests know of the inspector's page.
@@ -57,7 +58,7 @@ func startInspected(t *testing.T) *inspected {
 		Grants: func(_ context.Context, id realtime.Identity) ([]realtime.Grant, error) {
 			return []realtime.Grant{realtime.GrantAll("kv").In("todos").Under(id.User), realtime.GrantAll("presence")}, nil
 		},
-	}, &realtime.Options{Logger: quiet})
+	}, &realtime.Options{Logger: quiet, Heartbeat: pace.Slow(2 * time.Second)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,6 +187,10 @@ func TestInspector(t *testing.T) {
 	}
 	view(p, "Groups", "Groups of handlers")
 	Until(p, rowTexts+`.some((r) => r.includes('invoice:17') && r.includes('no address'))`, true)
+	view(p, "Proxies", "Proxies")
+	Until(p, `document.querySelector('input[type=url]').value`, in.URL+"/api/maravilla/")
+	Eval[any](p, `document.querySelector('main form').requestSubmit()`)
+	Until(p, tableText+`.includes('The URL has no TLS') && `+tableText+`.includes('HAProxy')`, true)
 	view(p, "Overview", "What is going on")
 	Until(p, `document.querySelectorAll('svg.spark path')[3].getAttribute('d').split('L').length > 6`, true)
 	pictures(p, "inspector")
