@@ -78,7 +78,7 @@ func FuzzFrames(f *testing.F) {
 			}
 			s.sent("")
 		}
-		s.lose()
+		s.lose(nil)
 		s.fail(io.EOF)
 		n := 0
 		for range messages {

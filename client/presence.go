@@ -117,6 +117,7 @@ func (r *Realtime) withdraw(m *room, wait waiter, err error) error {
 	default:
 	}
 	m.waiters = slices.DeleteFunc(m.waiters, func(w waiter) bool { return w.done == wait.done })
+	err = r.waited(err)
 	if wait.present && m.wish.version == wait.version {
 		// Perhaps it is on its way, so going back is news to the server.
 		m.version++

@@ -26,6 +26,7 @@ type Realtime struct {
 
 	mu        sync.Mutex
 	connected bool  // Connect was called
+	lost      error // why there is no connection, since the last one or attempt; nil while there is one
 	ended     error // set when nothing is to be had from now on
 	rooms     map[string]*room
 	out       outbox
@@ -163,7 +164,18 @@ func (r *Realtime) Publish(ctx context.Context, channel string, data any) error 
 	if !r.out.remove(c) {
 		return <-answered
 	}
-	return c.unanswered(err)
+	return c.unanswered(r.waited(err))
+}
+
+// waited is err of a call that has waited in vain, and says why there is no connection.
+func (r *Realtime) waited(err error) error {
+	switch {
+	case !r.connected:
+		return fmt.Errorf("client: Connect was not called: %w", err)
+	case r.lost != nil:
+		return fmt.Errorf("client: not connected (%v): %w", r.lost, err)
+	}
+	return err
 }
 
 func (r *Realtime) enqueue(c *call) error {

@@ -25,7 +25,7 @@ func (r *Realtime) run() {
 	for {
 		r.set.become(StateConnecting)
 		l := r.connection(&k)
-		r.lose()
+		r.lose(l.err)
 		if r.ctx.Err() != nil {
 			return
 		}
@@ -42,9 +42,10 @@ func (r *Realtime) run() {
 	}
 }
 
-func (r *Realtime) lose() {
+func (r *Realtime) lose(why error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.lost = why
 	r.cut()
 }
 
@@ -276,6 +277,7 @@ func (s *session) hello(f frame) {
 			s.sync(m)
 		}
 	})
+	s.lost = nil
 	s.mu.Unlock()
 	s.reconnector.open()
 	s.set.become(StateOpen)
