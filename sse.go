@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -138,6 +139,7 @@ type stream struct {
 // renRequest is what a client asks for.
 type renRequest struct {
 	domains []string // nil: all
+	every   time.Duration
 	cursor  string
 	client  string
 }
@@ -155,6 +157,7 @@ func (rt *Realtime) newStream(r *http.Request, ask renRequest, handshake *conns.
 	s.about.fill("ren", r)
 	s.about.identify(ask.client)
 	s.session = session.NewStream(rt.ring, s.bell.Ring)
+	s.session.Every(ask.every)
 	s.session.Do(func() {
 		// A server that crashes says no goodbye, so every stream gets its own pace of
 		// coming back beforehand.
@@ -181,12 +184,16 @@ func (s *stream) hello(grants []Grant) session.Hello {
 	}
 }
 
+// maxEvery is the longest interval of a stream that carries the newest events, in
+// milliseconds: pings would come late otherwise.
+const maxEvery = 10_000
+
 func parseREN(r *http.Request) (ask renRequest, f *refusal) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return ask, refuse(http.StatusBadRequest, "bad_request", "malformed query")
 	}
-	for _, name := range []string{"s", "lastEventId", "cid"} {
+	for _, name := range []string{"s", "lastEventId", "cid", "every"} {
 		if len(query[name]) > 1 {
 			return ask, refuse(http.StatusBadRequest, "bad_request", "parameter %q stands twice", name)
 		}
@@ -201,6 +208,13 @@ func parseREN(r *http.Request) (ask renRequest, f *refusal) {
 		if !wire.ValidDomain(name) {
 			return ask, refuse(http.StatusBadRequest, "bad_request", "%s is no resource domain", wire.Quote(name))
 		}
+	}
+	if every := query.Get("every"); every != "" {
+		ms, err := strconv.Atoi(every)
+		if err != nil || ms < 1 || ms > maxEvery {
+			return ask, refuse(http.StatusBadRequest, "bad_request", "every must be 1 to %d milliseconds", maxEvery)
+		}
+		ask.every = time.Duration(ms) * time.Millisecond
 	}
 	ask.cursor, ask.client = query.Get("lastEventId"), query.Get("cid")
 	if v := r.Header.Get("Last-Event-ID"); v != "" {

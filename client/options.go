@@ -56,6 +56,9 @@ type RenOptions struct {
 	// Since is the cursor to begin after, from [Ren.Cursor] of an earlier process or from
 	// [Transport.TakeCursor]. Default: the next event.
 	Since realtime.Cursor
+	// Every asks for at most the newest event of each key in each interval, up to 10 s.
+	// Events without a key all come. Default: every event, at once.
+	Every time.Duration
 
 	// As in [RealtimeOptions].
 	ClientID   string

@@ -9,6 +9,7 @@ import (
 	"iter"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -55,6 +56,14 @@ func NewRen(url string, opts *RenOptions) (*Ren, error) {
 	}
 	r := &Ren{set: set, cursor: string(opts.Since)}
 	r.set.http.CheckRedirect = stripped(r.set.http.CheckRedirect)
+	if opts.Every < 0 || opts.Every > 10*time.Second {
+		return nil, fmt.Errorf("client: %w: Every is %v, and must be 0 to 10 s", realtime.ErrBadOption, opts.Every)
+	}
+	if opts.Every > 0 {
+		query := r.set.url.Query()
+		query.Set("every", strconv.FormatInt(max(opts.Every.Milliseconds(), 1), 10))
+		r.set.url.RawQuery = query.Encode()
+	}
 	if s := opts.Subscriptions; len(s) > 0 && !slices.Contains(s, "*") {
 		query := r.set.url.Query()
 		query.Set("s", strings.Join(s, ","))

@@ -63,6 +63,7 @@ type Session struct {
 	more  bool             // after them, at once
 	began time.Time        // when the newest subscription did
 	said  Told             // of the message that Fill makes
+	pace  pace
 
 	end       *Ending
 	abandoned bool // what cannot be told before the end
@@ -214,8 +215,8 @@ func (b *Buffer) Release() {
 func (s *Session) Fill(buf *Buffer, b Budget) (more bool) {
 	s.out, buf.Part, s.said = buf.Bytes[:0], nil, Told{}
 	more = s.items != nil // what came since then was not looked for
-	if !s.turn(buf, b) {
-		more = !s.ended
+	if resting := false; !s.turn(buf, b, &resting) {
+		more = !s.ended && !resting
 	} else if s.tell(buf, b); s.items != nil || s.more || s.end != nil {
 		more = true
 	}
@@ -233,8 +234,8 @@ func (s *Session) Fill(buf *Buffer, b Budget) (more bool) {
 }
 
 // turn does what comes before events, and takes a batch of them. It returns false
-// where no events are due in this Fill.
-func (s *Session) turn(buf *Buffer, b Budget) bool {
+// where no events are due in this Fill, or, resting, for a while.
+func (s *Session) turn(buf *Buffer, b Budget, resting *bool) bool {
 	switch {
 	case s.ended:
 		return false
@@ -252,7 +253,16 @@ func (s *Session) turn(buf *Buffer, b Budget) bool {
 		s.ended = true
 		return false
 	}
-	s.items, s.pos, s.more = s.reader.Next(buf.items[:0], b.history())
+	if *resting = s.rest(); *resting {
+		return false
+	}
+	if stream, ok := s.form.(*Stream); ok && s.pace.every > 0 {
+		if s.items, s.pos, s.more = stream.latest(buf.items[:0], b.history()); len(s.items) > 0 {
+			s.pace.due = time.Now().Add(s.pace.every)
+		}
+	} else {
+		s.items, s.pos, s.more = s.reader.Next(buf.items[:0], b.history())
+	}
 	buf.items, s.told = nil, 0
 	if s.end != nil && s.pos.Compare(s.end.Rest) >= 0 {
 		s.more = false
@@ -316,4 +326,9 @@ type Ending struct {
 func (s *Session) Bye(how Ending) { s.end, s.more = &how, how.Rest != (backend.Position{}) }
 
 // Close lets go of the history. Fill must not be called after it.
-func (s *Session) Close() { s.reader.Close() }
+func (s *Session) Close() {
+	if s.pace.alarm != nil {
+		s.pace.alarm.Stop()
+	}
+	s.reader.Close()
+}
