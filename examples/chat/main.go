@@ -16,6 +16,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"time"
 
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/examples/internal/web"
@@ -26,7 +27,9 @@ func main() { web.Main("chat", run) }
 
 // run serves until ctx ends.
 func run(ctx context.Context, addr string) error {
-	rt, err := realtime.New(realtime.AllowAll(), web.Options())
+	opts := web.Options()
+	opts.History.Age = 24 * time.Hour // for those who come later, and scroll back
+	rt, err := realtime.New(realtime.AllowAll(), opts)
 	if err != nil {
 		return err
 	}

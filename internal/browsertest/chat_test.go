@@ -279,3 +279,32 @@ func TestFirstJoin(t *testing.T) {
 	call("Ada")
 	ready(ada, "Ada")
 }
+
+// Who comes later sees the last fifty messages, and older ones by scrolling up, each once
+// and in order, until the room begins.
+func TestOlderMessages(t *testing.T) {
+	t.Parallel()
+	Require(t)
+	chat := StartChat(t)
+	var lines []string
+	for i := range 120 {
+		lines = append(lines, fmt.Sprintf("line %d", i))
+		chat.Say("older", lines[i])
+	}
+	ada := join(NewUser(t).Open(chat.URL+"#older"), "Ada")
+	Until(ada, texts+".length", 50)
+	equal(t, "the last fifty", Eval[[]string](ada, texts), lines[70:])
+	say(ada, "hello", "websocket")
+	has(ada, texts, "hello")
+	lines = append(lines, "hello")
+	for n := 50; n < 120; {
+		n = min(n+50, 120)
+		Eval[any](ada, `document.getElementById('messages').scrollTop = 0`)
+		Until(ada, texts+".length", n+1)
+		equal(t, "with older ones", Eval[[]string](ada, texts), lines[120-n:])
+	}
+	has(ada, notes, "The room begins here")
+	if top := Eval[float64](ada, `document.getElementById('messages').scrollTop`); top < 100 {
+		t.Errorf("the reader is taken from what was read to %v", top)
+	}
+}

@@ -21,13 +21,17 @@ function enter() {
   const people = new Map();
   $('room-name').textContent = '# ' + room;
   $('messages').replaceChildren();
+  oldest = undefined;
   showPeople(people);
 
   presence = rt.presence(channel);
   join();
   let known = false;
   const off = [
-    rt.subscribe(channel, showMessage),
+    rt.subscribe(channel, (message) => {
+      oldest ??= message.id;
+      showMessage(message);
+    }, { rewind: 50 }),
     presence.onJoin((member) => {
       // Those who are reported together with the first were here before.
       queueMicrotask(() => (known = true));
@@ -50,6 +54,31 @@ function enter() {
     for (const stop of off) stop();
     left.leave();
   };
+}
+
+// --- What was said before: fifty messages with the subscription, and fifty more where somebody scrolls to them ---
+
+let oldest; // the cursor before which messages have not been read; undefined while there is none, null at the beginning
+let reading = false;
+
+/** Shows the messages before the oldest one. */
+async function readOlder() {
+  if (!oldest || reading) return;
+  reading = true;
+  const asked = room;
+  try {
+    const { messages, before, end } = await rt.history('room:' + asked, { before: oldest, limit: 50 });
+    if (room !== asked) return; // left meanwhile
+    oldest = before ?? null;
+    prepend($('messages'), [
+      end && element('li', { className: 'note' }, end === 'start' ? 'The room begins here' : 'Older messages are no longer kept'),
+      ...messages.map((message) => messageItem(message)),
+    ]);
+  } catch (error) {
+    note('Older messages could not be read: ' + error.message);
+  } finally {
+    reading = false;
+  }
 }
 
 /** Joins the room; once in it, tells the others a new name. */
@@ -123,11 +152,16 @@ async function post(path, body) {
 
 // --- The page ---
 
-function showMessage({ data, from, ts }) {
-  if (typeof data?.text !== 'string') return; // anybody may publish anything here
+function showMessage(message) {
+  const item = messageItem(message, $('messages').lastElementChild);
+  if (item) append($('messages'), item);
+}
+
+/** Makes a line of a message. `last` is the line before it. */
+function messageItem({ data, from, ts }, last) {
+  if (typeof data?.text !== 'string') return undefined; // anybody may publish anything here
   const { user, name, text, via } = data;
   const mine = from === rt.getClientId(); // which the server says; the rest is what the author says
-  const last = $('messages').lastElementChild;
   const item = element('li', { className: 'message' },
     avatar(user, name),
     element('p', { className: 'by' },
@@ -138,7 +172,7 @@ function showMessage({ data, from, ts }) {
   item.classList.toggle('mine', mine);
   item.classList.toggle('more', last?.dataset.user === user && last?.dataset.via === via);
   Object.assign(item.dataset, { from, user, via });
-  append($('messages'), item);
+  return item;
 }
 
 /** Adds a line that nobody wrote. */
@@ -188,8 +222,15 @@ function wait(more) {
 function append(list, item) {
   const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
   list.append(item);
-  if (list.childElementCount > most) list.firstElementChild.remove();
+  if (list.childElementCount > most && atEnd) list.firstElementChild.remove(); // else somebody reads there
   if (atEnd) list.scrollTop = list.scrollHeight;
+}
+
+/** Puts items before those of a list, which its reader goes on seeing where they are. */
+function prepend(list, items) {
+  const fromEnd = list.scrollHeight - list.scrollTop;
+  list.prepend(...items.filter(Boolean));
+  list.scrollTop = list.scrollHeight - fromEnd;
 }
 
 /** Makes an element. Strings become text, never HTML. */
@@ -252,6 +293,12 @@ $('composer').addEventListener('submit', (submit) => {
   if (!text) return;
   $('text').value = '';
   send(text, new FormData($('composer')).get('via'));
+});
+let seenFrom = 0; // of what is seen of the messages
+$('messages').addEventListener('scroll', () => {
+  const up = $('messages').scrollTop < seenFrom; // the reader's doing: new messages scroll down
+  seenFrom = $('messages').scrollTop;
+  if (up && seenFrom < 80) readOlder();
 });
 $('topic-form').addEventListener('submit', async (submit) => {
   submit.preventDefault();
