@@ -16,7 +16,8 @@ const defaultPublish = 1 << 20
 // MessageEntry returns what [Realtime.Publish] would append to the log. It is for
 // packages such as postgres, which store it in a transaction first and append it when
 // that has committed. Data may have 1 MiB. Errors are those of Publish that do not
-// come from the backend, and [ErrBadOption] for [PublishedAt]: there is no position yet.
+// come from the backend, and [ErrBadOption] for [PublishedAt] and [Ephemeral]: there is
+// no position yet, and what is stored is not live only.
 func MessageEntry(ctx context.Context, channel string, data any, opts ...EventOption) (backend.Entry, error) {
 	ev, a, err := newMessage(ctx, defaultPublish, channel, data, opts)
 	return toAppendLater(ev, a, err)
@@ -29,8 +30,10 @@ func EventEntry(ctx context.Context, ev RenEvent, opts ...EventOption) (backend.
 }
 
 func toAppendLater(ev backend.Event, a attribution, err error) (backend.Entry, error) {
-	if err == nil && slices.Contains(a.given, "PublishedAt") {
-		err = fmt.Errorf("%w: PublishedAt, of an event that is appended later", ErrBadOption)
+	for _, name := range []string{"PublishedAt", "Ephemeral"} {
+		if err == nil && slices.Contains(a.given, name) {
+			err = fmt.Errorf("%w: %s, of an event that is appended later", ErrBadOption, name)
+		}
 	}
 	if err != nil {
 		return backend.Entry{}, err
@@ -66,6 +69,9 @@ func newEvent(ctx context.Context, limit int, ev RenEvent, opts []EventOption) (
 	if a, err = attribute(ctx, opts); err != nil {
 		return event, a, err
 	}
+	if a.ephemeral {
+		return event, a, fmt.Errorf("%w: Ephemeral means nothing to Emit", ErrBadOption)
+	}
 	if a.user != "" && ev.User != "" && a.user != ev.User {
 		return event, a, fmt.Errorf("%w: AsUser names another user than the event", ErrBadOption)
 	}
@@ -73,10 +79,15 @@ func newEvent(ctx context.Context, limit int, ev RenEvent, opts []EventOption) (
 	return backend.Event(ev), a, nil
 }
 
+// stamp adds who caused an event, and when.
+func stamp(ev backend.Event, a attribution) backend.Event {
+	ev.User, ev.Source, ev.UnixMilli = a.user, wire.Tag(a.client), time.Now().UnixMilli()
+	return ev
+}
+
 // entry is an event as it is appended, of now.
 func entry(ev backend.Event, a attribution) backend.Entry {
-	ev.User, ev.Source, ev.UnixMilli = a.user, wire.Tag(a.client), time.Now().UnixMilli()
-	payload := backend.Payload{Event: ev, Depth: a.depth, Trace: a.trace.carried()}
+	payload := backend.Payload{Event: stamp(ev, a), Depth: a.depth, Trace: a.trace.carried()}
 	return backend.Entry{ID: a.id, Data: payload.Encode()}
 }
 

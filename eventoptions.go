@@ -20,6 +20,7 @@ type EventOptions struct {
 	Client      string  // [FromClient]
 	ID          string  // [WithID]
 	PublishedAt *Cursor // [PublishedAt]: where to write the event's position
+	Ephemeral   bool    // [Ephemeral]
 }
 
 // EventOptionsOf returns the values of opts. It is for fakes: it checks nothing, and
@@ -71,10 +72,29 @@ func PublishedAt(cursor *Cursor) EventOption {
 	return func(o *eventOptions) { o.PublishedAt, o.given = cursor, append(o.given, "PublishedAt") }
 }
 
+// Ephemeral makes a message live only, for who is typing, cursors and progress. Those
+// who are subscribed to the channel over a WebSocket when it comes get it; the others,
+// and those who lag, may not, and are not told. It is not in the history, takes no room
+// there, and is never replayed. REN streams, [Realtime.Events], [Realtime.WaitFor] and
+// handlers do not get it.
+//
+// Of each user a channel has only the newest of each type (the top-level member "type"
+// of the data): it replaces one that a slow reader has not been sent, or that waits since
+// [Limits].Ephemeral of the channel have been sent within a second. Publish returns
+// when the message waits, and does not learn what becomes of it. Errors beside those of
+// Publish: [ErrTooLarge] for more than 16 KiB of data, and [ErrTemporary] if too many
+// wait.
+//
+// It is for Publish, without [WithID] and [PublishedAt].
+func Ephemeral() EventOption {
+	return func(o *eventOptions) { o.Ephemeral, o.given = true, append(o.given, "Ephemeral") }
+}
+
 // attribution is the origin of an event, and its other options.
 type attribution struct {
 	user, client, id string
 	publishedAt      *Cursor
+	ephemeral        bool
 	given            []string // the options that not all methods know
 	depth            int      // how many handlers in a row led to the event
 	trace            TraceContext
@@ -100,7 +120,7 @@ func attribute(ctx context.Context, opts []EventOption) (attribution, error) {
 			return attribution{}, err
 		}
 	}
-	a := attribution{user: o.User, client: o.Client, id: o.ID, publishedAt: o.PublishedAt, given: o.given, depth: depth(ctx)}
+	a := attribution{user: o.User, client: o.Client, id: o.ID, publishedAt: o.PublishedAt, ephemeral: o.Ephemeral, given: o.given, depth: depth(ctx)}
 	switch {
 	case a.client != "" && !wire.ValidClientID(a.client):
 		return a, fmt.Errorf("%w: %d bytes, and must be 16 to 64 characters of A-Z a-z 0-9 . _ -", ErrBadClientID, len(a.client)) // it is a secret
@@ -112,6 +132,8 @@ func attribute(ctx context.Context, opts []EventOption) (attribution, error) {
 		return a, fmt.Errorf("%w: the cursor of PublishedAt is nil", ErrBadOption)
 	case a.depth > maxDepth:
 		return a, ErrLoop
+	case a.ephemeral && (a.id != "" || a.publishedAt != nil):
+		return a, fmt.Errorf("%w: Ephemeral, of an event with WithID or PublishedAt", ErrBadOption)
 	}
 	return a, nil
 }

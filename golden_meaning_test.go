@@ -70,6 +70,9 @@ func events() meaning {
 			{"of a channel that was not asked for", []string{"say message"}},
 			{"of a subscription that is over", lines(subscribed, "app unsubscribe", "sent unsubscribe", "say message", "answer unsubscribe ok", "say message")},
 		},
+		"message.ephemeral": {
+			{"a loop is told, and no cursor moves", lines(subscribed, "say message.ephemeral", "told message "+adasMessage+" own user=ada", "cut", "sent subscribe since=hoftbqjitc.2r")},
+		},
 		"message.server": {{"nobody is its origin", lines(subscribed, "say message.server", "told message null")}},
 		"join": {
 			{"a watcher is told, and the cursor moves", lines(alone, "say join", "told join ada", "roster ada", "cut", "sent subscribe presence since=hoftbqjitc.15")},

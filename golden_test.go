@@ -163,6 +163,9 @@ func (g *golden) server(t *testing.T) {
 	for _, name := range []string{"message", "message.server", "join", "update", "leave", "leave.bare"} {
 		add(name, wire.Channel(records[name]))
 	}
+	live := *records["message"]
+	live.Ephemeral = true
+	add("message.ephemeral", wire.Channel(&live))
 	ref, retry, expiry := int64(7), int64(1500), int64(900000)
 	cursorAt := func(seq uint64) string { return wire.Cursor(backend.Position{Epoch: goldenEpoch, Seq: seq}) }
 	cursor := cursorAt(99)
@@ -259,6 +262,8 @@ func (g *golden) client(t *testing.T) {
 		{"unsubscribe", `{"op":"unsubscribe","ref":3,"channel":"room:42"}`, wire.Op{Op: "unsubscribe", Ref: ref(3), Channel: "room:42"}},
 		{"publish", `{"op":"publish","ref":4,"channel":"room:42","data":{"type":"message","text":"hello"},"id":"p1"}`,
 			wire.Op{Op: "publish", Ref: ref(4), Channel: "room:42", Data: json.RawMessage(`{"type":"message","text":"hello"}`), ID: "p1"}},
+		{"publish ephemeral", `{"op":"publish","ref":4,"channel":"room:42","data":{"type":"typing"},"ephemeral":true}`,
+			wire.Op{Op: "publish", Ref: ref(4), Channel: "room:42", Data: json.RawMessage(`{"type":"typing"}`), Ephemeral: true}},
 		{"join", `{"op":"join","ref":5,"channel":"room:42","userId":"ada","metadata":{"name":"Ada"}}`,
 			wire.Op{Op: "join", Ref: ref(5), Channel: "room:42", UserID: "ada", Metadata: json.RawMessage(`{"name":"Ada"}`)}},
 		{"update", `{"op":"update","ref":6,"channel":"room:42","userId":"ada","metadata":{"name":"Countess"}}`,

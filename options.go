@@ -124,6 +124,11 @@ type Limits struct {
 	Rate     int // operations a second of one WebSocket; default 30
 	Burst    int // operations at once of one WebSocket; default 60
 
+	// Ephemeral bounds the messages a second of one channel that are live only, of each
+	// node; see [Ephemeral]. Default 100. Those beyond it wait, the newest of each user
+	// and type.
+	Ephemeral int
+
 	// Limits for all connections of one user to this node together. Anonymous clients
 	// do not count as one user.
 	Connections int // REN streams and WebSockets; default 256
@@ -147,6 +152,7 @@ func (o *Options) withDefaults() Options {
 	set(&opts.Limits.Channels, 128)
 	set(&opts.Limits.Rate, 30)
 	set(&opts.Limits.Burst, 60)
+	set(&opts.Limits.Ephemeral, 100)
 	set(&opts.Limits.Connections, 256)
 	set(&opts.Limits.UserRate, 10*opts.Limits.Rate)
 	set(&opts.Limits.UserBurst, 10*opts.Limits.Burst)
@@ -166,7 +172,7 @@ const unlimited = 1 << 24
 
 // lift raises the limits that are switched off.
 func (l *Limits) lift() {
-	for _, limit := range []*int{&l.Channels, &l.Rate, &l.Burst, &l.Connections, &l.UserRate, &l.UserBurst} {
+	for _, limit := range []*int{&l.Channels, &l.Rate, &l.Burst, &l.Ephemeral, &l.Connections, &l.UserRate, &l.UserBurst} {
 		if *limit < 0 || *limit > unlimited {
 			*limit = unlimited
 		}

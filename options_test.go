@@ -29,7 +29,7 @@ func numbers(path string, v reflect.Value, f func(path string, number reflect.Va
 // off are the options that a negative value switches off.
 var off = []string{
 	"Options.Presence.CloseGrace", "Options.Presence.DropGrace", "Options.Limits.Channels", "Options.Limits.Rate", "Options.Limits.Burst",
-	"Options.Limits.Connections", "Options.Limits.UserRate", "Options.Limits.UserBurst",
+	"Options.Limits.Connections", "Options.Limits.UserRate", "Options.Limits.UserBurst", "Options.Limits.Ephemeral",
 }
 
 // TestBadOptionsAreNamed: each number there is, and no other than the one that is

@@ -19,6 +19,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/follow"
 	"github.com/maravilla-realtime/realtime/internal/handle"
 	"github.com/maravilla-realtime/realtime/internal/jitter"
+	"github.com/maravilla-realtime/realtime/internal/live"
 	"github.com/maravilla-realtime/realtime/internal/memory"
 	"github.com/maravilla-realtime/realtime/internal/presence"
 	"github.com/maravilla-realtime/realtime/internal/ring"
@@ -46,6 +47,7 @@ type Realtime struct {
 
 	flaws      once // flaws of grants that were logged
 	presence   Presence
+	live       *live.Sender
 	control    *control.Control
 	groups     *handle.Groups
 	process    processGroup
@@ -162,7 +164,9 @@ func (rt *Realtime) start(ctx context.Context, limits ring.Limits) error {
 	rt.follower.History = history{rt.ring, rt.presence.engine}
 	rt.conns = conns.New(userLimits(rt.opts.Limits))
 	rt.groups = rt.newGroups()
+	rt.live = rt.newSender()
 	rt.background.Go(func() { rt.follower.Run(rt.running) })
+	rt.background.Go(func() { rt.live.Run(rt.running) })
 	rt.background.Go(func() { rt.presence.engine.Run(rt.running, rt.log) })
 	return nil
 }
@@ -217,6 +221,9 @@ func (rt *Realtime) Publish(ctx context.Context, channel string, data any, opts 
 	ev, a, err := newMessage(ctx, rt.opts.Limits.Publish, channel, data, opts)
 	if err != nil {
 		return err
+	}
+	if a.ephemeral {
+		return rt.pass(ctx, ev, a)
 	}
 	return rt.append(ctx, ev, a)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/engine"
+	"github.com/maravilla-realtime/realtime/internal/live"
 	"github.com/maravilla-realtime/realtime/internal/presence"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 	"github.com/maravilla-realtime/realtime/internal/wsconn"
@@ -183,6 +184,9 @@ func (s *socket) publish(op wire.Op) *wire.Error {
 	if len(op.ID) > 64 {
 		return wire.Errorf("too_large", "id is longer than 64 bytes")
 	}
+	if bad := badEphemeral(op); bad != nil {
+		return bad
+	}
 	if err := s.allow(VerbPublish, op.Channel); err != nil {
 		return err
 	}
@@ -198,7 +202,11 @@ func (s *socket) publish(op wire.Op) *wire.Error {
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, engine.CallTime)
 	defer cancel()
-	if err := s.rt.append(ctx, message(op.Channel, op.Data), a); err != nil {
+	publish := s.rt.append
+	if op.Ephemeral {
+		publish = s.rt.pass
+	}
+	if err := publish(ctx, message(op.Channel, op.Data), a); err != nil {
 		return s.failed("publish", err)
 	}
 	s.touch(ctx, op)
@@ -219,7 +227,7 @@ func (s *socket) failed(what string, err error) *wire.Error {
 		s.rt.log.Warn("realtime: the engine takes less than Options.Limits permit; an operation is refused", "operation", what, "error", err)
 		return wire.Errorf("too_large", "larger than the engine of the server takes")
 	}
-	if s.ctx.Err() == nil { // else nobody waits for it
+	if s.ctx.Err() == nil && !errors.Is(err, live.ErrFull) { // else nobody waits for it, or it is no fault
 		s.rt.log.Error("realtime: an operation of a client failed", "operation", what, "error", err)
 	}
 	return unavailable().Error

@@ -100,4 +100,12 @@ type Logged struct {
 	Event Event
 	Depth int // how many handlers in a row led to it
 	Trace Trace
+
+	// Live is what a record without a Resource tells those who listen now, and no history
+	// keeps. Each is at the place of the record.
+	Live []*Logged
+	// Ephemeral marks one of Live. A newer one of the same channel, user and Kind
+	// replaces it.
+	Ephemeral bool
+	Kind      string
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/match"
 	"github.com/maravilla-realtime/realtime/internal/queue"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
@@ -15,7 +16,8 @@ type Message struct {
 	From      string // tag of the client that published, "" for a server; see [Realtime.Tag]
 	UserID    string // the publisher, "" for an anonymous one
 	UnixMilli int64
-	Cursor    realtime.Cursor // the place after it
+	Cursor    realtime.Cursor // the place after it; "" of an ephemeral one
+	Ephemeral bool            // it is live only: see [realtime.Ephemeral]
 }
 
 const (
@@ -48,11 +50,20 @@ func newFeed(back rewind) *feed {
 // push adds an item. A loop that lags too far gets a reset instead of the items it has
 // not read, and continues from here, so that it neither blocks other loops nor fills the
 // memory.
+//
+// An ephemeral message replaces one of the same type and user that was not read. Where
+// many items wait it is dropped, since it must not cause a reset.
 func (f *feed) push(it item) {
 	if !f.begun {
 		return // the messages that it begins with come later, and go further
 	}
 	size := len(it.msg.Data)
+	if it.msg.Ephemeral {
+		f.supersede(it.msg)
+		if f.items.Len() >= maxWaiting/4 || f.bytes+size > maxWaitingBytes/4 {
+			return
+		}
+	}
 	if n := f.items.Len(); n >= maxWaiting || n > 0 && f.bytes+size > maxWaitingBytes {
 		f.items, f.bytes = queue.Queue[item]{}, 0
 		f.items.Push(item{reset: "evicted"})
@@ -60,6 +71,20 @@ func (f *feed) push(it item) {
 	f.items.Push(it)
 	f.bytes += size
 	kick(f.wake)
+}
+
+// supersede removes an ephemeral message that msg replaces.
+func (f *feed) supersede(msg Message) {
+	kind := match.TypeOf(msg.Data)
+	for range f.items.Len() {
+		it := f.items.Pop()
+		old := it.msg
+		if old.Ephemeral && old.UserID == msg.UserID && (old.UserID != "" || old.From == msg.From) && match.TypeOf(old.Data) == kind {
+			f.bytes -= len(old.Data)
+			continue
+		}
+		f.items.Push(it)
+	}
 }
 
 func (f *feed) pop() (it item, ok bool) {

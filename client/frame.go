@@ -35,11 +35,13 @@ type frame struct {
 	Messages []frame `json:"messages"` // of the past
 	Before   string  `json:"before"`
 	End      string  `json:"end"`
+
+	Ephemeral bool `json:"ephemeral"`
 }
 
 // message is the message in a frame.
 func (f *frame) message() Message {
-	return Message{f.Channel, f.Data, f.From, f.UserID, f.TS, realtime.Cursor(f.ID)}
+	return Message{f.Channel, f.Data, f.From, f.UserID, f.TS, realtime.Cursor(f.ID), f.Ephemeral}
 }
 
 // limits are the server's limits on the rate and size of a client's operations.
@@ -78,6 +80,8 @@ type op struct {
 	ID       string          `json:"id,omitempty"`
 	Before   string          `json:"before,omitempty"`
 	Limit    int             `json:"limit,omitempty"`
+
+	Ephemeral bool `json:"ephemeral,omitempty"`
 
 	rewind
 }

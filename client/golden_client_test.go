@@ -64,6 +64,9 @@ func TestGoldenClientFrames(t *testing.T) {
 		}
 	})
 	step(func() {
+		s.out.add(&call{op: op{Op: "publish", Channel: "room:42", Data: []byte(`{"type":"typing"}`), Ephemeral: true}, done: func(frame, error) {}})
+	})
+	step(func() {
 		m := s.room("room:42")
 		m.end(io.EOF, true)
 		s.sync(m)

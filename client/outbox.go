@@ -67,7 +67,12 @@ func (o *outbox) begin(l limits, first func()) {
 // cut closes the outbox: the connection is gone.
 func (o *outbox) cut() {
 	o.open = false
-	o.calls = slices.DeleteFunc(o.calls, func(c *call) bool { return !c.keep })
+	o.calls = slices.DeleteFunc(o.calls, func(c *call) bool {
+		if c.op.Ephemeral {
+			c.done(frame{}, nil)
+		}
+		return !c.keep
+	})
 	for _, c := range o.calls {
 		c.op.Ref = 0
 	}
@@ -145,7 +150,7 @@ func (o *outbox) answer(f frame) bool {
 		c.op.Ref = 0
 		o.pause = time.Now().Add(pause())
 		kick(o.wake)
-	case f.Retry && !c.keep:
+	case f.Retry && !c.keep && !c.op.Ephemeral:
 		c.op.Ref, c.tries = 0, c.tries+1
 		c.due = time.Now().Add(spread(bound(c.tries, maxBackoff)))
 		kick(o.wake)

@@ -178,6 +178,35 @@ func (r *Realtime) waited(err error) error {
 	return err
 }
 
+// PublishEphemeral sends a message that is live only: see [realtime.Ephemeral]. It blocks
+// until the server has taken it, or ctx ends. Without a connection, or if the connection
+// is lost, it returns nil and nobody gets the message. Errors: an [*Error] for the server's
+// refusal, those of ctx and of [json.Marshal], and [realtime.ErrClosed].
+func (r *Realtime) PublishEphemeral(ctx context.Context, channel string, data any) error {
+	raw, err := json.Marshal(data)
+	if err != nil {
+		return fmt.Errorf("client: publish: %w", err)
+	}
+	answered := make(chan error, 1)
+	c := &call{op: op{Op: "publish", Channel: channel, Data: raw, Ephemeral: true}, done: func(_ frame, err error) { answered <- err }}
+	r.mu.Lock()
+	if r.ended != nil || !r.out.open {
+		defer r.mu.Unlock()
+		return r.ended
+	}
+	r.out.add(c)
+	r.mu.Unlock()
+	select {
+	case err := <-answered:
+		return err
+	case <-ctx.Done():
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.out.remove(c)
+		return ctx.Err()
+	}
+}
+
 func (r *Realtime) enqueue(c *call) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

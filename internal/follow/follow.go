@@ -13,6 +13,7 @@ import (
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/jitter"
+	"github.com/maravilla-realtime/realtime/internal/live"
 )
 
 // History is what a node keeps of the log.
@@ -234,8 +235,7 @@ func (f *Follower) put(recs []backend.Record, put func([]*backend.Logged), contr
 		head = pos
 		l := f.decode.record(&recs[i], !f.Alone, f.Logger)
 		if l.Event.Resource == backend.Control {
-			control(l.Event)
-			l = &backend.Logged{Pos: pos, Event: reset(&l.Event)}
+			l = f.unshown(l, control)
 		}
 		logged = append(logged, l)
 	}
@@ -243,4 +243,28 @@ func (f *Follower) put(recs []backend.Record, put func([]*backend.Logged), contr
 		put(logged)
 	}
 	return nil
+}
+
+// unshown takes what a control record says, and returns the record as no view shows it.
+func (f *Follower) unshown(l *backend.Logged, control func(backend.Event)) *backend.Logged {
+	kept := &backend.Logged{Pos: l.Pos, Event: reset(&l.Event)}
+	if l.Event.Type != live.Type {
+		control(l.Event)
+		return kept
+	}
+	said, err := live.Decode(l.Event.Data)
+	if err != nil {
+		f.Logger.Error("realtime: a record of live events cannot be read", "position", l.Pos, "error", err)
+	}
+	for _, p := range said {
+		if p.Event.Resource == backend.Control {
+			control(p.Event)
+			continue
+		}
+		ev := p.Event
+		kind := ev.Key
+		ev.Key = ""
+		kept.Live = append(kept.Live, &backend.Logged{Pos: l.Pos, Event: ev, Ephemeral: true, Kind: kind})
+	}
+	return kept
 }

@@ -46,14 +46,14 @@ type subject struct {
 
 func (s *subject) dataType() string {
 	if !s.read {
-		s.typ, s.read = typeOf(s.Data), true
+		s.typ, s.read = TypeOf(s.Data), true
 	}
 	return s.typ
 }
 
-// typeOf returns the string that data, a JSON object, has as its "type", exactly
+// TypeOf returns the string that data, a JSON object, has as its "type", exactly
 // spelled; of several the last one, as JSON.parse does. Else it returns "".
-func typeOf(data json.RawMessage) (typ string) {
+func TypeOf(data json.RawMessage) (typ string) {
 	var members map[string]json.RawMessage
 	if json.Unmarshal(data, &members) == nil && json.Unmarshal(members["type"], &typ) == nil {
 		return typ

@@ -47,13 +47,13 @@ func TestEntriesAreCharged(t *testing.T) {
 		func(rec *backend.Logged, s string) { rec.Event.User = s },
 	} {
 		r := newRing(roomy)
-		rec := record(1, "", "")
+		rec := record(1, "r", "")
 		set(rec, string(make([]byte, 1000)))
-		r.fill(rec)
-		want := int64(overhead + 1000)
-		if rec.Event.Resource != "" {
-			want += perSubject
+		want := int64(overhead + perSubject + 1000)
+		if rec.Event.Resource == "r" {
+			want++
 		}
+		r.fill(rec)
 		if got := r.bytes.Load(); got != want {
 			t.Errorf("%d bytes are charged for %d", got, want)
 		}

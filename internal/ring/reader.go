@@ -26,6 +26,7 @@ type subscription struct {
 	topic  *topic
 	place  int    // in topic.subs
 	after  uint64 // the cursor: everything up to here has been returned
+	passed uint64 // the number of the last live event that was returned, or came before it began
 	lost   Reason // a reset is due
 	resets uint64 // number of the last resetting that it knows of
 	dirty  bool   // is in reader.dirty; guarded by reader.mu
@@ -66,8 +67,11 @@ func (s *subscription) heed() {
 
 // hasMore reports whether there is something to read.
 func (s *subscription) hasMore() bool {
+	if s.topic.kind == everything && s.reader.ring.head > s.after { // and be it what no view shows
+		return true
+	}
 	d := s.reader.ring.list(s.topic)
-	return d.Len() > 0 && d.At(d.Len()-1).Pos.Seq > s.after || s.lost != "" || s.outrun()
+	return d.Len() > 0 && d.At(d.Len()-1).Pos.Seq > s.after || s.hasLive() || s.lost != "" || s.outrun()
 }
 
 // markRest marks the subscriptions that Ring.wake has not come to yet: then those
@@ -146,7 +150,7 @@ func (rd *Reader) subscribe(since *backend.Position, topics []Topic) Start {
 		}
 	}
 	for _, t := range follow {
-		s := &subscription{reader: rd, topic: t, place: len(t.subs), after: start.Pos.Seq, resets: r.resets.number}
+		s := &subscription{reader: rd, topic: t, place: len(t.subs), after: start.Pos.Seq, resets: r.resets.number, passed: r.passing.count}
 		t.subs = append(t.subs, s)
 		r.tally.subscribed(t)
 		rd.subs = append(rd.subs, s)
@@ -315,18 +319,18 @@ func (rd *Reader) Next(items []Item, budget Budget) (_ []Item, pos backend.Posit
 		}
 		d, i := s.unread()
 		for ; i < d.Len() && d.At(i).Pos.Seq <= upto; i++ {
-			if e := d.At(i); e.Event.Resource != "" { // see backend.Logged
-				items = append(items, Item{Topic: s.topic.Topic, Entry: e, Pos: e.Pos})
-			}
+			e := d.At(i)
+			items = append(items, Item{Topic: s.topic.Topic, Entry: e, Pos: e.Pos})
 		}
 		s.after = max(s.after, upto)
-		if i < d.Len() {
+		var later bool
+		if items, later = s.live(items, upto); i < d.Len() || later {
 			s.dirty = true
 			left = append(left, s)
 		}
 	}
-	if len(rd.dirty) > 1 {
-		slices.SortFunc(items[first:], func(a, b Item) int { return a.Pos.Compare(b.Pos) })
+	if len(rd.dirty) > 1 || mixed(items[first:]) {
+		slices.SortStableFunc(items[first:], func(a, b Item) int { return a.Pos.Compare(b.Pos) })
 		once := slices.CompactFunc(items[first:], func(a, b Item) bool { return a.Entry == b.Entry })
 		items = items[:first+len(once)]
 	}

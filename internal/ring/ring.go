@@ -77,6 +77,8 @@ type Ring struct {
 
 	waking []*topic // are to be woken; of the goroutine that puts
 
+	passing passing // what is told live only
+
 	changing sync.Mutex
 	changes  *changes // those that wait for the lock; nil if none do
 }
@@ -112,6 +114,7 @@ func (r *Ring) restart(pos backend.Position) {
 	}
 	r.epoch, r.head, r.floor = pos.Epoch, pos.Seq, pos.Seq
 	r.evicted = queue.Queue[eviction]{}
+	r.passing.clear()
 	old := r.topics
 	r.subjects = subjects{}
 	r.topics = map[Topic]*topic{{}: {evicted: pos.Seq}}
@@ -130,14 +133,16 @@ func (r *Ring) Head() backend.Position {
 	return r.pos(r.head)
 }
 
-// At returns the entry at pos, or nil if the ring does not have it. Everything up
-// to gone has been evicted.
+// At returns the entry at pos, or nil if the ring does not have it, or no view shows
+// what is there. Everything up to gone has been evicted.
 func (r *Ring) At(pos backend.Position) (e *Entry, gone backend.Position) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	gone = r.pos(r.head - uint64(r.entries.Len()))
-	if pos.Epoch == r.epoch && pos.Seq > gone.Seq && pos.Seq <= r.head {
-		e = r.entries.At(int(pos.Seq - gone.Seq - 1))
+	gone = r.pos(r.topics[Topic{}].evicted)
+	if pos.Epoch == r.epoch && pos.Seq > gone.Seq {
+		if i := firstAfter(&r.entries, pos.Seq-1); i < r.entries.Len() && r.entries.At(i).Pos == pos {
+			e = r.entries.At(i)
+		}
 	}
 	return e, gone
 }
@@ -177,13 +182,15 @@ func (r *Ring) insert(recs []*backend.Logged, came func(*backend.Logged) time.Ti
 			r.reset(r.pos(rec.Pos.Seq-1), Lost)
 		}
 		r.head = rec.Pos.Seq
+		if rec.Event.Resource == "" { // the record keeps its place, but takes no room, and no view shows it
+			r.due(r.topics[Topic{}])
+			r.pass(rec.Live)
+			continue
+		}
 		e := newEntry(rec, came(rec), &r.bytes)
 		r.entries.Push(e)
 		r.tally.added++
 		r.due(r.topics[Topic{}])
-		if rec.Event.Resource == "" {
-			continue // the record keeps its place, but no view shows it
-		}
 		if e.of = r.know(subjectOf(&rec.Event)); e.of.entries.Len() == 0 {
 			e.grow(perSubject)
 		}

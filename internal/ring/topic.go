@@ -88,6 +88,7 @@ type topic struct {
 	past    uint64 // seq of the newest message that was evicted
 	used    int64  // when the newest entry happened, in milliseconds since the Unix epoch
 	subs    []*subscription
+	live    []*passed
 	waking  atomic.Bool // some of subs are not marked yet: see Ring.wake
 	ended   bool        // it is no longer known
 }

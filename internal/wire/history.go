@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"encoding/json"
 	"math"
 	"time"
 
@@ -36,15 +37,27 @@ func (p *Past) append(b *object) {
 
 // Message encodes a message as an object of the WebSocket. cursor is the place after it.
 func Message(ev *backend.Event, cursor string) []byte {
-	b := object{buf: make([]byte, 0, 160+len(ev.Data)+len(ev.Channel))}
+	b := message(ev)
+	b.text("id", cursor)
+	return b.end()
+}
+
+// ephemeral encodes a message that is live only.
+func ephemeral(ev *backend.Event) []byte {
+	b := message(ev)
+	b.raw("ephemeral", json.RawMessage("true"))
+	return b.end()
+}
+
+func message(ev *backend.Event) *object {
+	b := &object{buf: make([]byte, 0, 160+len(ev.Data)+len(ev.Channel))}
 	b.text("event", "message")
 	b.text("channel", ev.Channel)
 	b.raw("data", ev.Data)
 	b.optional("from", ev.Source)
 	b.optional("userId", ev.User)
 	b.number("ts", ev.UnixMilli)
-	b.text("id", cursor)
-	return b.end()
+	return b
 }
 
 // PageSize returns the number of messages that a history operation asks for, of which

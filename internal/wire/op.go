@@ -44,21 +44,22 @@ func Quote(s string) string {
 
 // Op is what a client sends.
 type Op struct {
-	Op       string
-	Ref      *int64
-	CID      string
-	Token    string
-	Channel  string
-	Since    string
-	Rewind   *int64 // messages
-	RewindMs *int64
-	Before   string
-	Limit    *int64
-	Presence bool
-	ID       string
-	UserID   string
-	Data     json.RawMessage // compact
-	Metadata json.RawMessage // compact
+	Op        string
+	Ref       *int64
+	CID       string
+	Token     string
+	Channel   string
+	Since     string
+	Rewind    *int64 // messages
+	RewindMs  *int64
+	Before    string
+	Limit     *int64
+	Presence  bool
+	Ephemeral bool
+	ID        string
+	UserID    string
+	Data      json.RawMessage // compact
+	Metadata  json.RawMessage // compact
 }
 
 // MaxDepth is how deep JSON from a client may nest.
@@ -81,7 +82,7 @@ func DecodeOp(frame []byte) (Op, *Error) {
 	}
 	targets := map[string]any{
 		"op": &op.Op, "ref": &op.Ref, "cid": &op.CID, "token": &op.Token, "channel": &op.Channel, "since": &op.Since,
-		"presence": &op.Presence, "id": &op.ID, "userId": &op.UserID, "data": &op.Data, "metadata": &op.Metadata,
+		"presence": &op.Presence, "ephemeral": &op.Ephemeral, "id": &op.ID, "userId": &op.UserID, "data": &op.Data, "metadata": &op.Metadata,
 		"rewind": &op.Rewind, "rewindMs": &op.RewindMs, "before": &op.Before, "limit": &op.Limit,
 	}
 	if raw, ok := members["ref"]; ok { // first, so that the other errors can carry it

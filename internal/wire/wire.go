@@ -134,7 +134,10 @@ func AppendControl(dst []byte, name string, complete backend.Position, members m
 // WebSocket.
 func Channel(rec *backend.Logged) []byte {
 	ev := &rec.Event
-	if !ev.IsPresence() {
+	switch {
+	case rec.Ephemeral:
+		return ephemeral(ev)
+	case !ev.IsPresence():
 		return Message(ev, Cursor(rec.Pos))
 	}
 	b := object{buf: make([]byte, 0, 160+len(ev.Data)+len(ev.Channel))}

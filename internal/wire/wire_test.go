@@ -171,7 +171,7 @@ func names(t *testing.T, frame []byte) {
 			t.Errorf("accepted %q twice", name)
 		}
 		seen[name] = true
-		for _, ours := range []string{"op", "ref", "cid", "token", "channel", "since", "presence", "id", "userId", "data", "metadata", "rewind", "rewindMs", "before", "limit"} {
+		for _, ours := range []string{"op", "ref", "cid", "token", "channel", "since", "presence", "ephemeral", "id", "userId", "data", "metadata", "rewind", "rewindMs", "before", "limit"} {
 			if name != ours && strings.EqualFold(name, ours) {
 				t.Errorf("accepted %q for %q", name, ours)
 			}

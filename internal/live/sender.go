@@ -1,0 +1,208 @@
+package live
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/jitter"
+)
+
+const (
+	every    = 50 * time.Millisecond // between two batches
+	maxBatch = 256 << 10             // bytes, which the last one may exceed
+	patience = 5 * time.Second       // with an engine that does not take a batch
+	overhead = 64                    // bytes of an event beside its data
+
+	maxWaiting  = 1 << 14 // messages
+	maxBytes    = 8 << 20 // of these
+	maxChannels = 1 << 14 // within a second
+	maxKinds    = 256     // that wait, of one channel
+)
+
+// ErrFull: too much waits.
+var ErrFull = errors.New("live: too many messages wait")
+
+// Source has things to send.
+type Source interface {
+	// Take returns what is to be sent, about room bytes of it at most, and whether there
+	// is more. It is called by one goroutine.
+	Take(room int) (batch []backend.Payload, more bool)
+}
+
+// Sender gathers what a node sends. Its methods may be called concurrently, and do not
+// block, except Run.
+type Sender struct {
+	// Append appends an entry to the log.
+	Append func(context.Context, backend.Entry) error
+	// Rate is how many messages a second are sent of one channel. Those beyond it wait.
+	Rate    int
+	Logger  *slog.Logger
+	Sources []Source
+
+	wake chan struct{} // holds one
+
+	mu      sync.Mutex
+	rooms   map[string]*room
+	waiting int // messages
+	bytes   int // of these
+}
+
+// room is a channel that was published to within the last second.
+type room struct {
+	waiting []backend.Payload // the oldest first; of each user and kind only the newest
+	allowed float64           // messages now
+	at      time.Time         // as of
+}
+
+// New returns a Sender. Its fields must be set before Run.
+func New() *Sender {
+	return &Sender{wake: make(chan struct{}, 1), rooms: make(map[string]*room)}
+}
+
+// Wake has the sources asked soon.
+func (s *Sender) Wake() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Publish has an ephemeral message sent. Its Key is its kind. It replaces one of the
+// same kind and user that waits. Error: [ErrFull].
+func (s *Sender) Publish(ev backend.Event) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.rooms[ev.Channel]
+	switch {
+	case r == nil && len(s.rooms) == maxChannels, s.waiting >= maxWaiting, s.bytes >= maxBytes:
+		return ErrFull
+	case r == nil:
+		r = &room{allowed: float64(s.Rate), at: time.Now()}
+		s.rooms[ev.Channel] = r
+	}
+	s.put(r, backend.Payload{Event: ev})
+	s.Wake()
+	return nil
+}
+
+func (s *Sender) put(r *room, p backend.Payload) {
+	s.bytes += size(p)
+	for i := range r.waiting {
+		if old := &r.waiting[i]; old.Event.Key == p.Event.Key && sameSender(&old.Event, &p.Event) {
+			s.bytes -= size(*old)
+			// Not in its place: "typing" must come after the "stopped" before it.
+			r.waiting = append(slices.Delete(r.waiting, i, i+1), p)
+			return
+		}
+	}
+	if s.waiting++; len(r.waiting) == maxKinds {
+		s.drop(r, 1)
+	}
+	r.waiting = append(r.waiting, p)
+}
+
+// drop takes the n oldest messages of a room away.
+func (s *Sender) drop(r *room, n int) (dropped []backend.Payload) {
+	dropped = r.waiting[:n:n]
+	for _, p := range dropped {
+		s.bytes -= size(p)
+	}
+	s.waiting -= n
+	r.waiting = r.waiting[n:]
+	return dropped
+}
+
+// sameSender reports whether two messages are of one user, or of one client without a
+// user.
+func sameSender(a, b *backend.Event) bool {
+	return a.User == b.User && (a.User != "" || a.Source == b.Source)
+}
+
+func size(p backend.Payload) int { return overhead + len(p.Event.Channel) + len(p.Event.Data) }
+
+// take returns messages that may be sent now, about most bytes of them.
+func (s *Sender) take(most int) (batch []backend.Payload, more bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	for name, r := range s.rooms {
+		elapsed := now.Sub(r.at)
+		r.allowed, r.at = min(r.allowed+elapsed.Seconds()*float64(s.Rate), float64(s.Rate)), now
+		if len(r.waiting) == 0 {
+			if r.allowed >= float64(s.Rate) {
+				delete(s.rooms, name)
+			}
+			continue
+		}
+		n := 0
+		for ; n < min(len(r.waiting), int(r.allowed)) && most > 0; n++ {
+			most -= size(r.waiting[n])
+		}
+		r.allowed -= float64(n)
+		batch = append(batch, s.drop(r, n)...)
+	}
+	return batch, len(s.rooms) > 0
+}
+
+// Run sends until ctx ends. What waits then is not sent.
+func (s *Sender) Run(ctx context.Context) {
+	for {
+		select {
+		case <-s.wake:
+		case <-ctx.Done():
+			return
+		}
+		pause := time.NewTimer(every)
+		batch, more := s.take(maxBatch)
+		room := maxBatch
+		for i := range batch {
+			room -= size(batch[i])
+		}
+		for _, from := range s.Sources {
+			said, another := from.Take(room)
+			for i := range said {
+				room -= size(said[i])
+			}
+			batch, more = append(batch, said...), more || another
+		}
+		if len(batch) > 0 {
+			s.send(ctx, batch)
+		}
+		if more {
+			s.Wake()
+		}
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// send appends a batch. It repeats that for a while if it fails: with the same id, so
+// that nothing is sent twice.
+func (s *Sender) send(ctx context.Context, batch []backend.Payload) {
+	p := backend.Payload{Event: backend.Event{Resource: backend.Control, Type: Type, Data: Encode(batch)}}
+	entry := backend.Entry{ID: "live." + rand.Text(), Data: p.Encode()}
+	for began, wait := time.Now(), every; ; wait = min(2*wait, time.Second) {
+		err := s.Append(ctx, entry)
+		switch {
+		case err == nil, errors.Is(err, backend.ErrClosed), ctx.Err() != nil:
+			return
+		case time.Since(began) > patience:
+			s.Logger.Error("realtime: live events are lost; the backend does not take them", "error", err)
+			return
+		}
+		select {
+		case <-time.After(wait/2 + jitter.N(wait/2+1)):
+		case <-ctx.Done():
+			return
+		}
+	}
+}

@@ -1,0 +1,136 @@
+package ring
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/backend"
+)
+
+// batch is a record that tells something live: "channel/user/kind" each.
+func batch(seq uint64, live ...[3]string) *backend.Logged {
+	rec := &backend.Logged{Pos: *at(seq)}
+	for _, l := range live {
+		rec.Live = append(rec.Live, &backend.Logged{
+			Pos: rec.Pos, Ephemeral: true, Kind: l[2],
+			Event: backend.Event{Resource: "realtime", Channel: l[0], User: l[1]},
+		})
+	}
+	return rec
+}
+
+// Against a model: of each user and kind the newest that came after the subscription
+// and the last read, each once, at its place among the entries.
+func TestLiveModel(t *testing.T) {
+	for seed := range uint64(300) {
+		rnd := rand.New(rand.NewPCG(seed, 1))
+		r := newRing(Limits{Records: 8, Bytes: 1 << 30, Age: time.Hour})
+		rd := r.NewReader()
+		rd.Subscribe(nil, Channel("a"))
+		newest := map[[3]string]uint64{}
+		for seq := uint64(1); seq < 60; seq++ {
+			if rnd.IntN(3) == 0 {
+				r.fill(record(seq, "realtime", "a"))
+			} else {
+				of := [3]string{"a", fmt.Sprint(rnd.IntN(2)), fmt.Sprint(rnd.IntN(2))}
+				newest[of] = seq
+				r.fill(batch(seq, of, [3]string{"b", "", ""}))
+			}
+			if rnd.IntN(4) > 0 {
+				continue
+			}
+			last := uint64(0)
+			for more := true; more; {
+				var items []Item
+				items, _, more = rd.Next(nil, Budget{1 + rnd.IntN(3), 1 << 30})
+				for _, it := range items {
+					if it.Entry == nil {
+						continue
+					}
+					if it.Pos.Seq < last {
+						t.Fatalf("seed %d: %d after %d", seed, it.Pos.Seq, last)
+					}
+					last = it.Pos.Seq
+					if e := it.Entry; e.Ephemeral {
+						of := [3]string{e.Event.Channel, e.Event.User, e.Kind}
+						if newest[of] != e.Pos.Seq {
+							t.Fatalf("seed %d: got %v of %d, the newest that was not read is of %d", seed, of, e.Pos.Seq, newest[of])
+						}
+						delete(newest, of)
+					}
+				}
+			}
+			if len(newest) > 0 {
+				t.Fatalf("seed %d: %v are missing", seed, newest)
+			}
+		}
+	}
+}
+
+// What is told live takes no room, so it evicts nothing and resets nobody.
+func TestLiveTakesNoRoom(t *testing.T) {
+	r := newRing(Limits{Records: 2, Bytes: 2000, Age: time.Hour})
+	rd := r.NewReader()
+	rd.Subscribe(nil, Topic{})
+	r.fill(record(1, "realtime", "a"))
+	for seq := range uint64(1000) {
+		r.fill(batch(seq+2, [3]string{"a", "ada", fmt.Sprint(seq)}))
+	}
+	expect(t, "the reader gets", drain(rd, 10), []string{"1"})
+	if r.bytes.Load() > 2000 || r.entries.Len() != 1 {
+		t.Errorf("%d entries of %d bytes", r.entries.Len(), r.bytes.Load())
+	}
+	if e, gone := r.At(*at(1)); e == nil || gone.Seq != 0 {
+		t.Errorf("the entry is gone, with all up to %v", gone)
+	}
+	if e, _ := r.At(*at(7)); e != nil {
+		t.Errorf("a record without an event is entry %v", e.Pos)
+	}
+	r.fill(record(1002, "realtime", "a"), record(1003, "realtime", "a"))
+	if e, gone := r.At(*at(1)); e != nil || gone.Seq != 1 {
+		t.Errorf("the oldest is there, gone is %v", gone)
+	}
+	if e, _ := r.At(*at(1003)); e == nil {
+		t.Error("the newest is not there")
+	}
+}
+
+// What nobody reads is forgotten: with its subscription, by its age, and by its number.
+func TestLiveIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRing(roomy)
+		stalled := r.NewReader()
+		stalled.Subscribe(nil, Channel("a"))
+		for seq := range uint64(3 * liveKinds) {
+			r.fill(batch(seq+1, [3]string{"a", "", fmt.Sprint(seq)}, [3]string{"nobody", "", ""}))
+		}
+		if n := r.passing.oldest.Len(); n != liveKinds || len(r.topics[Channel("a")].live) != liveKinds {
+			t.Errorf("%d are kept", n)
+		}
+		if n := len(drain(stalled, 10)); n != liveKinds {
+			t.Errorf("got %d", n)
+		}
+		late := r.NewReader()
+		late.Subscribe(nil, Channel("a"))
+		back := r.NewReader()
+		back.Subscribe(at(3), Channel("a"))
+		next := uint64(3*liveKinds + 1)
+		r.fill(record(next, "realtime", "a"))
+		expect(t, "who subscribes later gets", drain(late, 10), []string{fmt.Sprint(next)})
+		expect(t, "who resumes gets", drain(back, 10), []string{fmt.Sprint(next)})
+		time.Sleep(liveAge + time.Second)
+		r.fill(batch(next + 1))
+		if n := r.passing.oldest.Len(); n != 0 || r.passing.bytes.Load() != 0 {
+			t.Errorf("%d are kept, %d bytes", n, r.passing.bytes.Load())
+		}
+		r.fill(batch(next+2, [3]string{"a", "", "x"}))
+		r.Reset(backend.Position{Epoch: epoch + 1})
+		if n := r.passing.oldest.Len(); n != 0 {
+			t.Errorf("%d are kept after the log was lost", n)
+		}
+		expect(t, "after a reset", drain(late, 10), []string{"epoch@0"})
+	})
+}
