@@ -1,4 +1,5 @@
 // What a Go server serves as realtime.js.
+import './ephemeral.js';
 import './history.js';
 import { enableLoad } from './load.js';
 import { shareTabs } from './share.js';

@@ -24,6 +24,8 @@ export interface RealtimeMessage<T = unknown> extends Caused<'message'> {
   data: T;
   /** The publisher's user. */
   userId?: string;
+  /** It is live only, and has no `id`. */
+  ephemeral?: true;
 }
 
 /** What has happened to a member of a channel. */

@@ -21,6 +21,11 @@ export interface Subscribe<Channels> {
   <Name extends ChannelOf<Channels>>(channel: Name, cb: (event: RealtimeMessage<OfChannel<Channels, Name>>) => void): () => void;
 }
 
+/** The forms of {@link RealtimeClient.publish}: modules add to them. */
+export interface Publish<Channels> {
+  <Name extends ChannelOf<Channels>>(channel: Name, data: OfChannel<Channels, Name>): Promise<void>;
+}
+
 /**
  * Channels over a WebSocket: messages and presence. After a lost connection it comes back by itself, goes on after the
  * last event of each channel, and repeats what has had no answer. Where something was missed that cannot be told, it says so through
@@ -58,7 +63,7 @@ export class RealtimeClient<Channels = Record<string, unknown>, Presences = Reco
    * Publishes a message. Resolves when the server has it. Rejects with a {@link RealtimeError}: with the server's refusal, unless
    * that is for the moment; `too_many` when 100 wait already; `unavailable` when two minutes have brought no answer. May be ignored.
    */
-  declare readonly publish: <Name extends ChannelOf<Channels>>(channel: Name, data: OfChannel<Channels, Name>) => Promise<void>;
+  declare readonly publish: Publish<Channels>;
   /** Who is present in a channel, and how to be. Costs nothing until used. */
   declare readonly presence: <Name extends ChannelOf<Channels> | ChannelOf<Presences>>(
     channel: Name,

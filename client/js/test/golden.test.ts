@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { mock, test } from 'node:test';
 import type { RealtimeError } from '../src/errors.js';
+import '../src/ephemeral.js';
 import '../src/history.js';
 import { RealtimeClient } from '../src/realtime.js';
 import { RenClient } from '../src/ren.js';
@@ -332,7 +333,7 @@ test('client: all frames', async () => {
       assert.equal(typeof got.ref, 'number');
       got.ref = want.ref;
     }
-    if (want.op === 'publish') {
+    if (want.op === 'publish' && want.id) {
       assert.match(got.id!, /^.{1,64}$/);
       got.id = want.id!;
     }
@@ -350,6 +351,9 @@ test('client: all frames', async () => {
   check('subscribe', socket);
   void rt.publish(channel, { type: 'message', text: 'hello' });
   check('publish', socket);
+  socket.answer('publish');
+  void rt.publish(channel, { type: 'typing' }, { ephemeral: true });
+  check('publish ephemeral', socket);
   socket.answer('publish');
   socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c' });
   const rewound = rt.subscribe(channel, () => {}, { rewind: 2, rewindMs: 60_000 });
