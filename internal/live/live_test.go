@@ -62,9 +62,9 @@ func (l *log) take(t *testing.T) (data []string, entries int) {
 }
 
 // begin runs a sender until the end of the test.
-func begin(t *testing.T, rate int, sources ...Source) (*Sender, *log) {
+func begin(t *testing.T, rate int) (*Sender, *log) {
 	s, l := New(), &log{}
-	s.Append, s.Rate, s.Logger, s.Sources = l.append, rate, slog.New(slog.DiscardHandler), sources
+	s.Append, s.Rate, s.Logger = l.append, rate, slog.New(slog.DiscardHandler)
 	ctx, cancel := context.WithCancel(t.Context())
 	var done sync.WaitGroup
 	done.Go(func() { s.Run(ctx) })

@@ -28,22 +28,14 @@ const (
 // ErrFull: too much waits.
 var ErrFull = errors.New("live: too many messages wait")
 
-// Source has things to send.
-type Source interface {
-	// Take returns what is to be sent, about room bytes of it at most, and whether there
-	// is more. It is called by one goroutine.
-	Take(room int) (batch []backend.Payload, more bool)
-}
-
 // Sender gathers what a node sends. Its methods may be called concurrently, and do not
 // block, except Run.
 type Sender struct {
 	// Append appends an entry to the log.
 	Append func(context.Context, backend.Entry) error
 	// Rate is how many messages a second are sent of one channel. Those beyond it wait.
-	Rate    int
-	Logger  *slog.Logger
-	Sources []Source
+	Rate   int
+	Logger *slog.Logger
 
 	wake chan struct{} // holds one
 
@@ -65,8 +57,8 @@ func New() *Sender {
 	return &Sender{wake: make(chan struct{}, 1), rooms: make(map[string]*room)}
 }
 
-// Wake has the sources asked soon.
-func (s *Sender) Wake() {
+// signal has Run look soon.
+func (s *Sender) signal() {
 	select {
 	case s.wake <- struct{}{}:
 	default:
@@ -87,7 +79,7 @@ func (s *Sender) Publish(ev backend.Event) error {
 		s.rooms[ev.Channel] = r
 	}
 	s.put(r, backend.Payload{Event: ev})
-	s.Wake()
+	s.signal()
 	return nil
 }
 
@@ -160,22 +152,11 @@ func (s *Sender) Run(ctx context.Context) {
 		}
 		pause := time.NewTimer(every)
 		batch, more := s.take(maxBatch)
-		room := maxBatch
-		for i := range batch {
-			room -= size(batch[i])
-		}
-		for _, from := range s.Sources {
-			said, another := from.Take(room)
-			for i := range said {
-				room -= size(said[i])
-			}
-			batch, more = append(batch, said...), more || another
-		}
 		if len(batch) > 0 {
 			s.send(ctx, batch)
 		}
 		if more {
-			s.Wake()
+			s.signal()
 		}
 		select {
 		case <-pause.C:
