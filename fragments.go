@@ -29,7 +29,8 @@ type Fragment struct {
 // unless it resumes, and after a reset: then it renders the current data as a whole.
 // Otherwise it renders what an event changes. It runs in the goroutine of the request;
 // ctx ends after 5 s, or with the stream. While it runs, nothing is sent, and Revoke and
-// Recheck wait. An error ends the stream, and the page comes back.
+// Recheck wait. An error ends the stream, and the page comes back without a cursor, so that
+// all of its data is rendered.
 type FragmentFunc func(ctx context.Context, to *Fragment, ev RenEvent) error
 
 // renderTime is the time that a FragmentFunc has.
@@ -77,18 +78,18 @@ func (rt *Realtime) Fragments(w http.ResponseWriter, r *http.Request, m EventMat
 }
 
 // renderer returns what the session calls to render an event, or everything.
-func (s *stream) renderer(sel *match.Selector, render FragmentFunc) func(dst []byte, pos backend.Position, ev *backend.Event) []byte {
-	return func(dst []byte, pos backend.Position, ev *backend.Event) []byte {
+func (s *stream) renderer(sel *match.Selector, render FragmentFunc) func(dst []byte, pos backend.Position, ev *backend.Event) ([]byte, bool) {
+	return func(dst []byte, pos backend.Position, ev *backend.Event) (_ []byte, done bool) {
 		var to Fragment
 		var event RenEvent
 		if ev != nil {
 			if !sel.Matches(ev) {
-				return dst
+				return dst, true
 			}
 			event = RenEvent(*ev)
 		}
 		if s.ctx.Err() != nil {
-			return dst
+			return dst, false
 		}
 		ctx, cancel := context.WithTimeout(s.ctx, renderTime)
 		defer cancel()
@@ -99,13 +100,14 @@ func (s *stream) renderer(sel *match.Selector, render FragmentFunc) func(dst []b
 		if err != nil {
 			if s.ctx.Err() == nil {
 				s.rt.log.Error("realtime: a fragment was not rendered; the stream ends", "type", event.Type, "error", err)
+				s.session.Anew() // it may never be rendered
 			}
 			s.conn.Cancel(&conns.Ending{Reason: "internal", Retry: retryAfter()})
-			return dst
+			return dst, false
 		}
 		if to.Len() == 0 {
-			return dst
+			return dst, true
 		}
-		return sse.AppendEvent(dst, to.Event, wire.Cursor(pos), to.Bytes())
+		return sse.AppendEvent(dst, to.Event, wire.Cursor(pos), to.Bytes()), true
 	}
 }

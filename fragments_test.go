@@ -61,9 +61,16 @@ func (h *host) fragments(header ...string) *inbox[sse.Event] {
 // its last word.
 func rendered(box *inbox[sse.Event]) string {
 	synctest.Wait()
+	words, _ := renderedFrom("", box)
+	return words
+}
+
+// renderedFrom is rendered of a page with a last event id, and says what that is then.
+func renderedFrom(id string, box *inbox[sse.Event]) (_, lastID string) {
 	var words []string
 	all, more := box.all()
 	for _, ev := range all {
+		id = ev.ID
 		if word, own := strings.CutPrefix(ev.Name, "ren."); !own {
 			words = append(words, ev.Name+"="+strings.ReplaceAll(ev.Data, "\n", "|"))
 		} else if word != "hello" && word != "ping" {
@@ -73,7 +80,7 @@ func rendered(box *inbox[sse.Event]) string {
 	if !more {
 		words = append(words, "end")
 	}
-	return strings.Join(words, " ")
+	return strings.Join(words, " "), id
 }
 
 func items(_ context.Context, to *realtime.Fragment, ev realtime.RenEvent) error {
@@ -127,6 +134,74 @@ func TestFragments(t *testing.T) {
 		}
 		if log := h.logs.String(); !strings.Contains(log, "no template") || !strings.Contains(log, "no template at all") {
 			t.Errorf("logged: %s", log)
+		}
+	})
+}
+
+// No cursor that a page has covers what was not rendered.
+func TestFragmentsNotRendered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var broken, slow atomic.Bool
+		started := make(chan struct{}, 1)
+		h := withFragments(t, open(), nil, realtime.EventMatch{Resource: "kv"}, func(ctx context.Context, to *realtime.Fragment, ev realtime.RenEvent) error {
+			if slow.Load() && ev.Type != "" {
+				started <- struct{}{}
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			if broken.Load() {
+				return errors.New("no database")
+			}
+			return items(ctx, to, ev)
+		})
+		lastID := ""
+		// comes opens a page that comes back as an EventSource does, and says what it got.
+		comes := func(do func()) string {
+			var header []string
+			if lastID != "" {
+				header = []string{"Last-Event-ID", lastID}
+			}
+			page := h.fragments(header...)
+			synctest.Wait()
+			do()
+			synctest.Wait()
+			var got string
+			got, lastID = renderedFrom(lastID, page)
+			if err := h.Revoke(t.Context(), ""); err != nil { // it is closed
+				t.Error(err)
+			}
+			return got
+		}
+		nothing := func() {}
+
+		broken.Store(true)
+		if got := comes(nothing); got != "bye end" {
+			t.Errorf("broken at the start: %s", got)
+		}
+		broken.Store(false)
+		if got := comes(func() { broken.Store(true); h.emit(realtime.KVPut("todos", "a")) }); got != "list=<ul>|</ul> bye end" {
+			t.Errorf("after that: %s", got)
+		}
+		// It may never be rendered, so all is.
+		broken.Store(false)
+		if got := comes(nothing); got != "list=<ul>|</ul>" {
+			t.Errorf("after an event that was not rendered: %s", got)
+		}
+		// A stream that ends for another reason goes on where it was.
+		slow.Store(true)
+		if got := comes(func() {
+			h.emit(realtime.KVPut("todos", "b"))
+			<-started
+			h.emit(realtime.KVPut("todos", "c"))
+			if err := h.Revoke(t.Context(), ""); err != nil {
+				t.Error(err)
+			}
+		}); got != "bye end" {
+			t.Errorf("ended while it rendered: %s", got)
+		}
+		slow.Store(false)
+		if got := comes(nothing); got != "item=<li>b</li> item=<li>c</li>" {
+			t.Errorf("after that: %s", got)
 		}
 	})
 }

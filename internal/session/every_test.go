@@ -84,6 +84,31 @@ func TestEveryOfAView(t *testing.T) {
 	})
 }
 
+// resetting is a view that resets the history while it is asked.
+type resetting struct {
+	view
+	h *history
+}
+
+func (v *resetting) Stream(ev *backend.Event) (seen, data bool) {
+	if ev.Key == "b" {
+		v.h.Reset(at(10))
+	}
+	return v.view.Stream(ev)
+}
+
+// A reset between the batches of one interval is told after the events before it.
+func TestEveryReset(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHistory(roomy)
+		_, d := newPaced(t, h, nil, &resetting{h: h})
+		d.stream()
+		d.budget.Events = 1
+		h.keyed("a", "b", "c")
+		expect(t, "in the middle", d.stream(), "@1, @2, reset backend @10")
+	})
+}
+
 // A client that is cut anywhere and comes back with its cursor knows the newest event of
 // every key.
 func TestEveryModel(t *testing.T) {

@@ -66,6 +66,7 @@ type Session struct {
 	pace  pace
 
 	end       *Ending
+	stuck     bool // nothing is told any longer but the end
 	abandoned bool // what cannot be told before the end
 	ended     bool // nothing is told any longer
 }
@@ -239,6 +240,8 @@ func (s *Session) turn(buf *Buffer, b Budget, resting *bool) bool {
 	switch {
 	case s.ended:
 		return false
+	case s.stuck:
+		return s.lastWord(resting)
 	case s.items != nil: // functions wait until it was told
 		return true
 	case s.end != nil && !s.abandoned:
@@ -270,6 +273,15 @@ func (s *Session) turn(buf *Buffer, b Budget, resting *bool) bool {
 	return true
 }
 
+// lastWord is the turn of a session that tells nothing any longer but its end.
+func (s *Session) lastWord(resting *bool) bool {
+	if *resting = s.end == nil; !*resting {
+		s.form.bye(s.end)
+		s.ended = true
+	}
+	return false
+}
+
 // doWaiting does what waits, and reports whether that has left room for events.
 func (s *Session) doWaiting(most int) bool {
 	s.mu.Lock()
@@ -282,7 +294,7 @@ func (s *Session) doWaiting(most int) bool {
 		s.mu.Lock()
 		f := s.waiting.Pop()
 		s.mu.Unlock()
-		if f(); len(s.out) >= most {
+		if f(); s.stuck || len(s.out) >= most {
 			return false
 		}
 	}
@@ -300,7 +312,7 @@ func (s *Session) catchUp() {
 // tell tells of the batch as much as there is room for. What is left stays with the
 // session, else its memory goes back.
 func (s *Session) tell(buf *Buffer, b Budget) {
-	for ; s.told < len(s.items); s.told++ {
+	for ; s.told < len(s.items) && !s.stuck; s.told++ {
 		if len(s.out) >= b.Bytes {
 			return
 		}

@@ -16,9 +16,14 @@ type Stream struct {
 	granted uint64 // the turn of the grants that it carries
 
 	// Render, if set, appends what the client gets in the place of an event, or, with
-	// nil, of everything that has happened up to a place. Fill calls it.
-	Render func(dst []byte, pos backend.Position, ev *backend.Event) []byte
+	// nil, of everything that has happened up to a place. Fill calls it. Where it does
+	// not, done is false: then the stream tells nothing more until it ends.
+	Render func(dst []byte, pos backend.Position, ev *backend.Event) (_ []byte, done bool)
+	anew   bool // the client must not come back with a cursor
 }
+
+// Anew has the client come back without a cursor when the stream ends.
+func (s *Stream) Anew() { s.anew = true }
 
 // NewStream returns a stream that carries nothing yet. wake is called, from any
 // goroutine, when Fill has something to tell after it had nothing. It must be fast
@@ -59,17 +64,33 @@ func (s *Stream) Begin(since *backend.Position, v View, topics []ring.Topic, h H
 	if h.ExpiresIn != nil {
 		hello["expiresIn"] = *h.ExpiresIn
 	}
+	before := len(s.out)
 	s.control("ren.hello", hello)
 	if start.State != ring.Resumed {
-		s.all(start.Pos)
+		s.all(start.Pos, before)
 	}
 }
 
-// all renders everything.
-func (s *Stream) all(pos backend.Position) {
-	if s.Render != nil {
-		s.out = s.Render(s.out, pos, nil)
+// all renders everything. If that is not done, what was said since before is not said:
+// it has a cursor.
+func (s *Stream) all(pos backend.Position, before int) {
+	if s.Render == nil {
+		return
 	}
+	out, done := s.Render(s.out, pos, nil)
+	if s.out = out; !done {
+		s.out, s.stuck, s.anew = s.out[:before], true, true
+	}
+}
+
+// render renders an event. If that is not done, the stream is complete up to the place
+// before it.
+func (s *Stream) render(pos backend.Position, ev backend.Event) (done bool) {
+	if s.out, done = s.Render(s.out, pos, &ev); !done {
+		s.stuck, s.pos = true, pos
+		s.pos.Seq--
+	}
+	return done
 }
 
 // Newest reports whether the policy has not answered a later question than that of
@@ -101,15 +122,15 @@ func (s *Stream) controlAt(pos backend.Position, name string, members map[string
 	s.out = wire.AppendControl(s.out, name, pos, members)
 }
 
-// reset implements form. Domains are reset one by one, before the events of the
-// batch. A client has one cursor for all of them: so it is told once, with a cursor
-// that leaves out none of the events.
+// reset implements form. Domains are reset one by one, before the events of a batch
+// of the reader. A client has one cursor for all of them: so it is told once, with a
+// cursor that leaves out none of the events.
 func (s *Stream) reset(first ring.Item) {
-	if s.told > 0 {
+	if s.told > 0 && s.items[s.told-1].Entry == nil {
 		return
 	}
-	pos := s.pos
-	for _, it := range s.items {
+	pos, before := s.pos, len(s.out)
+	for _, it := range s.items[s.told:] {
 		if it.Entry != nil {
 			pos = it.Pos
 			pos.Seq--
@@ -118,14 +139,15 @@ func (s *Stream) reset(first ring.Item) {
 	}
 	s.toldReset(first.Reason)
 	s.controlAt(pos, "ren.reset", map[string]any{"reason": first.Reason})
-	s.all(pos)
+	s.all(pos, before)
 }
 
 func (s *Stream) event(e *ring.Entry) {
 	if e.Event.IsReset() {
 		s.toldReset(ring.Lost)
+		before := len(s.out)
 		s.controlAt(e.Pos, "ren.reset", map[string]any{"reason": ring.Lost})
-		s.all(e.Pos)
+		s.all(e.Pos, before)
 		return
 	}
 	seen, data := s.view.Stream(&e.Event)
@@ -137,7 +159,9 @@ func (s *Stream) event(e *ring.Entry) {
 		if !data {
 			ev.Data = nil
 		}
-		s.out = s.Render(s.out, e.Pos, &ev)
+		if !s.render(e.Pos, ev) {
+			return
+		}
 	case data || e.Event.Data == nil:
 		s.out = append(s.out, e.Encoded(ring.FormREN, wire.REN)...)
 	default:
@@ -157,5 +181,10 @@ func (s *Stream) bye(how *Ending) {
 	if how.Retry > 0 {
 		s.Retry(how.Retry)
 	}
-	s.control("ren.bye", map[string]any{"reason": how.Reason, "retryMs": how.Retry.Milliseconds()})
+	said := map[string]any{"reason": how.Reason, "retryMs": how.Retry.Milliseconds()}
+	if s.anew {
+		s.out = wire.AppendLast(s.out, "ren.bye", said)
+		return
+	}
+	s.control("ren.bye", said)
 }

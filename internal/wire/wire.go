@@ -130,6 +130,13 @@ func AppendControl(dst []byte, name string, complete backend.Position, members m
 	return sse.AppendEvent(dst, name, cursor, data)
 }
 
+// AppendLast is AppendControl of an event without a cursor. It makes the client forget the
+// one it has.
+func AppendLast(dst []byte, name string, members map[string]any) []byte {
+	data, _ := json.Marshal(members)
+	return sse.AppendEvent(append(dst, "id\n"...), name, "", data)
+}
+
 // Channel encodes a record, a message or a presence event, as an object of the
 // WebSocket.
 func Channel(rec *backend.Logged) []byte {
