@@ -399,6 +399,36 @@ func TestWSRewindWithPresence(t *testing.T) {
 	})
 }
 
+// The past that waits for a roster does not come after a Recheck that takes it away.
+func TestWSRewindIsTakenAway(t *testing.T) {
+	var denied atomic.Bool
+	policy := open()
+	policy.AskHistory = true
+	policy.Allow = func(_ context.Context, _ realtime.Identity, a realtime.Action) error {
+		if a.Verb == realtime.VerbHistory && denied.Load() {
+			return errNotAllowed
+		}
+		return nil
+	}
+	hangs(t, policy, func(t *testing.T, h *host, b *hanging) {
+		denied.Store(false)
+		h.publish("room", 1)
+		s := h.socket(get("/realtime"))
+		b.hang("List member")
+		s.send(`{` + subscribe("room") + `,"presence":true,"rewind":5,"ref":7}`)
+		synctest.Wait()
+		denied.Store(true)
+		if err := h.Recheck(t.Context(), ""); err != nil {
+			t.Error(err)
+		}
+		b.release()
+		if got := rewound(t, s.want("subscribed")).String(); got != "subscribed evicted" {
+			t.Errorf("%s", got)
+		}
+		s.want("presence.state")
+	})
+}
+
 // The past that a client reads is of the wire's form, whatever the host returns.
 func TestWSHistoryIsEncodedAsMessagesAre(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -25,11 +25,14 @@ func (s *socket) recheck(ctx context.Context, turns chan struct{}) {
 	}
 	id, turn := s.id, s.session.Turn()
 	done()
-	var channels []string
-	if !s.conn.RunOnWriter(s.session.Do, func() { channels = s.session.Names() }) {
+	var channels, rewinding []string
+	if !s.conn.RunOnWriter(s.session.Do, func() { channels, rewinding = s.session.Names(), s.session.Rewinding() }) {
 		return
 	}
-	v := s.judge(ctx, id, channels, s.sessions.list(), turns)
+	if !s.rt.policy.AskHistory {
+		rewinding = nil
+	}
+	v := s.judge(ctx, id, channels, rewinding, s.sessions.list(), turns)
 	if s.ctx.Err() != nil { // nothing is left to take away
 		return
 	}
@@ -92,19 +95,20 @@ func (s *socket) release() {
 type verdict struct {
 	turn     uint64
 	channels map[string]*wire.Error
+	past     map[string]*wire.Error // that of channels
 	sessions map[presence.Key]*wire.Error
 }
 
 // judge asks the policy about everything, each question with a deadline of its
 // own, as many at a time as turns has room for.
-func (s *socket) judge(ctx context.Context, id Identity, channels []string, sessions []membership, turns chan struct{}) verdict {
+func (s *socket) judge(ctx context.Context, id Identity, channels, rewinding []string, sessions []membership, turns chan struct{}) verdict {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)() // nothing is left to ask about then
 	call := &policyCall{conn: &s.conn}
 	ctx, end := call.begin(ctx)
 	defer end()
-	v := verdict{channels: make(map[string]*wire.Error), sessions: make(map[presence.Key]*wire.Error)}
+	v := verdict{channels: make(map[string]*wire.Error), past: make(map[string]*wire.Error), sessions: make(map[presence.Key]*wire.Error)}
 	var mu sync.Mutex
 	var panicked error
 	var asking errgroup.Group
@@ -123,6 +127,9 @@ func (s *socket) judge(ctx context.Context, id Identity, channels []string, sess
 	}
 	for _, channel := range channels {
 		ask(VerbSubscribe, channel, func(err *wire.Error) { v.channels[channel] = err })
+	}
+	for _, channel := range rewinding {
+		ask(VerbHistory, channel, func(err *wire.Error) { v.past[channel] = err })
 	}
 	for _, m := range sessions {
 		ask(VerbJoin, m.Channel, func(err *wire.Error) {
@@ -182,6 +189,7 @@ func (s *socket) expel(v verdict, within *policyCall) (told []wire.Frame) {
 func (s *socket) restrict(v verdict, left []wire.Frame) {
 	s.conn.RunOnWriter(func(told func()) {
 		s.session.Do(func() {
+			s.session.Withhold(v.turn, v.past)
 			s.session.Restrict(v.turn, v.channels)
 			for _, frame := range left {
 				s.session.Answer(frame)

@@ -102,7 +102,7 @@ func (c *Channels) Subscribe(op wire.Op, back Rewind, turn uint64) {
 		frame.State, frame.Reason, frame.Cursor = string(start.State), string(start.Reason), wire.Cursor(start.Pos)
 	}
 	f.turn = max(f.turn, turn)
-	a := answer{frame: frame, first: !again, back: back}
+	a := answer{frame: frame, first: !again, back: back, turn: turn}
 	if again && back.Messages > 0 && op.Presence && f.presence && f.showing == nil {
 		c.subscribed(a) // only the past was asked for
 		return
@@ -174,6 +174,9 @@ func (c *Channels) Restrict(turn uint64, verdict map[string]*wire.Error) {
 		default:
 			frame := wire.TakenFrame("unsubscribed", name, "", why)
 			untold := f.showing != nil && f.showing.reset != nil // so it must come back from where it was before
+			if f.showing != nil {
+				f.showing.withhold(turn)
+			}
 			if c.drop(f); !untold {
 				frame.Cursor = c.cursor()
 			}

@@ -96,6 +96,27 @@ type Rewind struct {
 	Older bool // there may be older messages than those of the history
 }
 
+// Rewinding lists the channels that have answers which wait, with something of the past.
+func (c *Channels) Rewinding() (names []string) {
+	for name, f := range c.followed {
+		if x := f.showing; x != nil && slices.ContainsFunc(slices.Concat(x.answers, x.later), func(a answer) bool { return a.back.Messages > 0 }) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Withhold takes what the policy said of the past of channels when it was asked at a
+// turn: nil is yes. It leaves out what is not allowed of answers that wait, except those
+// that were allowed at a later turn.
+func (c *Channels) Withhold(turn uint64, verdict map[string]*wire.Error) {
+	for name, why := range verdict {
+		if f := c.followed[name]; why != nil && f != nil && f.showing != nil {
+			f.showing.withhold(turn)
+		}
+	}
+}
+
 // rewind returns the last messages of a channel that is followed, up to where its events
 // go on.
 func (c *Channels) rewind(name string, back Rewind) *wire.Past {

@@ -212,6 +212,33 @@ func TestRewindWithRoster(t *testing.T) {
 	}
 }
 
+// The past that waits for a roster does not come where it, or its channel, is no longer
+// allowed.
+func TestRewindIsTakenAway(t *testing.T) {
+	h := newHistory(roomy)
+	h.say("a")
+	c := newChannels(t, h)
+	c.rewind(1, "a", "", true, 5, 0)
+	c.run()
+	c.Do(func() { c.Restrict(c.Turn(), map[string]*wire.Error{"a": forbidden}) })
+	expect(t, "the channel", c.told(), "subscribed#1 a fresh @1 with then evicted, unsubscribed a forbidden @1")
+
+	c = newChannels(t, h)
+	c.rewind(1, "a", "", true, 5, 0)
+	c.run()
+	early := c.Turn()
+	c.rewind(3, "a", "", true, 5, 0)
+	c.run()
+	if got := c.Rewinding(); !slices.Equal(got, []string{"a"}) {
+		t.Errorf("%q rewind", got)
+	}
+	c.Do(func() { c.Withhold(early, map[string]*wire.Error{"a": forbidden, "b": nil, "c": forbidden}) })
+	c.answer(nil)
+	expect(t, "the past", c.told(), "subscribed#1 a fresh @1 with then evicted, state a of 0 @1")
+	c.answer(nil)
+	expect(t, "what was allowed later", c.told(), "subscribed#3 a resumed with @1 then start, state a of 0 @1")
+}
+
 // What is older than the history may be is not read, though nothing has come since.
 func TestPastIsBoundedByAge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

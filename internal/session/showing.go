@@ -31,6 +31,19 @@ type answer struct {
 	frame wire.Frame
 	first bool   // the subscription began with it
 	back  Rewind // what of the past comes with it
+	turn  uint64 // of the question by which that was allowed
+}
+
+// withhold leaves the past out of answers that wait, which were allowed at a turn or
+// before.
+func (x *showing) withhold(turn uint64) {
+	for _, list := range [][]answer{x.answers, x.later} {
+		for i := range list {
+			if a := &list[i]; a.back.Messages > 0 && a.turn <= turn {
+				a.back, a.frame.Past = Rewind{}, &wire.Past{End: string(ring.Gone)}
+			}
+		}
+	}
 }
 
 // show asks for the roster of a channel that is followed. One that is being sent
