@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"iter"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/client"
@@ -91,5 +93,42 @@ func TestRewind(t *testing.T) {
 		two.want(t, "3 4 5 6")
 		late.want(t, "3 4 5 6")
 		bad.want(t, `error:client: bad_request: "rewind" must be 1 to 100`)
+	})
+	// What asks for the last messages must not begin the subscription anew where the
+	// server has taken it away meanwhile: the other loops go on where they were.
+	bubble(t, "while the subscription is taken away", func(t *testing.T) {
+		var h *host
+		var phase atomic.Int32
+		policy := realtime.AllowAll()
+		policy.Allow = func(ctx context.Context, _ realtime.Identity, a realtime.Action) error {
+			if a.Verb == realtime.VerbSubscribe && phase.Load() == 2 {
+				return realtime.ErrTemporary
+			}
+			if a.Verb == realtime.VerbSubscribe && phase.CompareAndSwap(1, 2) {
+				if err := h.Recheck(ctx, ""); err != nil {
+					t.Error(err)
+				}
+				phase.Store(3)
+				h.publish("room", "2", "3")
+			}
+			return nil
+		}
+		h = start(t, policy, nil)
+		rt := h.realtime(nil)
+		plain := rewinding(t, rt)
+		synctest.Wait()
+		h.publish("room", "1")
+		synctest.Wait()
+		phase.Store(1)
+		late := rewinding(t, rt, client.Rewind(2))
+		synctest.Wait()
+		h.publish("room", "4")
+		time.Sleep(time.Minute)
+		h.publish("room", "5")
+		if phase.Load() != 3 {
+			t.Error("nothing was taken away")
+		}
+		plain.want(t, "1 2 3 4 5")
+		late.want(t, "3 4 5")
 	})
 }

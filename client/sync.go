@@ -41,6 +41,14 @@ func (r *Realtime) rewind(m *room) {
 	o := op{Op: "subscribe", Channel: m.name, Presence: m.sub == withPresence, rewind: next.back}
 	m.ask = &call{op: o, due: m.rest, done: func(f frame, err error) {
 		m.ask = nil
+		if err == nil && m.sub == unsubscribed {
+			// The subscription was taken away, and this has begun another one, without
+			// the cursor.
+			cursor := m.cursor
+			r.unsubscribe(m)
+			m.cursor = cursor
+			return
+		}
 		next.begun = true
 		if err != nil {
 			m.feeds = slices.DeleteFunc(m.feeds, func(f *feed) bool { return f == next })
