@@ -225,6 +225,27 @@ func TestRefusalsBound(t *testing.T) {
 	})
 }
 
+// What is remembered of a refusal is bounded, whatever the client calls things.
+func TestRefusalsOfLongNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := open()
+		p.Allow = func(context.Context, realtime.Identity, realtime.Action) error { return errors.New("no") }
+		h := start(t, p, nil)
+		r, _ := http.NewRequest(http.MethodPost, "/", nil)
+		r.Header.Set("Authorization", "Bearer ada")
+		if _, err := h.Authorize(r, realtime.Action{Verb: realtime.VerbUpload, Name: strings.Repeat("x", 4<<10)}); err == nil {
+			t.Error("the upload is allowed")
+		}
+		if name := h.Refusals()[0].Action.Name; len(name) != 512 {
+			t.Errorf("a name of %d bytes", len(name))
+		}
+		h.refused(get("/realtime")) // without an upgrade
+		if f := h.Refusals()[0]; f.Address == "" {
+			t.Errorf("nobody knows where that came from: %+v", f)
+		}
+	})
+}
+
 func TestDeadLetters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, open(), nil)

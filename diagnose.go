@@ -92,7 +92,8 @@ func (d *Diagnosis) remedies(f Finding) []string {
 // where [Realtime.Handler] is mounted: "https://app.example.com/api/maravilla/".
 //
 // It connects to the URL from here, so it sees what is on that way, and needs no
-// credentials: the nodes know its requests by a secret that is valid during the call.
+// credentials: the nodes know its requests by a secret that is valid during the call, on
+// other nodes for up to five minutes, and shows who knows it nothing but its own requests.
 // It blocks for a little more than [Options].Heartbeat, or twice as long if something is
 // found, or until ctx ends. It uses a clone of [http.DefaultTransport]. It must not be
 // given the URL of somebody who is not trusted: it sends requests there.

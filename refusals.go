@@ -17,7 +17,7 @@ type Refusal struct {
 	Code    string    // that the client was told: see docs/protocol.md
 	User    string    // "" for anonymous, or if it is not known
 	Address string    // http.Request.RemoteAddr; "" if it is not known
-	Action  Action    // zero if it was not about one
+	Action  Action    // zero if it was not about one; at most 512 bytes of its Name
 	// Reason is the text of the policy's error, which the client is not told, or else
 	// the message that it was told; at most 512 bytes.
 	Reason string
@@ -46,7 +46,7 @@ func (rt *Realtime) Refusals() []Refusal {
 // add remembers a refusal.
 func (rs *refusals) add(f *refusal) {
 	r := f.about
-	r.Code, r.Reason = f.Code, clip(cmp.Or(r.Reason, f.Message))
+	r.Code, r.Reason, r.Action.Name = f.Code, clip(cmp.Or(r.Reason, f.Message)), clip(r.Action.Name)
 	rs.note(r)
 }
 
@@ -68,11 +68,11 @@ func (rs *refusals) note(r Refusal) {
 	rs.all = append(rs.all, r)
 }
 
-// clip shortens the text of an error, which may be anything.
+// clip shortens the text of an error, or of a client, which may be anything.
 func clip(s string) string {
 	const most = 512
 	if len(s) > most {
-		s = s[:most]
+		s = strings.Clone(s[:most]) // the rest is not kept
 	}
 	if !utf8.ValidString(s) {
 		s = strings.ToValidUTF8(s, "\uFFFD")

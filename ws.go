@@ -40,7 +40,7 @@ func (rt *Realtime) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		f = checkHandshake(w, r)
 	}
 	if f != nil {
-		rt.refuse(f).write(w)
+		rt.refuse(f.from(r)).write(w)
 		return
 	}
 	if missing := httpwriter.Hijackable(w, r); missing != nil {
@@ -61,7 +61,7 @@ func (rt *Realtime) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	s.ctx, s.conn.Cancel = context.WithCancelCause(context.WithoutCancel(r.Context()))
 	defer s.conn.Cancel(nil)
 	if f := rt.refusalOf(handshake.Add(&s.conn, s.id.User)); f != nil {
-		rt.refuse(f).write(w)
+		rt.refuse(f.from(r)).write(w)
 		return
 	}
 	handshake.End()

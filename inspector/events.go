@@ -54,6 +54,11 @@ func (in *inspector) events(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead {
 		return
 	}
+	rc := http.NewResponseController(w)
+	if err := rc.SetWriteDeadline(time.Now().Add(writeTime)); errors.Is(err, http.ErrNotSupported) {
+		refuse(w, http.StatusInternalServerError, "streaming_unsupported", "a middleware hides SetWriteDeadline; it needs an Unwrap method")
+		return
+	}
 	select {
 	case in.watching <- struct{}{}:
 	default:
@@ -62,7 +67,7 @@ func (in *inspector) events(w http.ResponseWriter, r *http.Request) {
 	}
 	defer func() { <-in.watching }()
 	ctx, cancel := context.WithTimeout(r.Context(), tailLife)
-	t := &tail{rt: in.rt, match: match, w: w, rc: http.NewResponseController(w), events: make(chan seen, tailRate), end: cancel}
+	t := &tail{rt: in.rt, match: match, w: w, rc: rc, events: make(chan seen, tailRate), end: cancel}
 	var reading sync.WaitGroup
 	reading.Go(func() { t.read(ctx) })
 	t.write(ctx)

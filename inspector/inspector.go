@@ -23,6 +23,7 @@ import (
 	"errors"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"path"
 	"strings"
 	"sync"
@@ -133,7 +134,9 @@ func (in *inspector) file(name string) http.HandlerFunc {
 		if _, err := fs.Stat(in.page, name); err == nil {
 			http.ServeFileFS(w, r, in.page, name)
 		} else if path.Ext(name) == "" && r.URL.RawQuery == "" {
-			w.Header().Set("Location", name+"/") // relative: a proxy may have removed a prefix
+			// Relative: a proxy may have removed a prefix. A name such as \\host or http:host
+			// alone would lead to another site.
+			w.Header().Set("Location", "./"+url.PathEscape(name)+"/")
 			w.WriteHeader(http.StatusSeeOther)
 		} else {
 			refuse(w, http.StatusNotFound, "not_found", "there is nothing here")

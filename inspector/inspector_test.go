@@ -162,8 +162,13 @@ func TestPage(t *testing.T) {
 			}
 		}
 		resp := s.request(http.MethodGet, "", "let me in")
-		if at := resp.Header.Get("Location"); resp.StatusCode != http.StatusSeeOther || at != "inspector/" {
+		if at := resp.Header.Get("Location"); resp.StatusCode != http.StatusSeeOther || at != "./inspector/" {
 			t.Errorf("without a slash: %s to %q", resp.Status, at)
+		}
+		for path, want := range map[string]string{"/%5C%5C2130706433": "./%5C%5C2130706433/", "/http:2130706433": "./http:2130706433/"} {
+			if at := s.request(http.MethodGet, path, "let me in").Header.Get("Location"); at != want {
+				t.Errorf("%s: redirected to %q, want %q", path, at, want)
+			}
 		}
 		for _, path := range []string{"/secret.js", "/app.js/x.js", "/page/app.js.map"} {
 			if resp := s.request(http.MethodGet, path, "let me in"); resp.StatusCode != http.StatusNotFound {
@@ -341,6 +346,38 @@ func TestPaging(t *testing.T) {
 			var v table
 			if s.view("channels?page="+page, &v); len(v.Rows) == 0 {
 				t.Errorf("page %s is empty", page)
+			}
+		}
+	})
+}
+
+// A channel that comes after the list was made is added to it, and no other one twice.
+func TestNewChannels(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, operator)
+		follow := func(prefix string) {
+			for i := range 6 {
+				s.follow("ada", fmt.Sprint(prefix, i))
+			}
+		}
+		var v table
+		follow("z")
+		s.view("channels", &v)
+		follow("a")
+		s.view("channels", &v)
+		if got := v.column("name"); v.Total != 12 || len(slices.Compact(got)) != 12 {
+			t.Errorf("%d channels: %q", v.Total, got)
+		}
+	})
+}
+
+// A channel cannot be called everything.
+func TestBadChannel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, operator)
+		for _, path := range []string{"/channel", "/channel?name=$x"} {
+			if resp := s.request(http.MethodGet, path, "let me in"); resp.StatusCode != http.StatusBadRequest {
+				t.Errorf("%s: %s", path, resp.Status)
 			}
 		}
 	})

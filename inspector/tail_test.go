@@ -4,10 +4,14 @@ import (
 	"bufio"
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/inspector"
 )
 
 // tail reads events until the test ends.
@@ -88,6 +92,20 @@ func TestTail(t *testing.T) {
 			t.Errorf("after ten minutes: %q", got)
 		}
 	})
+}
+
+// A writer that cannot stream is told of, and not asked for ever.
+func TestTailWithoutDeadlines(t *testing.T) {
+	rt, err := realtime.New(policy(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rt.Close(t.Context())
+	w := httptest.NewRecorder()
+	inspector.Handler(rt, func(*http.Request) error { return nil }).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/inspector/events", nil))
+	if w.Code != http.StatusInternalServerError || !strings.Contains(w.Body.String(), "streaming_unsupported") {
+		t.Errorf("%d %q", w.Code, w.Body)
+	}
 }
 
 // Tails are bounded, and end with their client, and with the Realtime.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"maps"
 	"net/http"
@@ -165,8 +166,9 @@ func (in *inspector) listChannels(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	followers := in.followers()
+	listed := names
 	for name := range followers { // that came since the list was made
-		if _, there := slices.BinarySearch(names, name); !there {
+		if _, there := slices.BinarySearch(listed, name); !there {
 			names = append(slices.Clip(names), name)
 		}
 	}
@@ -208,6 +210,10 @@ type member struct {
 func (in *inspector) channel(w http.ResponseWriter, r *http.Request) {
 	name := r.FormValue("name")
 	found, err := in.rt.Presence().Members(r.Context(), name)
+	if errors.Is(err, realtime.ErrBadChannel) {
+		realtime.WriteError(w, err)
+		return
+	}
 	if err != nil {
 		realtime.WriteError(w, &realtime.RefusedError{Status: http.StatusServiceUnavailable, Code: "unavailable", Message: err.Error(), Retry: true})
 		return

@@ -60,6 +60,7 @@ func newTable(m relationMessage, f facts, tables map[string]Table) (t *table, pr
 	for _, column := range names {
 		i := t.column(column)
 		if i < 0 {
+			t.key = nil // a part of the key may be that of many rows
 			return t, fmt.Errorf("the table %s has no column %s for the key", name, column)
 		}
 		if t.key = append(t.key, i); !m.columns[i].key && m.identity != 'f' {

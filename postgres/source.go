@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -72,7 +73,7 @@ func (o *SourceOptions) check(b *Backend) error {
 		o.Logger = slog.Default()
 	}
 	for name, t := range o.Tables {
-		for _, column := range append(t.Key, t.Data...) {
+		for _, column := range slices.Concat(t.Key, t.Data) {
 			if column == "" {
 				return fmt.Errorf("postgres: SourceOptions.Tables[%.70q] has a column without a name", name)
 			}

@@ -227,12 +227,17 @@ func (v *receiver) step(ctx context.Context, m any) (*step, error) {
 	return nil, nil
 }
 
+var errAttributes = errors.New("postgres: the user or the source of a message is no name")
+
 // attribute keeps whom the rest of the transaction is attributed to: see [Attribute].
 func (v *receiver) attribute(m *logicalMessage) {
 	if !m.transactional || m.prefix != attributePrefix {
 		return
 	}
 	p, err := backend.DecodePayload(m.content)
+	if ev := &p.Event; err == nil && (fit(ev.User) != ev.User || fit(ev.Source) != ev.Source || p.Depth < 0) {
+		err = errAttributes // or the log would not take the events, and the stream never get over them
+	}
 	if err != nil { // whoever wrote that
 		v.source.log.Warn("realtime: a message in the replication attributes nothing", "error", err)
 		return
