@@ -189,7 +189,7 @@ func TestRefusals(t *testing.T) {
 			`1 origin    origin "https://evil.test" at host "host.test"`,
 			`1 forbidden ada   no grants for ada`,
 			`1 unavailable    realtime: temporarily unavailable`,
-			`1 expired    credentials have expired`,
+			`1 expired    realtime: credentials expired`,
 			`1 unauthorized    a secret reason`,
 		}
 		got := refusalsOf(h.Realtime)

@@ -70,7 +70,7 @@ func (e *ResetError) Error() string { return "realtime: events were missed: " + 
 // RefusedError is an error with everything that a client is told of it. A host may make
 // its own for [WriteError].
 type RefusedError struct {
-	Status  int    // of HTTP
+	Status  int    // of HTTP, 400 to 599; 500 is sent for any other
 	Code    string // for programs: "forbidden", "not_found", …
 	Message string // for people; it is shown to the client
 	Retry   bool   // whether the same request may succeed later
@@ -90,7 +90,11 @@ func WriteError(w http.ResponseWriter, err error) {
 	var known *refused.Error
 	switch {
 	case errors.As(err, &theirs):
-		f := refusal{status: theirs.Status, Error: &wire.Error{Code: theirs.Code, Message: theirs.Message, Retry: theirs.Retry}}
+		status := theirs.Status
+		if status < 400 || status > 599 {
+			status = http.StatusInternalServerError // net/http panics with some of them
+		}
+		f := refusal{status: status, Error: &wire.Error{Code: theirs.Code, Message: theirs.Message, Retry: theirs.Retry}}
 		f.write(w)
 	case errors.Is(err, ErrClosed):
 		refuseClosing().write(w)

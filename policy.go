@@ -149,7 +149,7 @@ func (p *Policy) authenticate(r *http.Request, log *slog.Logger) (Identity, *ref
 		return Identity{}, unavailable().because(err)
 	case errors.Is(err, ErrExpired), err == nil && expired(id):
 		log.DebugContext(r.Context(), "realtime: not authenticated", "reason", cmp.Or(err, ErrExpired))
-		return Identity{}, refuse(http.StatusUnauthorized, "expired", "credentials have expired")
+		return Identity{}, refuse(http.StatusUnauthorized, "expired", "credentials have expired").because(err)
 	case err != nil:
 		log.DebugContext(r.Context(), "realtime: not authenticated", "reason", err)
 		return Identity{}, refuse(http.StatusUnauthorized, "unauthorized", "not authenticated").because(err)

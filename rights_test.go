@@ -147,6 +147,7 @@ func TestWriteError(t *testing.T) {
 	}{
 		{errors.New("a secret"), 500, "internal", false},
 		{fmt.Errorf("a secret: %w", &realtime.RefusedError{Status: 404, Code: "not_found", Message: "gone"}), 404, "not_found", false},
+		{&realtime.RefusedError{Code: "forgotten", Message: "no status"}, 500, "forgotten", false},
 		{&realtime.RefusedError{Status: 408, Code: "timeout", Message: "late", Retry: true}, 408, "timeout", true},
 		{fmt.Errorf("a secret: %w", realtime.ErrTemporary), 503, "unavailable", true},
 		{fmt.Errorf("a secret: %w", realtime.ErrMaybeStored), 503, "unavailable", true},

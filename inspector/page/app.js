@@ -380,7 +380,7 @@ function go() {
   const q = Object.fromEntries(new URLSearchParams(query));
   const { page, ...rest } = q;
   const changed = state.view !== '';
-  state = { view: name in views ? name : 'overview', page: Number(page) || 0, q: rest };
+  state = { view: Object.hasOwn(views, name) ? name : 'overview', page: Number(page) || 0, q: rest };
   tail?.close();
   tail = undefined;
   for (const a of document.querySelectorAll('nav a')) {
