@@ -26,16 +26,20 @@ declare module './realtime.js' {
 }
 
 /** Loads when a subscription begins, and when something was missed; the listener hears what comes after that. */
-function follow(channel: Channel, cb: Listener<RealtimeMessage>, load: Load<unknown>, report: (error: unknown) => void): () => void {
+function follow(
+  subscribe: (cb: Listener<RealtimeMessage>) => () => void, use: () => Channel,
+  cb: Listener<RealtimeMessage>, load: Load<unknown>, report: (error: unknown) => void,
+): () => void {
   const listeners = new Set([cb]);
   const loader = createLoader<unknown, RealtimeMessage>(load, () => {}, (message) => tell(listeners, message), report);
+  const off = subscribe(loader.take_);
+  const channel = use(); // which is in use now, and the one that is subscribed to
   let placed = channel.isLive_(); // there is a position that the data are not older than
   const begun = listen(channel.begins_)(({ state }) => {
     if (!placed || state !== 'resumed') loader.start_();
     placed = true;
   });
   loader.start_(placed ? 0 : patience);
-  const off = channel.subscribe_(loader.take_);
   return () => {
     off();
     begun();
@@ -48,7 +52,7 @@ const extend: Extension = (client, _outbox, _check, report, _tag, use) => {
   const { subscribe } = client as { subscribe: (...all: unknown[]) => () => void };
   Object.assign(client, {
     subscribe: (name: string, cb: Listener<RealtimeMessage>, options?: LoadOptions) =>
-      options?.load ? follow(use(name), cb, options.load, report) : subscribe(name, cb, options),
+      options?.load ? follow((take) => subscribe(name, take), () => use(name), cb, options.load, report) : subscribe(name, cb, options),
   });
 };
 

@@ -36,7 +36,11 @@ export function createLoader<T, Event>(
   let once = false; // some load has
   let tries = 0; // that failed in a row
 
-  const retry = (): void => self.start_(least + Math.random() * (Math.min(longest, 1_000 * 1.5 ** tries) - least));
+  const fail = (error: Error): void => {
+    const first = !tries++;
+    self.start_(least + Math.random() * (Math.min(longest, 1_000 * 1.5 ** tries) - least));
+    if (first) failed(error); // last, as who is told may end it
+  };
   const begin = async (): Promise<void> => {
     const { signal } = (attempt = new AbortController());
     kept = [];
@@ -50,9 +54,7 @@ export function createLoader<T, Event>(
       loaded(data);
       events.forEach(self.take_); // to apply one of them may begin another load
     } catch (e) {
-      if (signal.aborted) return;
-      if (!tries++) failed(e as Error);
-      retry();
+      if (!signal.aborted) fail(e as Error);
     }
   };
   const self: Loader<Event> = {
@@ -62,7 +64,7 @@ export function createLoader<T, Event>(
     },
     take_(event) {
       if (ready) apply(event);
-      else if (kept && kept.push(event) > most) retry();
+      else if (kept && kept.push(event) > most) fail(new Error('too many events while loading'));
     },
     stop_() {
       clearTimeout(timer);

@@ -126,7 +126,7 @@ export function queryStore<T, Own extends AnyRenEvent = never>(
   client: RenClient<Own> | undefined, { load, match = () => true, apply }: QueryOptions<T, Own>,
 ): QueryStore<T> {
   let now: Query<T> = { data: undefined, error: undefined, loading: true };
-  let loader: Loader<RenEvent<Own>> | undefined;
+  let reload: ((wait: number) => void) | undefined; // while anybody listens
   const store = createStore(now, client && ((set) => {
     const change = (more: Partial<Query<T>>): void => set((now = { ...now, ...more }));
     const start = (wait?: number): void => {
@@ -146,7 +146,7 @@ export function queryStore<T, Own extends AnyRenEvent = never>(
     const own: Loader<RenEvent<Own>> = createLoader<T, RenEvent<Own>>(
       load, (data) => change({ data, error: undefined, loading: false }), take, (error) => change({ error }),
     );
-    loader = own;
+    reload = start;
     let begun = client.state === 'open';
     start(begun ? 0 : patience);
     const opened = (state: State): void => {
@@ -156,11 +156,11 @@ export function queryStore<T, Own extends AnyRenEvent = never>(
     };
     const offs = [client.on((event) => match(event) && own.take_(event)), client.onReset(() => start()), client.onState(opened), own.stop_];
     return () => {
-      loader = undefined;
+      reload = undefined;
       offs.forEach((off) => off());
     };
   }));
-  return { ...store, reload: () => loader?.start_(0) };
+  return { ...store, reload: () => reload?.(0) };
 }
 
 /** The messages of a channel. */

@@ -186,6 +186,17 @@ test('presence is asked for while any tab wants it', () => {
   assert.deepEqual(sent.map((o) => o['presence']), [true, true]);
 });
 
+test('a refused rewind leaves the presence that is asked for', () => {
+  op('a', 'subscribe', { presence: true });
+  answer({ event: 'subscribed', channel: 'room', state: 'fresh', cursor: 'c1' });
+  for (const what of [{ rewind: 3 }, { rewindMs: 3 }]) {
+    op('a', 'subscribe', { presence: true, ...what });
+    answer({ event: 'error', code: 'forbidden', message: 'no', retry: false });
+    op('b', 'subscribe');
+    assert.equal(sent.at(-1)!['presence'], true);
+  }
+});
+
 test('what the server takes away nobody has', () => {
   op('a', 'subscribe', { presence: true });
   answer({ event: 'subscribed', channel: 'room', state: 'fresh', cursor: 'c1' });

@@ -116,6 +116,17 @@ test('a load that fails is told once, and tried again after growing waits', asyn
   rt.disconnect();
 });
 
+test('who hangs up when a load has failed has nothing loaded any more', async () => {
+  const rt = connect();
+  rt.onError(() => room.off());
+  const room = page(rt, 10, () => true);
+  await pass(60_000);
+  assert.equal(room.loads, 1);
+  rt.disconnect();
+  await settle();
+  assert.equal(clock.timers, 0);
+});
+
 test('without a connection it loads all the same, and again when there is one', async () => {
   const rt = new RealtimeClient({ clientId });
   server.publish('room', 1);
@@ -131,6 +142,19 @@ test('without a connection it loads all the same, and again when there is one', 
   room.off();
   rt.disconnect();
   assert.equal(clock.timers, 0);
+});
+
+test('a client that was refused refuses a subscription with a load, too', async () => {
+  const rt = connect();
+  await settle();
+  const errors: unknown[] = [];
+  rt.onError((error) => errors.push([(error as { code?: string }).code, (error as { channel?: string }).channel]));
+  server.sockets()[0]!.say({ event: 'bye', reason: 'revoked' });
+  await settle();
+  assert.equal(rt.state, 'closed');
+  rt.subscribe('plain', () => {});
+  rt.subscribe('room', () => {}, { load: () => 0 })();
+  assert.deepEqual(errors.slice(1), [['forbidden', 'plain'], ['forbidden', 'room']]);
 });
 
 test('a subscription without a load is as it was', async () => {
@@ -164,12 +188,14 @@ test('a listener that throws harms neither the next message nor the load', async
 test('what comes while it loads is kept within bounds', async () => {
   let loads = 0;
   const applied: number[] = [];
-  const loader = createLoader<void, number>(() => (++loads, new Promise((done) => setTimeout(done, 1_000))), () => {}, (n) => applied.push(n), () => {});
+  const errors: string[] = [];
+  const loader = createLoader<void, number>(() => (++loads, new Promise((done) => setTimeout(done, 1_000))), () => {}, (n) => applied.push(n), ({ message }) => errors.push(message));
   loader.start_();
   await pass(1);
   for (let n = 0; n < 10_001; n++) loader.take_(n);
   await pass(3_000);
   assert.deepEqual([loads, applied.length], [2, 0], 'begun again, as it is no longer known what came');
+  assert.deepEqual(errors, ['too many events while loading'], 'or nobody would know why there never are data');
   loader.take_(1);
   assert.deepEqual(applied, [1]);
   loader.stop_();
@@ -245,6 +271,7 @@ test('query: an error is in the snapshot until a load succeeds; reload loads; wh
   assert.deepEqual(query.getSnapshot(), { data: 'all', error: undefined, loading: false });
   down = true;
   query.reload();
+  assert.equal(query.getSnapshot().loading, true);
   await pass(10);
   assert.deepEqual([query.getSnapshot().data, query.getSnapshot().error?.message], ['all', '503']);
   off();

@@ -11,6 +11,8 @@ export interface Op {
   cid?: string;
   since?: string;
   presence?: boolean;
+  rewind?: number;
+  rewindMs?: number;
   userId?: string;
   metadata?: unknown;
 }
@@ -162,7 +164,7 @@ export function createHub(
       const room = rooms.get(op.channel);
       if (!failed) missed = subscribed(frame, op);
       else if (!before) unsubscribe(tab, op.channel);
-      else if (room?.tabs_.has(tab)) room.tabs_.set(tab, false); // as its client takes it
+      else if (room?.tabs_.has(tab) && !op.rewind && !op.rewindMs) room.tabs_.set(tab, false); // as its client takes it
     } else if (failed && !frame.retry && /join|update/.test(op.op)) {
       if (before) present(tab, before as Op);
       else ask(undefined, leave(tab, op));
