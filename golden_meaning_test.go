@@ -158,7 +158,8 @@ func pasts() meaning {
 		"subscribed with messages": {
 			{"a loop that rewinds begins with them, and no other is told", lines(subscribed, "app rewind", "sent subscribe rewind=2", "say message.server", "told message null", "answer subscribe subscribed with messages",
 				"told rewound null", "told rewound "+adasMessage, "say message.server", "told message null", "told rewound null")},
-			{"it is asked for again, after where the channel goes on", lines(subscribed, "app rewind", "sent subscribe rewind=2", "cut", "sent subscribe since=hoftbqjitc.2r", "ts: sent subscribe rewind=2")},
+			{"it is asked for again, after where the channel goes on", lines(subscribed, "app rewind", "sent subscribe rewind=2", "cut", "sent subscribe since=hoftbqjitc.2r",
+				"answer subscribe subscribed resumed", "sent subscribe rewind=2")},
 		},
 	}
 }

@@ -62,7 +62,8 @@ interface Waiting {
 
 addExtension((client, outbox, check, report, tag) => {
   const waiting = new Map<string, Set<Waiting>>();
-  const subscribed = new Map<string, object>(); // what the server was asked last, of channels that are subscribed to on this connection
+  const asked = new Map<string, object>(); // for what subscriptions the server was asked last, on this connection
+  const subscribed = new Set<string>(); // the channels of which it has confirmed one: until then, another one might overtake it
   const { add_: add, cut_: cut } = outbox;
   const { getClientId, subscribe } = client as RealtimeClient;
   const own = (message: RealtimeMessage): RealtimeMessage =>
@@ -76,7 +77,7 @@ addExtension((client, outbox, check, report, tag) => {
         add(
           () => {
             listener.asked_ = subscribed.has(channel) && waiting.get(channel)!.has(listener);
-            return listener.asked_ ? { ...subscribed.get(channel), since: undefined, ...listener.options_ } : undefined;
+            return listener.asked_ ? { ...asked.get(channel), since: undefined, ...listener.options_ } : undefined;
           },
           (error, answer) => {
             if (!error && !answer) return ask(channel);
@@ -90,18 +91,28 @@ addExtension((client, outbox, check, report, tag) => {
 
   outbox.add_ = (op, done, kept) => {
     if (typeof op !== 'function') return add(op, done, kept);
-    add(() => {
-      const made = op() as { op: string; channel: string } | undefined;
-      if (made?.op === 'unsubscribe') subscribed.delete(made.channel);
-      if (made?.op === 'subscribe') {
-        subscribed.set(made.channel, made);
-        queueMicrotask(() => ask(made.channel)); // after it
+    let made: { op: string; channel: string } | undefined;
+    let before = false;
+    const make = (): object | undefined => {
+      made = op() as typeof made;
+      const { op: what, channel = '' } = made ?? {};
+      if (what === 'subscribe' || what === 'unsubscribe') {
+        before = subscribed.delete(channel);
+        asked.delete(channel);
       }
+      if (what === 'subscribe') asked.set(channel, made!);
       return made;
-    }, done);
+    };
+    add(make, (error, answer) => {
+      const begun = made?.op === 'subscribe' && (before || !error);
+      if (begun) subscribed.add(made!.channel);
+      done(error, answer); // which may end it
+      if (begun) ask(made!.channel);
+    });
   };
   outbox.cut_ = () => {
     subscribed.clear();
+    asked.clear();
     for (const all of waiting.values()) for (const listener of all) listener.asked_ = false;
     cut();
   };

@@ -72,12 +72,13 @@ test('a listener begins with the last messages', async () => {
   rt.subscribe('room', ({ id }) => void all.push(id!));
   rt.subscribe('room', ({ id, from }) => void told.push(id! + (from === clientId ? ' own' : '')), { rewind: 3 });
   await settle();
+  await answer(socket, 'subscribe', { state: 'fresh', cursor: 'c1' });
   assert.deepEqual(socket.ops('subscribe').map(({ ref: _, ...op }) => op), [
     { op: 'subscribe', channel: 'room' },
     { op: 'subscribe', channel: 'room', rewind: 3 },
   ]);
-  const [first, second] = socket.ops('subscribe') as [Op, Op];
-  socket.say({ event: 'subscribed', ref: first.ref, channel: 'room', state: 'fresh', cursor: 'c1' }, message('m4'));
+  const second = last(socket, 'subscribe');
+  socket.say(message('m4'));
   await settle();
   assert.deepEqual(told, []);
   socket.say({ event: 'subscribed', ref: second.ref, channel: 'room', state: 'resumed', messages: [message('m2'), message('m3', { from: 'MYTAG' }), message('m4')], before: 'm2' }, message('m5'));
@@ -100,14 +101,49 @@ test('a connection that is lost before the answer', async () => {
   await socket.drop();
   await pass(15_000);
   await FakeSocket.last.greet();
+  await answer(FakeSocket.last, 'subscribe', { state: 'resumed', cursor: 'm1' });
   assert.deepEqual(FakeSocket.last.ops('subscribe').map(({ ref: _, ...op }) => op), [
     { op: 'subscribe', channel: 'room', since: 'm1' },
     { op: 'subscribe', channel: 'room', rewindMs: 60_000 },
   ]);
-  const [again] = FakeSocket.last.ops('subscribe') as [Op];
-  FakeSocket.last.say({ event: 'subscribed', ref: again.ref, channel: 'room', state: 'resumed', cursor: 'm1' });
   await answer(FakeSocket.last, 'subscribe', { state: 'resumed', messages: [message('m1')], end: 'start' });
   assert.deepEqual(told, ['m1']);
+});
+
+test('where the subscription is refused for the moment, nothing is lost', async () => {
+  const socket = await connect();
+  const told: string[] = [];
+  rt.subscribe('room', ({ id }) => void told.push(id!), { rewind: 3 });
+  await settle();
+  const log = ['m1'];
+  let [served, begun] = [0, false];
+  const serve = async (): Promise<void> => {
+    for (const { ref, rewind } of socket.ops('subscribe').slice(served) as (Op & { rewind?: number })[]) {
+      if (!served++) socket.say({ event: 'error', ref, code: 'unavailable', message: '', retry: true });
+      else {
+        const messages = rewind ? { messages: log.map((id) => message(id)) } : {};
+        socket.say({ event: 'subscribed', ref, channel: 'room', state: begun ? 'resumed' : 'fresh', ...(begun ? {} : { cursor: 'c1' }), ...messages });
+        begun = true;
+      }
+      await settle();
+    }
+  };
+  await serve();
+  log.push('m2');
+  if (begun) socket.say(message('m2'));
+  await pass(3_000);
+  await serve();
+  await serve();
+  assert.deepEqual([told, errors], [['m1', 'm2'], []]);
+});
+
+test('a subscription that is refused is told once', async () => {
+  const socket = await connect();
+  rt.subscribe('room', () => {}, { rewind: 3 });
+  await settle();
+  for (const { ref } of socket.ops('subscribe')) socket.say({ event: 'error', ref, code: 'forbidden', message: 'no', retry: false });
+  await settle();
+  assert.deepEqual([errors, socket.ops('subscribe').length], [['forbidden room'], 1]);
 });
 
 test('what is refused of the options leaves the subscription', async () => {
@@ -115,9 +151,8 @@ test('what is refused of the options leaves the subscription', async () => {
   const told: string[] = [];
   rt.subscribe('room', ({ id }) => void told.push(id!), { rewind: 1e6 });
   await settle();
-  const [first, second] = socket.ops('subscribe') as [Op, Op];
-  socket.say({ event: 'subscribed', ref: first.ref, channel: 'room', state: 'fresh', cursor: 'c1' });
-  socket.say({ event: 'error', ref: second.ref, code: 'bad_request', message: 'too many', retry: false }, message('m1'));
+  await answer(socket, 'subscribe', { state: 'fresh', cursor: 'c1' });
+  socket.say({ event: 'error', ref: last(socket, 'subscribe').ref, code: 'bad_request', message: 'too many', retry: false }, message('m1'));
   await settle();
   assert.deepEqual([told, errors], [['m1'], ['bad_request room']]);
 });
@@ -143,6 +178,7 @@ test('the presence that is asked for stays so', async () => {
   rt.presence('room').onJoin(() => {});
   rt.subscribe('room', () => {}, { rewind: 3 });
   await settle();
+  await answer(socket, 'subscribe', { state: 'fresh', cursor: 'c1' });
   assert.deepEqual(socket.ops('subscribe').map(({ ref: _, ...op }) => op), [
     { op: 'subscribe', channel: 'room', presence: true },
     { op: 'subscribe', channel: 'room', presence: true, rewind: 3 },
