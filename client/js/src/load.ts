@@ -2,7 +2,8 @@ import type { Channel, RealtimeMessage } from './channel.js';
 import { listen, tell, type Listener } from './listen.js';
 import { createLoader, patience, type Load } from './loader.js';
 import { RenClient } from './ren.js';
-import { queryStore } from './stores.js';
+import type { AnyRenEvent } from './renevent.js';
+import { queryStore, type QueryOptions, type QueryStore } from './stores.js';
 import { addExtension, type Extension } from './transport.js';
 import type { ChannelOf, OfChannel } from './types.js';
 
@@ -22,6 +23,16 @@ declare module './realtime.js' {
     <Name extends ChannelOf<Channels>>(
       channel: Name, cb: (event: RealtimeMessage<OfChannel<Channels, Name>>) => void, options: LoadOptions,
     ): () => void;
+  }
+}
+
+declare module './ren.js' {
+  interface RenClient<Own extends AnyRenEvent = never> {
+    /**
+     * Loads data, and keeps them up to date by events; loads again where it cannot be told what was missed. See {@link queryStore}, which it
+     * is; after {@link enableLoad}.
+     */
+    query<T>(options: QueryOptions<T, Own>): QueryStore<T>;
   }
 }
 

@@ -4,7 +4,6 @@ import { createReconnector, type Reconnector, type State } from './reconnector.j
 import { listen, tell, type Listener } from './listen.js';
 import { resolve, type ClientOptions } from './options.js';
 import type { AnyRenEvent, RenEvent } from './renevent.js';
-import type { QueryOptions, QueryStore } from './stores.js';
 import type { StreamEvent } from './sse.js';
 import { read } from './readCursor.js';
 import { fetchStream, layer } from './transport.js';
@@ -51,11 +50,6 @@ export class RenClient<Own extends AnyRenEvent = never> {
   declare readonly onError: (cb: (error: Error) => void) => () => void;
   /** What `src` is in events this client caused. */
   declare readonly getClientId: () => string;
-  /**
-   * Loads data, and keeps them up to date by events; loads again where it cannot be told what was missed. See {@link queryStore}, which it
-   * is; needs {@link enableLoad}.
-   */
-  declare query: <T>(options: QueryOptions<T, Own>) => QueryStore<T>;
   /** Ends the client for good. */
   declare readonly close: () => void;
 
