@@ -153,12 +153,16 @@ async function post(path, body) {
 // --- The page ---
 
 function showMessage(message) {
-  const item = messageItem(message, $('messages').lastElementChild);
-  if (item) append($('messages'), item);
+  const list = $('messages');
+  const item = messageItem(message, list.lastElementChild);
+  if (!item) return;
+  const first = list.firstElementChild;
+  append(list, item);
+  if (first && first !== list.firstElementChild) oldest = list.querySelector('.message').dataset.id; // what made room can be read again
 }
 
 /** Makes a line of a message. `last` is the line before it. */
-function messageItem({ data, from, ts }, last) {
+function messageItem({ id, data, from, ts }, last) {
   if (typeof data?.text !== 'string') return undefined; // anybody may publish anything here
   const { user, name, text, via } = data;
   const mine = from === rt.getClientId(); // which the server says; the rest is what the author says
@@ -171,7 +175,7 @@ function messageItem({ data, from, ts }, last) {
     element('p', { className: 'text' }, text));
   item.classList.toggle('mine', mine);
   item.classList.toggle('more', last?.dataset.user === user && last?.dataset.via === via);
-  Object.assign(item.dataset, { from, user, via });
+  Object.assign(item.dataset, { id, from, user, via });
   return item;
 }
 
