@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/conns"
+	"github.com/maravilla-realtime/realtime/internal/engine"
 )
 
 // Close shuts down in four steps:
@@ -40,11 +41,8 @@ func (rt *Realtime) Close(ctx context.Context) error {
 const closeTime = 5 * time.Second
 
 func (rt *Realtime) shutDown(ctx context.Context) error {
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, closeTime)
-		defer cancel()
-	}
+	ctx, cancel := engine.Within(ctx, closeTime)
+	defer cancel()
 	defer context.AfterFunc(ctx, rt.stop)()
 	late, giveUp := conns.Outlast(ctx, leaveBehind)
 	defer giveUp()

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/maravilla-realtime/realtime/internal/engine"
 )
 
 // healthTime is the time that Health waits if ctx has no deadline.
@@ -15,11 +17,8 @@ const healthTime = 2 * time.Second
 // balancer, and writes nothing to the backend. Errors: [ErrClosed], and those of the
 // backend and of ctx.
 func (rt *Realtime) Health(ctx context.Context) error {
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, healthTime)
-		defer cancel()
-	}
+	ctx, cancel := engine.Within(ctx, healthTime)
+	defer cancel()
 	if rt.conns.IsClosed() {
 		return ErrClosed
 	}

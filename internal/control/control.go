@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/engine"
 )
 
 // Types of control records. The Key of a record names the request, its User is the user
@@ -103,11 +104,8 @@ func (c *Control) tell(ctx context.Context, what, id, userID string) error {
 
 // confirmed waits until all other nodes that are alive have confirmed a request.
 func (c *Control) confirmed(ctx context.Context, r *request) error {
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, askTime)
-		defer cancel()
-	}
+	ctx, cancel := engine.Within(ctx, askTime)
+	defer cancel()
 	var missing []string
 	for {
 		nodes, err := c.node.Nodes(ctx)

@@ -148,7 +148,7 @@ func (f *Follower) Run(ctx context.Context) {
 			wait = leastWait
 		}
 		select {
-		case <-time.After(wait/2 + jitter.N(wait/2+1)):
+		case <-time.After(jitter.Half(wait)):
 		case <-ctx.Done():
 			return
 		}

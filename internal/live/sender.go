@@ -181,7 +181,7 @@ func (s *Sender) send(ctx context.Context, batch []backend.Payload) {
 			return
 		}
 		select {
-		case <-time.After(wait/2 + jitter.N(wait/2+1)):
+		case <-time.After(jitter.Half(wait)):
 		case <-ctx.Done():
 			return
 		}
