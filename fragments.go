@@ -100,7 +100,7 @@ func (s *stream) renderer(sel *match.Selector, render FragmentFunc) func(dst []b
 		if err != nil {
 			if s.ctx.Err() == nil {
 				s.rt.log.Error("realtime: a fragment was not rendered; the stream ends", "type", event.Type, "error", err)
-				s.session.Anew() // it may never be rendered
+				s.session.ForgetCursor() // it may never be rendered
 			}
 			s.conn.Cancel(&conns.Ending{Reason: "internal", Retry: retryAfter()})
 			return dst, false

@@ -94,7 +94,7 @@ func TestRewind(t *testing.T) {
 		late.want(t, "3 4 5 6")
 		bad.want(t, `error:client: bad_request: "rewind" must be 1 to 100`)
 	})
-	// What asks for the last messages must not begin the subscription anew where the
+	// What asks for the last messages must not begin another subscription where the
 	// server has taken it away meanwhile: the other loops go on where they were.
 	bubble(t, "while the subscription is taken away", func(t *testing.T) {
 		var h *host

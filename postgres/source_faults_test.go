@@ -63,7 +63,7 @@ func TestSourceSaysWhatIsMissing(t *testing.T) {
 	mustNot(t, database(t, as), `select * from orders`, `insert into orders values (2)`, `create table x (n int)`)
 }
 
-// A slot that is lost is made again, and whoever sees the tables is told once.
+// A slot that is lost is made again, and everybody who sees the tables is told once.
 func TestLostSlot(t *testing.T) {
 	reset := []string{"created orders 1", "reset db", "created orders 100"}
 	after := func(w *followed) {

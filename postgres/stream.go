@@ -74,7 +74,7 @@ type appender struct {
 	confirmed uint64 // everything before it is in the log, or is no event
 }
 
-// run ends with nil when all steps were appended, but for those of a transaction that is not complete.
+// run ends with nil when all steps were appended, except those of a transaction that is not complete.
 func (a *appender) run(ctx context.Context, steps <-chan step) error {
 	tick := time.NewTicker(confirmEvery)
 	defer tick.Stop()
@@ -238,7 +238,7 @@ func (v *receiver) attribute(m *logicalMessage) {
 	if ev := &p.Event; err == nil && (fit(ev.User) != ev.User || fit(ev.Source) != ev.Source || p.Depth < 0) {
 		err = errAttributes // or the log would not take the events, and the stream never get over them
 	}
-	if err != nil { // whoever wrote that
+	if err != nil { // any role of the database may have written it
 		v.source.log.Warn("realtime: a message in the replication attributes nothing", "error", err)
 		return
 	}

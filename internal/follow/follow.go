@@ -258,8 +258,7 @@ func (f *Follower) unshown(l *backend.Logged, control func(backend.Event)) *back
 	}
 	for _, p := range said {
 		if p.Event.Resource == backend.Control {
-			control(p.Event)
-			continue
+			continue // from a newer version
 		}
 		ev := p.Event
 		kind := ev.Key

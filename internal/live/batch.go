@@ -1,8 +1,8 @@
-// Package live sends what is told live only from node to node: ephemeral messages, and
-// the pieces of growing ones. Each node gathers what it has to send, and appends it to
-// the log as one record, some 20 times a second at most. So all nodes get it in the
-// order of the log, whatever the engine, and no history keeps it: what it costs an
-// engine does not depend on how much there is, in records, but on the number of nodes.
+// Package live sends what is told live only, ephemeral messages, from node to node. Each
+// node gathers what it has to send, and appends it to the log as one record, some 20
+// times a second at most. So all nodes get it in the order of the log, whatever the
+// engine, and no history keeps it: what it costs an engine does not depend on how much
+// there is, in records, but on the number of nodes.
 package live
 
 import (

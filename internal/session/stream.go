@@ -19,11 +19,11 @@ type Stream struct {
 	// nil, of everything that has happened up to a place. Fill calls it. Where it does
 	// not, done is false: then the stream tells nothing more until it ends.
 	Render func(dst []byte, pos backend.Position, ev *backend.Event) (_ []byte, done bool)
-	anew   bool // the client must not come back with a cursor
+	forget bool // the client must not come back with a cursor
 }
 
-// Anew has the client come back without a cursor when the stream ends.
-func (s *Stream) Anew() { s.anew = true }
+// ForgetCursor has the client come back without a cursor when the stream ends.
+func (s *Stream) ForgetCursor() { s.forget = true }
 
 // NewStream returns a stream that carries nothing yet. wake is called, from any
 // goroutine, when Fill has something to tell after it had nothing. It must be fast
@@ -79,7 +79,7 @@ func (s *Stream) all(pos backend.Position, before int) {
 	}
 	out, done := s.Render(s.out, pos, nil)
 	if s.out = out; !done {
-		s.out, s.stuck, s.anew = s.out[:before], true, true
+		s.out, s.stuck, s.forget = s.out[:before], true, true
 	}
 }
 
@@ -182,7 +182,7 @@ func (s *Stream) bye(how *Ending) {
 		s.Retry(how.Retry)
 	}
 	said := map[string]any{"reason": how.Reason, "retryMs": how.Retry.Milliseconds()}
-	if s.anew {
+	if s.forget {
 		s.out = wire.AppendLast(s.out, "ren.bye", said)
 		return
 	}

@@ -116,7 +116,7 @@ test('a load that fails is told once, and tried again after growing waits', asyn
   rt.disconnect();
 });
 
-test('who hangs up when a load has failed has nothing loaded any more', async () => {
+test('after a load has failed and its listener has left, nothing more is loaded', async () => {
   const rt = connect();
   rt.onError(() => room.off());
   const room = page(rt, 10, () => true);
