@@ -155,7 +155,7 @@ func (p *page) add(past session.Past, encoded bool) {
 	for _, e := range past.Entries {
 		m := pastMessage{event: &e.Event, cursor: Cursor(wire.Cursor(e.Pos))}
 		if encoded {
-			m.encoded = e.Encoded(ring.FormChannel, wire.Channel)
+			m.encoded = session.Text(e)
 		}
 		p.messages = append(p.messages, m)
 		p.bytes += len(m.encoded)

@@ -81,7 +81,7 @@ func (c *connTally) close(why error) { c.ended.Inc(endingOf(why)) }
 
 // sent notes a message that was written to a client, and what it says.
 func (c *connTally) sent(by *sentTally, buf *session.Buffer) {
-	n := len(buf.Bytes) + len(buf.Part)
+	n := buf.Len()
 	if n == 0 {
 		return
 	}

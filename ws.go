@@ -224,8 +224,8 @@ func (s *socket) fill() (more bool, err error) {
 		s.buf = session.NewBuffer()
 	}
 	more = s.session.Fill(s.buf, session.Batch)
-	for _, msg := range [][]byte{s.buf.Bytes, s.buf.Part} {
-		if err := s.transmit(msg); err != nil {
+	if s.buf.Len() > 0 {
+		if err := s.transmit(s.buf); err != nil {
 			return false, err
 		}
 	}
@@ -240,15 +240,22 @@ func (s *socket) fill() (more bool, err error) {
 	return more, nil
 }
 
-func (s *socket) transmit(msg []byte) error {
-	if len(msg) == 0 {
-		return nil
-	}
+// transmit writes messages. It ends by WriteTimeout or Drop.
+func (s *socket) transmit(buf *session.Buffer) (err error) {
 	s.conn.Writing.Store(true)
 	defer s.conn.Writing.Store(false)
 	s.sent.writing.Add(1)
 	defer s.sent.writing.Add(-1)
-	return s.ws.Write(msg) // ends by WriteTimeout or Drop
+	switch {
+	case buf.Frame != nil:
+		err = s.ws.WriteFrame(buf.Frame)
+	case len(buf.Bytes) > 0:
+		err = s.ws.WriteWithRoom(buf.WithRoom())
+	}
+	if err != nil || len(buf.Part) == 0 {
+		return err
+	}
+	return s.ws.Write(buf.Part)
 }
 
 // ping tells the client's script that the connection lives, and asks the

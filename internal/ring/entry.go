@@ -15,7 +15,7 @@ type Form int
 const (
 	FormREN     Form = iota // SSE frame
 	FormRENBare             // SSE frame of an event whose data is not granted
-	FormChannel             // WebSocket object
+	FormChannel             // WebSocket frame
 	forms
 )
 

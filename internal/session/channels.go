@@ -8,6 +8,7 @@ import (
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/ring"
 	"github.com/maravilla-realtime/realtime/internal/wire"
+	"github.com/maravilla-realtime/realtime/internal/wsconn"
 )
 
 // Channels is a connection that subscribes to channels. It has a cursor for each of
@@ -70,8 +71,13 @@ func (c *Channels) refuse(ref *int64, why *wire.Error) {
 	c.Answer(wire.ErrorFrame(ref, why))
 }
 
+// separate prepares for another object of the message.
 func (c *Channels) separate() {
-	if len(c.out) > 0 {
+	if c.lone != nil {
+		c.out = append(c.out, wsconn.Text(c.lone)...)
+		c.lone = nil
+	}
+	if c.made() > 0 {
 		c.out = append(c.out, '\n')
 	}
 }
@@ -223,10 +229,22 @@ func (c *Channels) event(e *ring.Entry) {
 	if !c.view.Channel(&e.Event) {
 		return
 	}
-	c.separate()
-	c.out = append(c.out, e.Encoded(ring.FormChannel, wire.Channel)...)
+	if frame := frame(e); c.made() == 0 {
+		c.lone = frame
+	} else {
+		c.separate()
+		c.out = append(c.out, wsconn.Text(frame)...)
+	}
 	c.toldEvent(e)
 }
+
+// frame returns what all clients get of an event of a channel.
+func frame(e *ring.Entry) []byte {
+	return e.Encoded(ring.FormChannel, func(rec *backend.Logged) []byte { return wsconn.Frame(wire.Channel(rec)) })
+}
+
+// Text returns an event of a channel as clients get it.
+func Text(e *ring.Entry) []byte { return wsconn.Text(frame(e)) }
 
 // reset says that something of a channel was missed, and who is there now, both at
 // once: a client that is told one alone would go on from there with the roster it

@@ -14,6 +14,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/session"
 	"github.com/maravilla-realtime/realtime/internal/sse"
 	"github.com/maravilla-realtime/realtime/internal/wire"
+	"github.com/maravilla-realtime/realtime/internal/wsconn"
 )
 
 const epoch = 1
@@ -91,7 +92,7 @@ func (d *driver) wake() { d.dirty = true }
 func (d *driver) fill() (out string, more bool) {
 	d.dirty = false
 	more = d.s.Fill(&d.buf, d.budget)
-	out = string(d.buf.Bytes)
+	out = string(d.buf.Bytes) + string(wsconn.Text(d.buf.Frame))
 	if d.buf.Part != nil {
 		if out != "" {
 			out += "\n"

@@ -40,7 +40,7 @@ func ReadPast(r *ring.Ring, name string, before backend.Position, want Want, v V
 			}
 			if v == nil || v.Channel(&e.Event) {
 				if want.Bytes > 0 {
-					size := len(e.Encoded(ring.FormChannel, wire.Channel))
+					size := len(Text(e))
 					if want.Bytes -= size; want.Bytes <= 0 && len(p.Entries) > 0 {
 						return p
 					}
@@ -131,7 +131,7 @@ func (c *Channels) rewind(name string, back Rewind) *wire.Past {
 		past.Before, past.End = wire.Cursor(p.Next), ""
 	}
 	for _, e := range slices.Backward(p.Entries) {
-		past.Messages = append(past.Messages, e.Encoded(ring.FormChannel, wire.Channel))
+		past.Messages = append(past.Messages, Text(e))
 	}
 	return past
 }

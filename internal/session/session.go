@@ -6,7 +6,7 @@
 //
 //	for more := true; more; {
 //		more = s.Fill(&buf, session.Batch)
-//		… write buf.Bytes, then buf.Part …
+//		… write buf.Bytes or buf.Frame, then buf.Part …
 //	}
 //
 // Then it waits until the function that the session was made with is called, and
@@ -27,6 +27,7 @@ import (
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/queue"
 	"github.com/maravilla-realtime/realtime/internal/ring"
+	"github.com/maravilla-realtime/realtime/internal/wsconn"
 )
 
 // View is what the policy shows a client. A session is given another one when
@@ -56,7 +57,8 @@ type Session struct {
 	mu      sync.Mutex
 	waiting queue.Queue[func()] // to be done; guarded by mu
 
-	out   []byte           // the message that Fill makes
+	out   []byte           // the message that Fill makes, after wsconn.Room bytes
+	lone  []byte           // that message as a frame that others share; out has nothing then
 	items []ring.Item      // a batch that has not been told to its end
 	told  int              // how many of them were
 	pos   backend.Position // complete up to here, with items
@@ -158,11 +160,19 @@ func (b Budget) history() ring.Budget {
 // is kept for long after a burst.
 type Buffer struct {
 	Bytes []byte // a message; empty if there is none
-	Part  []byte // another one, to be written after it. Others share it: it must not be changed.
+	Frame []byte // instead of it, if it is one event of a channel: a WebSocket frame. Others share it: it must not be changed.
+	Part  []byte // another message, to be written after it. Others share it, too.
 	Told  Told   // what they say
 
+	out   []byte // Bytes, after wsconn.Room bytes
 	items []ring.Item
 }
+
+// WithRoom returns Bytes, after [wsconn.Room] bytes.
+func (b *Buffer) WithRoom() []byte { return b.out }
+
+// Len returns how many bytes the messages have.
+func (b *Buffer) Len() int { return len(b.Bytes) + len(wsconn.Text(b.Frame)) + len(b.Part) }
 
 // Told is what a message says, for a driver that counts.
 type Told struct {
@@ -204,8 +214,8 @@ const mostKept = 128 << 10
 // Release gives the buffer to the next driver that needs one. It must not be used after
 // that.
 func (b *Buffer) Release() {
-	if b.Part, b.Told = nil, (Told{}); cap(b.Bytes) > mostKept {
-		b.Bytes = nil
+	if b.Bytes, b.Frame, b.Part, b.Told = nil, nil, nil, (Told{}); cap(b.out) > mostKept {
+		b.out = nil
 	}
 	buffers.Put(b)
 }
@@ -214,7 +224,7 @@ func (b *Buffer) Release() {
 // functions say that wait to be done, and what follows the cursors. If more is true
 // there is more at once; otherwise the driver will be woken.
 func (s *Session) Fill(buf *Buffer, b Budget) (more bool) {
-	s.out, buf.Part, s.said = buf.Bytes[:0], nil, Told{}
+	s.out, s.lone, buf.Part, s.said = append(buf.out[:0], room[:]...), nil, nil, Told{}
 	more = s.items != nil // what came since then was not looked for
 	if resting := false; !s.turn(buf, b, &resting) {
 		more = !s.ended && !resting
@@ -223,16 +233,24 @@ func (s *Session) Fill(buf *Buffer, b Budget) (more bool) {
 	}
 	switch {
 	case s.items != nil || s.end != nil:
-	case len(s.out) >= b.Bytes: // no room for a part, if one is due
+	case s.made() >= b.Bytes: // no room for a part, if one is due
 		more = true
 	default:
 		var another bool
 		buf.Part, another = s.form.part()
 		more = more || another
 	}
-	buf.Bytes, buf.Told, s.out = s.out, s.said, nil
+	buf.out, buf.Bytes, buf.Frame, buf.Told = s.out, s.out[len(room):], s.lone, s.said
+	s.out, s.lone = nil, nil
 	return more
 }
+
+// room is what a message is made after, so that the header of a WebSocket frame can be
+// put before it.
+var room [wsconn.Room]byte
+
+// made returns how many bytes the message has so far.
+func (s *Session) made() int { return len(s.out) - len(room) + len(s.lone) }
 
 // turn does what comes before events, and takes a batch of them. It returns false
 // where no events are due in this Fill, or, resting, for a while.
@@ -294,7 +312,7 @@ func (s *Session) doWaiting(most int) bool {
 		s.mu.Lock()
 		f := s.waiting.Pop()
 		s.mu.Unlock()
-		if f(); s.stuck || len(s.out) >= most {
+		if f(); s.stuck || s.made() >= most {
 			return false
 		}
 	}
@@ -313,7 +331,7 @@ func (s *Session) catchUp() {
 // session, else its memory goes back.
 func (s *Session) tell(buf *Buffer, b Budget) {
 	for ; s.told < len(s.items) && !s.stuck; s.told++ {
-		if len(s.out) >= b.Bytes {
+		if s.made() >= b.Bytes {
 			return
 		}
 		if it := s.items[s.told]; it.Entry == nil {

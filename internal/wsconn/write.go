@@ -13,51 +13,63 @@ import (
 // Write sends one text message. It returns [net.ErrClosed] after a close frame
 // was sent. After another error the connection is unusable.
 func (c *Conn) Write(msg []byte) error {
+	own := make([]byte, Room+min(len(msg), Fragment))
 	for op := byte(opText); ; op = opContinue {
-		n := min(len(msg), Fragment)
-		if err := c.send(op, n == len(msg), msg[:n]); err != nil {
+		n := copy(own[Room:], msg)
+		msg = msg[n:]
+		if err := c.send(putHeader(own[:Room+n], op, len(msg) == 0), false); err != nil || len(msg) == 0 {
 			return err
-		}
-		if msg = msg[n:]; len(msg) == 0 {
-			return nil
 		}
 	}
 }
 
-// send writes a frame when it is its turn.
-func (c *Conn) send(op byte, fin bool, p []byte) error {
+// WriteWithRoom is Write of a message that stands after [Room] bytes, all of which the
+// connection may change.
+func (c *Conn) WriteWithRoom(b []byte) error {
+	for op := byte(opText); ; op = opContinue {
+		n := min(len(b), Room+Fragment)
+		last := n == len(b)
+		if err := c.send(putHeader(b[:n], op, last), false); err != nil || last {
+			return err
+		}
+		b = b[n-Room:] // what was sent makes room for the next header
+	}
+}
+
+// WriteFrame is Write of a message that [Frame] has made a frame of. It does not change
+// it.
+func (c *Conn) WriteFrame(frame []byte) error {
+	if msg := Text(frame); len(msg) > Fragment {
+		return c.Write(msg)
+	}
+	return c.send(frame, false)
+}
+
+// send writes a frame when it is its turn. last: it is a close frame.
+func (c *Conn) send(frame []byte, last bool) error {
 	c.turn <- struct{}{}
-	err := c.put(op, fin, p)
+	err := c.put(frame, last)
 	return c.pass(err)
 }
 
 // put writes a frame, for which the peer has limited time. The caller must have the
 // turn.
-func (c *Conn) put(op byte, fin bool, p []byte) error {
+func (c *Conn) put(frame []byte, last bool) error {
 	if c.ended {
 		return net.ErrClosed
 	}
-	c.ended = op == opClose
+	c.ended = last
 	if err := c.net.SetWriteDeadline(time.Now().Add(c.opts.WriteTime + c.backlog.Allow(c.net))); err != nil {
 		return err
 	}
-	var b [10]byte
-	if b[0] = op; fin {
-		b[0] |= finBit
-	}
-	h := b[:2]
-	switch n := len(p); { // a server does not mask
-	case n < 126:
-		h[1] = byte(n)
-	default: // a fragment is shorter than 64 KiB
-		h[1] = 126
-		h = binary.BigEndian.AppendUint16(h, uint16(n))
-	}
-	_, _ = c.bw.Write(h) // Flush reports it
-	_, _ = c.bw.Write(p)
-	err := c.bw.Flush()
-	c.backlog.Add(len(p))
+	_, err := c.net.Write(frame)
+	c.backlog.Add(len(frame))
 	return err
+}
+
+// controlFrame returns a control frame with a payload of at most maxControl bytes.
+func controlFrame(op byte, p []byte) []byte {
+	return append(appendHeader(make([]byte, 0, 2+len(p)), op, true, len(p)), p...)
 }
 
 // pass ends a turn. It first answers pings that came meanwhile. So the goroutine that
@@ -68,7 +80,7 @@ func (c *Conn) pass(err error) error {
 		select {
 		case p := <-c.pong:
 			if err == nil && !c.ended {
-				err = c.put(opPong, true, p)
+				err = c.put(controlFrame(opPong, p), false)
 			}
 		default:
 		}
@@ -115,7 +127,7 @@ func (c *Conn) Ping(ctx context.Context) error {
 	n := c.asked.Add(1)
 	c.turn <- struct{}{}
 	before, wait := c.backlog.Written(), c.backlog.Wait()
-	err := c.put(opPing, true, strconv.AppendUint(nil, n, 10))
+	err := c.put(controlFrame(opPing, strconv.AppendUint(nil, n, 10)), false)
 	if err := c.pass(err); err != nil {
 		return err
 	}
@@ -153,7 +165,7 @@ const (
 func (c *Conn) Close(code int, reason string) {
 	defer c.net.Close()
 	p := binary.BigEndian.AppendUint16(nil, uint16(code))
-	if c.send(opClose, true, append(p, reason[:min(len(reason), maxControl-2)]...)) != nil {
+	if c.send(controlFrame(opClose, append(p, reason[:min(len(reason), maxControl-2)]...)), true) != nil {
 		return
 	}
 	late := time.NewTimer(closeTime)
@@ -178,5 +190,5 @@ func (c *Conn) echoClose(code int) error {
 	if code != noStatus {
 		p = binary.BigEndian.AppendUint16(nil, uint16(code))
 	}
-	return c.send(opClose, true, p)
+	return c.send(controlFrame(opClose, p), true)
 }

@@ -9,6 +9,7 @@ package wsconn
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/sha1"
 	"encoding/base64"
 	"errors"
@@ -70,10 +71,9 @@ type Conn struct {
 	deaf   chan struct{} // closed when no goroutine reads from now on
 
 	turn    chan struct{} // holds one while a frame is being written
-	bw      *bufio.Writer // guarded by turn, as ended and backlog
-	backlog tcp.Backlog
-	ended   bool        // a close frame was written
-	pong    chan []byte // holds the payload of a ping that is not answered yet
+	backlog tcp.Backlog   // guarded by turn, as ended
+	ended   bool          // a close frame was written
+	pong    chan []byte   // holds the payload of a ping that is not answered yet
 
 	receiving atomic.Bool   // a message is being received, so no pong can come in the middle of its frames
 	asked     atomic.Uint64 // the number in the last ping
@@ -105,13 +105,12 @@ const (
 func Accept(conn net.Conn, rw *bufio.ReadWriter, r *http.Request, extra http.Header, opts Options) (*Conn, error) {
 	early, _ := rw.Reader.Peek(rw.Reader.Buffered()) // cannot fail
 	c := &Conn{
-		net: conn, opts: opts, src: source{conn: conn, early: slices.Clone(early)}, br: rw.Reader, bw: rw.Writer,
+		net: conn, opts: opts, src: source{conn: conn, early: slices.Clone(early)}, br: rw.Reader,
 		heard: make(chan struct{}), deaf: make(chan struct{}), turn: make(chan struct{}, 1),
 		pong: make(chan []byte, 1), answered: make(chan uint64, 1),
 	}
 	c.src.idle = c.answerPing
 	c.br.Reset(&c.src)
-	c.bw.Reset(conn)
 	if err := c.shake(r, extra); err != nil {
 		conn.Close()
 		return nil, err
@@ -137,10 +136,12 @@ func (c *Conn) shake(r *http.Request, extra http.Header) error {
 	if err := c.net.SetWriteDeadline(time.Now().Add(c.opts.WriteTime)); err != nil {
 		return err
 	}
-	_, _ = c.bw.WriteString("HTTP/1.1 101 Switching Protocols\r\n") // Flush reports it
-	_ = h.Write(c.bw)
-	_, _ = c.bw.WriteString("\r\n")
-	return c.bw.Flush()
+	var answer bytes.Buffer // whose methods do not fail
+	answer.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
+	_ = h.Write(&answer)
+	answer.WriteString("\r\n")
+	_, err := c.net.Write(answer.Bytes())
+	return err
 }
 
 // acceptKey is the answer to a client's key: RFC 6455, section 4.2.2.

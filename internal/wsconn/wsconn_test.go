@@ -175,6 +175,21 @@ func (p *peer) next() (frame, error) {
 	return frame{b[0] & 0xF, b[0]&finBit != 0, data}, err
 }
 
+// message reads a text message of the server, of frames that are no longer than they may
+// be.
+func (p *peer) message() (msg []byte) {
+	p.t.Helper()
+	for op := byte(opText); ; op = opContinue {
+		f, err := p.next()
+		if err != nil || f.op != op || len(f.data) > Fragment {
+			p.t.Fatalf("%v, %v", err, f)
+		}
+		if msg = append(msg, f.data...); f.fin {
+			return msg
+		}
+	}
+}
+
 func (p *peer) want(op byte, data string) {
 	p.t.Helper()
 	f, err := p.next()
@@ -275,21 +290,35 @@ func TestMessages(t *testing.T) {
 	})
 	bubble(t, "sent", func(t *testing.T) {
 		p := connect(t, defaults())
-		for _, n := range []int{0, 1, 125, 126, Fragment, Fragment + 1, 3 * Fragment} {
-			msg := bytes.Repeat([]byte("x"), n)
-			go p.conn.Write(msg)
-			var got []byte
-			for op := byte(opText); ; op = opContinue {
-				f, err := p.next()
-				if err != nil || f.op != op || len(f.data) > Fragment {
-					t.Fatalf("%d bytes: %v, %v", n, err, f)
+		ways := map[string]func([]byte) error{
+			"Write": p.conn.Write,
+			"WriteWithRoom": func(msg []byte) error {
+				return p.conn.WriteWithRoom(append(bytes.Repeat([]byte("?"), Room), msg...))
+			},
+			"WriteFrame": func(msg []byte) error {
+				frame := Frame(msg)
+				shared := bytes.Clone(frame)
+				err := p.conn.WriteFrame(frame)
+				if !bytes.Equal(Text(frame), msg) || !bytes.Equal(frame, shared) {
+					t.Errorf("%d bytes: the frame has changed", len(msg))
 				}
-				if got = append(got, f.data...); f.fin {
-					break
-				}
+				return err
+			},
+		}
+		for _, n := range []int{0, 1, 125, 126, Fragment, Fragment + 1, 3 * Fragment, 1<<16 - 1, 1 << 16, 3*Fragment + 70_000} {
+			msg := make([]byte, n)
+			for i := range msg {
+				msg[i] = 'a' + byte(i%23)
 			}
-			if !bytes.Equal(got, msg) {
-				t.Errorf("%d bytes: got %d", n, len(got))
+			for name, write := range ways {
+				wrote := make(chan error, 1)
+				go func() { wrote <- write(msg) }()
+				if got := p.message(); !bytes.Equal(got, msg) {
+					t.Errorf("%s, %d bytes: got %d", name, n, len(got))
+				}
+				if err := <-wrote; err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
 			}
 		}
 	})
