@@ -131,11 +131,26 @@ func (w *world) killNode(slot int, lasts time.Duration) {
 	w.mu.Lock()
 	w.nodes[slot] = nil
 	w.mu.Unlock()
+	recorded := w.recorded(n) // by another node, as n is out of w.nodes
 	f := w.begin(killNode, n)
+	f.recorded = recorded
 	n.kill()
 	w.finish(f)
 	rest(w.t.Context(), lasts)
 	w.replace(slot)
+}
+
+// recorded returns the users of a node that the engine knows of, as another node reads
+// it. Where the engine has forgotten them, the node records them again soon; if it dies
+// before, nobody is left who could say that they left.
+func (w *world) recorded(n *node) (users []string) {
+	other := w.routable()[0]
+	within(w.t, patience, "a node lists the members", func() bool {
+		a, err := other.call(w.t.Context(), "members", ask{Channel: lobby})
+		users = a.Members
+		return err == nil && a.Error == ""
+	})
+	return slices.DeleteFunc(users, func(user string) bool { return !slices.Contains(n.users, user) })
 }
 
 // pauseNode stops a node. The returned function waits until its lease has ended, and

@@ -65,6 +65,8 @@ type fault struct {
 	node       *node // nil: of the engine
 	began, end time.Time
 	forgets    bool // the engine is in an earlier state afterwards, or says that it may be
+
+	recorded []string // the users of the node that the engine knew of when it was killed
 }
 
 // newWorld starts a cluster, and so many clients.
