@@ -102,6 +102,9 @@ const (
 	changeTime = 4 * time.Second
 	// retryAfter is how long after a failed request the next one is made.
 	retryAfter = 20 * time.Millisecond
+	// peersTime is how long a stream waits for servers that are offline before it is
+	// refused.
+	peersTime = 10 * time.Second
 	// idTime is how long an id is remembered: see [backend.Log].
 	idTime = 2 * time.Minute
 	// minVersion is the first server with everything that is used here.
@@ -220,6 +223,7 @@ const (
 	idInProcess         = 10158 // the first message with this id is not committed yet
 	noMessage           = 10037
 	messageExceedsLimit = 10054
+	noPeers             = 10005
 )
 
 // outcome returns what an error of a publish means.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -36,18 +37,30 @@ func (b *Backend) streams(o Options) []jetstream.StreamConfig {
 }
 
 // place creates a stream unless it is there. It looks first, since even an update to
-// the same settings is an operation of the whole cluster.
+// the same settings is an operation of the whole cluster. It waits for servers that the
+// others know and have not heard of yet, as it is just after a cluster has started.
 func (b *Backend) place(ctx context.Context, want jetstream.StreamConfig) error {
+	until := time.Now().Add(peersTime)
 	return b.try(ctx, func(ctx context.Context) error {
 		s, err := b.js.Stream(ctx, want.Name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			s, err = b.js.CreateStream(ctx, want)
+		}
+		if peerOffline(err) && time.Now().Before(until) {
+			return fmt.Errorf("not yet: %v", err) // not final for try, as err is
 		}
 		if err != nil {
 			return err
 		}
 		return differs(s.CachedInfo().Config, want)
 	})
+}
+
+// peerOffline reports whether a stream has no place because a server does not answer.
+// The servers use one code for all reasons, most of which only an operator can mend.
+func peerOffline(err error) bool {
+	var refused *jetstream.APIError
+	return errors.As(err, &refused) && refused.ErrorCode == noPeers && strings.Contains(refused.Description, "offline")
 }
 
 // differs says in which setting a stream differs from what is wanted. Its error is
