@@ -7,13 +7,6 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
-// DeadLetter is an event that was not handled.
-type DeadLetter struct {
-	Event    RenEvent
-	Delivery Delivery
-	Err      error // of the last attempt
-}
-
 // Delivery describes one call of a handler.
 type Delivery struct {
 	Group   string // "" for the handlers registered on the Realtime

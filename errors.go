@@ -47,6 +47,10 @@ var (
 	// ErrPermanent is for an [EventHandler] to wrap, if another attempt would not help.
 	// The event goes to [GroupOptions].DeadLetter at once.
 	ErrPermanent = errors.New("realtime: permanent failure")
+	// ErrHandlerFailed: the handler of a dead letter has failed again.
+	ErrHandlerFailed = errors.New("realtime: the handler failed again")
+	// ErrGone: the event is no longer in the log.
+	ErrGone = errors.New("realtime: the event is no longer in the log")
 	// ErrTemporary is for a [Policy] to wrap, if it cannot decide now. The client is
 	// told to come back (503) instead of being refused for good. Functions of this
 	// package return it if the backend did not answer in time, and nothing has

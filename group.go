@@ -96,7 +96,7 @@ func (o GroupOptions) engine() handle.Options {
 	}
 	if f := o.DeadLetter; f != nil {
 		opts.DeadLetter = func(ctx context.Context, d handle.Delivery, err error) {
-			f(ctx, DeadLetter{RenEvent(*d.Event), delivery(d), err})
+			f(ctx, deadLetter(d, err))
 		}
 	}
 	if f := o.Missed; f != nil {

@@ -173,9 +173,9 @@ func (rt *Realtime) start(ctx context.Context, limits ring.Limits) error {
 
 func (rt *Realtime) newGroups() *handle.Groups {
 	return handle.New(rt.running, handle.Node{
-		Name: rt.node, Alone: rt.alone(), Store: rt.backend, Ring: rt.ring, Logger: rt.log,
+		Name: rt.node, Alone: rt.alone(), Store: rt.backend, Log: rt.backend, Ring: rt.ring, Logger: rt.log,
 		Pending: rt.opts.History.Events, Depth: maxDepth,
-		Dead: func(d handle.Delivery, err error) { rt.dead.add(DeadLetter{RenEvent(*d.Event), delivery(d), err}) },
+		Dead: func(d handle.Delivery, err error) { rt.dead.add(deadLetter(d, err)) },
 		Now:  rt.now, Settle: rt.waitAccepted, Ending: rt.byHandlers.IsClosed, Go: rt.background.Go,
 	})
 }

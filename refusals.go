@@ -93,33 +93,3 @@ func (f *refusal) from(r *http.Request) *refusal {
 	}
 	return f
 }
-
-// deadLetters are the newest events that handlers of a node have given up.
-type deadLetters struct {
-	mu  sync.Mutex
-	all []DeadLetter // the newest last
-}
-
-// maxDead bounds the dead letters that are remembered.
-const maxDead = 100
-
-// DeadLetters returns the newest events that handlers on this node have given up, at
-// most 100, the newest first, without their data. They have been handed to
-// [GroupOptions].DeadLetter, or logged.
-func (rt *Realtime) DeadLetters() []DeadLetter {
-	rt.dead.mu.Lock()
-	defer rt.dead.mu.Unlock()
-	list := slices.Clone(rt.dead.all)
-	slices.Reverse(list)
-	return list
-}
-
-func (d *deadLetters) add(letter DeadLetter) {
-	letter.Event.Data = nil // it may be large
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if len(d.all) == maxDead {
-		d.all = slices.Delete(d.all, 0, 1)
-	}
-	d.all = append(d.all, letter)
-}

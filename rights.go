@@ -138,6 +138,7 @@ func (rt *Realtime) newControl() *control.Control {
 		Do: map[string]func(context.Context, string) error{
 			control.Revoke: rt.revoke, control.Recheck: rt.recheckUser, tellProbe: rt.expectProbe,
 		},
+		Asks:   map[string]control.Ask{askRetry: {Take: rt.takeRetry, Heard: rt.heardRetry}},
 		Logger: rt.log, Running: rt.running, Go: rt.background.Go,
 	})
 }

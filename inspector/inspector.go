@@ -10,8 +10,9 @@
 //
 // It shows everything that the node delivers, the data of events included, to everybody
 // whom the function lets in. It shows no tokens, no cookies, and of client ids only the
-// tags that are in events. It changes nothing. It is written with the exported methods of
-// [realtime.Realtime] only, so that a host can write a page of its own.
+// tags that are in events. What operators can do is to retry a dead letter, and to have
+// proxies examined. It is written with the exported methods of [realtime.Realtime] only, so
+// that a host can write a page of its own.
 //
 // The page needs no other host and no build, and runs under a strict Content Security
 // Policy. It costs nothing while nobody looks at it. See docs/inspector.md.
@@ -56,8 +57,8 @@ const maxTails = 32
 // handler. authorize may block; it is called concurrently. If it is nil, everybody is
 // refused.
 //
-// Requests that change nothing are GET. The examination of proxies is a POST, which is
-// refused if a browser sends it for a page of another site.
+// Requests that change nothing are GET. The examination of proxies, and the retry of a dead
+// letter, are POST, which is refused if a browser sends it for a page of another site.
 func Handler(rt *realtime.Realtime, authorize func(*http.Request) error) http.Handler {
 	page, _ := fs.Sub(files, "page") // fails for bad names only
 	in := &inspector{rt: rt, authorize: authorize, page: page, watching: make(chan struct{}, maxTails)}
@@ -101,8 +102,8 @@ func (in *inspector) serve(w http.ResponseWriter, r *http.Request) {
 	if strings.HasSuffix(r.URL.Path, "/") {
 		name = "index.html"
 	}
-	if name == "diagnose" {
-		in.only(http.MethodPost, in.diagnose)(w, r)
+	if post := map[string]http.HandlerFunc{"diagnose": in.diagnose, "retry": in.retry}[name]; post != nil {
+		in.only(http.MethodPost, post)(w, r)
 		return
 	}
 	get := map[string]http.HandlerFunc{

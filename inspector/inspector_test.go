@@ -125,7 +125,7 @@ func TestAuthorize(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := open(t, c.authorize)
-				for _, path := range append(paths, "/diagnose") {
+				for _, path := range append(paths, "/diagnose", "/retry") {
 					for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodHead} {
 						resp := s.request(method, path, "wrong")
 						body, _ := io.ReadAll(resp.Body)
@@ -183,8 +183,15 @@ func TestPage(t *testing.T) {
 		if resp := s.request(http.MethodHead, "/events", "let me in"); resp.StatusCode != http.StatusOK {
 			t.Errorf("HEAD of the tail: %s", resp.Status)
 		}
-		if resp := s.request(http.MethodPost, "/diagnose", "let me in", "Sec-Fetch-Site", "cross-site"); resp.StatusCode != http.StatusForbidden {
-			t.Errorf("an examination for another site: %s", resp.Status)
+		for _, path := range []string{"/diagnose", "/retry"} {
+			for _, header := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Origin", "https://evil.example"}} {
+				if resp := s.request(http.MethodPost, path, "let me in", header...); resp.StatusCode != http.StatusForbidden {
+					t.Errorf("%s for another site, with %q: %s", path, header, resp.Status)
+				}
+			}
+			if resp := s.request(http.MethodGet, path, "let me in"); resp.StatusCode != http.StatusMethodNotAllowed {
+				t.Errorf("GET %s: %s", path, resp.Status)
+			}
 		}
 	})
 }
@@ -387,16 +394,76 @@ func TestBadChannel(t *testing.T) {
 func TestDiagnose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, operator)
-		r, _ := http.NewRequest(http.MethodPost, s.URL+"/ops/inspector/diagnose", strings.NewReader("ftp://host.test/"))
-		r.SetBasicAuth("ops", "let me in")
-		resp, err := s.http.Do(r)
+		if status, said := s.post("/diagnose", "ftp://host.test/"); status != http.StatusBadRequest || !strings.Contains(said, "baseURL") {
+			t.Errorf("%d %s", status, said)
+		}
+	})
+}
+
+// post sends a body below the inspector's path, and returns the answer.
+func (s *site) post(path, body string) (int, string) {
+	s.t.Helper()
+	r, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, s.URL+"/ops/inspector"+path, strings.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	r.SetBasicAuth("ops", "let me in")
+	resp, err := s.http.Do(r)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	said, _ := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(said)
+}
+
+// A dead letter that is listed can be retried, and the answer says what has become of it.
+func TestRetry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, operator)
+		fails := errors.New("the printer is on fire")
+		opts := &realtime.GroupOptions{Attempts: 1, DeadLetter: func(context.Context, realtime.DeadLetter) {}}
+		err := s.Realtime.Group("print", opts, func(g *realtime.Group) error {
+			return g.OnKVChange(realtime.KVMatch{}, func(context.Context, realtime.RenEvent) error { return fails })
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer resp.Body.Close()
-		body, _ := io.ReadAll(resp.Body)
-		if resp.StatusCode != http.StatusBadRequest || !strings.Contains(string(body), "baseURL") {
-			t.Errorf("%s: %s", resp.Status, body)
+		if err := s.Realtime.Emit(t.Context(), realtime.KVPut("n", "k")); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		var v struct {
+			Dead []struct {
+				ID       json.RawMessage
+				Attempts int
+			}
+		}
+		s.view("groups", &v)
+		if len(v.Dead) != 1 {
+			t.Fatalf("%+v", v)
+		}
+		id := string(v.Dead[0].ID)
+		if status, said := s.post("/retry", id); status != http.StatusOK || !strings.Contains(said, `"failed"`) || !strings.Contains(said, "on fire") {
+			t.Errorf("it fails again: %d %s", status, said)
+		}
+		if s.view("groups", &v); v.Dead[0].Attempts != 2 {
+			t.Errorf("after a failure: %+v", v)
+		}
+		fails = nil
+		if status, said := s.post("/retry", id); status != http.StatusOK || said != `{"outcome":"handled"}` {
+			t.Errorf("%d %s", status, said)
+		}
+		if s.view("groups", &v); len(v.Dead) != 0 {
+			t.Errorf("still listed: %+v", v)
+		}
+		for body, want := range map[string]int{
+			id: http.StatusNotFound, "{}": http.StatusNotFound, "": http.StatusBadRequest, "[]": http.StatusBadRequest,
+			`{"group":"` + strings.Repeat("x", 4<<10) + `"}`: http.StatusBadRequest,
+		} {
+			if status, said := s.post("/retry", body); status != want {
+				t.Errorf("%.50s: %d %s", body, status, said)
+			}
 		}
 	})
 }

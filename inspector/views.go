@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -253,51 +252,6 @@ func (in *inspector) refusals(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	answer(w, paged(in, r, len(all), rows, func(a, b refusal) int { return cmp.Compare(place[a], place[b]) }))
-}
-
-type group struct {
-	Name        string            `json:"name"`
-	Held        bool              `json:"held"`
-	Pending     int               `json:"pending"`
-	Lag         uint64            `json:"lag"`
-	LagTime     float64           `json:"lagTime"` // seconds
-	Calls       uint64            `json:"calls"`
-	Retries     uint64            `json:"retries"`
-	DeadLetters uint64            `json:"deadLetters"`
-	Missed      map[string]uint64 `json:"missed"`
-}
-
-type deadLetter struct {
-	Group    string `json:"group"`
-	At       int64  `json:"at"` // when the event was published
-	Type     string `json:"type"`
-	Name     string `json:"name"` // of its channel or key
-	Cursor   string `json:"cursor"`
-	Attempts int    `json:"attempts"`
-	Error    string `json:"error"`
-}
-
-// groups lists the groups of handlers, and what they have given up.
-func (in *inspector) groups(w http.ResponseWriter, _ *http.Request) {
-	out := struct {
-		Node   string       `json:"node"`
-		Groups []group      `json:"groups"`
-		Dead   []deadLetter `json:"dead"`
-	}{in.rt.Node(), []group{}, []deadLetter{}}
-	stats := in.rt.Stats().Groups
-	for _, name := range slices.Sorted(maps.Keys(stats)) {
-		g := stats[name]
-		out.Groups = append(out.Groups, group{
-			groupName(name), g.Held, g.Pending, g.Lag, g.LagTime.Seconds(), g.Calls.Count(), g.Retries, g.DeadLetters, g.Missed,
-		})
-	}
-	for _, d := range in.rt.DeadLetters() {
-		out.Dead = append(out.Dead, deadLetter{
-			groupName(d.Delivery.Group), d.Event.UnixMilli, d.Event.Type, cmp.Or(d.Event.Channel, d.Event.Namespace+" "+d.Event.Key),
-			string(d.Delivery.Cursor), d.Delivery.Attempt, clip(d.Err.Error(), 1<<10),
-		})
-	}
-	answer(w, out)
 }
 
 // clip shortens text.

@@ -318,7 +318,23 @@ views.groups = {
   url: 'groups',
   make() {
     this.body = h('div');
-    return [...head('Groups of handlers', 'How far they are, and what they have given up. One node at a time works for a group.'), this.body];
+    this.said = h('p', { role: 'status', class: 'soft' }, '\u00a0');
+    return [...head('Groups of handlers', 'How far they are, and what they have given up. One node at a time works for a group.'), this.body, this.said];
+  },
+  retrying: new Set(),
+  /** retry hands a dead letter to its handler once more. */
+  async retry(d) {
+    const id = JSON.stringify(d.id);
+    const what = `${d.type} ${d.name}`;
+    this.retrying.add(id);
+    this.said.textContent = `Retrying ${what}`;
+    refresh();
+    const said = await ask('retry', {}, { method: 'POST', body: id }).catch((err) => ({ outcome: 'refused', error: err.message }));
+    this.retrying.delete(id);
+    this.said.textContent = {
+      handled: `${what} was handled`, failed: `${what} has failed again: ${said.error}`, gone: `${what} is no longer in the log`,
+    }[said.outcome] ?? `${what} was not retried: ${said.error}`;
+    if (state.view === 'groups') refresh();
   },
   show({ groups, dead }) {
     const table = (caption, heads, rows, none) => h('div', { class: 'table', tabindex: '0', role: 'region', 'aria-label': caption }, h('table', {}, h('caption', {}, caption),
@@ -330,8 +346,12 @@ views.groups = {
         g.lag ? tag(`${number(g.lag)} records, ${span(g.lagTime)}`, g.lagTime > 10 ? 'bad' : 'odd') : 'none', number(g.calls), number(g.retries),
         g.deadLetters ? tag(number(g.deadLetters), 'bad') : 'none']), 'There are no groups of handlers'),
       h('p', {}, '\u00a0'), h('h3', {}, 'Dead letters'),
-      table('Dead letters, the newest first', ['Published', 'Group', 'Event', 'Attempts', 'Error'], dead.map((d) => [
-        time(d.at), d.group, `${d.type} ${d.name}`, number(d.attempts), h('td', { class: 'text' }, d.error)]), 'Nothing was given up on this node'));
+      table('Dead letters, the newest first', ['Published', 'Group', 'Event', 'Attempts', 'Error', 'Handle it'], dead.map((d) => {
+        const id = JSON.stringify(d.id), busy = this.retrying.has(id);
+        return [time(d.at), d.group, `${d.type} ${d.name}`, number(d.attempts), h('td', { class: 'text' }, d.error),
+          h('button', { type: 'button', 'data-key': `retry-${id}`, 'aria-disabled': busy && 'true', 'aria-label': `Retry ${d.type} ${d.name}`,
+            onclick: () => busy || this.retry(d) }, busy ? 'Retrying' : 'Retry')];
+      }), 'Nothing was given up on this node'));
   },
 };
 

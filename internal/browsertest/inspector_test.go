@@ -36,6 +36,7 @@ type inspected struct {
 	*httptest.Server
 	rt     *realtime.Realtime
 	locked atomic.Bool // nobody is an operator
+	mended atomic.Bool // handlers do not fail
 }
 
 func startInspected(t *testing.T) *inspected {
@@ -112,7 +113,7 @@ func (in *inspected) fill(t *testing.T, quiet *slog.Logger) {
 	}
 	err := in.rt.Group("invoices", &realtime.GroupOptions{DeadLetter: func(context.Context, realtime.DeadLetter) {}}, func(g *realtime.Group) error {
 		return g.OnKVChange(realtime.KVMatch{}, func(_ context.Context, ev realtime.RenEvent) error {
-			if ev.Key == "invoice:17" {
+			if ev.Key == "invoice:17" && !in.mended.Load() {
 				return fmt.Errorf("%w: the customer has no address", realtime.ErrPermanent)
 			}
 			return nil
@@ -187,6 +188,15 @@ func TestInspector(t *testing.T) {
 	}
 	view(p, "Groups", "Groups of handlers")
 	Until(p, rowTexts+`.some((r) => r.includes('invoice:17') && r.includes('no address'))`, true)
+	retry := func(said string) {
+		t.Helper()
+		Eval[any](p, `[...document.querySelectorAll('tbody button')].find((b) => b.textContent === 'Retry').click()`)
+		Until(p, fmt.Sprintf(`document.querySelector('main [role=status]').textContent.includes(%s)`, quote(said)), true)
+	}
+	retry("kv.put billing invoice:17 has failed again")
+	in.mended.Store(true)
+	retry("kv.put billing invoice:17 was handled")
+	Until(p, rowTexts+`.some((r) => r.includes('invoice:17'))`, false)
 	view(p, "Proxies", "Proxies")
 	Until(p, `document.querySelector('input[type=url]').value`, in.URL+"/api/maravilla/")
 	Eval[any](p, `document.querySelector('main form').requestSubmit()`)

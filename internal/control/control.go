@@ -1,10 +1,12 @@
-// Package control makes changes of rights on all nodes of a cluster, through records in
-// the log that no client sees.
+// Package control makes requests of one node to others of a cluster, through records in
+// the log that no client sees: to all of them, such as changes of rights, and to the one
+// that can answer.
 package control
 
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,7 +23,8 @@ import (
 const (
 	Revoke  = "$revoke"
 	Recheck = "$recheck"
-	done    = "$done" // by Source, with the request of Key
+	done    = "$done"   // by Source, with the request of Key
+	answer  = "$answer" // by Source, to the question of Key, of the type that Namespace names
 )
 
 // Node is what the requests of a node use. Append and Nodes return public errors.
@@ -30,6 +33,7 @@ type Node struct {
 	Append  func(context.Context, backend.Entry) error
 	Nodes   func(context.Context) ([]string, error)                   // the names of those that are alive, in memory of its own
 	Do      map[string]func(ctx context.Context, userID string) error // on this node, by the type of the request
+	Asks    map[string]Ask                                            // by the type of the request
 	Logger  *slog.Logger
 	Closed  error           // what Append returns when this node is closed
 	Running context.Context // ends when the node ends
@@ -39,16 +43,21 @@ type Node struct {
 // Control is the part of a node in requests to all nodes. Its methods may be called
 // concurrently.
 type Control struct {
-	node  Node
-	doing chan struct{} // holds one for each request of another node that is being carried out
+	node      Node
+	doing     chan struct{} // holds one for each request of another node that is being carried out
+	answering chan struct{} // the same for questions
 
-	mu    sync.Mutex
-	asked map[string]*request // of this node, which wait for confirmation
+	mu     sync.Mutex
+	asked  map[string]*request             // of this node, which wait for confirmation
+	asking map[string]chan json.RawMessage // of this node, by what its questions wait for; each holds one
 }
 
 // New returns the Control of a node.
 func New(node Node) *Control {
-	return &Control{node: node, doing: make(chan struct{}, doAtOnce), asked: make(map[string]*request)}
+	return &Control{
+		node: node, doing: make(chan struct{}, doAtOnce), answering: make(chan struct{}, answerAtOnce),
+		asked: make(map[string]*request), asking: make(map[string]chan json.RawMessage),
+	}
 }
 
 // request is a request of this node to the others.
@@ -72,8 +81,8 @@ type obligedKey struct{}
 // would keep the nodes busy with each other for ever.
 func Obliged(ctx context.Context) bool { return ctx.Value(obligedKey{}) != nil }
 
-// Everywhere makes a change of the rights of a user on all nodes: here by [Node].Do,
-// elsewhere through a control record. It returns nil when all live nodes have confirmed
+// Everywhere makes a request to all nodes, such as a change of the rights of a user: here by
+// [Node].Do, elsewhere through a control record. It returns nil when all live nodes have confirmed
 // it; otherwise the error names those that have not. It may block as long as ctx, and
 // for 5 s more than Do if ctx has no deadline.
 func (c *Control) Everywhere(ctx context.Context, what, userID string) error {
@@ -87,7 +96,7 @@ func (c *Control) Everywhere(ctx context.Context, what, userID string) error {
 		defer c.mu.Unlock()
 		delete(c.asked, id)
 	}()
-	told := c.tell(ctx, what, id, userID)
+	told := c.tell(ctx, backend.Event{Type: what, Key: id, User: userID})
 	err := c.node.Do[what](ctx, userID) // even if the others cannot be told
 	if told != nil {
 		return errors.Join(err, fmt.Errorf("realtime: the other nodes are not told: %w", told))
@@ -95,11 +104,11 @@ func (c *Control) Everywhere(ctx context.Context, what, userID string) error {
 	return errors.Join(err, c.confirmed(ctx, r))
 }
 
-func (c *Control) tell(ctx context.Context, what, id, userID string) error {
-	p := backend.Payload{Event: backend.Event{
-		Resource: backend.Control, Type: what, Key: id, User: userID, Source: c.node.Name(), UnixMilli: time.Now().UnixMilli(),
-	}}
-	return c.node.Append(ctx, backend.Entry{ID: what + " " + c.node.Name() + " " + id, Data: p.Encode()})
+// tell appends a record of a request, whose id is the Key.
+func (c *Control) tell(ctx context.Context, ev backend.Event) error {
+	ev.Resource, ev.Source, ev.UnixMilli = backend.Control, c.node.Name(), time.Now().UnixMilli()
+	p := backend.Payload{Event: ev}
+	return c.node.Append(ctx, backend.Entry{ID: ev.Type + " " + ev.Source + " " + ev.Key, Data: p.Encode()})
 }
 
 // confirmed waits until all other nodes that are alive have confirmed a request.
@@ -145,10 +154,15 @@ func (c *Control) Handle(ev backend.Event) {
 	if ev.Source == c.node.Name() {
 		return
 	}
-	if ev.Type == done {
+	switch do := c.node.Do[ev.Type]; {
+	case ev.Type == done:
 		c.confirm(ev)
-	} else if do := c.node.Do[ev.Type]; do != nil { // nil: it is a request of a newer version
+	case ev.Type == answer:
+		c.hear(ev)
+	case do != nil:
 		c.oblige(ev, do)
+	default: // a question, or a request of a newer version
+		c.reply(ev)
 	}
 }
 
@@ -173,7 +187,11 @@ func (c *Control) oblige(ev backend.Event, do func(context.Context, string) erro
 	select {
 	case c.doing <- struct{}{}:
 	default:
-		c.node.Logger.Error("realtime: too many changes of rights by other nodes at once; one is not made here", "user", ev.User)
+		if isOfRights(ev) {
+			c.node.Logger.Error("realtime: too many changes of rights by other nodes at once; one is not made here", "user", ev.User)
+		} else {
+			c.tooMany(ev)
+		}
 		return
 	}
 	c.node.Go(func() {
@@ -182,10 +200,21 @@ func (c *Control) oblige(ev backend.Event, do func(context.Context, string) erro
 		defer cancel()
 		err := do(ctx, ev.User)
 		if err == nil {
-			err = c.tell(ctx, done, ev.Key, ev.User)
+			err = c.tell(ctx, backend.Event{Type: done, Key: ev.Key, User: ev.User})
 		}
-		if err != nil && !errors.Is(err, c.node.Closed) && c.node.Running.Err() == nil {
+		switch {
+		case err == nil, errors.Is(err, c.node.Closed), c.node.Running.Err() != nil:
+		case isOfRights(ev):
 			c.node.Logger.Error("realtime: a change of rights by another node is not confirmed", "user", ev.User, "error", err)
+		default:
+			c.node.Logger.Error("realtime: a request of another node is not confirmed", "request", ev.Type, "error", err)
 		}
 	})
+}
+
+// isOfRights reports whether a request changes the rights of a user.
+func isOfRights(ev backend.Event) bool { return ev.Type == Revoke || ev.Type == Recheck }
+
+func (c *Control) tooMany(ev backend.Event) {
+	c.node.Logger.Error("realtime: too many requests of other nodes at once; one is not carried out here", "request", ev.Type)
 }

@@ -47,6 +47,17 @@ func Read(ctx context.Context, store backend.Store, group string) (Progress, err
 	return rec.progress(), err
 }
 
+// Holder returns the node that holds a group by its record, "" if none does. known is
+// false if no node has ever had the group.
+func Holder(ctx context.Context, store backend.Store, group string) (node string, known bool, err error) {
+	it, err := store.Get(ctx, key(group))
+	if err != nil {
+		return "", false, err
+	}
+	rec, err := decode(it)
+	return rec.holder, it.Revision != 0, err
+}
+
 func key(group string) backend.Key {
 	return backend.Key{Kind: "group", Group: "progress", Name: group}
 }

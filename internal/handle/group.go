@@ -29,6 +29,7 @@ type Group struct {
 
 	mu       sync.RWMutex
 	index    match.Index[*handler]
+	handlers int // in index
 	launched bool
 	hold     *hold         // while this node holds the group
 	tried    chan struct{} // closed when this node has tried to hold it for the first time
@@ -57,12 +58,20 @@ type Delivery struct {
 	Depth   int              // of the event: how many handlers in a row have led to it
 	Trace   backend.Trace    // of the event
 	Group   string           // its public name
+	Handler int              // which of the group's, in the order in which they were added: 0, 1, …
 	Attempt int              // 1, 2, …
+}
+
+func (g *Group) delivery(e *backend.Logged, to *handler, attempt int) Delivery {
+	return Delivery{
+		Event: &e.Event, Pos: e.Pos, Depth: e.Depth, Trace: e.Trace, Group: g.PublicName(), Handler: to.number, Attempt: attempt,
+	}
 }
 
 // handler is a registered function. It gets events after from.
 type handler struct {
 	handle Handler
+	number int // in the order in which they were added
 	from   backend.Position
 }
 
@@ -83,7 +92,8 @@ func (g *Group) Add(r match.Rule, f Handler) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	h := &handler{handle: f}
+	h := &handler{handle: f, number: g.handlers}
+	g.handlers++
 	if g.launched {
 		h.from = g.node.Now()
 	}

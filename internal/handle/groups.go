@@ -31,6 +31,7 @@ type Node struct {
 	Name   string
 	Alone  bool // no other node uses the store: no lease is needed
 	Store  backend.Store
+	Log    backend.Log // what Retry reads from
 	Ring   *ring.Ring
 	Logger *slog.Logger
 

@@ -29,19 +29,21 @@ type hold struct {
 	lanes   *lanes.Lanes[*task]
 	unsent  Progress // progress that could not be committed yet; used by keep only
 
-	mu   sync.Mutex
-	gone backend.Position // what was missed up to here has been told
+	mu      sync.Mutex
+	gone    backend.Position // what was missed up to here has been told
+	retries map[retryID]struct{}
 }
 
 // task is one event and the handlers that it is still for.
 type task struct {
 	pos      backend.Position
 	handlers []*handler
-	failed   int // attempts of the first of them
+	failed   int    // attempts of the first of them
+	again    *retry // the task is this call only; nil: it is of the ring
 }
 
 func newHold(ctx context.Context, g *Group, p Progress) *hold {
-	h := &hold{g: g, from: p.Floor, done: make(map[uint64]struct{}), failed: p.Failed}
+	h := &hold{g: g, from: p.Floor, done: make(map[uint64]struct{}), failed: p.Failed, retries: make(map[retryID]struct{})}
 	if h.from == (backend.Position{}) {
 		h.from = g.start
 		h.unsent.Floor = h.from // the beginning of the group is progress, for the node that holds it next
@@ -210,6 +212,10 @@ func (h *hold) missed(pos, gone backend.Position, why ring.Reason) {
 // handle calls the handlers of a task, and returns the wait before its next attempt, or
 // 0 if it is done.
 func (h *hold) handle(t *task) time.Duration {
+	if t.again != nil {
+		h.again(t)
+		return 0
+	}
 	e, gone := h.g.node.Ring.At(t.pos)
 	if e == nil {
 		h.missed(t.pos, gone, ring.Evicted)
@@ -220,7 +226,7 @@ func (h *hold) handle(t *task) time.Duration {
 		if h.isEnding() {
 			return 0 // the next holder of the group begins with this event
 		}
-		d := Delivery{Event: &e.Event, Pos: t.pos, Depth: e.Depth, Trace: e.Trace, Group: h.g.PublicName(), Attempt: t.failed + 1}
+		d := h.g.delivery(e.Logged, t.handlers[0], t.failed+1)
 		ctx := h.g.opts.Context(h.ctx, d)
 		err := h.try(ctx, t, d)
 		switch {
