@@ -6,4 +6,7 @@ cd "$(dirname "$0")/../internal/browsertest"
 if command -v npm >/dev/null; then
 	export REALTIME_REQUIRE_REACT=1 # ci/react.sh has installed it
 fi
+if ../../ci/postgres.sh; then
+	export REALTIME_REQUIRE_POSTGRES=1 # otherwise its example is skipped
+fi
 REALTIME_REQUIRE_BROWSER=1 go test -count=1 -timeout 40m "$@" ./...

@@ -52,7 +52,7 @@ func (c *cluster) check(n *node) bool {
 	}
 	ctx, cancel := context.WithTimeout(c.ending, web.Slow(checkTime))
 	defer cancel()
-	return ask(ctx, http.MethodGet, p.url.JoinPath("healthz"), nil)
+	return ask(ctx, http.MethodGet, p.URL.JoinPath("healthz"), nil)
 }
 
 // ask reports whether a node does what it is asked for.
@@ -105,7 +105,7 @@ func (c *cluster) take(conn *conn) (best *node, at *url.URL) {
 	c.change(func() {
 		for _, n := range c.nodes {
 			if n.healthy && n.process != nil && (best == nil || len(n.conns) < len(best.conns)) {
-				best, at = n, n.process.url
+				best, at = n, n.process.URL
 			}
 		}
 		if best != nil {

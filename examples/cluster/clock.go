@@ -48,7 +48,7 @@ func (c *cluster) publish(turn int, body []byte) bool {
 	c.mu.Lock()
 	for _, n := range c.nodes {
 		if n.healthy && n.process != nil {
-			healthy = append(healthy, n.process.url)
+			healthy = append(healthy, n.process.URL)
 		}
 	}
 	c.mu.Unlock()

@@ -104,7 +104,7 @@ func (c *cluster) start(n *node) error {
 	}
 	c.change(func() { n.process, n.paused, n.healthy = p, false, true })
 	c.running.Go(func() { // it may end by itself
-		<-p.ended
+		<-p.Ended
 		c.gone(n, p)
 	})
 	return nil
@@ -134,7 +134,7 @@ func (c *cluster) process(n *node) *process {
 var actions = map[string]func(*cluster, *node) error{
 	"kill": func(c *cluster, n *node) error {
 		if p := c.process(n); p != nil {
-			p.kill()
+			p.Kill()
 			c.gone(n, p)
 		}
 		return nil

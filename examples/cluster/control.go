@@ -56,7 +56,7 @@ func (c *cluster) status(page string) (s status, changed <-chan struct{}) {
 	for _, n := range c.nodes {
 		ns := nodeStatus{Name: n.name, Paused: n.paused, Cut: n.cut, Healthy: n.healthy}
 		if n.process != nil {
-			ns.Process, ns.Address = n.process.cmd.Process.Pid, n.process.url.Host
+			ns.Process, ns.Address = n.process.Pid(), n.process.URL.Host
 		}
 		for conn := range n.conns {
 			if conn.page != "" {

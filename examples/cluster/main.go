@@ -21,6 +21,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/examples/internal/child"
 	"github.com/maravilla-realtime/realtime/examples/internal/web"
 	"github.com/maravilla-realtime/realtime/natsbackend/embedded"
 )
@@ -64,7 +65,7 @@ func run(ctx context.Context, addr string) (err error) {
 	case <-ctx.Done():
 	}
 	c.stop() // the nodes ask the pages to come back, which end their connections
-	down, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+	down, cancel := context.WithTimeout(context.WithoutCancel(ctx), child.StopTime)
 	defer cancel()
 	return srv.Shutdown(down)
 }

@@ -4,13 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
-	"os/signal"
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/examples/internal/child"
 	"github.com/maravilla-realtime/realtime/examples/internal/web"
 	"github.com/maravilla-realtime/realtime/natsbackend"
 )
@@ -23,19 +22,10 @@ const (
 
 func isNode() bool { return os.Getenv(nodeEnv) != "" }
 
-// nodeMain is the main function of a node. It runs until its standard input ends,
-// which it does with the command, however that ends.
+// nodeMain is the main function of a node. It runs until the command ends.
 func nodeMain() {
-	signal.Ignore(os.Interrupt) // Ctrl-C is for the command, which then ends its nodes
-	ctx, cancel := context.WithCancel(context.Background())
-	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin)
-		cancel()
-	}()
-	if err := serveNode(ctx, os.Getenv(nodeEnv), os.Getenv(natsEnv)); err != nil {
-		fmt.Fprintf(os.Stderr, "node %s: %v\n", os.Getenv(nodeEnv), err)
-		os.Exit(1)
-	}
+	name := os.Getenv(nodeEnv)
+	child.Main(name, func(ctx context.Context) error { return serveNode(ctx, name, os.Getenv(natsEnv)) })
 }
 
 // serveNode is one node: the same program as with one process, and a backend.

@@ -5,6 +5,6 @@ package main
 import "syscall"
 
 // pause stops it, however busy it is, until resume.
-func (p *process) pause() error { return p.cmd.Process.Signal(syscall.SIGSTOP) }
+func (p *process) pause() error { return p.Signal(syscall.SIGSTOP) }
 
-func (p *process) resume() error { return p.cmd.Process.Signal(syscall.SIGCONT) }
+func (p *process) resume() error { return p.Signal(syscall.SIGCONT) }

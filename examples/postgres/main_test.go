@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/client"
+	"github.com/maravilla-realtime/realtime/internal/localpg"
+)
+
+// The nodes are this test's binary once more.
+func TestMain(m *testing.M) {
+	if isNode() {
+		nodeMain()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// patience is how long a test waits for what has to come.
+const patience = 2 * time.Minute
+
+// open starts a database, both processes, and what is in front of them.
+func open(t *testing.T) (*store, *httptest.Server) {
+	t.Helper()
+	db, err := openDatabase(t.Context(), "")
+	if errors.Is(err, localpg.ErrMissing) && os.Getenv("REALTIME_REQUIRE_POSTGRES") == "" {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	nodes, err := startNodes(db.url, "a", "b")
+	t.Cleanup(func() { stopNodes(nodes) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(newFront(nodes, db).handler())
+	t.Cleanup(srv.Close)
+	return db, srv
+}
+
+// What is written through one process, or by psql, is told by the other one, in the order
+// of the commits; what is refused or rolled back is not told.
+func TestBoard(t *testing.T) {
+	db, srv := open(t)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	greeted := make(chan struct{}, 1)
+	ren, err := client.NewRen(srv.URL+"/b/api/maravilla/ren", &client.RenOptions{Subscriptions: []string{"db"}, OnState: func(s client.State) {
+		if s == client.StateOpen {
+			greeted <- struct{}{}
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := make(chan string, 100)
+	go func() {
+		for ev, err := range ren.Events(ctx) {
+			if err != nil {
+				told <- err.Error()
+				continue
+			}
+			told <- strings.TrimPrefix(ev.Type, "db.document.") + " " + ev.Key + " by " + ev.User
+		}
+	}()
+	select {
+	case <-greeted:
+	case <-ctx.Done():
+		t.Fatal("the stream does not open")
+	}
+	const order = `{"customer":"Granny","item":"Bird cage","cents":4990}`
+	for _, c := range []struct {
+		method, path, body string
+		want               int
+	}{
+		{"POST", "?by=Ada", order, 204},
+		{"POST", "?by=Ada", strings.Replace(order, "4990", "99900", 1), 409},
+		{"POST", "?by=Ada", strings.Replace(order, "4990", "0", 1), 400},
+		{"POST", "", order, 400},
+		{"POST", "?by=Ada", "{", 400},
+		{"PATCH", "/6?by=Grace", `{"status":"paid"}`, 204},
+		{"PATCH", "/6?by=Grace", `{"status":"lost"}`, 400},
+		{"PATCH", "/99?by=Grace", `{"status":"paid"}`, 404},
+		{"DELETE", "/none?by=Grace", "", 404},
+		{"DELETE", "/6?by=Grace", "", 204},
+	} {
+		req, err := http.NewRequestWithContext(ctx, c.method, srv.URL+"/a/api/orders"+c.path, strings.NewReader(c.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/json")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != c.want {
+			t.Errorf("%s %s %s: %s, want %d", c.method, c.path, c.body, resp.Status, c.want)
+		}
+	}
+	want := []string{"created 6 by Ada", "updated 6 by Grace", "deleted 6 by Grace"}
+	if db.psql == "" {
+		t.Log("there is no psql")
+	} else {
+		if got := db.runPsql(ctx, []string{`begin`, `delete from orders`, `rollback`, `delete from orders where status = 'packed'`}); got != "BEGIN\nDELETE 5\nROLLBACK\nDELETE 1" {
+			t.Errorf("psql says %q", got)
+		}
+		want = append(want, "deleted 2 by ")
+	}
+	for _, want := range want {
+		select {
+		case got := <-told:
+			if got != want {
+				t.Errorf("told %q, want %q", got, want)
+			}
+		case <-ctx.Done():
+			t.Fatalf("%q is not told", want)
+		}
+	}
+}
+
+// Of an order of one's own nothing is run in the database.
+func TestPsqlRunsButtonsOnly(t *testing.T) {
+	f := newFront(nil, &store{psql: "psql"})
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /psql/{name}", f.run)
+	for _, name := range []string{"drop table orders", "order", ""} {
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/psql/"+strings.ReplaceAll(name, " ", "%20"), nil))
+		if w.Code != http.StatusNotFound {
+			t.Errorf("%q: %d %s", name, w.Code, w.Body)
+		}
+	}
+}
+
+// Where nothing can be started, it is said what to do.
+func TestNoPostgres(t *testing.T) {
+	t.Setenv("REALTIME_POSTGRES", t.TempDir())
+	if _, err := openDatabase(t.Context(), ""); err == nil || !strings.Contains(err.Error(), "initdb") {
+		t.Errorf("the error is %v", err)
+	}
+}
