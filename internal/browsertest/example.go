@@ -18,9 +18,9 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/pace"
 )
 
-// examples are those that run here. Except for cluster and postgres, which are modules of
-// their own, they are tools of this module as well.
-var examples = []string{"chat", "cluster", "dashboard", "embed", "postgres", "react", "roster", "uploads"}
+// examples are those that run here. Except for cluster, gotth and postgres, which are
+// modules of their own, they are tools of this module as well.
+var examples = []string{"chat", "cluster", "dashboard", "embed", "gotth", "postgres", "react", "roster", "uploads"}
 
 // build builds them, once for the test binary.
 var build = sync.OnceValues(func() (dir string, err error) {
