@@ -54,8 +54,9 @@ type GroupOptions struct {
 	DeadLetter func(context.Context, DeadLetter)
 
 	// Missed is called when events were lost before the group has handled them: the
-	// group lagged by more than the history, or the backend lost them. It must not
-	// block. Default: a warning is logged.
+	// group lagged by more than the history, or the backend lost them. In a cluster
+	// several nodes may be told of one loss. It must not block. Default: a warning is
+	// logged.
 	Missed func(*ResetError)
 }
 

@@ -331,7 +331,7 @@ func TestCommitsAreNotHammered(t *testing.T) {
 		close(release)
 		link.refuse.Store(false)
 		time.Sleep(4 * time.Second)
-		if n := link.largest.Load(); n > 64 {
+		if n := link.largest.Load(); n > 100 { // two names of nodes, and no 100 events
 			t.Errorf("a record of %d bytes has events one by one that are all done", n)
 		}
 	})

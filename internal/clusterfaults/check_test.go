@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/pace"
 )
 
 // history is what came of a run.
@@ -274,7 +273,7 @@ func (h *history) checkHandled() {
 		calls := byID[m.id]
 		done := slices.ContainsFunc(calls, func(c handling) bool { return !c.done.IsZero() })
 		told := slices.ContainsFunc(missed, func(at time.Time) bool { return !at.Before(m.began) })
-		if m.acked && !done && !told && !h.forgotten(m.began) {
+		if m.acked && !done && !told {
 			h.t.Errorf("message %d, of %v, was not handled: %d calls", m.id, h.order[m.id], len(calls))
 		}
 		if done {
@@ -292,19 +291,6 @@ func (h *history) checkHandled() {
 		pause = max(pause, all[i].began.Sub(all[i-1].began))
 	}
 	figure(h.t, "18 groups", "%d messages handled, %d of them again after a fault; the longest pause %v; told %d times of missed ones", count, twice, pause.Round(100*time.Millisecond), len(missed))
-}
-
-// claimTime is how long a group may be without a holder after the engine has lost its
-// data: the processes try every 3.4 s at most.
-const claimTime = 5 * time.Second
-
-// forgotten reports whether the engine lost its data after a message was sent, or just
-// before. The progress of the group is lost with it. If a process that did not know the
-// group before is the first to hold it again, nobody is told what was missed.
-func (h *history) forgotten(sent time.Time) bool {
-	return slices.ContainsFunc(h.faults, func(f *fault) bool {
-		return f.kind == loseAll && sent.Before(f.end.Add(pace.Slow(claimTime)))
-	})
 }
 
 // underWay reports whether a call, or the commit of it, was under way when something

@@ -1,6 +1,7 @@
 package handle
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -30,6 +31,9 @@ type Claim struct {
 	since time.Time        // when seen was first seen
 	rec   record           // as of seen
 	until time.Time        // the hold lasts until then; zero: another node holds the group, or none
+
+	origin    string // of the record when this node last knew it; "": it never did
+	forgotten bool   // see Forgotten
 }
 
 // NewClaim returns the claim of a node on a group.
@@ -81,6 +85,8 @@ func (c *Claim) Hold(ctx context.Context) (Progress, error) {
 			return Progress{}, err
 		}
 		c.seen, c.since, c.rec, c.until = it.Revision, time.Now(), rec, time.Time{}
+		c.forgotten = c.forgotten || c.origin != "" && rec.origin != "" && rec.origin != c.origin
+		c.origin = cmp.Or(rec.origin, c.origin)
 	}
 	if c.rec.holder != "" && c.rec.holder != c.node && time.Since(c.since) <= c.lease {
 		return Progress{}, ErrHeld
@@ -122,6 +128,15 @@ func (c *Claim) Release(ctx context.Context) error {
 	return err
 }
 
+// Forgotten reports, once, that the store has lost the record of the group, with its
+// progress, and that a node made it again that had not known it. That node cannot tell
+// that events were missed. A node that knew the record makes it with the same origin.
+func (c *Claim) Forgotten() bool {
+	was := c.forgotten
+	c.forgotten = false
+	return was
+}
+
 // Until returns when the hold ends unless it is renewed.
 func (c *Claim) Until() time.Time { return c.until }
 
@@ -135,12 +150,16 @@ func (c *Claim) FreeIn() time.Duration { return time.Until(c.since.Add(c.lease))
 // which the others can see the change, and only a Put that was answered bounds that
 // moment: a Put without an answer may take effect long after its call.
 func (c *Claim) put(ctx context.Context, rec record) error {
+	if rec.origin == "" {
+		rec.origin = cmp.Or(c.origin, c.node)
+	}
 	for {
 		began := time.Now()
 		rev, err := c.store.Put(ctx, backend.Write{Key: c.key, Value: rec.encode(), If: c.seen})
 		switch {
 		case err == nil:
 			c.seen, c.since, c.rec, c.until = rev, began, rec, began.Add(c.lease)
+			c.origin = rec.origin
 			return nil
 		case !errors.Is(err, backend.ErrConflict) && !errors.Is(err, backend.ErrMaybeStored):
 			return err // the end of the hold has not changed

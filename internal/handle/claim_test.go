@@ -125,6 +125,64 @@ func TestHoldOfALateComer(t *testing.T) {
 	})
 }
 
+// lose makes the store forget the record of the group.
+func (c *cast) lose() {
+	c.t.Helper()
+	it, err := c.b.Get(c.t.Context(), key("mailer"))
+	if err == nil {
+		err = c.b.Delete(c.t.Context(), it.Key, it.Revision, nil)
+	}
+	if err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *cast) expectForgotten(want ...string) {
+	c.t.Helper()
+	for node, claim := range c.claims {
+		if got := claim.Forgotten(); got != slices.Contains(want, node) {
+			c.t.Errorf("the record of %s's group was forgotten: %v", node, got)
+		}
+	}
+}
+
+// A node that makes the record again without having known it cannot tell that events
+// were missed. The others that live can.
+func TestForgotten(t *testing.T) {
+	script(t, func(c *cast) {
+		c.hold("ann")
+		c.commit("ann", upTo(1, 5))
+		c.refused("bob")
+		c.lose()
+		c.expect("the record is lost", "cem", Progress{})
+		c.commit("cem", upTo(2, 1))
+		c.noCommit("ann")
+		c.refused("ann")
+		c.refused("bob")
+		c.expectForgotten("ann", "bob")
+		c.expectForgotten() // once
+		c.release("cem")
+		c.expect("it is known now", "bob", upTo(2, 1))
+		c.expectForgotten()
+	})
+}
+
+// Where a node that knew the record makes it again, its group tells, and no other does.
+func TestForgottenByNobody(t *testing.T) {
+	script(t, func(c *cast) {
+		c.hold("ann")
+		c.refused("bob")
+		c.lose()
+		c.expect("the record is lost", "bob", Progress{})
+		c.refused("cem")
+		c.noCommit("ann")
+		c.refused("ann")
+		c.release("bob")
+		c.hold("cem")
+		c.expectForgotten()
+	})
+}
+
 func TestRelease(t *testing.T) {
 	script(t, func(c *cast) {
 		c.hold("ann")
@@ -254,12 +312,17 @@ func TestRecord(t *testing.T) {
 	for _, r := range []record{
 		{}, {holder: "ann", floor: backend.Position{Epoch: 1, Seq: 1<<64 - 1}},
 		{holder: "bob", floor: backend.Position{Epoch: 1 << 60, Seq: 7}, done: map[uint64]struct{}{9: {}, 1 << 50: {}}, failed: map[uint64]int{8: 3}},
+		{holder: "cem", origin: "dora"},
 	} {
 		got, err := decode(backend.Item{Value: r.encode(), Revision: 1})
-		if err != nil || !cmp.Equal(got.progress(), r.progress(), cmpopts.EquateEmpty()) || got.holder != r.holder {
+		if err != nil || !cmp.Equal(got.progress(), r.progress(), cmpopts.EquateEmpty()) || got.holder != r.holder || got.origin != r.origin {
 			t.Errorf("%+v became %+v, %v", r, got, err)
 		}
-		for n := range r.encode() {
+		whole := len(r.encode())
+		for n := range whole {
+			if r.origin != "" && n == whole-1-len(r.origin) {
+				continue // so earlier releases write it
+			}
 			if _, err := decode(backend.Item{Value: r.encode()[:n], Revision: 1}); err == nil {
 				t.Errorf("the first %d bytes of %+v are a record", n, r)
 			}

@@ -13,6 +13,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/guard"
 	"github.com/maravilla-realtime/realtime/internal/jitter"
 	"github.com/maravilla-realtime/realtime/internal/match"
+	"github.com/maravilla-realtime/realtime/internal/ring"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -122,6 +123,9 @@ func (g *Group) run(ctx context.Context) {
 	defer tried()
 	for ctx.Err() == nil {
 		p, err := g.claim.Hold(ctx)
+		if g.claim.Forgotten() {
+			g.missed(string(ring.Lost))
+		}
 		switch {
 		case err == nil:
 			h := newHold(ctx, g, p)

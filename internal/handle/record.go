@@ -11,6 +11,7 @@ import (
 
 // record is the record of a group in the store.
 type record struct {
+	origin string // the node that made the record without having known one; "": not written
 	holder string // "": none
 	floor  backend.Position
 	done   map[uint64]struct{} // after floor
@@ -61,7 +62,8 @@ func (r record) add(p Progress) record {
 // recordVersion is the first byte of a record. After it come, as unsigned varints
 // unless said otherwise: the length of the holder's name, the name (bytes), epoch and
 // seq of the floor, the number of events done, each as its distance from the one
-// before, and the number of events that failed, each with its distance and count.
+// before, the number of events that failed, each with its distance and count, and, if
+// there is an origin, its length and itself (bytes).
 const recordVersion = 1
 
 func (r *record) encode() []byte {
@@ -81,6 +83,10 @@ func (r *record) encode() []byte {
 		b = binary.AppendUvarint(b, seq-last)
 		b = binary.AppendUvarint(b, uint64(r.failed[seq]))
 		last = seq
+	}
+	if r.origin != "" {
+		b = binary.AppendUvarint(b, uint64(len(r.origin)))
+		b = append(b, r.origin...)
 	}
 	return b
 }
@@ -108,6 +114,9 @@ func decode(it backend.Item) (r record, err error) {
 	for range min(d.number(), maxDone) {
 		last += d.number()
 		r.failed[last] = int(d.number())
+	}
+	if len(d.rest) > 0 {
+		r.origin = string(d.bytes(d.number()))
 	}
 	if d.bad {
 		return record{}, errRecord
