@@ -10,5 +10,5 @@ fi
 
 staticcheck=honnef.co/go/tools/cmd/staticcheck@v0.8.2
 while read -r module; do
-	(cd "$module" && go vet ./... && go run "$staticcheck" ./...)
+	(cd "$module" && GOWORK=off go mod tidy -diff && go vet ./... && go run "$staticcheck" ./...)
 done < <(ci/modules.sh)
