@@ -22,8 +22,9 @@ export function createAsker(channel: string, outbox: Outbox, sync: () => void): 
       self.state_ = 1;
       const turn = (): object | undefined => {
         const op = make();
-        if (op) self.state_ = 2;
-        return op && { ...op, channel };
+        if (!op) return undefined;
+        self.state_ = 2;
+        return { ...op, channel };
       };
       outbox.add_(turn, (error, answer) => {
         self.state_ = 0;

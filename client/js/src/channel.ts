@@ -59,8 +59,6 @@ export interface Channel {
   readonly own_: OwnPresence;
   /** Adds a listener for messages. */
   subscribe_(cb: Listener<RealtimeMessage>): () => void;
-  /** Told when it begins, or goes on after a gap; the `state` of the frame is `resumed` where nothing was missed. */
-  readonly begins_: Set<Listener<Frame>>;
   /** Whether it has begun on this connection. */
   isLive_(): boolean | undefined;
   /** Adds a listener for those who come, change or go. */
@@ -87,7 +85,6 @@ export function createChannel(
   channel: string, channels: Map<string, Channel>, outbox: Outbox, reconnector: Reconnector<RealtimeReset>, any: Set<Listener<RealtimeEvent>>,
 ): Channel {
   const messages = new Set<Listener<RealtimeMessage>>();
-  const begins_ = new Set<Listener<Frame>>();
   let cursor: string | undefined; // everything up to here has been delivered
   let live: boolean | undefined; // the server has confirmed it on this connection
   let asked = Scope.Nothing; // on this connection
@@ -129,7 +126,6 @@ export function createChannel(
   const begin = (frame: Frame, reset: boolean): void => {
     live = true;
     cursor = frame.cursor ?? cursor;
-    tell(begins_, frame);
     if (!reset) return;
     roster_.known_ = false; // what it has missed will not come, but a whole one, where presence is wanted
     reconnector.missed_({ channel, reason: frame.reason ?? 'unknown' });
@@ -157,7 +153,7 @@ export function createChannel(
   const sync_ = (): void => {
     if ((channels.get(channel) ?? self) !== self) return; // in use again, but not here
     if (wanted()) channels.set(channel, self);
-    else if (!asked && !asker.state_) channels.delete(channel); // while an answer is due, nobody else may ask
+    else if (!asked && !asker.state_ && !own_.asker_.state_) channels.delete(channel); // while an answer is due, nobody else may ask
     if (scope() !== asked) asker.ask_(ask, answered);
     own_.sync_();
   };
@@ -175,7 +171,6 @@ export function createChannel(
     refuse_,
     complete_,
     subscribe_: (cb) => use(listen(messages)(cb)),
-    begins_,
     isLive_: () => live,
     on_: (change, cb) => use(roster_.on_(change, cb)),
     cut_() {

@@ -1,11 +1,13 @@
-import type { Channel, RealtimeMessage } from './channel.js';
+import type { RealtimeMessage } from './channel.js';
 import { listen, tell, type Listener } from './listen.js';
 import { createLoader, patience, type Load } from './loader.js';
+import type { RealtimeClient } from './realtime.js';
 import { RenClient } from './ren.js';
 import type { AnyRenEvent } from './renevent.js';
 import { queryStore, type QueryOptions, type QueryStore } from './stores.js';
 import { addExtension, type Extension } from './transport.js';
 import type { ChannelOf, OfChannel } from './types.js';
+import type { Frame } from './wire.js';
 
 /** What a listener of messages is an addition to. */
 export interface LoadOptions {
@@ -36,34 +38,41 @@ declare module './ren.js' {
   }
 }
 
-/** Loads when a subscription begins, and when something was missed; the listener hears what comes after that. */
-function follow(
-  subscribe: (cb: Listener<RealtimeMessage>) => () => void, use: () => Channel,
-  cb: Listener<RealtimeMessage>, load: Load<unknown>, report: (error: unknown) => void,
-): () => void {
-  const listeners = new Set([cb]);
-  const loader = createLoader<unknown, RealtimeMessage>(load, () => {}, (message) => tell(listeners, message), report);
-  const off = subscribe(loader.take_);
-  const channel = use(); // which is in use now, and the one that is subscribed to
-  let placed = channel.isLive_(); // there is a position that the data are not older than
-  const begun = listen(channel.begins_)(({ state }) => {
-    if (!placed || state !== 'resumed') loader.start_();
-    placed = true;
-  });
-  loader.start_(placed ? 0 : patience);
-  return () => {
-    off();
-    begun();
-    loader.stop_();
-    listeners.clear();
-  };
-}
+const extend: Extension = (client, outbox, _check, report, _tag, use) => {
+  const { onReset, subscribe } = client as RealtimeClient;
+  const { answer_: answer } = outbox;
+  const begins = new Set<Listener<Frame>>(); // told of each subscription that the server has confirmed
 
-const extend: Extension = (client, _outbox, _check, report, _tag, use) => {
-  const { subscribe } = client as { subscribe: (...all: unknown[]) => () => void };
+  outbox.answer_ = (frame) => {
+    const asked = answer(frame);
+    if (asked && frame.event === 'subscribed') tell(begins, frame);
+    return asked;
+  };
+  /** Loads when a subscription begins, and when something was missed; the listener hears what comes after that. */
+  const follow = (name: string, cb: Listener<RealtimeMessage>, load: Load<unknown>): (() => void) => {
+    const listeners = new Set([cb]);
+    const loader = createLoader<unknown, RealtimeMessage>(load, () => {}, (message) => tell(listeners, message), report);
+    const off = subscribe(name, loader.take_);
+    let placed = use(name).isLive_(); // there is a position that the data are not older than
+    loader.start_(placed ? 0 : patience);
+    const offs = [
+      off,
+      loader.stop_,
+      listen(begins)(({ channel }) => {
+        if (placed || channel !== name) return;
+        placed = true;
+        loader.start_();
+      }),
+      onReset(({ channel }) => channel === name && loader.start_()),
+    ];
+    return () => {
+      listeners.clear();
+      offs.forEach((stop) => stop());
+    };
+  };
   Object.assign(client, {
     subscribe: (name: string, cb: Listener<RealtimeMessage>, options?: LoadOptions) =>
-      options?.load ? follow((take) => subscribe(name, take), () => use(name), cb, options.load, report) : subscribe(name, cb, options),
+      options?.load ? follow(name, cb, options.load) : (subscribe as Function)(name, cb, options), // which may be another module's
   });
 };
 

@@ -1,4 +1,4 @@
-import { createAsker } from './asker.js';
+import { createAsker, type Asker } from './asker.js';
 import { asError, RealtimeError } from './errors.js';
 import type { Done, Outbox } from './outbox.js';
 import type { Frame } from './wire.js';
@@ -7,8 +7,8 @@ import type { Frame } from './wire.js';
 export interface Wish {
   userId?: string | undefined;
   metadata?: unknown;
-  /** Whether it is a join, and no update. */
-  join_?: boolean | undefined;
+  /** Which join it is, or an update of: another object each time. */
+  join_?: object | undefined;
 }
 
 /**
@@ -16,6 +16,8 @@ export interface Wish {
  * time; of the wishes that come meanwhile, only the last is sent.
  */
 export interface OwnPresence {
+  /** Whether something is asked, or waits for its turn. */
+  readonly asker_: Asker;
   /** Whether anybody is present, or may be soon. */
   wanted_(): boolean;
   /** Changes the wish, or ends it. Without one, there is something to do for a join only. */
@@ -51,6 +53,7 @@ export function createOwnPresence(
   };
 
   return {
+    asker_: asker,
     wanted_: () => !!(wish || had() || asker.state_ > 1),
     want_(own, done, by) {
       const join = own?.join_;
@@ -58,7 +61,7 @@ export function createOwnPresence(
       if (!own && owners.delete(by) && owners.size) return done();
       if (!own || !wish || (join && wish.userId !== own.userId)) owners.clear(); // somebody else is present from now on, or nobody
       if (join) owners.add(by);
-      wish = own && { ...wish, join_: join, ...own };
+      wish = own && { ...wish, ...own };
       waiting.add((error) => {
         if (join && error) owners.delete(by);
         done(error);
@@ -76,7 +79,7 @@ export function createOwnPresence(
       let many: Done[];
       const make = (): object | undefined => {
         [own, old, many] = [wish, had(), [...waiting]];
-        const op = !own ? 'leave' : old && !own.join_ && old.userId === own.userId ? 'update' : 'join';
+        const op = !own ? 'leave' : own.join_ === old?.join_ ? 'update' : 'join';
         return own === old ? undefined : { op, userId: (own ?? old)!.userId, metadata: own?.metadata };
       };
       asker.ask_(make, (error) => {
@@ -105,7 +108,7 @@ export function createOwnPresence(
       if (!old || (old.userId ?? userId) !== userId) return; // of somebody who is not present over this connection
       agreed = undefined;
       // Who has joined since the server agreed last is answered by the server.
-      if (wish && !retry && wish.userId === old.userId && (wish === old || !wish.join_)) {
+      if (wish?.join_ === old.join_ && !retry) {
         wish = undefined;
         const error = asError(frame);
         refuse(error);

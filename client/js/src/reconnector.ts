@@ -130,8 +130,9 @@ export function createReconnector<Reset>(
   };
   /** Looks after an attempt and its connection. */
   const watch = (): void => wait(Math.min(heardAt + silence - now(), renewAt - now(), look), async () => {
-    if (now() - heardAt >= silence) return self.lost_();
-    if (client.state !== 'open') self.suspect_('late: proxy?');
+    const open = client.state === 'open';
+    if (now() - heardAt >= silence) return self.lost_(!open && Error('no answer'));
+    if (!open) self.suspect_('late: proxy?');
     if (now() < renewAt) return watch();
     // Gets new credentials before those of the open connection expire.
     const { signal } = attempt!;
@@ -245,7 +246,7 @@ export function createReconnector<Reset>(
       const proven = now() - openedAt! >= healthy;
       if (proven) tries = 0;
       // Between the least and a growing bound, so that clients that were cut together come back apart.
-      let ms = least + Math.random() * Math.max(Math.min(options.maxBackoffMs ?? 15_000, 1_000 * 1.5 ** tries++) - least, 0);
+      let ms = Math.max(Math.min(options.maxBackoffMs ?? 15_000, 1_000 * 1.5 ** tries++) - least, 0) * Math.random() + least;
       const refused = error instanceof RealtimeError;
       const denied = refused && isDenial(error.code);
       if (denied) deniedUntil ||= now() + patience;

@@ -105,8 +105,8 @@ export class RenClient<Own extends AnyRenEvent = never> {
         if (!answer.ok && /^[a-z_]+$/.test(code!) && retry === false) throw new RealtimeError(code!, message);
         reconnector.suspect_('HTTP ' + answer.status);
       }
-      const atLeast = +answer?.headers.get('Retry-After')! * 1000 || 0; // 0 where the server does not say, or gives a date
-      if (!signal.aborted) reconnector.lost_(undefined, atLeast);
+      // Nothing where the server does not say, or gives a date.
+      if (!signal.aborted) reconnector.lost_(undefined, +answer?.headers.get('Retry-After')! * 1000 || 0);
     };
 
     const reconnector: Reconnector<RenReset> = createReconnector(this, options, '[ren]', { dial_ });

@@ -144,7 +144,7 @@ export function createSession(client: Client, options: RealtimeClientOptions): v
         });
       const on = (change: Change) => (cb: Listener<Member>) => use(name).on_(change, cb);
       return {
-        join: (userId, metadata) => wish({ userId, metadata, join_: true }),
+        join: (userId, metadata) => wish({ userId, metadata, join_: {} }),
         update: (metadata) => wish({ metadata }),
         leave: () => wish(),
         onJoin: on('presence.join'),

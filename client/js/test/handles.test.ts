@@ -104,3 +104,19 @@ test('stores count among themselves, whichever leaves last', async () => {
   offs[1]!();
   assert.equal((await said()).at(-1), 'leave ada');
 });
+
+test('a join that has no answer when the server ends the presence counts, and what was said of it since', async () => {
+  await one.join('ada', 1);
+  const { serve } = FakeSocket;
+  FakeSocket.serve = undefined;
+  const socket = FakeSocket.last;
+  const again = [one.join('ada', 2), one.update(3)];
+  await settle();
+  socket.say({ event: 'left', channel: 'room', userId: 'ada', code: 'forbidden', message: 'no', retry: false });
+  socket.answer('join');
+  FakeSocket.serve = serve;
+  await settle();
+  socket.answer('update');
+  await Promise.all(again);
+  assert.deepEqual(socket.sent.filter(({ op }) => /join|update|leave/.test(op)).map(({ op, metadata }) => [op, metadata]), [['join', 1], ['join', 2], ['update', 3]]);
+});

@@ -8,7 +8,7 @@ type Frame = Record<string, unknown> & { event: string };
 type Entry = Frame & { channel: string; id: string };
 
 const names = ['a', 'b'];
-const runs = 800;
+const runs = Number(process.env['MODEL_SEEDS'] ?? 800);
 const steps = 150;
 
 /** A linear congruential generator: the same numbers for the same seed. */

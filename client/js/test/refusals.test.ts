@@ -395,6 +395,31 @@ for (const none of [undefined, '', null])
     assert.deepEqual([FakeSocket.last.sent, told], [[{ op: 'hello', cid: clientId }], []]);
   });
 
+const silent = (): Promise<never> => new Promise(() => {});
+for (const [name, start] of Object.entries({ RenClient: renEnd, RealtimeClient: realtimeEnd }))
+  test(`${name}: a getToken that never answers is told once, and asked again after a minute`, async () => {
+    let asked: number[] = [];
+    let hangs = true;
+    const getToken = (): string | Promise<never> => (asked.push(clock.now), hangs ? silent() : 'T');
+    const end = await start({ getToken, onError: note });
+    await pass(59_999);
+    assert.deepEqual([asked.length, told.length], [1, 0]);
+    await pass(200_000);
+    const waits = asked.slice(1).map((at, i) => at - asked[i]! - 60_000);
+    assert.deepEqual([told.map(({ message }) => message), end.client.state], [['no answer'], 'connecting']);
+    assert.ok(waits.length > 2 && waits.every((ms, i) => ms > 0 && (i === 0 || ms > waits[i - 1]!)), `growing waits: ${waits}`);
+    hangs = false;
+    await pass(70_000);
+    await end.greet();
+    assert.deepEqual([end.client.state, told.length], ['open', 1]);
+    hangs = true;
+    await end.cut();
+    await pass(70_000);
+    assert.equal(told.length, 2, 'and once more when it had been good');
+    end.close();
+    assert.equal(clock.timers, 0, 'nothing is left of it');
+  });
+
 test('an error that nobody listens for goes to the console, once', async () => {
   const reported: unknown[] = [];
   mock.method(console, 'error', (...what: unknown[]) => void reported.push(what));

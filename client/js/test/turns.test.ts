@@ -124,3 +124,30 @@ test('a connection that is lost while something waits its turn asks for it on th
   await all();
   assert.deepEqual([[...subscribed], [...present]], [['room'], ['room']]);
 });
+
+for (const then of ['the connection is lost', 'somebody else uses the channel'])
+  test('a join withdrawn before its turn, after the last listener has gone, settles: ' + then, async () => {
+    const off = rt.subscribe('room', () => {});
+    await settle();
+    FakeSocket.serve = undefined;
+    void rt.publish('other', 1);
+    socket.answer('publish', { event: 'error', code: 'rate_limited', message: 'later', retry: true }); // nothing more for a second
+    const ends: unknown[] = [];
+    off();
+    await settle();
+    await pass(4000);
+    const { ref } = socket.ops('unsubscribe').at(-1)!;
+    socket.answer('publish', { event: 'error', code: 'rate_limited', message: 'later', retry: true });
+    const room = rt.presence('room');
+    for (const asked of [room.join('ada'), room.leave()]) void asked.then(() => ends.push('ok'), ({ code }) => ends.push(code));
+    socket.say({ event: 'ok', ref });
+    FakeSocket.serve = (to, op) => setImmediate(() => answer(to, op));
+    if (then.startsWith('s')) rt.subscribe('room', () => {});
+    else {
+      await socket.drop();
+      await pass(2000);
+      await FakeSocket.last.greet({ limits });
+    }
+    await pass(5000);
+    assert.deepEqual(ends, ['ok', 'ok']);
+  });
