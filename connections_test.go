@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -299,4 +300,79 @@ func BenchmarkConnections(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/100, "ns/connection")
+}
+
+// What a Recheck refuses is listed with the address of the connection, and counted.
+func TestRefusalsOfARecheck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var fault atomic.Pointer[error]
+		said := func() error {
+			if err := fault.Load(); err != nil {
+				return *err
+			}
+			return nil
+		}
+		p := open()
+		p.AskHistory = true
+		p.Allow = func(context.Context, realtime.Identity, realtime.Action) error { return said() }
+		p.Grants = func(context.Context, realtime.Identity) ([]realtime.Grant, error) {
+			return []realtime.Grant{realtime.GrantAll("kv")}, said()
+		}
+		h := start(t, p, nil)
+		h.ren(get("/ren", "Authorization", asAda))
+		s := h.socket(get("/realtime", "Authorization", asAda))
+		s.ok(subscribe("room"), `"op":"join","channel":"room"`)
+		reason := errors.New("the subscription was not paid")
+		fault.Store(&reason)
+		noError(t, h.Recheck(t.Context(), "ada"))
+		synctest.Wait()
+		got := refusalsOf(h.Realtime)
+		slices.Sort(got)
+		want := []string{
+			"1 forbidden ada   the subscription was not paid",
+			"1 forbidden ada join room the subscription was not paid",
+			"1 forbidden ada subscribe room the subscription was not paid",
+		}
+		if !slices.Equal(got, want) || h.Stats().Refusals["forbidden"] != 3 {
+			t.Errorf("%q; counted: %d", got, h.Stats().Refusals["forbidden"])
+		}
+		for _, r := range h.Refusals() {
+			if r.Address == "" {
+				t.Errorf("%+v", r)
+			}
+		}
+		// A policy that cannot decide is noted as well.
+		fault.Store(nil)
+		s.rest()
+		s.ok(subscribe("room"))
+		later := fmt.Errorf("%w: no database", realtime.ErrTemporary)
+		fault.Store(&later)
+		noError(t, h.Recheck(t.Context(), "ada"))
+		if n := h.Stats().Refusals["unavailable"]; n != 1 || h.Refusals()[0].Code != "unavailable" {
+			t.Errorf("counted: %d; %+v", n, h.Refusals()[0])
+		}
+	})
+}
+
+// Who may no longer be present as somebody else is refused.
+func TestRefusalsOfARenewal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		any := true
+		p := open()
+		authenticate := p.Authenticate
+		p.Authenticate = func(r *http.Request) (realtime.Identity, error) {
+			id, err := authenticate(r)
+			id.AnyUser = any
+			return id, err
+		}
+		h := start(t, p, nil)
+		s := h.socket(get("/realtime", "Authorization", asAda))
+		s.ok(`"op":"join","channel":"room","userId":"bob"`)
+		any = false
+		s.ask(`"op":"hello","cid":"` + tab1 + `","token":"ada"`)
+		synctest.Wait()
+		if f := h.Refusals(); len(f) != 1 || f[0].Code != "user_mismatch" || f[0].Address == "" || h.Stats().Refusals["user_mismatch"] != 1 {
+			t.Errorf("%+v", f)
+		}
+	})
 }

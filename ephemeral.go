@@ -23,8 +23,26 @@ func (rt *Realtime) newSender() *live.Sender {
 
 // pass sends a message that is live only. It does not block.
 func (rt *Realtime) pass(_ context.Context, ev backend.Event, a attribution) error {
+	err := rt.toSender(ev, a)
+	rt.tally.ephemeral.Inc(passOutcome(err))
+	return err
+}
+
+func passOutcome(err error) string {
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.Is(err, ErrTooLarge):
+		return "too_large"
+	case errors.Is(err, ErrClosed):
+		return "closed"
+	}
+	return "full"
+}
+
+func (rt *Realtime) toSender(ev backend.Event, a attribution) error {
 	if len(ev.Data) > maxEphemeral {
-		return fmt.Errorf("realtime: publish: %w: %d bytes of at most %d, live only", ErrTooLarge, len(ev.Data), maxEphemeral)
+		return fmt.Errorf("%w: %d bytes of at most %d, live only", ErrTooLarge, len(ev.Data), maxEphemeral)
 	}
 	g := rt.gate(a.depth)
 	if !g.Enter() {

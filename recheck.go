@@ -122,6 +122,8 @@ func (s *stream) recheck(ctx context.Context, _ chan struct{}) {
 		switch {
 		case !s.session.Newest(turn): // the policy has been asked again meanwhile, and has answered
 		case f != nil:
+			f.about.Address = s.about.address
+			s.rt.refuse(f)
 			end := &conns.Ending{Reason: f.Code}
 			if f.Retry {
 				end.Retry = retryAfter()

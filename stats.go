@@ -29,13 +29,18 @@ type Stats struct {
 	// also by [Realtime.Authorize], and operations on WebSockets.
 	Refusals map[string]uint64
 
-	Publish  PublishStats
-	History  HistoryStats
-	Follow   FollowStats
-	Presence PresenceStats
-	Groups   map[string]GroupStats // by name; "$process" for handlers registered on the Realtime
-	Backend  BackendStats
-	Policy   PolicyStats
+	// Coalesced counts events that REN streams with an interval (the parameter "every")
+	// have left out for a newer one of the same key.
+	Coalesced uint64
+
+	Publish   PublishStats
+	Ephemeral EphemeralStats
+	History   HistoryStats
+	Follow    FollowStats
+	Presence  PresenceStats
+	Groups    map[string]GroupStats // by name; "$process" for handlers registered on the Realtime
+	Backend   BackendStats
+	Policy    PolicyStats
 }
 
 // ConnectionStats are those of connections of one kind.
@@ -51,7 +56,7 @@ type ConnectionStats struct {
 	// or a limit of it), "hello_required".
 	Ended map[string]uint64
 
-	Delivered uint64 // events that were written to clients, replayed ones included
+	Delivered uint64 // events that were written to clients, replayed and ephemeral ones included
 	Bytes     uint64 // that were written, without framing by WebSocket or HTTP
 	// Latency is the time from when an event came to this node until it was written to a
 	// client: for each write, that of its oldest event that is not replayed.
@@ -69,6 +74,19 @@ type PublishStats struct {
 	// "error".
 	Outcomes map[string]uint64
 	Time     Histogram // from the call to the answer of the backend
+}
+
+// EphemeralStats are those of messages that are live only: see [Ephemeral].
+type EphemeralStats struct {
+	// Outcomes counts publishes on this node: "ok", "full" (too many wait), "too_large",
+	// "closed".
+	Outcomes map[string]uint64
+	Waiting  int // to be sent
+	// Coalesced counts messages that were never sent: a newer one of the same user and
+	// type came while they waited, or too many others of the channel.
+	Coalesced uint64
+	Lost      uint64 // that the backend did not take in 5 s
+	Received  uint64 // from all nodes, of channels that are followed on this one
 }
 
 // HistoryStats are those of the events that a node keeps. See [History].
@@ -191,13 +209,15 @@ func (rt *Realtime) Stats() Stats {
 		REN:     t.ren.stats(), WebSocket: t.webSocket.stats(),
 		Users: rt.conns.Users(), Channels: history.Channels, Subscriptions: history.Subscriptions,
 		Operations: t.operations.Values(), Refusals: t.refusals.Values(),
-		Publish:  PublishStats(callStats(t.publish.Stats())),
-		History:  historyStats(history),
-		Follow:   rt.followStats(),
-		Presence: PresenceStats(rt.presence.engine.Stats()),
-		Groups:   make(map[string]GroupStats),
-		Backend:  backendStats(rt.backend.Stats()),
-		Policy:   rt.deciding.stats(),
+		Coalesced: t.ren.coalesced(),
+		Publish:   PublishStats(callStats(t.publish.Stats())),
+		Ephemeral: rt.ephemeralStats(history.Live),
+		History:   historyStats(history),
+		Follow:    rt.followStats(),
+		Presence:  PresenceStats(rt.presence.engine.Stats()),
+		Groups:    make(map[string]GroupStats),
+		Backend:   backendStats(rt.backend.Stats()),
+		Policy:    rt.deciding.stats(),
 	}
 	for name, g := range rt.groups.Stats() {
 		s.Groups[statsName(name)] = GroupStats{

@@ -24,7 +24,7 @@ func op(name, rest string) driver {
 }
 
 var operationDrivers = []driver{
-	op("subscribe", `,"channel":"a"`), op("unsubscribe", `,"channel":"a"`), op("publish", `,"channel":"a","data":1`),
+	op("subscribe", `,"channel":"a"`), op("history", `,"channel":"a"`), op("unsubscribe", `,"channel":"a"`), op("publish", `,"channel":"a","data":1`),
 	op("join", `,"channel":"a"`), op("update", `,"channel":"a"`), op("leave", `,"channel":"a"`), op("ping", ""),
 	{"operation that there is not", "Operations.other=1 Refusals.unknown_op=1", withSocket(open(), nil, func(_ *host, s *socket) { s.ask(`"op":"nothing"`) })},
 }
@@ -125,6 +125,63 @@ func publishing(outcome string, err error) driver {
 			_ = h.Publish(t.Context(), "room", 1)
 		}
 	}}
+}
+
+// ephemeralDrivers move the figures of what is live only.
+var ephemeralDrivers = []driver{
+	{"ephemeral messages come", "Ephemeral.Outcomes.ok=3 Ephemeral.Received=2", withSocket(open(), nil, func(h *host, s *socket) {
+		s.ok(subscribe("room"), ephemeral("room", `{"type":"typing"}`))
+		time.Sleep(time.Second)
+		h.pass("room", typing(1), "ada")
+		h.pass("elsewhere", typing(1), "ada")
+		time.Sleep(time.Second)
+	})},
+	{"newer ephemeral messages come", "Ephemeral.Outcomes.ok=4 Ephemeral.Waiting=1 Ephemeral.Coalesced=2", withHost(open(),
+		&realtime.Options{Limits: realtime.Limits{Ephemeral: 1}}, func(h *host) {
+			h.pass("room", typing(0), "ada")
+			synctest.Wait()
+			for i := range 3 {
+				h.pass("room", typing(i), "ada")
+			}
+		})},
+	{"ephemeral messages are lost", "Ephemeral.Lost=2", func(t *testing.T) (*host, func()) {
+		b := backendtest.NewFaulty(realtime.NewMemory())
+		h := start(t, open(), &realtime.Options{Backend: b})
+		return h, func() {
+			b.FailAppend(1000, errDown)
+			h.pass("room", typing(1), "ada")
+			time.Sleep(10 * time.Second)
+			h.pass("room", typing(1), "ada")
+			time.Sleep(10 * time.Second)
+		}
+	}},
+	{"ephemeral messages are refused", "Ephemeral.Outcomes.full Ephemeral.Outcomes.too_large=1 Ephemeral.Outcomes.closed=1", withHost(open(),
+		&realtime.Options{Limits: realtime.Limits{Ephemeral: 1}}, func(h *host) {
+			large := map[string]string{"type": strings.Repeat("x", 15<<10)} // which counts twice
+			var err error
+			for i := 0; err == nil && i < 1000; i++ {
+				err = h.Publish(h.t.Context(), fmt.Sprint("room:", i%9), large, realtime.Ephemeral(), realtime.AsUser(fmt.Sprint(i)))
+			}
+			if !errors.Is(err, realtime.ErrTemporary) {
+				h.t.Error(err)
+			}
+			_ = h.Publish(h.t.Context(), "room", large["type"]+large["type"], realtime.Ephemeral())
+			noError(h.t, h.Close(h.t.Context()))
+			_ = h.Publish(h.t.Context(), "room", 1, realtime.Ephemeral())
+		})},
+	{"a stream has an interval", "Coalesced=5 REN.Delivered=2", func(t *testing.T) (*host, func()) {
+		h := start(t, open(), nil)
+		s := h.ren(get("/ren?every=1000"))
+		return h, func() {
+			h.emit(realtime.KVPut("n", "k"))
+			synctest.Wait()
+			for range 6 {
+				h.emit(realtime.KVPut("n", "k"))
+			}
+			time.Sleep(2 * time.Second)
+			s.rest()
+		}
+	}},
 }
 
 // small has room for little history.

@@ -24,6 +24,7 @@ type tally struct {
 	operations     *metric.Set
 	refusals       *metric.Set
 	publish        *metric.Calls
+	ephemeral      *metric.Set
 }
 
 func (t *tally) init() {
@@ -31,8 +32,9 @@ func (t *tally) init() {
 	t.ren.init("client", "slow", "closing", "rotate", "expired", "revoked", "refused", "unavailable", "internal")
 	t.webSocket.init("client", "slow", "dead", "violation", "closing", "rotate", "expired", "revoked", "refused", "hello_required",
 		"unavailable", "internal")
-	t.operations = metric.NewSet("other", "hello", "subscribe", "unsubscribe", "publish", "join", "update", "leave", "ping")
+	t.operations = metric.NewSet("other", wire.Ops()...)
 	t.refusals = metric.NewSet("internal", wire.Codes()...)
+	t.ephemeral = metric.NewSet("full", "ok", "too_large", "closed")
 	t.publish = metric.NewCalls("error", "ok", "maybe_stored", "timeout", "canceled", "too_large", "closed")
 }
 
@@ -56,6 +58,7 @@ type connTally struct {
 // that processors do not wait for each other's counters.
 type sentTally struct {
 	events, bytes metric.Counter
+	coalesced     metric.Counter // events
 	latency       metric.Histogram
 	writing       metric.Gauge // connections
 	_             [64]byte     // the next one is in another cache line
@@ -81,12 +84,15 @@ func (c *connTally) close(why error) { c.ended.Inc(endingOf(why)) }
 
 // sent notes a message that was written to a client, and what it says.
 func (c *connTally) sent(by *sentTally, buf *session.Buffer) {
+	told := &buf.Told
+	if told.Coalesced > 0 {
+		by.coalesced.Add(uint64(told.Coalesced))
+	}
 	n := buf.Len()
 	if n == 0 {
 		return
 	}
 	by.bytes.Add(uint64(n))
-	told := &buf.Told
 	if told.Events > 0 {
 		by.events.Add(uint64(told.Events))
 	}
@@ -96,6 +102,14 @@ func (c *connTally) sent(by *sentTally, buf *session.Buffer) {
 	for _, why := range told.Resets {
 		c.resets.Inc(string(why))
 	}
+}
+
+// coalesced returns how many events clients were not sent for newer ones.
+func (c *connTally) coalesced() (n uint64) {
+	for i := range c.shares {
+		n += c.shares[i].coalesced.Value()
+	}
+	return n
 }
 
 func (c *connTally) stats() ConnectionStats {
@@ -160,6 +174,13 @@ func historyStats(s ring.Stats) HistoryStats {
 		h.Age = max(time.Since(s.Oldest), 0)
 	}
 	return h
+}
+
+func (rt *Realtime) ephemeralStats(received uint64) EphemeralStats {
+	s := rt.live.Stats()
+	return EphemeralStats{
+		Outcomes: rt.tally.ephemeral.Values(), Waiting: s.Waiting, Coalesced: s.Coalesced, Lost: s.Lost, Received: received,
+	}
 }
 
 func (rt *Realtime) followStats() FollowStats {

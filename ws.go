@@ -105,6 +105,7 @@ type socket struct {
 
 	deciding chan struct{} // holds one while an operation is decided and done
 	again    atomic.Bool   // all is to be checked by who gives deciding back
+	checks   atomic.Uint64 // how often all was, or is being, checked
 	sessions memberships
 	renewing chan struct{} // holds one while the rights of a new identity are checked
 

@@ -41,7 +41,11 @@ func (s *socket) history(op wire.Op) *wire.Error {
 			return s.failed("history", ErrClosed)
 		}
 	}
+	checks := s.checks.Load()
 	p, refused := s.page(op, n)
+	if refused == nil && s.checks.Load() != checks { // History.Older has perhaps called Recheck, which does not wait for it
+		refused = s.mayRead(op.Channel)
+	}
 	if refused != nil {
 		return refused
 	}

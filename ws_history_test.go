@@ -449,3 +449,40 @@ func TestWSHistoryIsEncodedAsMessagesAre(t *testing.T) {
 		}
 	})
 }
+
+// A page is not sent to who may no longer read it, also where it is the host's database
+// that has found out: Recheck within Older does not wait for the page.
+func TestWSHistoryRecheckedByTheDatabase(t *testing.T) {
+	for _, ask := range []bool{false, true} {
+		bubble(t, fmt.Sprint("AskHistory ", ask), func(t *testing.T) {
+			var denied atomic.Bool
+			policy := open()
+			policy.AskHistory = ask
+			policy.Allow = func(context.Context, realtime.Identity, realtime.Action) error {
+				if denied.Load() {
+					return errNotAllowed
+				}
+				return nil
+			}
+			var h *host
+			denies := func() bool { return true }
+			h = start(t, policy, &realtime.Options{History: realtime.History{
+				Older: func(ctx context.Context, _ realtime.OlderQuery) ([]realtime.HistoryEvent, error) {
+					denied.Store(denies())
+					noError(t, h.Recheck(ctx, "ada"))
+					return []realtime.HistoryEvent{{RenEvent: realtime.RenEvent{Data: json.RawMessage(`"secret"`)}, Cursor: "1"}}, nil
+				},
+			}})
+			s := h.socket(get("/realtime", "Authorization", asAda))
+			if o := s.call(`"op":"history","channel":"room"`); o.Event != "error" || o.Code != "forbidden" {
+				t.Errorf("%s", o.raw)
+			}
+			s.nothing()
+			denied.Store(false)
+			denies = func() bool { return false }
+			if o := s.call(`"op":"history","channel":"room"`); o.Event != "history" {
+				t.Errorf("still allowed: %s", o.raw)
+			}
+		})
+	}
+}

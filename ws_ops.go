@@ -156,7 +156,7 @@ func (s *socket) confirm(op wire.Op, err *wire.Error) *wire.Error {
 
 // decideTime is how long a policy may think about a client. That of a WebSocket
 // reads nothing meanwhile, pongs included; so decideTime and engine.CallTime together are
-// less than pongTime.
+// less than messageTime, in which it must answer a ping.
 const decideTime = 5 * time.Second
 
 func (s *socket) allow(verb Verb, channel string) *wire.Error {

@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"context"
+	"net/http"
 	"sync"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 // before and is not now; those that come later are decided by themselves. Of two
 // decisions about the same thing, the one that was asked for later counts.
 func (s *socket) recheck(ctx context.Context, turns chan struct{}) {
+	s.checks.Add(1)
 	within := policyCallOf(ctx)
 	done, ok := s.settled(within, within.byPolicy())
 	if !ok {
@@ -116,7 +118,7 @@ func (s *socket) judge(ctx context.Context, id Identity, channels, rewinding []s
 		turns <- struct{}{}
 		asking.Go(func() error {
 			defer func() { <-turns }()
-			err, fault := s.rt.ask(ctx, id, Action{verb, channel})
+			err, fault := s.ask(ctx, id, Action{verb, channel})
 			mu.Lock()
 			defer mu.Unlock()
 			if answer(err); fault != nil {
@@ -134,7 +136,8 @@ func (s *socket) judge(ctx context.Context, id Identity, channels, rewinding []s
 	for _, m := range sessions {
 		ask(VerbJoin, m.Channel, func(err *wire.Error) {
 			if v.sessions[m.Key] = err; !id.mayBe(m.User) { // a renewed identity may be without AnyUser
-				v.sessions[m.Key] = notYou(m.User)
+				f := &refusal{status: http.StatusForbidden, Error: notYou(m.User)}
+				v.sessions[m.Key] = s.rt.refuse(f.of(id.User, Action{VerbJoin, m.Channel}).from(s.request)).Error
 			}
 		})
 	}
@@ -146,13 +149,12 @@ func (s *socket) judge(ctx context.Context, id Identity, channels, rewinding []s
 }
 
 // ask asks the policy about one action. The second error is that it panicked.
-func (rt *Realtime) ask(ctx context.Context, id Identity, a Action) (refused *wire.Error, panicked error) {
+func (s *socket) ask(ctx context.Context, id Identity, a Action) (refused *wire.Error, panicked error) {
 	ctx, cancel := context.WithTimeout(ctx, decideTime)
 	defer cancel()
 	panicked = guard.Call(func() error {
-		if f := rt.policy.allow(ctx, rt.log, id, a); f != nil {
-			rt.refusals.add(f)
-			refused = f.Error
+		if f := s.rt.policy.allow(ctx, s.rt.log, id, a); f != nil {
+			refused = s.rt.refuse(f.from(s.request)).Error
 		}
 		return nil
 	})

@@ -38,6 +38,8 @@ var delivery = []Metric{
 		each(kinds, number(func(c conns) uint64 { return c.Bytes }))},
 	{"delivery.latency", "Time from when an event came to the node until it was written to a client.", "s", Histogram, []string{"kind"},
 		each(kinds, buckets(func(c conns) realtime.Histogram { return c.Latency }))},
+	{"events.coalesced", "Events that streams with an interval left out for a newer one of the same key.", "{event}", Counter, nil,
+		one(func(s *stats) float64 { return float64(s.Coalesced) })},
 	{"resets", "Times that clients were told that they missed events, by why.", "{reset}", Counter, []string{"kind", "reason"},
 		each(kinds, func(c conns) []Sample { return byName(c.Resets) })},
 }
@@ -47,6 +49,16 @@ var publishing = []Metric{
 		named(func(s *stats) map[string]uint64 { return s.Publish.Outcomes })},
 	{"publish.duration", "Time from the call to the answer of the backend.", "s", Histogram, nil,
 		func(s *stats) []Sample { return []Sample{{Histogram: s.Publish.Time}} }},
+	{"ephemeral.publishes", "Ephemeral messages that were published on the node, by outcome.", "{message}", Counter, []string{"outcome"},
+		named(func(s *stats) map[string]uint64 { return s.Ephemeral.Outcomes })},
+	{"ephemeral.waiting", "Ephemeral messages that wait to be sent.", "{message}", Gauge, nil,
+		one(func(s *stats) float64 { return float64(s.Ephemeral.Waiting) })},
+	{"ephemeral.coalesced", "Ephemeral messages that were not sent, since a newer one took their place.", "{message}", Counter, nil,
+		one(func(s *stats) float64 { return float64(s.Ephemeral.Coalesced) })},
+	{"ephemeral.lost", "Ephemeral messages that the backend did not take in time.", "{message}", Counter, nil,
+		one(func(s *stats) float64 { return float64(s.Ephemeral.Lost) })},
+	{"ephemeral.received", "Ephemeral messages that came to the node, of channels that are followed on it.", "{message}", Counter, nil,
+		one(func(s *stats) float64 { return float64(s.Ephemeral.Received) })},
 }
 
 var log = []Metric{

@@ -213,3 +213,15 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// Everything that a client chooses counts as what waits.
+func TestSizes(t *testing.T) {
+	text := string(make([]byte, 1000))
+	for name, ev := range map[string]backend.Event{
+		"data": {Data: []byte(text)}, "channel": {Channel: text}, "kind": {Key: text}, "user": {User: text}, "source": {Source: text},
+	} {
+		if got := size(backend.Payload{Event: ev}) - size(backend.Payload{}); got != 1000 {
+			t.Errorf("1,000 bytes of %s count as %d", name, got)
+		}
+	}
+}

@@ -17,7 +17,7 @@ const (
 	every    = 50 * time.Millisecond // between two batches
 	maxBatch = 256 << 10             // bytes, which the last one may exceed
 	patience = 5 * time.Second       // with an engine that does not take a batch
-	overhead = 64                    // bytes of an event beside its data
+	overhead = 64                    // bytes of an event beside its data and names
 
 	maxWaiting  = 1 << 14 // messages
 	maxBytes    = 8 << 20 // of these
@@ -43,6 +43,21 @@ type Sender struct {
 	rooms   map[string]*room
 	waiting int // messages
 	bytes   int // of these
+	tally   struct{ coalesced, lost uint64 }
+}
+
+// Stats is what a Sender has, and has done since it was made, in messages.
+type Stats struct {
+	Waiting   int
+	Coalesced uint64 // that were not sent, since a newer one came or too many others of the channel
+	Lost      uint64 // that the log did not take
+}
+
+// Stats returns the present figures.
+func (s *Sender) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Stats{s.waiting, s.tally.coalesced, s.tally.lost}
 }
 
 // room is a channel that was published to within the last second.
@@ -88,6 +103,7 @@ func (s *Sender) put(r *room, p backend.Payload) {
 	for i := range r.waiting {
 		if old := &r.waiting[i]; old.Event.Key == p.Event.Key && sameSender(&old.Event, &p.Event) {
 			s.bytes -= size(*old)
+			s.tally.coalesced++
 			// Not in its place: "typing" must come after the "stopped" before it.
 			r.waiting = append(slices.Delete(r.waiting, i, i+1), p)
 			return
@@ -95,6 +111,7 @@ func (s *Sender) put(r *room, p backend.Payload) {
 	}
 	if s.waiting++; len(r.waiting) == maxKinds {
 		s.drop(r, 1)
+		s.tally.coalesced++
 	}
 	r.waiting = append(r.waiting, p)
 }
@@ -116,7 +133,10 @@ func sameSender(a, b *backend.Event) bool {
 	return a.User == b.User && (a.User != "" || a.Source == b.Source)
 }
 
-func size(p backend.Payload) int { return overhead + len(p.Event.Channel) + len(p.Event.Data) }
+func size(p backend.Payload) int {
+	ev := &p.Event
+	return overhead + len(ev.Channel) + len(ev.Data) + len(ev.Key) + len(ev.User) + len(ev.Source)
+}
 
 // take returns messages that may be sent now, about most bytes of them.
 func (s *Sender) take(most int) (batch []backend.Payload, more bool) {
@@ -178,6 +198,9 @@ func (s *Sender) send(ctx context.Context, batch []backend.Payload) {
 			return
 		case time.Since(began) > patience:
 			s.Logger.Error("realtime: live events are lost; the backend does not take them", "error", err)
+			s.mu.Lock()
+			s.tally.lost += uint64(len(batch))
+			s.mu.Unlock()
 			return
 		}
 		select {

@@ -127,6 +127,7 @@ var faults = map[string]func(s *realtime.Stats){
 	"RealtimeLogLags":          func(s *realtime.Stats) { observe(&s.Follow.Lag, 10*time.Second, 100) },
 	"RealtimeLogFails":         func(s *realtime.Stats) { s.Follow.Failures++ },
 	"RealtimeEventsLost":       func(s *realtime.Stats) { s.History.Resets["epoch"]++ },
+	"RealtimeEphemeralLost":    func(s *realtime.Stats) { s.Ephemeral.Lost += 10 },
 	"RealtimeHistoryShort":     func(s *realtime.Stats) { s.History.Age = 20 * time.Second; s.History.Evicted["bytes"] += 10 },
 	"RealtimeResets":           func(s *realtime.Stats) { s.REN.Resets["evicted"] += 10 },
 	"RealtimeSlowReaders":      func(s *realtime.Stats) { s.WebSocket.Ended["slow"] += 5 },

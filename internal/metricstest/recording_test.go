@@ -87,6 +87,8 @@ func usual(s *realtime.Stats) {
 	s.Refusals["forbidden"]++
 	s.Operations["publish"] += 100
 	s.Publish.Outcomes["ok"] += 1000
+	s.Ephemeral.Outcomes["ok"] += 100
+	s.Ephemeral.Received, s.Ephemeral.Coalesced, s.Coalesced = s.Ephemeral.Received+100, s.Ephemeral.Coalesced+20, s.Coalesced+50
 	observe(&s.Publish.Time, time.Millisecond, 1000)
 	observe(&s.Follow.Lag, 5*time.Millisecond, 1000)
 	s.History.Age, s.History.Events, s.History.Added = 5*time.Minute, 20_000, s.History.Added+1000

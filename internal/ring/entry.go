@@ -84,6 +84,6 @@ func newEntry(rec *backend.Logged, came time.Time, bytes *atomic.Int64) *Entry {
 	e := &Entry{Logged: rec, came: came, ring: bytes}
 	ev := &rec.Event
 	e.grow(int64(overhead + len(ev.Type) + len(ev.Resource) + len(ev.Key) + len(ev.Version) +
-		len(ev.Source) + len(ev.Namespace) + len(ev.Channel) + len(ev.Data) + len(ev.User) + len(rec.Trace.Parent) + len(rec.Trace.State)))
+		len(ev.Source) + len(ev.Namespace) + len(ev.Channel) + len(ev.Data) + len(ev.User) + len(rec.Kind) + len(rec.Trace.Parent) + len(rec.Trace.State)))
 	return e
 }

@@ -93,9 +93,15 @@ func (ps *passing) clear() {
 // live appends the live events up to a place that the subscription has not returned.
 // later: there are others after it.
 func (s *subscription) live(items []Item, upto uint64) (_ []Item, later bool) {
+	if !s.hasLive() {
+		return items, false
+	}
+	now := time.Now()
 	for _, p := range s.topic.live {
 		switch {
 		case p.number <= s.passed:
+		case now.Sub(p.came) > liveAge: // nothing has come since that would have removed it
+			s.passed = p.number
 		case p.Pos.Seq > upto:
 			return items, true
 		default:

@@ -134,3 +134,46 @@ func TestLiveIsBounded(t *testing.T) {
 		expect(t, "after a reset", drain(late, 10), []string{"epoch@0"})
 	})
 }
+
+// What is too old for a reader that reads now is not given to one that was held, or
+// was slow, although nothing has come since that would have removed it.
+func TestLiveEventsGetOld(t *testing.T) {
+	for name, wait := range map[string]func(rd *Reader){
+		"held": func(rd *Reader) {
+			rd.Hold(Channel("a"), *at(0))
+			time.Sleep(liveAge + time.Second)
+			rd.Release(Channel("a"))
+		},
+		"slow": func(*Reader) { time.Sleep(liveAge + time.Second) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRing(Limits{Records: 8, Bytes: 1 << 30, Age: time.Hour})
+				rd := r.NewReader()
+				rd.Subscribe(nil, Channel("a"))
+				r.fill(batch(1, [3]string{"a", "ada", "typing"}))
+				wait(rd)
+				if items, _, more := rd.Next(nil, Batch); len(items) > 0 || more {
+					t.Errorf("%+v, more %v", items, more)
+				}
+				r.fill(batch(2, [3]string{"a", "ada", "typing"}))
+				if items, _, _ := rd.Next(nil, Batch); len(items) != 1 || items[0].Pos.Seq != 2 {
+					t.Errorf("%+v", items)
+				}
+			})
+		})
+	}
+}
+
+// The kind of a live event, which a client chooses, counts as memory.
+func TestSizeOfALiveEvent(t *testing.T) {
+	size := func(kind string) int64 {
+		r := newRing(Limits{Records: 8, Bytes: 1 << 30, Age: time.Hour})
+		r.NewReader().Subscribe(nil, Channel("a"))
+		r.fill(batch(1, [3]string{"a", "ada", kind}))
+		return r.passing.bytes.Load()
+	}
+	if got := size(string(make([]byte, 1000))) - size(""); got != 1000 {
+		t.Errorf("a kind of 1,000 bytes counts as %d", got)
+	}
+}

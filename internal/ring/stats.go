@@ -12,6 +12,7 @@ type Stats struct {
 	Subscriptions int // to them
 
 	Added                                  uint64 // entries
+	Live                                   uint64 // live events of channels with a subscription
 	EvictedAge, EvictedCount, EvictedBytes uint64 // by the limit that they exceeded
 	ResetEpoch, ResetLost                  uint64 // of the ring as a whole
 }
@@ -68,7 +69,7 @@ func (r *Ring) Stats() Stats {
 	defer r.mu.RUnlock()
 	c := &r.tally
 	s := Stats{
-		Entries: r.entries.Len(), Bytes: r.bytes.Load(), Channels: c.channels, Subscriptions: c.subscriptions, Added: c.added,
+		Entries: r.entries.Len(), Bytes: r.bytes.Load(), Channels: c.channels, Subscriptions: c.subscriptions, Added: c.added, Live: r.passing.count,
 		EvictedAge: c.byAge, EvictedCount: c.byCount, EvictedBytes: c.byBytes, ResetEpoch: c.epoch, ResetLost: c.lost,
 	}
 	if s.Entries > 0 {

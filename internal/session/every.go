@@ -55,6 +55,7 @@ func (s *Stream) latest(items []ring.Item, b ring.Budget) (_ []ring.Item, pos ba
 			}
 			k := key{e.Event.Resource, e.Event.Namespace, e.Event.Key}
 			if i, again := newest[k]; again {
+				s.said.Coalesced++
 				live, bytes = live-1, bytes-len(items[i].Entry.Event.Data)
 				items[i] = ring.Item{} // which is no place in the log
 			}

@@ -176,10 +176,12 @@ func (b *Buffer) Len() int { return len(b.Bytes) + len(wsconn.Text(b.Frame)) + l
 
 // Told is what a message says, for a driver that counts.
 type Told struct {
-	Events int       // that the client gets
-	Oldest time.Time // when the oldest of those that are no replay came to the node; zero if there is none
-	Resets []ring.Reason
-	Errors []string // codes of refusals, those excepted that the driver answers with
+	Events int // that the client gets
+	// Coalesced is how many it does not get, since there is a newer one of the same key.
+	Coalesced int
+	Oldest    time.Time // when the oldest of those that are no replay came to the node; zero if there is none
+	Resets    []ring.Reason
+	Errors    []string // codes of refusals, those excepted that the driver answers with
 }
 
 // toldEvent notes an event that the client gets.

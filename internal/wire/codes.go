@@ -9,6 +9,12 @@ var codes = []string{
 	"too_many", "unauthorized", "unavailable", "unknown_op", "unsupported_type", "user_mismatch",
 }
 
+// ops are the operations of WebSockets, as docs/protocol.md lists them.
+var ops = []string{"hello", "subscribe", "unsubscribe", "history", "publish", "join", "update", "leave", "ping"}
+
+// Ops lists the operations of WebSockets.
+func Ops() []string { return slices.Clone(ops) }
+
 // stored are those that only package storage refuses with.
 var stored = []string{"bad_name", "timeout", "unsupported_type"}
 
