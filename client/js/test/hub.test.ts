@@ -419,3 +419,15 @@ test('a tab that asks again for what the server takes away is not forgotten', ()
   op('a', 'unsubscribe');
   assert.equal(sent.length, 5, 'nobody is left who subscribes');
 });
+
+test('of two subscribes that are on their way, the one that is agreed to counts', () => {
+  op('a', 'subscribe', { rewind: 1000 });
+  op('a', 'subscribe');
+  const [first, second] = sent;
+  hub.frame_(JSON.stringify({ event: 'error', ref: first!.ref, code: 'bad_request', message: 'no', retry: false }));
+  hub.frame_(JSON.stringify({ event: 'subscribed', ref: second!.ref, channel: 'room', state: 'fresh', cursor: 'c1' }));
+  op('b', 'subscribe');
+  answer({ event: 'subscribed', channel: 'room', state: 'resumed' });
+  op('b', 'unsubscribe');
+  assert.equal(sent.length, 3, 'the first tab still listens');
+});

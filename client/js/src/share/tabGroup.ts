@@ -71,22 +71,31 @@ export interface Member<M> {
   leave_(): void;
 }
 
+/** What a member is to its group. */
+const enum Role {
+  /** It follows the leader, or has a connection of its own, and queues for the lead. */
+  Queuing,
+  /** It has the lock of the group. */
+  Leading,
+  /** There is no group to be had, now or later. */
+  Apart,
+}
+
 export function createMember<Ask, M extends Said<Ask>>(part: Part<Ask, M>): Member<M> {
-  const patience = 5_000; // ms
+  const patience = 5_000; // ms, for locks, for messages, and for a leader
 
   const id = random();
   const off = new AbortController();
   const { signal } = off;
-  let channel: BroadcastChannel | undefined;
-  let apart = false; // there is no group
-  let audible = false; // the own voice has come back
-  let leads = false;
+  let role = Role.Queuing;
+  let channel: BroadcastChannel | undefined; // of the group, between join and leave
   let leader: string | undefined; // whom this tab follows
-  let asking = false;
-  let undecided: ReturnType<typeof setTimeout> | undefined; // runs until it is decided what the own connection is for
+  let asking = false; // an answer of the leader is due
+  let undecided: ReturnType<typeof setTimeout> | undefined; // what the own connection is for, and until when that may be so
+  let audible = false; // the browser has delivered what this tab said to all
 
   const say_ = (message: Said<Ask>): void => channel?.postMessage({ from: id, ...message });
-  /** Says something that comes to this tab as well, in order with what the others say. */
+  /** Says something that comes to this tab as well: by then it has heard all that others have said before. */
   const sayToAll = (message: Said<Ask>): void => {
     const voice = new BroadcastChannel(channel!.name);
     voice.postMessage(message);
@@ -101,46 +110,58 @@ export function createMember<Ask, M extends Said<Ask>>(part: Part<Ask, M>): Memb
     undecided = undefined;
     asking = false;
   };
+  const alone_ = (): void => {
+    decided();
+    part.alone_();
+  };
+  const goApart = (): void => {
+    role = Role.Apart;
+    member.leave_();
+    part.alone_();
+  };
+
+  /** The own connection becomes that of the group. */
   const begin = (): void => {
     decided();
     say_({ lead: true });
     part.lead_();
   };
-  const lead = (): void => {
-    leads = true;
-    if (undecided) begin(); // nothing has been heard of the last leader
+  /** The lock of the group has come. */
+  const locked = (): void => {
+    role = Role.Leading;
+    if (undecided) begin(); // the last leader has told this tab nothing
     else sayToAll({ lead: true });
   };
-  const alone_ = (): void => {
-    decided();
-    part.alone_();
-  };
-  const lost = (): void => (leads ? part.end_() : alone_());
-  const goApart = (): void => {
-    apart = true;
-    member.leave_();
-    part.alone_();
-  };
+  /** The lock cannot be had, or another tab has stolen it. */
+  const lost = (): void => (role === Role.Leading ? part.end_() : alone_());
+  /** The leader does not answer: it hangs, or the browser delivers nothing. */
   const steal = (): void => {
     if (!audible) return goApart();
     undecided = setTimeout(goApart, patience);
-    hold(channel!.name, signal, lead, lost, { steal: true });
+    hold(channel!.name, signal, locked, lost, { steal: true });
   };
 
+  /** Somebody leads from now on: all have heard the last of the leader before. */
+  const heardLead = (): void => {
+    leader = undefined;
+    // Also where the lock was stolen meanwhile, as two must not answer those who ask from here on.
+    if (role === Role.Leading) part.dial_();
+    else ask_();
+  };
+  const answered = (said: M): void => {
+    decided();
+    if (said.no) return part.alone_();
+    leader = said.from; // before the next thing is heard
+    part.follow_(said);
+  };
   const hear = (said: M): void => {
-    if (said.from === id) audible = true;
-    else if ((said.to ?? id) !== id) return;
-    else if (said.lead) {
-      leader = undefined;
-      if (leads) part.dial_(); // also where it has been stolen, as who asks from here on must not be answered by two
-      else ask_();
-    } else if (said.ask) part.serve_(said.from!, said.ask);
-    else if (said.to && asking) {
-      decided();
-      if (said.no) return part.alone_();
-      leader = said.from; // before the next thing is heard
-      part.follow_(said);
-    } else if (said.from !== leader) return;
+    const { from, to } = said;
+    if (from === id) audible = true;
+    else if (to && to !== id) return;
+    else if (said.lead) heardLead();
+    else if (said.ask) part.serve_(from!, said.ask);
+    else if (to && asking) answered(said);
+    else if (from !== leader) return;
     else if (said.end) part.end_(said.end);
     else part.hear_(said);
   };
@@ -150,17 +171,17 @@ export function createMember<Ask, M extends Said<Ask>>(part: Part<Ask, M>): Memb
     signal_: signal,
     say_,
     join_(name) {
-      if (apart) return true;
+      if (role === Role.Apart) return true;
       if (!channel) {
         channel = new BroadcastChannel(name);
         channel.onmessage = ({ data }) => hear(data as M);
-        hold(name, signal, lead, lost);
+        hold(name, signal, locked, lost);
       }
       return channel.name === name;
     },
     greeted_() {
-      if (apart) return part.alone_();
-      if (leads) return begin();
+      if (role === Role.Apart) return part.alone_();
+      if (role === Role.Leading) return begin();
       undecided = setTimeout(steal, patience);
       sayToAll({ from: id });
       ask_();
