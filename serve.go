@@ -5,8 +5,9 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"sync"
 	"time"
+
+	"github.com/maravilla-realtime/realtime/internal/unused"
 )
 
 // serveTime is the most time that Serve takes to shut down.
@@ -49,7 +50,7 @@ func Serve(ctx context.Context, srv *http.Server, rt *Realtime) error {
 
 // ServeListener is [Serve] on a listener of the caller's, which it closes.
 func ServeListener(ctx context.Context, srv *http.Server, rt *Realtime, ln net.Listener) error {
-	unused := watchUnused(srv)
+	fresh := unused.Watch(srv)
 	addConnContext(srv)
 	ended := make(chan error, 1)
 	go func() {
@@ -68,7 +69,7 @@ func ServeListener(ctx context.Context, srv *http.Server, rt *Realtime, ln net.L
 	defer cancel()
 	// Shutdown waits for streams, which Close ends, but not for WebSockets: the second
 	// Close waits for those.
-	srv.RegisterOnShutdown(unused.close)
+	srv.RegisterOnShutdown(fresh.Close)
 	srv.RegisterOnShutdown(func() { _ = rt.Close(down) })
 	err := srv.Shutdown(down)
 	if err != nil {
@@ -93,48 +94,5 @@ func addConnContext(srv *http.Server) {
 			ctx = hosts(ctx, c)
 		}
 		return ctx
-	}
-}
-
-// unused are the connections of a server on which no request has come yet. Browsers
-// open some in advance. Shutdown would answer no request on them, but waits 5 s for each
-// (golang.org/issue/22682).
-type unused struct {
-	mu     sync.Mutex
-	conns  map[net.Conn]struct{}
-	closed bool
-}
-
-func watchUnused(srv *http.Server) *unused {
-	u := &unused{conns: make(map[net.Conn]struct{})}
-	hosts := srv.ConnState
-	srv.ConnState = func(c net.Conn, state http.ConnState) {
-		u.note(c, state)
-		if hosts != nil {
-			hosts(c, state)
-		}
-	}
-	return u
-}
-
-func (u *unused) note(c net.Conn, state http.ConnState) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	switch {
-	case state != http.StateNew:
-		delete(u.conns, c)
-	case u.closed:
-		_ = c.Close() // nobody has used it
-	default:
-		u.conns[c] = struct{}{}
-	}
-}
-
-func (u *unused) close() {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.closed = true
-	for c := range u.conns {
-		_ = c.Close() // nobody has used it
 	}
 }
