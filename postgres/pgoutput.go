@@ -47,7 +47,7 @@ type (
 type tuple []column
 
 type column struct {
-	kind byte   // n: null, u: a value stored out of line that did not change, t: text
+	kind byte   // n: null, u: a value stored out of line that did not change, t: text, or leftOut
 	text []byte // of t
 }
 
@@ -197,7 +197,7 @@ func (r *reader) tuple() tuple {
 		}
 		c := column{kind: r.byte()}
 		switch c.kind {
-		case 'n', 'u':
+		case 'n', 'u', leftOut:
 		case 't':
 			c.text = r.bytes(int(r.uint32()))
 		default:

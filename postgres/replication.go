@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strconv"
 	"time"
@@ -46,6 +47,7 @@ func (s *Source) replicate(ctx context.Context) (*replication, error) {
 	} {
 		config.RuntimeParams[name] = value
 	}
+	config.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend { return pgproto3.NewFrontend(newThinner(r), w) }
 	conn, err := pgconn.ConnectConfig(ctx, config)
 	if err != nil {
 		return nil, s.needsGrants(fmt.Errorf("postgres: connect for replication: %w", err))

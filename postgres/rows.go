@@ -34,6 +34,7 @@ type facts struct {
 
 // newTable returns a table, and what its owner should know.
 func newTable(m relationMessage, f facts, tables map[string]Table) (t *table, problem error) {
+	var lacks error
 	t = &table{relationMessage: m}
 	name := f.name
 	if f.schema != "public" {
@@ -44,9 +45,18 @@ func newTable(m relationMessage, f facts, tables map[string]Table) (t *table, pr
 	for _, column := range o.Data {
 		if i := t.column(column); i >= 0 {
 			t.data = append(t.data, i)
+		} else { // NewSource has seen it
+			lacks = fmt.Errorf("the data of the table %s lack the column %s: it was dropped, or is not published", name, column)
 		}
 	}
-	names := o.Key
+	problem = t.findKey(name, o.Key, f.primary)
+	return t, errors.Join(lacks, problem)
+}
+
+// findKey finds the columns of the key: those the host names, those of the replica
+// identity, or those of the primary key.
+func (t *table) findKey(name string, names, primary []string) (problem error) {
+	m := &t.relationMessage
 	if names == nil && (m.identity == 'd' || m.identity == 'i') {
 		for _, c := range m.columns {
 			if c.key {
@@ -55,22 +65,22 @@ func newTable(m relationMessage, f facts, tables map[string]Table) (t *table, pr
 		}
 	}
 	if names == nil {
-		names = f.primary
+		names = primary
 	}
 	for _, column := range names {
 		i := t.column(column)
 		if i < 0 {
 			t.key = nil // a part of the key may be that of many rows
-			return t, fmt.Errorf("the table %s has no column %s for the key", name, column)
+			return fmt.Errorf("the table %s has no column %s for its key, so its events have none", name, column)
 		}
 		if t.key = append(t.key, i); !m.columns[i].key && m.identity != 'f' {
 			problem = fmt.Errorf("deletions of the table %s have no key: alter table %s replica identity full", name, name)
 		}
 	}
 	if t.key == nil {
-		problem = fmt.Errorf("the table %s has no primary key: add one, or set SourceOptions.Tables[%q].Key", name, name)
+		problem = fmt.Errorf("the table %s has no primary key, so its events have no key: add one, or set SourceOptions.Tables[%q].Key", name, name)
 	}
-	return t, problem
+	return problem
 }
 
 func (t *table) column(name string) int {
@@ -117,7 +127,7 @@ func (t *table) events(m *rowMessage) (events []backend.Event, err error) {
 func (t *table) keyOf(row tuple, all bool) string {
 	values := make([]string, len(t.key))
 	for i, at := range t.key {
-		if row[at].kind == 'u' || !all && !t.columns[at].key {
+		if row[at].kind == 'u' || row[at].kind == leftOut || !all && !t.columns[at].key {
 			return ""
 		}
 		values[i] = string(row[at].text)
@@ -166,6 +176,12 @@ func fit(s string) string {
 	return s[:end] + hash
 }
 
+// leavesOut reports whether a row lacks a value that should be shown, as it was too large
+// to be held.
+func (t *table) leavesOut(row tuple) bool {
+	return row != nil && slices.ContainsFunc(t.data, func(at int) bool { return row[at].kind == leftOut })
+}
+
 // dataOf returns the columns that may be shown as a JSON object, or nil if there are
 // none to show. A value that was not sent is absent.
 func (t *table) dataOf(row tuple) json.RawMessage {
@@ -175,7 +191,7 @@ func (t *table) dataOf(row tuple) json.RawMessage {
 	b := []byte{'{'}
 	for _, at := range t.data {
 		c := row[at]
-		if c.kind == 'u' {
+		if c.kind == 'u' || c.kind == leftOut {
 			continue
 		}
 		if len(b) > 1 {

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 
@@ -79,6 +81,39 @@ func (c *catalog) check(ctx context.Context) error {
 	case own:
 		return fmt.Errorf("postgres: the publication %s has the tables of the log itself, each event would cause another one; name the tables:\n"+
 			"drop publication %s; create publication %s for table orders, customers;", o.Publication, name, name)
+	}
+	return nil
+}
+
+// checkTables returns an error if a table of the options is not there or not published, or
+// lacks a column that they name.
+func (c *catalog) checkTables(ctx context.Context) error {
+	o := &c.source.options
+	for _, name := range slices.Sorted(maps.Keys(o.Tables)) {
+		var columns []string
+		var table string
+		var published bool
+		err := c.ask(ctx, []any{&table, &columns, &published}, `
+			select format('%I.%I', n.nspname, c.relname), array(select attname::text from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped),
+				c.relkind = 'p' or exists (select from pg_publication_tables p where p.pubname = $2 and
+					(p.schemaname, p.tablename) = (n.nspname, c.relname))
+			from pg_class c join pg_namespace n on n.oid = c.relnamespace
+			where c.relkind in ('r', 'p') and not c.relispartition and case n.nspname when 'public' then c.relname::text else n.nspname || '.' || c.relname end = $1`,
+			name, o.Publication)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows):
+			return fmt.Errorf("postgres: SourceOptions.Tables has %q, and the database has no such table (outside of the schema public its name has the schema, as in app.orders; a partition is a part of the whole)", name)
+		case err != nil:
+			return fmt.Errorf("postgres: ask for the table %s: %w", name, err)
+		case !published:
+			return fmt.Errorf("postgres: the publication %s does not have the table %s of SourceOptions.Tables; add it:\nalter publication %s add table %s;",
+				o.Publication, name, pgx.Identifier{o.Publication}.Sanitize(), table)
+		}
+		for _, column := range slices.Concat(o.Tables[name].Key, o.Tables[name].Data) {
+			if !slices.Contains(columns, column) {
+				return fmt.Errorf("postgres: SourceOptions.Tables[%q] has the column %q; the table has %q", name, column, columns)
+			}
+		}
 	}
 	return nil
 }
@@ -190,10 +225,19 @@ func (p place) after(q place) bool { return p.LSN > q.LSN || p.LSN == q.LSN && p
 type progress struct {
 	rev backend.Revision
 
-	Place    place
-	System   string // the installation of the server
-	Timeline int
-	Lost     bool // the slot is to be made again
+	Place     place
+	Confirmed uint64 // the most that the server was told of; 0: it is not known
+	System    string // the installation of the server
+	Timeline  int
+	Lost      bool // the slot is to be made again
+}
+
+// strange reports whether a slot is further than this package has ever told the server:
+// somebody has made another one of the same name, or moved it, and nobody knows what was
+// changed in between. A slot begins after everything that was written before it was made,
+// which is so of the progress too.
+func (p *progress) strange(slot slotState) bool {
+	return p.Confirmed != 0 && slot.confirmed > p.Confirmed
 }
 
 func (s *Source) progressKey() backend.Key {
@@ -258,7 +302,7 @@ func (s *Source) prepare(ctx context.Context, c *catalog, r *replication) (progr
 		return p, err
 	case slot.active:
 		return p, errTaken
-	case known && (!slot.there || slot.lost || p.Lost || p.System != r.system || p.Timeline != r.timeline):
+	case known && (!slot.there || slot.lost || p.strange(slot) || p.Lost || p.System != r.system || p.Timeline != r.timeline):
 		return s.renew(ctx, c, r, p)
 	case known:
 		return p, nil
@@ -267,8 +311,13 @@ func (s *Source) prepare(ctx context.Context, c *catalog, r *replication) (progr
 			return p, err
 		}
 	}
-	p = progress{Place: place{slot.confirmed - 1, whole}, System: r.system, Timeline: r.timeline}
+	p = begins(0, slot.confirmed, r)
 	return p, s.store(ctx, &p, nil)
+}
+
+// begins is the progress of a slot of which nothing was read yet.
+func begins(rev backend.Revision, at uint64, r *replication) progress {
+	return progress{rev: rev, Place: place{at - 1, whole}, Confirmed: at, System: r.system, Timeline: r.timeline}
 }
 
 // renew makes another slot, and resets all views of the tables: what was changed between
@@ -282,11 +331,11 @@ func (s *Source) renew(ctx context.Context, c *catalog, r *replication, p progre
 	if err := c.drop(ctx); err != nil {
 		return p, err
 	}
-	begins, err := c.create(ctx)
+	at, err := c.create(ctx)
 	if err != nil {
 		return p, err
 	}
-	p = progress{rev: p.rev, Place: place{begins - 1, whole}, System: r.system, Timeline: r.timeline}
+	p = begins(p.rev, at, r)
 	reset := backend.ResetOf(backend.DB)
 	return p, s.store(ctx, &p, []backend.Entry{{Data: reset.Encode()}})
 }

@@ -34,7 +34,8 @@ type SourceOptions struct {
 
 	// Tables say more about tables, by the name of their collection: the name of the
 	// table, with its schema and a dot before it if the schema is not public. Tables of
-	// the publication that are not listed have events without data.
+	// the publication that are not listed have events without data. NewSource fails if one
+	// that is listed is not published, or has not the columns.
 	Tables map[string]Table
 
 	// Logger is told what goes wrong. Default: [slog.Default].
@@ -117,7 +118,8 @@ func (s *Source) connConfig(ctx context.Context) (*pgx.ConnConfig, error) {
 // again: a slot that nobody follows keeps the server's disk filling up. The SQL
 // select pg_drop_replication_slot('realtime') removes it for good.
 //
-// If the slot is lost (max_slot_wal_keep_size, a failover, somebody dropped it), the Source makes
+// If the slot is lost (max_slot_wal_keep_size, a failover, somebody dropped it or made another one of
+// its name), the Source makes
 // another one, and all views of the domain db get one reset: clients read their
 // data again. So they are after a TRUNCATE of a table.
 type Source struct {
@@ -137,7 +139,7 @@ type Source struct {
 // NewSource begins to follow the publication: what commits after it has returned is told.
 // It checks first that the server is set up for it; the error says what is missing, with
 // the SQL that mends it. The first call of all makes the slot, for which the server waits until the
-// transactions have ended that are under way. It needs Postgres
+// transactions have ended that are under way; calls on other nodes meanwhile wait with it. It needs Postgres
 // 14 for [Attribute]; with 13 no event has a source. The owner calls [Source.Close]
 // before it closes b.
 func NewSource(ctx context.Context, b *Backend, o SourceOptions) (*Source, error) {
@@ -170,15 +172,29 @@ func (s *Source) try(ctx context.Context) error {
 	if c.unbounded {
 		s.log.Warn("realtime: nothing bounds what the server keeps for a replication slot; set max_slot_wal_keep_size")
 	}
+	if err := c.checkTables(ctx); err != nil {
+		return err
+	}
 	r, err := s.replicate(ctx)
 	if err != nil {
 		return err
 	}
 	defer r.close()
-	if _, err := s.prepare(ctx, c, r); err != nil && !errors.Is(err, errTaken) {
-		return err
+	for {
+		p, err := s.prepare(ctx, c, r)
+		if !errors.Is(err, errTaken) || p.rev != 0 {
+			if errors.Is(err, errTaken) {
+				return nil // another node follows it
+			}
+			return err
+		}
+		// Another node is making the first slot, and may die before it has.
+		select {
+		case <-time.After(takeEvery):
+		case <-ctx.Done():
+			return fmt.Errorf("postgres: another node is creating the replication slot, for which the server waits until all transactions have ended that are under way: %w", ctx.Err())
+		}
 	}
-	return nil
 }
 
 // Close ends the Source, and returns when it has ended. Another node takes over.

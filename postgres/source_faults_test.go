@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -46,6 +47,21 @@ func TestSourceSaysWhatIsMissing(t *testing.T) {
 	wrong(w, postgres.SourceOptions{}, "test_decoding", "pg_drop_replication_slot('$pub')")
 	w.dropSlot()
 
+	// Names in the options that lead nowhere.
+	w.do(`create table other (id int primary key)`, `create schema app`, `create table app.lines (id int primary key)`)
+	named := func(name string, table postgres.Table, words ...string) {
+		t.Helper()
+		wrong(w, postgres.SourceOptions{Tables: map[string]postgres.Table{"orders": {}, name: table}}, words...)
+	}
+	named("order", postgres.Table{}, `"order"`, `no such table`)
+	named("lines", postgres.Table{}, `"lines"`, `app.orders`)
+	named("other", postgres.Table{}, `alter publication "$pub" add table public.other;`)
+	named("app.lines", postgres.Table{}, `alter publication "$pub" add table app.lines;`)
+	named("orders", postgres.Table{Data: []string{"note", "costumer"}}, `"costumer"`, `"customer"`)
+	named("orders", postgres.Table{Data: []string{""}}, "without a name")
+	named("orders", postgres.Table{Key: []string{"id", "nr"}}, `"nr"`, `"id"`)
+	named("orders", postgres.Table{Data: []string{"ctid"}}, `"ctid"`)
+
 	// A role with all but the right to replicate.
 	role := w.schema + "_node"
 	grants, err := postgres.NodeGrants(w.schema, role)
@@ -66,17 +82,6 @@ func TestSourceSaysWhatIsMissing(t *testing.T) {
 // A slot that is lost is made again, and everybody who sees the tables is told once.
 func TestLostSlot(t *testing.T) {
 	reset := []string{"created orders 1", "reset db", "created orders 100"}
-	after := func(w *followed) {
-		t.Helper()
-		w.streaming()
-		eventually(t, "there is another slot", func() bool { // which is known to follow on the reset
-			n := 0
-			err := w.pool.QueryRow(t.Context(), `select count(*) from `+w.schema+`.store where kind = 'source' and convert_from(value, 'UTF8') like '%"Lost":false%'`).Scan(&n)
-			return err == nil && n == 1
-		})
-		w.do(`insert into orders values (100)`)
-		w.want(reset...)
-	}
 	tables := published("orders", orders)
 	t.Run("dropped", func(t *testing.T) {
 		w := newFollowed(t, pgserver.Shared(t), tables...)
@@ -92,6 +97,30 @@ func TestLostSlot(t *testing.T) {
 		w.do(`insert into orders values (100)`)
 		w.want(reset[1:]...)
 	})
+	for name, make := range map[string]string{
+		"made again by hand": `select pg_drop_replication_slot('$pub'); select pg_create_logical_replication_slot('$pub', 'pgoutput')`,
+		"moved by hand":      `select pg_replication_slot_advance('$pub', pg_current_wal_lsn())`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newFollowed(t, pgserver.Shared(t), tables...)
+			s := w.source(postgres.SourceOptions{})
+			w.do(`insert into orders values (1)`)
+			w.want("created orders 1")
+			closeSource(t, s)
+			w.do(`insert into orders values (2)`) // which nobody can tell
+			eventually(t, "the slot is another one", func() bool {
+				_, err := w.pool.Exec(t.Context(), strings.ReplaceAll(make, "$pub", w.schema))
+				return err == nil
+			})
+			s = w.source(postgres.SourceOptions{})
+			w.do(`insert into orders values (100)`)
+			w.want(reset[1:]...)
+			closeSource(t, s) // and that one is known
+			w.source(postgres.SourceOptions{})
+			w.do(`insert into orders values (101)`)
+			w.want("created orders 101")
+		})
+	}
 	t.Run("too much to keep", func(t *testing.T) {
 		w := newFollowed(t, pgserver.Start(t, "fsync=off", "wal_level=logical", "max_slot_wal_keep_size=1MB", "max_wal_size=32MB", "min_wal_size=32MB"), tables...)
 		s := w.source(postgres.SourceOptions{})
@@ -119,7 +148,13 @@ func TestLostSlot(t *testing.T) {
 		eventually(t, "the source says what is missing", func() bool { return s.Err() != nil && strings.Contains(s.Err().Error(), "create publication") })
 		w.do(`create publication $pub for table orders, marks`)
 		eventually(t, "the source goes on", func() bool { return s.Err() == nil })
-		after(w)
+		for _, want := range reset[:2] { // the reset comes with the slot that follows on it
+			if got := tell(event(t, w.log.next(t))); got != want {
+				t.Errorf("told %q, want %q", got, want)
+			}
+		}
+		w.do(`insert into orders values (100)`)
+		w.want(reset[2:]...)
 	})
 	t.Run("another server", func(t *testing.T) {
 		w := newFollowed(t, pgserver.Shared(t), tables...)
@@ -133,6 +168,62 @@ func TestLostSlot(t *testing.T) {
 		w.do(`insert into orders values (100)`)
 		w.want(reset[1:]...)
 	})
+}
+
+// While one node makes the first slot, the call of another one does not return: what
+// commits then is told, also if the first node dies before it has made it.
+func TestFirstSlotIsWaitedFor(t *testing.T) {
+	w := newFollowed(t, pgserver.Shared(t), published("orders", orders)...)
+	tx, err := w.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback(context.Background())
+	if _, err := tx.Exec(t.Context(), `insert into orders values (1)`); err != nil { // the server waits for it
+		t.Fatal(err)
+	}
+	first, die := context.WithCancel(t.Context())
+	var began sync.WaitGroup
+	defer began.Wait()
+	defer die()
+	node := open(t, w.url, w.schema, large)
+	began.Go(func() {
+		if _, err := postgres.NewSource(first, node, postgres.SourceOptions{}); err == nil {
+			t.Error("the first source began to follow")
+		}
+	})
+	count := func(sql string) (n int) {
+		if err := w.pool.QueryRow(t.Context(), sql, w.schema).Scan(&n); err != nil {
+			t.Error(err)
+		}
+		return n
+	}
+	eventually(t, "the first one makes the slot", func() bool {
+		return count(`select count(*) from pg_replication_slots where slot_name = $1`) == 1
+	})
+	begun := make(chan int, 1)
+	began.Go(func() {
+		if _, err := w.trySource(postgres.SourceOptions{}); err != nil {
+			t.Error(err)
+		}
+		begun <- count(`select count(*) from ` + w.schema + `.store where kind = 'source' and $1 <> ''`)
+	})
+	eventually(t, "the second one waits", func() bool {
+		return len(begun) > 0 || count(`select count(*) from pg_stat_activity where datname = current_database() and query = 'IDENTIFY_SYSTEM' and $1 <> ''`) == 2
+	})
+	die()
+	eventually(t, "the first slot is gone", func() bool {
+		return len(begun) > 0 || count(`select count(*) from pg_replication_slots where slot_name = $1`) == 0 ||
+			count(`select count(*) from pg_stat_activity where datname = current_database() and query like '%pg_create_logical%' and $1 <> ''`) > 0
+	})
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := <-begun; n != 1 {
+		t.Error("the call returned when there was no slot yet")
+	}
+	w.do(`insert into orders values (2)`)
+	w.want("created orders 2")
 }
 
 // A source that has nothing to tell does not keep what others write.

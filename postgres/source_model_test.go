@@ -240,7 +240,14 @@ func TestSourceAgainstModel(t *testing.T) {
 	}
 	w := newFollowed(t, pgserver.Shared(t), statements...)
 	shown := postgres.Table{Data: []string{"v", "big", "extra"}}
+	names := []string{"plain", "whole", "parts"}
+	for _, name := range names { // a column that comes and goes has to be there at first
+		w.do(`alter table ` + name + ` add column extra int`)
+	}
 	w.source(postgres.SourceOptions{Tables: map[string]postgres.Table{"plain": shown, "whole": shown, "parts": shown}})
+	for _, name := range names {
+		w.do(`alter table ` + name + ` drop column extra`)
+	}
 	m := &model{t: t, rnd: rand.New(rand.NewPCG(seed, 0)), tables: []*modelled{{name: "plain"}, {name: "whole", full: true}, {name: "parts", parts: true}}}
 	n := 150
 	if *full {

@@ -64,7 +64,7 @@ func TestSourceData(t *testing.T) {
 		`create table things (id int primary key, secret text, b bool, i bigint, n numeric, f float8, s text, j jsonb, a int[], at timestamptz, raw bytea, d interval)`)...)
 	w.do(`alter database ` + w.pool.Config().ConnConfig.Database + ` set datestyle = 'German'`)
 	w.source(postgres.SourceOptions{Tables: map[string]postgres.Table{
-		"things": {Collection: "stuff", Data: []string{"b", "i", "n", "f", "s", "j", "a", "at", "raw", "d", "nowhere"}},
+		"things": {Collection: "stuff", Data: []string{"b", "i", "n", "f", "s", "j", "a", "at", "raw", "d"}},
 	}})
 	w.do(`insert into things values (1, 'secret', true, 9007199254740993, 1.50, 'NaN', E'a"b\n\u2028', '{"x": [1, null]}', '{1,2}', '2026-11-26 12:00+01', '\x00ff', '90 minutes')`,
 		`insert into things (id, b) values (2, false)`, `update things set i = 3 where id = 2`, `delete from things where id = 2`)
@@ -96,8 +96,14 @@ func TestSourceToast(t *testing.T) {
 		t.Errorf("told %q", told)
 	}
 
-	w.do(`insert into docs values (2, 'large', repeat('y', 2000000))`)
-	w.want("created docs 2")
+	// What is too large for an event is left out, and what is too large to be held is not.
+	w.do(`insert into docs values (2, 'large', repeat('y', 2000000))`, `insert into docs values (3, 'larger', repeat('y', 20000000))`)
+	w.want("created docs 2", "created docs 3")
+	w.do(`update whole set body = repeat('y', 20000000)`, `update whole set title = 'c'`, `update whole set id = 2`, `update whole set body = ''`)
+	w.want("updated whole 1", "updated whole 1", "deleted whole 1", "created whole 2", `updated whole 2 {"title":"c","body":""}`)
+	w.do(`create table notes (id int primary key, title text, body text)`, `alter publication $pub add table notes`,
+		`insert into notes values (1, 'a', repeat('z', 20000000))`, `select pg_logical_emit_message(true, 'maravilla.realtime', repeat('m', 20000000))`)
+	w.want("created notes 1")
 }
 
 // Keys of several columns, of other columns than the primary key, of none, and such as no

@@ -66,12 +66,11 @@ type appender struct {
 	p      *progress
 	room   *semaphore.Weighted
 
-	entries   []backend.Entry // that are to be appended
-	size      int64
-	last      place
-	begun     bool   // a transaction is not complete yet
-	end       uint64 // after the last complete transaction that was received
-	confirmed uint64 // everything before it is in the log, or is no event
+	entries []backend.Entry // that are to be appended
+	size    int64
+	last    place
+	begun   bool   // a transaction is not complete yet
+	end     uint64 // everything before it was received: in the log, in entries, or no event
 }
 
 // run ends with nil when all steps were appended, except those of a transaction that is not complete.
@@ -86,16 +85,15 @@ func (a *appender) run(ctx context.Context, steps <-chan step) error {
 				return nil
 			}
 			if st.alive != nil {
-				err = a.alive(st.alive)
+				err = a.alive(ctx, st.alive)
 			} else {
 				a.take(&st)
 			}
-			waits := len(a.entries) > 0 || a.end > a.confirmed
-			if err == nil && (waits && !a.begun && len(steps) == 0 || len(a.entries) >= togetherMost || a.size >= togetherBytes) {
+			if err == nil && (len(a.entries) > 0 && !a.begun && len(steps) == 0 || len(a.entries) >= togetherMost || a.size >= togetherBytes) {
 				err = a.flush(ctx)
 			}
 		case <-tick.C:
-			err = a.r.confirm(a.confirmed, true)
+			err = a.confirm(ctx, true)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -116,29 +114,39 @@ func (a *appender) take(st *step) {
 
 // flush appends what there is, stores how far that is, and then confirms it.
 func (a *appender) flush(ctx context.Context) error {
-	if len(a.entries) > 0 {
-		a.p.Place = a.last
-		if err := a.source.store(ctx, a.p, a.entries); err != nil {
-			return err
-		}
+	a.p.Place, a.p.Confirmed = a.last, max(a.p.Confirmed, a.end)
+	if err := a.source.store(ctx, a.p, a.entries); err != nil {
+		return err
 	}
 	a.room.Release(a.size)
 	clear(a.entries)
 	a.entries, a.size = a.entries[:0], 0
-	a.confirmed = max(a.confirmed, a.end)
-	return a.r.confirm(a.confirmed, false)
+	return a.r.confirm(a.p.Confirmed, false)
 }
 
 // alive deals with a sign of life. Where nothing is under way, the server may forget
 // everything before it: so a quiet table does not keep what others have written.
-func (a *appender) alive(k *keepalive) error {
+func (a *appender) alive(ctx context.Context, k *keepalive) error {
 	if !a.begun && len(a.entries) == 0 {
-		a.confirmed = max(a.confirmed, k.end)
+		a.end = max(a.end, k.end)
 	}
 	if !k.reply {
 		return nil
 	}
-	return a.r.confirm(a.confirmed, false)
+	return a.confirm(ctx, false)
+}
+
+// confirm tells the server how far the log is, after that was stored: a slot that is
+// further than what is stored is not ours. It is not called for each transaction, since
+// what it stores is one, too.
+func (a *appender) confirm(ctx context.Context, reply bool) error {
+	if len(a.entries) == 0 && a.end > a.p.Confirmed {
+		a.p.Confirmed = a.end
+		if err := a.source.store(ctx, a.p, nil); err != nil {
+			return err
+		}
+	}
+	return a.r.confirm(a.p.Confirmed, reply)
 }
 
 // watch looks at the slot, and logs when the server is about to give it up.
@@ -260,7 +268,7 @@ func (v *receiver) relation(ctx context.Context, m relationMessage) error {
 	t, problem := newTable(m, f, v.source.options.Tables)
 	t.ignored = m.schema == v.source.backend.schema
 	if problem != nil && !t.ignored {
-		v.source.log.Warn("realtime: events of a table have no key", "error", problem)
+		v.source.log.Warn("realtime: a table is not told as it should be", "error", problem)
 	}
 	v.tables[m.id] = t
 	return nil
@@ -286,8 +294,8 @@ func (v *receiver) row(m *rowMessage) (*step, error) {
 	}
 	st := &step{at: place{v.begin.lsn, index + 1}}
 	for i, ev := range events {
-		if len(ev.Data) > maxShown {
-			v.source.log.Warn("realtime: the data of a row is too large and is left out", "name", t.collection, "bytes", len(ev.Data))
+		if len(ev.Data) > maxShown || ev.Data != nil && t.leavesOut(m.new) {
+			v.source.log.Warn("realtime: the data of a row are too large and are left out", "name", t.collection)
 			ev.Data = nil
 		}
 		ev.UnixMilli, ev.Source, ev.User = v.begin.at.UnixMilli(), v.origin.Event.Source, v.origin.Event.User
