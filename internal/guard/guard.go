@@ -50,6 +50,9 @@ func Call(f func() error) (err error) {
 // stack.
 func Log(log *slog.Logger, message string, f func() error, attrs ...any) error {
 	err := Call(f)
+	if err == nil {
+		return nil // without looking for a panic, which allocates
+	}
 	if p := (*Panic)(nil); errors.As(err, &p) {
 		log.Error(message, append(attrs, "panic", p.Value, "stack", string(p.Stack))...)
 	}

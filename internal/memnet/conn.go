@@ -45,7 +45,17 @@ func (c *Conn) change(f func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f()
+	c.tell()
+}
+
+// tell tells everybody that something has changed.
+func (c *Conn) tell() {
 	c.changed.Broadcast()
+	for _, e := range []*end{c.client, c.server} {
+		if e.readable != nil && !e.closed && e.canRead() {
+			e.readable()
+		}
+	}
 }
 
 // end is one end of a connection. Its state is guarded by conn.mu.
@@ -54,6 +64,7 @@ type end struct {
 	peer *end
 
 	closed          bool
+	readable        func() // nil: nobody asked
 	writing         bool
 	out             []byte // bytes of a Write that the peer has not read yet
 	readBy, writeBy deadline
@@ -81,6 +92,27 @@ func (e *end) Read(p []byte) (n int, err error) {
 	}
 }
 
+// TryRead is Read, except that it returns 0 and no error where Read would wait.
+func (e *end) TryRead(p []byte) (n int, err error) {
+	e.conn.mu.Lock()
+	ready := e.closed || e.canRead()
+	e.conn.mu.Unlock()
+	if !ready {
+		return 0, nil
+	}
+	return e.Read(p)
+}
+
+// OnReadable has f called when there is something to read, or when reading fails, and
+// once more whenever something changes meanwhile. f must not block, nor use the
+// connection.
+func (e *end) OnReadable(f func()) { e.conn.change(func() { e.readable = f }) }
+
+// canRead reports whether reading need not wait. It needs Conn.mu.
+func (e *end) canRead() bool {
+	return e.conn.cut || !e.conn.stalled && (len(e.peer.out) > 0 || e.peer.closed)
+}
+
 // Write implements [net.Conn]. It returns when the peer has read all of p.
 func (e *end) Write(p []byte) (n int, err error) {
 	e.conn.mu.Lock()
@@ -92,7 +124,7 @@ func (e *end) Write(p []byte) (n int, err error) {
 		e.conn.changed.Wait()
 	}
 	e.writing, e.out = true, p
-	e.conn.changed.Broadcast()
+	e.conn.tell()
 	for err = e.unwritable(); err == nil && len(e.out) > 0; err = e.unwritable() {
 		e.conn.changed.Wait()
 	}

@@ -23,7 +23,7 @@ type Link interface {
 // A TCP or Unix connection itself needs no goroutine, on Linux. Any other one has one
 // that waits for the end of the peer, and one more while it is written.
 func (p *Pool) Link(c net.Conn, to poll.Listener) Link {
-	if s := p.socket(c, to); s != nil {
+	if s := p.socket(c, 0, to); s != nil {
 		return s
 	}
 	l := p.pipe(c, to)
@@ -31,11 +31,33 @@ func (p *Pool) Link(c net.Conn, to poll.Listener) Link {
 	return l
 }
 
-// Writer is Link for a connection that somebody else reads: to is not told that the
-// peer is gone, or perhaps.
-func (p *Pool) Writer(c net.Conn, to poll.Listener) Link {
-	if s := p.socket(c, to); s != nil {
-		return s
+// Reader reads a connection without blocking. Its method may be called by one goroutine
+// only, which may be another one than that which writes.
+type Reader interface {
+	// TryRead is Read of [net.Conn], except that it returns 0 and no error where that
+	// would have to wait. The listener is told when there may be something to read again,
+	// if that was not so at the time of the call.
+	TryRead(p []byte) (n int, err error)
+}
+
+// selfPolled is a connection that needs no poller for what there is to read, as those of
+// package memnet, so that tests in virtual time have one.
+type selfPolled interface {
+	Reader
+	OnReadable(func())
+}
+
+// Duplex is Link for a connection that is read as well. Where that can be done without
+// blocking, r is not nil. Elsewhere nobody tells that there is something to read: a
+// goroutine must wait for it.
+func (p *Pool) Duplex(c net.Conn, to poll.Listener) (l Link, r Reader) {
+	if s := p.socket(c, poll.Readable, to); s != nil {
+		r, _ = s.(Reader)
+		return s, r
 	}
-	return p.pipe(c, to)
+	if c, ok := c.(selfPolled); ok {
+		c.OnReadable(func() { to.Ready(poll.Readable) })
+		r = c
+	}
+	return p.pipe(c, to), r
 }

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"io"
 	"net"
 	"sync"
 	"syscall"
@@ -17,7 +18,7 @@ type socket struct {
 }
 
 // socket returns nil where c is none, or cannot be watched.
-func (p *Pool) socket(c net.Conn, to poll.Listener) Link {
+func (p *Pool) socket(c net.Conn, ask poll.Events, to poll.Listener) Link {
 	poller := p.pollerFor(c)
 	if poller == nil {
 		return nil
@@ -27,7 +28,7 @@ func (p *Pool) socket(c net.Conn, to poll.Listener) Link {
 	if err != nil {
 		return nil
 	}
-	watch, err := poller.Watch(conn, 0, to)
+	watch, err := poller.Watch(conn, ask, to)
 	if err != nil {
 		return nil
 	}
@@ -46,53 +47,89 @@ func (s *socket) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// TryRead implements [Reader].
+func (s *socket) TryRead(p []byte) (int, error) {
+	r := attempts.Get().(*attempt)
+	n, err := r.read(s.raw, p)
+	attempts.Put(r)
+	return n, err
+}
+
 // Close implements [Link].
 func (s *socket) Close() {
 	s.watch.Stop()
 	s.conn.Close()
 }
 
-// attempt is a write that is under way. It is kept for the next one, so that none
-// allocates.
+// attempt is a read or a write that is under way. It is kept for the next one, so that
+// none allocates.
 type attempt struct {
-	p   []byte
-	n   int
-	err error
-	do  func(fd uintptr) bool
+	p       []byte
+	n       int
+	err     error
+	doWrite func(fd uintptr) bool
+	doRead  func(fd uintptr) bool
 }
 
 var attempts = sync.Pool{New: func() any {
-	w := new(attempt)
-	w.do = w.try
-	return w
+	a := new(attempt)
+	a.doWrite, a.doRead = a.tryWrite, a.tryRead
+	return a
 }}
 
-func (w *attempt) write(c syscall.RawConn, p []byte) (int, error) {
-	w.p, w.n, w.err = p, 0, nil
-	err := c.Write(w.do)
-	if err == nil {
-		err = w.err
-	}
-	w.p, w.err = nil, nil
-	return w.n, err
+func (a *attempt) write(c syscall.RawConn, p []byte) (int, error) {
+	a.p, a.n, a.err = p, 0, nil
+	return a.end(c.Write(a.doWrite))
 }
 
-// try writes until the kernel takes no more. It is always done, so it never waits.
-func (w *attempt) try(fd uintptr) bool {
-	for w.n < len(w.p) {
-		n, err := syscall.Write(int(fd), w.p[w.n:])
+func (a *attempt) read(c syscall.RawConn, p []byte) (int, error) {
+	a.p, a.n, a.err = p, 0, nil
+	return a.end(c.Read(a.doRead))
+}
+
+func (a *attempt) end(err error) (int, error) {
+	if err == nil {
+		err = a.err
+	}
+	a.p, a.err = nil, nil
+	return a.n, err
+}
+
+// tryWrite writes until the kernel takes no more. It is always done, so it never waits.
+func (a *attempt) tryWrite(fd uintptr) bool {
+	for a.n < len(a.p) {
+		n, err := syscall.Write(int(fd), a.p[a.n:])
 		switch {
 		case err == nil:
-			w.n += n
+			a.n += n
 		case err == syscall.EINTR:
 		case err == syscall.EAGAIN:
 			return true
 		default:
-			w.err = err
+			a.err = err
 			return true
 		}
 	}
 	return true
+}
+
+// tryRead reads once. It is always done, so it never waits.
+func (a *attempt) tryRead(fd uintptr) bool {
+	for {
+		n, err := syscall.Read(int(fd), a.p)
+		switch {
+		case err == syscall.EINTR:
+			continue
+		case err == syscall.EAGAIN: // nothing
+		case err != nil:
+			a.err = err
+		case n == 0:
+			a.err = io.EOF
+		default:
+			a.n = n
+		}
+		return true
+	}
 }
 
 // pollerFor returns the poller for a connection that is a socket of the kernel's, or

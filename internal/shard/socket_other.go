@@ -9,4 +9,4 @@ import (
 )
 
 // socket returns nil: see [poll.ErrUnsupported].
-func (p *Pool) socket(net.Conn, poll.Listener) Link { return nil }
+func (p *Pool) socket(net.Conn, poll.Events, poll.Listener) Link { return nil }
