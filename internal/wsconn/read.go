@@ -1,6 +1,7 @@
 package wsconn
 
 import (
+	"bufio"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -50,13 +51,20 @@ type message struct {
 
 // Read returns the next message. The error is a [*CloseError] if the peer closed
 // the connection, or if it broke a rule and must be told so with Close. No Read
-// may follow an error, but Discard should.
+// may follow an error, but Discard should. [ErrIdle] is none of these errors.
 func (c *Conn) Read() ([]byte, error) {
+	if c.br == nil {
+		c.br = readers.Get().(*bufio.Reader)
+		c.br.Reset(&c.src)
+	}
 	c.src.by = time.Time{}
 	defer c.receiving.Store(false)
 	var m message
 	for {
 		h, err := c.frame(&m)
+		if err == ErrIdle {
+			return nil, err
+		}
 		if err != nil {
 			return nil, c.readError(err)
 		}
@@ -240,19 +248,32 @@ func (c *Conn) control(h header) error {
 		return nil
 	case opPong:
 		if n, err := strconv.ParseUint(string(p), 10, 64); err == nil && n == c.asked.Load() {
-			select {
-			case c.answered <- n:
-			default:
-			}
+			c.ponged(n)
 		}
 		return nil
 	}
 	c.hear()
 	told := parseClose(p)
-	if told.Peer {
+	if s := c.shared; s != nil && told.Peer {
+		s.echo.Store(told) // for Finish, if it has not begun
+	}
+	if told.Peer && c.sender() == nil {
 		_ = c.echoClose(told.Code) // the peer has gone, or gets it
 	}
 	return told
+}
+
+// ponged notes that the peer has answered a ping.
+func (c *Conn) ponged(n uint64) {
+	if s := c.sender(); s != nil {
+		s.answered.Store(n)
+		s.wake()
+		return
+	}
+	select {
+	case c.answered <- n:
+	default:
+	}
 }
 
 // parseClose returns the code and reason of a close frame, or the protocol error if
@@ -302,7 +323,10 @@ const discardLimit = 64 << 10
 // closed, or too many other bytes have come.
 func (c *Conn) Discard() {
 	defer close(c.deaf)
-	c.src.by = time.Time{}
+	c.src.by, c.src.try = time.Time{}, nil
+	if c.br == nil {
+		c.br = bufio.NewReader(&c.src)
+	}
 	for budget := int64(discardLimit); !c.isHeard() && !c.astray; {
 		if budget -= c.left; budget < 0 {
 			return

@@ -111,6 +111,10 @@ func (c *Conn) answerPing() error {
 	if len(c.pong) == 0 {
 		return nil
 	}
+	if s := c.sender(); s != nil {
+		s.wake()
+		return nil
+	}
 	select {
 	case c.turn <- struct{}{}:
 		return c.pass(nil)

@@ -74,6 +74,7 @@ type Conn struct {
 	backlog tcp.Backlog   // guarded by turn, as ended
 	ended   bool          // a close frame was written
 	pong    chan []byte   // holds the payload of a ping that is not answered yet
+	shared  *Sender       // writes all frames but the last ones; nil: whoever has the turn does
 
 	receiving atomic.Bool   // a message is being received, so no pong can come in the middle of its frames
 	asked     atomic.Uint64 // the number in the last ping
@@ -157,6 +158,7 @@ func (c *Conn) Drop() { c.net.Close() }
 // has to wait, which is rare in the middle of a message.
 type source struct {
 	conn    net.Conn
+	try     Reader       // reads what is between messages; nil: conn does
 	early   []byte       // what the HTTP server had read already
 	idle    func() error // is called before each read
 	by, set time.Time    // the deadline: as it should be, and as it is
@@ -177,6 +179,13 @@ func (s *source) Read(p []byte) (int, error) {
 			return 0, err
 		}
 		s.set = s.by
+	}
+	if s.try != nil && s.by.IsZero() {
+		n, err := s.try.TryRead(p)
+		if n == 0 && err == nil {
+			err = ErrIdle
+		}
+		return n, err
 	}
 	n, err := s.conn.Read(p)
 	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
