@@ -137,7 +137,7 @@ func subscribeWS(channel string) string {
 }
 
 func serve(b *testing.B) (*realtime.Realtime, string) {
-	rt, err := realtime.New(everything(), nil)
+	rt, err := realtime.New(everything(), &realtime.Options{Hijack: realtime.Hijack(*hijack)})
 	if err != nil {
 		b.Fatal(err)
 	}

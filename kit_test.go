@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"io"
 	"net"
 	"net/http"
@@ -66,6 +67,10 @@ func withGrants(grants ...realtime.Grant) realtime.Policy {
 	return p
 }
 
+// hijack is how the connections of all tests are driven that do not say it themselves: the
+// same tests are for both ways.
+var hijack = flag.Int("hijack", 0, "realtime.Options.Hijack")
+
 // host is a server with a Realtime, reached over a network in memory.
 type host struct {
 	*realtime.Realtime
@@ -89,6 +94,9 @@ func prepare(t testing.TB, policy realtime.Policy, opts *realtime.Options) *host
 	var o realtimetest.Options
 	if opts != nil {
 		o.Realtime = *opts
+	}
+	if o.Realtime.Hijack == 0 {
+		o.Realtime.Hijack = realtime.Hijack(*hijack)
 	}
 	srv := realtimetest.NewUnstarted(t, policy, &o)
 	return &host{
@@ -457,11 +465,17 @@ type object struct {
 func (h *host) socket(r request) *socket {
 	h.t.Helper()
 	s := h.dial(r)
+	s.greet()
+	return s
+}
+
+// greet says hello.
+func (s *socket) greet() {
+	s.t.Helper()
 	s.send(`{"op":"hello","cid":"` + tab1 + `"}`)
 	if s.hello = s.next(); s.hello.Event != "hello" {
-		h.t.Fatalf("answer to hello: %s", s.hello.raw)
+		s.t.Fatalf("answer to hello: %s", s.hello.raw)
 	}
-	return s
 }
 
 // dial opens a WebSocket that does not greet.
@@ -475,9 +489,15 @@ func (h *host) dial(r request) *socket {
 // dialStalled opens a WebSocket that does not read until pump is called.
 func (h *host) dialStalled(r request) *socket {
 	h.t.Helper()
+	return h.dialOver(h.listener.Dial, r)
+}
+
+// dialOver is dialStalled over a network.
+func (h *host) dialOver(dial func(ctx context.Context, network, addr string) (net.Conn, error), r request) *socket {
+	h.t.Helper()
 	s := &socket{t: h.t, objects: newInbox[object]()}
 	transport := &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-		conn, err := h.listener.Dial(ctx, network, addr)
+		conn, err := dial(ctx, network, addr)
 		s.net = conn
 		return conn, err
 	}}

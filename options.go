@@ -53,6 +53,9 @@ type Options struct {
 	// client, at most 16 s. The client resumes when it comes back. Default 10 s.
 	WriteTimeout time.Duration
 
+	// Hijack says which connections leave net/http. Default: none.
+	Hijack Hijack
+
 	// Presence bounds how long members stay.
 	Presence PresenceOptions
 
@@ -60,6 +63,31 @@ type Options struct {
 	// itself, and the defaults of its groups.
 	Groups GroupOptions
 }
+
+// Hijack says which connections leave net/http, so that a few goroutines drive all of
+// them: one that waits has no goroutine, and none of the buffers of net/http. What
+// clients get is the same. REN streams do not leave it in this version.
+//
+// The handler of such a connection returns at once. Middlewares that look at the time it
+// takes, or at how many are running, see none of that. The policy is asked later with the
+// values of the request's context: it must not use those that a router takes back when the
+// handler returns, as chi does with URL parameters. [http.Server.Shutdown] and Close do not
+// know the connection any longer: [Realtime.Close] ends it.
+type Hijack int
+
+const (
+	// HijackDefault is HijackNever in this version.
+	HijackDefault Hijack = iota
+	// HijackNever has each connection driven by the goroutine of its request; a WebSocket
+	// has one more.
+	HijackNever
+	// HijackPlain is for connections without TLS, on Linux, where the policy has no See.
+	HijackPlain
+	// HijackAlways is for all connections. With TLS, on other systems, and where the host's
+	// listener wraps connections, each has one goroutine that waits for what its client
+	// sends. A slow See makes other connections wait.
+	HijackAlways
+)
 
 // PresenceOptions are the times for which members stay present without a connection.
 // See [Options].
@@ -189,6 +217,7 @@ func (o *Options) check() error {
 	h, l := o.History, o.Limits
 	largest := int64(max(l.Publish, l.Message, l.Metadata, 0))
 	return errors.Join(
+		atLeast(0, "Options.Hijack", int(o.Hijack)), atMost(int(HijackAlways), "Options.Hijack", int(o.Hijack)),
 		atLeast(0, "Options.Heartbeat", o.Heartbeat), atLeast(0, "Options.WriteTimeout", o.WriteTimeout),
 		atLeast(0, "Options.Presence.Lease", o.Presence.Lease), atLeast(time.Second, "Options.StreamLife", o.StreamLife),
 		atLeast(0, "Options.History.Events", h.Events), atLeast(historyHolds*largest, "Options.History.Bytes", h.Bytes),

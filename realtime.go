@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/memory"
 	"github.com/maravilla-realtime/realtime/internal/presence"
 	"github.com/maravilla-realtime/realtime/internal/ring"
+	"github.com/maravilla-realtime/realtime/internal/shard"
 	"github.com/maravilla-realtime/realtime/internal/timely"
 )
 
@@ -49,6 +51,7 @@ type Realtime struct {
 	groups     *handle.Groups
 	process    processGroup
 	conns      *conns.Conns
+	shards     *shard.Pool // of connections that have left net/http
 	probes     probes
 	refusals   refusals
 	dead       deadLetters
@@ -153,6 +156,7 @@ func (rt *Realtime) start(ctx context.Context, limits ring.Limits) error {
 	rt.follower.Control = rt.control.Handle
 	rt.follower.History = history{rt.ring, rt.presence.engine}
 	rt.conns = conns.New(userLimits(rt.opts.Limits))
+	rt.shards = shard.New(runtime.GOMAXPROCS(0), rt.background.Go)
 	rt.groups = rt.newGroups()
 	rt.live = rt.newSender()
 	rt.background.Go(func() { rt.follower.Run(rt.running) })

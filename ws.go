@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	mathrand "math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"slices"
@@ -58,39 +59,60 @@ func (rt *Realtime) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		}
 		s.id = id
 	}
-	s.ctx, s.conn.Cancel = context.WithCancelCause(context.WithoutCancel(r.Context()))
-	defer s.conn.Cancel(nil)
 	if f := rt.refusalOf(handshake.Add(&s.conn, s.id.User)); f != nil {
+		s.conn.Cancel(nil)
 		rt.refuse(f.from(r)).write(w)
 		return
 	}
 	handshake.End()
-	defer rt.conns.Remove(&s.conn)
+	switch conn := s.upgrade(w); {
+	case conn == nil:
+		s.remove()
+	case s.task != nil:
+		s.begin(conn)
+	default:
+		defer s.remove()
+		s.run()
+	}
+}
+
+// upgrade takes the connection over and answers the handshake. It returns nil where that
+// fails.
+func (s *socket) upgrade(w http.ResponseWriter) net.Conn {
+	rt := s.rt
 	conn, rw, missing := httpwriter.Hijack(w)
 	if missing != nil {
 		rt.refuseWriter(w, missing)
-		return
+		return nil
 	}
 	tune(conn, true)
-	ws, err := wsconn.Accept(conn, rw, r, w.Header(), wsconn.Options{
+	ws, err := wsconn.Accept(conn, rw, s.request, w.Header(), wsconn.Options{
 		Subprotocol: wire.Subprotocol, ReadLimit: rt.opts.Limits.Message,
 		Patience: messageTime, WriteTime: rt.opts.WriteTimeout, Admit: s.admit,
 	})
 	if err != nil {
-		return // the client is gone
+		return nil // the client is gone
 	}
 	s.ws = ws
-	close(s.begun)
-	close(s.paged)
 	s.sent = rt.tally.webSocket.open()
-	defer func() { rt.tally.webSocket.close(context.Cause(s.ctx)) }()
-	s.run()
+	return conn
 }
 
-// socket drives a [session.Channels] over a WebSocket. The handler's goroutine reads
-// and decides, another one writes. Whatever changes what is written is done by the
-// writer, in the session.
+// remove is the last of a connection that was added.
+func (s *socket) remove() {
+	if s.ws != nil {
+		s.rt.tally.webSocket.close(context.Cause(s.ctx))
+	}
+	s.conn.Cancel(nil)
+	s.rt.conns.Remove(&s.conn)
+}
+
+// socket drives a [session.Channels] over a WebSocket. One goroutine reads and decides,
+// another one writes: that of the handler and one of the connection's own, or, where
+// there is a task, one that lives while there is something to read, and a shard's.
+// Whatever changes what is written is done by the writer, in the session.
 type socket struct {
+	sharded
 	rt      *Realtime
 	request *http.Request   // that opened it, for the policy
 	ctx     context.Context // ends with a *conns.Ending, *wsconn.CloseError or other error
@@ -107,25 +129,33 @@ type socket struct {
 	again    atomic.Bool   // all is to be checked by who gives deciding back
 	checks   atomic.Uint64 // how often all was, or is being, checked
 	sessions memberships
-	renewing chan struct{} // holds one while the rights of a new identity are checked
+	renewing atomic.Bool // the rights of a new identity are being checked
 
 	// the reader's, who holds deciding while it changes them
 	turn       uint64 // of the operation: see session.Session.Turn
 	id         Identity
 	late       bool // authenticated with the hello
 	greeted    bool
+	helloLate  *time.Timer // ends the connection of a client that does not greet
 	stopExpiry func() bool
 	client     string
 	pace       *rate.Limiter // beyond it operations are refused
 	flood      *rate.Limiter // of frames: beyond it the connection is closed
 	errors     *rate.Limiter
-	begun      chan struct{} // closed when the last subscription asked for has begun
-	paged      chan struct{} // closed when the last page of history was sent
+	begun      <-chan struct{} // closed when the last subscription asked for has begun
+	paged      <-chan struct{} // closed when the last page of history was sent
 
 	buf   *session.Buffer // the writer's; nil while there is nothing to say
 	about card
 	sent  *sentTally
 }
+
+// already is closed.
+var already = func() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
 
 // answersAtOnce is how many answers may wait for a client that does not read.
 const answersAtOnce = 16
@@ -134,17 +164,35 @@ func (rt *Realtime) newSocket(r *http.Request) *socket {
 	limits := rt.opts.Limits
 	s := &socket{
 		rt: rt, request: r, name: rand.Text(), late: r.URL.Query().Get("auth") == "hello",
-		bell: session.NewBell(), answers: make(chan struct{}, answersAtOnce),
-		deciding: make(chan struct{}, 1), renewing: make(chan struct{}, 1), begun: make(chan struct{}), paged: make(chan struct{}),
+		answers: make(chan struct{}, answersAtOnce), deciding: make(chan struct{}, 1), begun: already, paged: already,
 		stopExpiry: func() bool { return false },
 		pace:       rate.NewLimiter(rate.Limit(limits.Rate), limits.Burst),
 		flood:      rate.NewLimiter(rate.Limit(floodFactor*limits.Rate), floodFactor*limits.Burst),
 		errors:     rate.NewLimiter(rate.Every(time.Minute/maxErrors), maxErrors-1),
 	}
-	s.session = session.NewChannels(rt.ring, s.bell.Ring, s, s.view(Identity{}), limits.Channels)
+	if rt.takesSocket(r) {
+		s.task = rt.shards.NewTask(s)
+	} else {
+		s.bell = session.NewBell()
+	}
+	s.session = session.NewChannels(rt.ring, s.wake, s, s.view(Identity{}), limits.Channels)
 	s.about.fill("websocket", r)
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(r.Context()))
+	s.ctx, s.conn.Cancel = ctx, func(why error) {
+		cancel(why)
+		s.wake()
+	}
 	s.conn.Recheck, s.conn.Owner = s.recheck, s
 	return s
+}
+
+// wake wakes the writer. Any goroutine may call it.
+func (s *socket) wake() {
+	if s.task != nil {
+		s.task.Wake()
+	} else {
+		s.bell.Ring()
+	}
 }
 
 // view is what the client sees as id.
@@ -159,26 +207,42 @@ func (s *socket) run() {
 		s.ws.Drop() // where nothing has closed it
 		return nil
 	})
-	hello := time.AfterFunc(messageTime, func() {
-		s.conn.Cancel(conns.NoHello)
-	})
-	defer hello.Stop()
-	s.guard(func() error { return s.read(hello) })
-	s.ws.Discard()     // for the closing handshake
+	s.expectHello()
+	s.guard(s.read)
+	s.ws.Discard() // for the closing handshake
+	s.settle()
+}
+
+// expectHello ends the connection unless its client greets in time.
+func (s *socket) expectHello() {
+	s.helloLate = time.AfterFunc(messageTime, func() { s.conn.Cancel(conns.NoHello) })
+}
+
+// settle waits for what was begun for the connection, and ends the presence of its user.
+func (s *socket) settle() {
+	s.helloLate.Stop()
 	_ = s.group.Wait() // the errors are in the context
 	s.stopExpiry()
 	s.leaveAll()
 }
 
-// guard runs f, whose error ends the connection, and reports whether it returned. A
+// guard runs f, after which the connection ends, and reports whether it returned. A
 // panic, which is a fault in the host's policy or in this library, ends it as well.
 func (s *socket) guard(f func() error) (sound bool) {
-	err := guard.Log(s.rt.log, droppedByPanic, f)
-	if errors.Is(err, guard.ErrPanic) {
+	sound = s.step(f)
+	s.conn.Cancel(nil)
+	return sound
+}
+
+// step is guard, except that the connection goes on if f returns no error.
+func (s *socket) step(f func() error) (sound bool) {
+	switch err := guard.Log(s.rt.log, droppedByPanic, f); {
+	case errors.Is(err, guard.ErrPanic):
 		s.conn.Cancel(&wsconn.CloseError{Code: 1011, Reason: "internal error"})
 		return false
+	case err != nil && err != wsconn.ErrIdle:
+		s.conn.Cancel(err)
 	}
-	s.conn.Cancel(err)
 	return true
 }
 
@@ -230,15 +294,20 @@ func (s *socket) fill() (more bool, err error) {
 			return false, err
 		}
 	}
-	s.rt.tally.webSocket.sent(s.sent, s.buf)
-	for _, code := range s.buf.Told.Errors {
-		s.rt.tally.refusals.Inc(code)
-	}
+	s.told()
 	if !more {
 		s.buf.Release()
 		s.buf = nil
 	}
 	return more, nil
+}
+
+// told counts what was written.
+func (s *socket) told() {
+	s.rt.tally.webSocket.sent(s.sent, s.buf)
+	for _, code := range s.buf.Told.Errors {
+		s.rt.tally.refusals.Inc(code)
+	}
 }
 
 // transmit writes messages. It ends by WriteTimeout or Drop.
@@ -296,7 +365,7 @@ func (s *socket) close(sound bool) error {
 	default: // nobody is there
 		return nil
 	}
-	if sound {
+	if sound && s.finishSending() == nil {
 		finish(&s.conn, &s.session.Session, how, s.fill)
 	}
 	s.ws.Close(code, reason)

@@ -91,9 +91,7 @@ func (s *socket) renew(op wire.Op) *wire.Error {
 	}
 	handshake := s.rt.conns.Begin()
 	defer handshake.End()
-	select {
-	case s.renewing <- struct{}{}:
-	default:
+	if s.renewing.Swap(true) {
 		return tooFast("more than %d renewal at a time", 1)
 	}
 	call := &policyCall{handshake: handshake, conn: &s.conn}
@@ -102,13 +100,13 @@ func (s *socket) renew(op wire.Op) *wire.Error {
 		f = s.become(handshake, id)
 	}
 	if f != nil {
-		<-s.renewing
+		s.renewing.Store(false)
 		s.unspare(call, f)
 		return f.Error
 	}
 	s.group.Go(func() error {
 		s.rt.recheckOnly(s.ctx, &s.conn)
-		<-s.renewing // before the answer, after which the client may renew again
+		s.renewing.Store(false) // before the answer, after which the client may renew again
 		s.answer(wire.Frame{Event: "ok", Ref: op.Ref, ExpiresIn: expiresIn(id)})
 		return nil
 	})

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -75,6 +76,27 @@ func TestIdleConnectionsReleaseTheirBuffers(t *testing.T) {
 			t.Error("an idle connection keeps a buffer")
 		}
 	})
+}
+
+// Which WebSockets shards drive.
+func TestTakesSocket(t *testing.T) {
+	plain := httptest.NewRequest("GET", "http://x/", nil)
+	secure := httptest.NewRequest("GET", "https://x/", nil)
+	see := Policy{See: func(Identity, RenEvent) bool { return true }}
+	linux := runtime.GOOS == "linux"
+	for _, c := range []struct {
+		hijack       Hijack
+		policy       Policy
+		plain, other bool
+	}{
+		{HijackDefault, Policy{}, false, false}, {HijackNever, Policy{}, false, false},
+		{HijackPlain, Policy{}, linux, false}, {HijackPlain, see, false, false}, {HijackAlways, see, true, true},
+	} {
+		rt := &Realtime{policy: c.policy, opts: Options{Hijack: c.hijack}}
+		if p, s := rt.takesSocket(plain), rt.takesSocket(secure); p != c.plain || s != c.other {
+			t.Errorf("%v, see %v: %v, %v with TLS", c.hijack, c.policy.See != nil, p, s)
+		}
+	}
 }
 
 // deaf has what streams need, and forgets it.

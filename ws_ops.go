@@ -16,7 +16,7 @@ import (
 
 // read is the reader: it takes one operation after the other, decides it, and
 // has it answered.
-func (s *socket) read(hello *time.Timer) error {
+func (s *socket) read() error {
 	for {
 		msg, err := s.ws.Read()
 		if err != nil {
@@ -29,7 +29,7 @@ func (s *socket) read(hello *time.Timer) error {
 			refused = s.decide(op)
 		}
 		if s.greeted {
-			hello.Stop()
+			s.helloLate.Stop()
 		}
 		if s.ctx.Err() != nil {
 			return nil
