@@ -28,7 +28,8 @@ type Options struct {
 	// Logger gets warnings, and errors that have no caller. Default: [slog.Default].
 	Logger *slog.Logger
 
-	// Tracer makes spans of publishes and of calls of handlers. Default: none are made.
+	// Tracer makes spans of publishes and of calls of handlers; a [DeliveryTracer] also of
+	// appends to the log and of deliveries to clients. Default: none are made.
 	// Module metrics/otel has one.
 	Tracer Tracer
 

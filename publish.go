@@ -74,7 +74,7 @@ func (rt *Realtime) append(ctx context.Context, ev backend.Event, a attribution)
 		return ErrClosed
 	}
 	defer g.Leave()
-	pos, err := rt.backend.Append(ctx, entry(ev, a))
+	pos, err := rt.appendEntry(ctx, ev, a)
 	rt.tally.publish.Done(began, engine.Outcome(err))
 	if err != nil {
 		return publicError(err)
@@ -82,6 +82,15 @@ func (rt *Realtime) append(ctx context.Context, ev backend.Event, a attribution)
 	rt.accepted.raise(pos)
 	rt.tellPublished(ctx, pos, a.publishedAt)
 	return nil
+}
+
+// appendEntry appends an event to the log, within a span of its own.
+func (rt *Realtime) appendEntry(ctx context.Context, ev backend.Event, a attribution) (pos backend.Position, err error) {
+	if rt.spans != nil {
+		end := rt.spans.Append(ctx, RenEvent(ev))
+		defer func() { end(err) }()
+	}
+	return rt.backend.Append(ctx, entry(ev, a))
 }
 
 // gate returns the gate for an event with the given depth.

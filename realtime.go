@@ -42,6 +42,7 @@ type Realtime struct {
 	ring     *ring.Ring
 	node     string // this process, in session keys and leases
 	tally    tally
+	spans    DeliveryTracer // Options.Tracer, if it is one
 	follower *follow.Follower
 
 	flaws      once // flaws of grants that were logged
@@ -122,7 +123,8 @@ func New(policy Policy, opts *Options) (*Realtime, error) {
 		policy: policy.timely(deciding), deciding: deciding, lookups: newLookups(o.Logger), opts: o, log: o.Logger,
 		backend: engine.New(o.Backend, owned, o.Logger), node: rand.Text(), running: ctx, stop: stop,
 	}
-	rt.tally.init()
+	rt.spans, _ = o.Tracer.(DeliveryTracer)
+	rt.tally.init(rt.spans)
 	starting, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	if err := rt.start(starting, limits); err != nil {

@@ -27,7 +27,9 @@ type tally struct {
 	ephemeral      *metric.Set
 }
 
-func (t *tally) init() {
+func (t *tally) init(spans DeliveryTracer) {
+	t.ren.kind, t.webSocket.kind = "ren", "websocket"
+	t.ren.spans, t.webSocket.spans = spans, spans
 	t.started = time.Now()
 	t.ren.init("client", "slow", "closing", "rotate", "expired", "revoked", "refused", "unavailable", "internal")
 	t.webSocket.init("client", "slow", "dead", "violation", "closing", "rotate", "expired", "revoked", "refused", "hello_required",
@@ -47,6 +49,8 @@ func (rt *Realtime) refuse(f *refusal) *refusal {
 
 // connTally is what is counted of connections of one kind.
 type connTally struct {
+	kind   string         // see Connection.Kind
+	spans  DeliveryTracer // nil: none
 	opened metric.Counter
 	ended  *metric.Set
 	resets *metric.Set
@@ -101,6 +105,12 @@ func (c *connTally) sent(by *sentTally, buf *session.Buffer) {
 	}
 	for _, why := range told.Resets {
 		c.resets.Inc(string(why))
+	}
+	if c.spans != nil && len(told.Traced) > 0 {
+		now := time.Now()
+		for _, e := range told.Traced {
+			c.spans.Deliver(TraceContext(e.Trace), RenEvent(e.Event), ClientDelivery{Kind: c.kind, Came: e.Came(), Written: now})
+		}
 	}
 }
 

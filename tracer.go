@@ -3,12 +3,13 @@ package realtime
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/handle"
 )
 
-// Tracer makes the spans of a distributed trace. The place of an event in its trace
+// Tracer makes the spans of a distributed trace. It may also be a [DeliveryTracer]. The place of an event in its trace
 // travels with it through the log, so that a handler on another node continues the trace
 // of the request that published it. It is never shown to clients.
 //
@@ -23,6 +24,29 @@ type Tracer interface {
 	// Handle begins the span of a call of a handler. from is what the event carries, zero
 	// if it carries nothing.
 	Handle(ctx context.Context, from TraceContext, ev RenEvent, d Delivery) (context.Context, func(error))
+}
+
+// DeliveryTracer is a [Tracer] that also makes spans of what comes between a publish and
+// those who get the event. Both kinds are made for what is traced anyway: what the publish
+// was not sampled for costs nothing.
+type DeliveryTracer interface {
+	Tracer
+
+	// Append begins the span of the append of an event to the log. ctx is the one that
+	// Publish has returned.
+	Append(ctx context.Context, ev RenEvent) func(error)
+
+	// Deliver makes the span of an event that has come to this node and was written to a
+	// client. from is what the event carries, with the sampled flag set. Of each event
+	// only the first 16 deliveries on a node are told, and no replays.
+	Deliver(from TraceContext, ev RenEvent, d ClientDelivery)
+}
+
+// ClientDelivery describes one delivery of an event to a client.
+type ClientDelivery struct {
+	Kind    string    // of the connection: "ren" or "websocket"
+	Came    time.Time // when the event came to this node
+	Written time.Time // when the network had taken it
 }
 
 // TraceContext is a place in a trace: the headers of W3C Trace Context

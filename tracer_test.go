@@ -9,8 +9,10 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/backendtest"
 )
 
 // diary is a tracer that writes spans down.
@@ -98,6 +100,109 @@ func TestTraces(t *testing.T) {
 		slices.Sort(want)
 		if !slices.Equal(got, want) {
 			t.Errorf("spans:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	})
+}
+
+// spans is a tracer of deliveries too. All it makes is sampled, unless flags says otherwise.
+type spans struct {
+	diary
+	flags string
+}
+
+func (s *spans) Publish(ctx context.Context, ev realtime.RenEvent) (context.Context, realtime.TraceContext, func(error)) {
+	ctx, _, end := s.diary.Publish(ctx, ev)
+	parent := "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-" + s.flags
+	return context.WithValue(ctx, spanKey{}, "publish"), realtime.TraceContext{Parent: parent}, end
+}
+
+func (s *spans) Append(ctx context.Context, ev realtime.RenEvent) func(error) {
+	within := ctx.Value(spanKey{})
+	return func(err error) { s.write("append %s in %v: %v", ev.Channel, within, err) }
+}
+
+func (s *spans) Deliver(from realtime.TraceContext, ev realtime.RenEvent, d realtime.ClientDelivery) {
+	s.write("deliver %s%s over %s after %v with %s", ev.Channel, ev.Key, d.Kind, d.Written.Sub(d.Came), from.Parent[len(from.Parent)-2:])
+}
+
+// of lists the spans that begin with a word.
+func (d *diary) of(word string) (list []string) {
+	for _, s := range d.all() {
+		if strings.HasPrefix(s, word) {
+			list = append(list, s)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// Appends and deliveries have spans where the publish was sampled, on all nodes, and only
+// so many for one event; replays have none.
+func TestSpansOfDeliveries(t *testing.T) {
+	bubble(t, "sampled", func(t *testing.T) {
+		c, d, elsewhere := newCluster(), &spans{flags: "01"}, &spans{flags: "01"}
+		h := start(t, open(), &realtime.Options{Backend: c.link(), Tracer: d})
+		other := start(t, open(), &realtime.Options{Backend: c.link(), Tracer: elsewhere})
+		plain := start(t, open(), &realtime.Options{Backend: c.link()})
+		h.ren(get("/ren?s=kv"))
+		for _, at := range []*host{h, other, plain} {
+			at.socket(get("/realtime")).ok(subscribe("room"))
+		}
+		cursor := h.Cursor()
+		h.publish("room", 1)
+		h.emit(realtime.KVPut("n", "k"))
+		synctest.Wait()
+		want := []string{"deliver k over ren after 0s with 01", "deliver room over websocket after 0s with 01"}
+		if got := d.of("deliver"); !slices.Equal(got, want) {
+			t.Errorf("%q", got)
+		}
+		if got := elsewhere.of("deliver"); !slices.Equal(got, want[1:]) {
+			t.Errorf("on another node: %q", got)
+		}
+		if got := d.of("append"); !slices.Equal(got, []string{"append  in publish: <nil>", "append room in publish: <nil>"}) {
+			t.Errorf("%q", got)
+		}
+		time.Sleep(time.Second)
+		h.socket(get("/realtime")).call(since("room", string(cursor)))
+		h.ren(get("/ren", "Last-Event-ID", string(cursor)))
+		synctest.Wait()
+		if got := d.of("deliver"); len(got) != 2 {
+			t.Errorf("with replays: %q", got)
+		}
+	})
+	bubble(t, "many", func(t *testing.T) {
+		d := &spans{flags: "01"}
+		h := start(t, open(), &realtime.Options{Tracer: d})
+		for range 30 {
+			h.socket(get("/realtime")).ok(subscribe("room"))
+		}
+		for range 2 {
+			h.publish("room", 1)
+			synctest.Wait()
+		}
+		if got := d.of("deliver"); len(got) != 32 {
+			t.Errorf("%d spans of two events", len(got))
+		}
+	})
+	for _, flags := range []string{"00", "02", "x"} {
+		bubble(t, "flags "+flags, func(t *testing.T) {
+			d := &spans{flags: flags}
+			h := start(t, open(), &realtime.Options{Tracer: d})
+			h.socket(get("/realtime")).ok(subscribe("room"))
+			h.publish("room", 1)
+			synctest.Wait()
+			if got := d.of("deliver"); len(got) != 0 {
+				t.Errorf("%q", got)
+			}
+		})
+	}
+	bubble(t, "an append fails", func(t *testing.T) {
+		d, b := &spans{flags: "01"}, backendtest.NewFaulty(realtime.NewMemory())
+		h := start(t, open(), &realtime.Options{Tracer: d, Backend: b})
+		b.FailAppend(1, errDown)
+		_ = h.Publish(t.Context(), "room", 1)
+		if got := d.of("append"); !slices.Equal(got, []string{"append room in publish: down"}) {
+			t.Errorf("%q", got)
 		}
 	})
 }

@@ -20,6 +20,22 @@ type Trace struct {
 	State  string // tracestate
 }
 
+// Sampled reports whether the trace is recorded: the lowest bit of the flags in its
+// traceparent (W3C Trace Context, section 3.2.2.5).
+func (t *Trace) Sampled() bool {
+	const end = len("00-00000000000000000000000000000000-0000000000000000-00")
+	if len(t.Parent) < end || t.Parent[end-3] != '-' {
+		return false
+	}
+	switch c := t.Parent[end-1]; {
+	case '0' <= c && c <= '9':
+		return (c-'0')&1 == 1
+	case 'a' <= c && c <= 'f':
+		return (c-'a')&1 == 1
+	}
+	return false
+}
+
 // The form of an encoded Payload: a byte with the version, then fields, each a byte
 // with its tag, the length of its value as an unsigned varint, and the value. The
 // data comes last. A reader ignores tags that it does not know, so that nodes of two

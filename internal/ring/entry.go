@@ -29,11 +29,16 @@ type Entry struct {
 	encoding sync.Mutex // held while the entry is encoded
 	encoded  [forms]atomic.Pointer[[]byte]
 	size     atomic.Int64  // what the entry takes of the ring's bytes
+	spans    atomic.Int32  // of its deliveries, see TakeSpan
 	ring     *atomic.Int64 // the ring's bytes
 }
 
 // Came returns when the entry came to this node.
 func (e *Entry) Came() time.Time { return e.came }
+
+// TakeSpan reports whether another delivery of the entry is worth a span, of which there
+// are at most so many.
+func (e *Entry) TakeSpan(most int32) bool { return e.spans.Load() < most && e.spans.Add(1) <= most }
 
 // Encoded returns the entry in the given form. The first call for a form runs
 // encode; all others get its result. The caller must not change the bytes.

@@ -181,14 +181,26 @@ type Told struct {
 	Coalesced int
 	Oldest    time.Time // when the oldest of those that are no replay came to the node; zero if there is none
 	Resets    []ring.Reason
-	Errors    []string // codes of refusals, those excepted that the driver answers with
+	Traced    []*ring.Entry // of Events, those of which a span is to be made
+	Errors    []string      // codes of refusals, those excepted that the driver answers with
 }
 
-// toldEvent notes an event that the client gets.
+// maxSpans bounds the spans of deliveries of one event on a node: it may have thousands.
+const maxSpans = 16
+
+// toldEvent notes an event that the client gets. If it is no replay, and its publish was
+// sampled for a trace, the first few deliveries are traced as well.
 func (s *Session) toldEvent(e *ring.Entry) {
 	s.said.Events++
-	if came := e.Came(); s.said.Oldest.IsZero() && !came.Before(s.began) {
+	came := e.Came()
+	if came.Before(s.began) {
+		return
+	}
+	if s.said.Oldest.IsZero() {
 		s.said.Oldest = came
+	}
+	if e.Trace.Sampled() && e.TakeSpan(maxSpans) {
+		s.said.Traced = append(s.said.Traced, e)
 	}
 }
 

@@ -11,10 +11,11 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// NewTracer returns a tracer for [realtime.Options]. It makes a span of each publish, a
-// child of the one in its context, and one of each call of a handler, a child of the
-// publish, wherever that was. What is not sampled is not recorded, and its handlers are
-// not either.
+// NewTracer returns a tracer for [realtime.Options], a [realtime.DeliveryTracer]. It makes
+// a span of each publish, a child of the one in its context, and as children of that,
+// wherever they happen: one of the append to the log, one of each call of a handler, and one
+// of each of the first 16 deliveries on a node, from when the event came there until it was
+// written to the client. What is not sampled is not recorded, nor are its children.
 //
 // Names and attributes are those of OpenTelemetry's conventions for messaging: the system is
 // maravilla_realtime, the destination is the channel, or the resource where there is none.
@@ -37,12 +38,35 @@ func (t tracer) Publish(ctx context.Context, ev realtime.RenEvent) (context.Cont
 
 // Handle implements [realtime.Tracer].
 func (t tracer) Handle(ctx context.Context, from realtime.TraceContext, ev realtime.RenEvent, d realtime.Delivery) (context.Context, func(error)) {
-	ctx = w3c.Extract(ctx, propagation.MapCarrier{"traceparent": from.Parent, "tracestate": from.State})
-	ctx, span := t.Start(ctx, "handle "+ev.Resource, trace.WithSpanKind(trace.SpanKindConsumer),
+	ctx, span := t.Start(remote(ctx, from), "handle "+ev.Resource, trace.WithSpanKind(trace.SpanKindConsumer),
 		trace.WithAttributes(append(about(ev), semconv.MessagingOperationName("handle"), semconv.MessagingOperationTypeProcess,
 			semconv.MessagingConsumerGroupName(d.Group), semconv.MessagingMessageID(string(d.Cursor)),
 			attribute.Int("maravilla.realtime.attempt", d.Attempt))...))
 	return ctx, func(err error) { end(span, err) }
+}
+
+// Append implements [realtime.DeliveryTracer].
+func (t tracer) Append(ctx context.Context, ev realtime.RenEvent) func(error) {
+	if !trace.SpanFromContext(ctx).IsRecording() {
+		return func(error) {}
+	}
+	_, span := t.Start(ctx, "append "+ev.Resource, trace.WithSpanKind(trace.SpanKindClient),
+		trace.WithAttributes(append(about(ev), semconv.MessagingOperationName("append"), semconv.MessagingOperationTypeSend)...))
+	return func(err error) { end(span, err) }
+}
+
+// Deliver implements [realtime.DeliveryTracer].
+func (t tracer) Deliver(from realtime.TraceContext, ev realtime.RenEvent, d realtime.ClientDelivery) {
+	_, span := t.Start(remote(context.Background(), from), "deliver "+ev.Resource,
+		trace.WithSpanKind(trace.SpanKindProducer), trace.WithTimestamp(d.Came),
+		trace.WithAttributes(append(about(ev), semconv.MessagingOperationName("deliver"), semconv.MessagingOperationTypeSend,
+			attribute.String("maravilla.realtime.connection.kind", d.Kind))...))
+	span.End(trace.WithTimestamp(d.Written))
+}
+
+// remote returns ctx within the span that an event carries.
+func remote(ctx context.Context, from realtime.TraceContext) context.Context {
+	return w3c.Extract(ctx, propagation.MapCarrier{"traceparent": from.Parent, "tracestate": from.State})
 }
 
 // about are the attributes that a publish and its handlers share.

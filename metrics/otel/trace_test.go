@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/maravilla-realtime/realtime"
 	realtimeotel "github.com/maravilla-realtime/realtime/metrics/otel"
@@ -88,6 +89,10 @@ func TestTracer(t *testing.T) {
 		}
 		slices.Sort(got)
 		want := []string{
+			`append kv (client) in "publish kv" messaging.system=maravilla_realtime messaging.destination.name=kv ` +
+				`messaging.operation.name=append messaging.operation.type=send`,
+			`append realtime (client) in "publish realtime" messaging.system=maravilla_realtime messaging.destination.name=room ` +
+				`messaging.operation.name=append messaging.operation.type=send`,
 			`handle kv (consumer) in "publish kv": fault messaging.system=maravilla_realtime messaging.destination.name=kv ` +
 				`messaging.operation.name=handle messaging.operation.type=process messaging.consumer.group.name=work`,
 			`publish kv (producer) in "request" messaging.system=maravilla_realtime messaging.destination.name=kv ` +
@@ -100,6 +105,25 @@ func TestTracer(t *testing.T) {
 			t.Errorf("spans:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
 	})
+}
+
+// A delivery to a client is a span within that of the publish, from when the event came
+// until it was written.
+func TestDeliver(t *testing.T) {
+	spans := tracetest.NewInMemoryExporter()
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans))
+	tracer := realtimeotel.NewTracer(provider).(realtime.DeliveryTracer)
+	ev := realtime.RenEvent{Type: "realtime.message", Resource: "realtime", Channel: "room"}
+	_, carried, end := tracer.Publish(t.Context(), ev)
+	end(nil)
+	came := time.Unix(1000, 0)
+	tracer.Deliver(carried, ev, realtime.ClientDelivery{Kind: "ren", Came: came, Written: came.Add(time.Second)})
+	stubs := spans.GetSpans()
+	if len(stubs) != 2 || stubs[1].Name != "deliver realtime" || stubs[1].SpanKind != trace.SpanKindProducer ||
+		stubs[1].Parent.SpanID() != stubs[0].SpanContext.SpanID() || stubs[1].SpanContext.TraceID() != stubs[0].SpanContext.TraceID() ||
+		!stubs[1].StartTime.Equal(came) || stubs[1].EndTime.Sub(came) != time.Second {
+		t.Errorf("%+v", stubs)
+	}
 }
 
 // What a request was not sampled for is not recorded in its handlers either.
