@@ -15,7 +15,7 @@ import (
 //  1. It refuses new connections, and new publishes with [ErrClosed], except those made
 //     by running handlers.
 //  2. It waits for handlers to handle all events accepted so far, for at most half of
-//     the time left in ctx.
+//     the time left in ctx. Then it fails the growing messages that are still open here.
 //  3. It delivers the outstanding events to every connection and ends it, telling
 //     clients to come back after a random delay within the rest of the time.
 //  4. It stops the background work. It closes the backend only if [New] opened it.
@@ -50,6 +50,7 @@ func (rt *Realtime) shutDown(ctx context.Context) error {
 	rt.groups.Close()
 	rt.closeGate(ctx, &rt.byHost)
 	handled := rt.groups.Drain(ctx)
+	rt.failStreams(ctx)
 	rt.closeGate(ctx, &rt.byHandlers) // events of groups that are not done would reach no client
 	if handled == nil {
 		rt.groups.Stop() // so that another node can take them over at once

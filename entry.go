@@ -50,7 +50,9 @@ func newMessage(ctx context.Context, limit int, channel string, data any, opts [
 	if err != nil {
 		return ev, a, fmt.Errorf("realtime: publish: %w", err)
 	}
-	a, err = attribute(ctx, opts)
+	if a, err = attribute(ctx, opts); err == nil {
+		err = a.refuse("Publish", "WithMetadata")
+	}
 	return message(channel, raw), a, err
 }
 
@@ -69,8 +71,8 @@ func newEvent(ctx context.Context, limit int, ev RenEvent, opts []EventOption) (
 	if a, err = attribute(ctx, opts); err != nil {
 		return event, a, err
 	}
-	if a.ephemeral {
-		return event, a, fmt.Errorf("%w: Ephemeral means nothing to Emit", ErrBadOption)
+	if err := a.refuse("Emit", "Ephemeral", "WithMetadata"); err != nil {
+		return event, a, err
 	}
 	if a.user != "" && ev.User != "" && a.user != ev.User {
 		return event, a, fmt.Errorf("%w: AsUser names another user than the event", ErrBadOption)

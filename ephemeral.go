@@ -17,7 +17,7 @@ const maxEphemeral = 16 << 10
 
 func (rt *Realtime) newSender() *live.Sender {
 	s := live.New()
-	s.Append, s.Rate, s.Logger = rt.appendLive, rt.opts.Limits.Ephemeral, rt.log
+	s.Append, s.Rate, s.Others, s.Logger = rt.appendLive, rt.opts.Limits.Ephemeral, rt.growing.Outgoing, rt.log
 	return s
 }
 

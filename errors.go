@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/maravilla-realtime/realtime/internal/engine"
+	"github.com/maravilla-realtime/realtime/internal/growing"
 	"github.com/maravilla-realtime/realtime/internal/match"
 	"github.com/maravilla-realtime/realtime/internal/refused"
 	"github.com/maravilla-realtime/realtime/internal/wire"
@@ -43,6 +44,17 @@ var (
 	ErrBadOption = errors.New("realtime: bad option")
 	// ErrTooLarge: data or metadata exceeds its limit.
 	ErrTooLarge error = refused.New("realtime: too large", http.StatusRequestEntityTooLarge, "too_large", "this is too large")
+
+	// ErrStreamOpen: a growing message with this id is open in the channel.
+	ErrStreamOpen error = refused.New("realtime: a growing message with this id is open", http.StatusConflict, "bad_request", "a growing message with this id is open")
+	// ErrTooMany: more growing messages are open than [StreamOptions] permit.
+	ErrTooMany error = refused.New("realtime: too many growing messages are open", http.StatusTooManyRequests, "too_many", "too many messages are growing")
+	// ErrStopped: a client has stopped the growing message.
+	ErrStopped = growing.ErrStopped
+	// ErrStreamEnded: the growing message has ended already, by Close or Fail, because
+	// nothing was written for too long, or because the other nodes took this one for
+	// dead.
+	ErrStreamEnded = growing.ErrEnded
 
 	// ErrPermanent is for an [EventHandler] to wrap, if another attempt would not help.
 	// The event goes to [GroupOptions].DeadLetter at once.

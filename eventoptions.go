@@ -21,6 +21,7 @@ type EventOptions struct {
 	ID          string  // [WithID]
 	PublishedAt *Cursor // [PublishedAt]: where to write the event's position
 	Ephemeral   bool    // [Ephemeral]
+	Metadata    any     // [WithMetadata]
 }
 
 // EventOptionsOf returns the values of opts. It is for fakes: it checks nothing, and
@@ -40,8 +41,8 @@ type eventOptions struct {
 	given []string // the options that not all methods know
 }
 
-// AsUser names the user who publishes; subscribers get it as userId. It is for Publish
-// and Emit.
+// AsUser names the user who publishes; subscribers get it as userId. It is for Publish,
+// Emit and Stream.
 func AsUser(userID string) EventOption {
 	return func(o *eventOptions) { o.User, o.given = userID, append(o.given, "AsUser") }
 }
@@ -90,9 +91,16 @@ func Ephemeral() EventOption {
 	return func(o *eventOptions) { o.Ephemeral, o.given = true, append(o.given, "Ephemeral") }
 }
 
+// WithMetadata says what a growing message is: its author, its place in a thread, the name
+// of a model. v must encode as JSON of at most [Limits].Metadata bytes. It is for Stream.
+func WithMetadata(v any) EventOption {
+	return func(o *eventOptions) { o.Metadata, o.given = v, append(o.given, "WithMetadata") }
+}
+
 // attribution is the origin of an event, and its other options.
 type attribution struct {
 	user, client, id string
+	metadata         any
 	publishedAt      *Cursor
 	ephemeral        bool
 	given            []string // the options that not all methods know
@@ -112,6 +120,16 @@ func (o eventOptions) with(opts []EventOption) (eventOptions, error) {
 	return o, nil
 }
 
+// refuse returns an error if one of the options means nothing to a method.
+func (a *attribution) refuse(method string, options ...string) error {
+	for _, name := range options {
+		if slices.Contains(a.given, name) {
+			return fmt.Errorf("%w: %s means nothing to %s", ErrBadOption, name, method)
+		}
+	}
+	return nil
+}
+
 func attribute(ctx context.Context, opts []EventOption) (attribution, error) {
 	o := eventOptions{EventOptions: EventOptions{Client: clientID(ctx)}}
 	if len(opts) > 0 {
@@ -120,7 +138,7 @@ func attribute(ctx context.Context, opts []EventOption) (attribution, error) {
 			return attribution{}, err
 		}
 	}
-	a := attribution{user: o.User, client: o.Client, id: o.ID, publishedAt: o.PublishedAt, ephemeral: o.Ephemeral, given: o.given, depth: depth(ctx)}
+	a := attribution{user: o.User, client: o.Client, id: o.ID, publishedAt: o.PublishedAt, ephemeral: o.Ephemeral, metadata: o.Metadata, given: o.given, depth: depth(ctx)}
 	switch {
 	case a.client != "" && !wire.ValidClientID(a.client):
 		return a, fmt.Errorf("%w: %d bytes, and must be 16 to 64 characters of A-Z a-z 0-9 . _ -", ErrBadClientID, len(a.client)) // it is a secret

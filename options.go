@@ -60,6 +60,9 @@ type Options struct {
 	// Presence bounds how long members stay.
 	Presence PresenceOptions
 
+	// Streams bounds messages that grow.
+	Streams StreamOptions
+
 	// Groups are the options of the handlers that are registered on the Realtime
 	// itself, and the defaults of its groups.
 	Groups GroupOptions
@@ -107,6 +110,26 @@ type PresenceOptions struct {
 	// joined again. Default 90 s, since browsers slow the timers of hidden pages to one
 	// a minute.
 	Lease time.Duration
+}
+
+// StreamOptions bound messages that grow, on each node. See [Options] and
+// [Realtime.Stream].
+type StreamOptions struct {
+	// Bytes is the largest content of a message: text as UTF-8, or values as JSON with a
+	// byte for each. Default 256 KiB, at most 1 MiB, so that clients can read it in one
+	// frame.
+	Bytes int
+	// Memory bounds the bytes of all contents that the node has: of messages that it
+	// writes, and of those of other nodes that its clients follow. Default 256 MiB.
+	Memory int64
+
+	// Here a negative value means no limit.
+	Open    int // messages that the node writes at the same time; default 4096
+	Channel int // of them, in one channel; default 64
+
+	// Idle is the time after the last write after which a message fails, so that one that
+	// nobody ends does not stay for ever. Default 10 min.
+	Idle time.Duration
 }
 
 // History bounds the events a node keeps; whichever bound is reached first
@@ -185,7 +208,13 @@ func (o *Options) withDefaults() Options {
 	set(&opts.Limits.Connections, 256)
 	set(&opts.Limits.UserRate, 10*opts.Limits.Rate)
 	set(&opts.Limits.UserBurst, 10*opts.Limits.Burst)
+	set(&opts.Streams.Bytes, 256<<10)
+	set(&opts.Streams.Memory, 256<<20)
+	set(&opts.Streams.Open, 4096)
+	set(&opts.Streams.Channel, 64)
+	set(&opts.Streams.Idle, 10*time.Minute)
 	opts.Limits.lift()
+	lift(&opts.Streams.Open, &opts.Streams.Channel)
 	set(&opts.Heartbeat, 25*time.Second)
 	set(&opts.StreamLife, 10*time.Minute)
 	set(&opts.WriteTimeout, 10*time.Second)
@@ -201,7 +230,11 @@ const unlimited = 1 << 24
 
 // lift raises the limits that are switched off.
 func (l *Limits) lift() {
-	for _, limit := range []*int{&l.Channels, &l.Rate, &l.Burst, &l.Ephemeral, &l.Connections, &l.UserRate, &l.UserBurst} {
+	lift(&l.Channels, &l.Rate, &l.Burst, &l.Ephemeral, &l.Connections, &l.UserRate, &l.UserBurst)
+}
+
+func lift(limits ...*int) {
+	for _, limit := range limits {
 		if *limit < 0 || *limit > unlimited {
 			*limit = unlimited
 		}
@@ -227,7 +260,17 @@ func (o *Options) check() error {
 		atLeast(0, "Options.Limits.Metadata", l.Metadata), atLeast(1, "Options.Limits.Page", l.Page),
 		atMost(maxHistory, "Options.Limits.Page", l.Page),
 		readable("Options.Limits.Message", l.Message), readable("Options.Limits.Publish", l.Publish),
-		storable("Options.Limits.Metadata", l.Metadata), o.Groups.check("Options.Groups"))
+		storable("Options.Limits.Metadata", l.Metadata), o.Streams.check(), o.Groups.check("Options.Groups"))
+}
+
+// maxStream is the largest content of a growing message, in bytes: as JSON it may take six
+// times as much.
+const maxStream = 1 << 20
+
+func (o *StreamOptions) check() error {
+	return errors.Join(
+		atLeast(0, "Options.Streams.Bytes", o.Bytes), atMost(maxStream, "Options.Streams.Bytes", o.Bytes),
+		atLeast(int64(o.Bytes), "Options.Streams.Memory", o.Memory), atLeast(0, "Options.Streams.Idle", o.Idle))
 }
 
 // readable is an error if clients would not read what a limit permits.

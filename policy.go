@@ -102,10 +102,11 @@ type Verb string
 
 // The verbs.
 const (
-	VerbSubscribe Verb = "subscribe" // to a channel: its messages, and its presence if requested
+	VerbSubscribe Verb = "subscribe" // to a channel: its messages, and its presence if requested; follow its growing messages
 	VerbPublish   Verb = "publish"   // to a channel
 	VerbHistory   Verb = "history"   // read past messages of a channel; see Policy.AskHistory
 	VerbJoin      Verb = "join"      // be present in a channel, and change the metadata
+	VerbStop      Verb = "stop"      // end a growing message of a channel, which Action.ID names; see [Realtime.Stream]
 
 	VerbUpload   Verb = "upload"   // an object, new or as a replacement
 	VerbDelete   Verb = "delete"   // an object
@@ -116,6 +117,7 @@ const (
 type Action struct {
 	Verb Verb
 	Name string // of the channel, or path of the object
+	ID   string // of a growing message, for VerbStop
 }
 
 // AllowAll lets everybody do and see everything, under any user id. It is for demos;

@@ -69,6 +69,9 @@ func (p *Presence) init(rt *Realtime) {
 	p.rt = rt
 	p.engine = presence.New(rt.backend, presence.Options{
 		Node: rt.node, Lease: nodeLease, Alone: rt.alone(), Followed: rt.ring.Followed,
+		Reap: func(ctx context.Context, isGone func(string) (bool, error), mine func(string) bool) error {
+			return rt.growing.Reap(ctx, isGone, mine)
+		},
 	})
 	p.rosters = roster.New(roster.Node{
 		Presence: p.engine, Log: rt.backend, Ring: rt.ring, Uniform: rt.policy.See == nil, Time: engine.CallTime,

@@ -16,6 +16,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/control"
 	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/follow"
+	"github.com/maravilla-realtime/realtime/internal/growing"
 	"github.com/maravilla-realtime/realtime/internal/handle"
 	"github.com/maravilla-realtime/realtime/internal/jitter"
 	"github.com/maravilla-realtime/realtime/internal/live"
@@ -48,6 +49,7 @@ type Realtime struct {
 	flaws      once // flaws of grants that were logged
 	presence   Presence
 	live       *live.Sender
+	growing    *growing.Growing
 	control    *control.Control
 	groups     *handle.Groups
 	process    processGroup
@@ -155,14 +157,16 @@ func (rt *Realtime) start(ctx context.Context, limits ring.Limits) error {
 		return err
 	}
 	rt.control = rt.newControl()
-	rt.follower.Control = rt.control.Handle
-	rt.follower.History = history{rt.ring, rt.presence.engine}
+	rt.growing = rt.newGrowing()
+	rt.follower.Control, rt.follower.Growing = rt.controlled, rt.grew
+	rt.follower.History = history{rt.ring, rt.presence.engine, rt.growing}
 	rt.conns = conns.New(userLimits(rt.opts.Limits))
 	rt.shards = shard.New(runtime.GOMAXPROCS(0), rt.background.Go)
 	rt.groups = rt.newGroups()
 	rt.live = rt.newSender()
 	rt.background.Go(func() { rt.follower.Run(rt.running) })
 	rt.background.Go(func() { rt.live.Run(rt.running) })
+	rt.background.Go(func() { rt.growing.Run(rt.running) })
 	rt.background.Go(func() { rt.presence.engine.Run(rt.running, rt.log) })
 	return nil
 }
@@ -193,19 +197,22 @@ func (rt *Realtime) again(ctx context.Context, do func() error) error {
 	}
 }
 
-// history is a ring that tells presence when the backend has lost its tail, since the
-// newest members may be lost as well.
+// history is a ring that tells presence and growing messages when the backend has lost
+// its tail, since the newest members and messages may be lost as well.
 type history struct {
 	*ring.Ring
 	presence *presence.Presence
+	growing  *growing.Growing
 }
 
 // Reset implements [follow.History].
 func (h history) Reset(pos backend.Position) {
-	if pos.Epoch != h.Head().Epoch {
+	tail := pos.Epoch != h.Head().Epoch
+	if tail {
 		h.presence.Lost()
 	}
 	h.Ring.Reset(pos)
+	h.growing.Lost(tail)
 }
 
 // publicError translates the backend's errors into those of this package.

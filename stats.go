@@ -38,6 +38,7 @@ type Stats struct {
 	History   HistoryStats
 	Follow    FollowStats
 	Presence  PresenceStats
+	Streams   StreamStats
 	Groups    map[string]GroupStats // by name; "$process" for handlers registered on the Realtime
 	Backend   BackendStats
 	Policy    PolicyStats
@@ -129,6 +130,19 @@ type PresenceStats struct {
 	Failures  uint64 // of what runs in the background; it is tried again
 }
 
+// StreamStats are those of growing messages: see [Realtime.Stream].
+type StreamStats struct {
+	Open      int   // that this node writes
+	Copies    int   // that other nodes write, and clients of this node follow
+	Followers int   // clients that follow them; a client counts for each message
+	Bytes     int64 // of their contents
+
+	Opened  uint64
+	Ended   map[string]uint64 // those that this node wrote, by state: "complete", "failed", "cancelled"
+	Appends uint64            // calls of Write and WriteJSON
+	Written uint64            // bytes
+}
+
 // GroupStats are those of a group of handlers on one node.
 type GroupStats struct {
 	Held    bool          // this node handles the events of the group
@@ -215,6 +229,7 @@ func (rt *Realtime) Stats() Stats {
 		History:   historyStats(history),
 		Follow:    rt.followStats(),
 		Presence:  PresenceStats(rt.presence.engine.Stats()),
+		Streams:   StreamStats(rt.growing.Stats()),
 		Groups:    make(map[string]GroupStats),
 		Backend:   backendStats(rt.backend.Stats()),
 		Policy:    rt.deciding.stats(),

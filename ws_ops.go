@@ -121,7 +121,7 @@ func (s *socket) handle(op wire.Op) *wire.Error {
 	case "ping":
 		s.answer(wire.Frame{Event: "ok", Ref: op.Ref})
 		return nil
-	case "subscribe", "unsubscribe", "history", "publish", "join", "update", "leave":
+	case "subscribe", "unsubscribe", "history", "publish", "join", "update", "leave", "stream", "unstream", "stop":
 	default:
 		return wire.Errorf("unknown_op", "%s is no operation", wire.Quote(op.Op))
 	}
@@ -141,6 +141,8 @@ func (s *socket) handle(op wire.Op) *wire.Error {
 		return s.history(op)
 	case "publish":
 		return s.confirm(op, s.publish(op))
+	case "stream", "unstream", "stop":
+		return s.growing(op)
 	default:
 		return s.confirm(op, s.member(op))
 	}
@@ -160,12 +162,17 @@ func (s *socket) confirm(op wire.Op, err *wire.Error) *wire.Error {
 const decideTime = 5 * time.Second
 
 func (s *socket) allow(verb Verb, channel string) *wire.Error {
+	return s.permit(Action{Verb: verb, Name: channel})
+}
+
+// permit asks the policy about an action.
+func (s *socket) permit(a Action) *wire.Error {
 	ctx, cancel := context.WithTimeout(s.ctx, decideTime)
 	defer cancel()
 	call := &policyCall{conn: &s.conn, holds: true}
 	ctx, end := call.begin(ctx)
 	defer end()
-	f := s.rt.policy.allow(ctx, s.rt.log, s.id, Action{verb, channel})
+	f := s.rt.policy.allow(ctx, s.rt.log, s.id, a)
 	if f == nil {
 		return nil
 	}

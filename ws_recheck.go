@@ -28,7 +28,7 @@ func (s *socket) recheck(ctx context.Context, turns chan struct{}) {
 	id, turn := s.id, s.session.Turn()
 	done()
 	var channels, rewinding []string
-	if !s.conn.RunOnWriter(s.session.Do, func() { channels, rewinding = s.session.Names(), s.session.Rewinding() }) {
+	if !s.conn.RunOnWriter(s.session.Do, func() { channels, rewinding = s.session.Asked(), s.session.Rewinding() }) {
 		return
 	}
 	if !s.rt.policy.AskHistory {
@@ -118,7 +118,7 @@ func (s *socket) judge(ctx context.Context, id Identity, channels, rewinding []s
 		turns <- struct{}{}
 		asking.Go(func() error {
 			defer func() { <-turns }()
-			err, fault := s.ask(ctx, id, Action{verb, channel})
+			err, fault := s.ask(ctx, id, Action{Verb: verb, Name: channel})
 			mu.Lock()
 			defer mu.Unlock()
 			if answer(err); fault != nil {
@@ -137,7 +137,7 @@ func (s *socket) judge(ctx context.Context, id Identity, channels, rewinding []s
 		ask(VerbJoin, m.Channel, func(err *wire.Error) {
 			if v.sessions[m.Key] = err; !id.mayBe(m.User) { // a renewed identity may be without AnyUser
 				f := &refusal{status: http.StatusForbidden, Error: notYou(m.User)}
-				v.sessions[m.Key] = s.rt.refuse(f.of(id.User, Action{VerbJoin, m.Channel}).from(s.request)).Error
+				v.sessions[m.Key] = s.rt.refuse(f.of(id.User, Action{Verb: VerbJoin, Name: m.Channel}).from(s.request)).Error
 			}
 		})
 	}

@@ -63,6 +63,11 @@ type Follower struct {
 	// No view shows it. Control must not block.
 	Control func(backend.Event)
 
+	// Growing is called for what tells of growing messages, in log order: messages with a
+	// Key, and live records that are no messages. It must not block. It must be nil during
+	// Fill; nil: nobody is told.
+	Growing func(*backend.Event)
+
 	decode decoder
 	tally  tally
 }
@@ -234,8 +239,11 @@ func (f *Follower) put(recs []backend.Record, put func([]*backend.Logged), contr
 		}
 		head = pos
 		l := f.decode.record(&recs[i], !f.Alone, f.Logger)
-		if l.Event.Resource == backend.Control {
+		switch {
+		case l.Event.Resource == backend.Control:
 			l = f.unshown(l, control)
+		case l.Event.Type == backend.Message && l.Event.Key != "" && f.Growing != nil:
+			f.Growing(&l.Event)
 		}
 		logged = append(logged, l)
 	}
@@ -258,7 +266,10 @@ func (f *Follower) unshown(l *backend.Logged, control func(backend.Event)) *back
 	}
 	for _, p := range said {
 		if p.Event.Resource == backend.Control {
-			continue // from a newer version
+			if f.Growing != nil {
+				f.Growing(&p.Event)
+			}
+			continue
 		}
 		ev := p.Event
 		kind := ev.Key

@@ -34,7 +34,11 @@ type Sender struct {
 	// Append appends an entry to the log.
 	Append func(context.Context, backend.Entry) error
 	// Rate is how many messages a second are sent of one channel. Those beyond it wait.
-	Rate   int
+	Rate int
+	// Others returns what others have to send with a batch, about most bytes of it, and
+	// whether they have more. They call Soon when they have something. Nil: nobody else
+	// sends.
+	Others func(most int) (batch []backend.Payload, more bool)
 	Logger *slog.Logger
 
 	wake chan struct{} // holds one
@@ -72,8 +76,8 @@ func New() *Sender {
 	return &Sender{wake: make(chan struct{}, 1), rooms: make(map[string]*room)}
 }
 
-// signal has Run look soon.
-func (s *Sender) signal() {
+// Soon has Run look at what there is to send.
+func (s *Sender) Soon() {
 	select {
 	case s.wake <- struct{}{}:
 	default:
@@ -94,7 +98,7 @@ func (s *Sender) Publish(ev backend.Event) error {
 		s.rooms[ev.Channel] = r
 	}
 	s.put(r, backend.Payload{Event: ev})
-	s.signal()
+	s.Soon()
 	return nil
 }
 
@@ -172,11 +176,15 @@ func (s *Sender) Run(ctx context.Context) {
 		}
 		pause := time.NewTimer(every)
 		batch, more := s.take(maxBatch)
+		if s.Others != nil {
+			theirs, again := s.Others(maxBatch)
+			batch, more = append(batch, theirs...), more || again
+		}
 		if len(batch) > 0 {
 			s.send(ctx, batch)
 		}
 		if more {
-			s.signal()
+			s.Soon()
 		}
 		select {
 		case <-pause.C:

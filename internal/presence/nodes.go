@@ -379,7 +379,7 @@ func (p *Presence) reap(ctx context.Context) error {
 			return err
 		}
 	}
-	return p.reapFollowed(ctx, isGone)
+	return errors.Join(p.reapFollowed(ctx, isGone), p.reapOthers(ctx, isGone, p.mine))
 }
 
 func (p *Presence) reapMember(ctx context.Context, channel, user string, gone map[string]bool) error {

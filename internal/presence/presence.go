@@ -83,6 +83,7 @@ type Presence struct {
 	wake  chan struct{} // holds one: a session may end sooner than sweep expects
 	moved chan struct{} // holds one: restore has something to do
 
+	reapOthers   func(ctx context.Context, isGone func(node string) (bool, error), mine func(node string) bool) error
 	followedHere func() []string
 	followed     followed
 	tally        tally
@@ -103,6 +104,11 @@ type Options struct {
 	// Followed lists the channels that are followed on this node, for the others. nil:
 	// none are.
 	Followed func() []string
+
+	// Reap is called when nodes are gone, and once more when no write of theirs can be on
+	// its way: to end what they have left in the store beside members. mine reports whether
+	// a node is this one, now or earlier. Nil: there is nothing.
+	Reap func(ctx context.Context, isGone func(node string) (bool, error), mine func(node string) bool) error
 }
 
 // New returns the presence of one node. Call [Presence.Start] before anybody joins,
@@ -111,8 +117,11 @@ func New(store backend.Store, o Options) *Presence {
 	if o.Followed == nil {
 		o.Followed = func() []string { return nil }
 	}
+	if o.Reap == nil {
+		o.Reap = func(context.Context, func(string) (bool, error), func(string) bool) error { return nil }
+	}
 	return &Presence{
-		store: store, name: o.Node, alone: o.Alone, lease: o.Lease, node: o.Node, followedHere: o.Followed,
+		reapOthers: o.Reap, store: store, name: o.Node, alone: o.Alone, lease: o.Lease, node: o.Node, followedHere: o.Followed,
 		wake: make(chan struct{}, 1), moved: make(chan struct{}, 1),
 		local: local{members: make(map[memberID]*localMember)}, doubts: make(map[memberID]*doubt),
 	}

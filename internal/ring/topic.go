@@ -117,6 +117,9 @@ func subjectOf(ev *backend.Event) subject {
 	if ev.IsReset() {
 		return subject{resource: ev.Resource, whole: true}
 	}
+	if backend.InChannel(ev.Resource) { // the key is of a growing message, which is in no topic of its own
+		return subject{resource: ev.Resource, channel: ev.Channel}
+	}
 	return subject{ev.Resource, ev.Namespace, ev.Channel, ev.Key, false}
 }
 

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/growing"
 	"github.com/maravilla-realtime/realtime/internal/ring"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 	"github.com/maravilla-realtime/realtime/internal/wsconn"
@@ -24,6 +25,8 @@ type Channels struct {
 	ahead     backend.Position // some channels are complete up to here, while another is replayed
 	held      int              // channels that wait for their roster
 	parts     []*showing       // rosters that are being sent
+
+	texts map[growing.Key]*reading // growing messages that are followed
 }
 
 // Host is the connection that a Channels belongs to. Fill calls its methods, which
@@ -51,7 +54,7 @@ type channel struct {
 // most so many. wake is called, from any goroutine, when Fill has something to tell
 // after it had nothing. It must be fast and must not block.
 func NewChannels(r *ring.Ring, wake func(), h Host, v View, most int) *Channels {
-	c := &Channels{host: h, view: v, most: most, followed: make(map[string]*channel)}
+	c := &Channels{host: h, view: v, most: most, followed: make(map[string]*channel), texts: make(map[growing.Key]*reading)}
 	c.init(c, r, wake)
 	return c
 }
@@ -173,7 +176,9 @@ func (c *Channels) drop(f *channel) {
 func (c *Channels) Restrict(turn uint64, verdict map[string]*wire.Error) {
 	for _, name := range slices.Sorted(maps.Keys(verdict)) {
 		f := c.followed[name]
-		switch why := verdict[name]; {
+		why := verdict[name]
+		c.restrictTexts(turn, name, why)
+		switch {
 		case f == nil || f.turn > turn:
 		case why == nil:
 			f.turn = turn
@@ -192,11 +197,12 @@ func (c *Channels) Restrict(turn uint64, verdict map[string]*wire.Error) {
 }
 
 // ShowAgain sends the rosters of all channels again, as the client may see other
-// members now.
+// members now, and ends the following of growing messages that it must not see.
 func (c *Channels) ShowAgain() {
 	if c.view.Uniform() {
 		return
 	}
+	c.hideTexts()
 	for _, name := range c.Names() {
 		// One that is being read is shown as the view is by then.
 		if f := c.followed[name]; f.presence || f.showing != nil {

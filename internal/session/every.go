@@ -39,7 +39,7 @@ const (
 // latest takes all there is, and keeps the newest event that a client sees of each key.
 // The cursors stay exact: an event is left out only for one after it.
 func (s *Stream) latest(items []ring.Item, b ring.Budget) (_ []ring.Item, pos backend.Position, more bool) {
-	type key struct{ resource, namespace, key string }
+	type key struct{ resource, namespace, channel, key string }
 	newest := make(map[key]int) // where it stands in items
 	live, bytes, read := 0, 0, 0
 	for more = true; more && live < mostLatest && bytes < mostLatestBytes; {
@@ -53,7 +53,7 @@ func (s *Stream) latest(items []ring.Item, b ring.Budget) (_ []ring.Item, pos ba
 			if seen, _ := s.view.Stream(&e.Event); !seen || e.Event.Key == "" {
 				continue
 			}
-			k := key{e.Event.Resource, e.Event.Namespace, e.Event.Key}
+			k := key{e.Event.Resource, e.Event.Namespace, e.Event.Channel, e.Event.Key}
 			if i, again := newest[k]; again {
 				s.said.Coalesced++
 				live, bytes = live-1, bytes-len(items[i].Entry.Event.Data)

@@ -10,7 +10,8 @@ var codes = []string{
 }
 
 // ops are the operations of WebSockets, as docs/protocol.md lists them.
-var ops = []string{"hello", "subscribe", "unsubscribe", "history", "publish", "join", "update", "leave", "ping"}
+var ops = []string{"hello", "subscribe", "unsubscribe", "history", "publish", "join", "update", "leave",
+	"stream", "unstream", "stop", "ping"}
 
 // Ops lists the operations of WebSockets.
 func Ops() []string { return slices.Clone(ops) }

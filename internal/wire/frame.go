@@ -8,6 +8,7 @@ type Frame struct {
 	Event   string  `json:"event"`
 	Ref     *int64  `json:"ref,omitempty"`
 	Channel string  `json:"channel,omitempty"`
+	ID      string  `json:"id,omitempty"` // of a growing message
 	State   string  `json:"state,omitempty"`
 	Reason  string  `json:"reason,omitempty"`
 	Src     string  `json:"src,omitempty"`

@@ -57,6 +57,10 @@ func message(ev *backend.Event) *object {
 	b.optional("from", ev.Source)
 	b.optional("userId", ev.User)
 	b.number("ts", ev.UnixMilli)
+	if id, state := StreamOf(ev); id != "" {
+		b.text("stream", id)
+		b.text("state", state)
+	}
 	return b
 }
 

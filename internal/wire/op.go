@@ -54,6 +54,8 @@ type Op struct {
 	RewindMs  *int64
 	Before    string
 	Limit     *int64
+	Run       string
+	Offset    *int64
 	Presence  bool
 	Ephemeral bool
 	ID        string
@@ -84,6 +86,7 @@ func DecodeOp(frame []byte) (Op, *Error) {
 		"op": &op.Op, "ref": &op.Ref, "cid": &op.CID, "token": &op.Token, "channel": &op.Channel, "since": &op.Since,
 		"presence": &op.Presence, "ephemeral": &op.Ephemeral, "id": &op.ID, "userId": &op.UserID, "data": &op.Data, "metadata": &op.Metadata,
 		"rewind": &op.Rewind, "rewindMs": &op.RewindMs, "before": &op.Before, "limit": &op.Limit,
+		"run": &op.Run, "offset": &op.Offset,
 	}
 	if raw, ok := members["ref"]; ok { // first, so that the other errors can carry it
 		if json.Unmarshal(raw, &op.Ref) != nil {

@@ -115,6 +115,7 @@ func FuzzDecodeOp(f *testing.F) {
 		`{"op":"publish","ref":-4,"channel":"room:42","data":{"type":"m","a":[1,null,"\n\u2028"]},"id":"p1"}`,
 		`{"op":"subscribe","since":"1.1","presence":true,"channel":"a","rewind":50,"rewindMs":-1}`,
 		`{"op":"history","channel":"a","before":"1.1","limit":9223372036854775807}`,
+		`{"op":"stream","channel":"a","id":"s1","run":"k3","offset":17}`,
 		`{"op":"join","userId":"ada","metadata":{ "n" : 1 }}`,
 		`{"op":"ping","op":"ping"}`, `{"Op":"ping"}`, `{"o\u0070":"ping"}`, `{"to` + "\u212a" + `en":"x"}`, "{\"op\":\"\xff\"}", `{"data":"\ud800"}`,
 		`[]`, `{`, ``, `{"op":null,"data":null,"ref":null}`, strings.Repeat(`{"a":`, 70), `{"x":1}{"y":2}`, `{"ref":1e3}`,
@@ -171,7 +172,7 @@ func names(t *testing.T, frame []byte) {
 			t.Errorf("accepted %q twice", name)
 		}
 		seen[name] = true
-		for _, ours := range []string{"op", "ref", "cid", "token", "channel", "since", "presence", "ephemeral", "id", "userId", "data", "metadata", "rewind", "rewindMs", "before", "limit"} {
+		for _, ours := range []string{"op", "ref", "cid", "token", "channel", "since", "presence", "ephemeral", "id", "userId", "data", "metadata", "rewind", "rewindMs", "before", "limit", "run", "offset"} {
 			if name != ours && strings.EqualFold(name, ours) {
 				t.Errorf("accepted %q for %q", name, ours)
 			}
@@ -185,7 +186,7 @@ func names(t *testing.T, frame []byte) {
 
 func marshal(t *testing.T, op Op) []byte {
 	m := map[string]any{"op": op.Op, "cid": op.CID, "token": op.Token, "channel": op.Channel, "since": op.Since,
-		"rewind": op.Rewind, "rewindMs": op.RewindMs, "before": op.Before, "limit": op.Limit,
+		"rewind": op.Rewind, "rewindMs": op.RewindMs, "before": op.Before, "limit": op.Limit, "run": op.Run, "offset": op.Offset,
 		"presence": op.Presence, "id": op.ID, "userId": op.UserID, "ref": op.Ref}
 	if op.Data != nil {
 		m["data"] = op.Data

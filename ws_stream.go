@@ -1,0 +1,75 @@
+package realtime
+
+import (
+	"context"
+	"errors"
+
+	"github.com/maravilla-realtime/realtime/internal/engine"
+	"github.com/maravilla-realtime/realtime/internal/growing"
+	"github.com/maravilla-realtime/realtime/internal/session"
+	"github.com/maravilla-realtime/realtime/internal/wire"
+)
+
+// growing does an operation on a growing message.
+func (s *socket) growing(op wire.Op) *wire.Error {
+	switch {
+	case badStreamID(op.ID):
+		return wire.Errorf("bad_request", "id %s is not 1 to %d bytes of text", wire.Quote(op.ID), maxStreamID)
+	case op.Offset != nil && (*op.Offset < 0 || op.Run == ""):
+		return wire.Errorf("bad_request", `"offset" must be 0 or more, and comes with "run"`)
+	}
+	switch op.Op {
+	case "stream":
+		return s.follow(op)
+	case "stop":
+		return s.confirm(op, s.stop(op))
+	default:
+		s.do(func() { s.session.Unstream(op) })
+		return nil
+	}
+}
+
+// follow sends what there is of a growing message, and from then on what is added.
+func (s *socket) follow(op wire.Op) *wire.Error {
+	if err := s.allow(VerbSubscribe, op.Channel); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, engine.CallTime)
+	defer cancel()
+	t, err := s.rt.growing.Follow(ctx, growing.Key{Channel: op.Channel, ID: op.ID})
+	if err != nil {
+		return s.notFollowed(op, err)
+	}
+	if t.IsPast() && s.rt.policy.AskHistory {
+		if err := s.allow(VerbHistory, op.Channel); err != nil {
+			return err
+		}
+	}
+	turn := s.turn
+	s.do(func() { s.session.Grow(op, t, turn) })
+	return nil
+}
+
+// stop has the node that writes a growing message end it.
+func (s *socket) stop(op wire.Op) *wire.Error {
+	if err := s.permit(Action{Verb: VerbStop, Name: op.Channel, ID: op.ID}); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, engine.CallTime)
+	defer cancel()
+	if err := s.rt.growing.Stop(ctx, growing.Key{Channel: op.Channel, ID: op.ID}); err != nil {
+		return s.notFollowed(op, err)
+	}
+	return nil
+}
+
+// notFollowed turns an error about a growing message into what clients are told.
+func (s *socket) notFollowed(op wire.Op, err error) *wire.Error {
+	switch {
+	case errors.Is(err, growing.ErrNotFound):
+		return session.NoStream(op.ID)
+	case errors.Is(err, growing.ErrBusy), errors.Is(err, growing.ErrTooMany): // it is told to try again, and nobody can do more
+		return unavailable().Error
+	}
+	return s.failed(op.Op, publicError(err))
+}
