@@ -54,7 +54,7 @@ const adasMessage = `{"type":"message","text":"line\nline\u2028 <b>&"}`
 
 func channelMeanings() meaning {
 	m := meaning{}
-	for _, more := range []meaning{events(), rosterMeanings(), greetings(), answers(), pasts(), takings(), byes()} {
+	for _, more := range []meaning{events(), rosterMeanings(), greetings(), answers(), pasts(), takings(), byes(), growths()} {
 		for frame, scripts := range more {
 			m[frame] = scripts
 		}
@@ -98,6 +98,28 @@ func events() meaning {
 			{"of a channel that was not asked for", []string{"say reset"}},
 		},
 	}
+}
+
+// growths are of messages that grow.
+func growths() meaning {
+	m := meaning{}
+	for _, frame := range []string{
+		"stream", "stream empty", "stream of JSON", "stream resumed", "stream complete", "stream failed", "stream.append", "stream.append of JSON",
+		"stream.end complete", "stream.end cancelled", "stream.end failed", "unstreamed", "unstreamed for a while",
+	} {
+		m[frame] = []scene{{"of one that was not asked for", lines(subscribed, "say "+frame)}}
+	}
+	for frame, data := range map[string]string{
+		"begins":      `{"type":"stream","stream":"a1","run":"K3XW5M2PQ7RT","state":"streaming","metadata":{"role":"assistant"}}`,
+		"is complete": `{"type":"stream","stream":"a1","run":"K3XW5M2PQ7RT","state":"complete","metadata":{"role":"assistant"},"text":"Hello, wörld \"<&>\"\n","bytes":20}`,
+		"failed": `{"type":"stream","stream":"a1","run":"K3XW5M2PQ7RT","state":"failed","metadata":{"role":"assistant"},"items":[{"a":[1,2]},"x"],"bytes":16,` +
+			`"error":{"code":"internal","message":"the message could not be completed","retry":false}}`,
+		"is too large": `{"type":"stream","stream":"a1","run":"K3XW5M2PQ7RT","state":"cancelled","metadata":{"role":"assistant"},"bytes":1200000,"limit":1048576}`,
+	} {
+		frame = "message of a stream that " + frame
+		m[frame] = []scene{{"it is a message", lines(subscribed, "say "+frame, "told message "+data+" own user=ada", "cut", "sent subscribe since=hoftbqjitc.2u")}}
+	}
+	return m
 }
 
 // rosterMeanings are of who is there, in one piece or in parts.

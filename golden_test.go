@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/growing"
 	"github.com/maravilla-realtime/realtime/internal/presence"
 	"github.com/maravilla-realtime/realtime/internal/ring"
 	"github.com/maravilla-realtime/realtime/internal/sse"
@@ -24,6 +25,7 @@ type golden struct {
 	REN    []goldenREN   `json:"ren"`
 	Server []goldenFrame `json:"server"`
 	Client []goldenFrame `json:"client"`
+	Stream []goldenFrame `json:"stream"`
 }
 
 type goldenREN struct {
@@ -50,6 +52,7 @@ func TestGoldenFrames(t *testing.T) {
 	got.ren(t)
 	got.server(t)
 	got.client(t)
+	got.stream(t)
 
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -208,6 +211,7 @@ func (g *golden) server(t *testing.T) {
 	add("history to what is evicted", wire.Frame{Event: "history", Ref: &ref, Channel: "room:42", Past: &wire.Past{End: "evicted"}}.Append(nil))
 	add("subscribed with messages", wire.Frame{Event: "subscribed", Ref: &ref, Channel: "room:42", State: "resumed", Past: past}.Append(nil))
 	g.rosters(cursor, add)
+	g.growing(add)
 }
 
 func (g *golden) rosters(cursor string, add func(string, []byte)) {
@@ -225,6 +229,91 @@ func (g *golden) rosters(cursor string, add func(string, []byte)) {
 	} {
 		f.part.Channel = "room:42"
 		add(f.name, f.part.Append(nil))
+	}
+}
+
+// growing adds frames of a growing message: it has text, then JSON values.
+func (g *golden) growing(add func(string, []byte)) {
+	ref := int64(7)
+	begin := growing.Begin{
+		Key: growing.Key{Channel: "room:42", ID: "a1"}, Run: "K3XW5M2PQ7RT", User: "ada", Source: wire.Tag(goldenClient),
+		UnixMilli: goldenInstant, Metadata: json.RawMessage(`{"role":"assistant"}`),
+	}
+	broken := wire.Errorf("internal", "the message could not be completed")
+	logged := func(state string, change func(*wire.StreamData)) []byte {
+		data := wire.StreamData{State: state, Stream: begin.ID, Run: begin.Run, Metadata: begin.Metadata}
+		change(&data)
+		ev := backend.Event{
+			Type: backend.Message, Resource: backend.Realtime, Channel: begin.Channel, Key: begin.ID, Version: state,
+			User: begin.User, Source: begin.Source, UnixMilli: goldenInstant, Data: data.Encode(),
+		}
+		return wire.Channel(&backend.Logged{Event: ev, Pos: backend.Position{Epoch: goldenEpoch, Seq: 102}})
+	}
+	add("message of a stream that begins", logged("streaming", func(*wire.StreamData) {}))
+	add("message of a stream that is complete", logged("complete", func(d *wire.StreamData) { d.SetContent(wire.Text, []byte("Hello, wörld \"<&>\"\n")) }))
+	add("message of a stream that failed", logged("failed", func(d *wire.StreamData) {
+		d.SetContent(wire.Items, []byte(`{"a":[1,2]},"x",`))
+		d.Error = broken
+	}))
+	add("message of a stream that is too large", logged("cancelled", func(d *wire.StreamData) {
+		d.SetContent(wire.NoKind, nil)
+		*d.Bytes, d.Limit = 1200000, 1048576
+	}))
+	frame := wire.StreamFrame{
+		Ref: &ref, Channel: begin.Channel, ID: begin.ID, Run: begin.Run, State: "streaming", From: begin.Source, UserID: begin.User,
+		TS: goldenInstant, Metadata: begin.Metadata,
+	}
+	with := func(change func(f *wire.StreamFrame)) []byte {
+		f := frame
+		change(&f)
+		return f.Append(nil)
+	}
+	add("stream", with(func(f *wire.StreamFrame) { f.Kind, f.Content, f.Next = wire.Text, []byte("Hello"), 5 }))
+	add("stream empty", with(func(f *wire.StreamFrame) {}))
+	add("stream of JSON", with(func(f *wire.StreamFrame) { f.Kind, f.Content, f.Next = wire.Items, []byte(`{"a":[1,2]},"x",`), 16 }))
+	add("stream resumed", with(func(f *wire.StreamFrame) { f.Kind, f.Offset, f.Content, f.Next = wire.Text, 5, []byte(", wörld"), 13 }))
+	add("stream complete", with(func(f *wire.StreamFrame) { f.State, f.Kind, f.Content, f.Next = "complete", wire.Text, []byte("Hello, wörld"), 13 }))
+	add("stream failed", with(func(f *wire.StreamFrame) { f.State, f.Error, f.Partial = "failed", unavailable().Error, true }))
+	for _, a := range []struct {
+		name  string
+		frame wire.StreamAppend
+	}{
+		{"stream.append", wire.StreamAppend{Kind: wire.Text, Offset: 5, Content: []byte(", wörld"), Next: 13}},
+		{"stream.append of JSON", wire.StreamAppend{Kind: wire.Items, Offset: 16, Content: []byte("null,"), Next: 21}},
+	} {
+		a.frame.Channel, a.frame.ID = begin.Channel, begin.ID
+		add(a.name, a.frame.Frame())
+	}
+	for _, e := range []wire.StreamEnd{{State: "complete", Next: 13}, {State: "cancelled", Next: 5}, {State: "failed", Next: 5, Error: broken}} {
+		e.Channel, e.ID, e.TS = begin.Channel, begin.ID, goldenInstant
+		add("stream.end "+e.State, e.Append(nil))
+	}
+	taken := wire.TakenFrame("unstreamed", begin.Channel, "", wire.Errorf("forbidden", "not allowed to subscribe to %s", wire.Quote("room:42")))
+	taken.ID = begin.ID
+	add("unstreamed", taken.Append(nil))
+	taken = wire.TakenFrame("unstreamed", begin.Channel, "", unavailable().Error)
+	taken.ID = begin.ID
+	add("unstreamed for a while", taken.Append(nil))
+}
+
+// stream lists what clients send about growing messages.
+func (g *golden) stream(t *testing.T) {
+	ref := func(n int64) *int64 { return &n }
+	for _, c := range []struct {
+		name, frame string
+		want        wire.Op
+	}{
+		{"stream", `{"op":"stream","ref":1,"channel":"room:42","id":"a1"}`, wire.Op{Op: "stream", Ref: ref(1), Channel: "room:42", ID: "a1"}},
+		{"stream that goes on", `{"op":"stream","ref":2,"channel":"room:42","id":"a1","run":"K3XW5M2PQ7RT","offset":13}`,
+			wire.Op{Op: "stream", Ref: ref(2), Channel: "room:42", ID: "a1", Run: "K3XW5M2PQ7RT", Offset: ref(13)}},
+		{"unstream", `{"op":"unstream","ref":3,"channel":"room:42","id":"a1"}`, wire.Op{Op: "unstream", Ref: ref(3), Channel: "room:42", ID: "a1"}},
+		{"stop", `{"op":"stop","ref":4,"channel":"room:42","id":"a1"}`, wire.Op{Op: "stop", Ref: ref(4), Channel: "room:42", ID: "a1"}},
+	} {
+		op, err := wire.DecodeOp([]byte(c.frame))
+		if diff := cmp.Diff(c.want, op); err != nil || diff != "" {
+			t.Errorf("%s: %v (-want +got):\n%s", c.name, err, diff)
+		}
+		g.Stream = append(g.Stream, goldenFrame{Name: c.name, Frame: c.frame})
 	}
 }
 

@@ -30,6 +30,7 @@ func numbers(path string, v reflect.Value, f func(path string, number reflect.Va
 var off = []string{
 	"Options.Presence.CloseGrace", "Options.Presence.DropGrace", "Options.Limits.Channels", "Options.Limits.Rate", "Options.Limits.Burst",
 	"Options.Limits.Connections", "Options.Limits.UserRate", "Options.Limits.UserBurst", "Options.Limits.Ephemeral",
+	"Options.Streams.Open", "Options.Streams.Channel",
 }
 
 // TestBadOptionsAreNamed: each number there is, and no other than the one that is

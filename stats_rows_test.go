@@ -25,6 +25,7 @@ func op(name, rest string) driver {
 
 var operationDrivers = []driver{
 	op("subscribe", `,"channel":"a"`), op("history", `,"channel":"a"`), op("unsubscribe", `,"channel":"a"`), op("publish", `,"channel":"a","data":1`),
+	op("stream", `,"channel":"a","id":"s"`), op("unstream", `,"channel":"a","id":"s"`), op("stop", `,"channel":"a","id":"s"`),
 	op("join", `,"channel":"a"`), op("update", `,"channel":"a"`), op("leave", `,"channel":"a"`), op("ping", ""),
 	{"operation that there is not", "Operations.other=1 Refusals.unknown_op=1", withSocket(open(), nil, func(_ *host, s *socket) { s.ask(`"op":"nothing"`) })},
 }

@@ -66,7 +66,7 @@ type driver struct {
 func TestStats(t *testing.T) {
 	driven := make(map[string]bool)
 	var last map[string]float64
-	for _, d := range slices.Concat(connectionDrivers(), operationDrivers, refusalDrivers(), logDrivers, ephemeralDrivers, presenceDrivers, groupDrivers, callDrivers()) {
+	for _, d := range slices.Concat(connectionDrivers(), operationDrivers, refusalDrivers(), logDrivers, ephemeralDrivers, presenceDrivers, streamDrivers, groupDrivers, callDrivers()) {
 		bubble(t, d.name, func(t *testing.T) {
 			h, act := d.prepare(t)
 			synctest.Wait()

@@ -103,6 +103,25 @@ var presence = []Metric{
 		one(func(s *stats) float64 { return float64(s.Presence.Failures) })},
 }
 
+var streams = []Metric{
+	{"streams", "Growing messages that the node writes.", "{message}", Gauge, nil,
+		one(func(s *stats) float64 { return float64(s.Streams.Open) })},
+	{"streams.copies", "Growing messages of other nodes that clients of the node follow.", "{message}", Gauge, nil,
+		one(func(s *stats) float64 { return float64(s.Streams.Copies) })},
+	{"streams.followers", "Clients that follow growing messages, once for each message.", "{client}", Gauge, nil,
+		one(func(s *stats) float64 { return float64(s.Streams.Followers) })},
+	{"streams.size", "Memory of the contents of growing messages.", "By", Gauge, nil,
+		one(func(s *stats) float64 { return float64(s.Streams.Bytes) })},
+	{"streams.opened", "Growing messages that the node has begun.", "{message}", Counter, nil,
+		one(func(s *stats) float64 { return float64(s.Streams.Opened) })},
+	{"streams.ended", "Growing messages of the node that have ended, by how.", "{message}", Counter, []string{"state"},
+		named(func(s *stats) map[string]uint64 { return s.Streams.Ended })},
+	{"streams.appends", "Writes to growing messages.", "{write}", Counter, nil,
+		one(func(s *stats) float64 { return float64(s.Streams.Appends) })},
+	{"streams.written", "Bytes that were written to growing messages.", "By", Counter, nil,
+		one(func(s *stats) float64 { return float64(s.Streams.Written) })},
+}
+
 var groups = []Metric{
 	{"group.held", "1 on the node that handles the events of the group, else 0.", "{node}", Gauge, []string{"group"},
 		each(groupsOf, number(func(g group) float64 { return b2f(g.Held) }))},

@@ -52,7 +52,7 @@ func (m Metric) Samples(s *realtime.Stats) []Sample { return m.samples(s) }
 
 // List returns all metrics.
 func List() []Metric {
-	return slices.Concat(connections, delivery, publishing, log, presence, groups, calls)
+	return slices.Concat(connections, delivery, publishing, log, presence, streams, groups, calls)
 }
 
 // one is a metric without labels.

@@ -204,14 +204,34 @@ func (o *object) raw(name string, value json.RawMessage) {
 
 func (o *object) end() []byte { return append(o.buf, '}') }
 
+const hexDigits = "0123456789abcdef"
+
+// appendString appends a string as JSON, on one line. What is no UTF-8 becomes U+FFFD.
 func appendString(dst []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c < 0x20 || c == '"' || c == '\\' || c >= utf8.RuneSelf {
-			quoted, _ := json.Marshal(s) // a string always encodes
-			return append(dst, quoted...)
-		}
-	}
 	dst = append(dst, '"')
-	dst = append(dst, s...)
-	return append(dst, '"')
+	done := 0 // up to here it is in dst
+	for i := 0; i < len(s); {
+		c, n := rune(s[i]), 1
+		if c >= utf8.RuneSelf {
+			c, n = utf8.DecodeRuneInString(s[i:])
+		}
+		switch {
+		case c == '"' || c == '\\':
+			dst = append(append(dst, s[done:i]...), '\\', byte(c))
+		case c == '\n':
+			dst = append(append(dst, s[done:i]...), `\n`...)
+		case c < 0x20:
+			dst = append(append(dst, s[done:i]...), '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+		case c == utf8.RuneError && n == 1:
+			dst = append(append(dst, s[done:i]...), `\ufffd`...)
+		case c == '\u2028' || c == '\u2029': // which are line breaks in old JavaScript
+			dst = append(append(dst, s[done:i]...), '\\', 'u', '2', '0', '2', hexDigits[c&15])
+		default:
+			i += n
+			continue
+		}
+		i += n
+		done = i
+	}
+	return append(append(dst, s[done:]...), '"')
 }

@@ -248,3 +248,21 @@ func TestBadClientID(t *testing.T) {
 		t.Errorf("%+v", err)
 	}
 }
+
+// A string is encoded as encoding/json does it, except what that escapes for HTML.
+func FuzzAppendString(f *testing.F) {
+	for _, seed := range []string{"", "plain", "\"\\\n\r\t\x00\x1f\x7f", "wörld \u2028\u2029\ufffd", "\xff\xc3", "<b>&", "💬\xf0\x9f"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		got := appendString(nil, s)
+		var back, want string
+		std, _ := json.Marshal(s)
+		if err := json.Unmarshal(std, &want); err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(got, &back); err != nil || back != want || !utf8.Valid(got) || bytes.ContainsAny(got, "\r\n\u2028\u2029") {
+			t.Errorf("%q becomes %s: %q, %v", s, got, back, err)
+		}
+	})
+}
