@@ -272,7 +272,9 @@ func (g *golden) growing(add func(string, []byte)) {
 	add("stream empty", with(func(f *wire.StreamFrame) {}))
 	add("stream of JSON", with(func(f *wire.StreamFrame) { f.Kind, f.Content, f.Next = wire.Items, []byte(`{"a":[1,2]},"x",`), 16 }))
 	add("stream resumed", with(func(f *wire.StreamFrame) { f.Kind, f.Offset, f.Content, f.Next = wire.Text, 5, []byte(", wörld"), 13 }))
-	add("stream complete", with(func(f *wire.StreamFrame) { f.State, f.Kind, f.Content, f.Next = "complete", wire.Text, []byte("Hello, wörld"), 13 }))
+	add("stream complete", with(func(f *wire.StreamFrame) {
+		f.State, f.Kind, f.Content, f.Next = "complete", wire.Text, []byte("Hello, wörld"), 13
+	}))
 	add("stream failed", with(func(f *wire.StreamFrame) { f.State, f.Error, f.Partial = "failed", unavailable().Error, true }))
 	for _, a := range []struct {
 		name  string
