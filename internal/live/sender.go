@@ -207,7 +207,11 @@ func (s *Sender) send(ctx context.Context, batch []backend.Payload) {
 		case time.Since(began) > patience:
 			s.Logger.Error("realtime: live events are lost; the backend does not take them", "error", err)
 			s.mu.Lock()
-			s.tally.lost += uint64(len(batch))
+			for _, p := range batch {
+				if p.Event.Resource != backend.Control { // else it is of others
+					s.tally.lost++
+				}
+			}
 			s.mu.Unlock()
 			return
 		}
