@@ -55,14 +55,17 @@ type copying struct {
 // [ErrNotFound], [ErrTooMany], [ErrBusy], those of the store and of ctx.
 func (g *Growing) Follow(ctx context.Context, k Key) (*Text, error) {
 	t := g.find(k)
+	ended := t != nil && t.ended() != nil // another one with this id may be open elsewhere
 	if t == nil && g.node.Alone {
 		return g.past(ctx, k)
 	}
-	if t == nil {
+	if !g.node.Alone && (t == nil || ended) {
 		it, err := g.node.Store.Get(ctx, storeKey(k))
 		switch {
 		case err != nil:
 			return nil, err
+		case it.Revision == 0 && ended:
+			return t, nil
 		case it.Revision == 0:
 			return g.past(ctx, k)
 		}
@@ -108,7 +111,7 @@ func (g *Growing) past(ctx context.Context, k Key) (*Text, error) {
 func (g *Growing) copy(r record) (*Text, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if t := g.texts[r.Key]; t != nil && (t.own != nil || t.Run == r.Run) {
+	if t := g.texts[r.Key]; t != nil && (t.Run == r.Run || t.ended() == nil) {
 		return t, nil
 	} else if t != nil {
 		g.drop(t)
