@@ -85,7 +85,7 @@ type Growing struct {
 	bytes atomic.Int64  // of all texts
 	tally tally
 
-	mu       sync.Mutex // before the mu of a Text
+	mu       sync.Mutex // after the locks of an Own, before the mu of a Text
 	closed   bool
 	texts    map[Key]*Text // those that this node writes or has written, and copies
 	open     map[string]int

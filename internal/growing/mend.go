@@ -42,7 +42,7 @@ func (g *Growing) doubt(k Key, run string) {
 // nobody needs, and finds out about those of which nothing is heard.
 func (g *Growing) mend(ctx context.Context) {
 	now := time.Now()
-	var silent []*Own
+	var own []*Own
 	var unknown []*Text
 	g.mu.Lock()
 	for _, t := range g.texts {
@@ -50,8 +50,8 @@ func (g *Growing) mend(ctx context.Context) {
 		case t.own != nil:
 			if t.expired(now) {
 				g.drop(t)
-			} else if t.own.idle(now, g.node.Limits.Idle) {
-				silent = append(silent, t.own)
+			} else {
+				own = append(own, t.own)
 			}
 		case g.mendCopy(t, now):
 			unknown = append(unknown, t)
@@ -59,8 +59,10 @@ func (g *Growing) mend(ctx context.Context) {
 	}
 	doubts := g.dueDoubts(now)
 	g.mu.Unlock()
-	for _, o := range silent {
-		o.begin(End{State: Failed, Error: idle()})
+	for _, o := range own { // whose lock comes before g.mu
+		if o.idle(now, g.node.Limits.Idle) {
+			o.begin(End{State: Failed, Error: idle()})
+		}
 	}
 	for _, t := range unknown {
 		g.inquire(ctx, t)
