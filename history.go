@@ -9,6 +9,7 @@ import (
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/engine"
+	"github.com/maravilla-realtime/realtime/internal/past"
 	"github.com/maravilla-realtime/realtime/internal/ring"
 	"github.com/maravilla-realtime/realtime/internal/session"
 	"github.com/maravilla-realtime/realtime/internal/timely"
@@ -82,122 +83,30 @@ func (rt *Realtime) History(ctx context.Context, channel string, before Cursor, 
 	}
 	ctx, cancel := engine.Within(ctx, engine.CallTime)
 	defer cancel()
-	page, err := rt.past(ctx, pastQuery{channel: channel, before: before, want: session.Want{Messages: n}})
-	if err != nil {
+	page, err := rt.past().Read(ctx, past.Query{Channel: channel, Before: string(before), Want: session.Want{Messages: n}})
+	switch {
+	case errors.Is(err, past.ErrBadCursor):
+		return HistoryPage{}, fmt.Errorf("%w: %w", ErrBadOption, err)
+	case err != nil:
 		return HistoryPage{}, err
 	}
-	p := HistoryPage{End: HistoryEnd(page.end)}
+	p := HistoryPage{End: HistoryEnd(page.End)}
 	if p.End == "" {
-		p.Before = page.next
+		p.Before = Cursor(page.Next)
 	}
-	for _, m := range slices.Backward(page.messages) {
-		p.Events = append(p.Events, HistoryEvent{RenEvent(*m.event), m.cursor})
-	}
-	return p, nil
-}
-
-// pastQuery asks for a page.
-type pastQuery struct {
-	channel string
-	before  Cursor
-	want    session.Want
-	view    session.View // nil: everything is shown
-}
-
-// page is a page for a client, or for the host.
-type page struct {
-	messages []pastMessage // newest first
-	bytes    int           // of the messages, as they are sent to clients
-	next     Cursor        // everything from here on was looked at
-	end      ring.End
-}
-
-type pastMessage struct {
-	event   *backend.Event
-	cursor  Cursor
-	encoded []byte // for clients
-}
-
-// isFull reports whether the page has what is wanted.
-func (p *page) isFull(w session.Want) bool {
-	return len(p.messages) >= w.Messages || w.Bytes > 0 && p.bytes >= w.Bytes
-}
-
-// errBadCursor is the error of a cursor that names no place.
-var errBadCursor = fmt.Errorf("%w: before is not a cursor", ErrBadOption)
-
-// past reads a page, from the history and then from the host.
-func (rt *Realtime) past(ctx context.Context, q pastQuery) (page, error) {
-	p := page{next: q.before, end: ring.Gone}
-	before, known := wire.ParseCursor(string(q.before))
-	switch {
-	case q.before == "":
-		before, known = ring.Newest, true
-	case !known && (rt.opts.History.Older == nil || badText(string(q.before))):
-		return p, errBadCursor
-	}
-	if known { // else it is a cursor of the host's
-		rt.waitAccepted(ctx) // so that the history has what this caller has just published
-		p.add(session.ReadPast(rt.ring, q.channel, before, q.want, q.view), q.want.Bytes > 0)
-	}
-	switch {
-	case rt.opts.History.Older == nil || p.end == ring.NoEnd:
-		return p, nil
-	case p.isFull(q.want):
-		p.end = ring.NoEnd // the host says whether there is more
-		return p, nil
-	}
-	return rt.pageOn(ctx, q, p)
-}
-
-// add adds what was read from the history of this node, encoded if it is for a client.
-func (p *page) add(past session.Past, encoded bool) {
-	for _, e := range past.Entries {
-		m := pastMessage{event: &e.Event, cursor: Cursor(wire.Cursor(e.Pos))}
-		if encoded {
-			m.encoded = session.Text(e)
-		}
-		p.messages = append(p.messages, m)
-		p.bytes += len(m.encoded)
-	}
-	if past.Next != ring.Newest {
-		p.next = Cursor(wire.Cursor(past.Next))
-	}
-	p.end = past.End
-}
-
-// pageOn continues a page that the history ends with what the host has.
-func (rt *Realtime) pageOn(ctx context.Context, q pastQuery, p page) (page, error) {
-	limit := q.want.Messages - len(p.messages)
-	list, err := rt.older(ctx, OlderQuery{Channel: q.channel, Before: p.next, Limit: limit})
-	switch {
-	case err != nil && len(p.messages) == 0:
-		return page{}, err
-	case err != nil: // it is asked again for the next page
-		rt.log.Warn("realtime: History.Older failed; the page ends before it", "channel", q.channel, "error", err)
-		p.end = ring.NoEnd
-		return p, nil
-	case len(list) < limit:
-		p.end = ring.Beginning
-	default:
-		p.end, list = ring.NoEnd, list[len(list)-limit:]
-	}
-	for _, ev := range slices.Backward(list) {
-		event := backend.Event(ev.RenEvent)
-		if q.view == nil || q.view.Channel(&event) {
-			m := pastMessage{event: &event, cursor: ev.Cursor}
-			if q.want.Bytes > 0 {
-				m.encoded = wire.Message(&event, string(ev.Cursor))
-			}
-			if p.bytes += len(m.encoded); p.bytes > q.want.Bytes && q.want.Bytes > 0 && len(p.messages) > 0 {
-				p.end = ring.NoEnd
-				return p, nil
-			}
-			p.messages = append(p.messages, m)
-		}
-		p.next = ev.Cursor
+	for _, m := range slices.Backward(page.Messages) {
+		p.Events = append(p.Events, HistoryEvent{RenEvent(*m.Event), Cursor(m.Cursor)})
 	}
 	return p, nil
+}
+
+// past reads the past of channels, on into what the host keeps.
+func (rt *Realtime) past() *past.Reader {
+	r := &past.Reader{Ring: rt.ring, Settle: rt.waitAccepted, Logger: rt.log}
+	if rt.opts.History.Older != nil {
+		r.Older = rt.older
+	}
+	return r
 }
 
 // newLookups returns the calls of Options.History.Older.
@@ -208,7 +117,8 @@ func newLookups(log *slog.Logger) *timely.Calls {
 }
 
 // older asks the host for messages, and checks what it returns.
-func (rt *Realtime) older(ctx context.Context, q OlderQuery) ([]HistoryEvent, error) {
+func (rt *Realtime) older(ctx context.Context, channel, before string, limit int) ([]past.Message, error) {
+	q := OlderQuery{Channel: channel, Before: Cursor(before), Limit: limit}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(rt.running, cancel)()
@@ -223,13 +133,15 @@ func (rt *Realtime) older(ctx context.Context, q OlderQuery) ([]HistoryEvent, er
 	case err != nil:
 		return nil, fmt.Errorf("realtime: History.Older: %w", err)
 	}
-	list = slices.Clone(list)
-	for i := range list {
-		if err := list[i].settle(q.Channel); err != nil {
+	messages := make([]past.Message, len(list))
+	for i, ev := range list {
+		if err := ev.settle(channel); err != nil {
 			return nil, fmt.Errorf("realtime: History.Older: message %d of %d: %w", i+1, len(list), err)
 		}
+		event := backend.Event(ev.RenEvent)
+		messages[i] = past.Message{Event: &event, Cursor: string(ev.Cursor)}
 	}
-	return list, nil
+	return messages, nil
 }
 
 // settle fills in what the host may leave out of a message of a channel, and reports

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/maravilla-realtime/realtime/internal/engine"
+	"github.com/maravilla-realtime/realtime/internal/past"
 	"github.com/maravilla-realtime/realtime/internal/session"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
@@ -65,23 +66,23 @@ func (s *socket) page(op wire.Op, n int) (session.Page, *wire.Error) {
 	call := &policyCall{conn: &s.conn, holds: true} // History.Older may call Revoke
 	ctx, end := call.begin(ctx)
 	defer end()
-	page, err := s.rt.past(ctx, pastQuery{
-		channel: op.Channel, before: Cursor(op.Before), want: session.Want{Messages: n, Bytes: wire.MaxPage}, view: s.view(s.id),
+	page, err := s.rt.past().Read(ctx, past.Query{
+		Channel: op.Channel, Before: op.Before, Want: session.Want{Messages: n, Bytes: wire.MaxPage}, View: s.view(s.id),
 	})
 	switch {
 	case s.ctx.Err() != nil: // it may have been revoked meanwhile
 		return session.Page{}, s.failed("history", ErrClosed)
-	case errors.Is(err, errBadCursor):
+	case errors.Is(err, past.ErrBadCursor):
 		return session.Page{}, wire.Errorf("bad_request", "%s is not a cursor", wire.Quote(op.Before))
 	case err != nil:
 		return session.Page{}, s.failed("history", err)
 	}
-	p := session.Page{Channel: op.Channel, End: string(page.end)}
+	p := session.Page{Channel: op.Channel, End: string(page.End)}
 	if p.End == "" {
-		p.Before = string(page.next)
+		p.Before = page.Next
 	}
-	for _, m := range slices.Backward(page.messages) {
-		p.Messages = append(p.Messages, session.PageMessage{Event: m.event, Encoded: m.encoded})
+	for _, m := range slices.Backward(page.Messages) {
+		p.Messages = append(p.Messages, session.PageMessage{Event: m.Event, Encoded: m.Encoded})
 	}
 	return p, nil
 }
