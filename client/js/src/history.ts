@@ -140,7 +140,8 @@ addExtension((client, outbox, check, report, tag) => {
       };
       const all = waiting.get(channel) ?? new Set();
       waiting.set(channel, all.add(listener));
-      const leave = subscribe(channel, (message) => begun && cb(message));
+      const take: Listener<RealtimeMessage> = (message) => begun && cb(message);
+      const leave = (subscribe as Function)(channel, take, { ...options, rewind: 0, rewindMs: 0 }) as () => void;
       ask(channel);
       return () => {
         one.clear();

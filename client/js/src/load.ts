@@ -49,10 +49,10 @@ const extend: Extension = (client, outbox, _check, report, _tag, use) => {
     return asked;
   };
   /** Loads when a subscription begins, and when something was missed; the listener hears what comes after that. */
-  const follow = (name: string, cb: Listener<RealtimeMessage>, load: Load<unknown>): (() => void) => {
+  const follow = (name: string, cb: Listener<RealtimeMessage>, options: LoadOptions): (() => void) => {
     const listeners = new Set([cb]);
-    const loader = createLoader<unknown, RealtimeMessage>(load, () => {}, (message) => tell(listeners, message), report);
-    const off = subscribe(name, loader.take_);
+    const loader = createLoader<unknown, RealtimeMessage>(options.load, () => {}, (message) => tell(listeners, message), report);
+    const off = (subscribe as Function)(name, loader.take_, options) as () => void; // which are another module's as well
     let placed = use(name).isLive_(); // there is a position that the data are not older than
     loader.start_(placed ? 0 : patience);
     const offs = [
@@ -72,7 +72,7 @@ const extend: Extension = (client, outbox, _check, report, _tag, use) => {
   };
   Object.assign(client, {
     subscribe: (name: string, cb: Listener<RealtimeMessage>, options?: LoadOptions) =>
-      options?.load ? follow(name, cb, options.load) : (subscribe as Function)(name, cb, options), // which may be another module's
+      options?.load ? follow(name, cb, options) : (subscribe as Function)(name, cb, options),
   });
 };
 

@@ -6,7 +6,7 @@ import type { RealtimeClient } from './realtime.js';
 import type { RenClient } from './ren.js';
 import type { AnyRenEvent, RenEvent } from './renevent.js';
 import type { Member } from './member.js';
-import { channelStore, presenceStore, queryStore, renStore, statusStore, type ChannelNews, type Query, type QueryOptions, type RenNews, type Store, type Untyped } from './stores.js';
+import { channelStore, historyStore, presenceStore, queryStore, renStore, statusStore, type ChannelNews, type HistoryNews, type Query, type QueryOptions, type RenNews, type Store, type Untyped } from './stores.js';
 import type { ChannelOf, OfChannel } from './types.js';
 
 // Every hook takes its client, which is best made once, outside of all components; undefined stands for none, as on a
@@ -75,6 +75,18 @@ export function useChannel<C = Untyped, P = Untyped, Name extends ChannelOf<C> =
     [client, channel],
   );
   return useMemo(() => ({ ...news, publish }), [news, publish]);
+}
+
+/**
+ * The messages of a channel: the last page of its history, what comes, and with `more` what was before; see `historyStore`. With another
+ * channel or limit it begins again.
+ */
+export function useHistory<C = Untyped, P = Untyped, Name extends ChannelOf<C> = ChannelOf<C>>(
+  client: RealtimeClient<C, P> | undefined, channel: Name, limit = 50,
+): HistoryNews<OfChannel<C, Name>> & { more: () => void } {
+  const store = useMemo(() => historyStore(client, channel, limit), [client, channel, limit]);
+  const news = useStore(store);
+  return useMemo(() => ({ ...news, more: store.more }), [news, store]);
 }
 
 /** Who one is oneself in a channel. */

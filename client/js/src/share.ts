@@ -7,6 +7,7 @@ import { layer } from './transport.js';
  * the option `shareTabs`. The bundle `realtime.js` has called it.
  */
 export function shareTabs(): void {
+  if (layer.socket) return; // they do
   try {
     // Outside of browsers there is no such name, and outside of secure contexts there are no locks.
     if (!isSecureContext || !navigator.locks) return;
@@ -14,5 +15,10 @@ export function shareTabs(): void {
   } catch {
     return;
   }
-  Object.assign(layer, { stream: shareStream, socket: shareSocket });
+  const { stream } = layer; // that of another module decides the address, by which is shared
+  layer.stream = (open, options) => {
+    const shared = shareStream(open, options);
+    return stream?.(shared, options) ?? shared;
+  };
+  layer.socket = shareSocket;
 }

@@ -1,4 +1,5 @@
 import type { RealtimeMessage } from './channel.js';
+import type { HistoryPage } from './history.js';
 import type { State } from './reconnector.js';
 import { listen, tell, type Listener } from './listen.js';
 import { createLoader, patience, type Load, type Loader } from './loader.js';
@@ -185,6 +186,91 @@ export function channelStore<C = Untyped, P = Untyped, Name extends ChannelOf<C>
     ];
     return () => offs.forEach((off) => off());
   }));
+}
+
+/** The messages of a channel, those of before too. */
+export interface HistoryNews<T = unknown> {
+  /** Without a gap, oldest first: the last page, those that were asked for, and what has come since, at most 1,000 more. */
+  messages: readonly RealtimeMessage<T>[];
+  /** Whether a page is due. */
+  loading: boolean;
+  /** Why the last page could not be had: `more` asks again. */
+  error: Error | undefined;
+  /** Why there is nothing before the messages, as in {@link HistoryPage}; undefined while there may be. */
+  end: HistoryPage['end'] | undefined;
+}
+
+/** The messages of a channel, and how to get those before. */
+export interface HistoryStore<T = unknown> extends Store<HistoryNews<T>> {
+  /** Loads a page of messages from before those that there are. Nothing happens while one is due, or where there are none. */
+  readonly more: () => void;
+}
+
+/**
+ * Collects the messages of a channel, beginning with the last page of its history. Where it cannot be told what was missed, it begins with
+ * that again. Messages that are live only are left out. The client must have been made after the module `history` was imported.
+ *
+ * @param limit - of a page
+ */
+export function historyStore<C = Untyped, P = Untyped, Name extends ChannelOf<C> = ChannelOf<C>>(
+  client: RealtimeClient<C, P> | undefined, channel: Name, limit = 50,
+): HistoryStore<OfChannel<C, Name>> {
+  type T = OfChannel<C, Name>;
+  const most = 1_000;
+  let now: HistoryNews<T> = { messages: [], loading: true, error: undefined, end: undefined };
+  let more: (() => void) | undefined; // while anybody listens
+  const store = createStore(now, client && ((set) => {
+    let turn = 0; // only what was asked in it counts: it begins with the newest page
+    let before: string | undefined; // for the page before the messages; undefined where not even the newest one is there
+    let known = new Set<string | undefined>(); // the messages of the newest page, which may come as events, too
+    let fresh: RealtimeMessage<T>[] = []; // what has come while that was due
+    let room = 0; // for messages
+
+    const change = (part: Partial<HistoryNews<T>>): void => set((now = { ...now, ...part }));
+    const read = async (at?: string): Promise<void> => {
+      const own = at ? turn : ++turn;
+      if (!at) [fresh, before] = [[], undefined];
+      if (!now.loading || now.error) change({ loading: true, error: undefined });
+      try {
+        const page = await client.history(channel, { before: at, limit });
+        if (own !== turn) return;
+        if (!at) known = new Set(page.messages.map(({ id }) => id));
+        const after = at ? now.messages : fresh.filter(({ id }) => !known.has(id));
+        room = (at ? room : most) + page.messages.length;
+        before = page.before ?? page.messages[0]?.id ?? at ?? '';
+        change({ messages: [...page.messages, ...after], loading: false, end: page.end });
+      } catch (e) {
+        if (own === turn) change({ loading: false, error: e as Error });
+      }
+    };
+    const take = (message: RealtimeMessage<T>): void => {
+      if (message.ephemeral || known.has(message.id)) return;
+      if (before === undefined) {
+        // The page is yet to come. Where too much comes with it, another one is nearer to what comes then.
+        if (fresh.push(message) > most) void read();
+        return;
+      }
+      const messages = [...now.messages, message].slice(-room);
+      if (messages.length > now.messages.length) return change({ messages });
+      before = messages[0]!.id!;
+      change({ messages, end: undefined });
+    };
+    more = () => {
+      if (!now.loading && !now.end) void read(before);
+    };
+    const offs = [
+      client.subscribe(channel, take),
+      client.onReset((reset) => reset.channel === channel && read()),
+      client.onState((state) => state === 'open' && now.error && read(before)), // it was refused when the client ended
+      () => turn++,
+    ];
+    void read(); // after the subscription, so that nothing is left out between them
+    return () => {
+      more = undefined;
+      offs.forEach((off) => off());
+    };
+  }));
+  return { ...store, more: () => more?.() };
 }
 
 /** Who is present in a channel. */

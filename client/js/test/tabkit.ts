@@ -10,7 +10,7 @@ import { Server } from './server.js';
 import { installTabs, locks, Tab } from './tabs.js';
 
 /** Without what tabs share. */
-export const direct = { stream: undefined, socket: undefined };
+export const direct = { stream: layer.stream, socket: layer.socket };
 export let server: Server;
 let reported: unknown[];
 export let all: { tab: Tab; close(): void }[];

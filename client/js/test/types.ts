@@ -10,7 +10,7 @@ export function optional<T>(given: T | undefined): T | undefined {
 export const ren: RenClient = new RenClient({
   endpoint: optional('/ren'), subscriptions: optional(['kv']), onReset: optional(() => {}), clientId: optional('id'),
   autoReconnect: optional(true), maxBackoffMs: optional(1), debug: optional(true), getToken: optional(() => 'T'), onError: optional(() => {}),
-  shareTabs: optional(false),
+  shareTabs: optional(false), every: optional(200),
 } satisfies Required<RenClientOptions>);
 
 export const rt: RealtimeClient = new RealtimeClient({
