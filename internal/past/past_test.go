@@ -99,11 +99,19 @@ func TestBytes(t *testing.T) {
 		if got := told(p); err != nil || got != c.want {
 			t.Errorf("%d bytes: %q, %v; want %q", c.bytes, got, err, c.want)
 		}
-		for _, m := range p.Messages {
+		for _, m := range p.Messages { // those of the host, too
 			if len(m.Encoded) == 0 {
 				t.Errorf("%d bytes: a message is not encoded", c.bytes)
 			}
 		}
+	}
+}
+
+// So does one that has the host's messages only.
+func TestBytesOfTheHost(t *testing.T) {
+	p, err := reader(t, true).Read(t.Context(), past.Query{Channel: "room", Before: "5", Want: session.Want{Messages: 9, Bytes: 1}})
+	if got := told(p); err != nil || got != "4 " {
+		t.Errorf("%q, %v", got, err)
 	}
 }
 
