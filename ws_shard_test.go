@@ -7,6 +7,7 @@ import (
 	"fmt"
 	mathrand "math/rand/v2"
 	"net"
+	"net/http"
 	"runtime"
 	"runtime/pprof"
 	"slices"
@@ -27,7 +28,9 @@ func overTCP(t *testing.T, opts *realtime.Options) (h *host, dial func() *socket
 	if err != nil {
 		t.Fatal(err)
 	}
-	go h.server.Serve(l) // ends with the host
+	srv := &http.Server{Handler: h.handler}
+	go srv.Serve(l)
+	t.Cleanup(func() { srv.Close() })
 	return h, func() *socket {
 		return h.dialOver(func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "tcp", l.Addr().String())

@@ -16,6 +16,9 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/pace"
 )
 
+// hijack is for running everything over both ways of driving connections.
+var hijack = flag.Int("hijack", 0, "realtime.Options.Hijack of the servers")
+
 var full = flag.Bool("full", false, "print the figures of docs/reliability.md instead of a short form; takes more than an hour")
 
 // size returns how large a test is to be.

@@ -36,7 +36,9 @@ func newServer(t testing.TB, opts *realtime.Options) *server {
 		opts = &realtime.Options{}
 	}
 	opts.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
-	rt, err := realtime.New(everything(), opts)
+	o := *opts
+	o.Hijack = realtime.Hijack(*hijack)
+	rt, err := realtime.New(everything(), &o)
 	if err != nil {
 		t.Fatal(err)
 	}
