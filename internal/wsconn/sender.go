@@ -63,7 +63,7 @@ type Sender struct {
 func (c *Conn) Share(s *Sender, link Link, r Reader, wake func()) error {
 	s.conn, s.link, s.wake, s.op = c, link, wake, opText
 	c.shared, c.src.try, c.br = s, r, nil
-	c.turn, c.answered = nil, nil              // until Finish
+	c.answered = nil                           // nobody waits for it
 	return c.net.SetWriteDeadline(time.Time{}) // that of the handshake
 }
 
@@ -245,7 +245,6 @@ func (s *Sender) Settle() bool {
 // and nothing follows the answer.
 func (s *Sender) Finish() error {
 	c := s.conn
-	c.turn = make(chan struct{}, 1)
 	s.finished.Store(true)
 	if told := s.echo.Load(); told != nil {
 		return c.echoClose(told.Code)

@@ -189,6 +189,14 @@ func TestSenderFinish(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	bubble(t, "nothing is to be said but the end", func(t *testing.T) {
+		p, _ := begin(t)
+		go p.conn.Discard()
+		go p.conn.Close(1011, "")
+		if code, _ := p.closed(true); code != 1011 {
+			t.Errorf("closed with %d", code)
+		}
+	})
 	bubble(t, "after a close frame", func(t *testing.T) {
 		p, s := begin(t)
 		read := make(chan error, 1)
