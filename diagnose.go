@@ -95,8 +95,13 @@ func (d *Diagnosis) remedies(f Finding) []string {
 // credentials: the nodes know its requests by a secret that is valid during the call, on
 // other nodes for up to five minutes, and shows who knows it nothing but its own requests.
 // It blocks for a little more than [Options].Heartbeat, or twice as long if something is
-// found, or until ctx ends. It uses a clone of [http.DefaultTransport]. It must not be
-// given the URL of somebody who is not trusted: it sends requests there.
+// found, or until ctx ends. It uses a clone of [http.DefaultTransport].
+//
+// It sends GET requests to the two paths "ren" and "realtime" below the URL, and tells the
+// status and some headers of what answers, but no body. So it must not be given the URL of
+// somebody who is not trusted. With [Policy].Hosts it sends nothing to other hosts; never
+// does it connect to addresses that are link-local, where clouds keep credentials, follow
+// a redirect, or read more than 256 KiB of an answer.
 //
 // A URL that nobody answers for is a finding. Errors: [ErrBadOption] for a baseURL that is
 // not an absolute one of HTTP or HTTPS, [ErrClosed], [ErrTemporary] if 16 calls are under
@@ -107,6 +112,7 @@ func (rt *Realtime) Diagnose(ctx context.Context, baseURL string) (*Diagnosis, e
 		return rt.diagnose(ctx, baseURL, http.DefaultTransport)
 	}
 	transport = transport.Clone()
+	doctor.Guard(transport)
 	defer transport.CloseIdleConnections()
 	return rt.diagnose(ctx, baseURL, transport)
 }
@@ -118,6 +124,9 @@ func (rt *Realtime) diagnose(ctx context.Context, baseURL string, transport http
 	}
 	if rt.conns.IsClosed() {
 		return nil, ErrClosed
+	}
+	if hosts := rt.policy.hosts; len(hosts) > 0 && !hosts.Match(u.Host) {
+		return &Diagnosis{URL: u.String(), Findings: []Finding{Finding(doctor.Unlisted(u))}}, nil
 	}
 	secret := rand.Text()
 	name := probeName(secret)

@@ -239,6 +239,10 @@ func TestDiagnoseHosts(t *testing.T) {
 		if got := codes(t, d, err); !slices.Equal(got, []string{"hosts"}) {
 			t.Errorf("found %q", got)
 		}
+		d, err = realtime.DiagnoseOver(t.Context(), h.Realtime, "http://another.test/", deaf{}) // nothing is sent there
+		if got := codes(t, d, err); !slices.Equal(got, []string{"hosts"}) {
+			t.Errorf("found %q", got)
+		}
 		h.http.CloseIdleConnections()
 	})
 }

@@ -132,26 +132,63 @@ func (in *inspector) connection(w http.ResponseWriter, r *http.Request) {
 
 // channels keeps the list of channels for a moment, since it costs the backend something.
 type channels struct {
-	mu    sync.Mutex
+	mu     sync.Mutex
+	names  []string
+	at     time.Time
+	asking *asking // the question that is under way, for all who ask meanwhile
+}
+
+// asking is a question to the backend. Its result may be read when it is done.
+type asking struct {
+	done  chan struct{}
 	names []string
-	at    time.Time
+	err   error
 }
 
 // channelsFor is how long a list of channels is good enough.
 const channelsFor = 5 * time.Second
 
-func (c *channels) list(ctx context.Context, rt *realtime.Realtime) ([]string, error) {
+// list returns the channels. It asks the backend once for all who come at the same time:
+// the first of them asks, and the others wait as long as their ctx.
+func (c *channels) list(ctx context.Context, ask func(context.Context) ([]string, error)) ([]string, error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if time.Since(c.at) < channelsFor {
+		defer c.mu.Unlock()
 		return c.names, nil
 	}
-	names, err := rt.Channels(ctx)
-	if err == nil {
-		c.names, c.at = names, time.Now()
+	a := c.asking
+	first := a == nil
+	if first {
+		a = &asking{done: make(chan struct{})}
+		c.asking = a
 	}
-	return names, err
+	c.mu.Unlock()
+	if first {
+		c.ask(context.WithoutCancel(ctx), a, ask) // others wait for it, too
+	}
+	select {
+	case <-a.done:
+		return a.names, a.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
+
+// ask asks, within the time that a call of [realtime.Realtime.Channels] has.
+func (c *channels) ask(ctx context.Context, a *asking, ask func(context.Context) ([]string, error)) {
+	defer close(a.done)
+	a.err = errAsking // unless it returns
+	defer func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.asking = nil; a.err == nil {
+			c.names, c.at = a.names, time.Now()
+		}
+	}()
+	a.names, a.err = ask(ctx)
+}
+
+var errAsking = errors.New("inspector: the question for the channels has panicked")
 
 type channel struct {
 	Name      string `json:"name"`
@@ -159,7 +196,7 @@ type channel struct {
 }
 
 func (in *inspector) listChannels(w http.ResponseWriter, r *http.Request) {
-	names, err := in.channels.list(r.Context(), in.rt)
+	names, err := in.channels.list(r.Context(), in.rt.Channels)
 	if err != nil {
 		realtime.WriteError(w, err)
 		return

@@ -180,9 +180,9 @@ func (p *Probe) stream(ctx context.Context, encoding string) (a answer) {
 	case a.status != http.StatusOK || !a.isStream():
 		a.body, _ = io.ReadAll(io.LimitReader(resp.Body, 1<<10)) // as much as there is
 	case a.header.Get("Content-Encoding") == "":
-		a.readEvents(resp.Body, began, Silence(p.Heartbeat))
+		a.readEvents(bounded(resp.Body), began, Silence(p.Heartbeat))
 	default:
-		a.readBytes(resp.Body, began, Silence(p.Heartbeat))
+		a.readBytes(bounded(resp.Body), began, Silence(p.Heartbeat))
 	}
 	return a
 }
@@ -269,11 +269,11 @@ func (p *Probe) webSocket(ctx context.Context) (a answer) {
 
 func (a *answer) readMessages(ctx context.Context, ws *websocket.Conn, began time.Time, silence time.Duration) {
 	var first time.Time
-	for {
+	for n := 0; ; n++ {
 		_, msg, err := ws.Read(ctx)
 		var part Part
 		switch {
-		case err != nil:
+		case err != nil, n == maxMessages:
 			a.end(began, first, silence)
 			return
 		case json.Unmarshal(msg, &part) != nil:
@@ -298,9 +298,9 @@ func (a *answer) reason() string {
 	case a.err != nil && errors.Is(a.err, context.DeadlineExceeded):
 		return "no answer in time"
 	case a.err != nil:
-		return a.err.Error()
+		return fmt.Sprintf("%.*s", maxQuoted, a.err.Error())
 	case a.header.Get("Server") != "":
-		return fmt.Sprintf("%d by %q", a.status, a.header.Get("Server"))
+		return fmt.Sprintf("%d by %s", a.status, quoted(a.header.Get("Server")))
 	}
 	return fmt.Sprintf("%d", a.status)
 }

@@ -75,14 +75,14 @@ func (e *exam) astray(name string, a *answer) Finding {
 		return fault("unreachable", "%s cannot be reached: %s.", at, a.reason())
 	case a.status/100 == 3:
 		return fault("redirect", "%s redirects to %s. WebSockets do not follow redirects: clients must use the last URL, and the answer must come from there.",
-			at, a.header.Get("Location"))
+			at, quoted(a.header.Get("Location")))
 	case a.ours():
 		return fault("stranger", "%s is answered by a server of this library that does not know of this examination (%s): another deployment, "+
 			"or a node with an older release.", at, a.reason())
 	case a.status == http.StatusBadGateway, a.status == http.StatusServiceUnavailable, a.status == http.StatusGatewayTimeout:
 		return fault("gateway", "A proxy answers for %s, since it does not reach the app (%s).", at, a.reason())
 	case a.status == http.StatusOK && name == "ren":
-		return fault("route", "%s answers with %q instead of a stream: the path leads elsewhere.", at, a.header.Get("Content-Type"))
+		return fault("route", "%s answers with %s instead of a stream: the path leads elsewhere.", at, quoted(a.header.Get("Content-Type")))
 	}
 	return fault("route", "%s is answered by something else (%s): the path leads elsewhere, or somebody refuses the request.", at, a.reason())
 }
