@@ -29,20 +29,13 @@ declare module './ren.js' {
 }
 
 declare module './realtime.js' {
+  interface SubscribeOptions extends EveryOptions {}
   interface Subscribe<Channels> {
     /** Calls `cb` with the newest message of each key. */
     <Name extends ChannelOf<Channels>>(
       channel: Name, cb: (event: RealtimeMessage<OfChannel<Channels, Name>>) => void, options: EveryOptions<OfChannel<Channels, Name>> | undefined,
     ): () => void;
   }
-}
-
-declare module './history.js' {
-  interface RewindOptions extends EveryOptions {}
-}
-
-declare module './load.js' {
-  interface LoadOptions extends EveryOptions {}
 }
 
 const { extend_: extend, stream } = layer;

@@ -1,32 +1,17 @@
 import type { RealtimeMessage } from './channel.js';
 import { tell, type Listener } from './listen.js';
 import type { Done } from './outbox.js';
-import type { RealtimeClient } from './realtime.js';
+import type { HistoryOptions, HistoryPage } from './page.js';
+import type { RealtimeClient, SubscribeOptions } from './realtime.js';
 import { addExtension } from './transport.js';
 import type { ChannelOf, OfChannel } from './types.js';
 
+export type { HistoryOptions, HistoryPage } from './page.js';
+
 // Importing this module adds the past of channels to the RealtimeClients that are made from then on. The bundle `realtime.js` has it.
 
-/** A page of the messages of a channel. */
-export interface HistoryPage<T = unknown> {
-  /** The oldest first; perhaps fewer than asked for, or none, although there are more. */
-  messages: RealtimeMessage<T>[];
-  /** For the page before this one, if there is one. The `id` of a message will also do. */
-  before?: string;
-  /** Why there is none: `start` where the channel has had no older messages, `evicted` where the server has forgotten them, or may have. */
-  end?: 'start' | 'evicted';
-}
-
-/** Which page of the messages of a channel. */
-export interface HistoryOptions {
-  /** The messages before this cursor. Default: the newest. */
-  before?: string | undefined;
-  /** At most so many; a server permits 1 to 100 by default. Default 50. */
-  limit?: number | undefined;
-}
-
 /** What a listener is told before what comes from now on; at most what one page holds. */
-export interface RewindOptions {
+export interface RewindOptions extends SubscribeOptions {
   /** So many of the last messages; a server permits 1 to 100 by default. */
   rewind?: number | undefined;
   /** The messages of so many milliseconds. */

@@ -1,7 +1,7 @@
 import type { RealtimeMessage } from './channel.js';
 import { listen, tell, type Listener } from './listen.js';
 import { createLoader, patience, type Load } from './loader.js';
-import type { RealtimeClient } from './realtime.js';
+import type { RealtimeClient, SubscribeOptions } from './realtime.js';
 import { RenClient } from './ren.js';
 import type { AnyRenEvent } from './renevent.js';
 import { queryStore, type QueryOptions, type QueryStore } from './stores.js';
@@ -10,7 +10,7 @@ import type { ChannelOf, OfChannel } from './types.js';
 import type { Frame } from './wire.js';
 
 /** What a listener of messages is an addition to. */
-export interface LoadOptions {
+export interface LoadOptions extends SubscribeOptions {
   /**
    * Loads what the messages change: when the server has confirmed the subscription, and again, up to a second later, where it cannot be
    * told what was missed. `cb` is called with the messages that come after a load began, once that has ended; what `load` throws is

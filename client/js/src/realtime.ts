@@ -16,6 +16,9 @@ export interface RealtimeClientOptions extends ClientOptions {
   WebSocket?: WebSocketMaker | undefined;
 }
 
+/** What modules add to the options of each subscription. */
+export interface SubscribeOptions {}
+
 /** {@link RealtimeClient.subscribe}, which the module `history` gives options. */
 export interface Subscribe<Channels> {
   <Name extends ChannelOf<Channels>>(channel: Name, cb: (event: RealtimeMessage<OfChannel<Channels, Name>>) => void): () => void;

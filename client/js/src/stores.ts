@@ -1,8 +1,8 @@
 import type { RealtimeMessage } from './channel.js';
-import type { HistoryPage } from './history.js';
 import type { State } from './reconnector.js';
 import { listen, tell, type Listener } from './listen.js';
 import { createLoader, patience, type Load, type Loader } from './loader.js';
+import type { HistoryOptions, HistoryPage } from './page.js';
 import type { Presence } from './presence.js';
 import type { RealtimeClient } from './realtime.js';
 import type { RenClient } from './ren.js';
@@ -216,6 +216,8 @@ export function historyStore<C = Untyped, P = Untyped, Name extends ChannelOf<C>
   client: RealtimeClient<C, P> | undefined, channel: Name, limit = 50,
 ): HistoryStore<OfChannel<C, Name>> {
   type T = OfChannel<C, Name>;
+  /** What only clients with the module have. */
+  type WithHistory = { history: (channel: string, options: HistoryOptions) => Promise<HistoryPage<T>> };
   const most = 1_000;
   let now: HistoryNews<T> = { messages: [], loading: true, error: undefined, end: undefined };
   let more: (() => void) | undefined; // while anybody listens
@@ -232,7 +234,7 @@ export function historyStore<C = Untyped, P = Untyped, Name extends ChannelOf<C>
       if (!at) [fresh, before] = [[], undefined];
       if (!now.loading || now.error) change({ loading: true, error: undefined });
       try {
-        const page = await client.history(channel, { before: at, limit });
+        const page = await (client as unknown as WithHistory).history(channel, { before: at, limit });
         if (own !== turn) return;
         if (!at) known = new Set(page.messages.map(({ id }) => id));
         const after = at ? now.messages : fresh.filter(({ id }) => !known.has(id));
