@@ -5,8 +5,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Where there is no Redis, a test says so and is skipped; with CI=true it fails.
+# Where there is no Redis or Postgres, a test says so and is skipped; with CI=true it fails.
 ci/redis.sh || true
+ci/postgres.sh || true
 cd internal/clusterfaults
 
 # Not with the race detector, which the other tests run with: it changes what is

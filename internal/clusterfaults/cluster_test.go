@@ -16,6 +16,8 @@ var engines = []struct {
 	{"NATS of three", threeNATS},
 	{"Redis", oneRedis},
 	{"Redis with Sentinel", sentinelRedis},
+	{"Postgres", onePostgres},
+	{"Postgres with a standby", standbyPostgres},
 }
 
 // Three nodes, with clients, publishers, users who come and go and handlers, while

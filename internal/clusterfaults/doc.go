@@ -11,8 +11,10 @@
 //
 // A node is a process: the test program starts itself again, so that kill -9 and
 // SIGSTOP are what they are elsewhere. The servers of NATS are processes of the same
-// program, those of Redis are redis-server or valkey-server, without which their tests are
-// skipped, or fail where REALTIME_REQUIRE_REDIS is set or CI is true.
+// program, those of Redis are redis-server or valkey-server, and those of Postgres are what
+// package localpg finds. Without them their tests are skipped, or fail where
+// REALTIME_REQUIRE_REDIS or REALTIME_REQUIRE_POSTGRES is set or CI is true. Where the
+// engine is one Postgres, every second message is published in a transaction.
 //
 // The faults and when they come follow from the seed. What processes make of them
 // does not.

@@ -18,6 +18,10 @@ type engine struct {
 	fences  bool // each restart begins another epoch
 	faults  []string
 	primary func() *server // that all changes go through at present
+
+	// failover kills the primary, whose standby has lagged for a time, and returns when
+	// another one is it. nil: somebody watches over the servers, and does the latter.
+	failover func(lag time.Duration)
 }
 
 // addresses are those of servers.

@@ -209,6 +209,11 @@ func (w *world) killServer(s step, srv *server) {
 func (w *world) failover(s step) {
 	f := w.begin(s.kind, nil)
 	f.forgets = true
+	if w.engine.failover != nil {
+		w.engine.failover(s.lasts)
+		w.finish(f)
+		return
+	}
 	old := w.engine.primary()
 	old.kill()
 	if now := w.engine.primary(); now == old { // it waits until there is one

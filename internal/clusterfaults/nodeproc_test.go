@@ -13,9 +13,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/natsbackend"
+	"github.com/maravilla-realtime/realtime/postgres"
 	"github.com/maravilla-realtime/realtime/redisbackend"
 	"github.com/nats-io/nats.go"
 	"github.com/redis/rueidis"
@@ -27,6 +29,8 @@ type nodeConfig struct {
 	Replicas int
 	Redis    []string // addresses
 	Sentinel bool     // they are those of sentinels
+	Postgres string   // URL
+	InTx     bool     // every second message is published in a transaction of the host
 }
 
 func (c nodeConfig) open(ctx context.Context) (backend.Backend, error) {
@@ -35,6 +39,13 @@ func (c nodeConfig) open(ctx context.Context) (backend.Backend, error) {
 			URL: c.NATS, Replicas: c.Replicas,
 			Connect: []nats.Option{ignoreDiscovered, nats.PingInterval(time.Second), nats.MaxPingsOutstanding(2)},
 		})
+	}
+	if c.Postgres != "" {
+		o := postgres.Options{URL: c.Postgres}
+		if err := postgres.Migrate(ctx, o); err != nil {
+			return nil, err
+		}
+		return postgres.NewBackend(ctx, o)
 	}
 	o := redisbackend.Options{Client: rueidis.ClientOption{InitAddress: c.Redis}}
 	if c.Sentinel {
@@ -60,6 +71,7 @@ const (
 type nodeProcess struct {
 	rt    *realtime.Realtime
 	store backend.Backend
+	pool  *pgxpool.Pool // of the host; nil: it publishes in no transaction
 }
 
 // playNode runs a node. It says "ready" and its address, and what its handlers do, a
@@ -112,6 +124,11 @@ func (n *nodeProcess) start(cfg nodeConfig, log *slog.Logger) error {
 	}
 	if err != nil {
 		return errors.Join(err, b.Close(ctx))
+	}
+	if cfg.InTx {
+		if n.pool, err = pgxpool.New(ctx, cfg.Postgres+"&target_session_attrs=read-write"); err != nil {
+			return errors.Join(err, rt.Close(ctx), b.Close(ctx))
+		}
 	}
 	n.rt, n.store = rt, b
 	return nil
@@ -183,6 +200,9 @@ func (n *nodeProcess) do(ctx context.Context, call string, q ask, a *answer) err
 	}
 	switch call {
 	case "publish":
+		if n.pool != nil && q.ID%2 == 0 {
+			return n.publishInTx(ctx, q)
+		}
 		return n.rt.Publish(ctx, q.Channel, message{q.ID})
 	case "join":
 		return n.rt.Presence().Join(ctx, q.Channel, q.User, nil, opts...)
@@ -202,6 +222,24 @@ func (n *nodeProcess) do(ctx context.Context, call string, q ask, a *answer) err
 		return n.rt.Health(ctx)
 	}
 	return n.doStore(ctx, strings.TrimPrefix(call, "store-"), q, a)
+}
+
+// publishInTx publishes in a transaction of the host.
+func (n *nodeProcess) publishInTx(ctx context.Context, q ask) error {
+	ctx, cancel := context.WithTimeout(ctx, publishTime)
+	defer cancel()
+	tx, err := n.pool.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback(ctx) // does nothing after Commit
+	if err := postgres.Publish(ctx, tx, q.Channel, message{q.ID}); err != nil {
+		return err
+	}
+	if err := tx.Commit(ctx); err != nil {
+		return fmt.Errorf("%w: %w", realtime.ErrMaybeStored, err)
+	}
+	return nil
 }
 
 // storeTime bounds a call of the store.

@@ -62,10 +62,23 @@ func (s *Server) Initialise() error {
 	return s.exec("initdb", "-D", s.Data(), "-U", User, "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
 }
 
-// CopyOf fills the directory with a copy of another server, which it follows as its
-// standby once it is started. more are settings of its connection to it.
-func (s *Server) CopyOf(other *Server, more string) error {
-	return s.exec("pg_basebackup", "-D", s.Data(), "-d", other.URL("postgres")+more, "-c", "fast", "-X", "stream", "-R", "--no-sync")
+// CopyOf fills the directory with a copy of the server at a URL, which it follows as its
+// standby once it is started.
+func (s *Server) CopyOf(url string) error {
+	return errors.Join(os.RemoveAll(s.Data()),
+		s.exec("pg_basebackup", "-D", s.Data(), "-d", url, "-c", "fast", "-X", "stream", "-R", "--no-sync"))
+}
+
+// Command returns the command that runs the server itself, for a caller who looks after
+// the process.
+func (s *Server) Command() *exec.Cmd {
+	cmd := exec.Command(s.Program("postgres"), "-D", s.Data(), "-k", s.dir)
+	for _, setting := range s.settings {
+		cmd.Args = append(cmd.Args, "-c", setting)
+	}
+	cmd.Dir = s.dir
+	s.as.run(cmd)
+	return cmd
 }
 
 // Start starts the server, after it was killed too, and returns when it answers.

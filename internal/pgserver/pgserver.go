@@ -36,7 +36,7 @@ func (s *Server) Standby() *Server {
 	s.t.Helper()
 	c := prepare(s.t, s.settings)
 	s.t.Cleanup(c.end)
-	c.must(c.Server.CopyOf(s.Server, ""))
+	c.must(c.Server.CopyOf(s.URL("postgres")))
 	c.Restart()
 	return c
 }
