@@ -23,10 +23,10 @@ type pgServer struct {
 	primary string // where a standby finds what it follows
 }
 
-func newPostgres(t testing.TB, name string) *pgServer {
+func newPostgres(t testing.TB, name string, settings ...string) *pgServer {
 	t.Helper()
 	port := freePort(t)
-	local, err := localpg.New("fsync=off", "listen_addresses=127.0.0.1", fmt.Sprint("port=", port), "wal_keep_size=64MB")
+	local, err := localpg.New(append([]string{"fsync=off", "listen_addresses=127.0.0.1", fmt.Sprint("port=", port), "wal_keep_size=64MB"}, settings...)...)
 	if errors.Is(err, localpg.ErrMissing) && os.Getenv("REALTIME_REQUIRE_POSTGRES") == "" && os.Getenv("CI") != "true" {
 		figure(t, "SKIPPED", "%v", err)
 		t.Skip(err)
@@ -73,8 +73,10 @@ func postgresAt(addr string, ask func(ctx context.Context, conn *pgx.Conn) error
 	return ask(ctx, conn)
 }
 
-func onePostgres(t testing.TB) *engine {
-	s := newPostgres(t, "postgres")
+func onePostgres(t testing.TB) *engine { return onlyPostgres(t) }
+
+func onlyPostgres(t testing.TB, settings ...string) *engine {
+	s := newPostgres(t, "postgres", settings...)
 	if err := s.local.Initialise(); err != nil {
 		t.Fatal(err)
 	}
