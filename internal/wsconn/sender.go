@@ -155,6 +155,8 @@ func (s *Sender) next() bool {
 		s.frame = controlFrame(opPong, p)
 	default:
 		switch {
+		case s.asking && s.op == opText && len(s.own) > Room && len(s.own) <= Room+Fragment:
+			s.frame = append(s.fragment(), s.ping()...) // which a heartbeat has both of
 		case s.asking:
 			s.frame = s.ping()
 		case s.own != nil:

@@ -111,6 +111,27 @@ func TestSender(t *testing.T) {
 	})
 }
 
+// counted is a link that takes everything.
+type counted struct{ writes int }
+
+func (l *counted) Write(p []byte) (int, error) {
+	l.writes++
+	return len(p), nil
+}
+
+// The message of a heartbeat and its ping are one write.
+func TestSenderHeartbeat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		link := &counted{}
+		s := connect(t, defaults()).share(link)
+		s.Ping()
+		s.Put(append(make([]byte, Room), "ping"...), nil, nil)
+		if all, err := s.Send(time.Now()); !all || err != nil || link.writes != 1 || s.PongBy().IsZero() {
+			t.Errorf("%v, %v, after %d writes", all, err, link.writes)
+		}
+	})
+}
+
 // A peer that takes nothing, or does not answer, is given up in time.
 func TestSenderDeadlines(t *testing.T) {
 	bubble(t, "nothing is taken", func(t *testing.T) {
