@@ -39,6 +39,7 @@ declare module './realtime.js' {
 
 /** A listener that has not been told the last messages. */
 interface Waiting {
+  channel_: string;
   options_: RewindOptions;
   /** It is told them, and what comes from now on. */
   begin_: (messages: RealtimeMessage[]) => void;
@@ -46,7 +47,7 @@ interface Waiting {
 }
 
 addExtension((client, outbox, check, report, tag) => {
-  const waiting = new Map<string, Set<Waiting>>();
+  const waiting = new Set<Waiting>();
   const asked = new Map<string, object>(); // for what subscriptions the server was asked last, on this connection
   const subscribed = new Set<string>(); // the channels of which it has confirmed one: until then, another one might overtake it
   const { add_: add, cut_: cut } = outbox;
@@ -56,21 +57,21 @@ addExtension((client, outbox, check, report, tag) => {
 
   /** Has the server answer the subscription of a channel once more, with the last messages, for a listener that waits. */
   const ask = (channel: string): void => {
-    for (const listener of waiting.get(channel) ?? [])
-      if (subscribed.has(channel) && !listener.asked_) {
+    for (const listener of waiting)
+      if (listener.channel_ === channel && subscribed.has(channel) && !listener.asked_) {
         listener.asked_ = true;
-        add(
-          () => {
-            listener.asked_ = subscribed.has(channel) && waiting.get(channel)!.has(listener);
-            return listener.asked_ ? { ...asked.get(channel), since: undefined, ...listener.options_ } : undefined;
-          },
-          (error, answer) => {
-            if (!error && !answer) return ask(channel);
-            waiting.get(channel)!.delete(listener);
-            if (error) report(Object.assign(error, { channel }));
-            listener.begin_((answer as Partial<HistoryPage>)?.messages ?? []);
-          },
-        );
+        const make = (): object | undefined => {
+          listener.asked_ = subscribed.has(channel) && waiting.has(listener);
+          return listener.asked_ ? { ...asked.get(channel), since: undefined, ...listener.options_ } : undefined;
+        };
+        const done: Done = (error, answer) => {
+          if (!error && !answer) return ask(channel);
+          if (!waiting.delete(listener)) return; // it has stopped
+          if (error) report(Object.assign(error, { channel }));
+          listener.begin_((answer as Partial<HistoryPage>)?.messages ?? []);
+        };
+        done.stale_ = () => !waiting.has(listener);
+        add(make, done);
       }
   };
 
@@ -98,7 +99,7 @@ addExtension((client, outbox, check, report, tag) => {
   outbox.cut_ = () => {
     subscribed.clear();
     asked.clear();
-    for (const all of waiting.values()) for (const listener of all) listener.asked_ = false;
+    for (const listener of waiting) listener.asked_ = false;
     cut();
   };
   Object.assign(client, {
@@ -117,20 +118,20 @@ addExtension((client, outbox, check, report, tag) => {
       let begun = false;
       const one = new Set([cb]);
       const listener: Waiting = {
+        channel_: channel,
         options_: options,
         begin_(messages) {
           begun = true;
           for (const message of messages) tell(one, own(message));
         },
       };
-      const all = waiting.get(channel) ?? new Set();
-      waiting.set(channel, all.add(listener));
+      waiting.add(listener);
       const take: Listener<RealtimeMessage> = (message) => begun && cb(message);
       const leave = (subscribe as Function)(channel, take, { ...options, rewind: 0, rewindMs: 0 }) as () => void;
       ask(channel);
       return () => {
         one.clear();
-        all.delete(listener);
+        waiting.delete(listener);
         leave();
       };
     },

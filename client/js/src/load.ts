@@ -39,7 +39,7 @@ declare module './ren.js' {
 }
 
 const extend: Extension = (client, outbox, _check, report, _tag, use) => {
-  const { onReset, subscribe } = client as RealtimeClient;
+  const { onReset, onState, subscribe } = client as RealtimeClient;
   const { answer_: answer } = outbox;
   const begins = new Set<Listener<Frame>>(); // told of each subscription that the server has confirmed
 
@@ -64,6 +64,11 @@ const extend: Extension = (client, outbox, _check, report, _tag, use) => {
         loader.start_();
       }),
       onReset(({ channel }) => channel === name && loader.start_()),
+      onState((state) => {
+        if (state !== 'closed') return;
+        placed = false; // until the next connect
+        loader.stop_();
+      }),
     ];
     return () => {
       listeners.clear();

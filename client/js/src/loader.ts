@@ -20,9 +20,10 @@ export interface Loader<Event> {
  * @param loaded - takes what `load` has given
  * @param apply - takes what has come since the load began, in order
  * @param failed - told when a load has failed, once until one succeeds; it is tried again after growing waits, of 15 s at the most
+ * @param one - whether one event that has come since is as good as many
  */
 export function createLoader<T, Event>(
-  load: Load<T>, loaded: (data: T) => void, apply: (event: Event) => void, failed: (error: Error) => void,
+  load: Load<T>, loaded: (data: T) => void, apply: (event: Event) => void, failed: (error: Error) => void, one = false,
 ): Loader<Event> {
   const spread = 1_000; // ms
   const least = 500; // ms of a wait after a failure
@@ -64,7 +65,7 @@ export function createLoader<T, Event>(
     },
     take_(event) {
       if (ready) apply(event);
-      else if (kept && kept.push(event) > most) fail(new Error('too many events while loading'));
+      else if (kept && !(one && kept[0]) && kept.push(event) > most) fail(new Error('too many events while loading'));
     },
     stop_() {
       clearTimeout(timer);

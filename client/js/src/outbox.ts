@@ -4,7 +4,11 @@ import { createRateLimit, type RateLimit } from './rateLimit.js';
 import type { Frame, Limits } from './wire.js';
 
 /** Called once, with the answer or the refusal; with neither where nothing was asked in the end. */
-export type Done = (error?: RealtimeError, answer?: Frame) => void;
+export interface Done {
+  (error?: RealtimeError, answer?: Frame): void;
+  /** Whether nobody wants it any longer, so that what is refused for the moment is not said again. */
+  stale_?: () => boolean;
+}
 
 interface Entry {
   text_: string | undefined;
@@ -120,7 +124,7 @@ export function createOutbox(): Outbox {
       const entry = entries.find(({ ref_: ref }) => ref && ref === answer.ref);
       if (!entry) return false;
       const error = answer.event === 'error' ? asError(answer) : undefined;
-      if (error?.retry) {
+      if (error?.retry && !entry.done_.stale_?.()) {
         entry.ref_ = undefined; // again, and nothing before it
         pace!.rest_();
       } else settle(entry, error, answer);

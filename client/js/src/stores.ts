@@ -145,12 +145,17 @@ export function queryStore<T, Own extends AnyRenEvent = never>(
       else change({ data });
     };
     const own: Loader<RenEvent<Own>> = createLoader<T, RenEvent<Own>>(
-      load, (data) => change({ data, error: undefined, loading: false }), take, (error) => change({ error }),
+      load, (data) => change({ data, error: undefined, loading: false }), take, (error) => change({ error }), !apply,
     );
     reload = start;
     let begun = client.state === 'open';
     start(begun ? 0 : patience);
     const opened = (state: State): void => {
+      if (state === 'closed') {
+        // Nobody would tell that the data have changed.
+        own.stop_();
+        change({ loading: false });
+      }
       if (begun || state !== 'open') return;
       begun = true;
       start();

@@ -184,3 +184,17 @@ test('the presence that is asked for stays so', async () => {
     { op: 'subscribe', channel: 'room', presence: true, rewind: 3 },
   ]);
 });
+
+test('a rewind that is refused for the moment is not said again once nobody waits for it', async () => {
+  const socket = await connect();
+  const stop = rt.subscribe('room', () => {}, { rewind: 3 });
+  await settle();
+  await answer(socket, 'subscribe', { state: 'fresh', cursor: 'c1' });
+  const { ref } = last(socket, 'subscribe');
+  stop();
+  await settle();
+  socket.say({ event: 'error', ref, code: 'rate_limited', message: 'later', retry: true });
+  socket.answer('unsubscribe');
+  await pass(10_000);
+  assert.deepEqual([socket.sent.at(-1)!.op, socket.ops('subscribe').length, errors], ['unsubscribe', 2, []]);
+});

@@ -325,3 +325,44 @@ test('whatever is cut, forgotten or slow, at rest both show what the server has'
     await settle();
   }
 });
+
+test('a query without apply keeps no more than one event while it loads', async () => {
+  const ren = new RenClient({ clientId });
+  await settle();
+  let loads = 0;
+  const query = ren.query({ load: () => (loads++, new Promise<number>((done) => setTimeout(() => done(loads), 10_000))) });
+  const off = query.subscribe(() => {});
+  await pass(5_000);
+  for (let n = 0; n < 10_100; n++) server.publish('room', n);
+  await pass(5_500);
+  assert.deepEqual([query.getSnapshot().data, query.getSnapshot().error], [1, undefined], 'the load has not failed');
+  await pass(20_000);
+  assert.deepEqual([loads, query.getSnapshot().data], [2, 2], 'and there was one more');
+  off();
+  ren.close();
+});
+
+test('once the client has ended, nothing is loaded any longer', async () => {
+  const rt = connect();
+  const room = page(rt, 10, () => true);
+  rt.onError(() => {});
+  const ren = new RenClient({ clientId });
+  let loads = 0;
+  const query = ren.query({ load: () => (loads++, Promise.reject(new Error('503'))) });
+  const off = query.subscribe(() => {});
+  await pass(10_000);
+  rt.disconnect();
+  ren.close();
+  const before = [room.loads, loads];
+  assert.ok(before.every((n) => n > 1));
+  await pass(120_000);
+  assert.deepEqual([[room.loads, loads], query.getSnapshot().loading], [before, false]);
+  rt.connect();
+  await pass(5_000);
+  assert.ok(room.loads > before[0]!, 'and again when it connects');
+  room.off();
+  off();
+  rt.disconnect();
+  await settle();
+  assert.equal(clock.timers, 0);
+});

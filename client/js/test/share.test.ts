@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { mock, test } from 'node:test';
 import { shareTabs } from '../src/share.js';
 import { layer } from '../src/transport.js';
 import { clock, pass, requests, settle } from './fakes.js';
@@ -353,4 +353,32 @@ for (const first of [7, 77, 777]) test(`tabs come and go as they like: nobody mi
   }
   for (const [{ got }, from] of [...rens, ...rts]) assert.deepEqual(got, count(from + 1, server.head));
   assert.deepEqual([server.streams().length, server.sockets().length], [1, 1]);
+});
+
+test('REN: a tab that comes later takes none of the beats of before for a late one', async () => {
+  const warned: unknown[] = [];
+  mock.method(console, 'warn', (...what: unknown[]) => void warned.push(what.join(' ')));
+  const beat = (): void => {
+    for (const request of server.streams()) void request.send(`event: ren.ping\nid: e.${server.head}\ndata: ${JSON.stringify({ ts: clock.now })}\n\n`);
+  };
+  const first = await openRen('a');
+  const second = await openRen('b');
+  server.publish('x', 1);
+  await settle();
+  second.tab.run(() => second.tab.page.fire('pagehide'));
+  for (let n = 0; n < 3; n++) {
+    await pass(25_000);
+    server.publish('x', n);
+    beat();
+  }
+  await settle();
+  second.tab.run(() => second.tab.page.fire('pageshow'));
+  await pass(1000);
+  server.publish('x', 2);
+  await pass(24_000);
+  beat();
+  await pass(25_000);
+  beat();
+  await settle();
+  assert.deepEqual([first.got, second.got, warned], [[1, 0, 1, 2, 2], [1, 0, 1, 2, 2], []]);
 });

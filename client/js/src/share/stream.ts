@@ -128,7 +128,7 @@ export function shareStream(open: OpenStream, options: ClientOptions): OpenStrea
           own.abort();
           early = undefined;
           give({ ...first!, event: 'ren.hello', data });
-          events.forEach(give);
+          for (const event of events) if (event.event !== 'ren.ping') give(event); // one of before would count as late
         },
         alone_() {
           if (early) flush();
