@@ -1,34 +1,10 @@
 // What is published live only.
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, mock, test } from 'node:test';
+import { test } from 'node:test';
 import '../src/ephemeral.js';
 import '../src/history.js';
-import { RealtimeClient } from '../src/realtime.js';
-import { begin, dice, FakeSocket, pass, settle } from './fakes.js';
-
-let rt: RealtimeClient;
-let errors: string[];
-
-beforeEach(() => {
-  begin();
-  dice(0.5);
-  errors = [];
-});
-
-afterEach(async () => {
-  rt.disconnect();
-  await settle();
-  mock.restoreAll();
-});
-
-async function connect(limits?: object): Promise<FakeSocket> {
-  rt = new RealtimeClient({ clientId: 'browserbrowser.tab1' });
-  rt.onError((error) => void errors.push((error as { code?: string }).code + ' ' + (error as { channel?: string }).channel));
-  rt.connect();
-  await settle();
-  await FakeSocket.last.greet(limits && { limits });
-  return FakeSocket.last;
-}
+import { FakeSocket, pass, settle } from './fakes.js';
+import { connect, errors, make, rt } from './rtkit.js';
 
 const data = (socket: FakeSocket): unknown[] => socket.ops('publish').map((op) => op['data']);
 
@@ -45,7 +21,7 @@ test('it is sent once, without an id, and its refusal is told', async () => {
 });
 
 test('without a connection nobody gets it, and none is sent on the next', async () => {
-  rt = new RealtimeClient({ clientId: 'browserbrowser.tab1' });
+  make();
   await rt.publish('room', 1, { ephemeral: true });
   rt.connect();
   await settle();

@@ -1,34 +1,9 @@
 // The past of channels: pages of it, and listeners that begin with it.
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, mock, test } from 'node:test';
+import { test } from 'node:test';
 import '../src/history.js';
-import { RealtimeClient } from '../src/realtime.js';
-import { begin, dice, FakeSocket, pass, settle, type Op } from './fakes.js';
-
-const clientId = 'browserbrowser.tab1';
-let rt: RealtimeClient;
-let errors: string[];
-
-beforeEach(() => {
-  begin();
-  dice(0.5);
-  errors = [];
-});
-
-afterEach(async () => {
-  rt.disconnect();
-  await settle();
-  mock.restoreAll();
-});
-
-async function connect(): Promise<FakeSocket> {
-  rt = new RealtimeClient({ clientId });
-  rt.onError((error) => void errors.push((error as { code?: string }).code + ' ' + (error as { channel?: string }).channel));
-  rt.connect();
-  await settle();
-  await FakeSocket.last.greet();
-  return FakeSocket.last;
-}
+import { FakeSocket, pass, settle, type Op } from './fakes.js';
+import { clientId, connect, errors, rt } from './rtkit.js';
 
 const message = (id: string, more: object = {}): object => ({ event: 'message', channel: 'room', data: id, ts: 1, id, ...more });
 const last = (socket: FakeSocket, op: string): Op => socket.ops(op).at(-1)!;
