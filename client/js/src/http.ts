@@ -22,7 +22,7 @@ export async function renFetch(input: string | URL | Request, { getToken, ...ini
   const url = usual ?? locate(address, ownOrigin());
   if (!url || !sameOrigin(url)) return fetch(input, init);
   const given = init.headers ?? request.headers;
-  const own = { ...(getToken && (await bearer(getToken))), 'X-Ren-Client': getOrCreateClientId() };
+  const own = { ...(getToken && (await bearer(getToken, init.signal))), 'X-Ren-Client': getOrCreateClientId() };
   let headers: HeadersInit = { ...(given as Record<string, string>), ...own };
   if (globalThis.Headers) {
     headers = new Headers(given);
@@ -80,8 +80,8 @@ export interface StoredObject {
  */
 export async function storageUpload(path: string, file: Blob, options: UploadOptions = {}): Promise<StoredObject | undefined> {
   const url = address('upload', path, options);
-  const { signal = null, getToken, onProgress } = options;
-  return authorised(getToken, async (token) => {
+  const { signal = null, onProgress } = options;
+  return authorised(options, async (token) => {
     const headers = { ...(file.type && { 'Content-Type': file.type }), ...token };
     if (onProgress && globalThis.XMLHttpRequest) return uploadByXHR(url, file, headers, options);
     return settle(await renFetch(url, { method: 'POST', body: file, headers, signal }));
@@ -91,19 +91,19 @@ export async function storageUpload(path: string, file: Blob, options: UploadOpt
 /** Deletes the file at `path`. Resolves and rejects as {@link storageUpload}. */
 export async function storageDelete(path: string, options: StorageOptions = {}): Promise<void> {
   const url = address('delete', path, options);
-  const { signal = null, getToken } = options;
-  await authorised(getToken, async (headers) => settle(await renFetch(url, { method: 'DELETE', ...(headers && { headers }), signal })));
+  const { signal = null } = options;
+  await authorised(options, async (headers) => settle(await renFetch(url, { method: 'DELETE', ...(headers && { headers }), signal })));
 }
 
 /** Sends a request with a token, and once more with another one where that is refused: it may have expired on the way. */
-async function authorised<T>(getToken: ClientOptions['getToken'], send: (headers?: Record<string, string>) => Promise<T>): Promise<T> {
+async function authorised<T>({ getToken, signal }: StorageOptions, send: (headers?: Record<string, string>) => Promise<T>): Promise<T> {
   if (!getToken) return send();
-  const headers = await bearer(getToken);
+  const headers = await bearer(getToken, signal);
   try {
     return await send(headers);
   } catch (e) {
     if (!isDenial((e as RealtimeError | undefined)?.code ?? '')) throw e;
-    const fresh = await bearer(getToken);
+    const fresh = await bearer(getToken, signal);
     if (fresh['Authorization'] === headers['Authorization']) throw e;
     return send(fresh);
   }
@@ -113,8 +113,14 @@ function address(verb: string, path: string, { endpoint = '/api/storage' }: Stor
   return resolve(endpoint + '/' + verb + '?path=' + encodeURIComponent(path));
 }
 
-async function bearer(getToken: NonNullable<ClientOptions['getToken']>): Promise<Record<string, string>> {
-  const token = await getToken();
+/** Asks for a token, which may never come: until the request is aborted. */
+async function bearer(getToken: NonNullable<ClientOptions['getToken']>, signal?: AbortSignal | null): Promise<Record<string, string>> {
+  const token = await new Promise<string | undefined>((done, fail) => {
+    signal?.throwIfAborted();
+    const abort = (): void => fail(signal!.reason);
+    signal?.addEventListener('abort', abort);
+    void Promise.resolve(getToken()).then(done, fail).finally(() => signal?.removeEventListener('abort', abort));
+  });
   return token ? { Authorization: 'Bearer ' + token } : {};
 }
 

@@ -246,3 +246,17 @@ test('where there are no classes of fetch, and it is mocked with as little as it
     restore();
   }
 });
+
+test('a getToken that never answers waits no longer than the request', async () => {
+  const getToken = (): Promise<string> => new Promise(() => {});
+  const asks = (signal: AbortSignal): Promise<unknown>[] => [
+    storageUpload('a', file, { getToken, signal }), storageUpload('a', file, { getToken, signal, onProgress: () => {} }),
+    storageDelete('a', { getToken, signal }), renFetch('/todos', { getToken, signal }),
+  ];
+  const abort = new AbortController();
+  const ends = [...asks(abort.signal), ...asks(AbortSignal.abort())].map((end) => assert.rejects(end, { name: 'AbortError' }));
+  await settle();
+  abort.abort();
+  await Promise.all(ends);
+  assert.equal(requests.length, 0);
+});
