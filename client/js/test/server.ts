@@ -16,6 +16,7 @@ export class Server {
   presence: string[] = [];
   published = new Set<string>();
   answers = true;
+  limits = { message: 65_536, rate: 1000, burst: 1000 };
   /** How long the credentials of a WebSocket last. */
   expiresIn: number | undefined;
   /** Whether it has forgotten what streams could go on from. */
@@ -89,7 +90,7 @@ export class Server {
     if (op.op === 'hello' && channels) return this.#say(socket, { event: 'ok', ref, expiresIn: this.expiresIn });
     if (op.op === 'hello') {
       this.#channels.set(socket, new Set());
-      return this.#say(socket, { event: 'hello', src: tag(cid), userId: this.user, cursor: cursor(this.head), limits: { message: 65_536, rate: 1000, burst: 1000 }, expiresIn: this.expiresIn });
+      return this.#say(socket, { event: 'hello', src: tag(cid), userId: this.user, cursor: cursor(this.head), limits: this.limits, expiresIn: this.expiresIn });
     }
     if (op.op === 'subscribe') {
       const first = !channels!.has(channel);
