@@ -29,7 +29,8 @@ import (
 //
 // [Serve] shuts a server down together with the Realtime, in the right order. A
 // host that runs its server itself must do the same: [http.Server.Shutdown] waits
-// for streams, but not for WebSockets.
+// for streams, but neither for WebSockets nor for streams that have left net/http
+// (see [Hijack]).
 //
 //	srv.RegisterOnShutdown(func() { _ = rt.Close(ctx) })
 //	err := errors.Join(srv.Shutdown(ctx), rt.Close(ctx))

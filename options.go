@@ -54,7 +54,7 @@ type Options struct {
 	// client, at most 16 s. The client resumes when it comes back. Default 10 s.
 	WriteTimeout time.Duration
 
-	// Hijack says which connections leave net/http. Default: none.
+	// Hijack says which connections leave net/http. Default: most REN streams.
 	Hijack Hijack
 
 	// Presence bounds how long members stay.
@@ -70,24 +70,27 @@ type Options struct {
 
 // Hijack says which connections leave net/http, so that a few goroutines drive all of
 // them: one that waits has no goroutine, and none of the buffers of net/http. What
-// clients get is the same. REN streams do not leave it in this version.
+// clients get is the same. Streams over HTTP/2, and [Realtime.Fragments], never leave it.
 //
 // The handler of such a connection returns at once. Middlewares that look at the time it
-// takes, or at how many are running, see none of that. The policy is asked later with the
-// values of the request's context: it must not use those that a router takes back when the
-// handler returns, as chi does with URL parameters. [http.Server.Shutdown] and Close do not
-// know the connection any longer: [Realtime.Close] ends it.
+// takes, at how many are running, or at what it writes, see none of that. The policy is
+// asked later with the values of the context of a WebSocket's request: it must not use
+// those that a router takes back when the handler returns, as chi does with URL
+// parameters. [http.Server.Shutdown] and Close do not know the connection any longer:
+// [Realtime.Close] ends it. See docs/performance.md.
 type Hijack int
 
 const (
-	// HijackDefault is HijackNever in this version.
+	// HijackDefault is HijackPlain for REN streams, and HijackNever for WebSockets.
 	HijackDefault Hijack = iota
 	// HijackNever has each connection driven by the goroutine of its request; a WebSocket
 	// has one more.
 	HijackNever
-	// HijackPlain is for connections without TLS, on Linux, where the policy has no See.
+	// HijackPlain is for connections without TLS, on Linux, where the policy has no See; and
+	// for REN streams only where no middleware wraps the ResponseWriter.
 	HijackPlain
-	// HijackAlways is for all connections. With TLS, on other systems, and where the host's
+	// HijackAlways is for all connections of HTTP/1.1 whose ResponseWriter, or what is
+	// beneath it, has Hijack. With TLS, on other systems, and where the host's
 	// listener wraps connections, each has one goroutine that waits for what its client
 	// sends. A slow See makes other connections wait.
 	HijackAlways

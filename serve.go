@@ -67,8 +67,8 @@ func ServeListener(ctx context.Context, srv *http.Server, rt *Realtime, ln net.L
 	}
 	down, cancel := context.WithTimeout(context.WithoutCancel(ctx), serveTime)
 	defer cancel()
-	// Shutdown waits for streams, which Close ends, but not for WebSockets: the second
-	// Close waits for those.
+	// Shutdown waits for streams, which Close ends, but not for connections that were
+	// taken over from net/http: the second Close waits for those.
 	srv.RegisterOnShutdown(fresh.Close)
 	srv.RegisterOnShutdown(func() { _ = rt.Close(down) })
 	err := srv.Shutdown(down)

@@ -23,8 +23,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
-// serveREN checks a request for the REN stream and runs it. The handler's
-// goroutine is the stream's only one.
+// serveREN checks a request for the REN stream and runs it.
 func (rt *Realtime) serveREN(w http.ResponseWriter, r *http.Request) {
 	if rt.probes.recognises(r) {
 		rt.probeStream(w, r)
@@ -49,17 +48,25 @@ func (rt *Realtime) serveREN(w http.ResponseWriter, r *http.Request) {
 		if f != nil {
 			return nil, f
 		}
+		if rt.takesOver(w, r) {
+			return rt.newParked(r, ask, h)
+		}
 		return rt.newStream(r, ask, h)
 	})
 }
 
-// stream runs what begin makes of a request that was admitted.
+// stream runs what begin makes of a request that was admitted: in this goroutine, or
+// without one.
 func (rt *Realtime) stream(w http.ResponseWriter, r *http.Request, begin func(*conns.Handshake) (*stream, *refusal)) {
 	handshake := rt.conns.Begin()
 	defer handshake.End()
 	s, f := begin(handshake)
 	if f != nil {
 		refuseStream(w, r, rt.refuse(f.from(r)))
+		return
+	}
+	if s.parked != nil {
+		s.parked.park(w, r, handshake)
 		return
 	}
 	out, missing := httpwriter.New(w, time.Now().Add(rt.opts.WriteTimeout))
@@ -116,17 +123,14 @@ func streamHeaders(h http.Header) {
 	h.Set("X-Content-Type-Options", "nosniff")
 }
 
-// stream drives a [session.Stream] over a response.
+// stream is a REN stream. It drives a [session.Stream] over a response, in the handler's
+// goroutine, unless it is parked.
 type stream struct {
 	rt      *Realtime
-	ctx     context.Context // ends with a *conns.Ending
 	conn    conns.Conn
 	id      Identity
 	ask     renRequest
 	session *session.Stream
-	bell    session.Bell
-
-	w       *httpwriter.Stream
 	net     net.Conn // nil without ConnContext
 	backlog tcp.Backlog
 	buf     *session.Buffer // nil while there is nothing to say
@@ -134,6 +138,11 @@ type stream struct {
 
 	about   card
 	granted atomic.Pointer[[]Grant]
+
+	parked *parked         // nil if it runs in the handler's goroutine, which has what follows
+	ctx    context.Context // ends with a *conns.Ending
+	bell   session.Bell
+	w      *httpwriter.Stream
 }
 
 // renRequest is what a client asks for.
@@ -144,31 +153,41 @@ type renRequest struct {
 	client  string
 }
 
+// newStream returns a stream for the goroutine of the handler.
 func (rt *Realtime) newStream(r *http.Request, ask renRequest, handshake *conns.Handshake) (*stream, *refusal) {
-	id, f := rt.authenticate(handshake, r)
-	if f != nil {
+	s := &stream{rt: rt, ask: ask, bell: session.NewBell()}
+	if f := s.begin(r, handshake, s.bell.Ring); f != nil {
 		return nil, f
 	}
-	grants, f := rt.grantsOf(r.Context(), handshake, id)
-	if f != nil {
-		return nil, f
+	// A middleware's timeout must not cut the stream, nor a server's context: it ends
+	// with a bye, or with the client.
+	s.ctx, s.conn.Cancel = context.WithCancelCause(context.WithoutCancel(r.Context()))
+	return s, nil
+}
+
+// begin asks the policy, and makes the session.
+func (s *stream) begin(r *http.Request, handshake *conns.Handshake, wake func()) (f *refusal) {
+	if s.id, f = s.rt.authenticate(handshake, r); f != nil {
+		return f
 	}
-	s := &stream{rt: rt, ask: ask, id: id, bell: session.NewBell()}
+	grants, f := s.rt.grantsOf(r.Context(), handshake, s.id)
+	if f != nil {
+		return f
+	}
 	s.about.fill("ren", r)
-	s.about.identify(ask.client)
-	s.session = session.NewStream(rt.ring, s.bell.Ring)
-	s.session.Every(ask.every)
+	s.about.identify(s.ask.client)
+	s.session = session.NewStream(s.rt.ring, wake)
+	s.session.Every(s.ask.every)
+	cursor := s.ask.cursor
+	s.ask.cursor = ""
 	s.session.Do(func() {
 		// A server that crashes says no goodbye, so every stream gets its own pace of
 		// coming back beforehand.
 		s.session.Retry(time.Second + mathrand.N(4*time.Second))
-		s.session.Begin(wire.Since(ask.cursor), s.view(grants), topics(grants, ask.domains), s.hello(grants))
+		s.session.Begin(wire.Since(cursor), s.view(grants), topics(grants, s.ask.domains), s.hello(grants))
 	})
-	// A middleware's timeout must not cut the stream, nor a server's context: it ends
-	// with a bye, or with the client.
-	s.ctx, s.conn.Cancel = context.WithCancelCause(context.WithoutCancel(r.Context()))
 	s.conn.Recheck, s.conn.Owner = s.recheck, s
-	return s, nil
+	return nil
 }
 
 // view is what the client sees with grants.
@@ -240,8 +259,7 @@ func (s *stream) run() error {
 
 	ping := time.NewTicker(s.rt.opts.Heartbeat)
 	defer ping.Stop()
-	life := s.rt.opts.StreamLife
-	rotate := time.AfterFunc(life*4/5+mathrand.N(life*2/5), func() { s.conn.Cancel(conns.Rotated) })
+	rotate := time.AfterFunc(s.life(), func() { s.conn.Cancel(conns.Rotated) })
 	defer rotate.Stop()
 	defer s.conn.Expire(s.id.Expires)()
 	for {
@@ -260,6 +278,12 @@ func (s *stream) run() error {
 			return context.Cause(s.ctx)
 		}
 	}
+}
+
+// life returns how long the stream may last.
+func (s *stream) life() time.Duration {
+	life := s.rt.opts.StreamLife
+	return life*4/5 + mathrand.N(life*2/5)
 }
 
 // deliver writes all there is to say, batch by batch, until the stream is complete

@@ -10,6 +10,11 @@ while read -r module; do
 	(cd "$module" && go test -race -timeout 20m ./...)
 done < <(ci/modules.sh)
 
+# With all connections driven by goroutines of their own, and by shards wherever they can.
+for way in 1 3; do
+	go test -race . -args -hijack $way
+done
+
 # Users of the library must not inherit what only its tests and tools need.
 allowed='^(github.com/(coder/websocket|gobwas/glob|google/go-cmp)|golang.org/x/(sync|time))$'
 extra=$(GOWORK=off go list -m -f '{{if not .Main}}{{.Path}}{{end}}' all | grep -Ev "$allowed|^$" || true)

@@ -55,8 +55,10 @@ func (w *Writer) FlushError() error {
 // Flush is for handlers that want an [http.Flusher].
 func (w *Writer) Flush() { _ = w.FlushError() } // an http.Flusher has no error
 
-// Hijack is for handlers that want an [http.Hijacker].
+// Hijack is for handlers that want an [http.Hijacker]. They may send the headers
+// themselves.
 func (w *Writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	w.Send()
 	return http.NewResponseController(w.ResponseWriter).Hijack()
 }
 

@@ -69,7 +69,7 @@ func percent(now, was uint64) float64 { return 100 * (float64(now) - float64(was
 // settled waits until all have gone and are forgotten, and measures.
 func settled(t testing.TB, srv *server) (h holdings) {
 	t.Helper()
-	eventually(t, "all streams have ended", func() bool { return srv.streams.Load() == 0 })
+	eventually(t, "all streams have ended", func() bool { return srv.streams() == 0 })
 	time.Sleep(size(0, 125*time.Second)) // until the ids of presence are forgotten
 	last := holdings{}
 	eventually(t, "all is forgotten", func() bool {

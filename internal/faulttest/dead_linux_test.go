@@ -129,7 +129,7 @@ func TestDeadPeers(t *testing.T) {
 			}
 			began := time.Now()
 			ns.drop()
-			within(t, c.bound+patience, "the peer is given up", func() bool { return srv.streams.Load() == 0 })
+			within(t, c.bound+patience, "the peer is given up", func() bool { return srv.streams() == 0 })
 			took := time.Since(began)
 			if c.kind == "SSE" {
 				figure(t, "5 dead peer, "+c.name, "given up after %.1f s of at most %v", took.Seconds(), c.bound)

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"strconv"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,9 +17,14 @@ import (
 // server is a Realtime behind a real net/http server.
 type server struct {
 	*realtime.Realtime
-	addr    string
-	http    *http.Server
-	streams atomic.Int64 // open ones
+	addr string
+	http *http.Server
+}
+
+// streams returns how many are open, and WebSockets.
+func (s *server) streams() int {
+	stats := s.Stats()
+	return stats.REN.Open + stats.WebSocket.Open
 }
 
 // everything is AllowAll without its warning.
@@ -37,13 +41,15 @@ func newServer(t testing.TB, opts *realtime.Options) *server {
 	}
 	opts.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
 	o := *opts
-	o.Hijack = realtime.Hijack(*hijack)
+	if o.Hijack == realtime.HijackDefault {
+		o.Hijack = realtime.Hijack(*hijack)
+	}
 	rt, err := realtime.New(everything(), &o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &server{Realtime: rt}
-	s.http = &http.Server{Handler: s.counted(rt.Handler()), ConnContext: realtime.ConnContext}
+	s.http = &http.Server{Handler: rt.Handler(), ConnContext: realtime.ConnContext}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
@@ -69,15 +75,6 @@ func (s *server) listen(t testing.TB, addr string) {
 	}
 	s.addr = ln.Addr().String()
 	go s.http.Serve(ln)
-}
-
-// counted counts the requests that h is handling.
-func (s *server) counted(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.streams.Add(1)
-		defer s.streams.Add(-1)
-		h.ServeHTTP(w, r)
-	})
 }
 
 // note is what tests publish: numbered, in each channel, from 1 on.

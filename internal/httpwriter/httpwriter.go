@@ -12,8 +12,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"reflect"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/cors"
 	"github.com/maravilla-realtime/realtime/internal/guard"
 )
 
@@ -137,6 +139,20 @@ func flush(w http.ResponseWriter) error {
 		f.Flush()
 	}
 	return nil
+}
+
+// IsServers reports whether w is what net/http's server gives to handlers for HTTP/1
+// requests, and no middleware of the host wraps it: then nobody sees what is written.
+func IsServers(w http.ResponseWriter) bool {
+	for {
+		c, ok := w.(*cors.Writer)
+		if !ok {
+			break
+		}
+		w = c.ResponseWriter
+	}
+	t := reflect.TypeOf(w)
+	return t != nil && t.Kind() == reflect.Pointer && t.Elem().PkgPath() == "net/http" && t.Elem().Name() == "response"
 }
 
 // Hijackable returns why a connection cannot be taken over from the server, or nil.

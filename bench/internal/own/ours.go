@@ -20,13 +20,14 @@ var Targets = []run.Target{
 	{Name: "raw-sse-batch", Ref: "raw-sse", Only: "fan", Serve: func() { raw("sse", true) }},
 	{Name: "raw-ws", Ref: "raw-ws", Serve: func() { raw("ws", false) }},
 	{Name: "raw-ws-batch", Ref: "raw-ws", Only: "fan", Serve: func() { raw("ws", true) }},
-	{Name: "ours-sse", Ref: "raw-sse", Serve: func() { ours("sse") }},
-	{Name: "ours-ws", Ref: "raw-ws", Serve: func() { ours("ws") }},
+	{Name: "ours-sse", Ref: "raw-sse", Serve: func() { ours("sse", realtime.HijackPlain) }},
+	{Name: "ours-sse-handlers", Ref: "raw-sse", Serve: func() { ours("sse", realtime.HijackNever) }},
+	{Name: "ours-ws", Ref: "raw-ws", Serve: func() { ours("ws", realtime.HijackDefault) }},
 }
 
 // ours serves REN streams that are granted one channel each, or WebSockets that
 // subscribe to one.
-func ours(transport string) {
+func ours(transport string, hijack realtime.Hijack) {
 	policy := realtime.Policy{
 		Authenticate: func(r *http.Request) (realtime.Identity, error) {
 			return realtime.Identity{Claims: r.URL.Query().Get("ch")}, nil
@@ -37,7 +38,7 @@ func ours(transport string) {
 		},
 	}
 	rt, err := realtime.New(policy, &realtime.Options{
-		Heartbeat: time.Hour, StreamLife: 4 * time.Hour, Logger: slog.New(slog.DiscardHandler),
+		Heartbeat: time.Hour, StreamLife: 4 * time.Hour, Logger: slog.New(slog.DiscardHandler), Hijack: hijack,
 	})
 	if err != nil {
 		log.Fatal(err)

@@ -1,0 +1,309 @@
+package realtime
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/internal/conns"
+	"github.com/maravilla-realtime/realtime/internal/guard"
+	"github.com/maravilla-realtime/realtime/internal/httpwriter"
+	"github.com/maravilla-realtime/realtime/internal/poll"
+	"github.com/maravilla-realtime/realtime/internal/session"
+	"github.com/maravilla-realtime/realtime/internal/shard"
+)
+
+// takesOver reports whether a stream leaves net/http: see [Hijack].
+func (rt *Realtime) takesOver(w http.ResponseWriter, r *http.Request) bool {
+	if r.ProtoMajor != 1 || r.ProtoMinor != 1 || r.Body != http.NoBody {
+		return false
+	}
+	switch rt.opts.Hijack {
+	case HijackDefault, HijackPlain:
+		return runtime.GOOS == "linux" && r.TLS == nil && rt.policy.See == nil && httpwriter.IsServers(w)
+	case HijackAlways:
+		return httpwriter.Hijackable(w, r) == nil
+	}
+	return false
+}
+
+// parked is a stream without a goroutine, over a connection that was taken over from
+// net/http. A shard runs it: what is ready goes out at once and in one piece, as far as
+// the connection takes it.
+type parked struct {
+	*stream
+	task *shard.Task
+	link shard.Link
+	gone atomic.Bool           // the client is
+	room atomic.Bool           // there may be: the connection can be written again
+	why  atomic.Pointer[error] // why the stream ends; nil until it is to
+
+	// the shard's
+	head   []byte    // of the response; nil when it was sent
+	out    []byte    // what is left of a message, which buf has
+	chunk  int       // what is left of its chunk
+	slowAt time.Time // when the client must have taken the chunk
+	full   bool      // the connection takes nothing for now
+	bye    bool      // the session was told to say its last words
+	over   bool      // and has nothing more to say
+
+	pingAt, rotateAt, expireAt time.Time // zero: never
+}
+
+// newParked is newStream for a stream that is parked.
+func (rt *Realtime) newParked(r *http.Request, ask renRequest, handshake *conns.Handshake) (*stream, *refusal) {
+	p := new(parked)
+	// What is kept must not keep the text of the request.
+	for i, name := range ask.domains {
+		ask.domains[i] = strings.Clone(name)
+	}
+	ask.client = strings.Clone(ask.client)
+	s := &stream{rt: rt, ask: ask, parked: p}
+	p.stream, p.task = s, rt.shards.NewTask(p)
+	if f := s.begin(r, handshake, p.task.Wake); f != nil {
+		return nil, f
+	}
+	s.conn.Cancel = p.cancel
+	return s, nil
+}
+
+// cancel has the stream end. The first reason counts.
+func (p *parked) cancel(why error) {
+	if why == nil {
+		why = context.Canceled
+	}
+	p.why.CompareAndSwap(nil, &why)
+	p.task.Wake()
+}
+
+// cause returns why the stream ends, or nil.
+func (p *parked) cause() error {
+	if why := p.why.Load(); why != nil {
+		return *why
+	}
+	return nil
+}
+
+// Ready implements [poll.Listener].
+func (p *parked) Ready(ev poll.Events) {
+	if ev&poll.Gone != 0 {
+		p.gone.Store(true)
+	}
+	if ev&poll.Writable != 0 {
+		p.room.Store(true)
+	}
+	p.task.Wake()
+}
+
+// park takes the connection over and gives it to a shard.
+func (p *parked) park(w http.ResponseWriter, r *http.Request, handshake *conns.Handshake) {
+	rt := p.rt
+	if f := rt.refusalOf(handshake.Add(&p.conn, p.id.User)); f != nil {
+		refuseStream(w, r, rt.refuse(f.from(r)))
+		return
+	}
+	handshake.End()
+	conn, _, missing := httpwriter.Hijack(w)
+	if missing != nil {
+		rt.conns.Remove(&p.conn)
+		rt.refuseWriter(w, missing)
+		return
+	}
+	tune(conn, true)
+	streamHeaders(w.Header())
+	p.net, p.head = conn, responseHead(w.Header())
+	p.sent = rt.tally.ren.open()
+	now := time.Now()
+	p.pingAt, p.rotateAt = now.Add(rt.opts.Heartbeat), now.Add(p.life())
+	if at := p.id.Expires; !at.IsZero() {
+		p.expireAt = now.Add(time.Until(at)) // by the monotonic clock
+	}
+	p.conn.OnAbort(p.task.Wake)
+	p.link = rt.shards.Link(conn, p)
+	p.task.Start()
+}
+
+// responseHead is what net/http sends before a stream.
+func responseHead(set http.Header) []byte {
+	h := maps.Clone(set)
+	for _, name := range []string{"Content-Encoding", "Content-Length", "Trailer", "Transfer-Encoding"} {
+		delete(h, name)
+	}
+	if _, is := h["Date"]; !is {
+		h.Set("Date", time.Now().UTC().Format(http.TimeFormat))
+	}
+	h.Set("Connection", "close")
+	var b bytes.Buffer
+	b.WriteString("HTTP/1.1 200 OK\r\n")
+	_ = h.Write(&b) // a buffer takes everything
+	b.WriteString("\r\n")
+	return b.Bytes()
+}
+
+// Run implements [shard.Runner].
+func (p *parked) Run() (again time.Time, live bool) {
+	ended := false
+	err := guard.Log(p.rt.log, droppedByPanic, func() (err error) {
+		ended, err = p.step(time.Now())
+		return err
+	})
+	if ended || err != nil {
+		p.end(err)
+		return time.Time{}, false
+	}
+	return p.next(), true
+}
+
+// step does what is due. When the stream has ended, the error says why.
+func (p *parked) step(now time.Time) (ended bool, why error) {
+	p.keepTime(now)
+	if p.gone.Load() || p.conn.IsAborted() {
+		return true, p.cause()
+	}
+	if written, err := p.flush(now); !written {
+		return err != nil, err
+	}
+	if p.over {
+		return true, p.cause()
+	}
+	switch why = p.cause(); {
+	case why == nil && !now.Before(p.pingAt):
+		p.ping(now)
+	case why == nil || p.bye:
+	case !p.sayBye(why):
+		return true, why
+	}
+	more := p.fill()
+	if p.over = p.bye && !more; more || p.over {
+		p.task.Wake()
+	}
+	_, err := p.flush(now)
+	return err != nil, err
+}
+
+// sayBye has the session say why the server ends the stream, where it is the server.
+func (p *parked) sayBye(why error) bool {
+	var end *conns.Ending
+	if p.bye = errors.As(why, &end); p.bye {
+		p.session.Bye(lastWords(end))
+	}
+	return p.bye
+}
+
+// keepTime ends the stream when its time has come. Like others, it is told that by
+// conn.Cancel.
+func (p *parked) keepTime(now time.Time) {
+	if !p.expireAt.IsZero() && !now.Before(p.expireAt) {
+		p.expireAt = time.Time{}
+		p.conn.End(conns.Expired)
+	}
+	if !p.rotateAt.IsZero() && !now.Before(p.rotateAt) {
+		p.rotateAt = time.Time{}
+		p.conn.Cancel(conns.Rotated)
+	}
+}
+
+// ping says that the stream lives. Those that were due while it could say nothing are
+// left out.
+func (p *parked) ping(now time.Time) {
+	every := p.rt.opts.Heartbeat
+	p.pingAt = p.pingAt.Add(now.Sub(p.pingAt).Truncate(every) + every)
+	p.session.Do(func() { p.session.Ping(now.UnixMilli()) })
+}
+
+// next returns when something is due that nobody wakes the stream for.
+func (p *parked) next() time.Time {
+	next := p.pingAt
+	if p.full { // a ping would have to wait
+		next = p.slowAt
+	}
+	for _, at := range [...]time.Time{p.rotateAt, p.expireAt} {
+		if !at.IsZero() && at.Before(next) {
+			next = at
+		}
+	}
+	return next
+}
+
+// fill makes the next message.
+func (p *parked) fill() (more bool) {
+	p.buf = session.NewBuffer()
+	more = p.session.Fill(p.buf, session.Batch)
+	if p.out = p.buf.Bytes; p.head != nil {
+		p.out, p.head = append(p.head, p.out...), nil
+	}
+	return more
+}
+
+// flush writes what is left of a message. If that is not all, the stream is run again
+// when the connection takes more. A client has time as long as it makes progress.
+func (p *parked) flush(now time.Time) (written bool, err error) {
+	if p.full && !p.room.Swap(false) && now.Before(p.slowAt) {
+		return false, nil // woken by something else
+	}
+	for len(p.out) > 0 {
+		if p.chunk == 0 {
+			p.chunk = min(len(p.out), chunk)
+			p.slowAt = now.Add(p.rt.opts.WriteTimeout + p.backlog.Allow(p.net))
+		}
+		n, err := p.link.Write(p.out[:p.chunk])
+		p.backlog.Add(n)
+		p.out, p.chunk = p.out[n:], p.chunk-n
+		switch {
+		case err != nil:
+			return false, p.failure(err)
+		case p.chunk == 0:
+		case now.Before(p.slowAt):
+			p.wait(true)
+			return false, nil
+		default:
+			return false, p.failure(errSlow)
+		}
+	}
+	p.wait(false)
+	if p.buf != nil {
+		p.rt.tally.ren.sent(p.sent, p.buf)
+		p.buf.Release()
+		p.buf = nil
+	}
+	return true, nil
+}
+
+// wait notes whether the stream waits for its client to read.
+func (p *parked) wait(full bool) {
+	if p.full == full {
+		return
+	}
+	p.full = full
+	p.conn.Writing.Store(full)
+	if full {
+		p.sent.writing.Add(1)
+	} else {
+		p.sent.writing.Add(-1)
+	}
+}
+
+// failure returns why the stream ends with an error of a write.
+func (p *parked) failure(err error) error {
+	if why := p.cause(); why != nil {
+		return fmt.Errorf("%w: %w", why, err)
+	}
+	return err
+}
+
+// end ends the stream. What was not written, a link may still be reading.
+func (p *parked) end(why error) {
+	p.wait(false)
+	p.session.Close()
+	p.link.Close()
+	p.buf, p.out = nil, nil
+	p.rt.tally.ren.close(why)
+	p.rt.conns.Remove(&p.conn)
+}
