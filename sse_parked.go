@@ -268,7 +268,7 @@ func (p *parked) flush(now time.Time) (written bool, err error) {
 		}
 	}
 	p.wait(false)
-	if p.buf != nil {
+	if p.out = nil; p.buf != nil { // others use its memory from now on
 		p.rt.tally.ren.sent(p.sent, p.buf)
 		p.buf.Release()
 		p.buf = nil
