@@ -47,6 +47,8 @@ var (
 
 	// ErrStreamOpen: a growing message with this id is open in the channel.
 	ErrStreamOpen error = refused.New("realtime: a growing message with this id is open", http.StatusConflict, "bad_request", "a growing message with this id is open")
+	// ErrNoStream: no growing message with this id is open, and none is in the history.
+	ErrNoStream error = refused.New("realtime: no such growing message", http.StatusNotFound, "not_found", "there is no such growing message")
 	// ErrTooMany: more growing messages are open than [StreamOptions] permit.
 	ErrTooMany error = refused.New("realtime: too many growing messages are open", http.StatusTooManyRequests, "too_many", "too many messages are growing")
 	// ErrStopped: a client has stopped the growing message.

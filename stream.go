@@ -75,11 +75,8 @@ func (rt *Realtime) Stream(ctx context.Context, channel, id string, opts ...Even
 
 // checkStream checks what a growing message begins with.
 func (rt *Realtime) checkStream(ctx context.Context, channel, id string, opts []EventOption) (b growing.Begin, err error) {
-	switch {
-	case badChannel(channel):
-		return b, badChannelError(channel)
-	case badStreamID(id):
-		return b, fmt.Errorf("%w: id %s: 1 to %d bytes of text without control characters", ErrBadEvent, wire.Quote(id), maxStreamID)
+	if err := checkStreamName(channel, id); err != nil {
+		return b, err
 	}
 	a, err := attribute(ctx, opts)
 	if err == nil {
@@ -159,6 +156,34 @@ func (s *Stream) end(e growing.End) error {
 	return streamError(err)
 }
 
+// StopStream ends a growing message as a client does that stops it, on whichever node it
+// is written: for clients that ask for it in another way than over a WebSocket. [Policy]
+// is not asked. It returns nil when the node has been asked, or the message has ended. If
+// ctx has no deadline, it returns within 5 s. Errors: [ErrBadChannel], [ErrBadEvent] for
+// the id, [ErrNoStream], [ErrClosed], [ErrTemporary], [ErrMaybeStored], and those of ctx and
+// of the backend.
+func (rt *Realtime) StopStream(ctx context.Context, channel, id string) error {
+	if err := checkStreamName(channel, id); err != nil {
+		return err
+	}
+	if err := rt.ended(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := engine.Within(ctx, engine.CallTime)
+	defer cancel()
+	return streamError(rt.growing.Stop(ctx, growing.Key{Channel: channel, ID: id}))
+}
+
+func checkStreamName(channel, id string) error {
+	switch {
+	case badChannel(channel):
+		return badChannelError(channel)
+	case badStreamID(id):
+		return fmt.Errorf("%w: id %s: 1 to %d bytes of text without control characters", ErrBadEvent, wire.Quote(id), maxStreamID)
+	}
+	return nil
+}
+
 // streamError translates the errors of growing messages into those of this package.
 func streamError(err error) error {
 	switch {
@@ -166,6 +191,8 @@ func streamError(err error) error {
 		return ErrStreamOpen
 	case errors.Is(err, growing.ErrTooMany):
 		return ErrTooMany
+	case errors.Is(err, growing.ErrNotFound):
+		return ErrNoStream
 	case errors.Is(err, growing.ErrTooLarge):
 		return fmt.Errorf("%w: %w", ErrTooLarge, err)
 	case errors.Is(err, growing.ErrMixed):

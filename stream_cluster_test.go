@@ -291,7 +291,7 @@ func (b *losingPieces) Append(ctx context.Context, e backend.Entry) (backend.Pos
 // not make them.
 type uncertain struct {
 	backend.Backend
-	put, delete atomic.Int32 // how many of the next changes, negative: which are not made
+	put, end atomic.Int32 // how many of the next changes, negative: which are not made
 }
 
 func doubtful(n *atomic.Int32, change func() error) error {
@@ -310,15 +310,12 @@ func (b *uncertain) Put(ctx context.Context, w backend.Write) (rev backend.Revis
 	if w.Kind != "stream" {
 		return b.Backend.Put(ctx, w)
 	}
-	err = doubtful(&b.put, func() error { rev, err = b.Backend.Put(ctx, w); return err })
-	return rev, err
-}
-
-func (b *uncertain) Delete(ctx context.Context, k backend.Key, rev backend.Revision, e *backend.Entry) error {
-	if k.Kind != "stream" {
-		return b.Backend.Delete(ctx, k, rev, e)
+	n := &b.put
+	if w.If != 0 {
+		n = &b.end
 	}
-	return doubtful(&b.delete, func() error { return b.Backend.Delete(ctx, k, rev, e) })
+	err = doubtful(n, func() error { rev, err = b.Backend.Put(ctx, w); return err })
+	return rev, err
 }
 
 // A change whose outcome is not known is found out: there is one beginning and one end.
@@ -332,7 +329,7 @@ func TestStreamWhenOutcomesAreUnknown(t *testing.T) {
 			b.put.Store(n)
 			s := h.stream("a1")
 			say(t, s, "x")
-			b.delete.Store(n)
+			b.end.Store(n)
 			noError(t, s.Close())
 			time.Sleep(5 * time.Minute)
 			h.tells("a1 streaming", "a1 complete")
@@ -497,12 +494,12 @@ func TestStreamThatNobodyEnds(t *testing.T) {
 // stuck never answers to the end of a stream.
 type stuck struct{ backend.Backend }
 
-func (b stuck) Delete(ctx context.Context, k backend.Key, rev backend.Revision, e *backend.Entry) error {
-	if k.Kind != "stream" {
-		return b.Backend.Delete(ctx, k, rev, e)
+func (b stuck) Put(ctx context.Context, w backend.Write) (backend.Revision, error) {
+	if w.Kind != "stream" || w.If == 0 {
+		return b.Backend.Put(ctx, w)
 	}
 	<-ctx.Done()
-	return ctx.Err()
+	return 0, ctx.Err()
 }
 
 // When the engine is put back to an earlier state, open messages go on.

@@ -18,6 +18,11 @@ type Message struct {
 	UnixMilli int64
 	Cursor    realtime.Cursor // the place after it; "" of an ephemeral one
 	Ephemeral bool            // it is live only: see [realtime.Ephemeral]
+
+	// Stream is the id of the growing message whose beginning or end this message tells,
+	// and State what it is then; "" of other messages. Only a server can set them.
+	Stream string
+	State  realtime.StreamState
 }
 
 const (

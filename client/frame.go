@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
 // frame is anything a server sends on a WebSocket: docs/protocol.md.
@@ -37,11 +38,27 @@ type frame struct {
 	End      string  `json:"end"`
 
 	Ephemeral bool `json:"ephemeral"`
+
+	// Of a growing message.
+	Stream  string            `json:"stream"`
+	Run     string            `json:"run"`
+	Offset  int64             `json:"offset"`
+	Next    int64             `json:"next"`
+	Text    string            `json:"text"`
+	Items   []json.RawMessage `json:"items"`
+	Partial bool              `json:"partial"`
+	Error   *wire.Error       `json:"error"`
 }
 
 // message is the message in a frame.
 func (f *frame) message() Message {
-	return Message{f.Channel, f.Data, f.From, f.UserID, f.TS, realtime.Cursor(f.ID), f.Ephemeral}
+	m := Message{
+		Channel: f.Channel, Data: f.Data, From: f.From, UserID: f.UserID, UnixMilli: f.TS, Cursor: realtime.Cursor(f.ID), Ephemeral: f.Ephemeral,
+	}
+	if f.Stream != "" {
+		m.Stream, m.State = f.Stream, realtime.StreamState(f.State)
+	}
+	return m
 }
 
 // limits are the server's limits on the rate and size of a client's operations.
@@ -81,7 +98,9 @@ type op struct {
 	Before   string          `json:"before,omitempty"`
 	Limit    int             `json:"limit,omitempty"`
 
-	Ephemeral bool `json:"ephemeral,omitempty"`
+	Ephemeral bool   `json:"ephemeral,omitempty"`
+	Run       string `json:"run,omitempty"`
+	Offset    *int64 `json:"offset,omitempty"`
 
 	rewind
 }

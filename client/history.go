@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
@@ -38,33 +37,11 @@ type HistoryPage struct {
 // one. Errors: an [*Error] for the server's refusal, or with the code "too_many" if 100
 // operations wait already; that of ctx; [realtime.ErrClosed].
 func (r *Realtime) History(ctx context.Context, channel string, before realtime.Cursor, n int) (HistoryPage, error) {
-	type answer struct {
-		frame
-		err error
-	}
-	answered := make(chan answer, 1)
-	c := &call{
-		op:   op{Op: "history", Channel: channel, Before: string(before), Limit: n},
-		keep: true, done: func(f frame, err error) { answered <- answer{f, err} },
-	}
-	r.mu.Lock()
-	err := r.keep(c)
-	r.mu.Unlock()
+	f, err := r.question(ctx, op{Op: "history", Channel: channel, Before: string(before), Limit: n})
 	if err != nil {
 		return HistoryPage{}, err
 	}
-	select {
-	case a := <-answered:
-		return a.page(), a.err
-	case <-ctx.Done():
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.out.remove(c) {
-		a := <-answered
-		return a.page(), a.err
-	}
-	return HistoryPage{}, fmt.Errorf("client: history: %w", ctx.Err())
+	return f.page(), nil
 }
 
 func (f *frame) page() HistoryPage {

@@ -30,8 +30,11 @@ type Realtime struct {
 	ended     error // set when nothing is to be had from now on
 	rooms     map[string]*room
 	out       outbox
-	prefix    string // of message ids
-	messages  int64
+
+	followings []*following // loops over growing messages
+
+	prefix   string // of message ids
+	messages int64
 }
 
 // NewRealtime returns a client of the channels at the URL of …/realtime, with the scheme
@@ -111,6 +114,9 @@ func (r *Realtime) fail(err error) {
 		}
 	}
 	clear(r.rooms)
+	for _, f := range r.followings {
+		f.end(err)
+	}
 }
 
 // cut forgets the connection.
@@ -119,6 +125,9 @@ func (r *Realtime) cut() {
 	for _, m := range r.rooms {
 		m.cut()
 		r.sync(m)
+	}
+	for _, f := range r.followings {
+		f.cut()
 	}
 }
 

@@ -224,6 +224,9 @@ func (s *session) unreadable(err error) disconnect {
 			m.cursor = nowhere
 		}
 	}
+	for _, f := range s.followings {
+		f.run = "" // all of it is asked for
+	}
 	return disconnect{err: err}
 }
 
@@ -250,8 +253,10 @@ func (s *session) take(line []byte) *disconnect {
 			l.err = s.refused
 		}
 		return &l
-	case "subscribed", "ok", "history":
+	case "subscribed", "ok", "history", "stream":
 		s.out.answer(f)
+	case "stream.append", "stream.end", "unstreamed":
+		s.grown(f)
 	case "error":
 		if !s.out.answer(f) {
 			return s.complain(f)
@@ -275,6 +280,9 @@ func (s *session) hello(f frame) {
 	s.out.begin(l, func() {
 		for _, m := range s.rooms {
 			s.sync(m)
+		}
+		for _, f := range s.followings {
+			s.ask(f)
 		}
 	})
 	s.lost = nil

@@ -237,7 +237,7 @@ func TestUnshown(t *testing.T) {
 		}
 	}
 	for i := range maxMembers + 1 {
-		d.stale(memberID{"other", fmt.Sprint(i)}, 9)
+		d.stale(recordID{backend.Presence, "other", fmt.Sprint(i)}, 9)
 	}
 	if len(d.causes) != maxMembers {
 		t.Errorf("%d members are remembered", len(d.causes))

@@ -60,20 +60,15 @@ func (g *Growing) Follow(ctx context.Context, k Key) (*Text, error) {
 		return g.past(ctx, k)
 	}
 	if !g.node.Alone && (t == nil || ended) {
-		it, err := g.node.Store.Get(ctx, storeKey(k))
+		r, open, err := g.open(ctx, k)
 		switch {
 		case err != nil:
 			return nil, err
-		case it.Revision == 0 && ended:
+		case !open && ended:
 			return t, nil
-		case it.Revision == 0:
+		case !open:
 			return g.past(ctx, k)
 		}
-		r, err := decodeRecord(it.Value)
-		if err != nil {
-			return nil, err
-		}
-		r.Key = k
 		if t, err = g.copy(r); err != nil {
 			return nil, err
 		}
@@ -329,19 +324,13 @@ func (g *Growing) Stop(ctx context.Context, k Key) error {
 		_, err := g.past(ctx, k)
 		return err
 	}
-	it, err := g.node.Store.Get(ctx, storeKey(k))
-	switch {
-	case err != nil:
-		return err
-	case it.Revision == 0:
-		_, err := g.past(ctx, k)
+	r, open, err := g.open(ctx, k)
+	if err == nil && !open {
+		_, err = g.past(ctx, k)
+	}
+	if err != nil || !open {
 		return err
 	}
-	r, err := decodeRecord(it.Value)
-	if err != nil {
-		return err
-	}
-	r.Key = k
 	p := (&Text{Begin: r.Begin}).live(Stop, nil)
 	return g.node.Append(ctx, backend.Entry{Data: p.Encode()})
 }

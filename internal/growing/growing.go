@@ -2,7 +2,7 @@
 // this node writes, and copies of what other nodes write and clients follow here.
 //
 // A growing message is a record of the store while it is open. Its beginning is the Put
-// of that record with a message for the log, its end the Delete with another one. Both
+// of that record with a message for the log, its end a change of it with another one. Both
 // are one step, so there is exactly one end, whoever makes it: the writer, or a node that
 // finds the writer dead.
 //
@@ -87,14 +87,15 @@ type Growing struct {
 
 	mu       sync.Mutex // after the locks of an Own, before the mu of a Text
 	closed   bool
-	texts    map[Key]*Text // those that this node writes or has written, and copies
-	open     map[string]int
+	texts    map[Key]*Text  // those that this node writes or has written, and copies
+	channels map[string]int // how many of them this node writes
 	opened   int
 	copies   int
 	dirty    []*Text
 	sending  []*Text    // have something for other nodes
 	asking   []*Text    // copies that lack something
 	doubts   []doubt    // records that are perhaps in the store
+	graves   []grave    // records of messages that have ended, the oldest first
 	finished *sync.Cond // an own message has ended
 }
 
@@ -106,7 +107,7 @@ type tally struct {
 
 // New returns the growing messages of a node. [Growing.Run] must run from then on.
 func New(node Node) *Growing {
-	g := &Growing{node: node, wake: make(chan struct{}, 1), texts: make(map[Key]*Text), open: make(map[string]int)}
+	g := &Growing{node: node, wake: make(chan struct{}, 1), texts: make(map[Key]*Text), channels: make(map[string]int)}
 	g.finished = sync.NewCond(&g.mu)
 	g.tally.ended = metric.NewSet(string(Failed), States...)
 	return g
@@ -147,7 +148,7 @@ func (g *Growing) Run(ctx context.Context) {
 func (g *Growing) has() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return len(g.texts)+len(g.doubts) > 0
+	return len(g.texts)+len(g.doubts)+len(g.graves) > 0
 }
 
 // touch notes that a text has something to tell.

@@ -57,7 +57,7 @@ func (g *Growing) mend(ctx context.Context) {
 			unknown = append(unknown, t)
 		}
 	}
-	doubts := g.dueDoubts(now)
+	doubts, graves := g.dueDoubts(now), g.dueGraves(now)
 	g.mu.Unlock()
 	for _, o := range own { // whose lock comes before g.mu
 		if o.idle(now, g.node.Limits.Idle) {
@@ -69,6 +69,9 @@ func (g *Growing) mend(ctx context.Context) {
 	}
 	for _, d := range doubts {
 		g.settle(ctx, d)
+	}
+	for _, dead := range graves {
+		g.erase(ctx, dead)
 	}
 }
 
@@ -112,11 +115,11 @@ func (g *Growing) mendCopy(t *Text, now time.Time) (unknown bool) {
 func (g *Growing) inquire(ctx context.Context, t *Text) {
 	ctx, cancel := context.WithTimeout(ctx, engine.CallTime)
 	defer cancel()
-	it, err := g.node.Store.Get(ctx, storeKey(t.Key))
+	r, open, err := g.open(ctx, t.Key)
 	if err != nil {
 		return // the next look asks again
 	}
-	if r, bad := decodeRecord(it.Value); it.Revision != 0 && bad == nil && r.Run == t.Run {
+	if open && r.Run == t.Run {
 		g.mu.Lock()
 		t.copy.heard = time.Now() // it is open: its writer answers, or is found dead
 		g.mu.Unlock()
@@ -137,7 +140,7 @@ func (g *Growing) inquire(ctx context.Context, t *Text) {
 	g.spoil(t)
 }
 
-// spoil notes that a copy cannot be followed on: nobody knows what has become of it.
+// spoil notes that a message cannot be followed on: nobody knows what has become of it.
 // g.mu must be held.
 func (g *Growing) spoil(t *Text) {
 	t.copy.wrong = true
@@ -146,7 +149,9 @@ func (g *Growing) spoil(t *Text) {
 	t.end = &End{} // which is no state
 	t.tell(time.Now())
 	t.mu.Unlock()
-	g.ready(t, 0)
+	if t.own == nil {
+		g.ready(t, 0)
+	}
 }
 
 // Lost must be called when something of the log was lost, with the store put back to an
@@ -169,14 +174,14 @@ func (g *Growing) Lost(store bool) {
 
 // restore puts the record of an open message back, if the store has lost it.
 func (o *Own) restore(ctx context.Context) {
-	o.settling.Lock()
-	defer o.settling.Unlock()
+	o.settling <- struct{}{}
+	defer func() { <-o.settling }()
 	o.lost = true
 	for attempt := 0; o.lost && o.ended() == nil && pause(ctx, attempt) == nil; attempt++ {
 		call, cancel := context.WithTimeout(ctx, engine.CallTime)
-		err := o.put(call, encodeRecord(record{Begin: o.Begin, node: o.g.node.Name()}))
+		err := o.put(call, encodeRecord(record{Begin: o.Begin, node: o.g.node.Name()}), false)
 		cancel()
-		o.lost = err != nil && !errors.Is(err, ErrTaken)
+		o.lost = isLost(err)
 	}
 }
 
@@ -205,7 +210,7 @@ func (g *Growing) settle(ctx context.Context, d doubt) {
 	if err != nil || it.Revision == 0 {
 		return // a later look, or the sweep after the end of this node, finds it
 	}
-	if r, err := decodeRecord(it.Value); err == nil && r.Run == d.run {
+	if r, err := decodeRecord(it.Value); err == nil && r.Run == d.run && !r.ended {
 		_ = g.fail(ctx, it, r)
 	}
 }
@@ -220,10 +225,10 @@ func (g *Growing) fail(ctx context.Context, it backend.Item, r record) error {
 	}
 	end := End{State: Failed, UnixMilli: time.Now().UnixMilli(), Error: nodeGone()}
 	p := backend.Payload{Event: t.ending(end, g.node.Limits.Message, true), Depth: r.Depth}
-	err := g.node.Store.Delete(ctx, it.Key, it.Revision, &backend.Entry{Data: p.Encode()})
+	_, err := g.end(ctx, it.Key, r, it.Revision, &backend.Entry{Data: p.Encode()})
 	if errors.Is(err, backend.ErrTooLarge) {
 		p.Event = t.ending(end, g.node.Limits.Message, false)
-		err = g.node.Store.Delete(ctx, it.Key, it.Revision, &backend.Entry{Data: p.Encode()})
+		_, err = g.end(ctx, it.Key, r, it.Revision, &backend.Entry{Data: p.Encode()})
 	}
 	if errors.Is(err, backend.ErrConflict) { // another node has done it
 		return nil
@@ -244,16 +249,23 @@ func (g *Growing) Reap(ctx context.Context, isGone func(node string) (bool, erro
 			continue
 		}
 		dead := false
-		if mine(r.node) {
+		switch {
+		case mine(r.node) && r.ended: // it is deleted here, if it was not forgotten
+			g.bury(it.Key, it.Revision)
+		case mine(r.node):
 			t := g.find(Key{it.Group, it.Name})
 			dead = t == nil || t.own == nil || t.Run != r.Run
-		} else if dead, err = isGone(r.node); err != nil {
-			return err
+		default:
+			if dead, err = isGone(r.node); err != nil {
+				return err
+			}
 		}
-		if !dead {
-			continue
+		if dead && r.ended {
+			g.bury(it.Key, it.Revision)
+		} else if dead {
+			err = g.fail(ctx, it, r)
 		}
-		if err := g.fail(ctx, it, r); err != nil {
+		if err != nil {
 			return err
 		}
 	}

@@ -22,11 +22,11 @@ type Own struct {
 	cancel context.CancelCauseFunc
 	done   chan struct{} // closed at the end
 
-	settling sync.Mutex // guards what follows
+	settling chan struct{} // holds one while the record is being changed; guards what follows
 	rev      backend.Revision
 	lost     bool // the store was put back, perhaps to a state without the record
-	maybe    bool // a Delete of this node has perhaps been done
-	waits    int  // for the log to say who has deleted the record
+	maybe    bool // this node has perhaps ended it in the store
+	waits    int  // for the log to say who has ended it
 
 	writing sync.Mutex // before Text.mu; guards what follows
 	left    []byte     // the beginning of a character
@@ -39,15 +39,17 @@ type Own struct {
 // [ErrTaken], [ErrTooMany], Node.Closed, and those of the store.
 func (g *Growing) Begin(ctx context.Context, b Begin, cancel context.CancelCauseFunc) (*Own, error) {
 	b.Run = rand.Text()[:12]
-	o := &Own{Text: &Text{Begin: b, of: g}, g: g, cancel: cancel, done: make(chan struct{}), wrote: time.Now()}
+	o := &Own{
+		Text: &Text{Begin: b, of: g}, g: g, cancel: cancel, done: make(chan struct{}), settling: make(chan struct{}, 1), wrote: time.Now(),
+	}
 	o.Text.own = o
-	o.settling.Lock() // who ends it waits until it has begun
-	defer o.settling.Unlock()
+	o.settling <- struct{}{} // who ends it waits until it has begun
+	defer func() { <-o.settling }()
 	if err := g.register(o); err != nil {
 		return nil, err
 	}
 	value := encodeRecord(record{Begin: b, node: g.node.Name()})
-	if err := o.put(ctx, value); err != nil {
+	if err := o.put(ctx, value, true); err != nil {
 		g.unregister(o, err)
 		return nil, err
 	}
@@ -63,7 +65,7 @@ func (g *Growing) register(o *Own) error {
 	switch t := g.texts[o.Key]; {
 	case g.closed:
 		return g.node.Closed
-	case g.opened >= g.node.Limits.Open || g.open[o.Channel] >= g.node.Limits.Channel || g.bytes.Load() > g.node.Limits.Memory:
+	case g.opened >= g.node.Limits.Open || g.channels[o.Channel] >= g.node.Limits.Channel || g.bytes.Load() > g.node.Limits.Memory:
 		return ErrTooMany
 	case t != nil && t.ended() == nil: // of this node, or of another one
 		return ErrTaken
@@ -72,7 +74,7 @@ func (g *Growing) register(o *Own) error {
 	}
 	g.texts[o.Key] = o.Text
 	g.opened++
-	g.open[o.Channel]++
+	g.channels[o.Channel]++
 	return nil
 }
 
@@ -83,28 +85,31 @@ func (g *Growing) unregister(o *Own, why error) {
 	if errors.Is(why, backend.ErrMaybeStored) {
 		g.doubt(o.Key, o.Run)
 	}
-	g.drop(o.Text)
 	g.release(o)
+	g.spoil(o.Text) // somebody may follow it already
 }
 
 // release gives back what an open message has taken. g.mu must be held.
 func (g *Growing) release(o *Own) {
 	g.opened--
-	if g.open[o.Channel]--; g.open[o.Channel] == 0 {
-		delete(g.open, o.Channel)
+	if g.channels[o.Channel]--; g.channels[o.Channel] == 0 {
+		delete(g.channels, o.Channel)
 	}
 	g.finished.Broadcast()
 }
 
 func storeKey(k Key) backend.Key { return backend.Key{Kind: recordKind, Group: k.Channel, Name: k.ID} }
 
-// put stores the record of a message, with the message that tells its beginning.
-func (o *Own) put(ctx context.Context, value []byte) error {
+// put stores the record of a message, with the message that tells its beginning. Only one
+// that is new takes the place of one that has ended: of another one nobody could tell which
+// was there first.
+func (o *Own) put(ctx context.Context, value []byte, isNew bool) error {
 	store, k := o.g.node.Store, storeKey(o.Key)
 	entry := backend.Entry{Data: o.payload(o.Text.beginning())}
-	var maybe error // an earlier attempt has perhaps stored it
+	var maybe error          // an earlier attempt has perhaps stored it
+	var old backend.Revision // of the record of one that has ended
 	for attempt := 0; ; attempt++ {
-		rev, err := store.Put(ctx, backend.Write{Key: k, Value: value, Append: &entry})
+		rev, err := store.Put(ctx, backend.Write{Key: k, Value: value, If: old, Append: &entry})
 		if err == nil {
 			o.rev = rev
 			return nil
@@ -115,15 +120,21 @@ func (o *Own) put(ctx context.Context, value []byte) error {
 			return errors.Join(err, maybe)
 		}
 		it, err := store.Get(ctx, k)
-		switch {
-		case err != nil:
+		if err != nil {
 			return errors.Join(err, maybe)
-		case it.Revision != 0:
-			if r, err := decodeRecord(it.Value); err != nil || r.Run != o.Run {
+		}
+		if old = it.Revision; old != 0 {
+			switch r, err := decodeRecord(it.Value); {
+			case err != nil:
+				return err
+			case r.Run == o.Run && r.ended:
+				return fmt.Errorf("%w: %s", ErrEnded, Failed)
+			case r.Run == o.Run:
+				o.rev = old
+				return nil
+			case !r.ended || !isNew:
 				return ErrTaken
 			}
-			o.rev = it.Revision
-			return nil
 		}
 		if err := pause(ctx, attempt); err != nil {
 			return errors.Join(err, maybe)
@@ -324,13 +335,13 @@ var errNever = errors.New("growing: not begun")
 // try makes one attempt, and returns how the message has ended. whole: its content is
 // part of the last message.
 func (o *Own) try(ctx context.Context, e End, whole *bool) (*End, error) {
-	o.settling.Lock()
-	defer o.settling.Unlock()
+	o.settling <- struct{}{}
+	defer func() { <-o.settling }()
 	if o.rev == 0 {
 		return nil, errNever
 	}
 	entry := backend.Entry{Data: o.payload(o.Text.ending(e, o.g.node.Limits.Message, *whole))}
-	err := o.g.node.Store.Delete(ctx, storeKey(o.Key), o.rev, &entry)
+	_, err := o.g.end(ctx, storeKey(o.Key), record{Begin: o.Begin}, o.rev, &entry)
 	switch {
 	case err == nil:
 		return &e, nil
@@ -347,9 +358,13 @@ func (o *Own) try(ctx context.Context, e End, whole *bool) (*End, error) {
 		return nil, gone
 	}
 	if it.Revision != 0 {
-		if r, bad := decodeRecord(it.Value); bad == nil && r.Run == o.Run {
-			o.rev = it.Revision // it was put back, or the Delete has not been done yet
+		switch r, bad := decodeRecord(it.Value); {
+		case bad != nil || r.Run != o.Run:
+		case !r.ended:
+			o.rev = it.Revision // it was put back, or the change has not been made yet
 			return nil, nil
+		default:
+			o.g.bury(it.Key, it.Revision)
 		}
 	}
 	return o.gone(ctx, e)
@@ -359,13 +374,13 @@ func (o *Own) try(ctx context.Context, e End, whole *bool) (*End, error) {
 // ended. Then the log has lost that.
 const mostWaits = 5
 
-// gone deals with a record that is not there: this node has deleted it, or another one
-// that took this one for dead. The log says which.
+// gone deals with a record that says that the message has ended, or is not there: this
+// node has ended it, or another one that took this one for dead. The log says which.
 func (o *Own) gone(ctx context.Context, e End) (*End, error) {
 	if o.lost {
 		value := encodeRecord(record{Begin: o.Begin, node: o.g.node.Name()})
-		err := o.put(ctx, value)
-		o.lost = err != nil && !errors.Is(err, ErrTaken)
+		err := o.put(ctx, value, false)
+		o.lost = isLost(err)
 		return nil, err
 	}
 	select {
@@ -380,6 +395,11 @@ func (o *Own) gone(ctx context.Context, e End) (*End, error) {
 		e = End{State: Failed, UnixMilli: e.UnixMilli, Error: nodeGone()}
 	}
 	return &e, nil
+}
+
+// isLost reports whether a record is still lost that put was to put back.
+func isLost(err error) bool {
+	return err != nil && !errors.Is(err, ErrTaken) && !errors.Is(err, ErrEnded)
 }
 
 // finish notes the end of a message of this node.

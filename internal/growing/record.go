@@ -1,23 +1,35 @@
 package growing
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"slices"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/engine"
 )
 
-// recordKind is the kind of the records of open messages: their group is the channel,
-// their name the id.
+// recordKind is the kind of the records of messages: their group is the channel, their
+// name the id.
+//
+// A Put of a new record may take effect long after the node has repeated it, since nobody
+// knew its outcome. If the message had ended meanwhile, it would begin once more. So the
+// record stays for a while when the message has ended. (A node that is alone knows all
+// outcomes.)
 const recordKind = "stream"
 
-// record is what the store has of an open message.
+// record is what the store has of a message.
 type record struct {
 	Begin        // without its Key
-	node  string // that writes it
+	node  string // that writes it; of one that has ended, that deletes the record
+	ended bool
 }
 
-// recordVersion is the first byte of a record. After it come the time and the depth as
-// unsigned varints, and the texts of the fields in turn, each with its length before it
+// recordVersion is the first byte of a record. After it come the time, the depth, and 1 if
+// it has ended, as unsigned varints, and the texts of the fields in turn, each with its length before it
 // as an unsigned varint.
 const recordVersion = 1
 
@@ -26,6 +38,11 @@ var errRecord = errors.New("growing: malformed record")
 func encodeRecord(r record) []byte {
 	b := binary.AppendUvarint([]byte{recordVersion}, uint64(r.UnixMilli))
 	b = binary.AppendUvarint(b, uint64(r.Depth))
+	if r.ended {
+		b = append(b, 1)
+	} else {
+		b = append(b, 0)
+	}
 	for _, text := range []string{r.Run, r.node, r.User, r.Source, string(r.Metadata)} {
 		b = append(binary.AppendUvarint(b, uint64(len(text))), text...)
 	}
@@ -56,10 +73,81 @@ func decodeRecord(b []byte) (r record, err error) {
 		b = b[length:]
 		return s
 	}
-	r.UnixMilli, r.Depth = int64(number()), int(number())
+	r.UnixMilli, r.Depth, r.ended = int64(number()), int(number()), number() == 1
 	r.Run, r.node, r.User, r.Source = text(), text(), text(), text()
 	if m := text(); m != "" {
 		r.Metadata = json.RawMessage(m)
 	}
 	return r, err
+}
+
+// open returns the record of a message that is open, if there is one.
+func (g *Growing) open(ctx context.Context, k Key) (r record, open bool, err error) {
+	it, err := g.node.Store.Get(ctx, storeKey(k))
+	if err != nil || it.Revision == 0 {
+		return r, false, err
+	}
+	if r, err = decodeRecord(it.Value); err != nil {
+		return r, false, err
+	}
+	r.Key = k
+	return r, !r.ended, nil
+}
+
+// grave is the record of a message that has ended.
+type grave struct {
+	backend.Key
+	revision backend.Revision
+	due      time.Time // when it is deleted
+}
+
+// maxGraves bounds them. Beyond it the oldest ones are deleted earlier.
+const maxGraves = 1 << 15
+
+// end changes a record to that of a message that has ended, which the log tells as entry
+// does. It returns its revision.
+func (g *Growing) end(ctx context.Context, k backend.Key, r record, rev backend.Revision, entry *backend.Entry) (backend.Revision, error) {
+	if g.node.Alone {
+		return 0, g.node.Store.Delete(ctx, k, rev, entry)
+	}
+	r.ended, r.node = true, g.node.Name()
+	rev, err := g.node.Store.Put(ctx, backend.Write{Key: k, Value: encodeRecord(r), If: rev, Append: entry})
+	if err == nil {
+		g.bury(k, rev)
+	}
+	return rev, err
+}
+
+// bury has a record deleted when no Put can still be on its way.
+func (g *Growing) bury(k backend.Key, rev backend.Revision) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !slices.ContainsFunc(g.graves, func(other grave) bool { return other.Key == k && other.revision == rev }) {
+		g.graves = append(g.graves, grave{k, rev, time.Now().Add(late)})
+		g.signal()
+	}
+}
+
+// dueGraves returns those that are to be deleted. g.mu must be held.
+func (g *Growing) dueGraves(now time.Time) (due []grave) {
+	n := 0
+	for n < len(g.graves) && (!g.graves[n].due.After(now) || len(g.graves)-n > maxGraves) {
+		n++
+	}
+	due = slices.Clone(g.graves[:n])
+	g.graves = slices.Delete(g.graves, 0, n)
+	return due
+}
+
+// erase deletes a record.
+func (g *Growing) erase(ctx context.Context, dead grave) {
+	ctx, cancel := context.WithTimeout(ctx, engine.CallTime)
+	defer cancel()
+	err := g.node.Store.Delete(ctx, dead.Key, dead.revision, nil)
+	if err != nil && !errors.Is(err, backend.ErrConflict) && !errors.Is(err, backend.ErrClosed) {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		dead.due = time.Now().Add(late)
+		g.graves = append(g.graves, dead)
+	}
 }

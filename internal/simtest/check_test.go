@@ -19,7 +19,7 @@ func (w *world) check() {
 		if err != nil {
 			w.t.Error(err)
 		}
-		if id := messageID(p.Event.Data); p.Event.Type == backend.Message {
+		if id := messageID(p.Event.Data); p.Event.Type == backend.Message && p.Event.Key == "" {
 			if _, twice := order[id]; twice {
 				w.t.Errorf("message %s is in the log twice", id)
 			}
@@ -42,6 +42,7 @@ func (w *world) check() {
 		}
 	}
 	w.checkHandled(order, epochs)
+	w.checkStreams()
 }
 
 // rest ends what the node notes.

@@ -139,6 +139,9 @@ func (l *link) Append(ctx context.Context, e backend.Entry) (backend.Position, e
 
 func (l *link) append(ctx context.Context, e backend.Entry, cause backend.Revision) (backend.Position, error) {
 	what := fmt.Sprintf("append %x", draw(1<<32, string(e.Data)))
+	if p, err := backend.DecodePayload(e.Data); err == nil && p.Event.Key != "" && p.Event.Type == backend.Message {
+		what = "append " + p.Event.Key + " " + p.Event.Version // the run of a growing message is random
+	}
 	return request(ctx, l, what, true, func() (backend.Position, error) {
 		if cause != 0 && l.engine.over(cause) { // as package onestep wants it
 			return backend.Position{}, memlink.ErrDown

@@ -146,7 +146,7 @@ func (n *node) watch(ctx context.Context, after realtime.Cursor) {
 			return
 		default:
 			s.typ, s.channel, s.user = ev.Type, ev.Channel, ev.User
-			if ev.Type == backend.Message {
+			if ev.Type == backend.Message && ev.Key == "" {
 				s.message = messageID(ev.Data)
 			}
 			n.trace("node %d sees %s %s %s %s", n.id, s.typ, s.channel, s.user, s.message)
@@ -172,6 +172,9 @@ func (n *node) missed(err *realtime.ResetError) {
 
 // handle takes up to 3 s, and ends with the hold.
 func (n *node) handle(ctx context.Context, ev realtime.RenEvent) error {
+	if ev.Key != "" { // of a growing message
+		return nil
+	}
 	c := call{message: messageID(ev.Data), began: time.Now()}
 	select {
 	case <-time.After(time.Duration(draw(int64(3*time.Second), n.seed, "handler", c.message)) + 1):

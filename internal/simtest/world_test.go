@@ -27,11 +27,13 @@ type world struct {
 	rate    int64 // of faults of each kind, in a thousand requests
 	oneStep bool  // the engine writes and appends at once
 	ttl     time.Duration
-	loses   bool           // the engine loses its tail
-	late    sync.WaitGroup // of what outlives calls
-	acting  sync.WaitGroup // of all who act
-	naming  sync.Mutex
-	aliases map[string]string // of nodes
+	loses   bool // the engine loses its tail
+	// streaming: growing messages are written.
+	streaming bool
+	late      sync.WaitGroup // of what outlives calls
+	acting    sync.WaitGroup // of all who act
+	naming    sync.Mutex
+	aliases   map[string]string // of nodes
 
 	mu       sync.Mutex
 	started  int
@@ -43,6 +45,7 @@ type world struct {
 	lines    []line
 	acked    []string
 	sessions []*session
+	written  []written
 }
 
 type line struct {
@@ -135,6 +138,11 @@ func (w *world) run() {
 		s := &session{world: w, id: i}
 		w.sessions = append(w.sessions, s)
 		w.acting.Go(s.act)
+	}
+	for i := range 4 {
+		if w.streaming {
+			w.acting.Go(func() { w.grows(i) })
+		}
 	}
 	w.direct()
 	w.mu.Lock()

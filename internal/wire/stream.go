@@ -194,7 +194,7 @@ func (d *StreamData) Content() (Kind, []byte) {
 	switch {
 	case d.Text != "":
 		return Text, []byte(d.Text)
-	case len(d.Items) > len("[]"):
+	case len(d.Items) > len("[]") && d.Items[0] == '[':
 		content := append([]byte(nil), d.Items[1:]...)
 		content[len(content)-1] = ','
 		return Items, content

@@ -1,0 +1,9 @@
+package growing
+
+import "time"
+
+// TellAll tells followers what is due at a time.
+func (g *Growing) TellAll(now time.Time) { g.tellAll(now) }
+
+// Pace is the least time between two frames of a message.
+const Pace = pace
