@@ -4,6 +4,7 @@ import './every.js';
 import './history.js';
 import { enableLoad } from './load.js';
 import { shareTabs } from './share.js';
+import './stream.js';
 
 export * from './index.js';
 shareTabs();

@@ -26,6 +26,10 @@ export interface RealtimeMessage<T = unknown> extends Caused<'message'> {
   userId?: string;
   /** It is live only, and has no `id`. */
   ephemeral?: true;
+  /** It tells of a message that grows, the one with this id: that it has begun, or how it has ended. Set by the server alone. */
+  stream?: string;
+  /** Of that: `streaming` where it has begun. */
+  state?: 'streaming' | 'complete' | 'failed' | 'cancelled';
 }
 
 /** What has happened to a member of a channel. */
@@ -182,7 +186,7 @@ export function createChannel(
     take_(frame) {
       const { event, id } = frame;
       if (event === 'left') own_.lose_(frame);
-      if (!live) return;
+      if (!live || /stream/.test(event)) return; // what is said of a stream: its `id` is no cursor
       complete_(id);
       if (event === 'unsubscribed') lose(frame);
       else if (event === 'reset') begin(frame, true);

@@ -6,7 +6,7 @@ import type { RealtimeClient } from './realtime.js';
 import type { RenClient } from './ren.js';
 import type { AnyRenEvent, RenEvent } from './renevent.js';
 import type { Member } from './member.js';
-import { channelStore, historyStore, presenceStore, queryStore, renStore, statusStore, type ChannelNews, type HistoryNews, type Query, type QueryOptions, type RenNews, type Store, type Untyped } from './stores.js';
+import { channelStore, historyStore, presenceStore, queryStore, renStore, statusStore, streamStore, type ChannelNews, type HistoryNews, type Query, type QueryOptions, type RenNews, type Store, type StreamNews, type Untyped } from './stores.js';
 import type { ChannelOf, OfChannel } from './types.js';
 
 // Every hook takes its client, which is best made once, outside of all components; undefined stands for none, as on a
@@ -87,6 +87,18 @@ export function useHistory<C = Untyped, P = Untyped, Name extends ChannelOf<C> =
   const store = useMemo(() => historyStore(client, channel, limit), [client, channel, limit]);
   const news = useStore(store);
   return useMemo(() => ({ ...news, more: store.more }), [news, store]);
+}
+
+/**
+ * A message that grows, and how to stop it: `stop` stays the same until the stream is another one. With another channel or id it begins without
+ * text. Needs the module `stream`.
+ */
+export function useStream<Item = never>(
+  client: Pick<RealtimeClient, 'stream'> | undefined, channel: string, id: string,
+): StreamNews<Item> & { stop: () => Promise<void> } {
+  const store = useMemo(() => streamStore<Item>(client, channel, id), [client, channel, id]);
+  const news = useStore(store);
+  return useMemo(() => ({ ...news, stop: store.stop }), [news, store]);
 }
 
 /** Who one is oneself in a channel. */

@@ -40,8 +40,8 @@ export type ObjectEvent = Kind<{
   t: 'storage.object.created' | 'storage.object.updated' | 'storage.object.deleted'; r: 'storage'; k: string; v?: string; ns?: string;
 }>;
 
-/** A message published to a channel. */
-export type MessageEvent = Kind<{ t: 'realtime.message'; r: 'realtime'; ch: string; data?: unknown; uid?: string }>;
+/** A message published to a channel. That of a stream has its id in `k`, and its state in `v`. */
+export type MessageEvent = Kind<{ t: 'realtime.message'; r: 'realtime'; ch: string; k?: string; v?: string; data?: unknown; uid?: string }>;
 
 /** Somebody's coming, change or going in a channel. */
 export type PresenceEvent = Kind<{

@@ -1,13 +1,15 @@
 import type { RealtimeMessage } from './channel.js';
+import { RealtimeError } from './errors.js';
 import type { State } from './reconnector.js';
 import { listen, tell, type Listener } from './listen.js';
 import { createLoader, patience, type Load, type Loader } from './loader.js';
 import type { HistoryOptions, HistoryPage } from './page.js';
-import type { Presence } from './presence.js';
+import { promised, type Presence } from './presence.js';
 import type { RealtimeClient } from './realtime.js';
 import type { RenClient } from './ren.js';
 import type { AnyRenEvent, RenEvent } from './renevent.js';
 import type { Member } from './member.js';
+import type { Stream } from './stream.js';
 import type { ChannelOf, OfChannel } from './types.js';
 
 /** The channels of `undefined`, a client that there never is. */
@@ -278,6 +280,29 @@ export function historyStore<C = Untyped, P = Untyped, Name extends ChannelOf<C>
     };
   }));
   return { ...store, more: () => more?.() };
+}
+
+/** A stream, as far as it has come. */
+export type StreamNews<Item = never> = Pick<Stream<Item>, 'text' | 'items' | 'state' | 'error' | 'partial' | 'metadata'>;
+
+/** A message that grows. */
+export interface StreamStore<Item = never> extends Store<StreamNews<Item>> {
+  /** Asks the server to stop it, for everybody; see `Stream.stop`. */
+  readonly stop: () => Promise<void>;
+}
+
+/** Follows a message that grows, while anybody subscribes; needs the module `stream`. */
+export function streamStore<Item = never>(
+  client: Pick<RealtimeClient, 'stream'> | undefined, channel: string, id: string,
+): StreamStore<Item> {
+  if (client && !client.stream) throw new RealtimeError('unsupported', "import '@maravilla-realtime/client/stream' first");
+  const stream = client?.stream<Item>(channel, id);
+  const shown = ({ text, items, state, error, partial, metadata }: StreamNews<Item>): StreamNews<Item> => ({ text, items, state, error, partial, metadata });
+  const store = createStore(
+    shown(stream ?? { text: '', items: [], state: 'streaming', error: undefined, partial: false, metadata: undefined }),
+    stream && ((set) => stream.subscribe(() => set(shown(stream)))),
+  );
+  return { ...store, stop: () => stream?.stop() ?? promised((done) => done(new RealtimeError('unavailable', 'no client', true))) };
 }
 
 /** Who is present in a channel. */

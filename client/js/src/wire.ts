@@ -31,4 +31,13 @@ export interface Frame {
   expiresIn?: number;
   code?: string;
   retry?: boolean;
+  /** Of a message that grows, whose id is `id`: which run of it that is, and what it is made of from `offset` to `next`. */
+  run?: string;
+  offset?: number;
+  next?: number;
+  text?: string;
+  items?: unknown[];
+  /** What it was made of is gone, or some of it. */
+  partial?: boolean;
+  error?: { code?: string; message?: string; retry?: boolean };
 }

@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 import { createElement, StrictMode, type ReactNode } from 'react';
 import { act, create, type ReactTestRenderer } from 'react-test-renderer';
-import { useChannel, useConnectionStatus, usePresence, useQuery, useRen } from '../src/react.js';
+import { useChannel, useConnectionStatus, usePresence, useQuery, useRen, useStream } from '../src/react.js';
 import { RealtimeClient } from '../src/realtime.js';
 import { RenClient } from '../src/ren.js';
+import '../src/stream.js';
 import { begin, dice, FakeSocket, pass, settle } from './fakes.js';
 import { Server } from './server.js';
 
@@ -120,6 +121,35 @@ test('what is published without a client is refused, and may be ignored', async 
   await assert.rejects(chat.is.publish({ text: 'a' }), { name: 'RealtimeError', code: 'unavailable', retry: true });
 });
 
+test('useStream shows a stream as it grows, and stops it', async () => {
+  const growing = server.grow('room:42', 'a1');
+  server.write(growing, 'Hello');
+  const answer = await show(() => useStream(rt, 'room:42', 'a1'));
+  assert.deepEqual([answer.is.text, answer.is.state, ops('stream').length], ['Hello', 'streaming', 1]);
+  const { renders, is } = answer;
+  await answer.again(() => useStream(rt, 'room:42', 'a1'));
+  assert.equal(answer.is, is, 'nothing has changed');
+  assert.ok(answer.renders < renders + 5);
+  await does(() => server.write(growing, ', wörld'));
+  assert.deepEqual([answer.is.text, answer.is.stop === is.stop], ['Hello, wörld', true]);
+  await does(() => void answer.is.stop());
+  assert.deepEqual([answer.is.state, answer.is.error], ['cancelled', undefined]);
+  // Another one, which there is not.
+  await answer.again(() => useStream(rt, 'room:42', 'a2'));
+  assert.deepEqual([answer.is.text, answer.is.state, answer.is.error?.code], ['', 'failed', 'not_found']);
+  assert.deepEqual(ops('unstream'), []);
+});
+
+test('useStream follows while its component is shown', async () => {
+  const growing = server.grow('room:42', 'a1');
+  await show(() => useStream(rt, 'room:42', 'a1'));
+  assert.equal(server.followed(growing), 1);
+  await act(async () => shown!.unmount());
+  shown = undefined;
+  await settle();
+  assert.deepEqual([server.followed(growing), ops('stop')], [0, []]);
+});
+
 test('usePresence joins once in StrictMode, follows the metadata, and leaves', async () => {
   const room = await show(() => usePresence(rt, 'room:42', { userId: 'ada', metadata: { name: 'Ada' } }));
   const state = (...userIds: string[]): object => ({
@@ -173,9 +203,9 @@ test('useRen counts what matches, by the latest match', async () => {
 test('without a client, as on a server that renders, the hooks say what there is at first', async () => {
   const all = await show(() => [
     useConnectionStatus(undefined), useRen(undefined).version, useChannel(undefined, 'room:1').messages,
-    usePresence(undefined, 'room:1', {}).members,
+    usePresence(undefined, 'room:1', {}).members, useStream(undefined, 'room:1', 'a1').state,
   ]);
-  assert.deepEqual(all.is, ['connecting', 0, [], []]);
+  assert.deepEqual(all.is, ['connecting', 0, [], [], 'streaming']);
 });
 
 test('useQuery loads for its key, follows the events, and always calls the functions of the last render', async () => {

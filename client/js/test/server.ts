@@ -8,6 +8,17 @@ interface Entry {
   from: string;
 }
 
+/** A message that grows. */
+interface Growing {
+  channel: string;
+  stream: string;
+  run: string;
+  text: string;
+  state: string;
+  error?: object;
+  followers: Set<FakeSocket>;
+}
+
 export class Server {
   user: string | undefined;
   domains: string[] = ['*'];
@@ -21,11 +32,13 @@ export class Server {
   expiresIn: number | undefined;
   /** Whether it has forgotten what streams could go on from. */
   forgets = false;
+  /** Messages that grow, by channel and id. */
+  growing = new Map<string, Growing>();
   #streams = new Set<FakeRequest>();
   #channels = new Map<FakeSocket, Set<string>>();
 
   install(): void {
-    serveFetch.with = (request) => setImmediate(() => void this.#stream(request));
+    serveFetch.with = (request) => setImmediate(() => void this.#ren(request));
     FakeSocket.opened = (socket) => setImmediate(() => socket.open());
     FakeSocket.serve = (socket, op) => setImmediate(() => this.#op(socket, op));
   }
@@ -61,6 +74,45 @@ export class Server {
       if (this.#channels.get(socket)!.delete(channel)) this.#say(socket, { event: 'unsubscribed', channel, code: 'forbidden', message: 'no', retry: false });
   }
 
+  /** Begins a stream, another run of it where there is one. */
+  grow(channel: string, stream: string): Growing {
+    const made = { channel, stream, run: 'run ' + this.growing.size + (this.growing.get(channel + stream)?.run ?? ''), text: '', state: 'streaming', followers: new Set<FakeSocket>() };
+    this.growing.set(channel + stream, made);
+    return made;
+  }
+
+  write(growing: Growing, text: string): void {
+    const offset = bytes(growing.text);
+    growing.text += text;
+    this.#tellOf(growing, { event: 'stream.append', offset, text, next: bytes(growing.text) });
+  }
+
+  finish(growing: Growing, state: string, error?: object): void {
+    Object.assign(growing, { state, error });
+    this.#tellOf(growing, { event: 'stream.end', state, error, ts: 1, next: bytes(growing.text) });
+    growing.followers.clear();
+  }
+
+  /** Whether somebody follows it. */
+  followed({ followers }: Growing): number {
+    return [...followers].filter((socket) => socket.closed === undefined).length;
+  }
+
+  #tellOf({ channel, stream, followers }: Growing, frame: object): void {
+    for (const socket of followers) this.#say(socket, { ...frame, channel, id: stream });
+  }
+
+  /** Answers who asks for a stream. */
+  #stream(socket: FakeSocket, { ref, channel, id, run, offset }: Op): object {
+    const growing = this.growing.get(`${channel}${id}`);
+    if (!growing) return { event: 'error', ref, code: 'not_found', message: 'no such stream', retry: false };
+    const { text, state, error } = growing;
+    if (state === 'streaming') growing.followers.add(socket);
+    const from = run === growing.run ? (offset as number) : 0;
+    const rest = Buffer.from(text).subarray(from).toString();
+    return { event: 'stream', ref, channel, id, run: growing.run, state, error, ts: 1, offset: from, ...(rest ? { text: rest } : {}), next: bytes(text) };
+  }
+
   /** Sends everybody away for a while. */
   bye(): void {
     for (const request of this.streams()) void request.send(control('ren.bye', this.head, { reason: 'rotate', retryMs: 1000 }));
@@ -73,7 +125,7 @@ export class Server {
     for (const socket of this.sockets()) await socket.drop();
   }
 
-  async #stream(request: FakeRequest): Promise<void> {
+  async #ren(request: FakeRequest): Promise<void> {
     if (request.aborted) return;
     const since = request.headers.get('Last-Event-ID');
     const seq = since && !this.forgets ? +since.slice(2) : this.head;
@@ -101,6 +153,9 @@ export class Server {
       const replay = first ? this.log.slice(seq).filter((entry) => entry.channel === channel).map(message) : [];
       return this.#say(socket, { event: 'subscribed', ref, channel, state, ...(first ? { cursor: cursor(seq) } : {}) }, ...replay);
     }
+    if (op.op === 'stream') return this.#say(socket, this.#stream(socket, op));
+    const growing = this.growing.get(`${channel}${op.id}`);
+    if (op.op === 'unstream') growing?.followers.delete(socket);
     if (op.op === 'unsubscribe') channels!.delete(channel);
     if (op.op === 'join' || op.op === 'leave') this.presence.push(`${op.op} ${cid} ${channel} ${op['userId']}`);
     if (op.op === 'publish' && !this.published.has(cid + op.id)) {
@@ -108,6 +163,7 @@ export class Server {
       this.publish(channel, op['data'], tag(cid));
     }
     this.#say(socket, { event: 'ok', ref });
+    if (op.op === 'stop' && growing?.state === 'streaming') this.finish(growing, 'cancelled');
   }
 
   #say(socket: FakeSocket, ...frames: object[]): void {
@@ -116,6 +172,7 @@ export class Server {
 }
 
 export const tag = (cid: string): string => 'tag of ' + cid;
+const bytes = (text: string): number => Buffer.byteLength(text);
 const cursor = (seq: number): string => 'e.' + seq;
 const message = ({ seq, channel, data, from }: Entry): object => ({ event: 'message', channel, data, from, ts: 1, id: cursor(seq) });
 const ren = ({ seq, channel, data, from }: Entry): string =>

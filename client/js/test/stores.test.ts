@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 import { RealtimeClient } from '../src/realtime.js';
 import { RenClient } from '../src/ren.js';
-import { channelStore, presenceStore, renStore } from '../src/stores.js';
+import { channelStore, presenceStore, renStore, streamStore } from '../src/stores.js';
 import { begin, dice, FakeSocket, pass, requests, settle } from './fakes.js';
 import { Server } from './server.js';
 
@@ -188,4 +188,12 @@ test('presenceStore counts twice leaving once', async () => {
   await settle();
   assert.equal(leaves(), 1);
   rt.disconnect();
+});
+
+test('streamStore needs the module, and says so', async () => {
+  const rt = new RealtimeClient({ clientId: 'client-of-this-tab' });
+  assert.throws(() => streamStore(rt, 'room', 'a1'), { name: 'RealtimeError', code: 'unsupported' });
+  const none = streamStore(undefined, 'room', 'a1');
+  assert.deepEqual(none.getSnapshot(), { text: '', items: [], state: 'streaming', error: undefined, partial: false, metadata: undefined });
+  await assert.rejects(none.stop(), { code: 'unavailable' });
 });

@@ -1,5 +1,6 @@
 // What must compile, and what must not: checked by tsc, never run.
-import { useChannel, useConnectionStatus, usePresence, useRen } from '../src/react.js';
+import { useChannel, useConnectionStatus, usePresence, useRen, useStream } from '../src/react.js';
+import '../src/stream.js';
 import { RealtimeClient, RenClient, storageUpload, type RealtimeClientOptions, type RenClientOptions, type UploadOptions } from '../src/index.js';
 
 /** Under exactOptionalPropertyTypes, too, an option may be given as undefined. */
@@ -76,6 +77,16 @@ export function channels(client: RealtimeClient<Channels, { 'room:{id}': { name:
   plain.onAny((event) => (event.event === 'message' ? event.data : event.userId.length));
 }
 
+// A stream is one of text unless it is said what its values are.
+
+export async function streams(client: RealtimeClient<Channels>): Promise<void> {
+  for await (const text of client.stream('room:1', 'a1')) text.trim();
+  for await (const moves of client.stream<Move>('room:1', 'a1')) moves[0]?.x.toFixed();
+  // @ts-expect-error no such channel
+  client.stream('rooms:1', 'a1');
+  client.subscribe('room:1', ({ stream, state }) => stream?.trim() === '' && state === 'failed');
+}
+
 // The hooks know what their clients do.
 
 export function Hooks(client: RealtimeClient<Channels, { 'room:{id}': { name: string } }> | undefined, jobs: RenClient<JobEvent> | undefined): void {
@@ -93,6 +104,8 @@ export function Hooks(client: RealtimeClient<Channels, { 'room:{id}': { name: st
   // @ts-expect-error no such type of event
   useRen(jobs, (event) => event.t === 'job.began');
   useConnectionStatus(client);
+  useStream(client, 'room:1', 'a1').text.trim();
+  useStream<Move>(client, 'room:1', 'a1').items[0]?.x.toFixed();
   // @ts-expect-error unknown, not any
   useChannel(undefined, 'any').messages[0]?.data.text;
 }

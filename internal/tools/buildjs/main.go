@@ -208,14 +208,15 @@ var budgets = []struct {
 	{"with history", `export { RealtimeClient } from "./index.js"; import "./history.js"`, 5888},
 	{"with ephemeral", `export { RealtimeClient } from "./index.js"; import "./ephemeral.js"`, 5408},
 	{"RenClient with every", `export { RenClient } from "./index.js"; import "./every.js"`, 3456},
+	{"with streams", `export { RealtimeClient } from "./index.js"; import "./stream.js"`, 6144},
 	{"both", `export { RenClient, RealtimeClient } from "./index.js"`, 6656},
-	{"both, shared by tabs", `export { RenClient, RealtimeClient } from "./index.js"; export { shareTabs } from "./share.js"`, 9216},
+	{"both, shared by tabs", `export { RenClient, RealtimeClient } from "./index.js"; export { shareTabs } from "./share.js"`, 9280},
 	{"both, with load", `export { RenClient, RealtimeClient } from "./index.js"; export { enableLoad } from "./load.js"`, 7168},
 	{"RenClient, useQuery", `export { RenClient } from "./index.js"; export { queryStore } from "./stores.js"`, 3840},
 	{"TanStack Query", `export { invalidateQueries } from "./query.js"`, 1024},
 	{"SWR", `export { revalidateSWR } from "./query.js"`, 1024},
-	{"everything", `export * from "./index.js"; export { shareTabs } from "./share.js"`, 10240},
-	{"realtime.js", `export * from "./index.js"; export { shareTabs } from "./share.js"; import "./history.js"; import "./ephemeral.js"; import "./every.js"`, 11136},
+	{"everything", `export * from "./index.js"; export { shareTabs } from "./share.js"`, 10368},
+	{"realtime.js", `export * from "./index.js"; export { shareTabs } from "./share.js"; import "./history.js"; import "./ephemeral.js"; import "./every.js"; import "./stream.js"`, 12288},
 }
 
 // checkSizes prints what the parts of the SDK weigh, and fails if one is over its

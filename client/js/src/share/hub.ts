@@ -9,6 +9,8 @@ export interface Op {
   op: string;
   ref?: number;
   channel: string;
+  /** Of a stream, or what a message is known by that is sent again. */
+  id?: string | undefined;
   cid?: string;
   since?: string;
   presence?: boolean;
@@ -37,7 +39,8 @@ interface Asked {
 
 /**
  * Speaks for many tabs on one WebSocket, as if they were one client: what one tab asks for must not end what another has, so subscriptions
- * are counted by channel and presence by session. An answer goes to the tab that asked, everything else to all of them.
+ * are counted by channel, streams by their ids, and presence by session. An answer goes to the tab that asked,
+ * everything else to all of them.
  */
 export interface Hub {
   /** A tab comes. */
@@ -64,6 +67,7 @@ export function createHub(
 
   const tabs = new Map<string, string>(); // and their client ids
   const rooms = createRooms();
+  const streams = createRooms(); // by name; none of their events is kept
   const sessions = createSessions(tabs, user);
   const asked = new Map<number | undefined, Asked>(); // by the number that the server answers with
   const pace = createRateLimit(limits);
@@ -95,21 +99,27 @@ export function createHub(
       return [];
     });
   };
+  const nameOf = ({ channel, id }: Partial<Op>): string => JSON.stringify({ channel, id });
   const take = (tab: string, op: Op): void => {
     const { op: what, channel } = op;
     if (what === 'subscribe') return ask(op, tab, rooms.enter_(tab, op));
+    const name = nameOf(op);
+    if (what === 'stream') {
+      const answered = streams.enter_(tab, { ...op, channel: name });
+      return ask(op, tab, (frame) => answered(frame, frame.state !== 'streaming'));
+    }
     if (what === 'join' || what === 'update') return present(tab, op);
     if (what === 'leave') {
       const due = sessions.leave_(tab, op);
       if (due?.op === what) return ask(due, tab);
       ask(due);
-    } else if (what !== 'unsubscribe' || rooms.leave_(tab, channel)) return ask(op, tab);
+    } else if (what === 'unsubscribe' ? rooms.leave_(tab, channel) : what !== 'unstream' || streams.leave_(tab, name)) return ask(op, tab);
     tell([[tab, reply({ event: 'ok' }, op)]]); // others still want it
   };
   const answer = ({ op_: op, tab_: tab, answered_: answered }: Asked, frame: Frame, lines: Line[]): void => {
     if (!tab) return;
     const rest = answered ? answered(frame, frame.event === 'error') : [];
-    const alone = !rest || (frame.code === 'channel_limit' && tabs.size > 1);
+    const alone = !rest || (/channel_limit|too_many/.test(frame.code!) && tabs.size > 1);
     lines.push([tab, alone ? undefined : reply(frame, op)]);
     for (const text of rest ?? []) lines.push([tab, text]);
   };
@@ -119,6 +129,7 @@ export function createHub(
     drop_(tab) {
       tabs.delete(tab);
       for (const channel of rooms.leaveAll_(tab)) ask({ op: 'unsubscribe', channel });
+      for (const name of streams.leaveAll_(tab)) ask({ op: 'unstream', ...(JSON.parse(name) as Pick<Op, 'channel' | 'id'>) });
       // Who reloads is back by then, under another name.
       setTimeout(() => {
         for (const op of sessions.of_(tab)) ask(sessions.leave_(tab, op));
@@ -140,7 +151,8 @@ export function createHub(
           lines.push([undefined, line]);
           if (event === 'unsubscribed') rooms.end_(channel!);
           if (event === 'left') sessions.end_(channel, userId);
-          rooms.keep_(frame, line);
+          if (!/stream/.test(event)) rooms.keep_(frame, line);
+          else if (event !== 'stream.append') streams.end_(nameOf(frame));
         }
       }
       tell(lines);
