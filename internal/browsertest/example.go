@@ -20,7 +20,7 @@ import (
 
 // examples are those that run here. Except for cluster, gotth and postgres, which are
 // modules of their own, they are tools of this module as well.
-var examples = []string{"chat", "cluster", "dashboard", "embed", "gotth", "postgres", "react", "roster", "uploads"}
+var examples = []string{"ai", "chat", "cluster", "dashboard", "embed", "gotth", "postgres", "react", "roster", "uploads"}
 
 // build builds them, once for the test binary.
 var build = sync.OnceValues(func() (dir string, err error) {

@@ -3,6 +3,7 @@ module github.com/maravilla-realtime/realtime/internal/browsertest
 go 1.26.0
 
 tool (
+	github.com/maravilla-realtime/realtime/examples/ai
 	github.com/maravilla-realtime/realtime/examples/chat
 	github.com/maravilla-realtime/realtime/examples/dashboard
 	github.com/maravilla-realtime/realtime/examples/embed
