@@ -23,6 +23,7 @@ var Targets = []run.Target{
 	{Name: "ours-sse", Ref: "raw-sse", Serve: func() { ours("sse", realtime.HijackPlain) }},
 	{Name: "ours-sse-handlers", Ref: "raw-sse", Serve: func() { ours("sse", realtime.HijackNever) }},
 	{Name: "ours-ws", Ref: "raw-ws", Serve: func() { ours("ws", realtime.HijackDefault) }},
+	{Name: "ours-ws-shards", Ref: "raw-ws", Serve: func() { ours("ws", realtime.HijackPlain) }},
 }
 
 // ours serves REN streams that are granted one channel each, or WebSockets that
