@@ -158,7 +158,7 @@ func TestSenderDeadlines(t *testing.T) {
 			all, _ = s.Send(time.Now())
 		}
 		by := s.PongBy()
-		if by.Sub(time.Now()) != defaults().Patience || !s.Alive(by.Add(-1)) {
+		if time.Until(by) != defaults().Patience || !s.Alive(by.Add(-1)) {
 			t.Errorf("until %v", by)
 		}
 		p.conn.receiving.Store(true) // no pong can come in the middle of a frame
