@@ -19,7 +19,8 @@ type netConnKey struct{}
 //   - A stalled reader takes a small part of the kernel's memory, instead of
 //     megabytes. (HTTP/1.1; HTTP/2 has windows.)
 //
-// The connections of WebSockets belong to the library, and are tuned in any case.
+// The connections of WebSockets, and those of streams that have left net/http (see
+// [Hijack]), belong to the library, and are tuned in any case.
 //
 // ConnContext finds TCP beneath [tls.Conn] and other types with a method NetConn, and
 // does nothing on other connections.
