@@ -28,6 +28,10 @@
 // package storage (files, and uploads from pages), and package db (transactions of
 // the host's own database, after the commit).
 //
+// [Realtime.Stream] is for a message that grows, such as the answer of a language model:
+// every client that follows it has the same text, also one that comes late or comes back,
+// and one that may can stop it.
+//
 // # Listen
 //
 // Browsers follow with RenClient and RealtimeClient from the SDK, or a bare

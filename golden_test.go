@@ -232,9 +232,9 @@ func (g *golden) rosters(cursor string, add func(string, []byte)) {
 	}
 }
 
-// growing adds frames of a growing message: it has text, then JSON values.
+// growing adds the messages that tell of a growing one, and the frames of one that is
+// followed.
 func (g *golden) growing(add func(string, []byte)) {
-	ref := int64(7)
 	begin := growing.Begin{
 		Key: growing.Key{Channel: "room:42", ID: "a1"}, Run: "K3XW5M2PQ7RT", User: "ada", Source: wire.Tag(goldenClient),
 		UnixMilli: goldenInstant, Metadata: json.RawMessage(`{"role":"assistant"}`),
@@ -259,6 +259,12 @@ func (g *golden) growing(add func(string, []byte)) {
 		d.SetContent(wire.NoKind, nil)
 		*d.Bytes, d.Limit = 1200000, 1048576
 	}))
+	g.grown(&begin, broken, add)
+}
+
+// grown adds the frames of one that is followed.
+func (g *golden) grown(begin *growing.Begin, broken *wire.Error, add func(string, []byte)) {
+	ref := int64(7)
 	frame := wire.StreamFrame{
 		Ref: &ref, Channel: begin.Channel, ID: begin.ID, Run: begin.Run, State: "streaming", From: begin.Source, UserID: begin.User,
 		TS: goldenInstant, Metadata: begin.Metadata,

@@ -128,7 +128,8 @@ func (s *Stream) WriteJSON(v any) error {
 // [Realtime.Stream].
 func (s *Stream) Context() context.Context { return s.ctx }
 
-// Close ends the message as complete. It returns nil only if that is in the log. Errors:
+// Close ends the message as complete. It returns nil only if that is in the log, and then
+// [Realtime.History] of this node has it as well. Errors:
 // [ErrStopped] if a client has stopped it, [ErrStreamEnded] if it has failed, [ErrClosed],
 // and [ErrTemporary] if the backend does not answer within 4 s; then the message ends as
 // soon as it does. To call it again is safe.
@@ -152,6 +153,9 @@ func (s *Stream) end(e growing.End) error {
 	err := s.own.End(ctx, e)
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%w: the end of a growing message is not stored yet", ErrTemporary)
+	}
+	if err == nil {
+		_ = s.rt.readOn(ctx) // so that the history of this node has the end; it is stored, whatever becomes of this
 	}
 	return streamError(err)
 }
