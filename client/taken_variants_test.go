@@ -53,8 +53,8 @@ func TestTakenWhileAway(t *testing.T) {
 	})
 }
 
-// What is taken away and given back between two pings was taken away: the loops
-// have ended, and others miss nothing of what comes after they began.
+// A right that is taken away and given back between two pings was taken away: its loops
+// have ended, and the others miss nothing that comes after they began.
 func TestTakenAndGivenBack(t *testing.T) {
 	bubble(t, "at once", func(t *testing.T) {
 		h := startWithRights(t)

@@ -15,7 +15,7 @@ import (
 	"github.com/maravilla-realtime/realtime/client"
 )
 
-// A call that waits for a connection in vain says why there is none.
+// A call that waits in vain for a connection says why there is none.
 func TestWaitedInVain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, realtime.AllowAll(), nil)

@@ -9,8 +9,8 @@ import (
 	"github.com/maravilla-realtime/realtime/kv"
 )
 
-// TestDeleteAgain: a deletion that was not announced is when it is tried again,
-// although there is nothing left to delete by then.
+// TestDeleteAgain: a deletion that was not announced is announced when the caller tries
+// again, although the key is gone by then.
 func TestDeleteAgain(t *testing.T) {
 	gone := func(t *testing.T, s *kv.Store, r *recorder, engine *sick) {
 		put(t, s, "a", "1")

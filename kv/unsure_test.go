@@ -126,7 +126,8 @@ func fails(methods ...string) func(context.Context, string) error {
 	}
 }
 
-// TestEngineFailsAfterWriting: what is there is announced, and what is not, is not.
+// TestEngineFailsAfterWriting: a write that has happened is announced, and one that has
+// not is not.
 func TestEngineFailsAfterWriting(t *testing.T) {
 	put := func(s *kv.Store) error { _, err := s.Put(context.Background(), "demo", "a", []byte("2")); return err }
 	del := func(s *kv.Store) error { return s.Delete(context.Background(), "demo", "a") }
@@ -158,7 +159,8 @@ func TestEngineFailsAfterWriting(t *testing.T) {
 	}
 }
 
-// TestEngineIsGoneAfterWriting: of what nobody can tell, who watches is made to look.
+// TestEngineIsGoneAfterWriting: if nobody can tell whether a write has happened,
+// followers are made to read again.
 func TestEngineIsGoneAfterWriting(t *testing.T) {
 	withMoody(t, "put", func(t *testing.T, s *kv.Store, r *recorder, m *moody) {
 		gone := false

@@ -65,8 +65,8 @@ func add(t *testing.T, srv *realtimetest.Server, user, item string) (status int)
 	return resp.StatusCode
 }
 
-// What the app announces, and how somebody's presence ends: 90 s after the last
-// sign of life, which takes no time here.
+// It shows what the app announces, and how presence ends: 90 s after the last sign of
+// life, which takes no time here.
 func TestTodos(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := realtimetest.New(t, realtime.AllowAll(), &realtimetest.Options{Handler: newTodos})

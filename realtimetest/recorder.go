@@ -91,8 +91,8 @@ func (r *Recorder) Next() realtime.RenEvent {
 	return ev
 }
 
-// Wait waits for the next event that matches, and returns it. What comes before
-// is read and skipped.
+// Wait waits for the next event that matches, and returns it. It skips the events before
+// it.
 func (r *Recorder) Wait(match realtime.EventMatch) realtime.RenEvent {
 	r.t.Helper()
 	var skipped strings.Builder

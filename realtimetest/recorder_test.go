@@ -135,7 +135,7 @@ func TestRecorder(t *testing.T) {
 	})
 }
 
-// What a recorder says when a test fails has to tell why without a debugger.
+// A failed test must be explained by its messages, without a debugger.
 func TestRecorderFailures(t *testing.T) {
 	for _, test := range []struct {
 		name string

@@ -116,10 +116,10 @@ func record(x rueidis.XRangeEntry) (r backend.Record, err error) {
 	return r, nil
 }
 
-// Follow implements [backend.Log]. A read that blocks has no gaps but those of
-// trimming, and shows a new epoch in the positions themselves. What it cannot show
-// is a log that was put back and has not been appended to since: that is looked for
-// after each error and each read in which nothing came.
+// Follow implements [backend.Log]. A read that blocks has no gaps except those of
+// trimming, and shows a new epoch in the positions themselves. It cannot show that a log
+// was put back and has not been appended to since: Follow looks for that after each error
+// and after each read without records.
 func (b *Backend) Follow(ctx context.Context, after backend.Position, sink func([]backend.Record)) error {
 	ctx, done, err := b.life.Call(ctx)
 	if err != nil {

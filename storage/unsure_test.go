@@ -176,7 +176,8 @@ func fails(method string) func(context.Context, string) error {
 	}
 }
 
-// TestObjectsFailAfterTheEnd: what is there is announced, and what is not, is not.
+// TestObjectsFailAfterTheEnd: a write that has happened is announced, and one that has
+// not is not.
 func TestObjectsFailAfterTheEnd(t *testing.T) {
 	for _, c := range []struct {
 		name          string
@@ -209,7 +210,8 @@ func TestObjectsFailAfterTheEnd(t *testing.T) {
 	}
 }
 
-// TestObjectsAreGoneAfterTheEnd: of what nobody can tell, who watches is made to look.
+// TestObjectsAreGoneAfterTheEnd: if nobody can tell whether a write has happened,
+// followers are made to read again.
 func TestObjectsAreGoneAfterTheEnd(t *testing.T) {
 	for method, call := range map[string]func(*storage.Store, context.Context) error{"Put": putA, "Delete": deleteA} {
 		withMoody(t, method, func(t *testing.T, s *site, m *moody, _ *backendtest.Faulty) {

@@ -36,9 +36,10 @@ func (s step) String() string {
 	return fmt.Sprintf("%v: %s (%d), %v", s.after.Round(time.Millisecond), s.kind, s.slot, s.lasts.Round(time.Millisecond))
 }
 
-// schedule draws the faults. One node, which is in no other fault, is stopped for most
-// of the time. What makes the engine forget comes first, since leases of nodes count
-// from then on, and then a node is killed, whose lease ends while other faults come.
+// schedule draws the faults. One node, which has no other fault, is stopped for most of
+// the time. The fault that makes the engine forget comes first, since leases of nodes
+// count again after it. Then a node is killed, and its lease ends while other faults
+// come.
 func schedule(random *rand.Rand, kinds []string) (paused int, steps []step) {
 	kinds = slices.Clone(kinds)
 	random.Shuffle(len(kinds), func(i, j int) { kinds[i], kinds[j] = kinds[j], kinds[i] })
@@ -173,8 +174,8 @@ func (w *world) pauseNode(slot int) (wake func()) {
 	}
 }
 
-// silence lets nothing pass between a node and the engine until the node says that it
-// is not healthy, and for some time more. What was sent meanwhile then arrives.
+// silence lets nothing pass between a node and the engine until the node says that it is
+// not healthy, and for some time more. Then everything that was sent meanwhile arrives.
 func (w *world) silence(slot int, lasts time.Duration) {
 	n := w.node(slot)
 	f := w.begin(silenceNode, n)

@@ -33,7 +33,8 @@ type outcome struct {
 	value    string // of a get
 }
 
-// register is the model of one record: its state is its value, "" if there is none.
+// register is the model of one record. The state is the record's value, or "" without a
+// record.
 var register = porcupine.NondeterministicModel{
 	Partition: func(history []porcupine.Operation) (parts [][]porcupine.Operation) {
 		byKey := make(map[string][]porcupine.Operation)
@@ -166,9 +167,9 @@ func encodeStep(from, to string) json.RawMessage {
 }
 
 // Callers change the same records through different nodes, while nodes and servers are
-// killed and connections cut. What they were told has to be what one store could have
-// told that does one thing after the other; and the log has, of each change that
-// appends, its entry, once and in the order of the changes.
+// killed and connections cut. The answers must be those of one store that does one thing
+// after another. The log must have the entry of each change that appends, once and in the
+// order of the changes.
 func TestHistories(t *testing.T) {
 	side(t)
 	for _, e := range engines {

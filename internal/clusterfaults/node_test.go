@@ -74,7 +74,7 @@ func startNode(t testing.TB, number int, config nodeConfig, proxies []*faultprox
 	return n
 }
 
-// hear takes note of what a handler does.
+// hear records what a handler does.
 func (n *node) hear(line string) {
 	what, rest, _ := strings.Cut(line, " ")
 	id, _ := strconv.Atoi(rest)

@@ -74,8 +74,9 @@ type nodeProcess struct {
 	pool  *pgxpool.Pool // of the host; nil: it publishes in no transaction
 }
 
-// playNode runs a node. It says "ready" and its address, and what its handlers do, a
-// line each, which is out when the call returns: a kill takes none of them back.
+// playNode runs a node. It prints "ready" and its address, then a line for each call of a
+// handler. A line has left the process when the call returns, so a kill cannot take it
+// back.
 func playNode(config string) error {
 	var cfg nodeConfig
 	if err := json.Unmarshal([]byte(config), &cfg); err != nil {

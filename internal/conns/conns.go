@@ -244,10 +244,10 @@ func (cs *Conns) IsClosed() bool {
 	return cs.closing
 }
 
-// Drain ends all connections as closing, with what is in the log up to rest, before ctx
-// does, which must have a deadline. Their clients come back at random times within
-// what is left of it. Connections that are open when ctx ends are aborted, and its
-// error is returned. Drain gives up when late ends.
+// Drain ends all connections as closing, before ctx ends, which must have a deadline. It
+// delivers what the log has up to rest first. Clients are told to come back at random
+// times within the rest of that time. Drain aborts connections that are still open when
+// ctx ends, and returns its error. It gives up when late ends.
 func (cs *Conns) Drain(ctx, late context.Context, rest backend.Position) error {
 	deadline, _ := ctx.Deadline()
 	spread := max(time.Until(deadline), time.Second)

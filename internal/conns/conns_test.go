@@ -110,8 +110,9 @@ func TestPaceOfAUser(t *testing.T) {
 	})
 }
 
-// Whose rights change while a client is let in is known only when it is: then it is
-// refused, unless the change is part of letting it in.
+// If the rights of a user change while a client is being let in, we learn only afterwards
+// whether the client is that user. It is then refused, unless letting it in made the
+// change.
 func TestInvalidate(t *testing.T) {
 	cs := unlimited()
 	here, other := open(t, cs, "ada"), open(t, cs, "bob")
@@ -246,8 +247,8 @@ func TestExpire(t *testing.T) {
 	})
 }
 
-// The writer does what it is given, or the connection ends, or has ended; that the
-// machine is slow is nobody's fault.
+// Either the writer does what it is given, or the connection ends or has ended. A slow
+// machine is not an error.
 func TestRunOnWriter(t *testing.T) {
 	for name, c := range map[string]struct {
 		play func(cs *Conns, o *opened, f func())

@@ -84,7 +84,7 @@ func TestNoAnswer(t *testing.T) {
 	})
 }
 
-// What is no change of rights is not logged as one.
+// A request that changes no rights is not logged as one that does.
 func TestNamesOfRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := nodes(t, "a", "b")

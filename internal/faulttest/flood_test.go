@@ -18,8 +18,8 @@ func masked(first byte, payload string) []byte {
 	return append([]byte{first, 0x80 | byte(len(payload)), 0, 0, 0, 0}, payload...)
 }
 
-// floods are frames that bring no operation, or hardly any of one. What they begin
-// with comes once.
+// floods are frames that hold no operation, or hardly any of one. Each begins with
+// something that is sent once.
 var floods = map[string]struct{ begin, frame []byte }{
 	"pings":           {frame: masked(0x89, "x")},
 	"pongs":           {frame: masked(0x8A, "x")},

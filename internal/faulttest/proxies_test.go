@@ -201,8 +201,8 @@ func testReverseProxy(t *testing.T, f front, kind string) {
 	}
 }
 
-// What docs/reliability.md says must be set: a browser's WebSocket names its
-// origin, which has to be the host that the server is asked for.
+// docs/reliability.md says that this must be set: a browser's WebSocket names its origin,
+// which must agree with the host that the server is asked for.
 func TestReverseProxyHost(t *testing.T) {
 	t.Parallel()
 	srv := serve(t, nil)

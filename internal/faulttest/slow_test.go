@@ -140,9 +140,9 @@ func allOpen(t testing.TB, clients []*client) {
 	}
 }
 
-// Promise 4: half of the readers stall. The other half does not notice, nor does
-// the publisher; what they take of the process does not grow with what waits for
-// them; they are ended, and resume.
+// Promise 4: half of the readers stall. Neither the other half nor the publisher notices.
+// The memory that stalled readers take does not grow with the events that wait for them.
+// They are ended, and resume.
 func TestSlowReaders(t *testing.T) {
 	for _, kind := range kinds {
 		t.Run(kind, func(t *testing.T) { testSlowReaders(t, kind) })
@@ -202,7 +202,8 @@ func testSlowReaders(t *testing.T, kind string) {
 	if err != nil {
 		t.Error(err)
 	}
-	// A process that gets no turn answers no ping in time, which is nobody's fault.
+	// A process that gets no time of the processor answers no ping in time. That is not
+	// an error.
 	if ended > 0 && stood < time.Second {
 		t.Errorf("%d others ended, while the machine never stood still for longer than %v", ended, stood)
 	}
@@ -256,9 +257,9 @@ func talk(t testing.TB, p *speaker, n int) (worst time.Duration) {
 	return worst
 }
 
-// What a stalled reader takes of the kernel, with and without ConnContext, until
-// it is ended; without, by nobody but the server. A stream that has left net/http has it
-// in any case.
+// It measures the kernel's memory for a stalled reader until the reader is ended, with
+// and without ConnContext. Without it, only the server ends the reader. A stream that has
+// left net/http has it in any case.
 func TestKernelMemory(t *testing.T) {
 	const readers = 10
 	for _, kind := range kinds {

@@ -124,7 +124,7 @@ func TestFollow(t *testing.T) {
 	})
 }
 
-// What a driver left out is read back: nobody is reset.
+// Records that a driver left out are read back, and nobody is reset.
 func TestGapIsReadBack(t *testing.T) {
 	following(t, func(w *world) {
 		w.b.Skip(2)
@@ -145,8 +145,8 @@ func TestRepetitionIsDropped(t *testing.T) {
 	})
 }
 
-// What a follower missed because it lagged is read back as long as it is there, and
-// told when it is not.
+// Records that a lagging follower missed are read back while they are there. Otherwise
+// the loss is reported.
 func TestEvictionIsTold(t *testing.T) {
 	following(t, func(w *world) {
 		w.b.Hold()
@@ -197,7 +197,7 @@ func TestErrorsAreRetried(t *testing.T) {
 	})
 }
 
-// Who begins to follow hears of control records from then on; no history shows them.
+// A follower gets control records from when it begins to follow. No history shows them.
 func TestControl(t *testing.T) {
 	following(t, func(w *world) {
 		p := backend.Payload{Event: backend.Event{Type: "x", Resource: backend.Control, Key: "k"}}

@@ -146,9 +146,9 @@ func (c *Claim) FreeIn() time.Duration { return time.Until(c.since.Add(c.lease))
 
 // put stores the record as that of the holder.
 //
-// If the outcome is unknown, put tries again. The hold lasts from the moment at
-// which the others can see the change, and only a Put that was answered bounds that
-// moment: a Put without an answer may take effect long after its call.
+// If the outcome is unknown, put tries again. The hold lasts from the moment at which the
+// others can see the change. Only a Put that was answered says when that was at the
+// latest: a Put without an answer may take effect long after its call.
 func (c *Claim) put(ctx context.Context, rec record) error {
 	if rec.origin == "" {
 		rec.origin = cmp.Or(c.origin, c.node)

@@ -67,8 +67,7 @@ func holding(t *testing.T, name string, f func(t *testing.T, c *Claim, store *fa
 
 var garbage = []byte{recordVersion, 200}
 
-// What the store says goes to the caller, and takes no hold away that is still
-// good.
+// The caller gets the store's errors. An error does not end a hold that is still good.
 func TestErrorsOfTheStore(t *testing.T) {
 	holding(t, "renewed", func(t *testing.T, c *Claim, store *faulty) {
 		until := c.Until()
@@ -192,7 +191,7 @@ func of(holder string) func(record) []byte {
 	}
 }
 
-// A hold that another node has taken is nothing to release.
+// A node does not release a hold that another node has taken.
 func TestReleaseOfALostHold(t *testing.T) {
 	holding(t, "lost", func(t *testing.T, c *Claim, store *faulty) {
 		store.puts, store.gets = []error{backend.ErrConflict}, nil

@@ -113,7 +113,7 @@ func TestPublicName(t *testing.T) {
 	})
 }
 
-// What is missed and what is not handled is logged, unless the host wants to be told.
+// Missed events and dead letters are logged, unless the host wants to be told.
 func TestTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := groupsOver(t, memory.New(memory.Limits{}))

@@ -57,7 +57,8 @@ func New(settings ...string) (*Server, error) {
 	return s, nil
 }
 
-// Initialise makes a database in the directory. Who can reach the socket is let in.
+// Initialise makes a database in the directory. Any user who can reach its socket may log
+// in.
 func (s *Server) Initialise() error {
 	return s.exec("initdb", "-D", s.Data(), "-U", User, "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
 }

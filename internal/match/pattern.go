@@ -75,9 +75,8 @@ func Compile(pattern string) (Pattern, error) {
 	return globbed{m, pattern[:strings.IndexAny(pattern, special)]}, nil
 }
 
-// bounded refuses patterns that could take long to match. It counts what the
-// library reads, in its own words: an escape or a class hides nothing of what comes
-// after it.
+// bounded refuses patterns that could take long to match. It counts the characters as the
+// library reads them, so an escape or a class cannot hide a wildcard after it.
 func bounded(pattern string) error {
 	wildcards, depth := 0, 0
 	alternatives, choices := 1, 1

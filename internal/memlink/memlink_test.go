@@ -50,7 +50,8 @@ func write(t *testing.T, n *memlink.Node) error {
 	return err
 }
 
-// What is sent over a cable that is cut is lost, for good, and the caller cannot tell.
+// A request that is sent while the cable is cut is lost for good, and its caller cannot
+// tell.
 func TestCable(t *testing.T) {
 	nodes(t, func(t *testing.T, a, b *memlink.Node) {
 		a.Cable.Cut()
@@ -68,8 +69,8 @@ func TestCable(t *testing.T) {
 	})
 }
 
-// What a process wanted that stands still is done when it goes on, even if the caller
-// has given up.
+// A process that stands still carries out its requests when it goes on, even if their
+// callers have given up.
 func TestProcess(t *testing.T) {
 	nodes(t, func(t *testing.T, a, b *memlink.Node) {
 		a.Process.Cut()

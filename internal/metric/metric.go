@@ -38,8 +38,7 @@ type Set struct {
 	counts []Counter
 }
 
-// NewSet returns a set of counters with these names. What has another name is counted as
-// rest.
+// NewSet returns a set of counters with these names. Any other name is counted as rest.
 func NewSet(rest string, names ...string) *Set {
 	names = append([]string{rest}, slices.DeleteFunc(slices.Clone(names), func(name string) bool { return name == rest })...)
 	s := &Set{names: names, index: make(map[string]int, len(names)), counts: make([]Counter, len(names))}
@@ -124,7 +123,7 @@ type Calls struct {
 	time     Histogram
 }
 
-// NewCalls returns a Calls with these outcomes. What has another one is counted as rest.
+// NewCalls returns a Calls with these outcomes. Any other outcome is counted as rest.
 func NewCalls(rest string, outcomes ...string) *Calls {
 	return &Calls{outcomes: NewSet(rest, outcomes...)}
 }

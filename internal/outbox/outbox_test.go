@@ -76,7 +76,7 @@ func TestOwedIsEmittedFirstAndOnce(t *testing.T) {
 	d.expect(t)
 }
 
-// What was not announced is not pending to a write of another kind.
+// An event that was not announced is not pending for a write of another kind.
 func TestOnlyTheSameIsRepeated(t *testing.T) {
 	d := &diary{fail: errDown}
 	a := outbox.New(d, nil)
@@ -117,7 +117,8 @@ func TestTheNewestIsOwed(t *testing.T) {
 	}
 }
 
-// What is in maybe is announced if it turns out to have happened, and else not.
+// An event in maybe is announced if its write turns out to have happened, and otherwise
+// dropped.
 func TestDoubt(t *testing.T) {
 	d := &diary{}
 	a := outbox.New(d, nil)
@@ -140,8 +141,8 @@ func TestDoubt(t *testing.T) {
 	d.expect(t, "kv.delete a", "kv.put a")
 }
 
-// What is certain does not come into maybe; what cannot be emitted gives way to
-// what is newer.
+// A certain event never gets into maybe. An event that cannot be emitted gives way to a
+// newer one.
 func TestDoubtOfWhatIsOwed(t *testing.T) {
 	put, deleted := realtime.KVPut("", "a"), realtime.KVDelete("", "a")
 	for _, c := range []struct {
@@ -166,8 +167,8 @@ func TestDoubtOfWhatIsOwed(t *testing.T) {
 	}
 }
 
-// What was announced is not announced again when its writer repeats it, and is over
-// with the next event of its key.
+// An event that was announced is not announced again when its writer repeats it, and is
+// forgotten with the next event of its key.
 func TestRemember(t *testing.T) {
 	d := &diary{}
 	a := outbox.New(d, nil)

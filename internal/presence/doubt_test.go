@@ -92,7 +92,7 @@ func TestFailedLeave(t *testing.T) {
 	})
 }
 
-// Who joins while a node that was given up takes another name stays.
+// A user who joins while a node that was given up takes another name is not removed.
 func TestJoinWhileANodeIsRenamed(t *testing.T) {
 	inWorld(t, func(w *world) {
 		cut, a, dying := w.start("cut", false), w.start("a", false), w.start("dying", false)
@@ -145,8 +145,8 @@ func TestManyComeBack(t *testing.T) {
 	})
 }
 
-// What a store that was put back has lost is recorded again, and what it has brought
-// back is ended.
+// After a store was put back to an earlier state, lost members are recorded again, and
+// members that came back with it leave.
 func TestStorePutBack(t *testing.T) {
 	inWorld(t, func(w *world) {
 		a, b := w.start("a", false), w.start("b", false)

@@ -153,7 +153,7 @@ func (w *world) probed(name string, alone bool) (*node, *probe, *journal) {
 	return w.startOn(presence.Options{Node: name, Lease: lease, Alone: alone}, p, slog.New(slog.NewTextHandler(said, nil))), p, said
 }
 
-// What fails is the caller's to know.
+// Errors go to the caller.
 func TestErrorsGoToTheCaller(t *testing.T) {
 	calls := map[string]func(context.Context, *node) error{
 		"Join":     func(ctx context.Context, n *node) error { return n.Join(ctx, with(tab("ann", "1"), `2`)) },
@@ -384,8 +384,8 @@ func TestGivenUpAgain(t *testing.T) {
 	})
 }
 
-// What nodes have left that nobody watched is found by the next node that starts,
-// and looking for it costs nothing while nobody dies.
+// A node that starts finds the members that dead nodes have left while nobody watched.
+// Looking for them costs nothing while no node dies.
 func TestLeftByNodesOfBefore(t *testing.T) {
 	inWorld(t, func(w *world) {
 		a := w.start("a", false)
@@ -422,7 +422,7 @@ func TestJoinedWhileItsEndWaits(t *testing.T) {
 	})
 }
 
-// What ends at once, or is recorded again, is done 16 at a time.
+// Sessions end, and are recorded again, 16 at a time.
 func TestAtMostSoManyAtOnce(t *testing.T) {
 	inWorld(t, func(w *world) {
 		n, p, _ := w.probed("a", false)
@@ -515,7 +515,7 @@ func TestEndedWhileAnEndWaits(t *testing.T) {
 	})
 }
 
-// Whose sessions are about to leave: of one user, in all channels.
+// LeavingOf lists the sessions of one user that are about to leave, in all channels.
 func TestLeavingOf(t *testing.T) {
 	in(t, func(w *world, n *node) {
 		w.join(n, tab("ann", "1"), tab("ann", "2"), tab("bob", "1"))

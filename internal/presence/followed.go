@@ -123,7 +123,8 @@ func (p *Presence) recordNames(ctx context.Context, i int, values [][]byte) (cha
 		rev, err = p.store.Put(ctx, backend.Write{Key: key, Value: names, If: rec.revision})
 	}
 	if errors.Is(err, backend.ErrConflict) || errors.Is(err, backend.ErrMaybeStored) {
-		// Nobody else writes it, but survivors of what they took for its death delete it.
+		// Only this node writes it. Survivors may delete it if they take the node for
+		// dead.
 		it, err := p.store.Get(ctx, key)
 		if err != nil {
 			return false, err

@@ -58,8 +58,8 @@ func (w *world) recorded(when string, want int) {
 	}
 }
 
-// What is followed on a node is known on the others soon after, and no longer once
-// it is followed no more, or the node is gone.
+// Other nodes learn soon which channels a node follows, and forget them soon after it
+// follows them no longer or has gone.
 func TestFollowed(t *testing.T) {
 	inWorld(t, func(w *world) {
 		a, onA := w.startFollowing("a")
@@ -177,7 +177,8 @@ func TestFollowedUnderFaults(t *testing.T) {
 	})
 }
 
-// What a store that was put back says is brought up to date, whatever it is.
+// After a store was put back to an earlier state, its list of followed channels is
+// brought up to date.
 func TestFollowedInAStoreThatWasPutBack(t *testing.T) {
 	inWorld(t, func(w *world) {
 		a, _ := w.startFollowing("a")
@@ -198,7 +199,7 @@ func TestFollowedInAStoreThatWasPutBack(t *testing.T) {
 	})
 }
 
-// counting counts the writes of what is followed.
+// counting counts the writes of followed channels.
 func counting(writes *int) func(backend.Key) fault {
 	return func(k backend.Key) fault {
 		if k.Kind == "followed" {
@@ -208,7 +209,7 @@ func counting(writes *int) func(backend.Key) fault {
 	}
 }
 
-// losing makes writes of what is followed late, or has them fail, now and then.
+// losing makes writes of followed channels late, or fails them, now and then.
 func losing(n *int) func(backend.Key) fault {
 	return func(k backend.Key) fault {
 		if k.Kind != "followed" {

@@ -34,7 +34,7 @@ func TestDeadNode(t *testing.T) {
 	})
 }
 
-// A node that has ended in order is none of the nodes that answer. Its sessions stay for
+// A node that has ended in order is not listed as one that answers. Its sessions stay for
 // as long as its clients need to come back elsewhere, and then leave once.
 func TestNodeThatEnds(t *testing.T) {
 	late := func(n *node) { // its outcome is unknown to the node
@@ -163,8 +163,8 @@ func TestTouchOnOtherNodes(t *testing.T) {
 	})
 }
 
-// Whatever nodes do at once, and whichever of them die, joins and leaves of a member
-// alternate, and who is there in the end is who the log says.
+// Whatever nodes do at once, and whichever of them die, the joins and leaves of a member
+// alternate, and in the end the store and the log agree about who is there.
 func TestAlternates(t *testing.T) {
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {

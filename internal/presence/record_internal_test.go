@@ -62,7 +62,7 @@ func TestPutMovesASession(t *testing.T) {
 	}
 }
 
-// What is due comes in the order of its ends, however often these have changed.
+// Sessions become due in the order of their ends, however often these have changed.
 func TestDeadlines(t *testing.T) {
 	l := local{members: make(map[memberID]*localMember)}
 	begin := time.Now()
@@ -170,8 +170,8 @@ func (o *overtaking) Put(ctx context.Context, w backend.Write) (backend.Revision
 	return o.Backend.Put(ctx, w)
 }
 
-// What lives here is recorded as of here, what does not live here is not, and what
-// has moved to another node does not live here.
+// Sessions of this node are recorded as its own. Sessions of other nodes, and those that
+// have moved to another node, are not.
 func TestReconcile(t *testing.T) {
 	id := memberID{"room", "ann"}
 	key := func(session string) Key { return Key{id.channel, id.user, session} }

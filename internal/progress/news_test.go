@@ -45,7 +45,7 @@ func TestMoved(t *testing.T) {
 	}
 }
 
-// Who commits hears of what is new, and of nothing else.
+// A commit learns what is new, and nothing else.
 func TestWorked(t *testing.T) {
 	tr := New(at(0))
 	tr.Begin(at(1))

@@ -68,7 +68,8 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-// What is let go holds back neither the floor nor what is kept, but Until.
+// An evicted record holds back neither the floor nor the list of finished positions. It
+// holds back only Until.
 func TestLetGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := New(at(10))

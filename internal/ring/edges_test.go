@@ -60,7 +60,7 @@ func TestEntriesAreCharged(t *testing.T) {
 	}
 }
 
-// What follows the cursor of a topic that is held wakes nobody.
+// A reader that is held at a cursor is not woken by the events after it.
 func TestHeldTopicWakesNobody(t *testing.T) {
 	r := newRing(roomy)
 	rd := r.NewReader()
@@ -123,7 +123,7 @@ func TestComplete(t *testing.T) {
 	at("reset", 0)
 }
 
-// A reader that was closed begins with nothing of what it had.
+// A reader that was closed remembers nothing when it begins again.
 func TestCloseAndSubscribe(t *testing.T) {
 	a := Channel("a")
 	r := newRing(roomy)
@@ -196,8 +196,8 @@ func TestBudgetIsMetExactly(t *testing.T) {
 	}
 }
 
-// An epoch that ends takes what was remembered of evicted entries with it: it must
-// not be taken for what is assumed of the new one.
+// When an epoch ends, the notes about its evicted entries end too: they say nothing about
+// the new epoch.
 func TestRestartForgetsWhatWasEvicted(t *testing.T) {
 	r := newRing(Limits{Records: 2, Bytes: 1 << 40, Age: roomy.Age})
 	for seq := uint64(1); seq <= 10; seq++ {

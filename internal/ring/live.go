@@ -9,8 +9,8 @@ import (
 	"github.com/maravilla-realtime/realtime/backend"
 )
 
-// The bounds of what is told live only. It is for readers that are about to read: what
-// a stalled one does not take in time it never gets, and is not told of.
+// The bounds of live messages. They are for readers that are about to read: a stalled
+// reader never gets those that it does not take in time, and is not told.
 const (
 	liveAge     = 10 * time.Second
 	liveRecords = 1 << 14

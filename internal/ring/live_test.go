@@ -70,7 +70,7 @@ func TestLiveModel(t *testing.T) {
 	}
 }
 
-// What is told live takes no room, so it evicts nothing and resets nobody.
+// Live messages take no room in the ring, so they evict nothing and reset nobody.
 func TestLiveTakesNoRoom(t *testing.T) {
 	r := newRing(Limits{Records: 2, Bytes: 2000, Age: time.Hour})
 	rd := r.NewReader()
@@ -98,7 +98,8 @@ func TestLiveTakesNoRoom(t *testing.T) {
 	}
 }
 
-// What nobody reads is forgotten: with its subscription, by its age, and by its number.
+// Live messages that nobody reads are forgotten: with the subscription, by age, and by
+// number.
 func TestLiveIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRing(roomy)
@@ -135,8 +136,8 @@ func TestLiveIsBounded(t *testing.T) {
 	})
 }
 
-// What is too old for a reader that reads now is not given to one that was held, or
-// was slow, although nothing has come since that would have removed it.
+// A reader that was held, or was slow, is not given live messages that are too old for a
+// reader of now, even if nothing has come since that would have removed them.
 func TestLiveEventsGetOld(t *testing.T) {
 	for name, wait := range map[string]func(rd *Reader){
 		"held": func(rd *Reader) {

@@ -87,7 +87,7 @@ func TestOnlyTheTopicsOfAnEventAreWoken(t *testing.T) {
 	expect(t, "woken again after one has read", woken(), []string{"a"})
 }
 
-// What a stalled reader holds is bounded in bytes as well.
+// The entries that a stalled reader holds are bounded in bytes as well.
 func TestBudget(t *testing.T) {
 	r := newRing(roomy)
 	rd := r.NewReader()
@@ -233,7 +233,7 @@ func TestAgeIsEnforcedWhereNothingHappens(t *testing.T) {
 	}
 }
 
-// What a ring remembers of channels that come and go is bounded.
+// The memory for channels that come and go is bounded.
 func TestForgetsChannels(t *testing.T) {
 	const keep = 100
 	r := newRing(Limits{Records: keep, Bytes: 1 << 40, Age: time.Hour})

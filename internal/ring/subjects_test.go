@@ -56,7 +56,7 @@ func TestSubjectsOfAPart(t *testing.T) {
 	}
 }
 
-// What is remembered of parts and of subjects that come and go is bounded.
+// The memory for parts and subjects that come and go is bounded.
 func TestForgetsParts(t *testing.T) {
 	const keep = 200
 	r := newRing(Limits{Records: keep, Bytes: 1 << 40, Age: time.Hour})

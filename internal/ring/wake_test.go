@@ -49,8 +49,7 @@ func TestWakeWhileOthersComeAndGo(t *testing.T) {
 	}
 }
 
-// What a reader says of itself is true before it is marked, and the mark still wakes
-// it.
+// A reader's state is correct before the reader is marked, and the mark still wakes it.
 func TestWokenAfterItHasLooked(t *testing.T) {
 	for name, look := range map[string]func(*Reader) bool{
 		"quiet":    func(rd *Reader) bool { _, quiet := rd.Quiet(); return quiet },

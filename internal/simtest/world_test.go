@@ -70,7 +70,7 @@ func (w *world) trace(format string, args ...any) {
 	w.lines = append(w.lines, line{time.Now(), fmt.Sprintf(format, args...)})
 }
 
-// text returns the trace. What happened at one moment has no order.
+// text returns the trace. Events of one moment have no order.
 func (w *world) text() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -206,7 +206,7 @@ func (o *object) end() []byte { return append(o.buf, '}') }
 
 const hexDigits = "0123456789abcdef"
 
-// appendString appends a string as JSON, on one line. What is no UTF-8 becomes U+FFFD.
+// appendString appends a string as JSON, on one line. Invalid UTF-8 becomes U+FFFD.
 func appendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	done := 0 // up to here it is in dst

@@ -162,8 +162,8 @@ func TestEntryOfLostChange(t *testing.T) {
 	}
 }
 
-// A node that has read nothing of what is lost learns from the others, with the first
-// record that it reads, that there is another epoch.
+// A node that has not read the lost records learns of the new epoch from the other nodes,
+// with the first record that it reads.
 func TestEpochIsLearned(t *testing.T) {
 	for _, from := range []string{"the log", "the store"} {
 		t.Run(from, func(t *testing.T) {

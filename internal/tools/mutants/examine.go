@@ -156,8 +156,8 @@ func digest(dir string) (string, error) {
 	return fmt.Sprintf("%x", h.Sum(nil))[:16], nil
 }
 
-// measure runs each test alone: how long it takes, and which mutants it reaches.
-// What fails without a mutant, or is slow on purpose, is left out.
+// measure runs each test alone, to learn how long it takes and which mutants it reaches.
+// It leaves out tests that fail without a mutant or are slow on purpose.
 func (s *suite) measure(ctx context.Context, o options, dir string, mutants int) error {
 	list := exec.CommandContext(ctx, s.binary, "-test.list", ".")
 	list.Dir = s.dir

@@ -89,8 +89,8 @@ func TestMutate(t *testing.T) {
 	}
 }
 
-// Results are kept: one who was killed stays so while the function is the same, one
-// who survived is examined again when the tests are others.
+// Results are kept: a killed mutant stays killed while the function is the same, and a
+// survivor is examined again when the tests have changed.
 func TestResults(t *testing.T) {
 	dir := t.TempDir()
 	open := func() *results {
