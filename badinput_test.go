@@ -149,7 +149,7 @@ func TestRefusalHeaders(t *testing.T) {
 	})
 }
 
-// What a client sends wrong is answered, and the connection stays.
+// Bad frames are answered, and the connection stays open.
 func TestBadOperations(t *testing.T) {
 	deep := func(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", n) }
 	for _, c := range []struct{ name, frame, code string }{
@@ -247,7 +247,7 @@ func withoutEvent(t *testing.T, raw string) []byte {
 	return b
 }
 
-// What looks odd, and is allowed.
+// Operations that look odd and are allowed.
 func TestOddOperations(t *testing.T) {
 	for _, c := range []struct{ name, op string }{
 		{"channel of 255", `{"ref":1,"op":"subscribe","channel":"` + long[:255] + `"}`},

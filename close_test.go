@@ -76,8 +76,8 @@ func (b hesitant) Append(ctx context.Context, e backend.Entry) (backend.Position
 	return b.Backend.Append(ctx, e)
 }
 
-// What is on its way into the log when Close is called is accepted, so it is
-// delivered.
+// An event that is on its way into the log when Close is called is accepted, so it must
+// be delivered.
 func TestCloseDeliversWhatIsOnItsWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, open(), &realtime.Options{Backend: hesitant{realtime.NewMemory(), time.Second}})
@@ -285,8 +285,8 @@ func TestCloseFailsNoHandler(t *testing.T) {
 	})
 }
 
-// What handlers are done with is another node's at once, not when the slowest
-// connection has ended.
+// When the handlers are done, another node can take their group over at once, and need
+// not wait for the slowest connection to end.
 func TestCloseGivesGroupsUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := lasting{realtime.NewMemory()}

@@ -150,7 +150,7 @@ func refusalsOf(rt *realtime.Realtime) (list []string) {
 	return list
 }
 
-// What is refused, and why, is remembered with the reason that the client is not told.
+// Refusals are remembered, with the reason that the client is not told.
 func TestRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := open()
@@ -226,7 +226,7 @@ func TestRefusalsBound(t *testing.T) {
 	})
 }
 
-// What is remembered of a refusal is bounded, whatever the client calls things.
+// The memory for a refusal is bounded, however long the names are that the client sends.
 func TestRefusalsOfLongNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := open()
@@ -302,7 +302,7 @@ func BenchmarkConnections(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/100, "ns/connection")
 }
 
-// What a Recheck refuses is listed with the address of the connection, and counted.
+// A refusal by Recheck is listed with the address of the connection, and counted.
 func TestRefusalsOfARecheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var fault atomic.Pointer[error]
@@ -354,7 +354,7 @@ func TestRefusalsOfARecheck(t *testing.T) {
 	})
 }
 
-// Who may no longer be present as somebody else is refused.
+// A user who may no longer be present as somebody else is refused.
 func TestRefusalsOfARenewal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		any := true

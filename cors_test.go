@@ -216,7 +216,7 @@ func TestCORSBesideOthers(t *testing.T) {
 				list(got, "Access-Control-Allow-Origin") != app || list(got, "Access-Control-Allow-Credentials") != "true" {
 				t.Errorf("%s: %v", name, got)
 			}
-			// What the host says to pages that are none of ours stays as it is.
+			// The host's headers for pages of other origins stay as they are.
 			got = ask("GET", evil)
 			if list(got, "Access-Control-Expose-Headers") != "etag x-total" || list(got, "Vary") != "accept-encoding origin" ||
 				list(got, "Access-Control-Allow-Origin") != "*" || got.Get("Access-Control-Allow-Credentials") != "" {

@@ -231,7 +231,7 @@ func TestDiagnose(t *testing.T) {
 	}
 }
 
-// What the host itself has wrong.
+// Faults of the host's own configuration.
 func TestDiagnoseHosts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, realtime.Policy{Hosts: []string{"app.example.com"}}, nil)

@@ -164,8 +164,8 @@ func (d *deadlines) SetWriteDeadline(at time.Time) error {
 	return http.NewResponseController(d.ResponseWriter).SetWriteDeadline(at)
 }
 
-// Who is revoked while being authenticated does not get in on the old answer, and
-// nobody else is turned away for it.
+// A user who is revoked while being authenticated is not let in by the old answer. Nobody
+// else is turned away.
 func TestRevokeWhileArriving(t *testing.T) {
 	for revoked, want := range map[string]int{"ada": http.StatusServiceUnavailable, "bob": http.StatusOK} {
 		bubble(t, revoked, func(t *testing.T) {
@@ -269,7 +269,7 @@ func TestFlood(t *testing.T) {
 	})
 }
 
-// What cannot work is refused, and the error names it.
+// Options that cannot work are refused, and the error names the field.
 func TestBadOptions(t *testing.T) {
 	type limits = realtime.Limits
 	const most = 8<<20 - 256<<10

@@ -217,8 +217,8 @@ func TestEphemeralIsCoalesced(t *testing.T) {
 	})
 }
 
-// What exceeds the rate of its channel waits, and newer ones replace it. Other channels
-// do not wait with it.
+// Messages beyond the rate of their channel wait, and newer ones replace them. Other
+// channels do not wait.
 func TestEphemeralRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, open(), &realtime.Options{Limits: realtime.Limits{Ephemeral: 10}})
@@ -253,7 +253,7 @@ func TestEphemeralRate(t *testing.T) {
 	})
 }
 
-// What See hides is hidden live, too.
+// Live messages that See hides are not sent.
 func TestEphemeralIsSeen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := open()

@@ -115,8 +115,8 @@ func TestCloseNamesTheGroup(t *testing.T) {
 	})
 }
 
-// What a handler causes while Close waits is handled as well, also where the log
-// brings it late.
+// Events that a handler causes while Close waits are handled as well, even if the log
+// delivers them late.
 func TestCloseWaitsForWhatHandlersCause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, c := backendtest.NewFaulty(realtime.NewMemory()), &calls{}
@@ -138,8 +138,8 @@ func TestCloseWaitsForWhatHandlersCause(t *testing.T) {
 	})
 }
 
-// What a group has done last is committed when it ends; where that cannot be, it is
-// said that some of it may be done again.
+// When a group ends, its last progress is committed. If that fails, a log line says that
+// events may be handled again.
 func TestGroupIsGivenUpLate(t *testing.T) {
 	for name, c := range map[string]struct {
 		err  error

@@ -63,7 +63,8 @@ func TestHistory(t *testing.T) {
 		if got := texts(past(t, h.Realtime, "nowhere", "", 4)); got != "start" {
 			t.Errorf("of a channel without messages: %s", got)
 		}
-		// What is evicted is told, and a cursor of it is no error.
+		// The end of a page says that messages were evicted. A cursor of an evicted
+		// message is not an error.
 		for i := range 15 {
 			h.publish("hall", i)
 		}
@@ -206,7 +207,8 @@ func TestHistoryOfADatabaseThatFails(t *testing.T) {
 				t.Errorf("%s: %v", name, took)
 			}
 		}
-		// What the history has is there nevertheless, and the rest may be asked for again.
+		// The page still has the messages of the history, and the client may ask for the
+		// rest again.
 		if err := rt.Publish(t.Context(), "room", 1); err != nil {
 			t.Fatal(err)
 		}

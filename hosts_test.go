@@ -246,7 +246,7 @@ func TestBadHosts(t *testing.T) {
 	}
 }
 
-// What is refused for where it comes from is in the log, at debug level.
+// Refusals for the host or the origin of a request are in the log, at debug level.
 func TestRefusalsAreLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := open()

@@ -57,8 +57,8 @@ func TestLastDeliveryBeforeABye(t *testing.T) {
 	})
 }
 
-// Who is revoked while a write to them is about to begin is cut off although the
-// deadline of that write was worked out before.
+// A client that is revoked just before a write to it begins is cut off, although the
+// deadline of that write was computed earlier.
 func TestRevokeBesideADeadlineThatIsPutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, open(), nil)

@@ -57,14 +57,14 @@ func TestConnectionsOfAUser(t *testing.T) {
 			h.ren(ren)
 			full()
 		}
-		// Who turns out to be another user is counted there.
+		// A connection that turns out to be of another user counts as that user's.
 		other := h.dial(get("/realtime?auth=hello"))
 		other.send(`{"op":"hello","cid":"` + tab1 + `","token":"cid"}`)
 		other.want("hello")
 	})
 }
 
-// Who turns out to be somebody else than the request said counts as that one.
+// A connection counts for the user of its hello, not for the one of its request.
 func TestConnectionThatChangesItsUser(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, open(), &realtime.Options{Limits: realtime.Limits{Connections: 1}})

@@ -24,7 +24,7 @@ func TestLimitsSwitchedOff(t *testing.T) {
 			s.ok(subscribe(fmt.Sprint("room:", i)), `"op":"ping"`)
 		}
 	})
-	// What one connection may do follows from the others, where only that is said.
+	// If only the limits of a connection are switched off, those of its user follow.
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, open(), &realtime.Options{Limits: realtime.Limits{Rate: -1, Burst: -1}})
 		s := h.socket(get("/realtime", "Authorization", asAda))

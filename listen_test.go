@@ -225,7 +225,7 @@ func TestPublishWithinEvents(t *testing.T) {
 	})
 }
 
-// What a caller does with its slice afterwards is its own affair.
+// A caller may reuse its slice after Publish or Emit has returned.
 func TestPublishedDataIsACopy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rt := bare(t, nil)
@@ -402,7 +402,7 @@ func TestEventMatch(t *testing.T) {
 	}
 }
 
-// What is followed on one node is listed on all of them.
+// A channel that is followed on one node is listed on all nodes.
 func TestChannelsOfSeveralNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := realtimetest.NewCluster(t, 3, realtime.AllowAll(), nil)

@@ -409,7 +409,7 @@ func TestRENOutlivesTheContextOfTheRequest(t *testing.T) {
 	})
 }
 
-// What is perhaps on its way still gives a write more time: see TestSlowLinks.
+// Bytes that may still be on their way give a write more time: see TestSlowLinks.
 func TestRENStalledAfterABurst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, open(), nil)

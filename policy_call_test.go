@@ -185,7 +185,7 @@ func TestOneSessionPerUserIsPresent(t *testing.T) {
 	})
 }
 
-// Who is revoked by somebody else while being let in is turned away, also if the
+// A client that somebody revokes while it is being let in is turned away, even if the
 // policy itself revokes at the same time.
 func TestRevokedElsewhereWhileArriving(t *testing.T) {
 	for _, verb := range []string{"Revoke", "Recheck"} {
@@ -225,7 +225,8 @@ func TestRevokedElsewhereWhileArriving(t *testing.T) {
 	}
 }
 
-// Who is being let in while another one's Authenticate revokes is turned away.
+// A client that is being let in while the Authenticate of another client revokes its user
+// is turned away.
 func TestRevokedByAnotherArrival(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		in := new(inside)

@@ -38,7 +38,7 @@ func (s *socket) try(op string) {
 	_ = s.ws.Write(context.Background(), websocket.MessageText, []byte("{"+op+"}"))
 }
 
-// What a policy is asked, and that its reasons stay with it.
+// The policy is asked the right questions, and clients are not told its reasons.
 func TestPolicyIsAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked []string

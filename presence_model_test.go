@@ -212,6 +212,6 @@ func (m *presenceModel) compare(actor string, left []string) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		m.t.Fatalf("%v, %s: roster (-want +got):\n%s", time.Now(), m.last, diff)
 	}
-	// What is over and explained no longer needs the model.
+	// The model forgets sessions that have ended and are explained.
 	m.sessions = slices.DeleteFunc(m.sessions, func(s *session) bool { return !s.ends.IsZero() && !s.ends.After(time.Now()) })
 }

@@ -72,8 +72,8 @@ func (h *host) recheck(user string) {
 	}
 }
 
-// What is taken away ends with Recheck, and the rest goes on without a gap, while
-// the publisher goes on all the time.
+// Rights that are taken away end with Recheck. Everything else continues without a gap,
+// while the publisher never pauses.
 func TestRecheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for range figure(3, 100) {
@@ -218,7 +218,7 @@ func TestRecheckDomains(t *testing.T) {
 	}
 }
 
-// What a policy does other than to say yes or no.
+// Answers of a policy other than yes and no.
 func TestRecheckTrouble(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -355,7 +355,7 @@ func TestRecheckWhileBusy(t *testing.T) {
 	})
 }
 
-// Who is being let in by rights that are taken away meanwhile does not get in.
+// A client is not let in if its rights are taken away while it is being let in.
 func TestRecheckWhileArriving(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var may rights

@@ -74,8 +74,8 @@ func TestRecheckOfASlowPolicy(t *testing.T) {
 	}
 }
 
-// What the policy does not decide is taken away, after 5 s of its own for each
-// question and not after minutes, and the client stays.
+// A right that the policy does not decide about is taken away. Each question has 5 s of
+// its own, so this does not take minutes. The client stays connected.
 func TestRecheckOfAPolicyThatHangs(t *testing.T) {
 	for name, deaf := range map[string]bool{"obeys": false, "deaf": true} {
 		bubble(t, name, func(t *testing.T) {
@@ -137,8 +137,8 @@ func TestRecheckDuringASlowOperation(t *testing.T) {
 	})
 }
 
-// A context that ends, as that of a request whose client has gone, takes nothing
-// away that is allowed. What is not allowed ends nevertheless.
+// If the context of Recheck ends, for example because the client of a request has gone,
+// allowed rights stay. Rights that are no longer allowed end nevertheless.
 func TestRecheckIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var p slowRights

@@ -130,7 +130,7 @@ func TestRenewal(t *testing.T) {
 	})
 }
 
-// What is refused changes nothing.
+// A refused renewal changes nothing.
 func TestRenewalRefused(t *testing.T) {
 	for _, c := range []struct {
 		name, first, token, code string

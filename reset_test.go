@@ -92,7 +92,7 @@ func TestResetComesWithItsRoster(t *testing.T) {
 	})
 }
 
-// What a subscribe is refused for does not come all the same.
+// A refused subscribe delivers nothing.
 func TestRefusedSubscribeDeliversNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		may := &rights{}

@@ -122,7 +122,7 @@ func TestRosterIsOfOnePlace(t *testing.T) {
 			t.Errorf("not ordered: %s", objects[1].raw)
 		}
 
-		// What happens after the roster comes, however many rosters are asked for.
+		// Changes after the roster are delivered, however many rosters are asked for.
 		b.before = func(channel string) { change(channel, "comes again", "stays", "comes before") }
 		b.after = func(string) {}
 		delete(members, "comes before")
@@ -135,7 +135,7 @@ func TestRosterIsOfOnePlace(t *testing.T) {
 	})
 }
 
-// What the ring has let go of by the time the backend has answered is asked about
+// If the ring has evicted events by the time the backend answers, the roster is read
 // again, for as long as a roster may take.
 func TestRosterOutrun(t *testing.T) {
 	t.Parallel()

@@ -142,7 +142,7 @@ func TestHistograms(t *testing.T) {
 	})
 }
 
-// What was sent before a client came is not late when the client gets it.
+// An event from before a client came does not count as late when the client gets it.
 func TestReplayIsNotLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, open(), nil)

@@ -39,8 +39,8 @@ func (n *narrow) Put(ctx context.Context, w backend.Write) (backend.Revision, er
 	return n.Backend.Put(ctx, w)
 }
 
-// What an engine cannot take is too large, for the host as for a client, and does
-// not come back.
+// A record that the engine cannot take is refused as too large, for the host and for
+// clients, and is not tried again.
 func TestTooLargeForTheEngine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &narrow{Backend: realtime.NewMemory()}

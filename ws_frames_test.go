@@ -138,7 +138,7 @@ func TestWSFloodOfAUser(t *testing.T) {
 	})
 }
 
-// What honest clients do is no flood.
+// The traffic of honest clients is not taken for a flood.
 func TestWSNoFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, open(), nil)

@@ -198,7 +198,7 @@ func TestRosterInPartsWithSee(t *testing.T) {
 	}
 }
 
-// What happens in the middle of a roster.
+// Changes while a roster is being read.
 func TestMiddleOfARoster(t *testing.T) {
 	t.Parallel()
 	type world struct {
