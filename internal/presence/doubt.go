@@ -123,9 +123,15 @@ func (p *Presence) reconcile(ctx context.Context, id memberID) error {
 		}
 		return c
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		p.reconciled(id, node, elsewhere, open)
 	}
+	return err
+}
+
+// reconciled notes that the sessions of a member that live here are recorded as those of
+// node, except the open ones, and that others live elsewhere.
+func (p *Presence) reconciled(id memberID, node string, elsewhere, open []Key) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, k := range elsewhere {
@@ -138,7 +144,6 @@ func (p *Presence) reconcile(ctx context.Context, id memberID) error {
 			}
 		}
 	}
-	return nil
 }
 
 // resident is a session that lives here.
