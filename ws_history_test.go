@@ -377,6 +377,7 @@ func TestWSRewindWithPresence(t *testing.T) {
 		h.join("room", "ada", nil)
 		h.publish("room", 2)
 		h.join("room", "bob", nil)
+		synctest.Wait() // until the node has read its log
 		s := h.socket(get("/realtime"))
 		o := s.call(subscribe("room") + `,"presence":true,"rewind":2`)
 		if got := rewound(t, o).String(); got != "subscribed 1 2 start" {
