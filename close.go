@@ -3,11 +3,11 @@ package realtime
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/engine"
+	"github.com/maravilla-realtime/realtime/internal/fault"
 )
 
 // Close shuts down in four steps:
@@ -88,7 +88,7 @@ const leaveBehind = 2 * time.Second
 // returned. Their contexts must have ended.
 func (rt *Realtime) decided(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, leaveBehind,
-		fmt.Errorf("realtime: the policy, or History.Older, does not return: %w", context.DeadlineExceeded))
+		fault.Errorf("realtime: the policy, or History.Older, does not return: %w", context.DeadlineExceeded))
 	defer cancel()
 	return errors.Join(rt.deciding.Wait(ctx), rt.lookups.Wait(ctx))
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/engine"
+	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/handle"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
@@ -114,7 +115,7 @@ func (rt *Realtime) RetryDeadLetter(ctx context.Context, letter DeadLetter) erro
 		select { // the group changes hands
 		case <-time.After(retryAgain):
 		case <-ctx.Done():
-			return fmt.Errorf("realtime: no node holds the group: %w", ctx.Err())
+			return fault.Errorf("realtime: no node holds the group: %w", ctx.Err())
 		case <-rt.running.Done():
 			return ErrClosed
 		}
@@ -154,7 +155,7 @@ func (rt *Realtime) retryOnce(ctx context.Context, ask retryAsk) error {
 	}
 	var said retryAnswer
 	if err := json.Unmarshal(data, &said); err != nil {
-		return fmt.Errorf("realtime: the answer of the node that holds the group: %w", err)
+		return fault.Errorf("realtime: the answer of the node that holds the group: %w", err)
 	}
 	return said.err()
 }
@@ -186,7 +187,7 @@ func (rt *Realtime) askHolder(ctx context.Context, holder, group string, questio
 	case err != nil && moved && ctx.Err() == nil:
 		return nil, handle.ErrHeld
 	case err != nil && !errors.Is(err, ErrClosed):
-		return nil, fmt.Errorf("realtime: retry of a dead letter: %w", err)
+		return nil, fault.Errorf("realtime: retry of a dead letter: %w", err)
 	}
 	return data, err
 }
@@ -249,7 +250,7 @@ func (a *retryAnswer) err() error {
 	case retryHandled:
 		return nil
 	case retryFailed:
-		return fmt.Errorf("%w: %w", ErrHandlerFailed, cause)
+		return fault.Errorf("%w: %w", ErrHandlerFailed, cause)
 	case retryGone:
 		return ErrGone
 	case retryUnknown:
@@ -260,9 +261,9 @@ func (a *retryAnswer) err() error {
 		if a.cause == nil {
 			cause = context.DeadlineExceeded // of the node that answers
 		}
-		return fmt.Errorf("realtime: the handler has not answered in time: %w", cause)
+		return fault.Errorf("realtime: the handler has not answered in time: %w", cause)
 	}
-	return fmt.Errorf("%w: %w", ErrTemporary, cause)
+	return fault.Errorf("%w: %w", ErrTemporary, cause)
 }
 
 // retryHere retries on this node, if it holds the group.

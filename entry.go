@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -48,7 +49,7 @@ func newMessage(ctx context.Context, limit int, channel string, data any, opts [
 	}
 	raw, err := encode(data, limit)
 	if err != nil {
-		return ev, a, fmt.Errorf("realtime: publish: %w", err)
+		return ev, a, fault.Errorf("realtime: publish: %w", err)
 	}
 	if a, err = attribute(ctx, opts); err == nil {
 		err = a.refuse("Publish", "WithMetadata")
@@ -64,7 +65,7 @@ func newEvent(ctx context.Context, limit int, ev RenEvent, opts []EventOption) (
 	if ev.Data != nil {
 		raw, err := encode(ev.Data, limit)
 		if err != nil {
-			return event, a, fmt.Errorf("%w: data: %w", ErrBadEvent, err)
+			return event, a, fault.Errorf("%w: data: %w", ErrBadEvent, err)
 		}
 		ev.Data = raw
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/live"
 	"github.com/maravilla-realtime/realtime/internal/match"
 	"github.com/maravilla-realtime/realtime/internal/wire"
@@ -53,7 +54,7 @@ func (rt *Realtime) toSender(ev backend.Event, a attribution) error {
 	ev.Key = match.TypeOf(ev.Data)
 	err := rt.live.Publish(ev)
 	if errors.Is(err, live.ErrFull) {
-		return fmt.Errorf("%w: %w", ErrTemporary, err)
+		return fault.Errorf("%w: %w", ErrTemporary, err)
 	}
 	return err
 }

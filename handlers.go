@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/match"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
@@ -23,7 +24,7 @@ func Typed[T any](f func(ctx context.Context, ev RenEvent, data T) error) EventH
 	return func(ctx context.Context, ev RenEvent) error {
 		data, err := Decode[T](ev)
 		if err != nil {
-			return fmt.Errorf("%w: %w", ErrPermanent, err)
+			return fault.Errorf("%w: %w", ErrPermanent, err)
 		}
 		return f(ctx, ev, data)
 	}

@@ -2,10 +2,10 @@ package realtime
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/engine"
+	"github.com/maravilla-realtime/realtime/internal/fault"
 )
 
 // healthTime is the time that Health waits if ctx has no deadline.
@@ -24,10 +24,10 @@ func (rt *Realtime) Health(ctx context.Context) error {
 	}
 	page, err := rt.backend.Read(ctx, rt.ring.Head(), 0)
 	if err != nil {
-		return fmt.Errorf("realtime: the backend does not answer: %w", publicError(err))
+		return fault.Errorf("realtime: the backend does not answer: %w", publicError(err))
 	}
 	if err := rt.ring.Wait(ctx, page.Head); err != nil {
-		return fmt.Errorf("realtime: the backend has events that do not come through: %w", err)
+		return fault.Errorf("realtime: the backend has events that do not come through: %w", err)
 	}
 	return nil
 }

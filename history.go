@@ -9,6 +9,7 @@ import (
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/engine"
+	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/past"
 	"github.com/maravilla-realtime/realtime/internal/ring"
 	"github.com/maravilla-realtime/realtime/internal/session"
@@ -86,7 +87,7 @@ func (rt *Realtime) History(ctx context.Context, channel string, before Cursor, 
 	page, err := rt.past().Read(ctx, past.Query{Channel: channel, Before: string(before), Want: session.Want{Messages: n}})
 	switch {
 	case errors.Is(err, past.ErrBadCursor):
-		return HistoryPage{}, fmt.Errorf("%w: %w", ErrBadOption, err)
+		return HistoryPage{}, fault.Errorf("%w: %w", ErrBadOption, err)
 	case err != nil:
 		return HistoryPage{}, err
 	}
@@ -129,14 +130,14 @@ func (rt *Realtime) older(ctx context.Context, channel, before string, limit int
 	case err != nil && rt.running.Err() != nil:
 		return nil, ErrClosed
 	case errors.Is(err, timely.ErrBusy), errors.Is(err, timely.ErrLeft), err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return nil, fmt.Errorf("%w: History.Older did not return in time: %w", ErrTemporary, err)
+		return nil, fault.Errorf("%w: History.Older did not return in time: %w", ErrTemporary, err)
 	case err != nil:
-		return nil, fmt.Errorf("realtime: History.Older: %w", err)
+		return nil, fault.Errorf("realtime: History.Older: %w", err)
 	}
 	messages := make([]past.Message, len(list))
 	for i, ev := range list {
 		if err := ev.settle(channel); err != nil {
-			return nil, fmt.Errorf("realtime: History.Older: message %d of %d: %w", i+1, len(list), err)
+			return nil, fault.Errorf("realtime: History.Older: message %d of %d: %w", i+1, len(list), err)
 		}
 		event := backend.Event(ev.RenEvent)
 		messages[i] = past.Message{Event: &event, Cursor: string(ev.Cursor)}
@@ -162,7 +163,7 @@ func (ev *HistoryEvent) settle(channel string) error {
 	}
 	data, err := wire.Compact(ev.Data)
 	if err != nil {
-		return fmt.Errorf("%w: data: %w", ErrBadEvent, err)
+		return fault.Errorf("%w: data: %w", ErrBadEvent, err)
 	}
 	ev.Data = data
 	return nil

@@ -20,6 +20,14 @@ func clientID(ctx context.Context) string {
 	return id
 }
 
+// missAttribute logs, once, that a request names a browser tab and has not come through
+// Attribute: nothing else tells the host that tabs do not recognise their own events.
+func (rt *Realtime) missAttribute(r *http.Request) {
+	if wire.ValidClientID(r.Header.Get(clientHeader)) && clientID(r.Context()) == "" && rt.unattributed.CompareAndSwap(false, true) {
+		rt.log.Warn("realtime: a request names a browser tab, but its handler is not within Attribute; tabs do not recognise their own events")
+	}
+}
+
 // Attribute wraps a host's handlers. Events that they publish, emit or cause with the
 // request's context are attributed to the browser tab that sent the request, by its
 // X-Ren-Client header, which the SDK's renFetch sends. The tab then recognises the

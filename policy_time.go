@@ -3,11 +3,11 @@ package realtime
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/metric"
 	"github.com/maravilla-realtime/realtime/internal/timely"
 )
@@ -92,7 +92,7 @@ func decide[T any](ctx context.Context, calls *policyCalls, tally *metric.Calls,
 	late := errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.Is(err, timely.ErrBusy)
 	if err != nil && late {
 		calls.log.Warn("realtime: the policy does not answer in time", "function", name, "error", err)
-		err = fmt.Errorf("%w: the policy did not answer in time: %w", ErrTemporary, err)
+		err = fault.Errorf("%w: the policy did not answer in time: %w", ErrTemporary, err)
 	}
 	tally.Done(began, decision(err))
 	return value, err

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/engine"
+	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/presence"
 	"github.com/maravilla-realtime/realtime/internal/roster"
 	"github.com/maravilla-realtime/realtime/internal/wire"
@@ -91,7 +92,7 @@ func (p *Presence) Join(ctx context.Context, channel, userID string, metadata an
 	}
 	if metadata != nil {
 		if s.Metadata, err = encode(metadata, p.rt.opts.Limits.Metadata); err != nil {
-			return fmt.Errorf("realtime: join: %w", err)
+			return fault.Errorf("realtime: join: %w", err)
 		}
 	}
 	s.TTL = p.rt.opts.Presence.Lease

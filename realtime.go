@@ -4,17 +4,18 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"log/slog"
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/control"
 	"github.com/maravilla-realtime/realtime/internal/engine"
+	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/follow"
 	"github.com/maravilla-realtime/realtime/internal/growing"
 	"github.com/maravilla-realtime/realtime/internal/handle"
@@ -46,22 +47,24 @@ type Realtime struct {
 	spans    DeliveryTracer // Options.Tracer, if it is one
 	follower *follow.Follower
 
-	flaws      once // flaws of grants that were logged
-	presence   Presence
-	live       *live.Sender
-	growing    *growing.Growing
-	control    *control.Control
-	groups     *handle.Groups
-	process    processGroup
-	conns      *conns.Conns
-	shards     *shard.Pool // of connections that have left net/http
-	probes     probes
-	refusals   refusals
-	dead       deadLetters
-	accepted   mark       // the newest event appended by this node
-	byHost     conns.Gate // for events of the host and of clients
-	byHandlers conns.Gate // for events of handlers
-	rechecks   conns.Gate
+	flaws    once // flaws of grants that were logged
+	presence Presence
+	live     *live.Sender
+	growing  *growing.Growing
+	control  *control.Control
+	groups   *handle.Groups
+	process  processGroup
+	conns    *conns.Conns
+	shards   *shard.Pool // of connections that have left net/http
+	probes   probes
+	refusals refusals
+
+	unattributed atomic.Bool // see missAttribute
+	dead         deadLetters
+	accepted     mark       // the newest event appended by this node
+	byHost       conns.Gate // for events of the host and of clients
+	byHandlers   conns.Gate // for events of handlers
+	rechecks     conns.Gate
 
 	running    context.Context // ends when the background goroutines are to end
 	stop       context.CancelFunc
@@ -131,7 +134,7 @@ func New(policy Policy, opts *Options) (*Realtime, error) {
 	defer cancel()
 	if err := rt.start(starting, limits); err != nil {
 		stop()
-		return nil, fmt.Errorf("realtime: start: %w", err)
+		return nil, fault.Errorf("realtime: start: %w", err)
 	}
 	return rt, nil
 }
@@ -221,9 +224,9 @@ func publicError(err error) error {
 	case errors.Is(err, backend.ErrClosed):
 		return ErrClosed
 	case errors.Is(err, backend.ErrMaybeStored):
-		return fmt.Errorf("%w: %w", ErrMaybeStored, err)
+		return fault.Errorf("%w: %w", ErrMaybeStored, err)
 	case errors.Is(err, backend.ErrTooLarge):
-		return fmt.Errorf("%w: %w", ErrTooLarge, err)
+		return fault.Errorf("%w: %w", ErrTooLarge, err)
 	}
 	return err
 }

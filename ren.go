@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -44,7 +45,7 @@ func (ev RenEvent) Validate() error {
 		return err
 	}
 	if _, err := wire.Compact(ev.Data); err != nil {
-		return fmt.Errorf("%w: data: %w", ErrBadEvent, err)
+		return fault.Errorf("%w: data: %w", ErrBadEvent, err)
 	}
 	return nil
 }
@@ -75,7 +76,7 @@ func (ev *RenEvent) check() error {
 func Decode[T any](ev RenEvent) (T, error) {
 	var v T
 	if err := json.Unmarshal(ev.Data, &v); err != nil {
-		return v, fmt.Errorf("realtime: decode %s: %w", ev.Type, err)
+		return v, fault.Errorf("realtime: decode %s: %w", ev.Type, err)
 	}
 	return v, nil
 }

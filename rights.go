@@ -24,6 +24,7 @@ import (
 // It blocks as long as these functions. The identity is valid if the error is nil.
 // Otherwise the error is a [*RefusedError], for [WriteError].
 func (rt *Realtime) Authorize(r *http.Request, a Action) (Identity, error) {
+	rt.missAttribute(r)
 	id, f := rt.authorize(r, a)
 	if f != nil {
 		rt.refuse(f.from(r))

@@ -175,3 +175,28 @@ func TestWriteError(t *testing.T) {
 		}
 	}
 }
+
+// A handler that is not within Attribute, although tabs say who they are, is logged once.
+func TestAuthorizeWithoutAttribute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, open(), nil)
+		authorize := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			_, _ = h.Authorize(r, realtime.Action{Verb: realtime.VerbUpload, Name: "a"}) // it is allowed
+		})
+		named, _ := http.NewRequest(http.MethodGet, "http://host.test/", nil)
+		nameless := named.Clone(t.Context())
+		named.Header.Set("X-Ren-Client", tab1)
+		const line = "not within Attribute"
+		h.Attribute(authorize).ServeHTTP(httptest.NewRecorder(), named)
+		authorize.ServeHTTP(httptest.NewRecorder(), nameless)
+		if strings.Contains(h.logs.String(), line) {
+			t.Error(h.logs)
+		}
+		for range 3 {
+			authorize.ServeHTTP(httptest.NewRecorder(), named)
+		}
+		if n := strings.Count(h.logs.String(), line); n != 1 {
+			t.Errorf("logged %d times", n)
+		}
+	})
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/site"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
@@ -13,11 +14,11 @@ import (
 func (p *Policy) compileSite() error {
 	hosts, badHosts := site.ParseHosts(p.Hosts)
 	if badHosts != nil {
-		badHosts = fmt.Errorf("realtime: Policy.Hosts: %w", badHosts)
+		badHosts = fault.Errorf("realtime: Policy.Hosts: %w", badHosts)
 	}
 	origins, badOrigins := site.ParseOrigins(p.Origins)
 	if badOrigins != nil {
-		badOrigins = fmt.Errorf("realtime: Policy.Origins: %w", badOrigins)
+		badOrigins = fault.Errorf("realtime: Policy.Origins: %w", badOrigins)
 	}
 	p.hosts, p.origins = hosts, origins
 	return errors.Join(badHosts, badOrigins)

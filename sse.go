@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/conns"
+	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/guard"
 	"github.com/maravilla-realtime/realtime/internal/httpwriter"
 	"github.com/maravilla-realtime/realtime/internal/session"
@@ -359,9 +360,9 @@ func (s *stream) put(out []byte) error {
 func (s *stream) slow(deadline time.Time, err error) error {
 	switch {
 	case s.ctx.Err() != nil:
-		return fmt.Errorf("%w: %w", context.Cause(s.ctx), err)
+		return fault.Errorf("%w: %w", context.Cause(s.ctx), err)
 	case !time.Now().Before(deadline):
-		return fmt.Errorf("%w: %w", errSlow, err)
+		return fault.Errorf("%w: %w", errSlow, err)
 	}
 	return err
 }

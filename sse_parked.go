@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"net/http"
 	"runtime"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/conns"
+	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/guard"
 	"github.com/maravilla-realtime/realtime/internal/httpwriter"
 	"github.com/maravilla-realtime/realtime/internal/poll"
@@ -293,7 +293,7 @@ func (p *parked) wait(full bool) {
 // failure returns why the stream ends with an error of a write.
 func (p *parked) failure(err error) error {
 	if why := p.cause(); why != nil {
-		return fmt.Errorf("%w: %w", why, err)
+		return fault.Errorf("%w: %w", why, err)
 	}
 	return err
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/engine"
+	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/growing"
 	"github.com/maravilla-realtime/realtime/internal/ring"
 	"github.com/maravilla-realtime/realtime/internal/wire"
@@ -91,7 +92,7 @@ func (rt *Realtime) checkStream(ctx context.Context, channel, id string, opts []
 	}
 	if a.metadata != nil {
 		if b.Metadata, err = encode(a.metadata, rt.opts.Limits.Metadata); err != nil {
-			return b, fmt.Errorf("realtime: stream: metadata: %w", err)
+			return b, fault.Errorf("realtime: stream: metadata: %w", err)
 		}
 	}
 	return b, nil
@@ -118,7 +119,7 @@ func (s *Stream) WriteString(text string) (int, error) { return s.Write([]byte(t
 func (s *Stream) WriteJSON(v any) error {
 	raw, err := encode(v, s.rt.opts.Streams.Bytes)
 	if err != nil {
-		return fmt.Errorf("realtime: stream: %w", err)
+		return fault.Errorf("realtime: stream: %w", err)
 	}
 	return streamError(s.own.WriteItem(raw))
 }
@@ -198,7 +199,7 @@ func streamError(err error) error {
 	case errors.Is(err, growing.ErrNotFound):
 		return ErrNoStream
 	case errors.Is(err, growing.ErrTooLarge):
-		return fmt.Errorf("%w: %w", ErrTooLarge, err)
+		return fault.Errorf("%w: %w", ErrTooLarge, err)
 	case errors.Is(err, growing.ErrMixed):
 		return fmt.Errorf("%w: a growing message has text or JSON values", ErrBadOption)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -117,10 +117,10 @@ func newSettings(address string, o *RealtimeOptions, schemes ...string) (setting
 
 func (s *settings) check() (err error) {
 	if !wire.ValidClientID(s.client) {
-		err = fmt.Errorf("client: ClientID: %w", realtime.ErrBadClientID)
+		err = fault.Errorf("client: ClientID: %w", realtime.ErrBadClientID)
 	}
 	if s.max < 0 {
-		err = errors.Join(err, fmt.Errorf("client: %w: MaxBackoff is %v, and must be at least 0", realtime.ErrBadOption, s.max))
+		err = errors.Join(err, fault.Errorf("client: %w: MaxBackoff is %v, and must be at least 0", realtime.ErrBadOption, s.max))
 	}
 	return err
 }
@@ -129,10 +129,10 @@ func (s *settings) check() (err error) {
 func parseAddress(address string, schemes []string) (*url.URL, error) {
 	u, err := url.Parse(address)
 	if err != nil {
-		return nil, fmt.Errorf("client: %w: the URL: %w", realtime.ErrBadOption, err)
+		return nil, fault.Errorf("client: %w: the URL: %w", realtime.ErrBadOption, err)
 	}
 	if u.Hostname() == "" || !slices.Contains(schemes, u.Scheme) {
-		return nil, fmt.Errorf("client: %w: %q is not an absolute URL with the scheme %s", realtime.ErrBadOption, address, strings.Join(schemes, ", "))
+		return nil, fault.Errorf("client: %w: %q is not an absolute URL with the scheme %s", realtime.ErrBadOption, address, strings.Join(schemes, ", "))
 	}
 	return u, nil
 }
@@ -156,7 +156,7 @@ func (s *settings) askToken(ctx context.Context) (string, error) {
 	}
 	token, err := s.token(ctx)
 	if err != nil {
-		return "", fmt.Errorf("client: token: %w", err)
+		return "", fault.Errorf("client: token: %w", err)
 	}
 	return token, nil
 }

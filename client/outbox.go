@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/fault"
 	"golang.org/x/time/rate"
 )
 
@@ -174,7 +175,7 @@ func (o *outbox) fail(err error) {
 // [realtime.ErrMaybeStored].
 func (c *call) unanswered(err error) error {
 	if c.sent && c.op.Op == "publish" {
-		return fmt.Errorf("client: %s: %w: %w", c.op.Op, realtime.ErrMaybeStored, err)
+		return fault.Errorf("client: %s: %w: %w", c.op.Op, realtime.ErrMaybeStored, err)
 	}
 	return err
 }

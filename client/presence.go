@@ -3,11 +3,11 @@ package client
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"iter"
 	"slices"
 
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/fault"
 )
 
 // Presence gives the members of one channel, and makes this client one of them. It costs
@@ -34,7 +34,7 @@ func (r *Realtime) Presence(channel string) *Presence { return &Presence{r, chan
 func (p *Presence) Join(ctx context.Context, userID string, metadata any) error {
 	raw, err := encode(metadata)
 	if err != nil {
-		return fmt.Errorf("client: join: %w", err)
+		return fault.Errorf("client: join: %w", err)
 	}
 	return p.intend(ctx, func(intent) (intent, error) {
 		return intent{present: true, join: true, user: userID, metadata: raw}, nil
@@ -46,7 +46,7 @@ func (p *Presence) Join(ctx context.Context, userID string, metadata any) error 
 func (p *Presence) Update(ctx context.Context, metadata any) error {
 	raw, err := encode(metadata)
 	if err != nil {
-		return fmt.Errorf("client: update: %w", err)
+		return fault.Errorf("client: update: %w", err)
 	}
 	return p.intend(ctx, func(now intent) (intent, error) {
 		if !now.present {

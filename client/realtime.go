@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"fmt"
 	"iter"
 	"slices"
 	"strconv"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -151,7 +151,7 @@ const (
 func (r *Realtime) Publish(ctx context.Context, channel string, data any) error {
 	raw, err := json.Marshal(data)
 	if err != nil {
-		return fmt.Errorf("client: publish: %w", err)
+		return fault.Errorf("client: publish: %w", err)
 	}
 	answered := make(chan error, 1)
 	c := &call{op: op{Op: "publish", Channel: channel, Data: raw}, keep: true, done: func(_ frame, err error) { answered <- err }}
@@ -180,9 +180,9 @@ func (r *Realtime) Publish(ctx context.Context, channel string, data any) error 
 func (r *Realtime) waited(err error) error {
 	switch {
 	case !r.connected:
-		return fmt.Errorf("client: Connect was not called: %w", err)
+		return fault.Errorf("client: Connect was not called: %w", err)
 	case r.lost != nil:
-		return fmt.Errorf("client: not connected (%v): %w", r.lost, err)
+		return fault.Errorf("client: not connected (%v): %w", r.lost, err)
 	}
 	return err
 }
@@ -194,7 +194,7 @@ func (r *Realtime) waited(err error) error {
 func (r *Realtime) PublishEphemeral(ctx context.Context, channel string, data any) error {
 	raw, err := json.Marshal(data)
 	if err != nil {
-		return fmt.Errorf("client: publish: %w", err)
+		return fault.Errorf("client: publish: %w", err)
 	}
 	answered := make(chan error, 1)
 	c := &call{op: op{Op: "publish", Channel: channel, Data: raw, Ephemeral: true}, done: func(_ frame, err error) { answered <- err }}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/sse"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
@@ -57,7 +58,7 @@ func NewRen(url string, opts *RenOptions) (*Ren, error) {
 	r := &Ren{set: set, cursor: string(opts.Since)}
 	r.set.http.CheckRedirect = stripped(r.set.http.CheckRedirect)
 	if opts.Every < 0 || opts.Every > 10*time.Second {
-		return nil, fmt.Errorf("client: %w: Every is %v, and must be 0 to 10 s", realtime.ErrBadOption, opts.Every)
+		return nil, fault.Errorf("client: %w: Every is %v, and must be 0 to 10 s", realtime.ErrBadOption, opts.Every)
 	}
 	if opts.Every > 0 {
 		query := r.set.url.Query()

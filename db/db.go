@@ -11,6 +11,7 @@ import (
 
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/internal/detach"
+	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/keylock"
 	"github.com/maravilla-realtime/realtime/internal/outbox"
 )
@@ -156,7 +157,7 @@ func (d *DB) InTx(ctx context.Context, opts *sql.TxOptions, f func(tx *Tx) error
 	}
 	t, err := d.begin(c, opts)
 	if err != nil {
-		return fmt.Errorf("db: begin: %w", err)
+		return fault.Errorf("db: begin: %w", err)
 	}
 	defer t.end() // of a panic; it does nothing after a commit or rollback
 	tx := &Tx{Tx: t.Tx, most: d.opts.MaxEvents}
@@ -183,7 +184,7 @@ func (d *DB) InTx(ctx context.Context, opts *sql.TxOptions, f func(tx *Tx) error
 	case errors.Is(err, ErrMaybeCommitted):
 		return errors.Join(err, d.announce(ctx, tx.events))
 	default:
-		return fmt.Errorf("db: commit: %w", err)
+		return fault.Errorf("db: commit: %w", err)
 	}
 }
 
@@ -192,7 +193,7 @@ func (d *DB) InTx(ctx context.Context, opts *sql.TxOptions, f func(tx *Tx) error
 // that case that the transaction is done, that the connection is bad, or something else.
 func explain(c *detach.Context, ctx context.Context, err error) error {
 	if callerErr := ctx.Err(); callerErr != nil && !errors.Is(err, callerErr) {
-		return fmt.Errorf("%w: %w", callerErr, err)
+		return fault.Errorf("%w: %w", callerErr, err)
 	}
 	return c.Explain(err)
 }
@@ -212,7 +213,7 @@ func (d *DB) lock(ctx context.Context, events []realtime.RenEvent) (unlock func(
 		if context.Cause(ctx) == ErrBusy {
 			err = ErrBusy
 		}
-		return nil, fmt.Errorf("db: wait for the documents: %w", err)
+		return nil, fault.Errorf("db: wait for the documents: %w", err)
 	}
 	return unlock, nil
 }

@@ -5,13 +5,13 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/detach"
+	"github.com/maravilla-realtime/realtime/internal/fault"
 )
 
 // transaction is a transaction that ends with its context, and the connection that
@@ -58,7 +58,7 @@ func (t *transaction) commit() error {
 		return nil
 	}
 	if lost(err) || t.conn.PingContext(t.ctx) != nil {
-		return fmt.Errorf("%w: %w", ErrMaybeCommitted, detach.Opaque(t.ctx.Explain(err)))
+		return fault.Errorf("%w: %w", ErrMaybeCommitted, detach.Opaque(t.ctx.Explain(err)))
 	}
 	return err
 }
@@ -73,7 +73,7 @@ func (t *transaction) end() error {
 // rollback rolls back because of err.
 func (t *transaction) rollback(err error) error {
 	if failed := t.end(); failed != nil && !errors.Is(failed, sql.ErrTxDone) {
-		return errors.Join(err, fmt.Errorf("db: rollback: %w", failed))
+		return errors.Join(err, fault.Errorf("db: rollback: %w", failed))
 	}
 	return err
 }

@@ -3,11 +3,11 @@ package db
 import (
 	"context"
 	"database/sql"
-	"fmt"
 
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/detach"
+	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/outbox"
 )
 
@@ -25,7 +25,7 @@ func (d *DB) within(c *detach.Context) (backend.Transactional, error) {
 			defer c.Bound(d.opts.AnswerTimeout)()
 			shares, err := t.Shares(c, d.db)
 			if err != nil {
-				return nil, fmt.Errorf("db: ask whether the log is in this database: %w", c.Explain(err))
+				return nil, fault.Errorf("db: ask whether the log is in this database: %w", c.Explain(err))
 			}
 			if shares {
 				known.Transactional = t
@@ -48,7 +48,7 @@ func store(ctx context.Context, t backend.Transactional, tx *sql.Tx, events []re
 	for i, ev := range events {
 		var err error
 		if entries[i], err = realtime.EventEntry(ctx, ev); err != nil {
-			return fmt.Errorf("db: %w", err)
+			return fault.Errorf("db: %w", err)
 		}
 	}
 	return t.AppendIn(ctx, tx, entries)

@@ -5,10 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/outbox"
 )
 
@@ -107,7 +107,7 @@ func (s *Store) end(ctx context.Context, namespace, key string) error {
 		return err
 	}
 	if err := s.engine.Delete(ctx, namespace, key); err != nil {
-		return fmt.Errorf("kv: delete an expired entry: %w", err)
+		return fault.Errorf("kv: delete an expired entry: %w", err)
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/internal/detach"
+	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/keylock"
 	"github.com/maravilla-realtime/realtime/internal/outbox"
 	"github.com/maravilla-realtime/realtime/internal/refused"
@@ -204,7 +205,7 @@ func (s *Store) Get(ctx context.Context, namespace, key string) (Entry, error) {
 	case errors.Is(err, ErrNotFound):
 		return Entry{}, ErrNotFound
 	case err != nil:
-		return Entry{}, fmt.Errorf("kv: get: %w", err)
+		return Entry{}, fault.Errorf("kv: get: %w", err)
 	case e.expired(time.Now()):
 		return Entry{}, ErrNotFound
 	}
@@ -238,7 +239,7 @@ func (s *Store) Delete(ctx context.Context, namespace, key string) error {
 	err = s.engine.Delete(ctx, namespace, key)
 	switch {
 	case state == expired && err != nil:
-		return fmt.Errorf("kv: delete: %w", err)
+		return fault.Errorf("kv: delete: %w", err)
 	case state == expired:
 		return nil
 	case err != nil:
@@ -290,12 +291,12 @@ func (s *Store) current(ctx context.Context, namespace, key string) (Entry, stat
 	case errors.Is(err, ErrNotFound):
 		return Entry{}, absent, nil
 	case err != nil:
-		return Entry{}, absent, fmt.Errorf("kv: get: %w", err)
+		return Entry{}, absent, fault.Errorf("kv: get: %w", err)
 	case !e.expired(time.Now()):
 		return e, alive, nil
 	}
 	if err := s.announceExpiry(ctx, e); err != nil {
-		return Entry{}, absent, fmt.Errorf("kv: announce that the old value has expired: %w", err)
+		return Entry{}, absent, fault.Errorf("kv: announce that the old value has expired: %w", err)
 	}
 	return e, expired, nil
 }
@@ -310,7 +311,7 @@ func unannounced(err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%w: %w", ErrUnannounced, err)
+	return fault.Errorf("%w: %w", ErrUnannounced, err)
 }
 
 // ListOptions select what [Store.List] returns.
@@ -350,7 +351,7 @@ func (s *Store) List(ctx context.Context, namespace string, opts ListOptions) (P
 	for after := opts.Cursor; ; {
 		found, err := s.engine.List(ctx, namespace, opts.Prefix, after, limit+1)
 		if err != nil {
-			return Page{}, fmt.Errorf("kv: list: %w", err)
+			return Page{}, fault.Errorf("kv: list: %w", err)
 		}
 		now := time.Now()
 		for _, e := range found {
@@ -379,7 +380,7 @@ func checkKey(namespace, key string) error {
 func checkText(texts ...string) error {
 	for _, text := range texts {
 		if err := realtime.KVPut(text, "").Validate(); err != nil {
-			return fmt.Errorf("%w: %w", ErrBadKey, err)
+			return fault.Errorf("%w: %w", ErrBadKey, err)
 		}
 	}
 	return nil

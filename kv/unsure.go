@@ -3,16 +3,16 @@ package kv
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/fault"
 )
 
 // unsurePut returns the error of a Put after the engine has failed. If the value is
 // stored despite that, or the engine does not answer, it announces the put, so that
 // clients read the key.
 func (s *Store) unsurePut(ctx context.Context, e Entry, cause error) error {
-	cause = fmt.Errorf("kv: put: %w", cause)
+	cause = fault.Errorf("kv: put: %w", cause)
 	found, err := s.look(ctx, e.Namespace, e.Key)
 	if err == nil && found.Version != e.Version {
 		return cause
@@ -25,7 +25,7 @@ func (s *Store) unsurePut(ctx context.Context, e Entry, cause error) error {
 // announces a put, so that clients read the key. If a repeated Delete finds that the
 // first one has happened, it announces the deletion.
 func (s *Store) unsureDelete(ctx context.Context, old Entry, cause error) error {
-	cause = fmt.Errorf("kv: delete: %w", cause)
+	cause = fault.Errorf("kv: delete: %w", cause)
 	deleted := realtime.KVDelete(old.Namespace, old.Key)
 	_, err := s.look(ctx, old.Namespace, old.Key)
 	if errors.Is(err, ErrNotFound) {

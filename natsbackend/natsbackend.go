@@ -253,13 +253,11 @@ func (b *Backend) outcome(err error) error {
 // publish makes one attempt to store a message, in the epoch that its sender knows.
 // errEpoch: that has ended, and nothing was sent.
 func (b *Backend) publish(ctx context.Context, epoch uint64, m *nats.Msg) (*jetstream.PubAck, error) {
-	ctx, done, err := b.life.Call(ctx)
+	ctx, done, err := b.change(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	ctx, cancel := context.WithTimeout(ctx, changeTime)
-	defer cancel()
 	switch err := b.verify(ctx); {
 	case b.life.Ended():
 		return nil, backend.ErrClosed
@@ -269,18 +267,30 @@ func (b *Backend) publish(ctx context.Context, epoch uint64, m *nats.Msg) (*jets
 	if b.epoch.Load() != epoch {
 		return nil, errEpoch
 	}
-	return b.send(ctx, epoch, m)
+	return b.request(ctx, epoch, m)
 }
 
 // send is publish without a look at the log before.
 func (b *Backend) send(ctx context.Context, epoch uint64, m *nats.Msg) (*jetstream.PubAck, error) {
-	ctx, done, err := b.life.Call(ctx)
+	ctx, done, err := b.change(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
+	return b.request(ctx, epoch, m)
+}
+
+// change begins a call that has the time for a change. The caller must call done.
+func (b *Backend) change(ctx context.Context) (_ context.Context, done func(), err error) {
+	ctx, end, err := b.life.Call(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, changeTime)
-	defer cancel()
+	return ctx, func() { cancel(); end() }, nil
+}
+
+func (b *Backend) request(ctx context.Context, epoch uint64, m *nats.Msg) (*jetstream.PubAck, error) {
 	m.Header.Set(epochHeader, strconv.FormatUint(epoch, 10))
 	ack, err := b.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
 	return ack, b.outcome(err)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -15,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/maravilla-realtime/realtime/internal/fault"
 )
 
 // Dir keeps objects as plain files in a directory of the local file system, which
@@ -44,18 +45,18 @@ const tempDir = ".tmp" // no valid path begins with a dot
 // files that a crash left unfinished. The caller must close the Dir.
 func OpenDir(name string) (*Dir, error) {
 	if err := os.MkdirAll(name, 0o700); err != nil {
-		return nil, fmt.Errorf("storage: %w", err)
+		return nil, fault.Errorf("storage: %w", err)
 	}
 	root, err := os.OpenRoot(name)
 	if err != nil {
-		return nil, fmt.Errorf("storage: %w", err)
+		return nil, fault.Errorf("storage: %w", err)
 	}
 	if err = root.RemoveAll(tempDir); err == nil {
 		err = root.Mkdir(tempDir, 0o700)
 	}
 	if err != nil {
 		root.Close()
-		return nil, fmt.Errorf("storage: %w", err)
+		return nil, fault.Errorf("storage: %w", err)
 	}
 	return &Dir{root: root}, nil
 }

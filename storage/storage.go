@@ -16,13 +16,13 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/internal/detach"
+	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/keylock"
 	"github.com/maravilla-realtime/realtime/internal/outbox"
 	"github.com/maravilla-realtime/realtime/internal/refused"
@@ -260,5 +260,5 @@ func unannounced(err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%w: %w", ErrUnannounced, err)
+	return fault.Errorf("%w: %w", ErrUnannounced, err)
 }

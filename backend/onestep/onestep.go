@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/fault"
 )
 
 // appendTime is the time after a change in which its entry may be sent to the log. A
@@ -243,5 +244,5 @@ func unknown(err error) error {
 	if errors.Is(err, backend.ErrMaybeStored) || errors.Is(err, backend.ErrClosed) {
 		return err
 	}
-	return fmt.Errorf("%w: %w", backend.ErrMaybeStored, err)
+	return fault.Errorf("%w: %w", backend.ErrMaybeStored, err)
 }

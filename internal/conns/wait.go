@@ -2,9 +2,10 @@ package conns
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
+
+	"github.com/maravilla-realtime/realtime/internal/fault"
 )
 
 // Outlast returns a context that ends d after ctx.
@@ -13,7 +14,7 @@ func Outlast(ctx context.Context, d time.Duration) (late context.Context, cancel
 	stop := context.AfterFunc(ctx, func() {
 		select {
 		case <-time.After(d):
-			end(fmt.Errorf("realtime: a handler or the policy does not return: %w", ctx.Err()))
+			end(fault.Errorf("realtime: a handler or the policy does not return: %w", ctx.Err()))
 		case <-late.Done():
 		}
 	})

@@ -8,7 +8,6 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/engine"
+	"github.com/maravilla-realtime/realtime/internal/fault"
 )
 
 // Types of control records. The Key of a record names the request, its User is the user
@@ -99,7 +99,7 @@ func (c *Control) Everywhere(ctx context.Context, what, userID string) error {
 	told := c.tell(ctx, backend.Event{Type: what, Key: id, User: userID})
 	err := c.node.Do[what](ctx, userID) // even if the others cannot be told
 	if told != nil {
-		return errors.Join(err, fmt.Errorf("realtime: the other nodes are not told: %w", told))
+		return errors.Join(err, fault.Errorf("realtime: the other nodes are not told: %w", told))
 	}
 	return errors.Join(err, c.confirmed(ctx, r))
 }
@@ -122,7 +122,7 @@ func (c *Control) confirmed(ctx context.Context, r *request) error {
 		case err == nil:
 			missing = c.missing(r, nodes)
 		case ctx.Err() == nil:
-			return fmt.Errorf("realtime: the nodes that are alive are not known: %w", err)
+			return fault.Errorf("realtime: the nodes that are alive are not known: %w", err)
 		}
 		if err == nil && len(missing) == 0 {
 			return nil
@@ -131,9 +131,9 @@ func (c *Control) confirmed(ctx context.Context, r *request) error {
 		case <-r.changed:
 		case <-time.After(askTime / 20): // one of them has perhaps ended
 		case <-ctx.Done():
-			return fmt.Errorf("realtime: not confirmed by the nodes %q: %w", missing, ctx.Err())
+			return fault.Errorf("realtime: not confirmed by the nodes %q: %w", missing, ctx.Err())
 		case <-c.node.Running.Done(): // no confirmation is read any longer
-			return fmt.Errorf("realtime: not confirmed by the nodes %q: %w", missing, c.node.Closed)
+			return fault.Errorf("realtime: not confirmed by the nodes %q: %w", missing, c.node.Closed)
 		}
 	}
 }

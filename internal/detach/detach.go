@@ -8,8 +8,9 @@ package detach
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
+
+	"github.com/maravilla-realtime/realtime/internal/fault"
 )
 
 // ErrNoAnswer: a call did not return before its own deadline. Its effect may have
@@ -79,13 +80,13 @@ func (c *Context) Explain(err error) error {
 	case err == nil:
 		return nil
 	case context.Cause(c) == ErrNoAnswer:
-		return fmt.Errorf("%w: %w", ErrNoAnswer, Opaque(err))
+		return fault.Errorf("%w: %w", ErrNoAnswer, Opaque(err))
 	case callerErr == nil:
 		return err
 	case c.detached:
 		return Opaque(err)
 	case errors.Is(err, context.Canceled) && !errors.Is(err, callerErr):
-		return fmt.Errorf("%w: %w", callerErr, err)
+		return fault.Errorf("%w: %w", callerErr, err)
 	}
 	return err
 }

@@ -4,12 +4,12 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"iter"
 	"log/slog"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/memory"
 	"github.com/maravilla-realtime/realtime/internal/timely"
 )
@@ -81,7 +81,7 @@ func read[T any](ctx context.Context, e *Engine, m *method, f func(context.Conte
 func ask[T any](ctx context.Context, e *Engine, m *method, f func(context.Context) (T, error)) (T, error) {
 	value, err := call(ctx, e, m, f)
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, timely.ErrBusy) || errors.Is(err, timely.ErrLeft) {
-		err = fmt.Errorf("%w: the backend did not answer in time: %w", ErrTemporary, err)
+		err = fault.Errorf("%w: the backend did not answer in time: %w", ErrTemporary, err)
 	}
 	return value, err
 }
@@ -96,7 +96,7 @@ func write[T any](ctx context.Context, e *Engine, m *method, f func(context.Cont
 		if cause == nil {
 			cause = context.DeadlineExceeded
 		}
-		err = fmt.Errorf("%w: the backend did not answer in time: %w", backend.ErrMaybeStored, cause)
+		err = fault.Errorf("%w: the backend did not answer in time: %w", backend.ErrMaybeStored, cause)
 	}
 	return done(m, began, value, err)
 }

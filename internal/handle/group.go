@@ -3,13 +3,13 @@ package handle
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/guard"
 	"github.com/maravilla-realtime/realtime/internal/jitter"
 	"github.com/maravilla-realtime/realtime/internal/match"
@@ -218,7 +218,7 @@ func (g *Group) deadLetter(ctx context.Context, d Delivery, err error) {
 func (g *Group) guard(what string, f func() error) error {
 	err := guard.Log(g.node.Logger, "realtime: panic in a function of a group of handlers", f, "function", what, "group", g.PublicName())
 	if p, ok := err.(*guard.Panic); ok {
-		return fmt.Errorf("realtime: %s: %w", what, p)
+		return fault.Errorf("realtime: %s: %w", what, p)
 	}
 	return err
 }

@@ -7,7 +7,6 @@ package handle
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/metric"
 	"github.com/maravilla-realtime/realtime/internal/ring"
 )
@@ -121,7 +121,7 @@ func (gs *Groups) Drain(ctx context.Context) error {
 		head := gs.node.Ring.Head()
 		for _, g := range all {
 			if err := g.waitHandled(ctx, head); err != nil {
-				return fmt.Errorf("realtime: group %q did not finish: %w", g.PublicName(), err)
+				return fault.Errorf("realtime: group %q did not finish: %w", g.PublicName(), err)
 			}
 		}
 		gs.node.Settle(ctx)

@@ -3,9 +3,9 @@ package handle
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/fault"
 )
 
 // Errors of [Groups.Retry], beside [ErrHeld], [ErrClosed] and those of ctx.
@@ -98,7 +98,7 @@ func (g *Group) event(ctx context.Context, pos backend.Position) (*backend.Logge
 	}
 	p, err := backend.DecodePayload(page.Records[0].Data)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrGone, err)
+		return nil, fault.Errorf("%w: %w", ErrGone, err)
 	}
 	return &backend.Logged{Pos: pos, Event: p.Event, Depth: p.Depth, Trace: p.Trace}, nil
 }

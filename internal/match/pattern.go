@@ -9,6 +9,7 @@ import (
 
 	"github.com/gobwas/glob"
 	"github.com/gobwas/glob/syntax"
+	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -70,7 +71,7 @@ func Compile(pattern string) (Pattern, error) {
 	}
 	m, err := glob.Compile(pattern)
 	if err != nil {
-		return nil, fmt.Errorf("%w %s: %w", ErrBadPattern, wire.Quote(pattern), err)
+		return nil, fault.Errorf("%w %s: %w", ErrBadPattern, wire.Quote(pattern), err)
 	}
 	return globbed{m, pattern[:strings.IndexAny(pattern, special)]}, nil
 }

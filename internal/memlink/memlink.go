@@ -5,11 +5,11 @@ package memlink
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/fault"
 )
 
 // Link is a connection that can be cut. The zero Link is not cut. Its methods may be
@@ -113,7 +113,7 @@ func Call[T any](ctx context.Context, late *sync.WaitGroup, changes bool, do fun
 		err = ErrDown
 	}
 	if changes {
-		err = fmt.Errorf("%w: %w", backend.ErrMaybeStored, err)
+		err = fault.Errorf("%w: %w", backend.ErrMaybeStored, err)
 	}
 	return value, err
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/guard"
 )
 
@@ -104,7 +105,7 @@ func Do[T any](ctx context.Context, c *Calls, f func(context.Context) (T, error)
 	}
 	go one.run(ctx, f)
 	if !one.await(ctx) && one.leave() {
-		return value, fmt.Errorf("%w: %w", ErrLeft, context.Cause(ctx))
+		return value, fault.Errorf("%w: %w", ErrLeft, context.Cause(ctx))
 	}
 	if one.panicked != nil {
 		panic(one.panicked)

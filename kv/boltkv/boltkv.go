@@ -26,6 +26,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/kv"
 	bolt "go.etcd.io/bbolt"
 )
@@ -68,7 +69,7 @@ var _ kv.Engine = (*Engine)(nil)
 func Open(path string, opts *Options) (*Engine, error) {
 	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: lockTime})
 	if err != nil {
-		return nil, fmt.Errorf("boltkv: open %s: %w", path, err)
+		return nil, fault.Errorf("boltkv: open %s: %w", path, err)
 	}
 	err = db.Update(func(tx *bolt.Tx) error {
 		_, err1 := tx.CreateBucketIfNotExists(entriesBucket)
@@ -76,7 +77,7 @@ func Open(path string, opts *Options) (*Engine, error) {
 		return errors.Join(err1, err2)
 	})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("boltkv: open %s: %w", path, err), db.Close())
+		return nil, errors.Join(fault.Errorf("boltkv: open %s: %w", path, err), db.Close())
 	}
 	e := &Engine{db: db, log: slog.Default(), reported: map[string]bool{}}
 	if opts != nil && opts.Logger != nil {

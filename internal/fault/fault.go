@@ -1,0 +1,31 @@
+// Package fault makes errors whose text names its package once.
+//
+// Errors of this library begin with the name of the package that they are of. One that
+// wraps another would name it twice: "realtime: start: realtime: closed".
+package fault
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Errorf is [fmt.Errorf], but for the name at the beginning, which the errors that are
+// wrapped do not repeat.
+func Errorf(format string, args ...any) error {
+	err := fmt.Errorf(format, args...)
+	text := err.Error()
+	name, _, found := strings.Cut(text, ": ")
+	if !found || strings.ContainsAny(name, " \n") || !strings.Contains(text, ": "+name+": ") {
+		return err
+	}
+	return &wrapped{err, strings.ReplaceAll(text, ": "+name+": ", ": ")}
+}
+
+type wrapped struct {
+	err  error
+	text string
+}
+
+func (w *wrapped) Error() string { return w.text }
+
+func (w *wrapped) Unwrap() error { return w.err }
