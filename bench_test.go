@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -110,6 +111,7 @@ func (c *crowd) expect(n int) { c.want.Add(int64(n * len(c.conns))) }
 // deliver publishes bursts of events and waits until all clients have them.
 func deliver(b *testing.B, c *crowd, burst int, publish func()) {
 	b.ResetTimer()
+	used := cpuTime()
 	for range b.N {
 		c.expect(burst)
 		for range burst {
@@ -118,7 +120,9 @@ func deliver(b *testing.B, c *crowd, burst int, publish func()) {
 		c.await()
 	}
 	b.StopTimer()
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*burst*len(c.conns)), "ns/delivery")
+	deliveries := float64(b.N * burst * len(c.conns))
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/deliveries, "ns/delivery")
+	b.ReportMetric(float64((cpuTime()-used).Nanoseconds())/deliveries, "cpu-ns/delivery")
 }
 
 // one masks a WebSocket text frame with zeros: RFC 6455, section 5.2.
@@ -367,4 +371,11 @@ func BenchmarkHandlers(b *testing.B) {
 			}
 		})
 	}
+}
+
+// cpuTime is what this process has used of processors, also while the machine is busy.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u) // cannot fail
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

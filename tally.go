@@ -88,6 +88,9 @@ func (c *connTally) close(why error) { c.ended.Inc(endingOf(why)) }
 
 // sent notes a message that was written to a client, and what it says.
 func (c *connTally) sent(by *sentTally, buf *session.Buffer) {
+	if !metric.On {
+		return
+	}
 	told := &buf.Told
 	if told.Coalesced > 0 {
 		by.coalesced.Add(uint64(told.Coalesced))

@@ -13,10 +13,14 @@ import (
 type Counter struct{ n atomic.Uint64 }
 
 // Inc adds one.
-func (c *Counter) Inc() { c.n.Add(1) }
+func (c *Counter) Inc() { c.Add(1) }
 
 // Add adds n.
-func (c *Counter) Add(n uint64) { c.n.Add(n) }
+func (c *Counter) Add(n uint64) {
+	if On {
+		c.n.Add(n)
+	}
+}
 
 // Value returns the sum.
 func (c *Counter) Value() uint64 { return c.n.Load() }
@@ -25,7 +29,11 @@ func (c *Counter) Value() uint64 { return c.n.Load() }
 type Gauge struct{ n atomic.Int64 }
 
 // Add adds n, which may be negative.
-func (g *Gauge) Add(n int64) { g.n.Add(n) }
+func (g *Gauge) Add(n int64) {
+	if On {
+		g.n.Add(n)
+	}
+}
 
 // Value returns the present number.
 func (g *Gauge) Value() int64 { return g.n.Load() }
@@ -50,6 +58,9 @@ func NewSet(rest string, names ...string) *Set {
 
 // Inc adds one to the counter of a name.
 func (s *Set) Inc(name string) {
+	if !On {
+		return
+	}
 	s.counts[s.index[name]].Inc() // 0, the rest, for names that it has not
 }
 
@@ -89,6 +100,9 @@ type Histogram struct {
 
 // Observe adds a duration. A negative one, as clocks that differ yield, counts as zero.
 func (h *Histogram) Observe(d time.Duration) {
+	if !On {
+		return
+	}
 	d = max(d, 0)
 	i := 0
 	for i < len(bounds) && d > bounds[i] {
@@ -130,6 +144,9 @@ func NewCalls(rest string, outcomes ...string) *Calls {
 
 // Done notes the end of a call.
 func (c *Calls) Done(began time.Time, outcome string) {
+	if !On {
+		return
+	}
 	c.outcomes.Inc(outcome)
 	c.time.Observe(time.Since(began))
 }

@@ -1,0 +1,6 @@
+//go:build nofigures
+
+package metric
+
+// On is false: see on.go.
+const On = false
