@@ -41,6 +41,11 @@ type inspected struct {
 
 func startInspected(t *testing.T) *inspected {
 	t.Helper()
+	return startInspectedWith(t, pace.Slow(2*time.Second))
+}
+
+func startInspectedWith(t *testing.T, heartbeat time.Duration) *inspected {
+	t.Helper()
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
 	rt, err := realtime.New(realtime.Policy{
 		Authenticate: func(r *http.Request) (realtime.Identity, error) {
@@ -59,7 +64,7 @@ func startInspected(t *testing.T) *inspected {
 		Grants: func(_ context.Context, id realtime.Identity) ([]realtime.Grant, error) {
 			return []realtime.Grant{realtime.GrantAll("kv").In("todos").Under(id.User), realtime.GrantAll("presence")}, nil
 		},
-	}, &realtime.Options{Logger: quiet, Heartbeat: pace.Slow(2 * time.Second)})
+	}, &realtime.Options{Logger: quiet, Heartbeat: heartbeat})
 	if err != nil {
 		t.Fatal(err)
 	}
