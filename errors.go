@@ -5,7 +5,9 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/engine"
+	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/growing"
 	"github.com/maravilla-realtime/realtime/internal/match"
 	"github.com/maravilla-realtime/realtime/internal/refused"
@@ -161,4 +163,17 @@ func (f *refusal) write(w http.ResponseWriter) {
 	}
 	w.WriteHeader(f.status)
 	_, _ = w.Write(append(body, '\n')) // the client is gone, or has it
+}
+
+// publicError translates the backend's errors into those of this package.
+func publicError(err error) error {
+	switch {
+	case errors.Is(err, backend.ErrClosed):
+		return ErrClosed
+	case errors.Is(err, backend.ErrMaybeStored):
+		return fault.Errorf("%w: %w", ErrMaybeStored, err)
+	case errors.Is(err, backend.ErrTooLarge):
+		return fault.Errorf("%w: %w", ErrTooLarge, err)
+	}
+	return err
 }

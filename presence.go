@@ -206,3 +206,25 @@ func (p *Presence) touch(ctx context.Context, channel, user string) {
 		p.rt.log.Error("realtime: the lastSeen of a member cannot be moved", "channel", channel, "user", user, "error", err)
 	}
 }
+
+// Joiner is the part of a [Presence] that joins; [Leaver] and [MemberLister] are the
+// others. A host's tests can implement those that its code needs.
+type Joiner interface {
+	Join(ctx context.Context, channel, userID string, metadata any, opts ...EventOption) error
+}
+
+// Leaver is the part of a [Presence] that leaves.
+type Leaver interface {
+	Leave(ctx context.Context, channel, userID string, opts ...EventOption) error
+}
+
+// MemberLister is the part of a [Presence] that lists who is there.
+type MemberLister interface {
+	Members(ctx context.Context, channel string) ([]Member, error)
+}
+
+var (
+	_ Joiner       = (*Presence)(nil)
+	_ Leaver       = (*Presence)(nil)
+	_ MemberLister = (*Presence)(nil)
+)

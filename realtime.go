@@ -73,28 +73,6 @@ type Realtime struct {
 	closeErr   error
 }
 
-// Joiner is the part of a [Presence] that joins; [Leaver] and [MemberLister] are the
-// others. A host's tests can implement those that its code needs.
-type Joiner interface {
-	Join(ctx context.Context, channel, userID string, metadata any, opts ...EventOption) error
-}
-
-// Leaver is the part of a [Presence] that leaves.
-type Leaver interface {
-	Leave(ctx context.Context, channel, userID string, opts ...EventOption) error
-}
-
-// MemberLister is the part of a [Presence] that lists who is there.
-type MemberLister interface {
-	Members(ctx context.Context, channel string) ([]Member, error)
-}
-
-var (
-	_ Joiner       = (*Presence)(nil)
-	_ Leaver       = (*Presence)(nil)
-	_ MemberLister = (*Presence)(nil)
-)
-
 const (
 	maxDomains = 32 // of one REN stream
 	retainIdle = 5 * time.Minute
@@ -216,19 +194,6 @@ func (h history) Reset(pos backend.Position) {
 	}
 	h.Ring.Reset(pos)
 	h.growing.Lost(tail)
-}
-
-// publicError translates the backend's errors into those of this package.
-func publicError(err error) error {
-	switch {
-	case errors.Is(err, backend.ErrClosed):
-		return ErrClosed
-	case errors.Is(err, backend.ErrMaybeStored):
-		return fault.Errorf("%w: %w", ErrMaybeStored, err)
-	case errors.Is(err, backend.ErrTooLarge):
-		return fault.Errorf("%w: %w", ErrTooLarge, err)
-	}
-	return err
 }
 
 // Channels lists, in order, the channels that are followed or have members on any

@@ -49,7 +49,7 @@ var parts = []part{
 	{"rosters", "internal/roster", nil, []string{"."}},
 	{"members", ".", []string{"presence.go", "ws_members.go"}, []string{"."}},
 	{"groups", "internal/handle", []string{"groups.go", "group.go", "hold.go"}, []string{"internal/handle", "."}},
-	{"handlers", ".", []string{"group.go", "delivery.go", "handlers.go", "match.go"}, []string{"."}},
+	{"handlers", ".", []string{"group.go", "delivery.go", "events.go", "glob.go"}, []string{"."}},
 	{"match", "internal/match", nil, []string{"internal/match", "."}},
 	{"claims", "internal/handle", []string{"claim.go", "record.go"}, []string{"internal/handle", "."}},
 	{"control", "internal/control", nil, []string{"internal/control", "."}},
