@@ -231,6 +231,10 @@ func (g *Growing) take(t *Text, data []byte) {
 	if g.texts[t.Key] != t || t.ended() != nil {
 		return
 	}
+	if g.bytes.Load() > g.node.Limits.Memory {
+		g.spoil(t)
+		return
+	}
 	t.mu.Lock()
 	have := len(t.content)
 	if from > have { // something before it was lost
@@ -249,6 +253,7 @@ func (g *Growing) take(t *Text, data []byte) {
 		g.bytes.Add(int64(to - have))
 		have = to
 	}
+	t.reach(total)
 	t.mu.Unlock()
 	if c.total < 0 {
 		c.total = total
@@ -291,6 +296,7 @@ func (g *Growing) finishCopy(t, past *Text, end End, bytes int) {
 		g.bytes.Add(int64(n - have))
 		have = n
 	}
+	t.reach(len(past.content))
 	t.mu.Unlock()
 	if end.Partial = have < bytes; end.Partial && end.State != Failed {
 		t.copy.end, t.copy.bytes, t.copy.since = &end, bytes, time.Now()
@@ -314,18 +320,20 @@ func (g *Growing) close(t *Text, end End) {
 // nil when that is on its way, or the message has ended. Errors: as Follow, without
 // ErrBusy, and those of the log.
 func (g *Growing) Stop(ctx context.Context, k Key) error {
-	if t := g.find(k); t != nil && t.own != nil {
+	t := g.find(k)
+	ended := t != nil && t.ended() != nil // another one with this id may be open elsewhere
+	switch {
+	case t != nil && t.own != nil && !ended:
 		t.own.Stop()
 		return nil
-	} else if t != nil && t.ended() != nil {
+	case g.node.Alone && ended:
 		return nil
-	}
-	if g.node.Alone {
+	case g.node.Alone:
 		_, err := g.past(ctx, k)
 		return err
 	}
 	r, open, err := g.open(ctx, k)
-	if err == nil && !open {
+	if err == nil && !open && !ended {
 		_, err = g.past(ctx, k)
 	}
 	if err != nil || !open {

@@ -121,24 +121,32 @@ func (g *Growing) signal() {
 }
 
 // Run tells followers what has been written, and mends what is to be mended, until ctx
-// ends.
+// ends. Telling does not wait for mending, which asks the store.
 func (g *Growing) Run(ctx context.Context) {
 	var telling, mending <-chan time.Time
+	var mender sync.WaitGroup
+	defer mender.Wait()
+	idle, mended := true, make(chan struct{}, 1)
 	for {
 		select {
 		case <-g.wake:
 		case <-telling:
 			telling = nil
 		case <-mending:
-			mending = nil
-			g.mend(ctx)
+			mending, idle = nil, false
+			mender.Go(func() {
+				g.mend(ctx)
+				mended <- struct{}{}
+			})
+		case <-mended:
+			idle = true
 		case <-ctx.Done():
 			return
 		}
 		if wait, more := g.tellAll(time.Now()); more && telling == nil {
 			telling = time.After(max(wait, beat))
 		}
-		if mending == nil && g.has() {
+		if mending == nil && idle && g.has() {
 			mending = time.After(every)
 		}
 	}

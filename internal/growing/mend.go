@@ -65,14 +65,14 @@ func (g *Growing) mend(ctx context.Context) {
 		}
 	}
 	for _, t := range unknown {
-		g.inquire(ctx, t)
+		if err := g.inquire(ctx, t); err != nil {
+			break // the next look asks again
+		}
 	}
 	for _, d := range doubts {
 		g.settle(ctx, d)
 	}
-	for _, dead := range graves {
-		g.erase(ctx, dead)
-	}
+	g.erase(ctx, graves)
 }
 
 // expired reports whether a message has ended, long ago.
@@ -97,8 +97,11 @@ func (g *Growing) mendCopy(t *Text, now time.Time) (unknown bool) {
 	t.mu.Unlock()
 	c := &t.copy
 	switch {
-	case unused:
+	case unused && ended:
 		g.drop(t)
+		return false
+	case unused:
+		g.spoil(t) // somebody may be about to follow it
 		return false
 	case ended || c.wrong:
 		return false
@@ -111,33 +114,37 @@ func (g *Growing) mendCopy(t *Text, now time.Time) (unknown bool) {
 	return now.Sub(c.heard) > unheard
 }
 
-// inquire finds out what has become of a message of which nothing is heard.
-func (g *Growing) inquire(ctx context.Context, t *Text) {
+// inquire finds out what has become of a message of which nothing is heard. It fails where
+// the store or the log does.
+func (g *Growing) inquire(ctx context.Context, t *Text) error {
 	ctx, cancel := context.WithTimeout(ctx, engine.CallTime)
 	defer cancel()
 	r, open, err := g.open(ctx, t.Key)
 	if err != nil {
-		return // the next look asks again
+		return err
 	}
 	if open && r.Run == t.Run {
 		g.mu.Lock()
 		t.copy.heard = time.Now() // it is open: its writer answers, or is found dead
 		g.mu.Unlock()
-		return
+		return nil
 	}
 	ev, err := g.node.Ended(ctx, t.Key)
 	if err != nil {
-		return
+		return err
 	}
 	if ev != nil {
 		if past, bytes := ended(ev); past != nil && past.Run == t.Run {
 			g.finishCopy(t, past, *past.end, bytes)
-			return
+			return nil
 		}
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.spoil(t)
+	if t.ended() == nil { // the log has not told it meanwhile
+		g.spoil(t)
+	}
+	return nil
 }
 
 // spoil notes that a message cannot be followed on: nobody knows what has become of it.
@@ -159,20 +166,32 @@ func (g *Growing) spoil(t *Text) {
 func (g *Growing) Lost(store bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	var own []*Own
 	for _, t := range g.texts {
 		switch {
-		case t.own == nil && t.ended() == nil:
+		case t.ended() != nil:
+		case t.own == nil:
 			t.copy.heard = time.Now().Add(-unheard) // asked about at once
 			g.ask(t)
-		case t.own != nil && store && t.ended() == nil:
+		case store:
 			o := t.own
 			g.node.Go(func() { o.restore(g.node.Running) })
+		case !g.node.Alone:
+			own = append(own, t.own)
 		}
+	}
+	if len(own) > 0 {
+		g.node.Go(func() {
+			for _, o := range own {
+				o.verify(g.node.Running)
+			}
+		})
 	}
 	g.signal()
 }
 
-// restore puts the record of an open message back, if the store has lost it.
+// restore puts the record of an open message back, if the store has lost it. If others
+// have ended the message, or the record is of another one, this node writes it in vain.
 func (o *Own) restore(ctx context.Context) {
 	o.settling <- struct{}{}
 	defer func() { <-o.settling }()
@@ -181,7 +200,29 @@ func (o *Own) restore(ctx context.Context) {
 		call, cancel := context.WithTimeout(ctx, engine.CallTime)
 		err := o.put(call, encodeRecord(record{Begin: o.Begin, node: o.g.node.Name()}), false)
 		cancel()
-		o.lost = isLost(err)
+		if o.lost = isLost(err); !o.lost && err != nil {
+			o.begin(End{State: Failed, Error: nodeGone()})
+		}
+	}
+}
+
+// verify finds out whether others have ended an open message, of which the log has lost
+// that.
+func (o *Own) verify(ctx context.Context) {
+	o.settling <- struct{}{}
+	defer func() { <-o.settling }()
+	for attempt := 0; o.rev != 0 && o.ended() == nil && ctx.Err() == nil; attempt++ {
+		call, cancel := context.WithTimeout(ctx, engine.CallTime)
+		r, open, err := o.g.open(call, o.Key)
+		cancel()
+		if err != nil {
+			_ = pause(ctx, attempt) // its end is seen above
+			continue
+		}
+		if !open || r.Run != o.Run {
+			o.begin(End{State: Failed, Error: nodeGone()})
+		}
+		return
 	}
 }
 

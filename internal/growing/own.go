@@ -185,6 +185,9 @@ func (o *Own) WriteItem(value []byte) error {
 	if err := o.writable(wire.Items, len(value)+1); err != nil {
 		return err
 	}
+	if len(o.left) > 0 { // the text has begun, though not one character is complete
+		return ErrMixed
+	}
 	o.append(wire.Items, append(value[:len(value):len(value)], ','))
 	return nil
 }

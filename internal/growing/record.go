@@ -139,15 +139,21 @@ func (g *Growing) dueGraves(now time.Time) (due []grave) {
 	return due
 }
 
-// erase deletes a record.
-func (g *Growing) erase(ctx context.Context, dead grave) {
-	ctx, cancel := context.WithTimeout(ctx, engine.CallTime)
-	defer cancel()
-	err := g.node.Store.Delete(ctx, dead.Key, dead.revision, nil)
-	if err != nil && !errors.Is(err, backend.ErrConflict) && !errors.Is(err, backend.ErrClosed) {
+// erase deletes records. Where the store fails, it leaves the rest for later.
+func (g *Growing) erase(ctx context.Context, graves []grave) {
+	for i, dead := range graves {
+		call, cancel := context.WithTimeout(ctx, engine.CallTime)
+		err := g.node.Store.Delete(call, dead.Key, dead.revision, nil)
+		cancel()
+		if err == nil || errors.Is(err, backend.ErrConflict) || errors.Is(err, backend.ErrClosed) {
+			continue
+		}
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		dead.due = time.Now().Add(late)
-		g.graves = append(g.graves, dead)
+		for _, dead := range graves[i:] {
+			dead.due = time.Now().Add(late)
+			g.graves = append(g.graves, dead)
+		}
+		return
 	}
 }

@@ -58,6 +58,8 @@ type Text struct {
 	kind      wire.Kind
 	content   []byte // only grows
 	told      int    // what the followers may read
+	whole     int    // of a copy: the place up to which it can be told
+	aim       int    // of a copy: the next such place
 	toldAt    time.Time
 	dirty     bool // there is more than told, and of knows
 	end       *End // nil: it grows
@@ -142,6 +144,9 @@ func (t *Text) Frame(place int) (frame []byte, next int, end *End) {
 // tell lets the followers read what there is. t.mu must be held.
 func (t *Text) tell(now time.Time) {
 	t.dirty, t.told, t.toldAt = false, len(t.content), now
+	if t.own == nil {
+		t.told = t.whole
+	}
 	for _, f := range t.followers {
 		f.wake()
 	}
@@ -154,6 +159,16 @@ func (t *Text) add(kind wire.Kind, p []byte) (news bool) {
 	t.content = append(t.content, p...)
 	news, t.dirty = !t.dirty, true
 	return news
+}
+
+// reach notes that so much content is whole: pieces end anywhere, also within a character
+// or a value, but what a writer has never does. t.mu must be held.
+func (t *Text) reach(total int) {
+	for range 2 { // the place that was waited for, then this one
+		if t.aim <= len(t.content) {
+			t.whole, t.aim = max(t.whole, t.aim), total
+		}
+	}
 }
 
 // size returns the bytes of the content, and how many follow it.
