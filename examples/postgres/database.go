@@ -20,14 +20,15 @@ var schema string
 
 // store is the database of the app.
 type store struct {
-	url   string
-	psql  string          // the program; "": there is none
-	local *localpg.Server // that this command has started; nil: the database was there
+	url     string
+	command string          // see commandFor
+	psql    string          // the program; "": there is none
+	local   *localpg.Server // that this command has started; nil: the database was there
 }
 
 // openDatabase makes everything that the app needs in a database: its table, the tables
 // of package postgres, and what says which tables are followed.
-func openDatabase(ctx context.Context, url string) (*store, error) {
+func openDatabase(ctx context.Context, url string) (_ *store, err error) {
 	s := &store{url: url}
 	if url == "" {
 		if err := s.start(ctx); err != nil {
@@ -35,6 +36,9 @@ func openDatabase(ctx context.Context, url string) (*store, error) {
 		}
 	}
 	s.psql = s.findPsql()
+	if s.command, err = s.commandFor(); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	if err := errors.Join(postgres.Migrate(ctx, postgres.Options{URL: s.url}), s.prepare(ctx)); err != nil {
@@ -118,7 +122,18 @@ func (s *store) findPsql() string {
 	return ""
 }
 
-// command is what to type in a terminal to write to the database.
-func (s *store) command() string {
-	return "psql '" + strings.ReplaceAll(s.url, "'", `'\''`) + "'"
+// commandFor is what to type in a terminal to write to the database. The page shows it, so
+// it has no password: psql asks for one.
+func (s *store) commandFor() (string, error) {
+	if s.local != nil {
+		return "psql " + quoted(s.url), nil
+	}
+	at, err := pgx.ParseConfig(s.url)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("psql -h %s -p %d -U %s -d %s", quoted(at.Host), at.Port, quoted(at.User), quoted(at.Database)), nil
 }
+
+// quoted is a word of a command line.
+func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

@@ -72,7 +72,7 @@ func (f *front) place(w http.ResponseWriter, _ *http.Request) {
 		n := f.nodes[i%len(f.nodes)]
 		return process{n.Name, n.Pid()}
 	}
-	p := place{Writes: name(at), Events: name(at + 1), Command: f.db.command()}
+	p := place{Writes: name(at), Events: name(at + 1), Command: f.db.command}
 	if f.db.psql != "" {
 		p.Statements = statements
 	}

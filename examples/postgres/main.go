@@ -8,6 +8,12 @@
 // one page (front.go). A page writes through one process and hears of it through the
 // other; of what is written in psql it hears as well.
 //
+// A database that -database names keeps what the example has made in it: the table orders,
+// the schema and the publication realtime, and the replication slot, for which its server
+// keeps its write-ahead log until
+//
+//	select pg_drop_replication_slot('realtime')
+//
 // What an app of your own needs of all this is node.go, which makes the backend and the
 // source, and the one call of postgres.Attribute in board.go. The queries are what sqlc
 // makes of orders/query.sql: nothing in them knows that somebody listens.
@@ -55,7 +61,7 @@ func run(ctx context.Context, addr string) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("The board is ready: %s\nWrite to it: %s\n", web.URL(addr, ln.Addr()), db.command())
+	fmt.Printf("The board is ready: %s\nWrite to it: %s\n", web.URL(addr, ln.Addr()), db.command)
 	srv := &http.Server{Handler: newFront(nodes, db).handler(), ReadHeaderTimeout: web.Slow(5 * time.Second)}
 	ended := make(chan error, 1)
 	go func() { ended <- srv.Serve(ln) }()

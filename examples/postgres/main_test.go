@@ -146,6 +146,19 @@ func TestPsqlRunsButtonsOnly(t *testing.T) {
 	}
 }
 
+// What the page shows of a database that was there has no password.
+func TestCommandHasNoPassword(t *testing.T) {
+	for url, want := range map[string]string{
+		"postgres://ada:secret@db.test:5433/shop?sslmode=disable":            `psql -h 'db.test' -p 5433 -U 'ada' -d 'shop'`,
+		"host=db.test port=5432 user=o'ada password=secret dbname='my shop'": `psql -h 'db.test' -p 5432 -U 'o'\''ada' -d 'my shop'`,
+		"postgres:///shop?host=/run/pg&port=5432&user=ada&password=secret":   `psql -h '/run/pg' -p 5432 -U 'ada' -d 'shop'`,
+	} {
+		if got, err := (&store{url: url}).commandFor(); err != nil || got != want {
+			t.Errorf("%s: %s, %v", url, got, err)
+		}
+	}
+}
+
 // Where nothing can be started, it is said what to do.
 func TestNoPostgres(t *testing.T) {
 	t.Setenv("REALTIME_POSTGRES", t.TempDir())
