@@ -100,8 +100,9 @@ func (d *Diagnosis) remedies(f Finding) []string {
 // It sends GET requests to the two paths "ren" and "realtime" below the URL, and tells the
 // status and some headers of what answers, but no body. So it must not be given the URL of
 // somebody who is not trusted. With [Policy].Hosts it sends nothing to other hosts; never
-// does it connect to addresses that are link-local, where clouds keep credentials, follow
-// a redirect, or read more than 256 KiB of an answer.
+// does it send anything to addresses that are link-local, where clouds keep credentials,
+// follow a redirect, or read more than 256 KiB of an answer. Where HTTP_PROXY or HTTPS_PROXY
+// names a proxy, that looks names up, and decides what they may lead to.
 //
 // A URL that nobody answers for is a finding. Errors: [ErrBadOption] for a baseURL that is
 // not an absolute one of HTTP or HTTPS, [ErrClosed], [ErrTemporary] if 16 calls are under

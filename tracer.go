@@ -28,7 +28,8 @@ type Tracer interface {
 
 // DeliveryTracer is a [Tracer] that also makes spans of what comes between a publish and
 // those who get the event. Both kinds are made for what is traced anyway: what the publish
-// was not sampled for costs nothing.
+// was not sampled for costs nothing. What [Tracer] says of its methods is true of these:
+// a Deliver that blocks makes other clients wait.
 type DeliveryTracer interface {
 	Tracer
 

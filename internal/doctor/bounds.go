@@ -21,9 +21,18 @@ const (
 )
 
 // Guard keeps a transport from what is never the address of a server for clients, and
-// bounds the headers of answers.
+// bounds the headers of answers. Names that a proxy looks up for the transport it cannot
+// judge.
 func Guard(t *http.Transport) {
 	t.MaxResponseHeaderBytes = maxHeader
+	if proxy := t.Proxy; proxy != nil {
+		t.Proxy = func(r *http.Request) (*url.URL, error) {
+			if ofOwnLink(net.JoinHostPort(r.URL.Hostname(), "0")) {
+				return nil, errOwnLink
+			}
+			return proxy(r)
+		}
+	}
 	dial := t.DialContext
 	if dial == nil {
 		dial = new(net.Dialer).DialContext

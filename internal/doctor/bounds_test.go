@@ -61,6 +61,26 @@ func TestGuard(t *testing.T) {
 	}
 }
 
+// A proxy that the environment names is not asked to go there either.
+func TestGuardOfProxies(t *testing.T) {
+	for host, refused := range map[string]bool{"169.254.169.254": true, "[fd00:ec2::254]:8080": true, "app.example.com": false, "127.0.0.1": false} {
+		for _, scheme := range []string{"http", "https"} {
+			var sent atomic.Bool
+			proxy := peer{addr: "10.0.0.1:3128", sent: &sent, closed: make(chan struct{}), once: new(sync.Once)}
+			tr := &http.Transport{DialContext: proxy.dial, Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: proxy.addr})}
+			Guard(tr)
+			r, _ := http.NewRequest(http.MethodGet, (&url.URL{Scheme: scheme, Host: host}).String(), nil)
+			resp, err := tr.RoundTrip(r)
+			if resp != nil {
+				resp.Body.Close()
+			}
+			if errors.Is(err, errOwnLink) != refused || sent.Load() == refused {
+				t.Errorf("%s://%s: %v, sent %v", scheme, host, err, sent.Load())
+			}
+		}
+	}
+}
+
 // A stranger's answer, without an end, is read up to a bound, and redirects are told and
 // not followed.
 func TestStrangers(t *testing.T) {
