@@ -64,8 +64,8 @@ func (a *ai) ask(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// answer writes an answer while it is generated. Whoever stops it, in whichever tab,
-// ends the context of the stream, and with it the generator.
+// answer writes an answer while it is generated. A stop, from any tab, ends the context of
+// the stream, and with it the generator.
 func answer(s *realtime.Stream, question string) error {
 	for token := range generate(s.Context(), question) {
 		if _, err := io.WriteString(s, token); err != nil {

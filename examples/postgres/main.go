@@ -1,5 +1,5 @@
-// Postgres is a board of orders whose pages show what happens in the database, whoever
-// makes it happen:
+// Postgres is a board of orders whose pages show all that is committed to the database,
+// by the app or by any other program:
 //
 //	go run .
 //

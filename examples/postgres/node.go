@@ -29,7 +29,7 @@ func nodeMain() {
 }
 
 // serveNode is one process of the app: the same program as with one process, and a
-// backend. With the source every change of the table is an event, whoever makes it.
+// backend. With the source every change of the table is an event, also one of another program.
 func serveNode(ctx context.Context, name, url string) (err error) {
 	pool, err := pgxpool.New(ctx, url)
 	if err != nil {

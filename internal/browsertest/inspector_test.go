@@ -195,7 +195,9 @@ func TestInspector(t *testing.T) {
 	Until(p, rowTexts+`.some((r) => r.includes('invoice:17') && r.includes('no address'))`, true)
 	retry := func(said string) {
 		t.Helper()
-		Eval[any](p, `[...document.querySelectorAll('tbody button')].find((b) => b.textContent === 'Retry').click()`)
+		button := `[...document.querySelectorAll('tbody button')].find((b) => b.textContent === 'Retry')`
+		Until(p, button+` !== undefined`, true) // until the page has refreshed, it says "Retrying"
+		Eval[any](p, button+`.click()`)
 		Until(p, fmt.Sprintf(`document.querySelector('main [role=status]').textContent.includes(%s)`, quote(said)), true)
 	}
 	retry("kv.put billing invoice:17 has failed again")

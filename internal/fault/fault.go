@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// Errorf is [fmt.Errorf], but for the name at the beginning, which the errors that are
-// wrapped do not repeat.
+// Errorf is [fmt.Errorf], except that wrapped errors do not repeat the name at the
+// beginning.
 func Errorf(format string, args ...any) error {
 	err := fmt.Errorf(format, args...)
 	text := err.Error()
