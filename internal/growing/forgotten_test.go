@@ -2,7 +2,10 @@ package growing_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,8 +17,7 @@ import (
 
 // pair returns a node that writes and one that reads, of one store, both running. What one
 // sends the other one gets at once.
-func pair(t *testing.T) (writer, reader *growing.Growing) {
-	store := memory.New(memory.Limits{})
+func pair(t *testing.T, store backend.Store) (writer, reader *growing.Growing) {
 	nodes := make(map[string]*growing.Growing)
 	start := func(name, peer string) *growing.Growing {
 		g := growing.New(growing.Node{
@@ -47,7 +49,7 @@ func pair(t *testing.T) (writer, reader *growing.Growing) {
 // told so, and asks again.
 func TestFollowWhatIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		writer, reader := pair(t)
+		writer, reader := pair(t, memory.New(memory.Limits{}))
 		k := growing.Key{Channel: "room", ID: "a1"}
 		o, err := writer.Begin(t.Context(), growing.Begin{Key: k}, func(error) {})
 		if err != nil {
@@ -71,6 +73,81 @@ func TestFollowWhatIsForgotten(t *testing.T) {
 		}
 		if v := copied.From(0); string(v.Content) != "text" || v.End != nil {
 			t.Errorf("again: %+v", v)
+		}
+	})
+}
+
+// sluggish is a store that does not answer to a Delete, as long as it is.
+type sluggish struct {
+	backend.Store
+	is    atomic.Bool
+	calls atomic.Int32
+}
+
+func (s *sluggish) Delete(ctx context.Context, k backend.Key, rev backend.Revision, e *backend.Entry) error {
+	s.calls.Add(1)
+	if s.is.Load() {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return s.Store.Delete(ctx, k, rev, e)
+}
+
+// Records of messages that have ended are deleted later, if the store does not answer; what
+// else there is to mend does not wait for them.
+func TestRecordsStayWhileTheStoreIsSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &sluggish{Store: memory.New(memory.Limits{})}
+		writer, _ := pair(t, store)
+		store.is.Store(true)
+		const messages = 9
+		for i := range messages {
+			o, err := writer.Begin(t.Context(), growing.Begin{Key: growing.Key{Channel: "room", ID: fmt.Sprint(i)}}, func(error) {})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := o.End(t.Context(), growing.End{State: growing.Complete}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(4 * time.Minute)
+		if n := store.calls.Load(); n != 1 {
+			t.Errorf("%d calls of a store that does not answer", n)
+		}
+		store.is.Store(false)
+		time.Sleep(4 * time.Minute)
+		for it, err := range store.List(t.Context(), "stream", "") {
+			t.Errorf("%v is left: %v", it.Key, err)
+		}
+	})
+}
+
+// Followers may go in any order. Those who stay are woken.
+func TestFollowersGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		writer, _ := pair(t, memory.New(memory.Limits{}))
+		o, err := writer.Begin(t.Context(), growing.Begin{Key: growing.Key{Channel: "room", ID: "a1"}}, func(error) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		const n = 20
+		woken := make([]atomic.Int32, n)
+		followers := make([]*growing.Follower, n)
+		for i := range n {
+			followers[i] = o.Follow(func() { woken[i].Add(1) })
+		}
+		for gone, i := range rand.Perm(n) {
+			if _, err := o.Write([]byte("x")); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+			if times := int(woken[i].Load()); times != gone+1 {
+				t.Errorf("%d was woken %d times of %d", i, times, gone+1)
+			}
+			followers[i].Close()
+			if left := writer.Stats().Followers; left != n-gone-1 {
+				t.Errorf("%d are left of %d", left, n-gone-1)
+			}
 		}
 	})
 }

@@ -2,7 +2,6 @@ package growing
 
 import (
 	"encoding/json"
-	"slices"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -79,24 +78,28 @@ type piece struct {
 type Follower struct {
 	text *Text
 	wake func()
+	at   int // in text.followers
 }
 
 // Follow calls wake, which must not block, whenever there is more to Read than before.
 func (t *Text) Follow(wake func()) *Follower {
-	f := &Follower{t, wake}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	f := &Follower{t, wake, len(t.followers)}
 	t.followers = append(t.followers, f)
 	return f
 }
 
-// Close ends following.
+// Close ends following. It must be called once. All followers of a message may do so at
+// the same time, when it ends.
 func (f *Follower) Close() {
 	t := f.text
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.followers = slices.DeleteFunc(t.followers, func(other *Follower) bool { return other == f })
-	if len(t.followers) == 0 {
+	last := len(t.followers) - 1
+	t.followers[f.at], t.followers[last].at = t.followers[last], f.at
+	t.followers[last] = nil
+	if t.followers = t.followers[:last]; last == 0 {
 		t.left = time.Now()
 	}
 }
@@ -114,11 +117,12 @@ type View struct {
 // returns all of it.
 func (t *Text) From(place int) View {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	if place < 0 || place > t.told || !t.kind.IsPlace(t.content[:t.told], place) {
-		place = 0
+	v := View{t.kind, 0, t.content[:t.told:t.told], t.told, t.end}
+	t.mu.Unlock()
+	if place > 0 && place <= v.Next && v.Kind.IsPlace(v.Content, place) { // which takes a while
+		v.From, v.Content = place, v.Content[place:]
 	}
-	return View{t.kind, place, t.content[place:t.told:t.told], t.told, t.end}
+	return v
 }
 
 // Frame returns the frame with what follows a place, or nil if there is nothing, and
