@@ -17,7 +17,7 @@ import (
 
 // pair returns a node that writes and one that reads, of one store, both running. What one
 // sends the other one gets at once.
-func pair(t *testing.T, store backend.Store) (writer, reader *growing.Growing) {
+func pair(t *testing.T, store backend.Store, most int64) (writer, reader *growing.Growing) {
 	nodes := make(map[string]*growing.Growing)
 	start := func(name, peer string) *growing.Growing {
 		g := growing.New(growing.Node{
@@ -31,7 +31,7 @@ func pair(t *testing.T, store backend.Store) (writer, reader *growing.Growing) {
 					}
 				}()
 			},
-			Limits: growing.Limits{Bytes: 1 << 20, Memory: 1 << 30, Open: 9, Channel: 9, Idle: time.Hour, Message: 1 << 20},
+			Limits: growing.Limits{Bytes: 1 << 20, Memory: most, Open: 9, Channel: 9, Idle: time.Hour, Message: 1 << 20},
 			Closed: context.Canceled, Logger: slog.New(slog.DiscardHandler),
 			Ended: func(context.Context, growing.Key) (*backend.Event, error) { return nil, nil },
 		})
@@ -49,7 +49,7 @@ func pair(t *testing.T, store backend.Store) (writer, reader *growing.Growing) {
 // told so, and asks again.
 func TestFollowWhatIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		writer, reader := pair(t, memory.New(memory.Limits{}))
+		writer, reader := pair(t, memory.New(memory.Limits{}), 1<<30)
 		k := growing.Key{Channel: "room", ID: "a1"}
 		o, err := writer.Begin(t.Context(), growing.Begin{Key: k}, func(error) {})
 		if err != nil {
@@ -98,7 +98,7 @@ func (s *sluggish) Delete(ctx context.Context, k backend.Key, rev backend.Revisi
 func TestRecordsStayWhileTheStoreIsSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &sluggish{Store: memory.New(memory.Limits{})}
-		writer, _ := pair(t, store)
+		writer, _ := pair(t, store, 1<<30)
 		store.is.Store(true)
 		const messages = 9
 		for i := range messages {
@@ -125,7 +125,7 @@ func TestRecordsStayWhileTheStoreIsSilent(t *testing.T) {
 // Followers may go in any order. Those who stay are woken.
 func TestFollowersGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		writer, _ := pair(t, memory.New(memory.Limits{}))
+		writer, _ := pair(t, memory.New(memory.Limits{}), 1<<30)
 		o, err := writer.Begin(t.Context(), growing.Begin{Key: growing.Key{Channel: "room", ID: "a1"}}, func(error) {})
 		if err != nil {
 			t.Fatal(err)
@@ -148,6 +148,26 @@ func TestFollowersGo(t *testing.T) {
 			if left := writer.Stats().Followers; left != n-gone-1 {
 				t.Errorf("%d are left of %d", left, n-gone-1)
 			}
+		}
+	})
+}
+
+// Messages that have ended do not keep those from growing that are open.
+func TestMemoryOfEndedMessages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		writer, _ := pair(t, memory.New(memory.Limits{}), 1000)
+		for i := range 5 {
+			o, err := writer.Begin(t.Context(), growing.Begin{Key: growing.Key{Channel: "room", ID: fmt.Sprint(i)}}, func(error) {})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := o.Write(make([]byte, 300)); err != nil {
+				t.Errorf("%d: %v", i, err)
+			}
+			if err := o.End(t.Context(), growing.End{State: growing.Complete}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(3 * time.Second)
 		}
 	})
 }

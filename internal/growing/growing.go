@@ -31,7 +31,7 @@ const (
 	beat = 5 * time.Millisecond
 	// every is the time between two looks at what is to be mended.
 	every = time.Second
-	// kept is how long the content of a message is kept after its end.
+	// kept is how long the content of a message is kept after its end, if there is room.
 	kept = 30 * time.Second
 	// maxCopies bounds the messages of other nodes that are followed here.
 	maxCopies = 1 << 14

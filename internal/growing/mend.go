@@ -41,14 +41,17 @@ func (g *Growing) doubt(k Key, run string) {
 // mend looks after all messages: it fails those that nobody writes, forgets those that
 // nobody needs, and finds out about those of which nothing is heard.
 func (g *Growing) mend(ctx context.Context) {
-	now := time.Now()
+	now, keep := time.Now(), kept
+	if g.bytes.Load() > g.node.Limits.Memory/4*3 {
+		keep = 0 // those that are open need the memory
+	}
 	var own []*Own
 	var unknown []*Text
 	g.mu.Lock()
 	for _, t := range g.texts {
 		switch {
 		case t.own != nil:
-			if t.expired(now) {
+			if t.expired(now, keep) {
 				g.drop(t)
 			} else {
 				own = append(own, t.own)
@@ -75,11 +78,11 @@ func (g *Growing) mend(ctx context.Context) {
 	g.erase(ctx, graves)
 }
 
-// expired reports whether a message has ended, long ago.
-func (t *Text) expired(now time.Time) bool {
+// expired reports whether a message has ended, longer ago than it is kept.
+func (t *Text) expired(now time.Time, keep time.Duration) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.end != nil && len(t.followers) == 0 && now.Sub(t.toldAt) > kept
+	return t.end != nil && len(t.followers) == 0 && now.Sub(t.toldAt) > keep
 }
 
 func (o *Own) idle(now time.Time, most time.Duration) bool {
