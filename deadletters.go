@@ -55,19 +55,27 @@ func (d *deadLetters) add(letter DeadLetter) {
 	letter.Event.Data = nil // it may be large
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if i := d.find(letter.Delivery.Group, letter.Delivery.Cursor, letter.Handler); i >= 0 {
+		d.all = slices.Delete(d.all, i, i+1) // the group's progress was lost, and the event handled again
+	}
 	if len(d.all) == maxDead {
 		d.all = slices.Delete(d.all, 0, 1)
 	}
 	d.all = append(d.all, letter)
 }
 
+// find returns the place of a letter, or -1. The caller holds mu.
+func (d *deadLetters) find(group string, at Cursor, handler int) int {
+	return slices.IndexFunc(d.all, func(l DeadLetter) bool {
+		return l.Delivery.Group == group && l.Delivery.Cursor == at && l.Handler == handler
+	})
+}
+
 // retried notes what has become of a letter that was retried, on whichever node.
 func (d *deadLetters) retried(a retryAnswer) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	i := slices.IndexFunc(d.all, func(l DeadLetter) bool {
-		return l.Delivery.Group == a.Group && l.Delivery.Cursor == a.Cursor && l.Handler == a.Handler
-	})
+	i := d.find(a.Group, a.Cursor, a.Handler)
 	switch {
 	case i < 0:
 	case a.Outcome == retryHandled:
