@@ -112,6 +112,8 @@ func (a *app) vote(w http.ResponseWriter, r *http.Request, v visitor) {
 	a.changed(w, r, questions, id, a.stage.vote(v.id, id))
 }
 
+// answer marks a question as answered. Every visitor may do so here; a real app asks who
+// is on the stage.
 func (a *app) answer(w http.ResponseWriter, r *http.Request, _ visitor) {
 	id, _ := strconv.Atoi(r.PathValue("id"))
 	a.changed(w, r, questions, id, a.stage.answer(id))
