@@ -190,3 +190,27 @@ func TestStreamThatOthersHaveEndedUnheard(t *testing.T) {
 		})
 	}
 }
+
+// An id can be used again when Close has returned, on a node too that has not heard of the
+// end yet.
+func TestStreamIDAtOnceElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, hosts := clustered(t, 2, open(), nil)
+		s := hosts[0].stream("a1")
+		say(t, s, "first")
+		r := hosts[1].socket(get("/realtime")).reads("a1")
+		c.Log.Hold()
+		time.AfterFunc(time.Second, c.Log.Release)
+		ended := make(chan error, 1)
+		go func() { ended <- s.Close() }()
+		time.Sleep(100 * time.Millisecond)
+		next, err := hosts[1].Stream(t.Context(), "room", "a1")
+		noError(t, <-ended)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.want("first", "complete")
+		say(t, next, "second")
+		hosts[0].socket(get("/realtime")).reads("a1").want("second", "streaming")
+	})
+}

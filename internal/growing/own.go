@@ -45,6 +45,7 @@ func (g *Growing) Begin(ctx context.Context, b Begin, cancel context.CancelCause
 	o.Text.own = o
 	o.settling <- struct{}{} // who ends it waits until it has begun
 	defer func() { <-o.settling }()
+	g.hear(ctx, b.Key)
 	if err := g.register(o); err != nil {
 		return nil, err
 	}
@@ -56,6 +57,18 @@ func (g *Growing) Begin(ctx context.Context, b Begin, cancel context.CancelCause
 	g.tally.opened.Inc()
 	g.signal() // there is something to look after
 	return o, nil
+}
+
+// hear waits until this node has read how a message has ended that it has a copy of, if the
+// store says that it has: its id is free.
+func (g *Growing) hear(ctx context.Context, k Key) {
+	t := g.find(k)
+	if t == nil || t.own != nil || t.ended() != nil {
+		return
+	}
+	if r, open, err := g.open(ctx, k); err == nil && (!open || r.Run != t.Run) {
+		_, _ = g.node.Ended(ctx, k) // in vain: then the copy is taken for open
+	}
 }
 
 // register makes room for a message, so that questions about it find it.
