@@ -31,7 +31,7 @@ func Example() {
 	w := httptest.NewRecorder()
 	handler.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	for line := range strings.Lines(w.Body.String()) {
-		if strings.Contains(line, `publishes_total{outcome="ok"}`) {
+		if strings.HasPrefix(line, `maravilla_realtime_publishes_total{outcome="ok"}`) {
 			fmt.Print(line)
 		}
 	}
