@@ -146,14 +146,19 @@ func TestMemoryOfCopies(t *testing.T) {
 				t.Fatalf("the node has %d bytes", n)
 			}
 		}
-		given := 0
+		var given []string
 		for _, o := range ws.rest() {
 			if o.Event == "unstreamed" && strings.Contains(o.raw, `"retry":true`) {
-				given++
+				given = append(given, grow(t, o).ID)
 			}
 		}
-		if given < 5 {
-			t.Errorf("%d messages were given up", given)
+		if len(given) < 5 {
+			t.Errorf("%d messages were given up", len(given))
+		}
+		for _, id := range given { // not in turn with the others
+			if o := ws.call(streamOp(id)); o.Code != "unavailable" {
+				t.Errorf("%s: %s", id, o.raw)
+			}
 		}
 	})
 }

@@ -114,7 +114,7 @@ func (g *Growing) copy(r record) (*Text, error) {
 	if g.closed {
 		return nil, g.node.Closed
 	}
-	if g.copies >= maxCopies || g.bytes.Load() > g.node.Limits.Memory {
+	if g.copies >= maxCopies || g.crowded() {
 		return nil, ErrTooMany
 	}
 	t := &Text{Begin: r.Begin, of: g, left: time.Now()}

@@ -272,3 +272,7 @@ func (g *Growing) find(k Key) *Text {
 	defer g.mu.Unlock()
 	return g.texts[k]
 }
+
+// crowded reports whether there is little memory left. Then messages that have ended leave
+// it, and no copies are begun, which would only take it from others.
+func (g *Growing) crowded() bool { return g.bytes.Load() > g.node.Limits.Memory/4*3 }

@@ -42,8 +42,8 @@ func (g *Growing) doubt(k Key, run string) {
 // nobody needs, and finds out about those of which nothing is heard.
 func (g *Growing) mend(ctx context.Context) {
 	now, keep := time.Now(), kept
-	if g.bytes.Load() > g.node.Limits.Memory/4*3 {
-		keep = 0 // those that are open need the memory
+	if g.crowded() {
+		keep = 0
 	}
 	var own []*Own
 	var unknown []*Text
