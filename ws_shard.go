@@ -57,11 +57,18 @@ func (s *socket) begin(conn net.Conn) {
 	}
 	s.pingAt = time.Now().Add(s.rt.opts.Heartbeat)
 	s.expectHello()
-	s.conn.OnAbort(s.ws.Drop)
+	s.conn.OnAbort(s.drop)
 	s.task.Start()
 	if r == nil || s.ws.IsEarly() || !s.rest() {
 		go s.readOn() // end waits for it
 	}
+}
+
+// drop ends the connection at once. The poller does not tell of that: it forgets what is
+// closed.
+func (s *socket) drop() {
+	s.ws.Drop()
+	s.task.Wake()
 }
 
 // Ready implements [poll.Listener].

@@ -200,3 +200,34 @@ func stallOverTCP(t *testing.T, hijack realtime.Hijack) {
 		}
 	}
 }
+
+// The end of a client's rights does not wait until the client takes what is sent.
+func TestRevokeWSStalledOverTCP(t *testing.T) {
+	for _, hijack := range bothWays {
+		t.Run(fmt.Sprint(hijack), func(t *testing.T) {
+			h, dial := overTCP(t, &realtime.Options{WriteTimeout: time.Hour, Hijack: hijack})
+			s := dial()
+			if err := s.net.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil { // so that the kernel takes nothing more
+				t.Fatal(err)
+			}
+			s.send(`{"op":"hello","cid":"` + tab1 + `"}`)
+			s.send("{" + subscribe("room") + "}")
+			eventually(t, "a subscription", func() bool {
+				followed, err := h.Channels(t.Context())
+				return err == nil && slices.Contains(followed, "room")
+			})
+			for range 20 { // more than the kernel holds for who does not read
+				h.publish("room", strings.Repeat("x", 40_000))
+			}
+			eventually(t, "a writer that waits", func() bool { return h.Stats().WebSocket.Writing == 1 })
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			if err := h.Revoke(ctx, ""); err != nil {
+				t.Error(err)
+			}
+			if stats := h.Stats().WebSocket; stats.Open != 0 || stats.Writing != 0 {
+				t.Errorf("%d open, %d writing", stats.Open, stats.Writing)
+			}
+		})
+	}
+}

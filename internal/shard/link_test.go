@@ -278,3 +278,35 @@ func (l listener) Ready(poll.Events) {
 	default:
 	}
 }
+
+// lingering is a connection that waits when it is closed, as TLS does where the peer takes
+// nothing.
+type lingering struct {
+	net.Conn
+	until chan struct{}
+}
+
+func (c lingering) Close() error {
+	<-c.until
+	return c.Conn.Close()
+}
+
+// A connection that is not closed at once makes no other one wait.
+func TestCloseDoesNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here, there := memory(t)
+		defer there.Close()
+		var running sync.WaitGroup
+		p := New(1, running.Go)
+		until := make(chan struct{})
+		one := p.send(lingering{here, until}, 0)
+		select {
+		case <-one.done:
+		case <-time.After(patience):
+			t.Error("the shard waits")
+		}
+		close(until)
+		p.Close()
+		running.Wait()
+	})
+}

@@ -57,8 +57,18 @@ func (l *pipe) write(p []byte) {
 	l.to.Ready(poll.Writable)
 }
 
-// Close implements [Link].
-func (l *pipe) Close() { l.conn.Close() }
+// Close implements [Link]. [crypto/tls.Conn.Close] says goodbye, and waits for up to 5 s
+// where the peer takes nothing; except while something is being written, which it ends.
+func (l *pipe) Close() {
+	l.mu.Lock()
+	busy := l.state == writing
+	l.mu.Unlock()
+	if busy {
+		l.conn.Close()
+	} else {
+		l.start(func() { l.conn.Close() })
+	}
+}
 
 // mostUnwanted is how many bytes are read that nobody wants. Then the end of the peer is
 // noticed by what is written, and it does not cost more than that.
