@@ -1,6 +1,7 @@
 package browsertest
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -86,10 +87,15 @@ func (in *inspected) fillUp(t *testing.T, connections, channels int) {
 	c := &http.Client{Transport: &http.Transport{DialContext: ln.Dial}}
 	t.Cleanup(c.CloseIdleConnections)
 	var reading sync.WaitGroup
-	t.Cleanup(func() { srv.Close(); reading.Wait() })
+	ctx, leave := context.WithCancel(context.Background())
+	t.Cleanup(func() { leave(); reading.Wait(); srv.Close() }) // srv does not know streams that have left it
 	open := func() int { s := in.rt.Stats(); return s.REN.Open + s.WebSocket.Open }
 	for open() < connections {
-		resp, err := c.Get("http://host.test/api/maravilla/ren?s=presence")
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://host.test/api/maravilla/ren?s=presence", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := c.Do(req)
 		if err != nil || resp.StatusCode != http.StatusOK {
 			t.Fatalf("%v, %v", resp, err)
 		}
