@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"sync"
 	"testing"
 
 	"github.com/maravilla-realtime/realtime"
@@ -23,9 +22,6 @@ type App struct {
 
 	t  testing.TB
 	rt *realtime.Realtime
-
-	mu   sync.Mutex
-	open map[string]int
 }
 
 // StartApp starts the server, which ends with the test.
@@ -45,10 +41,8 @@ func StartApp(t testing.TB) *App {
 	if err != nil {
 		t.Fatal(err)
 	}
-	app := &App{t: t, rt: rt, open: make(map[string]int)}
+	app := &App{t: t, rt: rt}
 	mux := http.NewServeMux()
-	mux.Handle("/api/maravilla/ren", app.count("ren", rt.Handler()))
-	mux.Handle("/api/maravilla/realtime", app.count("realtime", rt.Handler()))
 	mux.Handle("/api/maravilla/", rt.Handler())
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -65,25 +59,10 @@ func StartApp(t testing.TB) *App {
 	return app
 }
 
-// count counts the connections of a kind that are open.
-func (a *App) count(kind string, h http.Handler) http.Handler {
-	add := func(n int) {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		a.open[kind] += n
-	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		add(1)
-		defer add(-1)
-		h.ServeHTTP(w, r)
-	})
-}
-
 // Open tells how many streams and WebSockets are open.
 func (a *App) Open() (streams, sockets int) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.open["ren"], a.open["realtime"]
+	s := a.rt.Stats()
+	return s.REN.Open, s.WebSocket.Open
 }
 
 // Publish publishes to the channel that the pages listen to.
