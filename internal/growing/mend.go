@@ -201,7 +201,7 @@ func (o *Own) restore(ctx context.Context) {
 	o.lost = true
 	for attempt := 0; o.lost && o.ended() == nil && pause(ctx, attempt) == nil; attempt++ {
 		call, cancel := context.WithTimeout(ctx, engine.CallTime)
-		err := o.put(call, encodeRecord(record{Begin: o.Begin, node: o.g.node.Name()}), false)
+		err := o.put(call, false)
 		cancel()
 		if o.lost = isLost(err); !o.lost && err != nil {
 			o.begin(End{State: Failed, Error: nodeGone()})

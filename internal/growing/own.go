@@ -49,8 +49,7 @@ func (g *Growing) Begin(ctx context.Context, b Begin, cancel context.CancelCause
 	if err := g.register(o); err != nil {
 		return nil, err
 	}
-	value := encodeRecord(record{Begin: b, node: g.node.Name()})
-	if err := o.put(ctx, value, true); err != nil {
+	if err := o.put(ctx, true); err != nil {
 		g.unregister(o, err)
 		return nil, err
 	}
@@ -116,8 +115,9 @@ func storeKey(k Key) backend.Key { return backend.Key{Kind: recordKind, Group: k
 // put stores the record of a message, with the message that tells its beginning. Only one
 // that is new takes the place of one that has ended: of another one nobody could tell which
 // was there first.
-func (o *Own) put(ctx context.Context, value []byte, isNew bool) error {
+func (o *Own) put(ctx context.Context, isNew bool) error {
 	store, k := o.g.node.Store, storeKey(o.Key)
+	value := encodeRecord(record{Begin: o.Begin, node: o.g.node.Name()})
 	entry := backend.Entry{Data: o.payload(o.Text.beginning())}
 	var maybe error          // an earlier attempt has perhaps stored it
 	var old backend.Revision // of the record of one that has ended
@@ -394,8 +394,7 @@ const mostWaits = 5
 // node has ended it, or another one that took this one for dead. The log says which.
 func (o *Own) gone(ctx context.Context, e End) (*End, error) {
 	if o.lost {
-		value := encodeRecord(record{Begin: o.Begin, node: o.g.node.Name()})
-		err := o.put(ctx, value, false)
+		err := o.put(ctx, false)
 		o.lost = isLost(err)
 		return nil, err
 	}
