@@ -324,10 +324,8 @@ func (s *stream) write(out []byte) error {
 	if len(out) == 0 {
 		return nil
 	}
-	s.conn.Writing.Store(true)
-	defer s.conn.Writing.Store(false)
-	s.sent.writing.Add(1)
-	defer s.sent.writing.Add(-1)
+	s.sent.wait(&s.conn, true)
+	defer s.sent.wait(&s.conn, false)
 	for len(out) > 0 {
 		n := min(len(out), chunk)
 		deadline := time.Now().Add(s.rt.opts.WriteTimeout + s.backlog.Allow(s.net))

@@ -50,7 +50,6 @@ type parked struct {
 	out    []byte    // what is left of a message, which buf has
 	chunk  int       // what is left of its chunk
 	slowAt time.Time // when the client must have taken the chunk
-	full   bool      // the connection takes nothing for now
 	bye    bool      // the session was told to say its last words
 	over   bool      // and has nothing more to say
 
@@ -221,7 +220,7 @@ func (p *parked) ping(now time.Time) {
 // next returns when something is due that nobody wakes the stream for.
 func (p *parked) next() time.Time {
 	next := p.pingAt
-	if p.full { // a ping would have to wait
+	if p.conn.Writing.Load() { // a ping would have to wait
 		next = p.slowAt
 	}
 	for _, at := range [...]time.Time{p.rotateAt, p.expireAt} {
@@ -245,7 +244,7 @@ func (p *parked) fill() (more bool) {
 // flush writes what is left of a message. If that is not all, the stream is run again
 // when the connection takes more. A client has time as long as it makes progress.
 func (p *parked) flush(now time.Time) (written bool, err error) {
-	if p.full && !p.room.Swap(false) && now.Before(p.slowAt) {
+	if p.conn.Writing.Load() && !p.room.Swap(false) && now.Before(p.slowAt) {
 		return false, nil // woken by something else
 	}
 	for len(p.out) > 0 {
@@ -261,33 +260,19 @@ func (p *parked) flush(now time.Time) (written bool, err error) {
 			return false, p.failure(err)
 		case p.chunk == 0:
 		case now.Before(p.slowAt):
-			p.wait(true)
+			p.sent.wait(&p.conn, true)
 			return false, nil
 		default:
 			return false, p.failure(errSlow)
 		}
 	}
-	p.wait(false)
+	p.sent.wait(&p.conn, false)
 	if p.out = nil; p.buf != nil { // others use its memory from now on
 		p.rt.tally.ren.sent(p.sent, p.buf)
 		p.buf.Release()
 		p.buf = nil
 	}
 	return true, nil
-}
-
-// wait notes whether the stream waits for its client to read.
-func (p *parked) wait(full bool) {
-	if p.full == full {
-		return
-	}
-	p.full = full
-	p.conn.Writing.Store(full)
-	if full {
-		p.sent.writing.Add(1)
-	} else {
-		p.sent.writing.Add(-1)
-	}
 }
 
 // failure returns why the stream ends with an error of a write.
@@ -300,7 +285,7 @@ func (p *parked) failure(err error) error {
 
 // end ends the stream. What was not written, a link may still be reading.
 func (p *parked) end(why error) {
-	p.wait(false)
+	p.sent.wait(&p.conn, false)
 	p.session.Close()
 	p.link.Close()
 	p.buf, p.out = nil, nil

@@ -68,6 +68,19 @@ type sentTally struct {
 	_             [64]byte     // the next one is in another cache line
 }
 
+// wait notes whether the writer of a connection waits for its client.
+func (t *sentTally) wait(c *conns.Conn, waits bool) {
+	if c.Writing.Load() == waits { // only the writer changes it
+		return
+	}
+	c.Writing.Store(waits)
+	if waits {
+		t.writing.Add(1)
+	} else {
+		t.writing.Add(-1)
+	}
+}
+
 const sentShares = 16
 
 // init makes the tally ready for connections that end like that. The code of a refusal

@@ -312,10 +312,8 @@ func (s *socket) told() {
 
 // transmit writes messages. It ends by WriteTimeout or Drop.
 func (s *socket) transmit(buf *session.Buffer) (err error) {
-	s.conn.Writing.Store(true)
-	defer s.conn.Writing.Store(false)
-	s.sent.writing.Add(1)
-	defer s.sent.writing.Add(-1)
+	s.sent.wait(&s.conn, true)
+	defer s.sent.wait(&s.conn, false)
 	switch {
 	case buf.Frame != nil:
 		err = s.ws.WriteFrame(buf.Frame)

@@ -21,7 +21,6 @@ type sharded struct {
 	out     wsconn.Sender
 	pingAt  time.Time
 	unsound bool         // what was about to be said must not be said: see socket.close
-	waiting bool         // for a client that does not take what is sent
 	reader  atomic.Int32 // see the constants
 }
 
@@ -180,27 +179,13 @@ func (s *socket) say() error {
 // send sends, and notes what was sent when it is all.
 func (s *socket) send(now time.Time) (all bool, err error) {
 	all, err = s.out.Send(now)
-	s.await(!all)
+	s.sent.wait(&s.conn, !all)
 	if all && s.buf != nil {
 		s.told()
 		s.buf.Release()
 		s.buf = nil
 	}
 	return all, err
-}
-
-// await notes whether the writer waits for the client.
-func (s *socket) await(waits bool) {
-	if waits == s.waiting {
-		return
-	}
-	s.waiting = waits
-	s.conn.Writing.Store(waits)
-	if waits {
-		s.sent.writing.Add(1)
-	} else {
-		s.sent.writing.Add(-1)
-	}
 }
 
 // finishSending sends what is left of what a shard has begun to send. Then the socket is
@@ -220,7 +205,7 @@ func (s *socket) finishSending() error {
 
 // end ends the connection, when its task has ended.
 func (s *socket) end() {
-	s.await(false)
+	s.sent.wait(&s.conn, false)
 	if s.reader.CompareAndSwap(resting, reading) {
 		go s.readOn() // which only discards
 	}
