@@ -6,7 +6,6 @@ import (
 	"errors"
 	"maps"
 	"net/http"
-	"runtime"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -27,7 +26,7 @@ func (rt *Realtime) takesOver(w http.ResponseWriter, r *http.Request) bool {
 	}
 	switch rt.opts.Hijack {
 	case HijackDefault, HijackPlain:
-		return runtime.GOOS == "linux" && r.TLS == nil && rt.policy.See == nil && httpwriter.IsServers(w)
+		return rt.isPlain(r) && httpwriter.IsServers(w)
 	case HijackAlways:
 		return httpwriter.Hijackable(w, r) == nil
 	}

@@ -35,11 +35,17 @@ const (
 func (rt *Realtime) takesSocket(r *http.Request) bool {
 	switch rt.opts.Hijack {
 	case HijackPlain:
-		return runtime.GOOS == "linux" && r.TLS == nil && rt.policy.See == nil
+		return rt.isPlain(r)
 	case HijackAlways:
 		return true
 	}
 	return false
+}
+
+// isPlain reports whether a shard can drive the connection of a request without holding up
+// others: see [HijackPlain].
+func (rt *Realtime) isPlain(r *http.Request) bool {
+	return runtime.GOOS == "linux" && r.TLS == nil && rt.policy.See == nil
 }
 
 // begin has a shard drive the socket over conn, and returns.
