@@ -19,6 +19,7 @@ import (
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/fault"
+	"github.com/maravilla-realtime/realtime/internal/fields"
 )
 
 // appendTime is the time after a change in which its entry may be sent to the log. A
@@ -63,8 +64,7 @@ func (r *record) encode() []byte {
 	b := make([]byte, 0, 1+2*binary.MaxVarintLen64+len(r.entry.ID)+len(r.entry.Data)+len(r.value))
 	b = append(b, r.kind)
 	if r.kind != plain {
-		b = append(binary.AppendUvarint(b, uint64(len(r.entry.ID))), r.entry.ID...)
-		b = append(binary.AppendUvarint(b, uint64(len(r.entry.Data))), r.entry.Data...)
+		b = fields.AppendText(fields.AppendText(b, r.entry.ID), r.entry.Data)
 	}
 	return append(b, r.value...)
 }
@@ -81,22 +81,12 @@ func decode(b []byte) (r record, err error) {
 	default:
 		return r, fmt.Errorf("onestep: record of kind %q", r.kind)
 	}
-	var id []byte
-	if id, r.value, err = cut(r.value); err == nil {
-		r.entry.ID = string(id)
-		r.entry.Data, r.value, err = cut(r.value)
+	f := fields.Reader{Rest: r.value}
+	r.entry.ID, r.entry.Data = string(f.Text()), f.Text()
+	if r.value = f.Rest; f.Bad {
+		return r, errors.New("onestep: malformed record")
 	}
-	return r, err
-}
-
-// cut takes a field with its length off b.
-func cut(b []byte) (field, rest []byte, err error) {
-	length, n := binary.Uvarint(b)
-	if n <= 0 || length > uint64(len(b)-n) {
-		return nil, nil, errors.New("onestep: malformed record")
-	}
-	b = b[n:]
-	return b[:length:length], b[length:], nil
+	return r, nil
 }
 
 // Put implements [backend.Store].

@@ -1,15 +1,16 @@
 package growing
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"slices"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/engine"
+	"github.com/maravilla-realtime/realtime/internal/fields"
 )
 
 // recordKind is the kind of the records of messages: their group is the channel, their
@@ -44,7 +45,7 @@ func encodeRecord(r record) []byte {
 		b = append(b, 0)
 	}
 	for _, text := range []string{r.Run, r.node, r.User, r.Source, string(r.Metadata)} {
-		b = append(binary.AppendUvarint(b, uint64(len(text))), text...)
+		b = fields.AppendText(b, text)
 	}
 	return b
 }
@@ -53,32 +54,16 @@ func decodeRecord(b []byte) (r record, err error) {
 	if len(b) == 0 || b[0] != recordVersion {
 		return r, errRecord
 	}
-	b = b[1:]
-	number := func() (value uint64) {
-		value, n := binary.Uvarint(b)
-		if n <= 0 {
-			err, b = errRecord, nil
-			return 0
-		}
-		b = b[n:]
-		return value
+	f := fields.Reader{Rest: b[1:]}
+	r.UnixMilli, r.Depth, r.ended = int64(f.Number()), int(f.Number()), f.Number() == 1
+	r.Run, r.node, r.User, r.Source = string(f.Text()), string(f.Text()), string(f.Text()), string(f.Text())
+	if m := f.Text(); len(m) > 0 {
+		r.Metadata = bytes.Clone(m)
 	}
-	text := func() string {
-		length := number()
-		if length > uint64(len(b)) {
-			err, b = errRecord, nil
-			return ""
-		}
-		s := string(b[:length])
-		b = b[length:]
-		return s
+	if f.Bad {
+		return r, errRecord
 	}
-	r.UnixMilli, r.Depth, r.ended = int64(number()), int(number()), number() == 1
-	r.Run, r.node, r.User, r.Source = text(), text(), text(), text()
-	if m := text(); m != "" {
-		r.Metadata = json.RawMessage(m)
-	}
-	return r, err
+	return r, nil
 }
 
 // open returns the record of a message that is open, if there is one.

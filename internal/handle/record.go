@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/fields"
 )
 
 // record is the record of a group in the store.
@@ -67,8 +68,7 @@ func (r record) add(p Progress) record {
 const recordVersion = 1
 
 func (r *record) encode() []byte {
-	b := binary.AppendUvarint([]byte{recordVersion}, uint64(len(r.holder)))
-	b = append(b, r.holder...)
+	b := fields.AppendText([]byte{recordVersion}, r.holder)
 	b = binary.AppendUvarint(b, r.floor.Epoch)
 	b = binary.AppendUvarint(b, r.floor.Seq)
 	b = binary.AppendUvarint(b, uint64(len(r.done)))
@@ -85,8 +85,7 @@ func (r *record) encode() []byte {
 		last = seq
 	}
 	if r.origin != "" {
-		b = binary.AppendUvarint(b, uint64(len(r.origin)))
-		b = append(b, r.origin...)
+		b = fields.AppendText(b, r.origin)
 	}
 	return b
 }
@@ -102,49 +101,24 @@ func decode(it backend.Item) (r record, err error) {
 	if len(it.Value) == 0 || it.Value[0] != recordVersion {
 		return r, errRecord
 	}
-	d := decoder{rest: it.Value[1:]}
-	r.holder = string(d.bytes(d.number()))
-	r.floor = backend.Position{Epoch: d.number(), Seq: d.number()}
+	d := fields.Reader{Rest: it.Value[1:]}
+	r.holder = string(d.Text())
+	r.floor = backend.Position{Epoch: d.Number(), Seq: d.Number()}
 	last := r.floor.Seq
-	for range min(d.number(), maxDone) {
-		last += d.number()
+	for range min(d.Number(), maxDone) {
+		last += d.Number()
 		r.done[last] = struct{}{}
 	}
 	last = r.floor.Seq
-	for range min(d.number(), maxDone) {
-		last += d.number()
-		r.failed[last] = int(d.number())
+	for range min(d.Number(), maxDone) {
+		last += d.Number()
+		r.failed[last] = int(d.Number())
 	}
-	if len(d.rest) > 0 {
-		r.origin = string(d.bytes(d.number()))
+	if len(d.Rest) > 0 {
+		r.origin = string(d.Text())
 	}
-	if d.bad {
+	if d.Bad {
 		return record{}, errRecord
 	}
 	return r, nil
-}
-
-type decoder struct {
-	rest []byte
-	bad  bool
-}
-
-func (d *decoder) number() uint64 {
-	v, n := binary.Uvarint(d.rest)
-	if n <= 0 {
-		d.bad, d.rest = true, nil
-		return 0
-	}
-	d.rest = d.rest[n:]
-	return v
-}
-
-func (d *decoder) bytes(n uint64) []byte {
-	if n > uint64(len(d.rest)) {
-		d.bad, d.rest = true, nil
-		return nil
-	}
-	b := d.rest[:n]
-	d.rest = d.rest[n:]
-	return b
 }

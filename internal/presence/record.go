@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/fields"
 	"github.com/maravilla-realtime/realtime/internal/jitter"
 )
 
@@ -28,15 +29,11 @@ const memberVersion = 1
 
 func (m *member) encode() []byte {
 	b := binary.AppendUvarint([]byte{memberVersion}, uint64(m.lastSeen))
-	b = appendText(b, m.metadata)
+	b = fields.AppendText(b, m.metadata)
 	for _, s := range m.sessions {
-		b = appendText(appendText(appendText(b, s.id), s.node), s.source)
+		b = fields.AppendText(fields.AppendText(fields.AppendText(b, s.id), s.node), s.source)
 	}
 	return b
-}
-
-func appendText[T ~string | ~[]byte](b []byte, text T) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(text))), text...)
 }
 
 var errRecord = errors.New("presence: malformed record of a member")
@@ -45,33 +42,18 @@ func decodeMember(b []byte) (m member, err error) {
 	if len(b) == 0 || b[0] != memberVersion {
 		return m, errRecord
 	}
-	lastSeen, n := binary.Uvarint(b[1:])
-	if n <= 0 {
-		return m, errRecord
-	}
-	m.lastSeen = int64(lastSeen)
-	b = b[1+n:]
-	metadata, b, err := cutText(b)
-	if len(metadata) > 0 {
+	f := fields.Reader{Rest: b[1:]}
+	m.lastSeen = int64(f.Number())
+	if metadata := f.Text(); len(metadata) > 0 {
 		m.metadata = metadata
 	}
-	for len(b) > 0 {
-		var fields [3][]byte
-		for i := range fields {
-			fields[i], b, err = cutText(b) // after an error nothing is left
-		}
-		m.sessions = append(m.sessions, sessionRecord{string(fields[0]), string(fields[1]), string(fields[2])})
+	for len(f.Rest) > 0 {
+		m.sessions = append(m.sessions, sessionRecord{string(f.Text()), string(f.Text()), string(f.Text())})
 	}
-	return m, err
-}
-
-func cutText(b []byte) (text, rest []byte, err error) {
-	length, n := binary.Uvarint(b)
-	if n <= 0 || length > uint64(len(b)-n) {
-		return nil, nil, errRecord
+	if f.Bad {
+		return m, errRecord
 	}
-	b = b[n:]
-	return b[:length:length], b[length:], nil
+	return m, nil
 }
 
 // has reports whether the record has the session with this node and source.
