@@ -403,7 +403,7 @@ func TestStreamsEvictNothing(t *testing.T) {
 	})
 }
 
-// Two tabs share a connection: each has the text, whoever asks again and when.
+// Two tabs share a connection: each has the text, whichever asks again and when.
 func TestStreamOnASharedConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, open(), &realtime.Options{Limits: realtime.Limits{Channels: 2}})

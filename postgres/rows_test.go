@@ -9,7 +9,7 @@ import (
 	"github.com/maravilla-realtime/realtime/backend"
 )
 
-// Whoever may write to the database may write a message that attributes a transaction to
+// All who may write to the database may write a message that attributes a transaction to
 // anything. It attributes nothing, and does not make the events larger than what the log
 // takes: the stream would never get over them.
 func TestAttributeHostile(t *testing.T) {

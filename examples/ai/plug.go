@@ -60,7 +60,7 @@ func (p *plug) pull(w http.ResponseWriter, r *http.Request) {
 	}
 	p.until[c.Value] = now.Add(unplugged)
 	for conn := range p.conns[c.Value] {
-		conn.Close() // which whoever reads it sees
+		conn.Close() // which its reader sees
 	}
 	web.WriteJSON(w, map[string]int64{"ms": unplugged.Milliseconds()})
 }

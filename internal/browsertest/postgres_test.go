@@ -60,7 +60,7 @@ func move(p *Page, label, item string) {
 	Eval[any](p, fmt.Sprintf(`document.querySelector('#board [aria-label=%s]').click()`, quote(label+": "+item)))
 }
 
-// What is committed appears on all pages, whoever commits it, and knows the tab that has
+// What any program commits appears on all pages, and knows the tab that has
 // caused it; what is rolled back does not.
 func TestOrders(t *testing.T) {
 	t.Parallel()

@@ -275,7 +275,7 @@ func (g *Growing) ready(t *Text, have int) {
 	}
 	if c.total >= 0 && have >= c.total || t.ended() != nil || c.wrong {
 		t.mu.Lock()
-		t.tell(time.Now()) // whoever waits reads it at once
+		t.tell(time.Now()) // those who wait read it at once
 		t.mu.Unlock()
 		close(c.ready)
 	}

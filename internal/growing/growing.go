@@ -3,7 +3,7 @@
 //
 // A growing message is a record of the store while it is open. Its beginning is the Put
 // of that record with a message for the log, its end a change of it with another one. Both
-// are one step, so there is exactly one end, whoever makes it: the writer, or a node that
+// are one step, so there is exactly one end, made by the writer or by a node that
 // finds the writer dead.
 //
 // What is between them is in no log. The writer has the content; clients of its own read

@@ -67,7 +67,7 @@ func (c *Conn) Share(s *Sender, link Link, r Reader, wake func()) error {
 	return c.net.SetWriteDeadline(time.Time{}) // that of the handshake
 }
 
-// sender returns who writes; nil if whoever has the turn does.
+// sender returns the Sender that writes; nil if those who have the turn do.
 func (c *Conn) sender() *Sender {
 	if c.shared == nil || c.shared.finished.Load() {
 		return nil

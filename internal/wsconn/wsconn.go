@@ -74,7 +74,7 @@ type Conn struct {
 	backlog tcp.Backlog   // guarded by turn, as ended
 	ended   bool          // a close frame was written
 	pong    chan []byte   // holds the payload of a ping that is not answered yet
-	shared  *Sender       // writes all frames but the last ones; nil: whoever has the turn does
+	shared  *Sender       // writes all frames except the last ones; nil: those who have the turn do
 
 	receiving atomic.Bool   // a message is being received, so no pong can come in the middle of its frames
 	asked     atomic.Uint64 // the number in the last ping

@@ -143,7 +143,7 @@ function showTurn(id, question, mine, ts) {
     end(all, now, error, quiet) {
       turn.over = true;
       turn.show(all, now, quiet);
-      draw(); // whoever reads how it has ended, also a program, finds all of it
+      draw(); // people and programs that read how it has ended find all of it
       count.textContent = now === 'gone' ? 'The server no longer has this answer.' : `${words(all)} words${error ? ': ' + error.message : ''}`;
       if (quiet) return;
       const byOther = now === 'cancelled' && !turn.stopped;
