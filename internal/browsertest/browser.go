@@ -13,6 +13,7 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
 	"github.com/maravilla-realtime/realtime/internal/pace"
@@ -169,6 +170,16 @@ func (p *Page) Close() {
 func (p *Page) Go(url string) {
 	p.t.Helper()
 	p.Do(chromedp.Navigate(url))
+}
+
+// RunFirst has JavaScript run in each document that the tab loads from now on, before the
+// document's own scripts.
+func (p *Page) RunFirst(js string) {
+	p.t.Helper()
+	p.Do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: js})
+		return err
+	}))
 }
 
 // Do runs actions, with patience for each.

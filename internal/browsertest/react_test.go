@@ -1,7 +1,6 @@
 package browsertest
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -11,9 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/cdproto/page"
-	"github.com/chromedp/chromedp"
 	"github.com/maravilla-realtime/realtime/internal/faultproxy"
 )
 
@@ -274,18 +270,15 @@ func watchPresence(t *testing.T, board *Example) *Page {
 // countOps has a page count in ops what it asks for over its WebSocket.
 func countOps(p *Page) {
 	p.t.Helper()
-	p.Do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
-		_, err := cdp.Call(ctx, t, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: `{
-			window.ops = {};
-			const { send } = WebSocket.prototype;
-			WebSocket.prototype.send = function (data) {
-				const { op, channel } = JSON.parse(data);
-				if (channel) ops[op + ' ' + channel] = (ops[op + ' ' + channel] ?? 0) + 1;
-				send.call(this, data);
-			};
-		}`})
-		return err
-	}))
+	p.RunFirst(`{
+		window.ops = {};
+		const { send } = WebSocket.prototype;
+		WebSocket.prototype.send = function (data) {
+			const { op, channel } = JSON.parse(data);
+			if (channel) ops[op + ' ' + channel] = (ops[op + ' ' + channel] ?? 0) + 1;
+			send.call(this, data);
+		};
+	}`)
 }
 
 // inUse waits until the server knows of these channels and no others, and of these
