@@ -48,7 +48,7 @@ var parts = []part{
 	{"presence", "internal/presence", nil, []string{"internal/presence", "."}},
 	{"rosters", "internal/roster", nil, []string{"."}},
 	{"members", ".", []string{"presence.go", "ws_members.go"}, []string{"."}},
-	{"groups", "internal/handle", []string{"groups.go", "group.go", "hold.go"}, []string{"internal/handle", "."}},
+	{"groups", "internal/handle", []string{"groups.go", "group.go", "hold.go", "retry.go"}, []string{"internal/handle", "."}},
 	{"handlers", ".", []string{"group.go", "delivery.go", "events.go", "glob.go"}, []string{"."}},
 	{"match", "internal/match", nil, []string{"internal/match", "."}},
 	{"claims", "internal/handle", []string{"claim.go", "record.go"}, []string{"internal/handle", "."}},
@@ -57,6 +57,17 @@ var parts = []part{
 	{"writers", "internal/httpwriter", nil, []string{".", "internal/frameworktest"}},
 	{"progress", "internal/progress", nil, []string{"internal/progress", "."}},
 	{"lanes", "internal/lanes", nil, []string{"internal/lanes", "."}},
+	{"follow", "internal/follow", nil, []string{"internal/follow", "."}},
+	{"outbox", "internal/outbox", nil, []string{"internal/outbox", "kv", "db"}},
+	{"live", "internal/live", nil, []string{"internal/live", "."}},
+	{"past", "internal/past", nil, []string{"internal/past", "."}},
+	{"unused", "internal/unused", nil, []string{"internal/unused", "."}},
+	{"queue", "internal/queue", nil, []string{"internal/queue", "."}},
+	{"keylock", "internal/keylock", nil, []string{"internal/keylock", "kv"}},
+	{"memory", "internal/memory", nil, []string{"internal/memory", "."}},
+	{"fields", "internal/fields", nil, []string{"internal/fields", "backend"}},
+	{"backend", "backend", nil, []string{"backend", "internal/follow", "internal/memory", "."}},
+	{"growing", "internal/growing", nil, []string{"internal/growing", "."}},
 }
 
 // options are those of the command.

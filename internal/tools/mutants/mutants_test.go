@@ -47,7 +47,7 @@ func Has(list []string, s string) bool {
 // built has all of them and is Go.
 func TestMutate(t *testing.T) {
 	dir := t.TempDir()
-	for name, text := range map[string]string{"go.mod": "module sample\n\ngo 1.26\n", "sample.go": sample} {
+	for name, text := range map[string]string{"go.mod": "module sample\n\ngo 1.26\n", "sample.go": sample, "names.go": "package sample\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -75,6 +75,9 @@ func TestMutate(t *testing.T) {
 	slices.Sort(want)
 	if !slices.Equal(keys, want) {
 		t.Errorf("found\n%s\nwant\n%s", strings.Join(keys, "\n"), strings.Join(want, "\n"))
+	}
+	if text, rewrites := rewritten["sample"]["names.go"]; rewrites {
+		t.Errorf("a file without mutants is rewritten, and imports what it does not use:\n%s", text)
 	}
 	text := rewritten["sample"]["sample.go"]
 	if _, err := parser.ParseFile(token.NewFileSet(), "sample.go", text, 0); err != nil {

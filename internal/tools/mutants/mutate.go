@@ -77,7 +77,9 @@ var rewritten = make(map[string]map[string][]byte)
 func (p part) sources(list []*source) {
 	files := make(map[string][]byte)
 	for _, s := range list {
-		files[s.path] = s.render()
+		if len(s.edits) > 0 { // else the import would be unused
+			files[s.path] = s.render()
+		}
 	}
 	rewritten[p.name] = files
 }
