@@ -147,8 +147,8 @@ func (rt *Realtime) retryOnce(ctx context.Context, ask retryAsk) error {
 		rt.dead.retried(said)
 		return said.err()
 	}
-	if badChannel(ask.Group) {
-		return fmt.Errorf("%w: name %s: %s", ErrBadGroup, wire.Quote(ask.Group), nameFault(ask.Group))
+	if !wire.ValidChannel(ask.Group) {
+		return fmt.Errorf("%w: name %s: %s", ErrBadGroup, wire.Quote(ask.Group), wire.NameFault(ask.Group))
 	}
 	holder, err := rt.holderOf(ctx, ask.Group)
 	if err != nil {
@@ -295,7 +295,7 @@ func (rt *Realtime) retryHere(ctx context.Context, ask retryAsk) retryAnswer {
 		said.Outcome = retryLate
 	}
 	if err != nil {
-		said.cause, said.Error = err, clip(err.Error())
+		said.cause, said.Error = err, wire.Clip(err.Error())
 	}
 	rt.log.Info("realtime: a dead letter was retried", "group", ask.Group, "cursor", ask.Cursor, "outcome", said.Outcome, "error", said.Error)
 	return said

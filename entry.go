@@ -44,7 +44,7 @@ func toAppendLater(ev backend.Event, a attribution, err error) (backend.Entry, e
 
 // newMessage returns a message and what it is attributed to.
 func newMessage(ctx context.Context, limit int, channel string, data any, opts []EventOption) (ev backend.Event, a attribution, err error) {
-	if badChannel(channel) {
+	if !wire.ValidChannel(channel) {
 		return ev, a, badChannelError(channel)
 	}
 	raw, err := encode(data, limit)

@@ -3,6 +3,7 @@ package realtime
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/maravilla-realtime/realtime/backend"
@@ -163,6 +164,14 @@ func (f *refusal) write(w http.ResponseWriter) {
 	}
 	w.WriteHeader(f.status)
 	_, _ = w.Write(append(body, '\n')) // the client is gone, or has it
+}
+
+// badChannelError says why name is no name of a channel.
+func badChannelError(name string) error { return nameError(ErrBadChannel, name) }
+
+// nameError is err, and says what is wrong with name.
+func nameError(err error, name string) error {
+	return fmt.Errorf("%w %s: %s", err, wire.Quote(name), wire.NameFault(name))
 }
 
 // publicError translates the backend's errors into those of this package.

@@ -142,7 +142,7 @@ func attribute(ctx context.Context, opts []EventOption) (attribution, error) {
 	switch {
 	case a.client != "" && !wire.ValidClientID(a.client):
 		return a, fmt.Errorf("%w: %d bytes, and must be 16 to 64 characters of A-Z a-z 0-9 . _ -", ErrBadClientID, len(a.client)) // it is a secret
-	case a.user != "" && badName(a.user):
+	case a.user != "" && !wire.ValidName(a.user):
 		return a, nameError(ErrBadUser, a.user)
 	case len(a.id) > 128:
 		return a, fmt.Errorf("%w: id longer than 128 bytes", ErrBadEvent)

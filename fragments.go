@@ -94,7 +94,7 @@ func (s *stream) renderer(sel *match.Selector, render FragmentFunc) func(dst []b
 		ctx, cancel := context.WithTimeout(s.ctx, renderTime)
 		defer cancel()
 		err := guard.Log(s.rt.log, droppedByPanic, func() error { return render(ctx, &to, event) })
-		if err == nil && (badText(to.Event) || strings.HasPrefix(to.Event, "ren.")) {
+		if err == nil && (!wire.ValidText(to.Event) || strings.HasPrefix(to.Event, "ren.")) {
 			err = fmt.Errorf("%w: Fragment.Event is %s", ErrBadEvent, wire.Quote(to.Event))
 		}
 		if err != nil {

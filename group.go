@@ -117,8 +117,8 @@ func (o GroupOptions) engine() handle.Options {
 // Errors: those of register, in which case there is no group; [ErrBadOption],
 // [ErrBadGroup] and [ErrClosed]; and an error if register is nil.
 func (rt *Realtime) Group(name string, opts *GroupOptions, register func(*Group) error) error {
-	if badChannel(name) {
-		return fmt.Errorf("%w: name %s: %s", ErrBadGroup, wire.Quote(name), nameFault(name))
+	if !wire.ValidChannel(name) {
+		return fmt.Errorf("%w: name %s: %s", ErrBadGroup, wire.Quote(name), wire.NameFault(name))
 	}
 	if register == nil {
 		return errors.New("realtime: the function that registers the handlers of a group is nil")

@@ -74,7 +74,7 @@ const maxHistory = 1000
 // did not return in time; and its own errors, if the page has no other messages.
 func (rt *Realtime) History(ctx context.Context, channel string, before Cursor, n int) (HistoryPage, error) {
 	switch {
-	case badChannel(channel):
+	case !wire.ValidChannel(channel):
 		return HistoryPage{}, badChannelError(channel)
 	case n < 1 || n > maxHistory:
 		return HistoryPage{}, fmt.Errorf("%w: n is %d, and must be 1 to %d", ErrBadOption, n, maxHistory)
@@ -152,11 +152,11 @@ func (ev *HistoryEvent) settle(channel string) error {
 	set(&ev.Resource, backend.Realtime)
 	set(&ev.Channel, channel)
 	switch {
-	case ev.Cursor == "" || badText(string(ev.Cursor)):
+	case ev.Cursor == "" || !wire.ValidText(string(ev.Cursor)):
 		return fmt.Errorf("%w: cursor %s", ErrBadEvent, wire.Quote(string(ev.Cursor)))
 	case ev.Type != backend.Message || ev.Resource != backend.Realtime || ev.Channel != channel:
 		return fmt.Errorf("%w: not a message of the channel", ErrBadEvent)
-	case badText(ev.User) || badText(ev.Source):
+	case !wire.ValidText(ev.User) || !wire.ValidText(ev.Source):
 		return fmt.Errorf("%w: user or source", ErrBadEvent)
 	case len(ev.Data) > wire.MaxData:
 		return fmt.Errorf("%w: %d bytes of data", ErrBadEvent, len(ev.Data))

@@ -155,7 +155,7 @@ func (p *Policy) authenticate(r *http.Request, log *slog.Logger) (Identity, *ref
 	case err != nil:
 		log.DebugContext(r.Context(), "realtime: not authenticated", "reason", err)
 		return Identity{}, refuse(http.StatusUnauthorized, "unauthorized", "not authenticated").because(err)
-	case id.User != "" && badName(id.User):
+	case id.User != "" && !wire.ValidName(id.User):
 		log.DebugContext(r.Context(), "realtime: the policy returned a bad user id", "user", wire.Quote(id.User))
 		return Identity{}, refuse(http.StatusInternalServerError, "internal", "the server's policy returned a bad user id")
 	}

@@ -115,7 +115,7 @@ func (p *Presence) Leave(ctx context.Context, channel, userID string, opts ...Ev
 // Members lists the members of a channel, ordered by user id. Errors: [ErrBadChannel],
 // [ErrClosed], [ErrTemporary], and those of ctx and of the backend.
 func (p *Presence) Members(ctx context.Context, channel string) ([]Member, error) {
-	if badChannel(channel) {
+	if !wire.ValidChannel(channel) {
 		return nil, badChannelError(channel)
 	}
 	ctx, cancel := engine.Within(ctx, engine.CallTime)
@@ -133,10 +133,10 @@ func (p *Presence) Members(ctx context.Context, channel string) ([]Member, error
 
 // lease returns the session of a server-side join.
 func (p *Presence) lease(ctx context.Context, channel, userID string, opts []EventOption) (s presence.Session, err error) {
-	if badChannel(channel) {
+	if !wire.ValidChannel(channel) {
 		return s, badChannelError(channel)
 	}
-	if badName(userID) {
+	if !wire.ValidName(userID) {
 		return s, nameError(ErrBadUser, userID)
 	}
 	a, err := attribute(ctx, opts)

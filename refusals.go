@@ -4,10 +4,10 @@ import (
 	"cmp"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
+
+	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
 // Refusal is something that a client was refused, on this node.
@@ -46,7 +46,7 @@ func (rt *Realtime) Refusals() []Refusal {
 // add remembers a refusal.
 func (rs *refusals) add(f *refusal) {
 	r := f.about
-	r.Code, r.Reason, r.Action.Name = f.Code, clip(cmp.Or(r.Reason, f.Message)), clip(r.Action.Name)
+	r.Code, r.Reason, r.Action.Name = f.Code, wire.Clip(cmp.Or(r.Reason, f.Message)), wire.Clip(r.Action.Name)
 	rs.note(r)
 }
 
@@ -66,18 +66,6 @@ func (rs *refusals) note(r Refusal) {
 	}
 	r.Time, r.Count = time.Now(), count
 	rs.all = append(rs.all, r)
-}
-
-// clip shortens the text of an error, or of a client, which may be anything.
-func clip(s string) string {
-	const most = 512
-	if len(s) > most {
-		s = strings.Clone(s[:most]) // the rest is not kept
-	}
-	if !utf8.ValidString(s) {
-		s = strings.ToValidUTF8(s, "\uFFFD")
-	}
-	return s
 }
 
 // of notes whom a refusal is for, and what it is about.

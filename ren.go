@@ -55,16 +55,16 @@ func (ev *RenEvent) check() error {
 	switch {
 	case !wire.ValidDomain(ev.Resource):
 		return fmt.Errorf("%w: resource %s is not 1 to 64 characters of A-Z a-z 0-9 . _ -", ErrBadEvent, wire.Quote(ev.Resource))
-	case badChannel(ev.Type):
-		return fmt.Errorf("%w: type %s: %s", ErrBadEvent, wire.Quote(ev.Type), nameFault(ev.Type))
+	case !wire.ValidChannel(ev.Type):
+		return fmt.Errorf("%w: type %s: %s", ErrBadEvent, wire.Quote(ev.Type), wire.NameFault(ev.Type))
 	case backend.InChannel(ev.Resource):
 		return fmt.Errorf("%w: %s events come from Publish and Presence", ErrBadEvent, ev.Resource)
 	case ev.Channel != "":
 		return fmt.Errorf("%w: only messages and presence have a channel", ErrBadEvent)
 	}
 	for _, f := range [...]struct{ name, value string }{{"key", ev.Key}, {"version", ev.Version}, {"namespace", ev.Namespace}, {"user", ev.User}} {
-		if badText(f.value) {
-			return fmt.Errorf("%w: %s %s: %s", ErrBadEvent, f.name, wire.Quote(f.value), nameFault(f.value))
+		if !wire.ValidText(f.value) {
+			return fmt.Errorf("%w: %s %s: %s", ErrBadEvent, f.name, wire.Quote(f.value), wire.NameFault(f.value))
 		}
 	}
 	return nil

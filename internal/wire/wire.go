@@ -9,7 +9,6 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/maravilla-realtime/realtime/backend"
@@ -71,12 +70,6 @@ func ValidDomain(s string) bool {
 
 // MaxName is the largest length of a channel, key, user id or the like, in bytes.
 const MaxName = 255
-
-// ValidText reports whether s may be a field of an event: at most [MaxName] bytes of
-// UTF-8 without control characters.
-func ValidText(s string) bool {
-	return len(s) <= MaxName && utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
-}
 
 func isWord(s string) bool {
 	for i := range len(s) {
