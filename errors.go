@@ -7,9 +7,11 @@ import (
 	"net/http"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/dead"
 	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/growing"
+	"github.com/maravilla-realtime/realtime/internal/handle"
 	"github.com/maravilla-realtime/realtime/internal/match"
 	"github.com/maravilla-realtime/realtime/internal/refused"
 	"github.com/maravilla-realtime/realtime/internal/wire"
@@ -38,7 +40,7 @@ var (
 	ErrBadPattern = match.ErrBadPattern
 	// ErrBadGroup: the name of a group of handlers is missing, taken, empty,
 	// longer than 255 bytes, not UTF-8, has control characters, or begins with '$'.
-	ErrBadGroup = errors.New("realtime: bad group")
+	ErrBadGroup = handle.ErrBadGroup
 	// ErrLoop: a handler's event would be the end of a chain of more than 8 handlers,
 	// each of which reacted to an event of the one before it.
 	ErrLoop = errors.New("realtime: handlers cause each other")
@@ -65,9 +67,9 @@ var (
 	// The event goes to [GroupOptions].DeadLetter at once.
 	ErrPermanent = errors.New("realtime: permanent failure")
 	// ErrHandlerFailed: the handler of a dead letter has failed again.
-	ErrHandlerFailed = errors.New("realtime: the handler failed again")
+	ErrHandlerFailed = dead.ErrFailed
 	// ErrGone: the event is no longer in the log.
-	ErrGone = errors.New("realtime: the event is no longer in the log")
+	ErrGone = dead.ErrGone
 	// ErrTemporary is for a [Policy] to wrap, if it cannot decide now. The client is
 	// told to come back (503) instead of being refused for good. Functions of this
 	// package return it if the backend did not answer in time, and nothing has

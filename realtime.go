@@ -14,6 +14,7 @@ import (
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/control"
+	"github.com/maravilla-realtime/realtime/internal/dead"
 	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/follow"
@@ -60,7 +61,8 @@ type Realtime struct {
 	refusals refusals
 
 	unattributed atomic.Bool // see missAttribute
-	dead         deadLetters
+	dead         dead.Letters
+	retries      *dead.Retries
 	accepted     mark       // the newest event appended by this node
 	byHost       conns.Gate // for events of the host and of clients
 	byHandlers   conns.Gate // for events of handlers
@@ -137,13 +139,14 @@ func (rt *Realtime) start(ctx context.Context, limits ring.Limits) error {
 	if err := rt.again(ctx, func() error { return rt.presence.engine.Start(ctx) }); err != nil {
 		return err
 	}
+	rt.groups = rt.newGroups()
+	rt.retries = rt.newRetries()
 	rt.control = rt.newControl()
 	rt.growing = rt.newGrowing()
 	rt.follower.Control, rt.follower.Growing = rt.controlled, rt.grew
 	rt.follower.History = history{rt.ring, rt.presence.engine, rt.growing}
 	rt.conns = conns.New(userLimits(rt.opts.Limits))
 	rt.shards = shard.New(runtime.GOMAXPROCS(0), rt.background.Go)
-	rt.groups = rt.newGroups()
 	rt.live = rt.newSender()
 	rt.background.Go(func() { rt.follower.Run(rt.running) })
 	rt.background.Go(func() { rt.live.Run(rt.running) })
@@ -156,7 +159,7 @@ func (rt *Realtime) newGroups() *handle.Groups {
 	return handle.New(rt.running, handle.Node{
 		Name: rt.node, Alone: rt.alone(), Store: rt.backend, Log: rt.backend, Ring: rt.ring, Logger: rt.log,
 		Pending: rt.opts.History.Events, Depth: maxDepth,
-		Dead: func(d handle.Delivery, err error) { rt.dead.add(deadLetter(d, err)) },
+		Dead: rt.dead.Add,
 		Now:  rt.now, Settle: rt.waitAccepted, Ending: rt.byHandlers.IsClosed, Go: rt.background.Go,
 	})
 }

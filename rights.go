@@ -8,6 +8,7 @@ import (
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/control"
+	"github.com/maravilla-realtime/realtime/internal/dead"
 	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/presence"
 )
@@ -139,7 +140,7 @@ func (rt *Realtime) newControl() *control.Control {
 		Do: map[string]func(context.Context, string) error{
 			control.Revoke: rt.revoke, control.Recheck: rt.recheckUser, tellProbe: rt.expectProbe,
 		},
-		Asks:   map[string]control.Ask{askRetry: {Take: rt.takeRetry, Heard: rt.heardRetry}},
+		Asks:   map[string]control.Ask{dead.Ask: rt.retries.Asked()},
 		Logger: rt.log, Running: rt.running, Go: rt.background.Go,
 	})
 }

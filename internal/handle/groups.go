@@ -20,6 +20,9 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/ring"
 )
 
+// ErrBadGroup: a group cannot have its name, or there is none of this name.
+var ErrBadGroup = errors.New("realtime: bad group")
+
 // Errors of [Groups].
 var (
 	ErrClosed = errors.New("handle: closed")
