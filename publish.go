@@ -5,12 +5,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 	"unicode/utf8"
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/engine"
+	"github.com/maravilla-realtime/realtime/internal/fault"
+	"github.com/maravilla-realtime/realtime/internal/live"
+	"github.com/maravilla-realtime/realtime/internal/match"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -121,4 +125,160 @@ func encode(data any, limit int) (json.RawMessage, error) {
 		return nil, errors.New("invalid UTF-8")
 	}
 	return raw, nil
+}
+
+// defaultPublish is the default of Limits.Publish.
+const defaultPublish = 1 << 20
+
+// MessageEntry returns what [Realtime.Publish] would append to the log. It is for
+// packages such as postgres, which store it in a transaction first and append it when
+// that has committed. Data may have 1 MiB. Errors are those of Publish that do not
+// come from the backend, and [ErrBadOption] for [PublishedAt] and [Ephemeral]: there is
+// no position yet, and what is stored is not live only.
+func MessageEntry(ctx context.Context, channel string, data any, opts ...EventOption) (backend.Entry, error) {
+	ev, a, err := newMessage(ctx, defaultPublish, channel, data, opts)
+	return toAppendLater(ev, a, err)
+}
+
+// EventEntry returns what [Realtime.Emit] would append to the log: see [MessageEntry].
+func EventEntry(ctx context.Context, ev RenEvent, opts ...EventOption) (backend.Entry, error) {
+	event, a, err := newEvent(ctx, defaultPublish, ev, opts)
+	return toAppendLater(event, a, err)
+}
+
+func toAppendLater(ev backend.Event, a attribution, err error) (backend.Entry, error) {
+	for _, name := range []string{"PublishedAt", "Ephemeral"} {
+		if err == nil && slices.Contains(a.given, name) {
+			err = fmt.Errorf("%w: %s, of an event that is appended later", ErrBadOption, name)
+		}
+	}
+	if err != nil {
+		return backend.Entry{}, err
+	}
+	return entry(ev, a), nil
+}
+
+// newMessage returns a message and what it is attributed to.
+func newMessage(ctx context.Context, limit int, channel string, data any, opts []EventOption) (ev backend.Event, a attribution, err error) {
+	if !wire.ValidChannel(channel) {
+		return ev, a, badChannelError(channel)
+	}
+	raw, err := encode(data, limit)
+	if err != nil {
+		return ev, a, fault.Errorf("realtime: publish: %w", err)
+	}
+	if a, err = attribute(ctx, opts); err == nil {
+		err = a.refuse("Publish", "WithMetadata")
+	}
+	return message(channel, raw), a, err
+}
+
+// newEvent returns an event of the host's and what it is attributed to.
+func newEvent(ctx context.Context, limit int, ev RenEvent, opts []EventOption) (event backend.Event, a attribution, err error) {
+	if err := ev.check(); err != nil {
+		return event, a, err
+	}
+	if ev.Data != nil {
+		raw, err := encode(ev.Data, limit)
+		if err != nil {
+			return event, a, fault.Errorf("%w: data: %w", ErrBadEvent, err)
+		}
+		ev.Data = raw
+	}
+	if a, err = attribute(ctx, opts); err != nil {
+		return event, a, err
+	}
+	if err := a.refuse("Emit", "Ephemeral", "WithMetadata"); err != nil {
+		return event, a, err
+	}
+	if a.user != "" && ev.User != "" && a.user != ev.User {
+		return event, a, fmt.Errorf("%w: AsUser names another user than the event", ErrBadOption)
+	}
+	set(&a.user, ev.User)
+	return backend.Event(ev), a, nil
+}
+
+// stamp adds who caused an event, and when.
+func stamp(ev backend.Event, a attribution) backend.Event {
+	ev.User, ev.Source, ev.UnixMilli = a.user, wire.Tag(a.client), time.Now().UnixMilli()
+	return ev
+}
+
+// entry is an event as it is appended, of now.
+func entry(ev backend.Event, a attribution) backend.Entry {
+	payload := backend.Payload{Event: stamp(ev, a), Depth: a.depth, Trace: a.trace.carried()}
+	return backend.Entry{ID: a.id, Data: payload.Encode()}
+}
+
+// Transactional returns the backend, if transactions of a database can append to it.
+// Package db asks, so that what InTx emits is part of the transaction.
+func (rt *Realtime) Transactional() (backend.Transactional, bool) {
+	t, ok := rt.opts.Backend.(backend.Transactional)
+	return t, ok
+}
+
+// maxEphemeral is the largest data of an ephemeral message, in bytes: many of them wait,
+// and travel, together.
+const maxEphemeral = 16 << 10
+
+func (rt *Realtime) newSender() *live.Sender {
+	s := live.New()
+	s.Append, s.Rate, s.Others, s.Logger = rt.appendLive, rt.opts.Limits.Ephemeral, rt.growing.Outgoing, rt.log
+	return s
+}
+
+// pass sends a message that is live only. It does not block.
+func (rt *Realtime) pass(_ context.Context, ev backend.Event, a attribution) error {
+	err := rt.toSender(ev, a)
+	rt.tally.ephemeral.Inc(passOutcome(err))
+	return err
+}
+
+func passOutcome(err error) string {
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.Is(err, ErrTooLarge):
+		return "too_large"
+	case errors.Is(err, ErrClosed):
+		return "closed"
+	}
+	return "full"
+}
+
+func (rt *Realtime) toSender(ev backend.Event, a attribution) error {
+	if len(ev.Data) > maxEphemeral {
+		return fmt.Errorf("%w: %d bytes of at most %d, live only", ErrTooLarge, len(ev.Data), maxEphemeral)
+	}
+	g := rt.gate(a.depth)
+	if !g.Enter() {
+		return ErrClosed
+	}
+	defer g.Leave()
+	ev = stamp(ev, a)
+	ev.Key = match.TypeOf(ev.Data)
+	err := rt.live.Publish(ev)
+	if errors.Is(err, live.ErrFull) {
+		return fault.Errorf("%w: %w", ErrTemporary, err)
+	}
+	return err
+}
+
+// appendLive appends what the sender has gathered.
+func (rt *Realtime) appendLive(ctx context.Context, e backend.Entry) error {
+	_, err := rt.backend.Append(ctx, e)
+	return err
+}
+
+// badEphemeral refuses a publish that asks for what a live message cannot be.
+func badEphemeral(op wire.Op) *wire.Error {
+	switch {
+	case !op.Ephemeral:
+		return nil
+	case op.ID != "":
+		return wire.Errorf("bad_request", "an ephemeral message has no id")
+	case len(op.Data) > maxEphemeral:
+		return wire.Errorf("too_large", "an ephemeral message has at most %d bytes of data", maxEphemeral)
+	}
+	return nil
 }
