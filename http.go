@@ -1,0 +1,237 @@
+package realtime
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"path"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/internal/cors"
+	"github.com/maravilla-realtime/realtime/internal/fault"
+	"github.com/maravilla-realtime/realtime/internal/httpwriter"
+	"github.com/maravilla-realtime/realtime/internal/site"
+	"github.com/maravilla-realtime/realtime/internal/wire"
+)
+
+//go:embed client/js/dist/realtime.js
+var script []byte
+
+var scriptETag = func() string {
+	sum := sha256.Sum256(script)
+	return `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
+}()
+
+// Handler serves everything that browsers need. It decides by the last element of the
+// path, so it works below any prefix:
+//
+//	…/ren          the REN stream (SSE), as [Realtime.RenHandler]
+//	…/realtime     channels (WebSocket), as [Realtime.WebSocketHandler]
+//	…/realtime.js  the browser SDK, an ES module
+//
+// The SDK expects it at /api/maravilla/ unless told otherwise.
+func (rt *Realtime) Handler() http.Handler {
+	return rt.cors(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch path.Base(r.URL.Path) {
+		case "ren":
+			rt.serveREN(w, r)
+		case "realtime":
+			rt.serveWebSocket(w, r)
+		case "realtime.js":
+			serveScript(w, r)
+		default:
+			rt.refuse(refuse(http.StatusNotFound, "not_found", "there are only ren, realtime and realtime.js here")).write(w)
+		}
+	}))
+}
+
+// RenHandler serves the REN stream at whatever path it is mounted.
+func (rt *Realtime) RenHandler() http.Handler { return rt.cors(http.HandlerFunc(rt.serveREN)) }
+
+// WebSocketHandler serves channels at whatever path it is mounted.
+func (rt *Realtime) WebSocketHandler() http.Handler { return http.HandlerFunc(rt.serveWebSocket) }
+
+// refuseWriter answers where the server, or a middleware, cannot carry a stream.
+func (rt *Realtime) refuseWriter(w http.ResponseWriter, u *httpwriter.Unsupported) {
+	cause := u.Cause
+	if cause == nil {
+		cause = errors.New("there is no such method")
+	}
+	rt.log.Error("realtime: a ResponseWriter hides a method that is needed; the middleware that wraps it needs an Unwrap method, "+
+		"or must not wrap this route; servers other than net/http's are not supported",
+		"method", u.Method, "type", fmt.Sprintf("%T", u.Writer), "error", cause)
+	rt.refuse(refuse(http.StatusInternalServerError, "streaming_unsupported",
+		"the server, or a middleware of it, does not support streaming")).write(w)
+}
+
+func serveScript(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Content-Type", "text/javascript; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-cache") // kept, and asked for with the ETag
+	h.Set("ETag", scriptETag)
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(script))
+}
+
+// CORS wraps handlers for pages of [Policy.Origins]. It answers the preflights of their
+// browsers, for any method and header, and lets the pages read the answers, including
+// ETag, Retry-After and X-Ren-Cursor (Fetch standard, section 3.2). For pages of other
+// origins it sets no headers. CORS does not authorise: the handlers must decide whether
+// a request is allowed. But it refuses requests for a host that is not among
+// [Policy.Hosts] (421).
+//
+// The library's own handlers, and that of package storage, need no CORS around them,
+// but may have it. A middleware of the host that sets such headers may be outside or
+// inside of CORS: lists, such as the exposed headers, are joined. CORS must be outside
+// of [http.CrossOriginProtection], so that pages can read its refusals; give that the
+// same origins.
+func (rt *Realtime) CORS(next http.Handler) http.Handler {
+	return rt.cors(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(rt.policy.Origins) == 0 || r.Header.Get("Upgrade") != "" { // WebSockets know no CORS
+			next.ServeHTTP(w, r)
+			return
+		}
+		mending := cors.NewWriter(w, func() { rt.policy.allowCrossOrigin(w.Header(), r) })
+		next.ServeHTTP(mending, r)
+		mending.Send()
+	}))
+}
+
+// cors is CORS for handlers that leave these headers alone.
+func (rt *Realtime) cors(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if f := rt.checkHost(r); f != nil {
+			rt.refuse(f).write(w)
+			return
+		}
+		h := w.Header()
+		listed := rt.policy.allowCrossOrigin(h, r)
+		if !listed || !cors.IsPreflight(r) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		cors.AllowPreflight(h, r)
+		w.WriteHeader(http.StatusNoContent)
+	})
+}
+
+// allowCrossOrigin lets a page of a listed origin read the answer, and reports whether r
+// is from such a page.
+func (p *Policy) allowCrossOrigin(h http.Header, r *http.Request) bool {
+	cors.VaryByOrigin(h)
+	origin := r.Header.Get("Origin")
+	if !p.origins.Match(origin) {
+		return false
+	}
+	cors.Allow(h, origin, "ETag, Retry-After, "+cursorHeader)
+	return true
+}
+
+const (
+	clientHeader = "X-Ren-Client" // client id of the sender of a request
+	cursorHeader = "X-Ren-Cursor" // cursor from before the request was handled
+)
+
+type clientKey struct{}
+
+// clientID returns the client id a request came with, or "".
+func clientID(ctx context.Context) string {
+	id, _ := ctx.Value(clientKey{}).(string)
+	return id
+}
+
+// missAttribute logs, once, that a request names a browser tab and has not come through
+// Attribute: nothing else tells the host that tabs do not recognise their own events.
+func (rt *Realtime) missAttribute(r *http.Request) {
+	if wire.ValidClientID(r.Header.Get(clientHeader)) && clientID(r.Context()) == "" && rt.unattributed.CompareAndSwap(false, true) {
+		rt.log.Warn("realtime: a request names a browser tab, but its handler is not within Attribute; tabs do not recognise their own events")
+	}
+}
+
+// Attribute wraps a host's handlers. Events that they publish, emit or cause with the
+// request's context are attributed to the browser tab that sent the request, by its
+// X-Ren-Client header, which the SDK's renFetch sends. The tab then recognises the
+// events as its own. Attribute does not authorise: the host must decide whether a
+// request is allowed. But it refuses requests for a host that is not among
+// [Policy.Hosts] (421).
+//
+// It also answers with X-Ren-Cursor, the place in the log from before the request was
+// handled. A page that fetches data and then opens a stream from this cursor misses no
+// change in between; the SDK does this by itself.
+func (rt *Realtime) Attribute(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if f := rt.checkHost(r); f != nil {
+			rt.refuse(f).write(w)
+			return
+		}
+		w.Header().Set(cursorHeader, string(rt.Cursor()))
+		if id := r.Header.Get(clientHeader); wire.ValidClientID(id) {
+			r = r.WithContext(context.WithValue(r.Context(), clientKey{}, id))
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// compileSite compiles Hosts and Origins.
+func (p *Policy) compileSite() error {
+	hosts, badHosts := site.ParseHosts(p.Hosts)
+	if badHosts != nil {
+		badHosts = fault.Errorf("realtime: Policy.Hosts: %w", badHosts)
+	}
+	origins, badOrigins := site.ParseOrigins(p.Origins)
+	if badOrigins != nil {
+		badOrigins = fault.Errorf("realtime: Policy.Origins: %w", badOrigins)
+	}
+	p.hosts, p.origins = hosts, origins
+	return errors.Join(badHosts, badOrigins)
+}
+
+// admit refuses requests for hosts that are not the app's, and requests that a
+// browser sends for a page of another site.
+func (rt *Realtime) admit(r *http.Request) *refusal {
+	if f := rt.checkHost(r); f != nil {
+		return f
+	}
+	return rt.checkOrigin(r).from(r)
+}
+
+// checkHost refuses requests for hosts that are not the app's. For a browser, any
+// address that a page's host resolves to is the page's own origin. So only the name in
+// Host tells a page of another site from the app's.
+func (rt *Realtime) checkHost(r *http.Request) *refusal {
+	if rt.policy.serves(r) || rt.probes.recognises(r) { // a probe is told, not refused
+		return nil
+	}
+	rt.log.DebugContext(r.Context(), "realtime: host refused; see Policy.Hosts", "host", wire.Quote(r.Host))
+	return refuse(http.StatusMisdirectedRequest, "host", "the host %s is not served here", wire.Quote(r.Host)).from(r)
+}
+
+func (p *Policy) serves(r *http.Request) bool {
+	switch {
+	case len(p.hosts) > 0:
+		return p.hosts.Match(r.Host)
+	case p.allowAll && site.OverLoopback(r):
+		// Under AllowAll only the address keeps others out. A policy of the host does
+		// so itself, and a proxy on the same machine may pass public names.
+		return site.IsLoopback(r.Host)
+	}
+	return true
+}
+
+// checkOrigin refuses requests that a browser sends for a page of another site, unless
+// its origin is listed.
+func (rt *Realtime) checkOrigin(r *http.Request) *refusal {
+	origin := r.Header.Get("Origin")
+	if site.IsOwn(r) || rt.policy.origins.Match(origin) {
+		return nil
+	}
+	rt.log.DebugContext(r.Context(), "realtime: origin refused; see Policy.Origins",
+		"origin", wire.Quote(origin), "site", wire.Quote(r.Header.Get("Sec-Fetch-Site")), "host", wire.Quote(r.Host))
+	return refuse(http.StatusForbidden, "origin", "cross-origin requests are refused").because(
+		fmt.Errorf("origin %s at host %s", wire.Quote(origin), wire.Quote(r.Host)))
+}
