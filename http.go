@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/cors"
-	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/httpwriter"
 	"github.com/maravilla-realtime/realtime/internal/site"
 	"github.com/maravilla-realtime/realtime/internal/wire"
@@ -175,20 +174,6 @@ func (rt *Realtime) Attribute(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
-}
-
-// compileSite compiles Hosts and Origins.
-func (p *Policy) compileSite() error {
-	hosts, badHosts := site.ParseHosts(p.Hosts)
-	if badHosts != nil {
-		badHosts = fault.Errorf("realtime: Policy.Hosts: %w", badHosts)
-	}
-	origins, badOrigins := site.ParseOrigins(p.Origins)
-	if badOrigins != nil {
-		badOrigins = fault.Errorf("realtime: Policy.Origins: %w", badOrigins)
-	}
-	p.hosts, p.origins = hosts, origins
-	return errors.Join(badHosts, badOrigins)
 }
 
 // admit refuses requests for hosts that are not the app's, and requests that a

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/presence"
 	"github.com/maravilla-realtime/realtime/internal/site"
 	"github.com/maravilla-realtime/realtime/internal/wire"
@@ -135,7 +136,16 @@ func AllowAll() Policy {
 
 // compile checks the fields, and normalises them for comparison with requests.
 func (p *Policy) compile() error {
-	return p.compileSite()
+	hosts, badHosts := site.ParseHosts(p.Hosts)
+	if badHosts != nil {
+		badHosts = fault.Errorf("realtime: Policy.Hosts: %w", badHosts)
+	}
+	origins, badOrigins := site.ParseOrigins(p.Origins)
+	if badOrigins != nil {
+		badOrigins = fault.Errorf("realtime: Policy.Origins: %w", badOrigins)
+	}
+	p.hosts, p.origins = hosts, origins
+	return errors.Join(badHosts, badOrigins)
 }
 
 // authenticate returns who sends r.
