@@ -171,10 +171,15 @@ func dense(pos backend.Position, records []backend.Record) int {
 }
 
 // wait returns the records after pos, as soon as there are some, or none after a
-// while.
+// while. It returns when ctx ends.
 func (b *Backend) wait(ctx context.Context, pos backend.Position) ([]backend.Record, error) {
-	cmd := b.client.B().Xread().Count(batch).Block(blockTime.Milliseconds()).Streams().Key(b.key("log")).Id(streamID(pos)).Build()
-	streams, err := b.client.Do(ctx, cmd).AsXRead()
+	// Where a context has a deadline, rueidis looks at that alone, and would wait on after
+	// ctx was cancelled.
+	waiting, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
+	cmd := b.client.B().Xread().Count(batch).Block(b.blockTime.Milliseconds()).Streams().Key(b.key("log")).Id(streamID(pos)).Build()
+	streams, err := b.client.Do(waiting, cmd).AsXRead()
 	if rueidis.IsRedisNil(err) {
 		return nil, nil
 	}

@@ -70,6 +70,8 @@ type Backend struct {
 	prefix string
 	events string
 
+	blockTime time.Duration // tests change it
+
 	life *backend.Life
 }
 
@@ -98,7 +100,7 @@ func New(ctx context.Context, o Options) (*Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("redisbackend: connect: %w", err)
 	}
-	b := &Backend{client: client, prefix: "{" + o.Prefix + "}:", events: strconv.Itoa(o.Events), life: backend.NewLife()}
+	b := &Backend{client: client, prefix: "{" + o.Prefix + "}:", events: strconv.Itoa(o.Events), blockTime: blockTime, life: backend.NewLife()}
 	if err := b.check(ctx); err != nil {
 		client.Close()
 		return nil, err

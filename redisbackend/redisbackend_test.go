@@ -127,6 +127,35 @@ func testCutConnections(t *testing.T, k kind) {
 	}
 }
 
+// Follow ends with its context at once, and not when its read next returns, whether or
+// not the context has a deadline as well.
+func TestFollowEndsAtOnce(t *testing.T) { onEach(t, testFollowEndsAtOnce) }
+
+func testFollowEndsAtOnce(t *testing.T, k kind) {
+	b := open(t, startServer(t, k).addr, nil)
+	b.WaitLong()
+	for _, limit := range []time.Duration{0, time.Hour} {
+		ctx, cancel := context.WithCancel(t.Context())
+		if limit > 0 {
+			ctx, cancel = context.WithTimeout(t.Context(), limit)
+		}
+		defer cancel()
+		came, ended := make(chan struct{}), make(chan error, 1)
+		pos := appendSurely(t, b, fmt.Sprint(limit))
+		pos.Seq--
+		go func() {
+			ended <- b.Follow(ctx, pos, func([]backend.Record) { close(came) })
+		}()
+		<-came
+		cancel()
+		select {
+		case <-ended:
+		case <-time.After(20 * time.Second):
+			t.Fatalf("with a deadline in %v, Follow has not ended 20 s after its context", limit)
+		}
+	}
+}
+
 // A server that comes back without its newest records is noticed, by who followed it
 // and by who asks, and goes on in a greater epoch.
 func TestServerLosesItsTail(t *testing.T) { onEach(t, testServerLosesItsTail) }
