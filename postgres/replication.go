@@ -19,6 +19,9 @@ const (
 	// senderTimeout is how long the server waits for a sign of life before it frees the
 	// slot for another node. It asks for one after half of that.
 	senderTimeout = 20 * time.Second
+	// silenceMost is how long nothing may come of the server, which sends signs of life. A
+	// row of any size may take longer, as long as some of it comes.
+	silenceMost = 2 * senderTimeout
 	// writeTime bounds the writing of a sign of life.
 	writeTime = 5 * time.Second
 )
@@ -27,6 +30,7 @@ const (
 // is for one goroutine and confirm for another one.
 type replication struct {
 	conn     *pgconn.PgConn
+	link     *link
 	system   string // the installation of the server
 	timeline int
 }
@@ -47,12 +51,13 @@ func (s *Source) replicate(ctx context.Context) (*replication, error) {
 	} {
 		config.RuntimeParams[name] = value
 	}
-	config.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend { return pgproto3.NewFrontend(newThinner(r), w) }
+	l := &link{}
+	config.BuildFrontend = l.frontend
 	conn, err := pgconn.ConnectConfig(ctx, config)
 	if err != nil {
 		return nil, s.needsGrants(fmt.Errorf("postgres: connect for replication: %w", err))
 	}
-	r := &replication{conn: conn}
+	r := &replication{conn: conn, link: l}
 	if err := r.identify(ctx); err != nil {
 		r.close()
 		return nil, err
@@ -105,6 +110,7 @@ func (r *replication) start(ctx context.Context, slot, publication string, messa
 		}
 		switch m := m.(type) {
 		case *pgproto3.CopyBothResponse:
+			r.link.bound(r.conn.Conn())
 			return nil
 		case *pgproto3.ErrorResponse:
 			if refused := pgconn.ErrorResponseToPgError(m); inUse(refused) {
@@ -114,6 +120,31 @@ func (r *replication) start(ctx context.Context, slot, publication string, messa
 			}
 		}
 	}
+}
+
+// link reads what the server sends. Once bound, it fails when nothing has come for
+// silenceMost.
+type link struct {
+	from io.Reader
+	conn net.Conn // nil: not bound
+}
+
+// frontend is a BuildFrontend of pgconn.
+func (l *link) frontend(r io.Reader, w io.Writer) *pgproto3.Frontend {
+	l.from = r
+	return pgproto3.NewFrontend(newThinner(l), w)
+}
+
+// bound begins to bound reads. Until then contexts bound them.
+func (l *link) bound(conn net.Conn) { l.conn = conn }
+
+func (l *link) Read(p []byte) (int, error) {
+	if l.conn != nil {
+		if err := l.conn.SetReadDeadline(time.Now().Add(silenceMost)); err != nil {
+			return 0, err
+		}
+	}
+	return l.from.Read(p)
 }
 
 // keepalive is a sign of life of the server.
@@ -127,9 +158,6 @@ var errEnded = errors.New("postgres: the server has ended the replication")
 // receive returns the next message: one that parse returns, or a keepalive.
 func (r *replication) receive() (any, error) {
 	for {
-		if err := r.conn.Conn().SetReadDeadline(time.Now().Add(2 * senderTimeout)); err != nil {
-			return nil, err
-		}
 		m, err := r.conn.Frontend().Receive()
 		if err != nil {
 			return nil, fmt.Errorf("postgres: replication: %w", err)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -121,14 +122,15 @@ func (c *catalog) checkTables(ctx context.Context) error {
 // slotState is what the server says of the slot.
 type slotState struct {
 	there, active, lost bool
-	confirmed           uint64 // where it goes on
+	confirmed           uint64 // where it goes on; 0: it is being made
+	pid                 int    // of the server's process that uses it
 }
 
 func (c *catalog) slot(ctx context.Context) (s slotState, err error) {
 	var plugin, database, status, confirmed string
 	var ours bool
-	err = c.ask(ctx, []any{&plugin, &database, &ours, &s.active, &status, &confirmed}, `
-		select coalesce(plugin, ''), coalesce(database, ''), coalesce(plugin = 'pgoutput' and database = current_database(), false), active, coalesce(wal_status, 'lost'), coalesce(confirmed_flush_lsn, '0/0')::text
+	err = c.ask(ctx, []any{&plugin, &database, &ours, &s.active, &status, &confirmed, &s.pid}, `
+		select coalesce(plugin, ''), coalesce(database, ''), coalesce(plugin = 'pgoutput' and database = current_database(), false), active, coalesce(wal_status, 'lost'), coalesce(confirmed_flush_lsn, '0/0')::text, coalesce(active_pid, 0)
 		from pg_replication_slots where slot_name = $1`, c.source.options.Slot)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
@@ -159,6 +161,7 @@ func (c *catalog) drop(ctx context.Context) error {
 func (c *catalog) create(ctx context.Context) (begins uint64, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	defer time.AfterFunc(strangerAfter*takeEvery, c.source.waitsForSlot).Stop()
 	var at string
 	err = c.conn.QueryRow(ctx, `select lsn::text from pg_create_logical_replication_slot($1, 'pgoutput')`, c.source.options.Slot).Scan(&at)
 	var refused *pgconn.PgError
@@ -230,6 +233,7 @@ type progress struct {
 	System    string // the installation of the server
 	Timeline  int
 	Lost      bool // the slot is to be made again
+	PID       int  // of the server's process for who follows the slot
 }
 
 // strange reports whether a slot is further than this package has ever told the server:

@@ -180,6 +180,7 @@ func (s *Source) try(ctx context.Context) error {
 		return err
 	}
 	defer r.close()
+	user := occupant{source: s, catalog: c}
 	for {
 		p, err := s.prepare(ctx, c, r)
 		if !errors.Is(err, errTaken) || p.rev != 0 {
@@ -189,6 +190,13 @@ func (s *Source) try(ctx context.Context) error {
 			return err
 		}
 		// Another node is making the first slot, and may die before it has.
+		slot, err := c.slot(ctx)
+		if err != nil {
+			return err
+		}
+		if err := user.look(ctx, slot); err != nil {
+			return err
+		}
 		select {
 		case <-time.After(takeEvery):
 		case <-ctx.Done():
@@ -212,7 +220,8 @@ func (s *Source) Close(ctx context.Context) error {
 }
 
 // Err returns nil while this node follows the slot, or waits for another one that does.
-// Otherwise it returns what is wrong, and the Source keeps trying.
+// Otherwise it returns what is wrong, and the Source keeps trying. That another program
+// uses the slot is wrong too; the error names it.
 func (s *Source) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -267,6 +276,7 @@ func (s *Source) follow(ctx context.Context) error {
 	if err := bounded(ctx, c.check); err != nil {
 		return err
 	}
+	user := occupant{source: s, catalog: c}
 	for {
 		slot, err := c.slot(ctx)
 		if err != nil {
@@ -275,7 +285,7 @@ func (s *Source) follow(ctx context.Context) error {
 		if !slot.active {
 			break
 		}
-		s.note(nil)
+		s.note(user.look(ctx, slot))
 		select {
 		case <-time.After(takeEvery):
 		case <-ctx.Done():
@@ -292,6 +302,10 @@ func (s *Source) follow(ctx context.Context) error {
 		return err
 	}
 	if err := r.start(ctx, s.options.Slot, s.options.Publication, c.version >= messagesVersion); err != nil {
+		return err
+	}
+	p.PID = int(r.conn.PID())
+	if err := s.store(ctx, &p, nil); err != nil {
 		return err
 	}
 	s.note(nil)

@@ -5,6 +5,7 @@ package postgres_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/maravilla-realtime/realtime/internal/pgserver"
 	"github.com/maravilla-realtime/realtime/postgres"
 )
@@ -224,6 +227,83 @@ func TestFirstSlotIsWaitedFor(t *testing.T) {
 	}
 	w.do(`insert into orders values (2)`)
 	w.want("created orders 2")
+}
+
+// Another program that uses the slot is named: by NewSource where there is nothing that it
+// could continue, else by Err and one line of the log.
+func TestStrangerUsesTheSlot(t *testing.T) {
+	w := newFollowed(t, pgserver.Shared(t), published("orders", orders)...)
+	w.do(`select pg_create_logical_replication_slot('$pub', 'pgoutput')`)
+	leave := w.stranger()
+	named := func(err error) bool {
+		return err != nil && strings.Contains(err.Error(), `application "nightly copy"`) && strings.Contains(err.Error(), "SourceOptions.Slot")
+	}
+	if _, err := w.trySource(postgres.SourceOptions{}); !named(err) {
+		t.Errorf("NewSource returns %v", err)
+	}
+	leave()
+	closeSource(t, w.source(postgres.SourceOptions{}))
+	leave = w.stranger()
+	var log lines
+	s := w.source(postgres.SourceOptions{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	eventually(t, "the source names it", func() bool { return named(s.Err()) })
+	w.do(`insert into orders values (1)`)
+	leave()
+	w.want("created orders 1")
+	if err := s.Err(); err != nil {
+		t.Error(err)
+	}
+	if n := strings.Count(log.String(), "nightly copy"); n != 1 {
+		t.Errorf("logged %d times:\n%s", n, log.String())
+	}
+}
+
+// lines are what a logger has written.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// stranger is a program that follows the slot until it leaves.
+func (w *followed) stranger() (leave func()) {
+	w.t.Helper()
+	conn, err := pgconn.Connect(w.t.Context(), w.url+"&replication=database&application_name=nightly%20copy")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	leave = func() { _ = conn.Conn().Close() }
+	w.t.Cleanup(leave)
+	eventually(w.t, "another program follows the slot", func() bool {
+		conn.Frontend().SendQuery(&pgproto3.Query{String: fmt.Sprintf(`START_REPLICATION SLOT %s LOGICAL 0/0 (proto_version '1', publication_names '%[1]s')`, w.schema)})
+		if err := conn.Frontend().Flush(); err != nil {
+			w.t.Fatal(err)
+		}
+		for {
+			switch m, err := conn.ReceiveMessage(w.t.Context()); m.(type) {
+			case *pgproto3.CopyBothResponse:
+				return true
+			case *pgproto3.ReadyForQuery: // the slot was in use
+				return false
+			default:
+				if err != nil {
+					w.t.Fatal(err)
+				}
+			}
+		}
+	})
+	return leave
 }
 
 // A source that has nothing to tell does not keep what others write.
