@@ -19,6 +19,10 @@ type engine struct {
 	faults  []string
 	primary func() *server // that all changes go through at present
 
+	// elected returns the address that the node reaches the engine at which the others leave
+	// some work to. nil: they are all alike.
+	elected func() string
+
 	// failover kills the primary, whose standby has lagged for a time, and returns when
 	// another one is it. nil: somebody watches over the servers, and does the latter.
 	failover func(lag time.Duration)

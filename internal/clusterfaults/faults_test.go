@@ -37,14 +37,16 @@ func (s step) String() string {
 }
 
 // schedule draws the faults. One node, which has no other fault, is stopped for most of
-// the time. The fault that makes the engine forget comes first, since leases of nodes
+// the time; it is not the one in the slot elected. The fault that makes the engine forget comes first, since leases of nodes
 // count again after it. Then a node is killed, and its lease ends while other faults
 // come.
-func schedule(random *rand.Rand, kinds []string) (paused int, steps []step) {
+func schedule(random *rand.Rand, kinds []string, elected int) (paused int, steps []step) {
 	kinds = slices.Clone(kinds)
 	random.Shuffle(len(kinds), func(i, j int) { kinds[i], kinds[j] = kinds[j], kinds[i] })
 	slices.SortStableFunc(kinds, func(a, b string) int { return turn(a) - turn(b) })
-	paused = random.IntN(nodeCount)
+	if paused = random.IntN(nodeCount); paused == elected {
+		paused = (paused + 1) % nodeCount
+	}
 	for _, kind := range kinds {
 		steps = append(steps, step{
 			kind: kind, after: 200*time.Millisecond + time.Duration(random.Int64N(int64(800*time.Millisecond))),
@@ -67,7 +69,7 @@ func turn(kind string) int {
 
 // run makes the faults of one schedule.
 func (w *world) run() {
-	paused, steps := schedule(w.random, w.engine.faults)
+	paused, steps := schedule(w.random, w.engine.faults, w.elected())
 	var lines []string
 	for _, s := range steps {
 		lines = append(lines, s.String())
@@ -90,7 +92,11 @@ func (w *world) run() {
 func (w *world) step(s step) {
 	switch s.kind {
 	case killNode:
-		w.killNode(s.slot, s.lasts)
+		slot := w.elected()
+		if slot < 0 {
+			slot = s.slot
+		}
+		w.killNode(slot, s.lasts)
 	case cutNode:
 		n := w.node(s.slot)
 		f := w.begin(s.kind, n)
@@ -111,6 +117,21 @@ func (w *world) step(s step) {
 	case loseTail, loseAll:
 		w.forget(s)
 	}
+}
+
+// elected returns the slot of the node that does some work for the others, or -1.
+func (w *world) elected() (slot int) {
+	if w.engine.elected == nil {
+		return -1
+	}
+	within(w.t, patience, "one of the nodes is elected", func() bool {
+		name := w.engine.elected()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		slot = slices.IndexFunc(w.nodes, func(n *node) bool { return n != nil && n.proxies[0].Addr == name })
+		return slot >= 0
+	})
+	return slot
 }
 
 func (w *world) begin(kind string, n *node) *fault {
@@ -137,6 +158,7 @@ func (w *world) killNode(slot int, lasts time.Duration) {
 	f.recorded = recorded
 	n.kill()
 	w.finish(f)
+	w.elected() // the others do its work
 	rest(w.t.Context(), lasts)
 	w.replace(slot)
 }

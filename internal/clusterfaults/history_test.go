@@ -201,7 +201,7 @@ func testHistories(t *testing.T, e *engine, seed uint64) {
 		kinds = append(kinds, killOther)
 	}
 	for range size(1, 5) {
-		_, steps := schedule(w.random, kinds)
+		_, steps := schedule(w.random, kinds, -1)
 		for _, s := range steps {
 			rest(ctx, w.slow(s.after))
 			w.step(s)

@@ -61,6 +61,23 @@ func postgresURL(addrs ...string) string {
 	return fmt.Sprintf("postgres://%s@%s/postgres?sslmode=disable&connect_timeout=2", localpg.User, strings.Join(addrs, ","))
 }
 
+// postgresNode is where a node finds the database. It says there what it is called by.
+func postgresNode(proxies []string) string {
+	return postgresURL(proxies...) + "&application_name=" + proxies[0]
+}
+
+// tendsOutbox returns what the node is called by that looks after the outbox.
+func tendsOutbox(t testing.TB, primary func() *server) (name string) {
+	t.Helper()
+	within(t, patience, "a node looks after the outbox", func() bool {
+		return postgresAt(primary().addr, func(ctx context.Context, conn *pgx.Conn) error {
+			return conn.QueryRow(ctx, `select application_name from pg_locks join pg_stat_activity using (pid)
+				where locktype = 'advisory' and mode = 'ExclusiveLock' and granted`).Scan(&name)
+		}) == nil
+	})
+	return name
+}
+
 // postgresAt asks a server for something.
 func postgresAt(addr string, ask func(ctx context.Context, conn *pgx.Conn) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -81,10 +98,12 @@ func onlyPostgres(t testing.TB, settings ...string) *engine {
 		t.Fatal(err)
 	}
 	s.start()
+	primary := func() *server { return s.server }
 	return &engine{
-		servers: []*server{s.server}, proxied: []string{s.addr}, primary: func() *server { return s.server },
-		config: func(proxies []string) nodeConfig { return nodeConfig{Postgres: postgresURL(proxies...), InTx: true} },
-		faults: []string{killNode, cutNode, silenceNode, killPrimary},
+		servers: []*server{s.server}, proxied: []string{s.addr}, primary: primary,
+		config:  func(proxies []string) nodeConfig { return nodeConfig{Postgres: postgresNode(proxies), InTx: true} },
+		faults:  []string{killNode, cutNode, silenceNode, killPrimary},
+		elected: func() string { return tendsOutbox(t, primary) },
 	}
 }
 
@@ -106,12 +125,14 @@ func standbyPostgres(t testing.TB) *engine {
 	p.servers[0].start()
 	p.follow()
 	addrs := []string{p.servers[0].addr, p.servers[1].addr}
+	primary := func() *server { return p.servers[p.primary].server }
 	return &engine{
 		servers: []*server{p.servers[0].server, p.servers[1].server}, proxied: addrs,
-		config:   func(proxies []string) nodeConfig { return nodeConfig{Postgres: postgresURL(proxies...)} },
+		config:   func(proxies []string) nodeConfig { return nodeConfig{Postgres: postgresNode(proxies)} },
 		faults:   []string{killNode, cutNode, failover},
-		primary:  func() *server { return p.servers[p.primary].server },
+		primary:  primary,
 		failover: p.failover,
+		elected:  func() string { return tendsOutbox(t, primary) },
 	}
 }
 
