@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/backendtest"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -366,6 +367,31 @@ func TestWSRewind(t *testing.T) {
 		}
 		close(stop)
 		<-done
+	})
+}
+
+// A rewind has what was published before it, although the log lags; it does not wait for
+// a log that is silent.
+func TestWSRewindOfALog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := backendtest.NewFaulty(realtime.NewMemory())
+		h := start(t, open(), &realtime.Options{Backend: b})
+		s := h.socket(get("/realtime"))
+		b.Hold()
+		h.publish("room", 1)
+		time.AfterFunc(time.Second, b.Release)
+		if got := rewound(t, s.call(subscribe("room")+`,"rewind":5`)).String(); got != "subscribed 1 start" {
+			t.Errorf("%s", got)
+		}
+		synctest.Wait()
+		b.Hold()
+		h.publish("room", 2)
+		began := time.Now()
+		if got := rewound(t, s.call(subscribe("room")+`,"rewind":5`)).String(); got != "subscribed 1 start" || time.Since(began) > 3*time.Second {
+			t.Errorf("%s after %v", got, time.Since(began))
+		}
+		b.Release()
+		s.data(1)
 	})
 }
 

@@ -12,3 +12,6 @@ staticcheck=honnef.co/go/tools/cmd/staticcheck@v0.8.2
 while read -r module; do
 	(cd "$module" && GOWORK=off go mod tidy -diff && go vet ./... && go run "$staticcheck" ./...)
 done < <(ci/modules.sh)
+
+# The benchmark of the figures' cost builds without them.
+go vet -tags nofigures . ./internal/metric
