@@ -21,6 +21,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/doctor"
 	"github.com/maravilla-realtime/realtime/internal/httpwriter"
 	"github.com/maravilla-realtime/realtime/internal/sse"
+	"github.com/maravilla-realtime/realtime/internal/turns"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 	"github.com/maravilla-realtime/realtime/internal/wsconn"
 )
@@ -231,7 +232,7 @@ type probeConn struct {
 func (rt *Realtime) beginProbe(r *http.Request) (p *probeConn, refused *refusal) {
 	p = &probeConn{rt: rt}
 	p.ctx, p.conn.Cancel = context.WithCancelCause(r.Context())
-	p.conn.Recheck = func(context.Context, chan struct{}) {}
+	p.conn.Recheck = func(context.Context, *turns.Turns) {}
 	handshake := rt.conns.Begin()
 	defer handshake.End()
 	if f := rt.refusalOf(handshake.Add(&p.conn, "")); f != nil {

@@ -3,11 +3,13 @@ package realtime
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/control"
 	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/guard"
+	"github.com/maravilla-realtime/realtime/internal/turns"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -68,16 +70,13 @@ func (rt *Realtime) recheckUser(ctx context.Context, userID string) error {
 // user may have hundreds of them, and anonymous clients any number.
 const recheckAtOnce = 64
 
-// askAtOnce bounds how often a policy is asked at the same time by one Recheck.
-const askAtOnce = 64
-
 func (rt *Realtime) recheckAll(ctx context.Context, theirs []*conns.Conn) {
-	turns := make(chan struct{}, askAtOnce)
+	var turns turns.Turns
 	var asking errgroup.Group
 	asking.SetLimit(recheckAtOnce)
 	for _, c := range theirs {
 		asking.Go(func() error {
-			rt.recheck(ctx, c, turns)
+			rt.recheck(ctx, c, &turns)
 			return nil
 		})
 	}
@@ -96,14 +95,14 @@ func (rt *Realtime) recheckOnly(ctx context.Context, c *conns.Conn) {
 	call.round.take(c)
 	ctx, end := call.begin(ctx)
 	defer end()
-	rt.recheck(ctx, c, make(chan struct{}, askAtOnce))
+	rt.recheck(ctx, c, new(turns.Turns))
 }
 
 // droppedByPanic is logged where the host's policy, or this library, has a fault.
 const droppedByPanic = "realtime: panic; the connection is dropped"
 
 // recheck is Recheck for one connection, which ends where it cannot be done.
-func (rt *Realtime) recheck(ctx context.Context, c *conns.Conn, turns chan struct{}) {
+func (rt *Realtime) recheck(ctx context.Context, c *conns.Conn, turns *turns.Turns) {
 	err := guard.Log(rt.log, droppedByPanic, func() error { c.Recheck(ctx, turns); return nil })
 	if err != nil {
 		c.End(&conns.Ending{Reason: "internal", Retry: retryAfter(), Code: 1011})
@@ -112,12 +111,12 @@ func (rt *Realtime) recheck(ctx context.Context, c *conns.Conn, turns chan struc
 
 // recheck asks for the grants again and goes on with them where the stream is: it
 // gets another hello.
-func (s *stream) recheck(ctx context.Context, _ chan struct{}) {
+func (s *stream) recheck(ctx context.Context, turns *turns.Turns) {
 	turn := s.session.Turn()
 	call := &policyCall{conn: &s.conn}
 	ctx, end := call.begin(ctx)
 	defer end()
-	grants, f := s.rt.grants(ctx, s.id)
+	grants, f := s.regrants(ctx, turns)
 	s.conn.RunOnWriter(s.session.Do, func() {
 		switch {
 		case !s.session.Newest(turn): // the policy has been asked again meanwhile, and has answered
@@ -133,4 +132,11 @@ func (s *stream) recheck(ctx context.Context, _ chan struct{}) {
 			s.session.Regrant(s.view(grants), topics(grants, s.ask.domains), s.hello(grants))
 		}
 	})
+}
+
+// regrants asks for the grants when its turn has come.
+func (s *stream) regrants(ctx context.Context, turns *turns.Turns) ([]Grant, *refusal) {
+	turns.Take()
+	defer turns.Give(time.Now())
+	return s.rt.grants(ctx, s.id)
 }

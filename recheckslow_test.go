@@ -74,6 +74,60 @@ func TestRecheckOfASlowPolicy(t *testing.T) {
 	}
 }
 
+// A policy that answers one question after the other, or a few at a time, since it has so
+// many connections to a database, takes nothing away that it grants. What many questions
+// that wait for each other take together does not count against each of them.
+func TestRecheckOfAPolicyThatWaits(t *testing.T) {
+	for _, c := range []struct {
+		atOnce int
+		takes  time.Duration
+	}{{1, 60 * time.Millisecond}, {1, 250 * time.Millisecond}, {4, 900 * time.Millisecond}} {
+		bubble(t, fmt.Sprintf("%d at once, %v", c.atOnce, c.takes), func(t *testing.T) {
+			policy, slow := open(), make(chan struct{}, c.atOnce)
+			var on atomic.Bool
+			answer := func(ctx context.Context) error {
+				if !on.Load() {
+					return nil
+				}
+				select {
+				case slow <- struct{}{}:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+				defer func() { <-slow }()
+				time.Sleep(c.takes)
+				return ctx.Err()
+			}
+			policy.Allow = func(ctx context.Context, _ realtime.Identity, _ realtime.Action) error { return answer(ctx) }
+			grants := policy.Grants
+			policy.Grants = func(ctx context.Context, id realtime.Identity) ([]realtime.Grant, error) {
+				if err := answer(ctx); err != nil {
+					return nil, err
+				}
+				return grants(ctx, id)
+			}
+			h := start(t, policy, noLimits)
+			s := h.socket(get("/realtime", "Authorization", asAda))
+			for i := range 80 {
+				s.ok(subscribe(fmt.Sprint("room", i)))
+			}
+			var streams []*ren
+			for range 20 {
+				streams = append(streams, h.ren(get("/ren", "Authorization", asAda)))
+			}
+			on.Store(true)
+			noError(t, h.Recheck(t.Context(), "ada"))
+			s.nothing()
+			for _, r := range streams {
+				if again := r.next(); again.Name != "ren.hello" {
+					t.Errorf("a stream got %s", again.Raw)
+				}
+				r.nothing()
+			}
+		})
+	}
+}
+
 // A right that the policy does not decide about is taken away. Each question has 5 s of
 // its own, so this does not take minutes. The client stays connected.
 func TestRecheckOfAPolicyThatHangs(t *testing.T) {

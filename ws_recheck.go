@@ -10,6 +10,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/guard"
 	"github.com/maravilla-realtime/realtime/internal/presence"
+	"github.com/maravilla-realtime/realtime/internal/turns"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 	"golang.org/x/sync/errgroup"
 )
@@ -18,7 +19,7 @@ import (
 // operation is done that is being decided, so that none is done that was allowed
 // before and is not now; those that come later are decided by themselves. Of two
 // decisions about the same thing, the one that was asked for later counts.
-func (s *socket) recheck(ctx context.Context, turns chan struct{}) {
+func (s *socket) recheck(ctx context.Context, turns *turns.Turns) {
 	s.checks.Add(1)
 	within := policyCallOf(ctx)
 	done, ok := s.settled(within, within.byPolicy())
@@ -102,8 +103,8 @@ type verdict struct {
 }
 
 // judge asks the policy about everything, each question with a deadline of its
-// own, as many at a time as turns has room for.
-func (s *socket) judge(ctx context.Context, id Identity, channels, rewinding []string, sessions []membership, turns chan struct{}) verdict {
+// own, when its turn has come.
+func (s *socket) judge(ctx context.Context, id Identity, channels, rewinding []string, sessions []membership, turns *turns.Turns) verdict {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)() // nothing is left to ask about then
@@ -115,9 +116,9 @@ func (s *socket) judge(ctx context.Context, id Identity, channels, rewinding []s
 	var panicked error
 	var asking errgroup.Group
 	ask := func(verb Verb, channel string, answer func(*wire.Error)) {
-		turns <- struct{}{}
+		turns.Take()
 		asking.Go(func() error {
-			defer func() { <-turns }()
+			defer turns.Give(time.Now())
 			err, fault := s.ask(ctx, id, Action{Verb: verb, Name: channel})
 			mu.Lock()
 			defer mu.Unlock()

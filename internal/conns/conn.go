@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/turns"
 	"golang.org/x/time/rate"
 )
 
@@ -15,9 +16,9 @@ type Conn struct {
 	// Cancel ends the connection: with an *[Ending], in an orderly way.
 	Cancel context.CancelCauseFunc
 
-	// Recheck asks the policy again about what the connection has. At most as many
-	// questions are open as turns has room for.
-	Recheck func(ctx context.Context, turns chan struct{})
+	// Recheck asks the policy again about what the connection has. Each
+	// question takes one of turns.
+	Recheck func(ctx context.Context, turns *turns.Turns)
 
 	// Owner is what the connection belongs to.
 	Owner any
