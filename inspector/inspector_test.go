@@ -274,12 +274,13 @@ func TestViews(t *testing.T) {
 		if len(v.Members) != 1 || v.Members[0]["user"] != "ada" {
 			t.Errorf("members: %v", v.Members)
 		}
-		s.view("overview", &sums{})
-		time.Sleep(2 * time.Second)
-		var o sums
-		s.view("overview", &o)
-		if v := o; v.Health != "" || len(v.Nodes) != 1 || len(v.Samples) != 1 || v.Samples[0]["webSocket"] != 4.0 || v.Users != 3 || v.Channels != 2 {
-			t.Errorf("overview: %+v", v)
+		for n := range 2 { // the first shows what there is, too
+			var v sums
+			s.view("overview", &v)
+			if v.Health != "" || len(v.Nodes) != 1 || len(v.Samples) != n+1 || v.Samples[n]["webSocket"] != 4.0 || v.Users != 3 || v.Channels != 2 {
+				t.Errorf("overview: %+v", v)
+			}
+			time.Sleep(2 * time.Second)
 		}
 	})
 }

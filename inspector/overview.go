@@ -38,7 +38,8 @@ type history struct {
 	at      time.Time
 }
 
-// add takes a sample, unless the last one is new, and returns all.
+// add takes a sample, unless the last one is new, and returns all. The first has no rates:
+// nobody knows how fast it was before.
 func (h *history) add(s realtime.Stats, now time.Time) []sample {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -46,12 +47,13 @@ func (h *history) add(s realtime.Stats, now time.Time) []sample {
 	if since < sampleEvery {
 		return slices.Clone(h.samples)
 	}
-	if !h.at.IsZero() {
-		if len(h.samples) == maxSamples {
-			h.samples = slices.Delete(h.samples, 0, 1)
-		}
-		h.samples = append(h.samples, between(h.last, s, now, since.Seconds()))
+	if h.at.IsZero() {
+		h.last = s
 	}
+	if len(h.samples) == maxSamples {
+		h.samples = slices.Delete(h.samples, 0, 1)
+	}
+	h.samples = append(h.samples, between(h.last, s, now, since.Seconds()))
 	h.last, h.at = s, now
 	return slices.Clone(h.samples)
 }

@@ -49,17 +49,18 @@ async function refresh() {
   if (!view.url) return;
   asking?.abort();
   const mine = (asking = new AbortController());
+  let data;
   try {
-    const data = await ask(view.url, { ...state.q, page: state.page || '' }, { signal: mine.signal });
-    if (mine.signal.aborted) return;
-    seen(data.node);
-    keepFocus(() => view.show(data));
-    say(paused ? 'wait' : 'live', paused ? 'Paused' : 'Live');
+    data = await ask(view.url, { ...state.q, page: state.page || '' }, { signal: mine.signal });
   } catch (err) {
-    if (mine.signal.aborted) return;
-    say('bad', err instanceof Refused ? err.message : 'The server does not answer');
+    if (!mine.signal.aborted) say('bad', err instanceof Refused ? err.message : 'The server does not answer');
   }
+  if (mine.signal.aborted) return;
   if (!paused && !document.hidden) timer = setTimeout(refresh, every);
+  if (!data) return;
+  seen(data.node);
+  keepFocus(() => view.show(data));
+  say(paused ? 'wait' : 'live', paused ? 'Paused' : 'Live');
 }
 
 /** keepFocus restores the focus when what had it has been made again. */
@@ -187,7 +188,7 @@ views.overview = {
     return [...head('What is going on', 'On this node, now. Charts begin when somebody opens this page.'), this.body];
   },
   show(o) {
-    const s = o.samples, last = s.at(-1) ?? { ren: 0, webSocket: 0, published: 0, delivered: 0, refused: 0, latency: 0, writing: 0 };
+    const s = o.samples, last = s.at(-1);
     $('node').textContent = `Node ${short(o.node)}, up for ${span((Date.now() - o.started) / 1000)}`;
     const card = (title, figure, unit, of) => h('section', { class: 'card' }, h('h3', {}, title),
       h('p', { class: 'figure' }, figure, ' ', h('small', {}, unit)), spark(`${title} in the last minutes: ${figure}`, s.map(of), Math.max(s.length, 30)));
