@@ -15,6 +15,9 @@ done < <(ci/modules.sh)
 go test -race . -args -hijack 3
 go test . -args -hijack 1
 
+# All seeds of the simulation: with the race detector, above, it tries a fifth of them.
+go test ./internal/simtest
+
 # Users of the library must not inherit what only its tests and tools need.
 allowed='^(github.com/(coder/websocket|gobwas/glob|google/go-cmp)|golang.org/x/(sync|time))$'
 extra=$(GOWORK=off go list -m -f '{{if not .Main}}{{.Path}}{{end}}' all | grep -Ev "$allowed|^$" || true)

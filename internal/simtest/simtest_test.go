@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	seeds   = flag.Int64("seeds", 200, "how many `seeds` to try")
+	seeds   = flag.Int64("seeds", usual, "how many `seeds` to try")
 	oneSeed = flag.Int64("seed", -1, "the only `seed` to try; with -v its trace is printed")
 )
 
@@ -71,7 +71,7 @@ func TestCluster(t *testing.T) {
 
 // The same seed does the same.
 func TestSameTrace(t *testing.T) {
-	for seed := range int64(5) {
+	for seed := range *seeds / 40 {
 		a, b := strings.Split(simulate(t, seed), "\n"), strings.Split(simulate(t, seed), "\n")
 		for i := range a {
 			if i >= len(b) || a[i] != b[i] {
