@@ -2,6 +2,7 @@
 package tcp
 
 import (
+	mathrand "math/rand/v2"
 	"net"
 	"time"
 )
@@ -12,23 +13,32 @@ const (
 	// as much memory.
 	sendBuffer = 64 << 10
 
-	// The kernel probes a peer that was silent for keepIdle. A peer that does not
-	// acknowledge for userTimeout is gone. The sum of the two is below 30 s.
-	keepIdle    = 15 * time.Second
-	keepEvery   = 5 * time.Second
-	userTimeout = 10 * time.Second
+	// The kernel asks a peer that was silent for keepIdle, or up to keepSpread longer,
+	// every keepEvery. A peer that does not answer, or acknowledge, for userTimeout is
+	// gone. So one that is gone at once, and one that is when something was sent to it
+	// just before, are noticed within 30 s, and two questions may be lost at least.
+	keepIdle    = 9 * time.Second
+	keepSpread  = 2 * time.Second
+	keepEvery   = time.Second
+	userTimeout = 14 * time.Second
 )
 
 // KeepAlive makes the kernel close the connection within 30 s after its peer has
 // vanished. It finds the TCP connection beneath [crypto/tls.Conn] and all others with
 // a method NetConn, and does nothing if there is none.
+//
+// What thousands of connections were sent at the same time makes the kernel ask their
+// peers at the same time, too. Over loopback, where proxies are, it loses what exceeds
+// net.core.netdev_max_backlog, 1,000 by default: so they do not ask in the same second,
+// and none ends for one question that was lost.
 func KeepAlive(c net.Conn) {
 	tcp := beneath(c)
 	if tcp == nil {
 		return
 	}
+	idle := keepIdle + mathrand.N(keepSpread/time.Second+1)*time.Second // which the kernel counts in seconds
 	// These calls fail only if the connection is gone, which the stream notices.
-	_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: keepIdle, Interval: keepEvery, Count: 3})
+	_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: idle, Interval: keepEvery, Count: 3})
 	setUserTimeout(tcp, userTimeout)
 }
 
