@@ -99,6 +99,9 @@ type Client struct {
 	// Count is the number of messages received, Disorder that of messages
 	// older than the one before on the same connection.
 	Count, Disorder uint64
+
+	// Reads is how often something was read, whatever it was.
+	Reads int
 }
 
 // New connects to the target's control socket.
@@ -247,6 +250,12 @@ func (c *Client) read(k *conn) error {
 		}
 		return nil
 	}
+	c.Reads++
+	if c.spec.Proto == "ws" && k.state == stOpen {
+		if err := answerPings(k.fd, c.buf[32:32+n]); err != nil {
+			return err
+		}
+	}
 	b := c.buf[off : 32+n]
 	if k.chunk.on {
 		b = c.buf[off : 32+len(k.chunk.strip(c.buf[32:32+n]))]
@@ -274,6 +283,21 @@ func (c *Client) read(k *conn) error {
 		}
 	}
 	c.scan(k, b)
+	return nil
+}
+
+// answerPings sends a pong for each ping in b. What is read may begin within a frame: a
+// ping is looked for at its beginning only, where servers that are idle put it.
+func answerPings(fd int, b []byte) error {
+	const fin, ping, pong, short = 0x80, 9, 10, 126
+	for len(b) >= 2 && b[0] == fin|ping && b[1] < short && len(b) >= 2+int(b[1]) {
+		answer := wire.AppendMaskedText(nil, b[2:2+b[1]])
+		answer[0] = fin | pong
+		if _, err := syscall.Write(fd, answer); err != nil {
+			return fmt.Errorf("pong: %w", err)
+		}
+		b = b[2+b[1]:]
+	}
 	return nil
 }
 

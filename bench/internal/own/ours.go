@@ -20,15 +20,21 @@ var Targets = []run.Target{
 	{Name: "raw-sse-batch", Ref: "raw-sse", Only: "fan", Serve: func() { raw("sse", true) }},
 	{Name: "raw-ws", Ref: "raw-ws", Serve: func() { raw("ws", false) }},
 	{Name: "raw-ws-batch", Ref: "raw-ws", Only: "fan", Serve: func() { raw("ws", true) }},
-	{Name: "ours-sse", Ref: "raw-sse", Serve: func() { ours("sse", realtime.HijackPlain) }},
-	{Name: "ours-sse-handlers", Ref: "raw-sse", Serve: func() { ours("sse", realtime.HijackNever) }},
-	{Name: "ours-ws", Ref: "raw-ws", Serve: func() { ours("ws", realtime.HijackDefault) }},
-	{Name: "ours-ws-shards", Ref: "raw-ws", Serve: func() { ours("ws", realtime.HijackPlain) }},
+	{Name: "ours-sse", Ref: "raw-sse", Serve: func() { ours("sse", realtime.HijackPlain, silent) }},
+	{Name: "ours-sse-handlers", Ref: "raw-sse", Serve: func() { ours("sse", realtime.HijackNever, silent) }},
+	{Name: "ours-ws", Ref: "raw-ws", Serve: func() { ours("ws", realtime.HijackDefault, silent) }},
+	{Name: "ours-ws-shards", Ref: "raw-ws", Serve: func() { ours("ws", realtime.HijackPlain, silent) }},
+	{Name: "ours-sse-beats", As: "ours-sse", Only: "beat", Serve: func() { ours("sse", realtime.HijackPlain, run.Beat) }},
+	{Name: "ours-ws-beats", As: "ours-ws", Only: "beat", Serve: func() { ours("ws", realtime.HijackDefault, run.Beat) }},
+	{Name: "ours-ws-shards-beats", As: "ours-ws-shards", Only: "beat", Serve: func() { ours("ws", realtime.HijackPlain, run.Beat) }},
 }
+
+// silent is an interval of heartbeats that no test meets.
+const silent = time.Hour
 
 // ours serves REN streams that are granted one channel each, or WebSockets that
 // subscribe to one.
-func ours(transport string, hijack realtime.Hijack) {
+func ours(transport string, hijack realtime.Hijack, heartbeat time.Duration) {
 	policy := realtime.Policy{
 		Authenticate: func(r *http.Request) (realtime.Identity, error) {
 			return realtime.Identity{Claims: r.URL.Query().Get("ch")}, nil
@@ -39,7 +45,7 @@ func ours(transport string, hijack realtime.Hijack) {
 		},
 	}
 	rt, err := realtime.New(policy, &realtime.Options{
-		Heartbeat: time.Hour, StreamLife: 4 * time.Hour, Logger: slog.New(slog.DiscardHandler), Hijack: hijack,
+		Heartbeat: heartbeat, StreamLife: 4 * time.Hour, Logger: slog.New(slog.DiscardHandler), Hijack: hijack,
 	})
 	if err != nil {
 		log.Fatal(err)

@@ -19,7 +19,7 @@ func TestMain(m *testing.M) {
 
 // A small run of the floor and of this library loses nothing.
 func TestSmoke(t *testing.T) {
-	plan := run.Plan{Tests: []string{"fan", "many", "conn"}, Rounds: 1, Sizes: []int{20}, Idle: 20, Connects: 20, Deliveries: 1000}
+	plan := run.Plan{Tests: []string{"fan", "many", "conn"}, Rounds: 1, Sizes: []int{20}, Many: 20, Connects: 20, Deliveries: 1000}
 	var out bytes.Buffer
 	if err := plan.Run(&out, Targets); err != nil {
 		t.Fatal(err)
@@ -37,8 +37,11 @@ func TestSmoke(t *testing.T) {
 	}
 	for _, target := range Targets {
 		want := 4
-		if target.Only == "fan" {
+		switch target.Only {
+		case "fan":
 			want = 2
+		case "beat": // takes too long
+			want = 0
 		}
 		if measured[target.Name] != want {
 			t.Errorf("%s has %d results, want %d", target.Name, measured[target.Name], want)

@@ -137,6 +137,9 @@ func (rs results) table() string {
 	ratio := func(f figure) func(string) string {
 		return func(target string) string { return short(rs.ratio(f, target)) }
 	}
+	median := func(test string, value func(Result) float64) func(string) string {
+		return func(target string) string { return short(rs.median(figure{test, 0, 0, value}, target)) }
+	}
 	columns := []struct {
 		title string
 		cell  func(target string) string
@@ -146,16 +149,12 @@ func (rs results) table() string {
 		{"bursts of 64, 1,000", ratio(figure{"fan", 1000, 64, cpu})},
 		{"5,000", ratio(figure{"fan", 5000, 64, cpu})},
 		{"a channel each", ratio(figure{"many", 0, 0, cpu})},
-		{"nobody follows", func(target string) string {
-			return short(rs.median(figure{"many", 0, 0, func(r Result) float64 { return r.Nobody }}, target))
-		}},
+		{"nobody follows", median("many", func(r Result) float64 { return r.Nobody })},
 		{"connect", ratio(figure{"conn", 0, 0, cpu})},
-		{"idle KiB", func(target string) string {
-			return short(rs.median(figure{"mem", 0, 0, func(r Result) float64 { return r.Resident }}, target))
-		}},
-		{"goroutines", func(target string) string {
-			return short(rs.median(figure{"mem", 0, 0, func(r Result) float64 { return r.Goroutines }}, target))
-		}},
+		{"idle KiB", median("mem", func(r Result) float64 { return r.Resident })},
+		{"kernel KiB", median("mem", func(r Result) float64 { return r.Kernel })},
+		{"goroutines", median("mem", func(r Result) float64 { return r.Goroutines })},
+		{"idle CPU", median(beat, func(r Result) float64 { return r.Beat })},
 	}
 	var b strings.Builder
 	b.WriteString("\n|")

@@ -35,6 +35,13 @@ func TestDocument(t *testing.T) {
 			}
 		}
 	}
+	for _, r := range []Result{
+		{Target: "ours-sse", Test: "mem", Resident: 3, Kernel: 5}, {Target: "ours-sse", Test: "beat", Beat: .4},
+	} {
+		if err := enc.Encode(r); err != nil {
+			t.Fatal(err)
+		}
+	}
 	page := file("performance.md", "# Head\n<!-- measured -->\nold\n<!-- /measured -->\ntail\n")
 	if err := document(dir, []string{file("results", lines.String())}); err != nil {
 		t.Fatal(err)
@@ -43,7 +50,7 @@ func TestDocument(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"# Head\n<!-- measured -->\n", "| ours-sse | 3 | – | 10 | – |", "Rounds: 3. Load of the machine: 0 to 2. ", "one at a time 2,", "<!-- /measured -->\ntail\n"} {
+	for _, want := range []string{"# Head\n<!-- measured -->\n", "| ours-sse | 3 | – | 10 | – | – | – | – | 3 | 5 | – | 0.4 |\n", "Rounds: 3. Load of the machine: 0 to 2. ", "one at a time 2,", "<!-- /measured -->\ntail\n"} {
 		if !strings.Contains(string(got), want) {
 			t.Errorf("%q is missing in:\n%s", want, got)
 		}

@@ -32,6 +32,21 @@ func (s *server) resident() float64 {
 	return n
 }
 
+// kernelMemory returns the memory that the kernel holds for itself, in KiB: objects, such
+// as sockets and files, stacks of threads, and page tables. It has both ends of all
+// connections, and whatever else the machine does.
+func kernelMemory() (total float64) {
+	b, _ := os.ReadFile("/proc/meminfo")
+	for line := range strings.Lines(string(b)) {
+		switch f := strings.Fields(line + " 0"); f[0] {
+		case "Slab:", "KernelStack:", "PageTables:":
+			n, _ := strconv.ParseFloat(f[1], 64)
+			total += n
+		}
+	}
+	return total
+}
+
 func loadAverage() string {
 	b, _ := os.ReadFile("/proc/loadavg")
 	one, _, _ := strings.Cut(string(b), " ")

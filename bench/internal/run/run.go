@@ -3,6 +3,7 @@ package run
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -24,7 +25,8 @@ type Target struct {
 	Name  string
 	Ref   string // the target that it is compared with
 	Skip  string // tests that make no sense for it
-	Only  string // the only tests that do; "": all
+	Only  string // the only test that does; "": all but beat
+	As    string // whose results its own are; "": its own
 	Serve func() // in a process of its own; does not return
 }
 
@@ -35,13 +37,24 @@ const Channel = "bench"
 type Plan struct {
 	Tests      []string
 	Rounds     int
-	Sizes      []int // fan: numbers of subscribers
-	Idle       int   // mem, many: connections
-	Connects   int   // conn: connections
-	Deliveries int   // fan: that are measured, one at a time; of bursts four times as many
+	Sizes      []int  // fan: numbers of subscribers
+	Slope      [2]int // mem: connections, between which the memory of each is taken
+	Many       int    // many: connections, each with a channel of its own
+	Connects   int    // conn: connections
+	Beating    int    // beat: connections
+	Deliveries int    // fan: that are measured, one at a time; of bursts four times as many. many: a third of the messages that nobody follows, at most
+
+	Progress func(format string, args ...any) // is told how long it takes; nil: nobody is
 }
 
-var allTests = []string{"fan", "mem", "many", "conn"}
+// beat is the test of heartbeats.
+const beat = "beat"
+
+var allTests = []string{"fan", "mem", "many", "conn", beat}
+
+// Beat is the interval of heartbeats of the targets that are measured with them: the
+// default of this library.
+const Beat = 25 * time.Second
 
 // Main is the program. The targets run as processes of the same program.
 func Main(targets []Target) {
@@ -71,8 +84,10 @@ func Main(targets []Target) {
 		}
 		plan := Plan{
 			Tests: strings.Split(*tests, ","), Rounds: *rounds,
-			Sizes: []int{100, 300, 1000, 3000, 5000}, Idle: 5000, Connects: 5000, Deliveries: 100_000,
+			Sizes: []int{100, 1000, 5000}, Slope: [2]int{1000, 9000}, Many: 10_000, Connects: 5000,
+			Beating: 5000, Deliveries: 100_000,
 		}
+		plan.Progress = log.Printf
 		pin()
 		if err := plan.Run(w, choose(targets, *which)); err != nil {
 			log.Fatal(err)
@@ -109,23 +124,70 @@ func (p *Plan) Run(w io.Writer, targets []Target) error {
 			return fmt.Errorf("no test %s", test)
 		}
 	}
+	began := time.Now()
+	p.say("This takes about %v on a machine that does nothing else.", p.estimate(targets).Round(time.Minute))
 	for round := range p.Rounds {
-		for _, test := range p.Tests {
-			for _, t := range targets {
-				if t.Skip == test || t.Only != "" && t.Only != test {
-					continue
-				}
-				if err := p.measure(t, test, func(r Result) {
-					r.Round, r.Target, r.Ref, r.Test, r.Load = round, t.Name, t.Ref, test, loadAverage()
-					line, _ := json.Marshal(r) // strings and numbers
-					fmt.Fprintln(w, string(line))
-				}); err != nil {
-					return fmt.Errorf("%s of %s: %w", test, t.Name, err)
-				}
+		if err := p.round(w, targets, round); err != nil {
+			return err
+		}
+		took := time.Since(began)
+		p.say("Round %d of %d is done after %v; about %v are left.", round+1, p.Rounds, took.Round(time.Second),
+			(took / time.Duration(round+1) * time.Duration(p.Rounds-round-1)).Round(time.Minute))
+	}
+	return nil
+}
+
+func (p *Plan) say(format string, args ...any) {
+	if p.Progress != nil {
+		p.Progress(format, args...)
+	}
+}
+
+// round measures targets in turns.
+func (p *Plan) round(w io.Writer, targets []Target, round int) error {
+	for _, test := range p.Tests {
+		for _, t := range targets {
+			if !t.has(test, round) {
+				continue
+			}
+			if err := p.measure(t, test, func(r Result) {
+				r.Round, r.Target, r.Ref, r.Test, r.Load = round, cmp.Or(t.As, t.Name), t.Ref, test, loadAverage()
+				line, _ := json.Marshal(r) // strings and numbers
+				fmt.Fprintln(w, string(line))
+			}); err != nil {
+				return fmt.Errorf("%s of %s: %w", test, t.Name, err)
 			}
 		}
 	}
 	return nil
+}
+
+// has reports whether a test of a target is part of a round. That of heartbeats is long,
+// and differs little from one time to the next: it is part of the first round only.
+func (t *Target) has(test string, round int) bool {
+	if test == beat {
+		return t.Only == test && round == 0
+	}
+	return t.Skip != test && (t.Only == "" || t.Only == test)
+}
+
+// estimate returns about how long Run takes, from what tests took on a machine with 2
+// CPUs.
+func (p *Plan) estimate(targets []Target) (sum time.Duration) {
+	each := map[string]time.Duration{
+		"fan": time.Duration(len(p.Sizes)) * 3500 * time.Millisecond, "mem": 7 * time.Second, "many": 8 * time.Second,
+		"conn": 2 * time.Second, beat: Beat + 5*time.Second,
+	}
+	for round := range p.Rounds {
+		for _, test := range p.Tests {
+			for _, t := range targets {
+				if t.has(test, round) {
+					sum += each[test]
+				}
+			}
+		}
+	}
+	return sum
 }
 
 // server is a target that runs.

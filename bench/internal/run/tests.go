@@ -23,6 +23,8 @@ type Result struct {
 	Nobody     float64 `json:"nobody_us,omitempty"`  // for each message that nobody follows
 	Allocs     float64 `json:"allocs,omitempty"`     // for each delivery
 	Resident   float64 `json:"rss_kb,omitempty"`     // for each connection
+	Kernel     float64 `json:"kernel_kb,omitempty"`  // for each end of a connection
+	Beat       float64 `json:"beat_us,omitempty"`    // for each second of a connection that gets heartbeats
 	Goroutines float64 `json:"goroutines,omitempty"` // for each connection
 	Lost       int     `json:"lost,omitempty"`
 	Disorder   int     `json:"disorder,omitempty"`
@@ -47,9 +49,11 @@ func (p *Plan) measure(t Target, test string, emit func(Result)) error {
 	case "mem":
 		measure = p.memory
 	case "many":
-		measure, channels = p.many, p.Idle
+		measure, channels = p.many, p.Many
 	case "conn":
 		measure = p.connect
+	case beat:
+		measure = p.beat
 	}
 	return with(t, channels, func(s *server) error { return measure(s, emit) })
 }
@@ -139,54 +143,79 @@ func burstsOf(c *load.Client, cmd string, messages, times int) (lost int, err er
 	return lost, nil
 }
 
-// memory measures what a connection takes that has had a few messages and now waits.
+// memory measures what a connection takes that has had a few messages and now waits: the
+// difference between few and many of them, so that what is allocated once is not counted.
 func (p *Plan) memory(s *server, emit func(Result)) error {
-	// Ten connections first, so that what is allocated once is not counted.
-	if err := connect(s.client, 10, one, pub(1)); err != nil {
-		return err
+	var resident, kernel, goroutines [2]float64
+	open := 0
+	for i, n := range p.Slope {
+		if err := connect(s.client, n-open, one, pub(3)); err != nil {
+			return err
+		}
+		open = n
+		s.client.PingAll()
+		if err := s.client.Pump(2 * time.Second); err != nil { // so long may memory of the burst be kept
+			return err
+		}
+		st, err := s.stats("gc")
+		if err != nil {
+			return err
+		}
+		resident[i], kernel[i], goroutines[i] = s.resident(), kernelMemory(), float64(st.Goroutines)
 	}
-	before, err := s.stats("gc")
-	if err != nil {
-		return err
-	}
-	held := s.resident()
-	if err := connect(s.client, p.Idle, one, pub(3)); err != nil {
-		return err
-	}
-	s.client.PingAll()
-	if err := s.client.Pump(2 * time.Second); err != nil { // so long may memory of the burst be kept
-		return err
-	}
-	after, err := s.stats("gc")
-	if err != nil {
-		return err
-	}
-	n := float64(p.Idle)
-	emit(Result{N: p.Idle, Resident: (s.resident() - held) / n, Goroutines: float64(after.Goroutines-before.Goroutines) / n})
+	slope := func(at [2]float64) float64 { return (at[1] - at[0]) / float64(p.Slope[1]-p.Slope[0]) }
+	emit(Result{N: p.Slope[1], Resident: slope(resident), Kernel: slope(kernel) / 2, Goroutines: slope(goroutines)})
 	return nil
 }
 
 // many measures as many channels as connections, which get messages in turn, and then
-// messages that nobody follows.
+// messages that nobody follows: so many that collections of garbage have their share.
 func (p *Plan) many(s *server, emit func(Result)) error {
-	const rounds, unfollowed = 10, 10_000
-	if err := connect(s.client, p.Idle, each, inTurn(p.Idle)); err != nil {
+	const (
+		rounds = 5
+		most   = 30
+		enough = 5e8 // ns of CPU
+	)
+	unfollowed := p.Deliveries / 10 // at once
+	if err := connect(s.client, p.Many, each, inTurn(p.Many)); err != nil {
 		return err
 	}
 	began := s.cpuTime()
-	lost, err := burstsOf(s.client, inTurn(p.Idle), p.Idle, rounds)
+	lost, err := burstsOf(s.client, inTurn(p.Many), p.Many, rounds)
 	if err != nil {
 		return err
 	}
-	used, got := s.cpuTime()-began, float64(s.client.Count)
+	r := Result{N: p.Many, CPU: us(s.cpuTime()-began) / float64(s.client.Count), Lost: lost}
 	began = s.cpuTime()
-	if _, err := s.client.Do(2*patience, "%s", nobody(unfollowed)); err != nil {
+	for n := 1; ; n++ {
+		if _, err := s.client.Do(2*patience, "%s", nobody(unfollowed)); err != nil {
+			return err
+		}
+		if used := s.cpuTime() - began; used > enough || n == most {
+			r.Nobody = us(used) / float64(n*unfollowed)
+			break
+		}
+	}
+	emit(r)
+	return nil
+}
+
+// beat measures connections that get nothing but one heartbeat each.
+func (p *Plan) beat(s *server, emit func(Result)) error {
+	const late = 3 * time.Second // that heartbeats may come
+	if err := connect(s.client, p.Beating, one, pub(1)); err != nil {
 		return err
 	}
-	if err := s.client.Pump(100 * time.Millisecond); err != nil {
+	s.client.Reads = 0
+	began := s.cpuTime()
+	if err := s.client.Pump(Beat + late); err != nil {
 		return err
 	}
-	emit(Result{N: p.Idle, CPU: us(used) / got, Nobody: us(s.cpuTime()-began) / unfollowed, Lost: lost})
+	used := s.cpuTime() - began
+	if got := s.client.Reads; got < p.Beating {
+		return fmt.Errorf("%d connections got %d heartbeats", p.Beating, got)
+	}
+	emit(Result{N: p.Beating, Beat: us(used) / Beat.Seconds() / float64(p.Beating)})
 	return nil
 }
 
