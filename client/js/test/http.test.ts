@@ -260,3 +260,12 @@ test('a getToken that never answers waits no longer than the request', async () 
   await Promise.all(ends);
   assert.equal(requests.length, 0);
 });
+
+test('renFetch keeps what the caller asked for', async () => {
+  void renFetch(new Request('https://app.example/x', { method: 'PUT', headers: { A: '1' } }));
+  void renFetch('/y', { method: 'POST', headers: { B: '2' }, body: 'b' });
+  assert.equal(requests[0]!.headers.get('A'), '1');
+  assert.equal(requests[1]!.headers.get('B'), '2');
+  assert.equal(requests[1]!.init.method, 'POST');
+  for (const request of requests) assert.match(request.headers.get('X-Ren-Client')!, /^[A-Za-z0-9._-]{16,64}$/);
+});

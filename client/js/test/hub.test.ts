@@ -1,29 +1,8 @@
 import assert from 'node:assert/strict';
-import { beforeEach, test } from 'node:test';
-import { createHub, type Hub, type Line } from '../src/share/hub.js';
+import { test } from 'node:test';
 import { createRing } from '../src/share/ring.js';
-import { begin, pass, type Op } from './fakes.js';
-
-let hub: Hub;
-let sent: Op[];
-let told: Line[];
-let alone: string[];
-let ref: number;
-
-beforeEach(() => {
-  begin();
-  [sent, told, alone, ref] = [[], [], [], 0];
-  hub = createHub({ rate: 10, burst: 10 }, (text) => sent.push(JSON.parse(text) as Op), (lines) => {
-    for (const line of lines) if (line[1] === undefined) alone.push(line[0]!);
-    else told.push(line);
-  }, 'ada');
-  hub.add_('a', 'client of a');
-  hub.add_('b', 'client of b');
-});
-
-const op = (tab: string, what: string, more: object = {}): void => hub.op_(tab, JSON.stringify({ ref: ++ref, op: what, channel: 'room', ...more }));
-const answer = (frame: object): void => hub.frame_(JSON.stringify({ ref: sent.at(-1)!.ref, ...frame }));
-const list = (): unknown[] => sent.map(({ op: name, cid }) => [name, cid]);
+import { pass } from './fakes.js';
+import { alone, answer, hub, list, op, ref, sent, told } from './hubkit.js';
 
 test('a tab that asks another leader is not spoken for', () => {
   op('stranger', 'publish', { data: 1 });
@@ -430,77 +409,4 @@ test('of two subscribes that are on their way, the one that is agreed to counts'
   answer({ event: 'subscribed', channel: 'room', state: 'resumed' });
   op('b', 'unsubscribe');
   assert.equal(sent.length, 3, 'the first tab still listens');
-});
-
-// Messages that grow: the server sends each once, as long as any tab follows it.
-
-const plain = ({ ref: _, cid: __, ...rest }: Op): object => rest;
-const grow = (tab: string, what = 'stream'): void => op(tab, what, { id: 'a1' });
-const grown = (more: object = {}): void => answer({ event: 'stream', channel: 'room', id: 'a1', state: 'streaming', ...more });
-const ended = (event: string): void => hub.frame_(JSON.stringify({ event, channel: 'room', id: 'a1' }));
-const names = (): string[] => sent.map(({ op: name }) => name);
-
-test('a stream is followed until nobody does', () => {
-  grow('a');
-  grown();
-  grow('b');
-  grow('a', 'unstream'); // before b has its answer
-  grown();
-  assert.deepEqual([names(), told.map(([to]) => to)], [['stream', 'stream'], ['a', 'a', 'b']]);
-  hub.drop_('b');
-  assert.deepEqual(plain(sent.at(-1)!), { op: 'unstream', channel: 'room', id: 'a1' });
-});
-
-test('who asks for a stream and goes before the answer', () => {
-  grow('a');
-  const { ref: asked } = sent.at(-1)!;
-  hub.drop_('a');
-  hub.frame_(JSON.stringify({ event: 'stream', ref: asked, channel: 'room', id: 'a1', state: 'streaming' }));
-  grow('b');
-  grown();
-  grow('b', 'unstream');
-  assert.deepEqual(names(), ['stream', 'unstream', 'stream', 'unstream']);
-});
-
-test('a stream that has ended is not followed', () => {
-  for (const event of ['stream.end', 'unstreamed']) {
-    grow('a');
-    grown();
-    ended(event);
-    hub.drop_('a');
-    hub.add_('a', 'client of a');
-  }
-  grow('a');
-  grown({ state: 'complete' });
-  grow('a');
-  answer({ event: 'error', code: 'not_found', retry: false });
-  hub.drop_('a');
-  assert.ok(!names().includes('unstream'));
-});
-
-test('what ends in between does not end who has asked since', () => {
-  grow('a');
-  grown();
-  grow('b');
-  ended('unstreamed');
-  grown();
-  hub.drop_('a');
-  assert.ok(!names().includes('unstream'));
-  hub.drop_('b');
-  assert.equal(names().at(-1), 'unstream');
-});
-
-test('a refusal of one leaves the others', () => {
-  grow('a');
-  grown();
-  grow('b');
-  answer({ event: 'error', code: 'rate_limited', retry: true });
-  grow('a', 'unstream');
-  assert.equal(names().at(-1), 'unstream');
-});
-
-test('who finds no room for a stream has to have a connection of its own', () => {
-  grow('a');
-  answer({ event: 'error', code: 'too_many' });
-  assert.deepEqual(alone, ['a']);
 });

@@ -442,12 +442,3 @@ test('a foreign <base> does not learn the client id', async () => {
   assert.ok(requests[1]!.headers.get('X-Ren-Client'));
   assert.equal((await open()).url.href, 'https://app.example/api/maravilla/ren');
 });
-
-test('renFetch keeps what the caller asked for', async () => {
-  void renFetch(new Request('https://app.example/x', { method: 'PUT', headers: { A: '1' } }));
-  void renFetch('/y', { method: 'POST', headers: { B: '2' }, body: 'b' });
-  assert.equal(requests[0]!.headers.get('A'), '1');
-  assert.equal(requests[1]!.headers.get('B'), '2');
-  assert.equal(requests[1]!.init.method, 'POST');
-  for (const request of requests) assert.match(request.headers.get('X-Ren-Client')!, /^[A-Za-z0-9._-]{16,64}$/);
-});
