@@ -217,105 +217,119 @@ func TestRetryOfABrokenHandler(t *testing.T) {
 	})
 }
 
+// worker is a node with the group of [calls.givingUp].
+func worker(t *testing.T, c *calls, cl *cluster, name string, do func(context.Context, realtime.RenEvent) error) (*host, *nodeLink) {
+	link := cl.link()
+	h := start(t, open(), &realtime.Options{Backend: link, History: realtime.History{Events: 8}})
+	c.givingUp(t, h, name, do)
+	return h, link
+}
+
+// fail is a handler that fails.
+func fail(context.Context, realtime.RenEvent) error { return errFault }
+
+// succeed is a handler that succeeds.
+func succeed(context.Context, realtime.RenEvent) error { return nil }
+
 // Whichever node is asked, the one that holds the group retries; the node that has the
 // letter hears of it; and an event that a node no longer keeps is read from the log.
 func TestRetryInACluster(t *testing.T) {
-	worker := func(t *testing.T, c *calls, cl *cluster, name string, do func(context.Context, realtime.RenEvent) error) (*host, *nodeLink) {
-		link := cl.link()
-		h := start(t, open(), &realtime.Options{Backend: link, History: realtime.History{Events: 8}})
-		c.givingUp(t, h, name, do)
-		return h, link
+	bubble(t, "asked elsewhere", clusterRetryAskedElsewhere)
+	bubble(t, "the group has moved", clusterRetryAfterAMove)
+	bubble(t, "the holder dies", clusterRetryWhenTheHolderDies)
+	bubble(t, "nobody holds it", clusterRetryOfNobody)
+}
+
+func clusterRetryAskedElsewhere(t *testing.T) {
+	c, cl := &calls{}, newCluster()
+	var mended atomic.Bool
+	a, _ := worker(t, c, cl, "a", func(context.Context, realtime.RenEvent) error {
+		if mended.Load() {
+			return nil
+		}
+		return errFault
+	})
+	b, _ := worker(t, c, cl, "b", succeed)
+	d, _ := cl.node(t, open()) // knows nothing of the group
+	a.emit(emitted("k"))
+	synctest.Wait()
+	letter := a.DeadLetters()[0]
+	for i := range 20 { // until no ring has it
+		a.publish("room", i)
 	}
-	fail := func(context.Context, realtime.RenEvent) error { return errFault }
-	succeed := func(context.Context, realtime.RenEvent) error { return nil }
-	bubble(t, "asked elsewhere", func(t *testing.T) {
-		c, cl := &calls{}, newCluster()
-		var mended atomic.Bool
-		a, _ := worker(t, c, cl, "a", func(context.Context, realtime.RenEvent) error {
-			if mended.Load() {
-				return nil
-			}
+	c.take()
+	err := d.RetryDeadLetter(t.Context(), letter)
+	if !errors.Is(err, realtime.ErrHandlerFailed) || !strings.Contains(err.Error(), "fault") {
+		t.Errorf("fails: %v", err)
+	}
+	if l := a.DeadLetters()[0]; l.Delivery.Attempt != 2 {
+		t.Errorf("listed: %+v", l)
+	}
+	mended.Store(true)
+	noError(t, b.RetryDeadLetter(t.Context(), letter))
+	if got := c.said(); got != `a second k "data" 2, a second k "data" 2` || len(a.DeadLetters()) != 0 {
+		t.Errorf("called: %s; listed: %+v", got, a.DeadLetters())
+	}
+	for want, change := range map[error]func(*realtime.DeadLetter){
+		realtime.ErrBadGroup: func(l *realtime.DeadLetter) { l.Delivery.Group = "others" },
+		realtime.ErrGone:     func(l *realtime.DeadLetter) { l.Delivery.Cursor = "9.1" },
+	} {
+		l := letter
+		change(&l)
+		if err := d.RetryDeadLetter(t.Context(), l); !errors.Is(err, want) {
+			t.Errorf("%v, want %v", err, want)
+		}
+	}
+}
+
+func clusterRetryAfterAMove(t *testing.T) {
+	c, cl := &calls{}, newCluster()
+	a, _ := worker(t, c, cl, "a", fail)
+	b, _ := worker(t, c, cl, "b", succeed)
+	a.emit(emitted("k"))
+	synctest.Wait()
+	letter := a.DeadLetters()[0]
+	noError(t, a.Close(t.Context()))
+	c.take()
+	noError(t, b.RetryDeadLetter(t.Context(), letter)) // also while nobody holds it
+	if got := c.said(); got != `b second k "data" 2` {
+		t.Errorf("called: %s", got)
+	}
+}
+
+func clusterRetryWhenTheHolderDies(t *testing.T) {
+	c, cl := &calls{}, newCluster()
+	first := true
+	a, link := worker(t, c, cl, "a", func(ctx context.Context, _ realtime.RenEvent) error {
+		if first {
+			first = false
 			return errFault
-		})
-		b, _ := worker(t, c, cl, "b", succeed)
-		d, _ := cl.node(t, open()) // knows nothing of the group
-		a.emit(emitted("k"))
-		synctest.Wait()
-		letter := a.DeadLetters()[0]
-		for i := range 20 { // until no ring has it
-			a.publish("room", i)
 		}
-		c.take()
-		err := d.RetryDeadLetter(t.Context(), letter)
-		if !errors.Is(err, realtime.ErrHandlerFailed) || !strings.Contains(err.Error(), "fault") {
-			t.Errorf("fails: %v", err)
-		}
-		if l := a.DeadLetters()[0]; l.Delivery.Attempt != 2 {
-			t.Errorf("listed: %+v", l)
-		}
-		mended.Store(true)
-		noError(t, b.RetryDeadLetter(t.Context(), letter))
-		if got := c.said(); got != `a second k "data" 2, a second k "data" 2` || len(a.DeadLetters()) != 0 {
-			t.Errorf("called: %s; listed: %+v", got, a.DeadLetters())
-		}
-		for want, change := range map[error]func(*realtime.DeadLetter){
-			realtime.ErrBadGroup: func(l *realtime.DeadLetter) { l.Delivery.Group = "others" },
-			realtime.ErrGone:     func(l *realtime.DeadLetter) { l.Delivery.Cursor = "9.1" },
-		} {
-			l := letter
-			change(&l)
-			if err := d.RetryDeadLetter(t.Context(), l); !errors.Is(err, want) {
-				t.Errorf("%v, want %v", err, want)
-			}
-		}
+		<-ctx.Done()
+		return ctx.Err()
 	})
-	bubble(t, "the group has moved", func(t *testing.T) {
-		c, cl := &calls{}, newCluster()
-		a, _ := worker(t, c, cl, "a", fail)
-		b, _ := worker(t, c, cl, "b", succeed)
-		a.emit(emitted("k"))
-		synctest.Wait()
-		letter := a.DeadLetters()[0]
-		noError(t, a.Close(t.Context()))
-		c.take()
-		noError(t, b.RetryDeadLetter(t.Context(), letter)) // also while nobody holds it
-		if got := c.said(); got != `b second k "data" 2` {
-			t.Errorf("called: %s", got)
-		}
-	})
-	bubble(t, "the holder dies", func(t *testing.T) {
-		c, cl := &calls{}, newCluster()
-		first := true
-		a, link := worker(t, c, cl, "a", func(ctx context.Context, _ realtime.RenEvent) error {
-			if first {
-				first = false
-				return errFault
-			}
-			<-ctx.Done()
-			return ctx.Err()
-		})
-		b, _ := worker(t, c, cl, "b", succeed)
-		a.emit(emitted("k"))
-		synctest.Wait()
-		letter := a.DeadLetters()[0]
-		time.AfterFunc(time.Second, link.kill)
-		c.take()
-		noError(t, b.RetryDeadLetter(t.Context(), letter))
-		if got := c.said(); !strings.HasSuffix(got, `b second k "data" 2`) {
-			t.Errorf("called: %s", got)
-		}
-	})
-	bubble(t, "nobody holds it", func(t *testing.T) {
-		c, cl := &calls{}, newCluster()
-		a, _ := worker(t, c, cl, "a", fail)
-		d, _ := cl.node(t, open())
-		a.emit(emitted("k"))
-		synctest.Wait()
-		letter := a.DeadLetters()[0]
-		noError(t, a.Close(t.Context()))
-		began := time.Now()
-		if err := d.RetryDeadLetter(t.Context(), letter); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != time.Minute {
-			t.Errorf("%v after %v", err, time.Since(began))
-		}
-	})
+	b, _ := worker(t, c, cl, "b", succeed)
+	a.emit(emitted("k"))
+	synctest.Wait()
+	letter := a.DeadLetters()[0]
+	time.AfterFunc(time.Second, link.kill)
+	c.take()
+	noError(t, b.RetryDeadLetter(t.Context(), letter))
+	if got := c.said(); !strings.HasSuffix(got, `b second k "data" 2`) {
+		t.Errorf("called: %s", got)
+	}
+}
+
+func clusterRetryOfNobody(t *testing.T) {
+	c, cl := &calls{}, newCluster()
+	a, _ := worker(t, c, cl, "a", fail)
+	d, _ := cl.node(t, open())
+	a.emit(emitted("k"))
+	synctest.Wait()
+	letter := a.DeadLetters()[0]
+	noError(t, a.Close(t.Context()))
+	began := time.Now()
+	if err := d.RetryDeadLetter(t.Context(), letter); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != time.Minute {
+		t.Errorf("%v after %v", err, time.Since(began))
+	}
 }

@@ -75,80 +75,88 @@ func noError(t testing.TB, errs ...error) {
 func message(typ string) map[string]string { return map[string]string{"type": typ} }
 
 func TestHandlersMatch(t *testing.T) {
-	bubble(t, "channels", func(t *testing.T) {
-		h, c := start(t, open(), nil), &calls{}
-		noError(t,
-			h.OnChannel(realtime.ChannelMatch{Channel: "huddle:*", Type: "presence"}, c.handler("glob,type")),
-			h.OnChannel(realtime.ChannelMatch{Channel: "huddle:1"}, c.handler("exact")),
-			h.OnChannel(realtime.ChannelMatch{Type: "p*"}, c.handler("type")),
-			h.OnChannel(realtime.ChannelMatch{}, c.handler("all")))
-		h.publish("huddle:1", message("presence"))
-		c.want(t, "glob,type realtime.message huddle:1", "exact realtime.message huddle:1", "type realtime.message huddle:1", "all realtime.message huddle:1")
-		h.publish("huddle:2", message("typing"))
-		c.want(t, "all realtime.message huddle:2")
-		h.publish("room", message("poke"))
-		c.want(t, "type realtime.message room", "all realtime.message room")
-		h.join("huddle:1", "ada", nil)
-		c.want(t, "glob,type presence.join huddle:1")
-		h.emit(realtime.KVPut("huddle:1", "huddle:1"))
-		c.want(t)
-	})
-	bubble(t, "presence of any channels", func(t *testing.T) {
-		h, c := start(t, open(), nil), &calls{}
-		var want []string
-		for _, pattern := range []string{"", "*", "*:1", "h*", "huddle:?", "huddle:1"} {
-			noError(t, h.OnChannel(realtime.ChannelMatch{Channel: pattern, Type: "presence"}, c.handler(pattern)))
-			want = append(want, strings.TrimSpace(pattern+" presence.join huddle:1"))
+	bubble(t, "channels", matchChannels)
+	bubble(t, "presence of any channels", matchPresence)
+	bubble(t, "the type of data", matchTypeData)
+	bubble(t, "data", matchData)
+}
+
+func matchChannels(t *testing.T) {
+	h, c := start(t, open(), nil), &calls{}
+	noError(t,
+		h.OnChannel(realtime.ChannelMatch{Channel: "huddle:*", Type: "presence"}, c.handler("glob,type")),
+		h.OnChannel(realtime.ChannelMatch{Channel: "huddle:1"}, c.handler("exact")),
+		h.OnChannel(realtime.ChannelMatch{Type: "p*"}, c.handler("type")),
+		h.OnChannel(realtime.ChannelMatch{}, c.handler("all")))
+	h.publish("huddle:1", message("presence"))
+	c.want(t, "glob,type realtime.message huddle:1", "exact realtime.message huddle:1", "type realtime.message huddle:1", "all realtime.message huddle:1")
+	h.publish("huddle:2", message("typing"))
+	c.want(t, "all realtime.message huddle:2")
+	h.publish("room", message("poke"))
+	c.want(t, "type realtime.message room", "all realtime.message room")
+	h.join("huddle:1", "ada", nil)
+	c.want(t, "glob,type presence.join huddle:1")
+	h.emit(realtime.KVPut("huddle:1", "huddle:1"))
+	c.want(t)
+}
+
+func matchPresence(t *testing.T) {
+	h, c := start(t, open(), nil), &calls{}
+	var want []string
+	for _, pattern := range []string{"", "*", "*:1", "h*", "huddle:?", "huddle:1"} {
+		noError(t, h.OnChannel(realtime.ChannelMatch{Channel: pattern, Type: "presence"}, c.handler(pattern)))
+		want = append(want, strings.TrimSpace(pattern+" presence.join huddle:1"))
+	}
+	h.join("huddle:1", "ada", nil)
+	c.want(t, want...)
+}
+
+func matchTypeData(t *testing.T) {
+	h, c := start(t, open(), nil), &calls{}
+	noError(t, h.OnChannel(realtime.ChannelMatch{Type: "x"}, c.handler("x")))
+	for data, matches := range map[string]bool{
+		`{"type":"x"}`: true, `{"a":{"type":"y"},"type":"x"}`: true, `{"type":"y","type":"x"}`: true, `{"\u0074ype":"x"}`: true,
+		`{"type":"x","type":"y"}`: false, `{"Type":"x"}`: false, `{"a":{"type":"x"}}`: false, `{"type":["x"]}`: false,
+		`["type","x"]`: false, `"x"`: false, `null`: false, `{}`: false, `{"type":null}`: false, `{"type":"x "}`: false,
+	} {
+		h.publish("room", json.RawMessage(data))
+		if got := c.take(); len(got) == 1 != matches {
+			t.Errorf("%s: %v", data, got)
 		}
-		h.join("huddle:1", "ada", nil)
-		c.want(t, want...)
-	})
-	bubble(t, "the type of data", func(t *testing.T) {
-		h, c := start(t, open(), nil), &calls{}
-		noError(t, h.OnChannel(realtime.ChannelMatch{Type: "x"}, c.handler("x")))
-		for data, matches := range map[string]bool{
-			`{"type":"x"}`: true, `{"a":{"type":"y"},"type":"x"}`: true, `{"type":"y","type":"x"}`: true, `{"\u0074ype":"x"}`: true,
-			`{"type":"x","type":"y"}`: false, `{"Type":"x"}`: false, `{"a":{"type":"x"}}`: false, `{"type":["x"]}`: false,
-			`["type","x"]`: false, `"x"`: false, `null`: false, `{}`: false, `{"type":null}`: false, `{"type":"x "}`: false,
-		} {
-			h.publish("room", json.RawMessage(data))
-			if got := c.take(); len(got) == 1 != matches {
-				t.Errorf("%s: %v", data, got)
-			}
-		}
-	})
-	bubble(t, "data", func(t *testing.T) {
-		h, c := start(t, open(), nil), &calls{}
-		noError(t,
-			h.OnKVChange(realtime.KVMatch{Namespace: "demo", Key: "todolist:*:item:*"}, c.handler("kv")),
-			h.OnKVChange(realtime.KVMatch{Op: "expired"}, c.handler("expired")),
-			h.OnDBChange(realtime.DBMatch{Collection: "users"}, c.handler("db")),
-			h.OnDBChange(realtime.DBMatch{Key: "a*", Op: "created"}, c.handler("created")),
-			h.OnStorage(realtime.StorageMatch{Key: "photos/*"}, c.handler("storage")),
-			h.OnStorage(realtime.StorageMatch{Op: "deleted"}, c.handler("deleted")),
-			h.DefineEvent(realtime.EventMatch{Resource: "custom", Namespace: "jobs", Type: "priority:high"}, c.handler("custom")))
-		for _, step := range []struct {
-			ev   realtime.RenEvent
-			want []string
-		}{
-			{realtime.KVPut("demo", "todolist:1:item:2"), []string{"kv kv.put todolist:1:item:2"}},
-			{realtime.KVDelete("demo", "todolist:1:item:2"), []string{"kv kv.delete todolist:1:item:2"}},
-			{realtime.KVExpired("demo", "todolist:1:item:2"), []string{"kv kv.expired todolist:1:item:2", "expired kv.expired todolist:1:item:2"}},
-			{realtime.KVPut("other", "todolist:1:item:2"), nil},
-			{realtime.KVPut("demo", "todolist:1"), nil},
-			{realtime.DocumentCreated("users", "ada"), []string{"db db.document.created ada", "created db.document.created ada"}},
-			{realtime.DocumentUpdated("posts", "a1"), nil},
-			{realtime.DocumentDeleted("users", "bob"), []string{"db db.document.deleted bob"}},
-			{realtime.ObjectCreated("photos/1.png"), []string{"storage storage.object.created photos/1.png"}},
-			{realtime.ObjectDeleted("docs/1"), []string{"deleted storage.object.deleted docs/1"}},
-			{realtime.RenEvent{Resource: "custom", Namespace: "jobs", Type: "priority:high"}, []string{"custom priority:high"}},
-			{realtime.RenEvent{Resource: "custom", Namespace: "jobs", Type: "priority:low"}, nil},
-			{realtime.RenEvent{Resource: "other", Namespace: "jobs", Type: "priority:high"}, nil},
-		} {
-			h.emit(step.ev)
-			c.want(t, step.want...)
-		}
-	})
+	}
+}
+
+func matchData(t *testing.T) {
+	h, c := start(t, open(), nil), &calls{}
+	noError(t,
+		h.OnKVChange(realtime.KVMatch{Namespace: "demo", Key: "todolist:*:item:*"}, c.handler("kv")),
+		h.OnKVChange(realtime.KVMatch{Op: "expired"}, c.handler("expired")),
+		h.OnDBChange(realtime.DBMatch{Collection: "users"}, c.handler("db")),
+		h.OnDBChange(realtime.DBMatch{Key: "a*", Op: "created"}, c.handler("created")),
+		h.OnStorage(realtime.StorageMatch{Key: "photos/*"}, c.handler("storage")),
+		h.OnStorage(realtime.StorageMatch{Op: "deleted"}, c.handler("deleted")),
+		h.DefineEvent(realtime.EventMatch{Resource: "custom", Namespace: "jobs", Type: "priority:high"}, c.handler("custom")))
+	for _, step := range []struct {
+		ev   realtime.RenEvent
+		want []string
+	}{
+		{realtime.KVPut("demo", "todolist:1:item:2"), []string{"kv kv.put todolist:1:item:2"}},
+		{realtime.KVDelete("demo", "todolist:1:item:2"), []string{"kv kv.delete todolist:1:item:2"}},
+		{realtime.KVExpired("demo", "todolist:1:item:2"), []string{"kv kv.expired todolist:1:item:2", "expired kv.expired todolist:1:item:2"}},
+		{realtime.KVPut("other", "todolist:1:item:2"), nil},
+		{realtime.KVPut("demo", "todolist:1"), nil},
+		{realtime.DocumentCreated("users", "ada"), []string{"db db.document.created ada", "created db.document.created ada"}},
+		{realtime.DocumentUpdated("posts", "a1"), nil},
+		{realtime.DocumentDeleted("users", "bob"), []string{"db db.document.deleted bob"}},
+		{realtime.ObjectCreated("photos/1.png"), []string{"storage storage.object.created photos/1.png"}},
+		{realtime.ObjectDeleted("docs/1"), []string{"deleted storage.object.deleted docs/1"}},
+		{realtime.RenEvent{Resource: "custom", Namespace: "jobs", Type: "priority:high"}, []string{"custom priority:high"}},
+		{realtime.RenEvent{Resource: "custom", Namespace: "jobs", Type: "priority:low"}, nil},
+		{realtime.RenEvent{Resource: "other", Namespace: "jobs", Type: "priority:high"}, nil},
+	} {
+		h.emit(step.ev)
+		c.want(t, step.want...)
+	}
 }
 
 // TestIndexAgreesWithAsking finds by index what asking every rule finds.
@@ -271,87 +279,95 @@ func TestHandlersRunInOrderAndParallel(t *testing.T) {
 }
 
 func TestHandlersCauseEvents(t *testing.T) {
-	bubble(t, "a loop stops", func(t *testing.T) {
-		c, n := &calls{}, 0
-		h := start(t, open(), &realtime.Options{Groups: realtime.GroupOptions{
-			DeadLetter: func(_ context.Context, d realtime.DeadLetter) {
-				c.add(fmt.Sprint("dead ", errors.Is(d.Err, realtime.ErrLoop)))
-			},
-		}})
-		noError(t, h.OnChannel(realtime.ChannelMatch{Channel: "ping"}, func(ctx context.Context, _ realtime.RenEvent) error {
-			n++
-			return h.Publish(ctx, "ping", n)
+	bubble(t, "a loop stops", causeALoop)
+	bubble(t, "a loop through presence and data stops", causeALoopThroughPresence)
+	bubble(t, "without the mark of a client", causeWithoutAClient)
+	bubble(t, "a delivery has a name", causeWithADelivery)
+}
+
+func causeALoop(t *testing.T) {
+	c, n := &calls{}, 0
+	h := start(t, open(), &realtime.Options{Groups: realtime.GroupOptions{
+		DeadLetter: func(_ context.Context, d realtime.DeadLetter) {
+			c.add(fmt.Sprint("dead ", errors.Is(d.Err, realtime.ErrLoop)))
+		},
+	}})
+	noError(t, h.OnChannel(realtime.ChannelMatch{Channel: "ping"}, func(ctx context.Context, _ realtime.RenEvent) error {
+		n++
+		return h.Publish(ctx, "ping", n)
+	}))
+	h.publish("ping", 0)
+	time.Sleep(time.Hour)
+	c.want(t, "dead true")
+	if n != 9 { // the first, and the 8 that it led to
+		t.Errorf("the handler ran %d times", n)
+	}
+}
+
+func causeALoopThroughPresence(t *testing.T) {
+	c := &calls{}
+	h := start(t, open(), &realtime.Options{Groups: realtime.GroupOptions{
+		DeadLetter: func(_ context.Context, d realtime.DeadLetter) {
+			c.add(fmt.Sprint("dead ", errors.Is(d.Err, realtime.ErrLoop)))
+		},
+	}})
+	noError(t,
+		h.OnChannel(realtime.ChannelMatch{Channel: "room", Type: "presence"}, func(ctx context.Context, ev realtime.RenEvent) error {
+			if ev.Type == "presence.join" {
+				return h.Presence().Leave(ctx, "room", ev.User)
+			}
+			return h.Emit(ctx, realtime.KVPut("demo", ev.User))
+		}),
+		h.OnKVChange(realtime.KVMatch{}, func(ctx context.Context, ev realtime.RenEvent) error {
+			return h.Presence().Join(ctx, "room", ev.Key, nil)
 		}))
-		h.publish("ping", 0)
-		time.Sleep(time.Hour)
-		c.want(t, "dead true")
-		if n != 9 { // the first, and the 8 that it led to
-			t.Errorf("the handler ran %d times", n)
-		}
-	})
-	bubble(t, "a loop through presence and data stops", func(t *testing.T) {
-		c := &calls{}
-		h := start(t, open(), &realtime.Options{Groups: realtime.GroupOptions{
-			DeadLetter: func(_ context.Context, d realtime.DeadLetter) {
-				c.add(fmt.Sprint("dead ", errors.Is(d.Err, realtime.ErrLoop)))
-			},
-		}})
-		noError(t,
-			h.OnChannel(realtime.ChannelMatch{Channel: "room", Type: "presence"}, func(ctx context.Context, ev realtime.RenEvent) error {
-				if ev.Type == "presence.join" {
-					return h.Presence().Leave(ctx, "room", ev.User)
-				}
-				return h.Emit(ctx, realtime.KVPut("demo", ev.User))
-			}),
-			h.OnKVChange(realtime.KVMatch{}, func(ctx context.Context, ev realtime.RenEvent) error {
-				return h.Presence().Join(ctx, "room", ev.Key, nil)
-			}))
-		h.emit(realtime.KVPut("demo", "ada"))
-		time.Sleep(time.Hour)
-		c.want(t, "dead true")
-	})
-	bubble(t, "without the mark of a client", func(t *testing.T) {
-		h, c := start(t, open(), nil), &calls{}
-		noError(t,
-			h.OnChannel(realtime.ChannelMatch{Channel: "in"}, func(ctx context.Context, ev realtime.RenEvent) error {
-				if ev.Source == "" {
-					t.Error("the handler does not see who caused its event")
-				}
-				return h.Publish(ctx, "out", 1)
-			}),
-			h.OnChannel(realtime.ChannelMatch{Channel: "out"}, func(_ context.Context, ev realtime.RenEvent) error {
-				c.add("src " + ev.Source)
-				return nil
-			}))
-		h.publish("in", 1, realtime.FromClient(tab1))
-		c.want(t, "src ")
-	})
-	bubble(t, "a delivery has a name", func(t *testing.T) {
-		h, c := start(t, open(), nil), &calls{}
-		if _, ok := realtime.DeliveryOf(t.Context()); ok {
-			t.Error("a context of nobody's has a delivery")
-		}
-		var cursors []realtime.Cursor
-		noError(t, h.Group("audit", nil, func(g *realtime.Group) error {
-			return g.OnChannel(realtime.ChannelMatch{}, func(ctx context.Context, _ realtime.RenEvent) error {
-				d, _ := realtime.DeliveryOf(ctx)
-				cursors = append(cursors, d.Cursor)
-				c.add(fmt.Sprint(d.Group, " ", d.Attempt))
-				if d.Attempt == 1 {
-					return errors.New("again")
-				}
-				return nil
-			})
+	h.emit(realtime.KVPut("demo", "ada"))
+	time.Sleep(time.Hour)
+	c.want(t, "dead true")
+}
+
+func causeWithoutAClient(t *testing.T) {
+	h, c := start(t, open(), nil), &calls{}
+	noError(t,
+		h.OnChannel(realtime.ChannelMatch{Channel: "in"}, func(ctx context.Context, ev realtime.RenEvent) error {
+			if ev.Source == "" {
+				t.Error("the handler does not see who caused its event")
+			}
+			return h.Publish(ctx, "out", 1)
+		}),
+		h.OnChannel(realtime.ChannelMatch{Channel: "out"}, func(_ context.Context, ev realtime.RenEvent) error {
+			c.add("src " + ev.Source)
+			return nil
 		}))
-		h.publish("room", 1)
-		synctest.Wait()
-		head := h.Cursor()
-		time.Sleep(time.Second)
-		c.want(t, "audit 1", "audit 2")
-		if cursors[0] != head || cursors[1] != head {
-			t.Errorf("cursors %v, want %v", cursors, head)
-		}
-	})
+	h.publish("in", 1, realtime.FromClient(tab1))
+	c.want(t, "src ")
+}
+
+func causeWithADelivery(t *testing.T) {
+	h, c := start(t, open(), nil), &calls{}
+	if _, ok := realtime.DeliveryOf(t.Context()); ok {
+		t.Error("a context of nobody's has a delivery")
+	}
+	var cursors []realtime.Cursor
+	noError(t, h.Group("audit", nil, func(g *realtime.Group) error {
+		return g.OnChannel(realtime.ChannelMatch{}, func(ctx context.Context, _ realtime.RenEvent) error {
+			d, _ := realtime.DeliveryOf(ctx)
+			cursors = append(cursors, d.Cursor)
+			c.add(fmt.Sprint(d.Group, " ", d.Attempt))
+			if d.Attempt == 1 {
+				return errors.New("again")
+			}
+			return nil
+		})
+	}))
+	h.publish("room", 1)
+	synctest.Wait()
+	head := h.Cursor()
+	time.Sleep(time.Second)
+	c.want(t, "audit 1", "audit 2")
+	if cursors[0] != head || cursors[1] != head {
+		t.Errorf("cursors %v, want %v", cursors, head)
+	}
 }
 
 func TestCloseDrainsHandlers(t *testing.T) {

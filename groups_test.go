@@ -269,81 +269,89 @@ func TestGroups(t *testing.T) {
 }
 
 func TestHandlersMiss(t *testing.T) {
-	bubble(t, "what was evicted before they came to it", func(t *testing.T) {
-		c, release := &calls{}, make(chan struct{})
-		h := start(t, open(), &realtime.Options{
-			History: realtime.History{Events: 10},
-			Groups:  realtime.GroupOptions{Missed: func(e *realtime.ResetError) { c.add("missed " + e.Reason) }},
-		})
-		noError(t, h.OnKVChange(realtime.KVMatch{}, func(_ context.Context, ev realtime.RenEvent) error {
-			if ev.Key == "0" {
-				<-release
-			}
-			c.add("handled " + ev.Key)
-			return nil
-		}))
+	bubble(t, "what was evicted before they came to it", missEvicted)
+	bubble(t, "a log that was made again", missAnotherLog)
+	bubble(t, "nothing, where a driver leaves a record out that can be read back", missNothingInAGap)
+	bubble(t, "and the log tells where nobody else is told", missWithoutACallback)
+}
+
+func missEvicted(t *testing.T) {
+	c, release := &calls{}, make(chan struct{})
+	h := start(t, open(), &realtime.Options{
+		History: realtime.History{Events: 10},
+		Groups:  realtime.GroupOptions{Missed: func(e *realtime.ResetError) { c.add("missed " + e.Reason) }},
+	})
+	noError(t, h.OnKVChange(realtime.KVMatch{}, func(_ context.Context, ev realtime.RenEvent) error {
+		if ev.Key == "0" {
+			<-release
+		}
+		c.add("handled " + ev.Key)
+		return nil
+	}))
+	h.emit(realtime.KVPut("demo", "0"))
+	synctest.Wait()
+	for range 30 {
 		h.emit(realtime.KVPut("demo", "0"))
 		synctest.Wait()
-		for range 30 {
-			h.emit(realtime.KVPut("demo", "0"))
-			synctest.Wait()
-		}
-		if n := realtime.Waiting(h.Realtime); n > 10 {
-			t.Errorf("%d events wait for their handlers", n)
-		}
-		close(release)
-		got := c.take()
-		slices.Sort(got)
-		handled, _ := slices.BinarySearch(got, "missed")
-		missed := len(got) - handled                     // once for each time that more was lost
-		if handled != 1+10 || missed < 1 || missed > 3 { // the first event, and what is still there
-			t.Errorf("calls: %v", got)
-		}
-		h.emit(realtime.KVPut("demo", "1"))
-		c.want(t, "handled 1")
-	})
-	bubble(t, "a log that was made again", func(t *testing.T) {
-		c, f := &calls{}, backendtest.NewFaulty(realtime.NewMemory())
-		h := start(t, open(), &realtime.Options{Backend: f, Groups: realtime.GroupOptions{
-			Missed: func(e *realtime.ResetError) { c.add("missed " + e.Reason) },
-		}})
-		noError(t, h.OnKVChange(realtime.KVMatch{}, c.handler("h")))
-		h.emit(realtime.KVPut("demo", "1"))
-		c.want(t, "h kv.put 1")
-		f.NewEpoch()
-		h.emit(realtime.KVPut("demo", "2"))
-		h.emit(realtime.KVPut("demo", "3"))
-		time.Sleep(time.Second) // what is read back may end before it, and the log is then followed after a wait
-		got := c.take()
-		if len(got) == 0 || got[0] != "missed epoch" || !slices.Contains(got, "h kv.put 3") {
-			t.Errorf("calls: %v", got)
-		}
-	})
-	bubble(t, "nothing, where a driver leaves a record out that can be read back", func(t *testing.T) {
-		c, f := &calls{}, backendtest.NewFaulty(realtime.NewMemory())
-		h := start(t, open(), &realtime.Options{Backend: f, Groups: realtime.GroupOptions{
-			Concurrency: 1, // the order of two keys is nobody's promise otherwise
-			Missed:      func(e *realtime.ResetError) { c.add("missed " + e.Reason) },
-		}})
-		noError(t, h.OnKVChange(realtime.KVMatch{}, c.handler("h")))
-		f.Skip(1)
-		h.emit(realtime.KVPut("demo", "1"))
-		h.emit(realtime.KVPut("demo", "2"))
-		time.Sleep(time.Second)
-		c.want(t, "h kv.put 1", "h kv.put 2")
-	})
-	bubble(t, "and the log tells where nobody else is told", func(t *testing.T) {
-		f := backendtest.NewFaulty(realtime.NewMemory())
-		h := start(t, open(), &realtime.Options{Backend: f})
-		noError(t, h.OnKVChange(realtime.KVMatch{}, func(context.Context, realtime.RenEvent) error { return nil }))
-		synctest.Wait()
-		f.LoseTail(1)
-		h.emit(realtime.KVPut("demo", "1"))
-		time.Sleep(time.Second)
-		if !strings.Contains(h.logs.String(), "handlers missed events") {
-			t.Error(h.logs.String())
-		}
-	})
+	}
+	if n := realtime.Waiting(h.Realtime); n > 10 {
+		t.Errorf("%d events wait for their handlers", n)
+	}
+	close(release)
+	got := c.take()
+	slices.Sort(got)
+	handled, _ := slices.BinarySearch(got, "missed")
+	missed := len(got) - handled                     // once for each time that more was lost
+	if handled != 1+10 || missed < 1 || missed > 3 { // the first event, and what is still there
+		t.Errorf("calls: %v", got)
+	}
+	h.emit(realtime.KVPut("demo", "1"))
+	c.want(t, "handled 1")
+}
+
+func missAnotherLog(t *testing.T) {
+	c, f := &calls{}, backendtest.NewFaulty(realtime.NewMemory())
+	h := start(t, open(), &realtime.Options{Backend: f, Groups: realtime.GroupOptions{
+		Missed: func(e *realtime.ResetError) { c.add("missed " + e.Reason) },
+	}})
+	noError(t, h.OnKVChange(realtime.KVMatch{}, c.handler("h")))
+	h.emit(realtime.KVPut("demo", "1"))
+	c.want(t, "h kv.put 1")
+	f.NewEpoch()
+	h.emit(realtime.KVPut("demo", "2"))
+	h.emit(realtime.KVPut("demo", "3"))
+	time.Sleep(time.Second) // what is read back may end before it, and the log is then followed after a wait
+	got := c.take()
+	if len(got) == 0 || got[0] != "missed epoch" || !slices.Contains(got, "h kv.put 3") {
+		t.Errorf("calls: %v", got)
+	}
+}
+
+func missNothingInAGap(t *testing.T) {
+	c, f := &calls{}, backendtest.NewFaulty(realtime.NewMemory())
+	h := start(t, open(), &realtime.Options{Backend: f, Groups: realtime.GroupOptions{
+		Concurrency: 1, // the order of two keys is nobody's promise otherwise
+		Missed:      func(e *realtime.ResetError) { c.add("missed " + e.Reason) },
+	}})
+	noError(t, h.OnKVChange(realtime.KVMatch{}, c.handler("h")))
+	f.Skip(1)
+	h.emit(realtime.KVPut("demo", "1"))
+	h.emit(realtime.KVPut("demo", "2"))
+	time.Sleep(time.Second)
+	c.want(t, "h kv.put 1", "h kv.put 2")
+}
+
+func missWithoutACallback(t *testing.T) {
+	f := backendtest.NewFaulty(realtime.NewMemory())
+	h := start(t, open(), &realtime.Options{Backend: f})
+	noError(t, h.OnKVChange(realtime.KVMatch{}, func(context.Context, realtime.RenEvent) error { return nil }))
+	synctest.Wait()
+	f.LoseTail(1)
+	h.emit(realtime.KVPut("demo", "1"))
+	time.Sleep(time.Second)
+	if !strings.Contains(h.logs.String(), "handlers missed events") {
+		t.Error(h.logs.String())
+	}
 }
 
 // A key whose event fails holds up no other keys, however much happens meanwhile,

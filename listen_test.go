@@ -33,6 +33,33 @@ func bare(t *testing.T, opts *realtime.Options) *realtime.Realtime {
 	return rt
 }
 
+// eventMatches are matches, and the events that they let through.
+var eventMatches = []struct {
+	match realtime.EventMatch
+	want  string // indexes of what happens, m for the message, j for the join
+}{
+	{realtime.EventMatch{}, "0123456789mj"},
+	{realtime.EventMatch{Resource: "*", Type: "*", Namespace: "*", Key: "*", Channel: "*"}, "0123456789mj"},
+	{realtime.EventMatch{Resource: "kv"}, "012"},
+	{realtime.EventMatch{Resource: "k?"}, "012"},
+	{realtime.EventMatch{Resource: "nothing"}, ""},
+	{realtime.EventMatch{Type: "*.deleted"}, "58"},
+	{realtime.EventMatch{Type: "db.document.*"}, "345"},
+	{realtime.EventMatch{Namespace: "demo"}, "01"},
+	{realtime.EventMatch{Namespace: "{demo,todos}"}, "0134"},
+	{realtime.EventMatch{Key: "todolist:*:item:*"}, "01"},
+	{realtime.EventMatch{Key: "todolist:*"}, "012"},
+	{realtime.EventMatch{Key: "photos/*"}, "67"},
+	{realtime.EventMatch{Key: "*[1-2].png"}, "67"},
+	{realtime.EventMatch{Resource: "db", Key: "2"}, "4"},
+	{realtime.EventMatch{Resource: "custom", Namespace: "jobs", Type: "priority:high"}, "9"},
+	{realtime.EventMatch{Channel: "room:42"}, "mj"},
+	{realtime.EventMatch{Channel: "room:*", Resource: "realtime"}, "m"},
+	{realtime.EventMatch{Channel: "room:42", Type: "presence.*"}, "j"},
+	{realtime.EventMatch{Channel: "room:42", Resource: "kv"}, ""},
+	{realtime.EventMatch{Channel: "room"}, ""},
+}
+
 func TestEventsMatch(t *testing.T) {
 	happen := []realtime.RenEvent{
 		realtime.KVPut("demo", "todolist:42:item:1"),
@@ -46,31 +73,7 @@ func TestEventsMatch(t *testing.T) {
 		realtime.ObjectDeleted("docs/3.pdf"),
 		{Type: "priority:high", Resource: "custom", Namespace: "jobs", Key: "9"},
 	}
-	for _, c := range []struct {
-		match realtime.EventMatch
-		want  string // indexes of what happens, m for the message, j for the join
-	}{
-		{realtime.EventMatch{}, "0123456789mj"},
-		{realtime.EventMatch{Resource: "*", Type: "*", Namespace: "*", Key: "*", Channel: "*"}, "0123456789mj"},
-		{realtime.EventMatch{Resource: "kv"}, "012"},
-		{realtime.EventMatch{Resource: "k?"}, "012"},
-		{realtime.EventMatch{Resource: "nothing"}, ""},
-		{realtime.EventMatch{Type: "*.deleted"}, "58"},
-		{realtime.EventMatch{Type: "db.document.*"}, "345"},
-		{realtime.EventMatch{Namespace: "demo"}, "01"},
-		{realtime.EventMatch{Namespace: "{demo,todos}"}, "0134"},
-		{realtime.EventMatch{Key: "todolist:*:item:*"}, "01"},
-		{realtime.EventMatch{Key: "todolist:*"}, "012"},
-		{realtime.EventMatch{Key: "photos/*"}, "67"},
-		{realtime.EventMatch{Key: "*[1-2].png"}, "67"},
-		{realtime.EventMatch{Resource: "db", Key: "2"}, "4"},
-		{realtime.EventMatch{Resource: "custom", Namespace: "jobs", Type: "priority:high"}, "9"},
-		{realtime.EventMatch{Channel: "room:42"}, "mj"},
-		{realtime.EventMatch{Channel: "room:*", Resource: "realtime"}, "m"},
-		{realtime.EventMatch{Channel: "room:42", Type: "presence.*"}, "j"},
-		{realtime.EventMatch{Channel: "room:42", Resource: "kv"}, ""},
-		{realtime.EventMatch{Channel: "room"}, ""},
-	} {
+	for _, c := range eventMatches {
 		bubble(t, strings.ReplaceAll(fmt.Sprintf("%+v", c.match), "/", "|"), func(t *testing.T) {
 			rt := bare(t, nil)
 			after := rt.Cursor()

@@ -392,21 +392,23 @@ func TestRENOutlivesTheContextOfTheRequest(t *testing.T) {
 		})
 	}
 	// Where nothing but the context tells, the stream ends with it, in an orderly way.
-	bubble(t, "HTTP/3", func(t *testing.T) {
-		h := prepare(t, open(), nil)
-		h.handler = wrap(func(w http.ResponseWriter) http.ResponseWriter { return foreign{w} })(timeout(15*time.Second, h.handler))
-		h.serve()
-		s, gone := h.ren(get("/ren")), h.ren(get("/ren"))
-		began := time.Now()
-		gone.cut()
-		if n := h.streams(); n != 1 {
-			t.Errorf("%d streams, after one of two clients has gone", n)
-		}
-		if bye := s.next(); bye.Name != "ren.bye" || bye.Reason != "rotate" || time.Since(began) != 15*time.Second {
-			t.Errorf("%s %s after %v", bye.Name, bye.Raw, time.Since(began))
-		}
-		s.ended()
-	})
+	bubble(t, "HTTP/3", outlivesTheContextOfHTTP3)
+}
+
+func outlivesTheContextOfHTTP3(t *testing.T) {
+	h := prepare(t, open(), nil)
+	h.handler = wrap(func(w http.ResponseWriter) http.ResponseWriter { return foreign{w} })(timeout(15*time.Second, h.handler))
+	h.serve()
+	s, gone := h.ren(get("/ren")), h.ren(get("/ren"))
+	began := time.Now()
+	gone.cut()
+	if n := h.streams(); n != 1 {
+		t.Errorf("%d streams, after one of two clients has gone", n)
+	}
+	if bye := s.next(); bye.Name != "ren.bye" || bye.Reason != "rotate" || time.Since(began) != 15*time.Second {
+		t.Errorf("%s %s after %v", bye.Name, bye.Raw, time.Since(began))
+	}
+	s.ended()
 }
 
 // Bytes that may still be on their way give a write more time: see TestSlowLinks.

@@ -26,68 +26,76 @@ func slowTokens() realtime.Policy {
 	return p
 }
 
+// whileRenewing does something while a slow policy decides about a renewal.
+func whileRenewing(t *testing.T, first string, f func(h *host)) (*socket, *host) {
+	h := start(t, slowTokens(), nil)
+	s := h.greet(first)
+	s.ok(subscribe("room"))
+	s.ask(renew("ada,10m,slow"))
+	time.Sleep(time.Second / 2)
+	f(h)
+	return s, h
+}
+
 // Rights that change, and time that runs out, while a renewal is decided.
 func TestRenewalMeanwhile(t *testing.T) {
-	meanwhile := func(t *testing.T, first string, f func(h *host)) (*socket, *host) {
-		h := start(t, slowTokens(), nil)
-		s := h.greet(first)
-		s.ok(subscribe("room"))
-		s.ask(renew("ada,10m,slow"))
-		time.Sleep(time.Second / 2)
-		f(h)
-		return s, h
-	}
-	bubble(t, "Recheck", func(t *testing.T) {
-		s, h := meanwhile(t, "ada,1m,", func(h *host) {
-			began := time.Now()
-			h.recheck("ada")
-			if took := time.Since(began); took > 0 {
-				t.Errorf("it waits %v for Authenticate", took)
-			}
-		})
-		if o := s.next(); o.Code != "unavailable" || !*o.Retry {
-			t.Errorf("%s", o.raw)
-		}
-		s.ok(renew("ada,10m,slow"))
-		time.Sleep(5 * time.Minute)
-		h.publish("room", 1)
-		if got := s.data(1); got != "1" {
-			t.Error(got)
-		}
-	})
+	bubble(t, "Recheck", renewalMeanwhileRecheck)
 	bubble(t, "Recheck of somebody else", func(t *testing.T) {
-		s, _ := meanwhile(t, "ada,1m,", func(h *host) { h.recheck("bob") })
+		s, _ := whileRenewing(t, "ada,1m,", func(h *host) { h.recheck("bob") })
 		s.want("ok")
 	})
-	bubble(t, "Revoke", func(t *testing.T) {
-		s, h := meanwhile(t, "ada,1m,", func(h *host) {
-			if err := h.Revoke(t.Context(), "ada"); err != nil {
-				t.Error(err)
-			}
-		})
-		if code, last := s.closed(); code != 4403 || len(last) != 1 || last[0].Reason != "revoked" {
-			t.Errorf("closed with %d, %+v", code, last)
-		}
-		if users, _ := h.Remembered(); users != 0 {
-			t.Errorf("%d users", users)
-		}
-	})
+	bubble(t, "Revoke", renewalMeanwhileRevoke)
 	bubble(t, "expiry", func(t *testing.T) {
-		s, _ := meanwhile(t, "ada,700ms,", func(*host) {})
+		s, _ := whileRenewing(t, "ada,700ms,", func(*host) {})
 		if code, _ := s.closed(); code != 4401 {
 			t.Errorf("closed with %d", code)
 		}
 	})
-	bubble(t, "Close", func(t *testing.T) {
-		s, _ := meanwhile(t, "ada,1m,", func(h *host) {
-			if err := h.Close(t.Context()); err != nil {
-				t.Error(err)
-			}
-		})
-		if code, _ := s.closed(); code != 1012 {
-			t.Errorf("closed with %d", code)
+	bubble(t, "Close", renewalMeanwhileClose)
+}
+
+func renewalMeanwhileRecheck(t *testing.T) {
+	s, h := whileRenewing(t, "ada,1m,", func(h *host) {
+		began := time.Now()
+		h.recheck("ada")
+		if took := time.Since(began); took > 0 {
+			t.Errorf("it waits %v for Authenticate", took)
 		}
 	})
+	if o := s.next(); o.Code != "unavailable" || !*o.Retry {
+		t.Errorf("%s", o.raw)
+	}
+	s.ok(renew("ada,10m,slow"))
+	time.Sleep(5 * time.Minute)
+	h.publish("room", 1)
+	if got := s.data(1); got != "1" {
+		t.Error(got)
+	}
+}
+
+func renewalMeanwhileRevoke(t *testing.T) {
+	s, h := whileRenewing(t, "ada,1m,", func(h *host) {
+		if err := h.Revoke(t.Context(), "ada"); err != nil {
+			t.Error(err)
+		}
+	})
+	if code, last := s.closed(); code != 4403 || len(last) != 1 || last[0].Reason != "revoked" {
+		t.Errorf("closed with %d, %+v", code, last)
+	}
+	if users, _ := h.Remembered(); users != 0 {
+		t.Errorf("%d users", users)
+	}
+}
+
+func renewalMeanwhileClose(t *testing.T) {
+	s, _ := whileRenewing(t, "ada,1m,", func(h *host) {
+		if err := h.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+	if code, _ := s.closed(); code != 1012 {
+		t.Errorf("closed with %d", code)
+	}
 }
 
 // Renewals, checks of the same user and operations all at once.

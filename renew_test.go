@@ -90,42 +90,48 @@ func TestRenewal(t *testing.T) {
 			t.Errorf("told %q", got)
 		}
 	})
-	bubble(t, "to one that does not expire, and back", func(t *testing.T) {
-		h := start(t, tokens(), nil)
-		s := h.greet("ada,10m,")
-		if o := s.call(renew("ada,never,")); o.Event != "ok" || o.ExpiresIn != nil {
-			t.Errorf("%s", o.raw)
-		}
-		time.Sleep(24 * time.Hour)
-		began := time.Now()
-		if o := s.call(renew("ada,90s,")); expiry(o.ExpiresIn) != 90*time.Second {
-			t.Errorf("%s", o.raw)
-		}
-		if code, _ := s.closed(); code != 4401 || time.Since(began) != 90*time.Second {
-			t.Errorf("closed with %d after %v", code, time.Since(began))
-		}
-	})
-	bubble(t, "an identity without an expiry", func(t *testing.T) {
-		h := start(t, tokens(), nil)
-		if s := h.greet("ada"); s.hello.ExpiresIn != nil {
-			t.Errorf("%s", s.hello.raw)
-		}
-		if s := h.ren(get("/ren", "Authorization", asAda)); s.hello.ExpiresIn != nil {
-			t.Errorf("%s", s.hello.Raw)
-		}
-	})
-	bubble(t, "a stream says when it ends, and again when it is checked", func(t *testing.T) {
-		h := start(t, tokens(), nil)
-		s := h.ren(get("/ren", "Authorization", "Bearer ada,3m,"))
-		if got := expiry(s.hello.ExpiresIn); got != 3*time.Minute {
-			t.Errorf("the hello says %v", got)
-		}
-		time.Sleep(time.Minute)
-		h.recheck("ada")
-		if ev := s.next(); ev.Name != "ren.hello" || expiry(ev.ExpiresIn) != 2*time.Minute {
-			t.Errorf("%s %s", ev.Name, ev.Raw)
-		}
-	})
+	bubble(t, "to one that does not expire, and back", renewalOfOneThatDoesNotExpire)
+	bubble(t, "an identity without an expiry", renewalWithoutExpiry)
+	bubble(t, "a stream says when it ends, and again when it is checked", renewalOfAStream)
+}
+
+func renewalOfOneThatDoesNotExpire(t *testing.T) {
+	h := start(t, tokens(), nil)
+	s := h.greet("ada,10m,")
+	if o := s.call(renew("ada,never,")); o.Event != "ok" || o.ExpiresIn != nil {
+		t.Errorf("%s", o.raw)
+	}
+	time.Sleep(24 * time.Hour)
+	began := time.Now()
+	if o := s.call(renew("ada,90s,")); expiry(o.ExpiresIn) != 90*time.Second {
+		t.Errorf("%s", o.raw)
+	}
+	if code, _ := s.closed(); code != 4401 || time.Since(began) != 90*time.Second {
+		t.Errorf("closed with %d after %v", code, time.Since(began))
+	}
+}
+
+func renewalWithoutExpiry(t *testing.T) {
+	h := start(t, tokens(), nil)
+	if s := h.greet("ada"); s.hello.ExpiresIn != nil {
+		t.Errorf("%s", s.hello.raw)
+	}
+	if s := h.ren(get("/ren", "Authorization", asAda)); s.hello.ExpiresIn != nil {
+		t.Errorf("%s", s.hello.Raw)
+	}
+}
+
+func renewalOfAStream(t *testing.T) {
+	h := start(t, tokens(), nil)
+	s := h.ren(get("/ren", "Authorization", "Bearer ada,3m,"))
+	if got := expiry(s.hello.ExpiresIn); got != 3*time.Minute {
+		t.Errorf("the hello says %v", got)
+	}
+	time.Sleep(time.Minute)
+	h.recheck("ada")
+	if ev := s.next(); ev.Name != "ren.hello" || expiry(ev.ExpiresIn) != 2*time.Minute {
+		t.Errorf("%s %s", ev.Name, ev.Raw)
+	}
 }
 
 // A refused renewal changes nothing.
@@ -197,70 +203,76 @@ func TestRenewalLimits(t *testing.T) {
 
 // Rights are those of the new identity, in everything.
 func TestRenewalRechecks(t *testing.T) {
-	bubble(t, "less", func(t *testing.T) {
-		h := start(t, tokens(), nil)
-		h.join("room", "red", nil)
-		synctest.Wait()
-		s := h.greet("ada,10m,red")
-		s.ok(subscribe("red"), `"op":"join","channel":"red"`, subscribe("room")+`,"presence":true`)
-		if o := s.want("presence.state"); len(o.Members) != 1 {
-			t.Errorf("%s", o.raw)
+	bubble(t, "less", renewalToLess)
+	bubble(t, "more", renewalToMore)
+	bubble(t, "no longer any user", renewalWithoutAnyUser)
+}
+
+func renewalToLess(t *testing.T) {
+	h := start(t, tokens(), nil)
+	h.join("room", "red", nil)
+	synctest.Wait()
+	s := h.greet("ada,10m,red")
+	s.ok(subscribe("red"), `"op":"join","channel":"red"`, subscribe("room")+`,"presence":true`)
+	if o := s.want("presence.state"); len(o.Members) != 1 {
+		t.Errorf("%s", o.raw)
+	}
+	ref := s.ask(renew("ada,10m,blue"))
+	var told []string
+	for {
+		o := s.next()
+		told = append(told, strings.TrimSpace(fmt.Sprint(o.Event, " ", o.Channel, " ", len(o.Members))))
+		if o.Ref != nil && *o.Ref == ref {
+			break
 		}
-		ref := s.ask(renew("ada,10m,blue"))
-		var told []string
-		for {
-			o := s.next()
-			told = append(told, strings.TrimSpace(fmt.Sprint(o.Event, " ", o.Channel, " ", len(o.Members))))
-			if o.Ref != nil && *o.Ref == ref {
-				break
-			}
-		}
-		for _, o := range s.rest() {
-			told = append(told, strings.TrimSpace(fmt.Sprint(o.Event, " ", o.Channel, " ", len(o.Members))))
-		}
-		slices.Sort(told) // the roster comes when it has been read
-		if got := strings.Join(told, ", "); got != "left red 0, ok  0, presence.state room 0, unsubscribed red 0" {
-			t.Errorf("told %s", got)
-		}
-		if o := s.call(subscribe("red")); o.Code != "forbidden" {
-			t.Errorf("%s", o.raw)
-		}
-		h.publish("red", "secret")
-		h.publish("room", "secret", realtime.AsUser("red"))
-		h.publish("room", 1)
-		if got := s.data(1); got != "1" {
-			t.Errorf("got %s", got)
-		}
-		if members, _ := h.Presence().Members(t.Context(), "red"); len(members) != 0 {
-			t.Errorf("present: %v", members)
-		}
-	})
-	bubble(t, "more", func(t *testing.T) {
-		h := start(t, tokens(), nil)
-		s := h.greet("ada,10m,blue")
-		if o := s.call(subscribe("red")); o.Code != "forbidden" {
-			t.Errorf("%s", o.raw)
-		}
-		s.ok(subscribe("room"), renew("ada,10m,red"), subscribe("red"))
-		h.publish("red", 1)
-		h.publish("room", 2, realtime.AsUser("red"))
-		if got := s.data(2); got != "1 2" {
-			t.Errorf("got %s", got)
-		}
-	})
-	bubble(t, "no longer any user", func(t *testing.T) {
-		h := start(t, tokens(), nil)
-		s := h.greet("ada,10m,any")
-		s.ok(`"op":"join","channel":"room","userId":"bob"`, `"op":"join","channel":"room","userId":"ada"`)
-		s.ask(renew("ada,10m,"))
-		if o := s.want("left"); o.UserID != "bob" || o.Code != "user_mismatch" {
-			t.Errorf("%s", o.raw)
-		}
-		s.want("ok")
-		if members, _ := h.Presence().Members(t.Context(), "room"); len(members) != 1 || members[0].UserID != "ada" {
-			t.Errorf("present: %v", members)
-		}
-	})
+	}
+	for _, o := range s.rest() {
+		told = append(told, strings.TrimSpace(fmt.Sprint(o.Event, " ", o.Channel, " ", len(o.Members))))
+	}
+	slices.Sort(told) // the roster comes when it has been read
+	if got := strings.Join(told, ", "); got != "left red 0, ok  0, presence.state room 0, unsubscribed red 0" {
+		t.Errorf("told %s", got)
+	}
+	if o := s.call(subscribe("red")); o.Code != "forbidden" {
+		t.Errorf("%s", o.raw)
+	}
+	h.publish("red", "secret")
+	h.publish("room", "secret", realtime.AsUser("red"))
+	h.publish("room", 1)
+	if got := s.data(1); got != "1" {
+		t.Errorf("got %s", got)
+	}
+	if members, _ := h.Presence().Members(t.Context(), "red"); len(members) != 0 {
+		t.Errorf("present: %v", members)
+	}
+}
+
+func renewalToMore(t *testing.T) {
+	h := start(t, tokens(), nil)
+	s := h.greet("ada,10m,blue")
+	if o := s.call(subscribe("red")); o.Code != "forbidden" {
+		t.Errorf("%s", o.raw)
+	}
+	s.ok(subscribe("room"), renew("ada,10m,red"), subscribe("red"))
+	h.publish("red", 1)
+	h.publish("room", 2, realtime.AsUser("red"))
+	if got := s.data(2); got != "1 2" {
+		t.Errorf("got %s", got)
+	}
+}
+
+func renewalWithoutAnyUser(t *testing.T) {
+	h := start(t, tokens(), nil)
+	s := h.greet("ada,10m,any")
+	s.ok(`"op":"join","channel":"room","userId":"bob"`, `"op":"join","channel":"room","userId":"ada"`)
+	s.ask(renew("ada,10m,"))
+	if o := s.want("left"); o.UserID != "bob" || o.Code != "user_mismatch" {
+		t.Errorf("%s", o.raw)
+	}
+	s.want("ok")
+	if members, _ := h.Presence().Members(t.Context(), "room"); len(members) != 1 || members[0].UserID != "ada" {
+		t.Errorf("present: %v", members)
+	}
 }
 
 // The policy sees the request that opened the connection, with the new token.

@@ -68,67 +68,73 @@ func TestHistory(t *testing.T) {
 	})
 }
 
+// rewinding records what a subscription is told.
+func rewinding(t *testing.T, rt *client.Realtime, opts ...client.SubscribeOption) *tape {
+	return record(t, func(ctx context.Context) iter.Seq2[client.Message, error] {
+		return rt.Subscribe(ctx, "room", opts...)
+	}, wordOfMessage)
+}
+
 // Loops begin with the last messages, each with its own, and go on without a gap.
 func TestRewind(t *testing.T) {
-	rewinding := func(t *testing.T, rt *client.Realtime, opts ...client.SubscribeOption) *tape {
-		return record(t, func(ctx context.Context) iter.Seq2[client.Message, error] {
-			return rt.Subscribe(ctx, "room", opts...)
-		}, wordOfMessage)
-	}
-	bubble(t, "each loop", func(t *testing.T) {
-		h := start(t, realtime.AllowAll(), nil)
-		for i := range 5 {
-			h.publish("room", fmt.Sprint(i))
-		}
-		rt := h.realtime(nil)
-		plain, two := rewinding(t, rt), rewinding(t, rt, client.Rewind(2))
-		synctest.Wait()
-		h.publish("room", "5")
-		synctest.Wait()
-		late := rewinding(t, rt, client.Rewind(3))
-		bad := rewinding(t, rt, client.Rewind(0))
-		synctest.Wait()
-		h.publish("room", "6")
-		plain.want(t, "5 6")
-		two.want(t, "3 4 5 6")
-		late.want(t, "3 4 5 6")
-		bad.want(t, `error:client: bad_request: "rewind" must be 1 to 100`)
-	})
+	bubble(t, "each loop", rewindEachLoop)
 	// What asks for the last messages must not begin another subscription where the
 	// server has taken it away meanwhile: the other loops go on where they were.
-	bubble(t, "while the subscription is taken away", func(t *testing.T) {
-		var h *host
-		var phase atomic.Int32
-		policy := realtime.AllowAll()
-		policy.Allow = func(ctx context.Context, _ realtime.Identity, a realtime.Action) error {
-			if a.Verb == realtime.VerbSubscribe && phase.Load() == 2 {
-				return realtime.ErrTemporary
-			}
-			if a.Verb == realtime.VerbSubscribe && phase.CompareAndSwap(1, 2) {
-				if err := h.Recheck(ctx, ""); err != nil {
-					t.Error(err)
-				}
-				phase.Store(3)
-				h.publish("room", "2", "3")
-			}
-			return nil
+	bubble(t, "while the subscription is taken away", rewindTakenAway)
+}
+
+func rewindEachLoop(t *testing.T) {
+	h := start(t, realtime.AllowAll(), nil)
+	for i := range 5 {
+		h.publish("room", fmt.Sprint(i))
+	}
+	rt := h.realtime(nil)
+	plain, two := rewinding(t, rt), rewinding(t, rt, client.Rewind(2))
+	synctest.Wait()
+	h.publish("room", "5")
+	synctest.Wait()
+	late := rewinding(t, rt, client.Rewind(3))
+	bad := rewinding(t, rt, client.Rewind(0))
+	synctest.Wait()
+	h.publish("room", "6")
+	plain.want(t, "5 6")
+	two.want(t, "3 4 5 6")
+	late.want(t, "3 4 5 6")
+	bad.want(t, `error:client: bad_request: "rewind" must be 1 to 100`)
+}
+
+func rewindTakenAway(t *testing.T) {
+	var h *host
+	var phase atomic.Int32
+	policy := realtime.AllowAll()
+	policy.Allow = func(ctx context.Context, _ realtime.Identity, a realtime.Action) error {
+		if a.Verb == realtime.VerbSubscribe && phase.Load() == 2 {
+			return realtime.ErrTemporary
 		}
-		h = start(t, policy, nil)
-		rt := h.realtime(nil)
-		plain := rewinding(t, rt)
-		synctest.Wait()
-		h.publish("room", "1")
-		synctest.Wait()
-		phase.Store(1)
-		late := rewinding(t, rt, client.Rewind(2))
-		synctest.Wait()
-		h.publish("room", "4")
-		time.Sleep(time.Minute)
-		h.publish("room", "5")
-		if phase.Load() != 3 {
-			t.Error("nothing was taken away")
+		if a.Verb == realtime.VerbSubscribe && phase.CompareAndSwap(1, 2) {
+			if err := h.Recheck(ctx, ""); err != nil {
+				t.Error(err)
+			}
+			phase.Store(3)
+			h.publish("room", "2", "3")
 		}
-		plain.want(t, "1 2 3 4 5")
-		late.want(t, "3 4 5")
-	})
+		return nil
+	}
+	h = start(t, policy, nil)
+	rt := h.realtime(nil)
+	plain := rewinding(t, rt)
+	synctest.Wait()
+	h.publish("room", "1")
+	synctest.Wait()
+	phase.Store(1)
+	late := rewinding(t, rt, client.Rewind(2))
+	synctest.Wait()
+	h.publish("room", "4")
+	time.Sleep(time.Minute)
+	h.publish("room", "5")
+	if phase.Load() != 3 {
+		t.Error("nothing was taken away")
+	}
+	plain.want(t, "1 2 3 4 5")
+	late.want(t, "3 4 5")
 }

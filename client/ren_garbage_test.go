@@ -42,7 +42,6 @@ func TestRenGarbage(t *testing.T) {
 			t.Errorf("%d streams, cursor %q", len(n.asked()), r.Cursor())
 		}
 	})
-
 	bubble(t, "unknown events", func(t *testing.T) {
 		n := newNetwork(t, stream(hello+"event: ren.new\nid: 1.5\ndata: {{{\n\n:comment\n\nfoo: bar\n\ndata: {\"t\":\"x\",\"r\":\"y\",\"k\":\"a\",\"new\":{}}\n\n"))
 		r, loop := n.ren(nil)
@@ -51,7 +50,6 @@ func TestRenGarbage(t *testing.T) {
 			t.Errorf("cursor %q", r.Cursor())
 		}
 	})
-
 	bubble(t, "a cursor that no header can carry", func(t *testing.T) {
 		odd := answer(200, hello+"id: 1\x012\ndata: {\"t\":\"x\",\"k\":\"a\"}\n\n", "Content-Type", "text/event-stream")
 		n := newNetwork(t, answers(odd, stream(reset)))
@@ -59,7 +57,6 @@ func TestRenGarbage(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		loop.want(t, "a reset:unknown")
 	})
-
 	bubble(t, "half an event does not move the cursor", func(t *testing.T) {
 		cut := answer(200, hello+"id: 1.2\ndata: {\"t\":\"x\",\"k\":\"a\"}\n\nid: 1.3\ndata: {\"t\":\"x\"}\n", "Content-Type", "text/event-stream")
 		n := newNetwork(t, answers(cut, stream(strings.Replace(hello, "fresh", "resumed", 1))))
@@ -70,7 +67,6 @@ func TestRenGarbage(t *testing.T) {
 			t.Errorf("it continues after %q", got)
 		}
 	})
-
 	bubble(t, "a server sends nobody away for ever", func(t *testing.T) {
 		bye := answer(200, hello+"retry: 99999999999\nevent: ren.bye\nid: 1.1\ndata: {\"reason\":\"rotate\",\"retryMs\":99999999999}\n\n", "Content-Type", "text/event-stream")
 		n := newNetwork(t, answers(bye, stream(hello)))

@@ -15,150 +15,160 @@ import (
 )
 
 func TestRen(t *testing.T) {
-	bubble(t, "events", func(t *testing.T) {
-		h := start(t, realtime.AllowAll(), nil)
-		var s states
-		r, loop := h.ren(&client.RenOptions{OnState: s.on, Subscriptions: []string{"kv"}})
-		loop.want(t, "")
-		h.emit("a", "b")
-		must(t, h.Emit(context.Background(), realtime.DocumentCreated("todos", "not kv")))
-		loop.want(t, "a b")
-		if r.Cursor() == "" {
-			t.Error("no cursor after two events")
-		}
-		loop.stop()
-		loop.want(t, "error:context canceled")
-		if got := s.take(); got != "connecting open closed" {
-			t.Errorf("states %s", got)
-		}
-	})
+	bubble(t, "events", renEvents)
+	bubble(t, "own events", renOwnEvents)
+	bubble(t, "resume after a cut", renResumeAfterCut)
+	bubble(t, "silence", renSilence)
+	bubble(t, "a slow loop loses nothing", renSlowLoop)
+	bubble(t, "a slow loop is not silence", renSlowLoopIsNotSilence)
+	bubble(t, "one loop at a time, and one after the other", renOneLoopAtATime)
+	bubble(t, "a process after another goes on from its cursor", renInAnotherProcess)
+	bubble(t, "the context ends while waiting", renContextEnds)
+}
 
-	bubble(t, "own events", func(t *testing.T) {
-		h := start(t, realtime.AllowAll(), nil)
-		r := newRen(t, &client.RenOptions{HTTPClient: h.http})
-		loop := record(t, r.Events, func(ev realtime.RenEvent) string { return fmt.Sprint(ev.Source == r.Tag()) })
-		loop.take()
-		must(t, h.Emit(context.Background(), realtime.KVPut("demo", "a"), realtime.FromClient(r.ClientID())))
-		must(t, h.Emit(context.Background(), realtime.KVPut("demo", "a"), realtime.FromClient("somebody-else-001")))
-		loop.want(t, "true false")
-	})
+func renEvents(t *testing.T) {
+	h := start(t, realtime.AllowAll(), nil)
+	var s states
+	r, loop := h.ren(&client.RenOptions{OnState: s.on, Subscriptions: []string{"kv"}})
+	loop.want(t, "")
+	h.emit("a", "b")
+	must(t, h.Emit(context.Background(), realtime.DocumentCreated("todos", "not kv")))
+	loop.want(t, "a b")
+	if r.Cursor() == "" {
+		t.Error("no cursor after two events")
+	}
+	loop.stop()
+	loop.want(t, "error:context canceled")
+	if got := s.take(); got != "connecting open closed" {
+		t.Errorf("states %s", got)
+	}
+}
 
-	bubble(t, "resume after a cut", func(t *testing.T) {
-		h := start(t, realtime.AllowAll(), nil)
-		_, loop := h.ren(nil)
-		loop.take()
-		var want []string
-		for i := range 20 {
-			before, between := fmt.Sprint("before", i), fmt.Sprint("between", i)
-			h.emit(before)
-			if i%2 == 0 {
-				synctest.Wait()
-			}
-			h.listen.Cut()
-			h.emit(between)
-			want = append(want, before, between)
-			time.Sleep(15 * time.Second)
-		}
-		loop.want(t, strings.Join(want, " "))
-	})
+func renOwnEvents(t *testing.T) {
+	h := start(t, realtime.AllowAll(), nil)
+	r := newRen(t, &client.RenOptions{HTTPClient: h.http})
+	loop := record(t, r.Events, func(ev realtime.RenEvent) string { return fmt.Sprint(ev.Source == r.Tag()) })
+	loop.take()
+	must(t, h.Emit(context.Background(), realtime.KVPut("demo", "a"), realtime.FromClient(r.ClientID())))
+	must(t, h.Emit(context.Background(), realtime.KVPut("demo", "a"), realtime.FromClient("somebody-else-001")))
+	loop.want(t, "true false")
+}
 
-	bubble(t, "silence", func(t *testing.T) {
-		h := start(t, realtime.AllowAll(), nil)
-		_, loop := h.ren(nil)
-		loop.take()
-		for _, c := range h.listen.Conns() {
-			c.Stall()
+func renResumeAfterCut(t *testing.T) {
+	h := start(t, realtime.AllowAll(), nil)
+	_, loop := h.ren(nil)
+	loop.take()
+	var want []string
+	for i := range 20 {
+		before, between := fmt.Sprint("before", i), fmt.Sprint("between", i)
+		h.emit(before)
+		if i%2 == 0 {
+			synctest.Wait()
 		}
-		h.emit("a")
-		time.Sleep(59 * time.Second)
-		loop.want(t, "")
-		time.Sleep(7 * time.Second)
-		loop.want(t, "a")
-	})
+		h.listen.Cut()
+		h.emit(between)
+		want = append(want, before, between)
+		time.Sleep(15 * time.Second)
+	}
+	loop.want(t, strings.Join(want, " "))
+}
 
-	bubble(t, "a slow loop loses nothing", func(t *testing.T) {
-		h := start(t, realtime.AllowAll(), nil)
-		r := newRen(t, &client.RenOptions{HTTPClient: h.http, Logger: h.logs.logger()})
-		ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
-		defer cancel()
-		go func() {
-			time.Sleep(time.Second)
-			for i := range 400 {
-				h.emit(fmt.Sprint(i) + strings.Repeat("x", 200))
-			}
-		}()
-		n := 0
-		for ev, err := range r.Events(ctx) {
-			if err != nil || !strings.HasPrefix(ev.Key, fmt.Sprint(n)+"x") {
-				t.Fatalf("event %d is %v, %v", n, ev, err)
-			}
-			if n == 0 {
-				time.Sleep(2 * time.Minute) // the server hangs up meanwhile
-			}
-			if n++; n == 400 {
-				break
-			}
-		}
-		if n := len(h.asked()); n < 2 {
-			t.Errorf("%d streams: the server has not hung up", n)
-		}
-	})
+func renSilence(t *testing.T) {
+	h := start(t, realtime.AllowAll(), nil)
+	_, loop := h.ren(nil)
+	loop.take()
+	for _, c := range h.listen.Conns() {
+		c.Stall()
+	}
+	h.emit("a")
+	time.Sleep(59 * time.Second)
+	loop.want(t, "")
+	time.Sleep(7 * time.Second)
+	loop.want(t, "a")
+}
 
-	bubble(t, "a slow loop is not silence", func(t *testing.T) {
-		h := start(t, realtime.AllowAll(), &realtime.Options{WriteTimeout: time.Hour})
-		r := newRen(t, &client.RenOptions{HTTPClient: h.http, Logger: h.logs.logger(), Since: h.Cursor()})
-		h.emit("a", "b", "c")
-		n := 0
-		for ev, err := range r.Events(t.Context()) {
-			must(t, err)
-			time.Sleep(2 * time.Minute)
-			if n++; n == 3 {
-				h.emit("d")
-			}
-			if ev.Key == "d" {
-				break
-			}
+func renSlowLoop(t *testing.T) {
+	h := start(t, realtime.AllowAll(), nil)
+	r := newRen(t, &client.RenOptions{HTTPClient: h.http, Logger: h.logs.logger()})
+	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+	defer cancel()
+	go func() {
+		time.Sleep(time.Second)
+		for i := range 400 {
+			h.emit(fmt.Sprint(i) + strings.Repeat("x", 200))
 		}
-		if asked := len(h.asked()); n != 4 || asked != 1 {
-			t.Errorf("%d events from %d streams", n, asked)
+	}()
+	n := 0
+	for ev, err := range r.Events(ctx) {
+		if err != nil || !strings.HasPrefix(ev.Key, fmt.Sprint(n)+"x") {
+			t.Fatalf("event %d is %v, %v", n, ev, err)
 		}
-	})
-
-	bubble(t, "one loop at a time, and one after the other", func(t *testing.T) {
-		h := start(t, realtime.AllowAll(), nil)
-		r, loop := h.ren(nil)
-		loop.take()
-		second := record(t, r.Events, wordOfEvent)
-		if got := second.take(); !strings.HasPrefix(got, "error:") || !second.ended() {
-			t.Errorf("a second loop was told %q", got)
+		if n == 0 {
+			time.Sleep(2 * time.Minute) // the server hangs up meanwhile
 		}
-		h.emit("a")
-		loop.want(t, "a")
-		loop.stop()
-		loop.take()
-		h.emit("b")
-		record(t, r.Events, wordOfEvent).want(t, "b")
-	})
+		if n++; n == 400 {
+			break
+		}
+	}
+	if n := len(h.asked()); n < 2 {
+		t.Errorf("%d streams: the server has not hung up", n)
+	}
+}
 
-	bubble(t, "a process after another goes on from its cursor", func(t *testing.T) {
-		h := start(t, realtime.AllowAll(), nil)
-		r, loop := h.ren(nil)
-		loop.take()
-		h.emit("a")
-		loop.want(t, "a")
-		loop.stop()
-		h.emit("b")
-		_, loop = h.ren(&client.RenOptions{Since: r.Cursor()})
-		loop.want(t, "b")
-	})
+func renSlowLoopIsNotSilence(t *testing.T) {
+	h := start(t, realtime.AllowAll(), &realtime.Options{WriteTimeout: time.Hour})
+	r := newRen(t, &client.RenOptions{HTTPClient: h.http, Logger: h.logs.logger(), Since: h.Cursor()})
+	h.emit("a", "b", "c")
+	n := 0
+	for ev, err := range r.Events(t.Context()) {
+		must(t, err)
+		time.Sleep(2 * time.Minute)
+		if n++; n == 3 {
+			h.emit("d")
+		}
+		if ev.Key == "d" {
+			break
+		}
+	}
+	if asked := len(h.asked()); n != 4 || asked != 1 {
+		t.Errorf("%d events from %d streams", n, asked)
+	}
+}
 
-	bubble(t, "the context ends while waiting", func(t *testing.T) {
-		n := newNetwork(t, http.NotFoundHandler())
-		_, loop := n.ren(nil)
-		loop.want(t, "")
-		loop.stop()
-		loop.want(t, "error:context canceled")
-	})
+func renOneLoopAtATime(t *testing.T) {
+	h := start(t, realtime.AllowAll(), nil)
+	r, loop := h.ren(nil)
+	loop.take()
+	second := record(t, r.Events, wordOfEvent)
+	if got := second.take(); !strings.HasPrefix(got, "error:") || !second.ended() {
+		t.Errorf("a second loop was told %q", got)
+	}
+	h.emit("a")
+	loop.want(t, "a")
+	loop.stop()
+	loop.take()
+	h.emit("b")
+	record(t, r.Events, wordOfEvent).want(t, "b")
+}
+
+func renInAnotherProcess(t *testing.T) {
+	h := start(t, realtime.AllowAll(), nil)
+	r, loop := h.ren(nil)
+	loop.take()
+	h.emit("a")
+	loop.want(t, "a")
+	loop.stop()
+	h.emit("b")
+	_, loop = h.ren(&client.RenOptions{Since: r.Cursor()})
+	loop.want(t, "b")
+}
+
+func renContextEnds(t *testing.T) {
+	n := newNetwork(t, http.NotFoundHandler())
+	_, loop := n.ren(nil)
+	loop.want(t, "")
+	loop.stop()
+	loop.want(t, "error:context canceled")
 }
 
 func TestRenResets(t *testing.T) {
@@ -191,74 +201,79 @@ func TestRenResets(t *testing.T) {
 }
 
 func TestRenByes(t *testing.T) {
-	bubble(t, "rotation is not noticed", func(t *testing.T) {
-		h := start(t, realtime.AllowAll(), &realtime.Options{StreamLife: time.Minute})
-		_, loop := h.ren(nil)
-		loop.take()
-		var want []string
-		for i := range 600 {
-			time.Sleep(time.Second)
-			h.emit(fmt.Sprint(i))
-			want = append(want, fmt.Sprint(i))
-		}
+	bubble(t, "rotation is not noticed", renByeOfARotation)
+	bubble(t, "a server that closes is come back to when it says", renByeOfAServerThatCloses)
+	bubble(t, "who is revoked does not come back", renByeOfARevokedClient)
+	bubble(t, "who has expired comes back with a new token", renByeOfAnExpiredClient)
+}
+
+func renByeOfARotation(t *testing.T) {
+	h := start(t, realtime.AllowAll(), &realtime.Options{StreamLife: time.Minute})
+	_, loop := h.ren(nil)
+	loop.take()
+	var want []string
+	for i := range 600 {
 		time.Sleep(time.Second)
-		loop.want(t, strings.Join(want, " "))
-		if n := len(h.asked()); n < 8 || n > 14 {
-			t.Errorf("%d streams in 10 minutes", n)
-		}
-	})
+		h.emit(fmt.Sprint(i))
+		want = append(want, fmt.Sprint(i))
+	}
+	time.Sleep(time.Second)
+	loop.want(t, strings.Join(want, " "))
+	if n := len(h.asked()); n < 8 || n > 14 {
+		t.Errorf("%d streams in 10 minutes", n)
+	}
+}
 
-	bubble(t, "a server that closes is come back to when it says", func(t *testing.T) {
-		h := start(t, realtime.AllowAll(), nil)
-		_, loop := h.ren(nil)
-		loop.take()
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		defer cancel()
-		must(t, h.Close(ctx))
-		time.Sleep(time.Millisecond) // the next log is a later one
-		h.restart(realtime.AllowAll(), nil)
-		time.Sleep(21 * time.Second)
-		h.emit("a")
-		loop.want(t, "reset:epoch a")
-	})
+func renByeOfAServerThatCloses(t *testing.T) {
+	h := start(t, realtime.AllowAll(), nil)
+	_, loop := h.ren(nil)
+	loop.take()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	must(t, h.Close(ctx))
+	time.Sleep(time.Millisecond) // the next log is a later one
+	h.restart(realtime.AllowAll(), nil)
+	time.Sleep(21 * time.Second)
+	h.emit("a")
+	loop.want(t, "reset:epoch a")
+}
 
-	bubble(t, "who is revoked does not come back", func(t *testing.T) {
-		h := start(t, byToken(), nil)
-		_, loop := h.ren(&client.RenOptions{Token: func(context.Context) (string, error) { return "ada", nil }})
-		loop.take()
-		must(t, h.Revoke(context.Background(), "ada"))
-		if got := loop.take(); !strings.HasPrefix(got, "error:client: forbidden: ") || !loop.ended() {
-			t.Errorf("the loop was told %q", got)
-		}
-		if n := len(h.asked()); n != 1 {
-			t.Errorf("%d requests", n)
-		}
-	})
+func renByeOfARevokedClient(t *testing.T) {
+	h := start(t, byToken(), nil)
+	_, loop := h.ren(&client.RenOptions{Token: func(context.Context) (string, error) { return "ada", nil }})
+	loop.take()
+	must(t, h.Revoke(context.Background(), "ada"))
+	if got := loop.take(); !strings.HasPrefix(got, "error:client: forbidden: ") || !loop.ended() {
+		t.Errorf("the loop was told %q", got)
+	}
+	if n := len(h.asked()); n != 1 {
+		t.Errorf("%d requests", n)
+	}
+}
 
-	bubble(t, "who has expired comes back with a new token", func(t *testing.T) {
-		policy := byToken()
-		who := policy.Authenticate
-		policy.Authenticate = func(r *http.Request) (realtime.Identity, error) {
-			id, err := who(r)
-			id.Expires = time.Now().Add(time.Minute)
-			return id, err
-		}
-		h := start(t, policy, nil)
-		n := 0
-		_, loop := h.ren(&client.RenOptions{Token: func(context.Context) (string, error) {
-			n++
-			return fmt.Sprint("ada", n), nil
-		}})
-		for i := range 5 {
-			time.Sleep(2 * time.Minute)
-			h.emit(fmt.Sprint(i))
-		}
-		time.Sleep(time.Minute)
-		loop.want(t, "0 1 2 3 4")
-		if n != 14 { // the first, and one each 50 s
-			t.Errorf("%d tokens were asked for in 11 minutes", n)
-		}
-	})
+func renByeOfAnExpiredClient(t *testing.T) {
+	policy := byToken()
+	who := policy.Authenticate
+	policy.Authenticate = func(r *http.Request) (realtime.Identity, error) {
+		id, err := who(r)
+		id.Expires = time.Now().Add(time.Minute)
+		return id, err
+	}
+	h := start(t, policy, nil)
+	n := 0
+	_, loop := h.ren(&client.RenOptions{Token: func(context.Context) (string, error) {
+		n++
+		return fmt.Sprint("ada", n), nil
+	}})
+	for i := range 5 {
+		time.Sleep(2 * time.Minute)
+		h.emit(fmt.Sprint(i))
+	}
+	time.Sleep(time.Minute)
+	loop.want(t, "0 1 2 3 4")
+	if n != 14 { // the first, and one each 50 s
+		t.Errorf("%d tokens were asked for in 11 minutes", n)
+	}
 }
 
 // Credentials that are taken each time, and end at once, are no reason to end, but
@@ -372,38 +387,42 @@ func TestRenRefusals(t *testing.T) {
 		})
 	}
 
-	bubble(t, "401, then a new token", func(t *testing.T) {
-		h := start(t, byToken(), nil)
-		n := 0
-		_, loop := h.ren(&client.RenOptions{Token: func(context.Context) (string, error) {
-			n++
-			return []string{"bad", "bad", "ada"}[n-1], nil
-		}})
-		time.Sleep(10 * time.Second)
-		h.emit("a")
-		loop.want(t, "a")
-	})
+	bubble(t, "401, then a new token", renRefused401)
+	bubble(t, "a token that cannot be had is asked for again", renWithoutToken)
+	bubble(t, "Retry-After is waited for", renRefusedForAWhile)
+}
 
-	bubble(t, "a token that cannot be had is asked for again", func(t *testing.T) {
-		h := start(t, byToken(), nil)
-		n := 0
-		_, loop := h.ren(&client.RenOptions{Token: func(context.Context) (string, error) {
-			if n++; n < 5 {
-				return "", errors.New("no idea")
-			}
-			return "ada", nil
-		}})
-		time.Sleep(time.Minute)
-		h.emit("a")
-		loop.want(t, "a")
-	})
+func renRefused401(t *testing.T) {
+	h := start(t, byToken(), nil)
+	n := 0
+	_, loop := h.ren(&client.RenOptions{Token: func(context.Context) (string, error) {
+		n++
+		return []string{"bad", "bad", "ada"}[n-1], nil
+	}})
+	time.Sleep(10 * time.Second)
+	h.emit("a")
+	loop.want(t, "a")
+}
 
-	bubble(t, "Retry-After is waited for", func(t *testing.T) {
-		n := newNetwork(t, answers(answer(503, "", "Retry-After", "30"), stream("event: ren.hello\nid: 1.1\ndata: {\"state\":\"fresh\"}\n\ndata: {\"t\":\"x\",\"r\":\"y\",\"k\":\"a\"}\n\n")))
-		_, loop := n.ren(nil)
-		time.Sleep(30 * time.Second)
-		loop.want(t, "")
-		time.Sleep(2 * time.Second)
-		loop.want(t, "a")
-	})
+func renWithoutToken(t *testing.T) {
+	h := start(t, byToken(), nil)
+	n := 0
+	_, loop := h.ren(&client.RenOptions{Token: func(context.Context) (string, error) {
+		if n++; n < 5 {
+			return "", errors.New("no idea")
+		}
+		return "ada", nil
+	}})
+	time.Sleep(time.Minute)
+	h.emit("a")
+	loop.want(t, "a")
+}
+
+func renRefusedForAWhile(t *testing.T) {
+	n := newNetwork(t, answers(answer(503, "", "Retry-After", "30"), stream("event: ren.hello\nid: 1.1\ndata: {\"state\":\"fresh\"}\n\ndata: {\"t\":\"x\",\"r\":\"y\",\"k\":\"a\"}\n\n")))
+	_, loop := n.ren(nil)
+	time.Sleep(30 * time.Second)
+	loop.want(t, "")
+	time.Sleep(2 * time.Second)
+	loop.want(t, "a")
 }

@@ -168,150 +168,156 @@ func TestCloseCodes(t *testing.T) {
 
 // Of each channel at most one operation of a kind is on its way.
 func TestOneAtATime(t *testing.T) {
-	bubble(t, "churn", func(t *testing.T) {
-		var mu sync.Mutex
-		busy := map[string]int{}
-		var faults []string
-		live := map[string]bool{}
-		n := newNetwork(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"maravilla.realtime.v1"}})
+	bubble(t, "churn", churn)
+}
+
+func churn(t *testing.T) {
+	var mu sync.Mutex
+	busy := map[string]int{}
+	var faults []string
+	live := map[string]bool{}
+	n := newNetwork(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"maravilla.realtime.v1"}})
+		if err != nil {
+			return
+		}
+		defer ws.CloseNow()
+		var answers sync.WaitGroup
+		defer answers.Wait()
+		for {
+			_, msg, err := ws.Read(context.Background())
 			if err != nil {
 				return
 			}
-			defer ws.CloseNow()
-			var answers sync.WaitGroup
-			defer answers.Wait()
-			for {
-				_, msg, err := ws.Read(context.Background())
-				if err != nil {
-					return
-				}
-				var o operation
-				_ = json.Unmarshal(msg, &o)
-				if o.Op == "hello" {
-					_ = ws.Write(context.Background(), websocket.MessageText, []byte(`{"event":"hello","limits":{"message":65536,"rate":1000,"burst":1000}}`))
-					continue
-				}
-				kind := "presence"
-				if strings.HasSuffix(o.Op, "subscribe") {
-					kind = "subscription"
-				}
+			var o operation
+			_ = json.Unmarshal(msg, &o)
+			if o.Op == "hello" {
+				_ = ws.Write(context.Background(), websocket.MessageText, []byte(`{"event":"hello","limits":{"message":65536,"rate":1000,"burst":1000}}`))
+				continue
+			}
+			kind := "presence"
+			if strings.HasSuffix(o.Op, "subscribe") {
+				kind = "subscription"
+			}
+			mu.Lock()
+			if busy[kind]++; busy[kind] > 1 {
+				faults = append(faults, "two at once: "+string(msg))
+			}
+			if kind == "subscription" {
+				live["subscribed"] = o.Op == "subscribe"
+			} else {
+				live["joined"] = o.Op != "leave"
+			}
+			mu.Unlock()
+			answers.Go(func() {
+				time.Sleep(50 * time.Millisecond)
 				mu.Lock()
-				if busy[kind]++; busy[kind] > 1 {
-					faults = append(faults, "two at once: "+string(msg))
-				}
-				if kind == "subscription" {
-					live["subscribed"] = o.Op == "subscribe"
-				} else {
-					live["joined"] = o.Op != "leave"
-				}
+				busy[kind]--
 				mu.Unlock()
-				answers.Go(func() {
-					time.Sleep(50 * time.Millisecond)
-					mu.Lock()
-					busy[kind]--
-					mu.Unlock()
-					_ = ws.Write(context.Background(), websocket.MessageText, []byte(agree(o)))
-				})
-			}
-		}))
-		rt := n.realtime(nil)
-		ctx := context.Background()
-		for i := range 100 {
-			loop, cancel := context.WithTimeout(ctx, time.Duration(i%7*20+1)*time.Millisecond)
-			defer cancel()
-			switch i % 5 {
-			case 0:
-				rt.Subscribe(loop, "room")
-			case 1:
-				rt.Presence("room").Events(loop)
-			case 2:
-				go rt.Presence("room").Join(ctx, "ada", i)
-			case 3:
-				go rt.Presence("room").Update(ctx, i)
-			case 4:
-				go rt.Presence("room").Leave(ctx)
-			}
-			time.Sleep(time.Duration(i%11) * 5 * time.Millisecond)
+				_ = ws.Write(context.Background(), websocket.MessageText, []byte(agree(o)))
+			})
 		}
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		mu.Lock()
-		defer mu.Unlock()
-		if len(faults) > 0 || live["subscribed"] || live["joined"] {
-			t.Errorf("in the end %v; %v", live, faults)
+	}))
+	rt := n.realtime(nil)
+	ctx := context.Background()
+	for i := range 100 {
+		loop, cancel := context.WithTimeout(ctx, time.Duration(i%7*20+1)*time.Millisecond)
+		defer cancel()
+		switch i % 5 {
+		case 0:
+			rt.Subscribe(loop, "room")
+		case 1:
+			rt.Presence("room").Events(loop)
+		case 2:
+			go rt.Presence("room").Join(ctx, "ada", i)
+		case 3:
+			go rt.Presence("room").Update(ctx, i)
+		case 4:
+			go rt.Presence("room").Leave(ctx)
 		}
-	})
+		time.Sleep(time.Duration(i%11) * 5 * time.Millisecond)
+	}
+	time.Sleep(time.Minute)
+	synctest.Wait()
+	mu.Lock()
+	defer mu.Unlock()
+	if len(faults) > 0 || live["subscribed"] || live["joined"] {
+		t.Errorf("in the end %v; %v", live, faults)
+	}
 }
 
 func TestRateLimited(t *testing.T) {
-	bubble(t, "no faster than the server says", func(t *testing.T) {
-		var sent []time.Time
-		n := newNetwork(t, script(func(_ int, o operation) string {
-			sent = append(sent, time.Now())
-			return agree(o)
-		}))
-		rt := n.realtime(nil)
-		time.Sleep(30 * time.Second) // which saves nothing up
-		for range 100 {
-			go rt.Publish(context.Background(), "room", 1)
-		}
-		time.Sleep(10 * time.Second)
-		synctest.Wait()
-		for i, first := range sent {
-			for j, last := range sent[i:] {
-				if most := 60 + 30*last.Sub(first).Seconds(); float64(j+1) > most {
-					t.Fatalf("%d operations in %v", j+1, last.Sub(first))
-				}
-			}
-		}
-		if len(sent) != 100 || sent[99].Sub(sent[0]) > 3*time.Second {
-			t.Errorf("%d operations in %v", len(sent), sent[len(sent)-1].Sub(sent[0]))
-		}
-	})
+	bubble(t, "no faster than the server says", rateAsTheServerAllows)
+	bubble(t, "sent again, after a pause", rateLimitedIsSentAgain)
+	bubble(t, "a subscription that can succeed later", rateOfRefusedSubscriptions)
+}
 
-	bubble(t, "sent again, after a pause", func(t *testing.T) {
-		var got []string
-		var refused time.Time
-		n := newNetwork(t, script(func(_ int, o operation) string {
-			if refused.IsZero() {
-				refused = time.Now()
-				return fmt.Sprintf(`{"event":"error","ref":%d,"code":"rate_limited","message":"slow down","retry":true}`, o.Ref)
+func rateAsTheServerAllows(t *testing.T) {
+	var sent []time.Time
+	n := newNetwork(t, script(func(_ int, o operation) string {
+		sent = append(sent, time.Now())
+		return agree(o)
+	}))
+	rt := n.realtime(nil)
+	time.Sleep(30 * time.Second) // which saves nothing up
+	for range 100 {
+		go rt.Publish(context.Background(), "room", 1)
+	}
+	time.Sleep(10 * time.Second)
+	synctest.Wait()
+	for i, first := range sent {
+		for j, last := range sent[i:] {
+			if most := 60 + 30*last.Sub(first).Seconds(); float64(j+1) > most {
+				t.Fatalf("%d operations in %v", j+1, last.Sub(first))
 			}
-			if time.Since(refused) < time.Second {
-				t.Errorf("sent again after %v", time.Since(refused))
-			}
-			got = append(got, string(o.Data))
-			return agree(o)
-		}))
-		rt := n.realtime(nil)
-		for i := range 5 {
-			go rt.Publish(context.Background(), "room", i)
-			synctest.Wait()
 		}
-		time.Sleep(10 * time.Second)
-		synctest.Wait()
-		slices.Sort(got)
-		if s := strings.Join(got, " "); s != "0 1 2 3 4" {
-			t.Errorf("published %s", s)
-		}
-	})
+	}
+	if len(sent) != 100 || sent[99].Sub(sent[0]) > 3*time.Second {
+		t.Errorf("%d operations in %v", len(sent), sent[len(sent)-1].Sub(sent[0]))
+	}
+}
 
-	bubble(t, "a subscription that can succeed later", func(t *testing.T) {
-		tries := 0
-		n := newNetwork(t, script(func(_ int, o operation) string {
-			if tries++; tries < 4 {
-				return fmt.Sprintf(`{"event":"error","ref":%d,"code":"unavailable","message":"not now","retry":true}`, o.Ref)
-			}
-			return agree(o) + "\n" + `{"event":"message","channel":"room","data":"a"}`
-		}))
-		loop := messages(t, n.realtime(nil), "room")
-		time.Sleep(10 * time.Second)
-		loop.want(t, "a")
-		if tries != 4 {
-			t.Errorf("%d tries", tries)
+func rateLimitedIsSentAgain(t *testing.T) {
+	var got []string
+	var refused time.Time
+	n := newNetwork(t, script(func(_ int, o operation) string {
+		if refused.IsZero() {
+			refused = time.Now()
+			return fmt.Sprintf(`{"event":"error","ref":%d,"code":"rate_limited","message":"slow down","retry":true}`, o.Ref)
 		}
-	})
+		if time.Since(refused) < time.Second {
+			t.Errorf("sent again after %v", time.Since(refused))
+		}
+		got = append(got, string(o.Data))
+		return agree(o)
+	}))
+	rt := n.realtime(nil)
+	for i := range 5 {
+		go rt.Publish(context.Background(), "room", i)
+		synctest.Wait()
+	}
+	time.Sleep(10 * time.Second)
+	synctest.Wait()
+	slices.Sort(got)
+	if s := strings.Join(got, " "); s != "0 1 2 3 4" {
+		t.Errorf("published %s", s)
+	}
+}
+
+func rateOfRefusedSubscriptions(t *testing.T) {
+	tries := 0
+	n := newNetwork(t, script(func(_ int, o operation) string {
+		if tries++; tries < 4 {
+			return fmt.Sprintf(`{"event":"error","ref":%d,"code":"unavailable","message":"not now","retry":true}`, o.Ref)
+		}
+		return agree(o) + "\n" + `{"event":"message","channel":"room","data":"a"}`
+	}))
+	loop := messages(t, n.realtime(nil), "room")
+	time.Sleep(10 * time.Second)
+	loop.want(t, "a")
+	if tries != 4 {
+		t.Errorf("%d tries", tries)
+	}
 }
 
 // The sequence of a loop that nobody ranges over ends with its context.

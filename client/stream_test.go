@@ -60,100 +60,106 @@ func (g *growth) want(t testing.TB, tp *tape, text, state string) {
 
 // A loop has all of a message, across connections, and ends with it.
 func TestStream(t *testing.T) {
-	bubble(t, "across connections", func(t *testing.T) {
-		h := start(t, realtime.AllowAll(), nil)
-		s, err := h.Stream(t.Context(), "room", "a1", realtime.AsUser("ada"), realtime.WithMetadata("m"))
+	bubble(t, "across connections", streamAcrossConnections)
+	bubble(t, "stopped", streamStopped)
+	bubble(t, "rights, and the end of the client", streamWithoutRights)
+}
+
+func streamAcrossConnections(t *testing.T) {
+	h := start(t, realtime.AllowAll(), nil)
+	s, err := h.Stream(t.Context(), "room", "a1", realtime.AsUser("ada"), realtime.WithMetadata("m"))
+	must(t, err)
+	rt := h.realtime(nil)
+	tp, g := grows(t, rt, "room")
+	other, g2 := grows(t, rt, "room") // which shares the connection
+	write := func(text string) {
+		t.Helper()
+		_, err := s.WriteString(text)
 		must(t, err)
-		rt := h.realtime(nil)
-		tp, g := grows(t, rt, "room")
-		other, g2 := grows(t, rt, "room") // which shares the connection
-		write := func(text string) {
-			t.Helper()
-			_, err := s.WriteString(text)
-			must(t, err)
-		}
-		write("wörld ")
-		g.want(t, tp, "wörld ", "streaming")
-		h.listen.Cut()
-		write("again ")
-		time.Sleep(30 * time.Second)
-		write("and ")
-		g.want(t, tp, "wörld again and ", "streaming")
-		g2.want(t, other, "wörld again and ", "streaming")
-		late, g3 := grows(t, rt, "room")
-		g3.want(t, late, "wörld again and ", "streaming")
-		other.stop()
-		write("again")
-		must(t, s.Close())
-		g.want(t, tp, "wörld again and again", "complete")
-		g3.want(t, late, "wörld again and again", "complete")
-		if !tp.ended() || !late.ended() {
-			t.Error("a loop goes on after the end")
-		}
-		past, g4 := grows(t, rt, "room")
-		g4.want(t, past, "wörld again and again", "complete")
-		if !past.ended() || g4.parts != 1 {
-			t.Errorf("%d parts", g4.parts)
-		}
-		if st := h.Stats().Streams; st.Followers != 0 {
-			t.Errorf("%d clients follow", st.Followers)
-		}
-	})
-	bubble(t, "stopped", func(t *testing.T) {
-		h := start(t, realtime.AllowAll(), nil)
-		s, err := h.Stream(t.Context(), "room", "a1")
-		must(t, err)
-		rt := h.realtime(nil)
-		tp, g := grows(t, rt, "room")
-		synctest.Wait()
-		must(t, rt.StopStream(t.Context(), "room", "a1"))
-		g.want(t, tp, "", "cancelled")
-		if err := s.Close(); !errors.Is(err, realtime.ErrStopped) {
-			t.Errorf("%v", err)
-		}
-		if err := rt.StopStream(t.Context(), "room", "a2"); code(err) != "not_found" {
-			t.Errorf("%v", err)
-		}
-		none := record(t, func(ctx context.Context) iter.Seq2[client.StreamPart, error] {
-			return rt.Stream(ctx, "room", "a2")
-		}, func(client.StreamPart) string { return "part" })
-		if got := none.take(); !strings.Contains(got, "not_found") || !none.ended() {
-			t.Errorf("%s", got)
-		}
-	})
-	bubble(t, "rights, and the end of the client", func(t *testing.T) {
-		var mu sync.Mutex
-		denied := false
-		policy := realtime.AllowAll()
-		policy.Allow = func(_ context.Context, _ realtime.Identity, a realtime.Action) error {
-			mu.Lock()
-			defer mu.Unlock()
-			if denied && a.Name == "room" {
-				return errors.New("no")
-			}
-			return nil
-		}
-		h := start(t, policy, nil)
-		for _, channel := range []string{"room", "lobby"} {
-			_, err := h.Stream(t.Context(), channel, "a1")
-			must(t, err)
-		}
-		rt := h.realtime(nil)
-		room, _ := grows(t, rt, "room")
-		lobby, _ := grows(t, rt, "lobby")
-		synctest.Wait()
+	}
+	write("wörld ")
+	g.want(t, tp, "wörld ", "streaming")
+	h.listen.Cut()
+	write("again ")
+	time.Sleep(30 * time.Second)
+	write("and ")
+	g.want(t, tp, "wörld again and ", "streaming")
+	g2.want(t, other, "wörld again and ", "streaming")
+	late, g3 := grows(t, rt, "room")
+	g3.want(t, late, "wörld again and ", "streaming")
+	other.stop()
+	write("again")
+	must(t, s.Close())
+	g.want(t, tp, "wörld again and again", "complete")
+	g3.want(t, late, "wörld again and again", "complete")
+	if !tp.ended() || !late.ended() {
+		t.Error("a loop goes on after the end")
+	}
+	past, g4 := grows(t, rt, "room")
+	g4.want(t, past, "wörld again and again", "complete")
+	if !past.ended() || g4.parts != 1 {
+		t.Errorf("%d parts", g4.parts)
+	}
+	if st := h.Stats().Streams; st.Followers != 0 {
+		t.Errorf("%d clients follow", st.Followers)
+	}
+}
+
+func streamStopped(t *testing.T) {
+	h := start(t, realtime.AllowAll(), nil)
+	s, err := h.Stream(t.Context(), "room", "a1")
+	must(t, err)
+	rt := h.realtime(nil)
+	tp, g := grows(t, rt, "room")
+	synctest.Wait()
+	must(t, rt.StopStream(t.Context(), "room", "a1"))
+	g.want(t, tp, "", "cancelled")
+	if err := s.Close(); !errors.Is(err, realtime.ErrStopped) {
+		t.Errorf("%v", err)
+	}
+	if err := rt.StopStream(t.Context(), "room", "a2"); code(err) != "not_found" {
+		t.Errorf("%v", err)
+	}
+	none := record(t, func(ctx context.Context) iter.Seq2[client.StreamPart, error] {
+		return rt.Stream(ctx, "room", "a2")
+	}, func(client.StreamPart) string { return "part" })
+	if got := none.take(); !strings.Contains(got, "not_found") || !none.ended() {
+		t.Errorf("%s", got)
+	}
+}
+
+func streamWithoutRights(t *testing.T) {
+	var mu sync.Mutex
+	denied := false
+	policy := realtime.AllowAll()
+	policy.Allow = func(_ context.Context, _ realtime.Identity, a realtime.Action) error {
 		mu.Lock()
-		denied = true
-		mu.Unlock()
-		must(t, h.Recheck(t.Context(), ""))
-		if got := room.take(); !strings.Contains(got, "forbidden") || !room.ended() || lobby.ended() {
-			t.Errorf("%s", got)
+		defer mu.Unlock()
+		if denied && a.Name == "room" {
+			return errors.New("no")
 		}
-		must(t, rt.Close())
-		if got := lobby.take(); !strings.Contains(got, realtime.ErrClosed.Error()) || !lobby.ended() {
-			t.Errorf("%s", got)
-		}
-	})
+		return nil
+	}
+	h := start(t, policy, nil)
+	for _, channel := range []string{"room", "lobby"} {
+		_, err := h.Stream(t.Context(), channel, "a1")
+		must(t, err)
+	}
+	rt := h.realtime(nil)
+	room, _ := grows(t, rt, "room")
+	lobby, _ := grows(t, rt, "lobby")
+	synctest.Wait()
+	mu.Lock()
+	denied = true
+	mu.Unlock()
+	must(t, h.Recheck(t.Context(), ""))
+	if got := room.take(); !strings.Contains(got, "forbidden") || !room.ended() || lobby.ended() {
+		t.Errorf("%s", got)
+	}
+	must(t, rt.Close())
+	if got := lobby.take(); !strings.Contains(got, realtime.ErrClosed.Error()) || !lobby.ended() {
+		t.Errorf("%s", got)
+	}
 }
 
 // The golden frames of growing messages mean this to a loop.

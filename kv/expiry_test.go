@@ -36,159 +36,168 @@ func pass(d time.Duration) {
 }
 
 func TestExpiry(t *testing.T) {
-	bubble(t, "a key is there until its time is over", func(t *testing.T, s *kv.Store, r *recorder, engine *sick) {
-		put(t, s, "a", "1", kv.TTL(90*time.Second))
-		e, err := s.Get(t.Context(), "demo", "a")
-		if want := time.Now().Add(90 * time.Second); err != nil || !e.Expires.Equal(want) {
-			t.Errorf("it expires at %v (%v), want %v", e.Expires, err, want)
-		}
-		pass(90*time.Second - time.Millisecond)
-		holds(t, s, "a", "1")
-		r.expect(t, "put:a")
-		pass(time.Millisecond)
-		holds(t, s, "a", "")
-		r.expect(t, "expired:a")
-		if _, err := engine.Get(t.Context(), "demo", "a"); !errors.Is(err, kv.ErrNotFound) {
-			t.Errorf("it is still stored: %v", err)
-		}
-		pass(time.Hour)
-		r.expect(t, "")
-	})
-
+	bubble(t, "a key is there until its time is over", expiryInTime)
 	bubble(t, "no time is shorter than a millisecond", func(t *testing.T, s *kv.Store, r *recorder, _ *sick) {
 		put(t, s, "a", "1", kv.TTL(1))
 		holds(t, s, "a", "1")
 		pass(time.Millisecond)
 		r.expect(t, "put:a expired:a")
 	})
+	bubble(t, "what is put while the janitor looks expires in time", expiryOfAKeyThatIsPutAgain)
+	bubble(t, "what the janitor saw and is put again does not expire", expiryOfAKeyThatThePutEnds)
+	bubble(t, "many expire, in the order of time", expiryInOrder)
+	bubble(t, "many expire at once", expiryOfMany)
+	bubble(t, "a write calls the old expiry off", expiryCalledOff)
+	bubble(t, "an expired key is not there before the janitor comes", expiryBeforeTheJanitor)
+	bubble(t, "an end that is not announced is not forgotten", expiryAnnouncedAgain)
+	bubble(t, "who stores for another process does not wake us, but is seen", expiryOfOthers)
+}
 
-	bubble(t, "what is put while the janitor looks expires in time", func(t *testing.T, s *kv.Store, r *recorder, engine *sick) {
-		put(t, s, "a", "1", kv.TTL(time.Second))
-		synctest.Wait() // the janitor knows, and looks when it is time
-		looking, looked := make(chan struct{}), make(chan struct{})
-		engine.afterExpiring(func() {
-			looking <- struct{}{}
-			<-looked
-		})
-		<-looking
-		put(t, s, "b", "1", kv.TTL(5*time.Second))
-		engine.afterExpiring(nil)
-		close(looked)
-		pass(5 * time.Second)
-		r.expect(t, "put:a put:b expired:a expired:b")
-	})
+func expiryInTime(t *testing.T, s *kv.Store, r *recorder, engine *sick) {
+	put(t, s, "a", "1", kv.TTL(90*time.Second))
+	e, err := s.Get(t.Context(), "demo", "a")
+	if want := time.Now().Add(90 * time.Second); err != nil || !e.Expires.Equal(want) {
+		t.Errorf("it expires at %v (%v), want %v", e.Expires, err, want)
+	}
+	pass(90*time.Second - time.Millisecond)
+	holds(t, s, "a", "1")
+	r.expect(t, "put:a")
+	pass(time.Millisecond)
+	holds(t, s, "a", "")
+	r.expect(t, "expired:a")
+	if _, err := engine.Get(t.Context(), "demo", "a"); !errors.Is(err, kv.ErrNotFound) {
+		t.Errorf("it is still stored: %v", err)
+	}
+	pass(time.Hour)
+	r.expect(t, "")
+}
 
-	bubble(t, "what the janitor saw and is put again does not expire", func(t *testing.T, s *kv.Store, r *recorder, engine *sick) {
-		put(t, s, "a", "1", kv.TTL(time.Second))
-		synctest.Wait() // the janitor knows, and looks when it is time
-		looking, looked := make(chan struct{}), make(chan struct{})
-		engine.afterExpiring(func() {
-			looking <- struct{}{}
-			<-looked
-		})
-		<-looking
-		put(t, s, "a", "2")
-		r.expect(t, "put:a expired:a put:a")
-		engine.afterExpiring(nil)
-		close(looked)
-		pass(time.Hour)
-		r.expect(t, "")
-		holds(t, s, "a", "2")
+func expiryOfAKeyThatIsPutAgain(t *testing.T, s *kv.Store, r *recorder, engine *sick) {
+	put(t, s, "a", "1", kv.TTL(time.Second))
+	synctest.Wait() // the janitor knows, and looks when it is time
+	looking, looked := make(chan struct{}), make(chan struct{})
+	engine.afterExpiring(func() {
+		looking <- struct{}{}
+		<-looked
 	})
+	<-looking
+	put(t, s, "b", "1", kv.TTL(5*time.Second))
+	engine.afterExpiring(nil)
+	close(looked)
+	pass(5 * time.Second)
+	r.expect(t, "put:a put:b expired:a expired:b")
+}
 
-	bubble(t, "many expire, in the order of time", func(t *testing.T, s *kv.Store, r *recorder, _ *sick) {
-		put(t, s, "stays", "x")
-		var want []string
-		for i := range 350 {
-			key := fmt.Sprintf("%03d", 349-i)
-			put(t, s, key, "x", kv.TTL(time.Duration(350-i)*time.Second))
-			want = append(want, fmt.Sprintf("expired:%03d", i))
-		}
-		r.take()
-		pass(100 * time.Second)
-		r.expect(t, strings.Join(want[:100], " "))
-		pass(time.Hour)
-		r.expect(t, strings.Join(want[100:], " "))
-		holds(t, s, "stays", "x")
+func expiryOfAKeyThatThePutEnds(t *testing.T, s *kv.Store, r *recorder, engine *sick) {
+	put(t, s, "a", "1", kv.TTL(time.Second))
+	synctest.Wait() // the janitor knows, and looks when it is time
+	looking, looked := make(chan struct{}), make(chan struct{})
+	engine.afterExpiring(func() {
+		looking <- struct{}{}
+		<-looked
 	})
+	<-looking
+	put(t, s, "a", "2")
+	r.expect(t, "put:a expired:a put:a")
+	engine.afterExpiring(nil)
+	close(looked)
+	pass(time.Hour)
+	r.expect(t, "")
+	holds(t, s, "a", "2")
+}
 
-	bubble(t, "many expire at once", func(t *testing.T, s *kv.Store, r *recorder, _ *sick) {
-		for i := range 1000 {
-			put(t, s, fmt.Sprint(i), "x", kv.TTL(time.Second))
-		}
-		r.take()
-		pass(time.Second)
-		if n := len(r.take()); n != 1000 {
-			t.Errorf("%d events", n)
-		}
-	})
+func expiryInOrder(t *testing.T, s *kv.Store, r *recorder, _ *sick) {
+	put(t, s, "stays", "x")
+	var want []string
+	for i := range 350 {
+		key := fmt.Sprintf("%03d", 349-i)
+		put(t, s, key, "x", kv.TTL(time.Duration(350-i)*time.Second))
+		want = append(want, fmt.Sprintf("expired:%03d", i))
+	}
+	r.take()
+	pass(100 * time.Second)
+	r.expect(t, strings.Join(want[:100], " "))
+	pass(time.Hour)
+	r.expect(t, strings.Join(want[100:], " "))
+	holds(t, s, "stays", "x")
+}
 
-	bubble(t, "a write calls the old expiry off", func(t *testing.T, s *kv.Store, r *recorder, _ *sick) {
-		put(t, s, "kept", "1", kv.TTL(time.Second))
-		put(t, s, "kept", "2")
-		put(t, s, "longer", "1", kv.TTL(time.Second))
-		put(t, s, "longer", "2", kv.TTL(3*time.Second))
-		put(t, s, "shorter", "1", kv.TTL(time.Hour))
-		put(t, s, "shorter", "2", kv.TTL(2*time.Second))
-		put(t, s, "deleted", "1", kv.TTL(time.Second))
-		if err := s.Delete(t.Context(), "demo", "deleted"); err != nil {
-			t.Fatal(err)
-		}
-		r.take()
-		pass(2 * time.Hour)
-		r.expect(t, "expired:shorter expired:longer")
-		holds(t, s, "kept", "2")
-	})
+func expiryOfMany(t *testing.T, s *kv.Store, r *recorder, _ *sick) {
+	for i := range 1000 {
+		put(t, s, fmt.Sprint(i), "x", kv.TTL(time.Second))
+	}
+	r.take()
+	pass(time.Second)
+	if n := len(r.take()); n != 1000 {
+		t.Errorf("%d events", n)
+	}
+}
 
-	bubble(t, "an expired key is not there before the janitor comes", func(t *testing.T, s *kv.Store, r *recorder, engine *sick) {
-		engine.failWith("Expiring", errDown)
-		pass(time.Minute)
-		for _, key := range []string{"read", "deleted", "written"} {
-			put(t, s, key, "1", kv.TTL(time.Second))
-		}
-		r.take()
-		pass(time.Second)
-		holds(t, s, "read", "")
-		if page, err := s.List(t.Context(), "demo", kv.ListOptions{}); err != nil || len(page.Entries) != 0 {
-			t.Errorf("listed %+v, %v", page, err)
-		}
-		r.expect(t, "")
-		put(t, s, "written", "2")
-		r.expect(t, "expired:written put:written")
-		if err := s.Delete(t.Context(), "demo", "deleted"); err != nil {
-			t.Error(err)
-		}
-		r.expect(t, "expired:deleted")
-		engine.failWith("Expiring", nil)
-		pass(time.Hour)
-		r.expect(t, "expired:read")
-		holds(t, s, "written", "2")
-	})
+func expiryCalledOff(t *testing.T, s *kv.Store, r *recorder, _ *sick) {
+	put(t, s, "kept", "1", kv.TTL(time.Second))
+	put(t, s, "kept", "2")
+	put(t, s, "longer", "1", kv.TTL(time.Second))
+	put(t, s, "longer", "2", kv.TTL(3*time.Second))
+	put(t, s, "shorter", "1", kv.TTL(time.Hour))
+	put(t, s, "shorter", "2", kv.TTL(2*time.Second))
+	put(t, s, "deleted", "1", kv.TTL(time.Second))
+	if err := s.Delete(t.Context(), "demo", "deleted"); err != nil {
+		t.Fatal(err)
+	}
+	r.take()
+	pass(2 * time.Hour)
+	r.expect(t, "expired:shorter expired:longer")
+	holds(t, s, "kept", "2")
+}
 
-	bubble(t, "an end that is not announced is not forgotten", func(t *testing.T, s *kv.Store, r *recorder, _ *sick) {
-		put(t, s, "a", "1", kv.TTL(time.Second))
-		put(t, s, "b", "1", kv.TTL(time.Second))
-		r.take()
-		r.failWith(errDown)
-		pass(time.Hour)
-		holds(t, s, "a", "")
-		if _, err := s.Put(t.Context(), "demo", "a", nil); !errors.Is(err, errDown) || errors.Is(err, kv.ErrUnannounced) {
-			t.Errorf("a put over an end that cannot be announced: %v", err)
-		}
-		holds(t, s, "a", "")
-		r.failWith(nil)
-		pass(time.Minute)
-		r.expect(t, "expired:a expired:b")
-	})
+func expiryBeforeTheJanitor(t *testing.T, s *kv.Store, r *recorder, engine *sick) {
+	engine.failWith("Expiring", errDown)
+	pass(time.Minute)
+	for _, key := range []string{"read", "deleted", "written"} {
+		put(t, s, key, "1", kv.TTL(time.Second))
+	}
+	r.take()
+	pass(time.Second)
+	holds(t, s, "read", "")
+	if page, err := s.List(t.Context(), "demo", kv.ListOptions{}); err != nil || len(page.Entries) != 0 {
+		t.Errorf("listed %+v, %v", page, err)
+	}
+	r.expect(t, "")
+	put(t, s, "written", "2")
+	r.expect(t, "expired:written put:written")
+	if err := s.Delete(t.Context(), "demo", "deleted"); err != nil {
+		t.Error(err)
+	}
+	r.expect(t, "expired:deleted")
+	engine.failWith("Expiring", nil)
+	pass(time.Hour)
+	r.expect(t, "expired:read")
+	holds(t, s, "written", "2")
+}
 
-	bubble(t, "who stores for another process does not wake us, but is seen", func(t *testing.T, s *kv.Store, r *recorder, engine *sick) {
-		e := kv.Entry{Namespace: "demo", Key: "a", Version: "1", Expires: time.Now().Add(time.Second)}
-		if err := engine.Engine.Put(t.Context(), e); err != nil {
-			t.Fatal(err)
-		}
-		pass(2 * time.Minute)
-		r.expect(t, "expired:a")
-	})
+func expiryAnnouncedAgain(t *testing.T, s *kv.Store, r *recorder, _ *sick) {
+	put(t, s, "a", "1", kv.TTL(time.Second))
+	put(t, s, "b", "1", kv.TTL(time.Second))
+	r.take()
+	r.failWith(errDown)
+	pass(time.Hour)
+	holds(t, s, "a", "")
+	if _, err := s.Put(t.Context(), "demo", "a", nil); !errors.Is(err, errDown) || errors.Is(err, kv.ErrUnannounced) {
+		t.Errorf("a put over an end that cannot be announced: %v", err)
+	}
+	holds(t, s, "a", "")
+	r.failWith(nil)
+	pass(time.Minute)
+	r.expect(t, "expired:a expired:b")
+}
+
+func expiryOfOthers(t *testing.T, s *kv.Store, r *recorder, engine *sick) {
+	e := kv.Entry{Namespace: "demo", Key: "a", Version: "1", Expires: time.Now().Add(time.Second)}
+	if err := engine.Engine.Put(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	pass(2 * time.Minute)
+	r.expect(t, "expired:a")
 }
 
 // TestExpiryIsAnnouncedOnce: the deletion of what has expired fails for a while.

@@ -66,191 +66,207 @@ func publish(t *testing.T, n *realtimetest.Node, data int) {
 }
 
 func TestCluster(t *testing.T) {
-	bubble(t, "a killed node", func(t *testing.T) {
-		c := realtimetest.NewCluster(t, 3, realtime.AllowAll(), nil)
-		rt, l := c.Connect(nil), &list{}
-		l.follow(t, rt)
-		own := c.Node(0).Connect(nil)
-		must(t, own.Presence("room").Join(t.Context(), "ada", nil))
-		roster := c.Node(2).Record(realtime.EventMatch{Resource: "presence"})
-		publish(t, c.Node(0), 1)
-		l.want(t, "1")
-		c.Node(0).Kill()
-		publish(t, c.Node(1), 2)
-		time.Sleep(20 * time.Second)
-		publish(t, c.Node(2), 3)
-		l.want(t, "1 2 3")
-		roster.None()
-		time.Sleep(20 * time.Second)
-		if ev := roster.Next(); ev.Type != "presence.leave" || !strings.Contains(string(ev.Data), `"node"`) {
-			t.Errorf("after the lease came %+v", ev)
-		}
-		time.Sleep(10 * time.Minute)
-		roster.None()
-		if err := c.Node(0).Realtime.Publish(t.Context(), "room", 4); !errors.Is(err, realtime.ErrClosed) {
-			t.Errorf("a dead node published: %v", err)
-		}
-		if conns := c.Node(0).Net.Conns(); len(conns) != 0 {
-			t.Errorf("a dead node has %d connections", len(conns))
-		}
+	bubble(t, "a killed node", clusterOfAKilledNode)
+	bubble(t, "a node that stands still, and wakes after it was given up", clusterOfANodeThatStandsStill)
+	bubble(t, "a node that is cut off from the engine", clusterOfANodeThatIsCutOff)
+	bubble(t, "what was missed for longer than the log goes back is told", clusterThatMissedTooMuch)
+	bubble(t, "the load balancer", clusterLoadBalancer)
+	bubble(t, "the engine's faults concern all nodes", clusterOfAFaultyEngine)
+	bubble(t, "handlers run once, also where their node dies", clusterHandlers)
+	t.Run("outside of a bubble", clusterOutsideOfABubble)
+}
 
-		c.Node(0).Start()
-		publish(t, c.Node(0), 5)
-		l.want(t, "1 2 3 5")
-		time.Sleep(20 * time.Second)
-		if ev := roster.Next(); ev.Type != "presence.join" { // of the client that has no other node
-			t.Errorf("after the start came %+v", ev)
-		}
-		c.Node(0).Kill() // and once more
-		c.Node(0).Start()
-		publish(t, c.Node(0), 6)
-		l.want(t, "1 2 3 5 6")
+func clusterOfAKilledNode(t *testing.T) {
+	c := realtimetest.NewCluster(t, 3, realtime.AllowAll(), nil)
+	rt, l := c.Connect(nil), &list{}
+	l.follow(t, rt)
+	own := c.Node(0).Connect(nil)
+	must(t, own.Presence("room").Join(t.Context(), "ada", nil))
+	roster := c.Node(2).Record(realtime.EventMatch{Resource: "presence"})
+	publish(t, c.Node(0), 1)
+	l.want(t, "1")
+	c.Node(0).Kill()
+	publish(t, c.Node(1), 2)
+	time.Sleep(20 * time.Second)
+	publish(t, c.Node(2), 3)
+	l.want(t, "1 2 3")
+	roster.None()
+	time.Sleep(20 * time.Second)
+	if ev := roster.Next(); ev.Type != "presence.leave" || !strings.Contains(string(ev.Data), `"node"`) {
+		t.Errorf("after the lease came %+v", ev)
+	}
+	time.Sleep(10 * time.Minute)
+	roster.None()
+	if err := c.Node(0).Realtime.Publish(t.Context(), "room", 4); !errors.Is(err, realtime.ErrClosed) {
+		t.Errorf("a dead node published: %v", err)
+	}
+	if conns := c.Node(0).Net.Conns(); len(conns) != 0 {
+		t.Errorf("a dead node has %d connections", len(conns))
+	}
+
+	c.Node(0).Start()
+	publish(t, c.Node(0), 5)
+	l.want(t, "1 2 3 5")
+	time.Sleep(20 * time.Second)
+	if ev := roster.Next(); ev.Type != "presence.join" { // of the client that has no other node
+		t.Errorf("after the start came %+v", ev)
+	}
+	c.Node(0).Kill() // and once more
+	c.Node(0).Start()
+	publish(t, c.Node(0), 6)
+	l.want(t, "1 2 3 5 6")
+}
+
+func clusterOfANodeThatStandsStill(t *testing.T) {
+	c := realtimetest.NewCluster(t, 2, realtime.AllowAll(), nil)
+	own, l := c.Node(0).Connect(nil), &list{}
+	l.follow(t, own)
+	must(t, own.Presence("room").Join(t.Context(), "ada", nil))
+	roster := c.Node(1).Record(realtime.EventMatch{Resource: "presence"})
+	c.Node(0).Pause()
+	var published atomic.Bool
+	go func() {
+		err := c.Node(0).Realtime.Publish(context.Background(), "room", 1)
+		published.Store(errors.Is(err, realtime.ErrMaybeStored))
+	}()
+	publish(t, c.Node(1), 2)
+	l.want(t, "")
+	time.Sleep(40 * time.Second)
+	roster.Expect(realtime.EventMatch{Type: "presence.leave"})
+	if !published.Load() {
+		t.Error("what a node published that stands still is not unknown")
+	}
+	c.Node(0).Resume()
+	time.Sleep(2 * time.Minute)
+	l.want(t, "2 1") // the late one arrives late
+	roster.Expect(realtime.EventMatch{Type: "presence.join"})
+	roster.None()
+}
+
+func clusterOfANodeThatIsCutOff(t *testing.T) {
+	c := realtimetest.NewCluster(t, 2, realtime.AllowAll(), nil)
+	rt, l := c.Connect(nil), &list{}
+	l.follow(t, rt)
+	c.Node(0).Cut()
+	if err := c.Node(0).Realtime.Health(t.Context()); err == nil {
+		t.Error("it is healthy")
+	}
+	if err := c.Node(0).Realtime.Publish(t.Context(), "room", 1); !errors.Is(err, realtime.ErrMaybeStored) {
+		t.Errorf("it published: %v", err)
+	}
+	publish(t, c.Node(1), 2)
+	time.Sleep(time.Minute)
+	l.want(t, "")
+	c.Node(0).Heal()
+	time.Sleep(5 * time.Second)
+	l.want(t, "2") // the first was lost, and is not late
+	if err := c.Node(0).Realtime.Health(t.Context()); err != nil {
+		t.Errorf("it is not healthy after that: %v", err)
+	}
+}
+
+func clusterThatMissedTooMuch(t *testing.T) {
+	c := realtimetest.NewCluster(t, 2, realtime.AllowAll(), &realtimetest.Options{
+		Realtime: realtime.Options{History: realtime.History{Events: 10}},
 	})
-	bubble(t, "a node that stands still, and wakes after it was given up", func(t *testing.T) {
-		c := realtimetest.NewCluster(t, 2, realtime.AllowAll(), nil)
-		own, l := c.Node(0).Connect(nil), &list{}
-		l.follow(t, own)
-		must(t, own.Presence("room").Join(t.Context(), "ada", nil))
-		roster := c.Node(1).Record(realtime.EventMatch{Resource: "presence"})
-		c.Node(0).Pause()
-		var published atomic.Bool
-		go func() {
-			err := c.Node(0).Realtime.Publish(context.Background(), "room", 1)
-			published.Store(errors.Is(err, realtime.ErrMaybeStored))
-		}()
-		publish(t, c.Node(1), 2)
-		l.want(t, "")
-		time.Sleep(40 * time.Second)
-		roster.Expect(realtime.EventMatch{Type: "presence.leave"})
-		if !published.Load() {
-			t.Error("what a node published that stands still is not unknown")
-		}
-		c.Node(0).Resume()
-		time.Sleep(2 * time.Minute)
-		l.want(t, "2 1") // the late one arrives late
-		roster.Expect(realtime.EventMatch{Type: "presence.join"})
-		roster.None()
-	})
-	bubble(t, "a node that is cut off from the engine", func(t *testing.T) {
-		c := realtimetest.NewCluster(t, 2, realtime.AllowAll(), nil)
-		rt, l := c.Connect(nil), &list{}
-		l.follow(t, rt)
-		c.Node(0).Cut()
-		if err := c.Node(0).Realtime.Health(t.Context()); err == nil {
-			t.Error("it is healthy")
-		}
-		if err := c.Node(0).Realtime.Publish(t.Context(), "room", 1); !errors.Is(err, realtime.ErrMaybeStored) {
-			t.Errorf("it published: %v", err)
-		}
-		publish(t, c.Node(1), 2)
-		time.Sleep(time.Minute)
-		l.want(t, "")
-		c.Node(0).Heal()
-		time.Sleep(5 * time.Second)
-		l.want(t, "2") // the first was lost, and is not late
-		if err := c.Node(0).Realtime.Health(t.Context()); err != nil {
-			t.Errorf("it is not healthy after that: %v", err)
-		}
-	})
-	bubble(t, "what was missed for longer than the log goes back is told", func(t *testing.T) {
-		c := realtimetest.NewCluster(t, 2, realtime.AllowAll(), &realtimetest.Options{
-			Realtime: realtime.Options{History: realtime.History{Events: 10}},
-		})
-		rec := c.Node(0).Record(realtime.EventMatch{Channel: "room"})
-		c.Node(0).Cut()
-		for i := range 20 {
-			publish(t, c.Node(1), i)
-		}
-		c.Node(0).Heal()
-		rec.Expect(realtimetest.Reset(""))
-	})
-	bubble(t, "the load balancer", func(t *testing.T) {
-		c := realtimetest.NewCluster(t, 3, realtime.AllowAll(), nil)
-		served := func() (n [3]int) {
-			for i := range 3 {
-				n[i] = len(c.Node(i).Net.Conns())
-			}
-			return n
-		}
-		for range 6 {
-			c.Connect(nil)
-		}
-		if got := served(); got != [3]int{2, 2, 2} {
-			t.Errorf("connections are %v", got)
-		}
-		c.Node(0).Kill()
-		c.Node(1).Cut()
-		time.Sleep(20 * time.Second)
-		if got := served(); got != [3]int{0, 2, 4} {
-			t.Errorf("connections are %v after a kill and a cut", got)
-		}
-		c.Node(2).Pause()
-		if _, err := c.HTTPClient().Get(c.URL + "/realtime.js"); !errors.Is(err, syscall.ECONNREFUSED) {
-			t.Errorf("without a node: %v", err)
-		}
-		c.Node(1).Heal()
-		resp, err := c.HTTPClient().Get(c.URL + "/realtime.js")
-		must(t, err)
-		resp.Body.Close()
-	})
-	bubble(t, "the engine's faults concern all nodes", func(t *testing.T) {
-		c := realtimetest.NewCluster(t, 2, realtime.AllowAll(), nil)
-		a, b := c.Node(0).Record(realtime.EventMatch{}), c.Node(1).Record(realtime.EventMatch{})
-		publish(t, c.Node(0), 1)
-		a.Expect(realtime.EventMatch{})
-		b.Expect(realtime.EventMatch{})
-		c.Log.LoseTail(1)
-		time.Sleep(time.Second)
-		publish(t, c.Node(1), 2)
-		for _, rec := range []*realtimetest.Recorder{a, b} {
-			rec.Expect(realtimetest.Reset("epoch"), realtime.EventMatch{Channel: "room"})
-			rec.None()
-		}
-	})
-	bubble(t, "handlers run once, also where their node dies", func(t *testing.T) {
-		c := realtimetest.NewCluster(t, 3, realtime.Policy{}, nil)
-		var calls [3]atomic.Int32
+	rec := c.Node(0).Record(realtime.EventMatch{Channel: "room"})
+	c.Node(0).Cut()
+	for i := range 20 {
+		publish(t, c.Node(1), i)
+	}
+	c.Node(0).Heal()
+	rec.Expect(realtimetest.Reset(""))
+}
+
+func clusterLoadBalancer(t *testing.T) {
+	c := realtimetest.NewCluster(t, 3, realtime.AllowAll(), nil)
+	served := func() (n [3]int) {
 		for i := range 3 {
-			must(t, c.Node(i).Realtime.Group("mail", nil, func(g *realtime.Group) error {
-				return g.OnChannel(realtime.ChannelMatch{}, func(context.Context, realtime.RenEvent) error {
-					calls[i].Add(1)
-					return nil
-				})
-			}))
+			n[i] = len(c.Node(i).Net.Conns())
 		}
-		total := func() (n int32, holder int) {
-			synctest.Wait()
-			for i := range 3 {
-				if n += calls[i].Load(); calls[i].Load() > calls[holder].Load() {
-					holder = i
-				}
+		return n
+	}
+	for range 6 {
+		c.Connect(nil)
+	}
+	if got := served(); got != [3]int{2, 2, 2} {
+		t.Errorf("connections are %v", got)
+	}
+	c.Node(0).Kill()
+	c.Node(1).Cut()
+	time.Sleep(20 * time.Second)
+	if got := served(); got != [3]int{0, 2, 4} {
+		t.Errorf("connections are %v after a kill and a cut", got)
+	}
+	c.Node(2).Pause()
+	if _, err := c.HTTPClient().Get(c.URL + "/realtime.js"); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("without a node: %v", err)
+	}
+	c.Node(1).Heal()
+	resp, err := c.HTTPClient().Get(c.URL + "/realtime.js")
+	must(t, err)
+	resp.Body.Close()
+}
+
+func clusterOfAFaultyEngine(t *testing.T) {
+	c := realtimetest.NewCluster(t, 2, realtime.AllowAll(), nil)
+	a, b := c.Node(0).Record(realtime.EventMatch{}), c.Node(1).Record(realtime.EventMatch{})
+	publish(t, c.Node(0), 1)
+	a.Expect(realtime.EventMatch{})
+	b.Expect(realtime.EventMatch{})
+	c.Log.LoseTail(1)
+	time.Sleep(time.Second)
+	publish(t, c.Node(1), 2)
+	for _, rec := range []*realtimetest.Recorder{a, b} {
+		rec.Expect(realtimetest.Reset("epoch"), realtime.EventMatch{Channel: "room"})
+		rec.None()
+	}
+}
+
+func clusterHandlers(t *testing.T) {
+	c := realtimetest.NewCluster(t, 3, realtime.Policy{}, nil)
+	var calls [3]atomic.Int32
+	for i := range 3 {
+		must(t, c.Node(i).Realtime.Group("mail", nil, func(g *realtime.Group) error {
+			return g.OnChannel(realtime.ChannelMatch{}, func(context.Context, realtime.RenEvent) error {
+				calls[i].Add(1)
+				return nil
+			})
+		}))
+	}
+	total := func() (n int32, holder int) {
+		synctest.Wait()
+		for i := range 3 {
+			if n += calls[i].Load(); calls[i].Load() > calls[holder].Load() {
+				holder = i
 			}
-			return n, holder
 		}
-		time.Sleep(time.Minute)
-		publish(t, c.Node(0), 1)
-		n, holder := total()
-		if n != 1 {
-			t.Fatalf("handled %d times", n)
-		}
-		time.Sleep(time.Minute)
-		c.Node(holder).Kill()
-		publish(t, c.Node((holder+1)%3), 2)
-		time.Sleep(30 * time.Second)
-		if n, _ := total(); n != 2 || calls[holder].Load() != 1 {
-			t.Errorf("handled %d times after the node died, of which %d there", n, calls[holder].Load())
-		}
-	})
-	t.Run("outside of a bubble", func(t *testing.T) {
-		c := realtimetest.NewCluster(t, 2, realtime.AllowAll(), nil)
-		rec := c.Node(1).Record(realtime.EventMatch{Channel: "room"})
-		publish(t, c.Node(0), 1)
-		rec.Expect(realtime.EventMatch{})
-		c.Node(0).Kill()
-		c.Node(0).Start()
-		publish(t, c.Node(0), 2)
-		rec.Expect(realtime.EventMatch{})
-	})
+		return n, holder
+	}
+	time.Sleep(time.Minute)
+	publish(t, c.Node(0), 1)
+	n, holder := total()
+	if n != 1 {
+		t.Fatalf("handled %d times", n)
+	}
+	time.Sleep(time.Minute)
+	c.Node(holder).Kill()
+	publish(t, c.Node((holder+1)%3), 2)
+	time.Sleep(30 * time.Second)
+	if n, _ := total(); n != 2 || calls[holder].Load() != 1 {
+		t.Errorf("handled %d times after the node died, of which %d there", n, calls[holder].Load())
+	}
+}
+
+func clusterOutsideOfABubble(t *testing.T) {
+	c := realtimetest.NewCluster(t, 2, realtime.AllowAll(), nil)
+	rec := c.Node(1).Record(realtime.EventMatch{Channel: "room"})
+	publish(t, c.Node(0), 1)
+	rec.Expect(realtime.EventMatch{})
+	c.Node(0).Kill()
+	c.Node(0).Start()
+	publish(t, c.Node(0), 2)
+	rec.Expect(realtime.EventMatch{})
 }
 
 // Whatever state the test leaves the nodes in, nothing of them runs when it has ended,

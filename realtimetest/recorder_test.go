@@ -135,17 +135,16 @@ func TestRecorder(t *testing.T) {
 	})
 }
 
-// A failed test must be explained by its messages, without a debugger.
-func TestRecorderFailures(t *testing.T) {
-	for _, test := range []struct {
-		name string
-		do   func(*testing.T, *realtimetest.Server, *realtimetest.Recorder)
-		want string
-	}{
-		{"another event", func(t *testing.T, srv *realtimetest.Server, rec *realtimetest.Recorder) {
-			put(t, srv, "a", "x", "c")
-			rec.Expect(key("a"), realtime.EventMatch{Type: "kv.put", Key: "b*"}, key("c"), key("d"))
-		}, `Fatalf Expect: event 2 of 4 is another one (-want +got):
+// recorderFailures are tests that must fail, and what they must say.
+var recorderFailures = []struct {
+	name string
+	do   func(*testing.T, *realtimetest.Server, *realtimetest.Recorder)
+	want string
+}{
+	{"another event", func(t *testing.T, srv *realtimetest.Server, rec *realtimetest.Recorder) {
+		put(t, srv, "a", "x", "c")
+		rec.Expect(key("a"), realtime.EventMatch{Type: "kv.put", Key: "b*"}, key("c"), key("d"))
+	}, `Fatalf Expect: event 2 of 4 is another one (-want +got):
     1  Resource=kv Type=kv.put Namespace=demo Key=a
 -   2  Type=kv.put Key=b*
 +   2  Resource=kv Type=kv.put Namespace=demo Key=x
@@ -153,64 +152,68 @@ func TestRecorderFailures(t *testing.T) {
 +   3  Resource=kv Type=kv.put Namespace=demo Key=c
 -   4  Key=d
 `},
-		{"another event, and one on its way", func(t *testing.T, srv *realtimetest.Server, rec *realtimetest.Recorder) {
-			go func() { put(t, srv, "x"); linger(); put(t, srv, "y") }()
-			rec.Expect(key("a"))
-		}, `Fatalf Expect: event 1 of 1 is another one (-want +got):
+	{"another event, and one on its way", func(t *testing.T, srv *realtimetest.Server, rec *realtimetest.Recorder) {
+		go func() { put(t, srv, "x"); linger(); put(t, srv, "y") }()
+		rec.Expect(key("a"))
+	}, `Fatalf Expect: event 1 of 1 is another one (-want +got):
 -   1  Key=a
 +   1  Resource=kv Type=kv.put Namespace=demo Key=x
 +   2  Resource=kv Type=kv.put Namespace=demo Key=y
 `},
-		{"too few", func(t *testing.T, srv *realtimetest.Server, rec *realtimetest.Recorder) {
-			put(t, srv, "a")
-			rec.Expect(key("a"), realtime.EventMatch{})
-		}, `Fatalf Expect: event 2 of 2: nothing came within 10m0s
+	{"too few", func(t *testing.T, srv *realtimetest.Server, rec *realtimetest.Recorder) {
+		put(t, srv, "a")
+		rec.Expect(key("a"), realtime.EventMatch{})
+	}, `Fatalf Expect: event 2 of 2: nothing came within 10m0s
     1  Resource=kv Type=kv.put Namespace=demo Key=a
 -   2  any event
 `},
-		{"too many", func(t *testing.T, srv *realtimetest.Server, rec *realtimetest.Recorder) {
-			put(t, srv, "a", "b", "c")
-			rec.Expect(key("a"))
-			rec.None()
-			rec.None() // says it once
-		}, `Errorf None: 2 unexpected:
+	{"too many", func(t *testing.T, srv *realtimetest.Server, rec *realtimetest.Recorder) {
+		put(t, srv, "a", "b", "c")
+		rec.Expect(key("a"))
+		rec.None()
+		rec.None() // says it once
+	}, `Errorf None: 2 unexpected:
 +   1  Resource=kv Type=kv.put Namespace=demo Key=b
 +   2  Resource=kv Type=kv.put Namespace=demo Key=c
 `},
-		{"nothing", func(t *testing.T, _ *realtimetest.Server, rec *realtimetest.Recorder) {
-			rec.Next()
-		}, `Fatalf Next: nothing came within 10m0s`},
-		{"waits in vain", func(t *testing.T, srv *realtimetest.Server, rec *realtimetest.Recorder) {
-			must(t, srv.Realtime.Publish(t.Context(), "room:1", strings.Repeat("ä", 200), realtime.AsUser("ada")))
-			must(t, srv.Realtime.Publish(t.Context(), "room:2", "hi"))
-			rec.Wait(realtime.EventMatch{Channel: "room:3"})
-		}, `Fatalf Wait for Channel=room:3: nothing came within 10m0s
+	{"nothing", func(t *testing.T, _ *realtimetest.Server, rec *realtimetest.Recorder) {
+		rec.Next()
+	}, `Fatalf Next: nothing came within 10m0s`},
+	{"waits in vain", func(t *testing.T, srv *realtimetest.Server, rec *realtimetest.Recorder) {
+		must(t, srv.Realtime.Publish(t.Context(), "room:1", strings.Repeat("ä", 200), realtime.AsUser("ada")))
+		must(t, srv.Realtime.Publish(t.Context(), "room:2", "hi"))
+		rec.Wait(realtime.EventMatch{Channel: "room:3"})
+	}, `Fatalf Wait for Channel=room:3: nothing came within 10m0s
   skipped  Resource=realtime Type=realtime.message Channel=room:1 User=ada Data="` + strings.Repeat("ä", 119) + `… (402 bytes)
   skipped  Resource=realtime Type=realtime.message Channel=room:2 Data="hi"
 `},
-		{"missed events", func(t *testing.T, srv *realtimetest.Server, rec *realtimetest.Recorder) {
-			put(t, srv, "a")
-			rec.Next()
-			srv.Log.NewEpoch()
-			put(t, srv, "b")
-			rec.Expect(key("b"))
-		}, `Fatalf Expect: event 1 of 1 is another one (-want +got):
+	{"missed events", func(t *testing.T, srv *realtimetest.Server, rec *realtimetest.Recorder) {
+		put(t, srv, "a")
+		rec.Next()
+		srv.Log.NewEpoch()
+		put(t, srv, "b")
+		rec.Expect(key("b"))
+	}, `Fatalf Expect: event 1 of 1 is another one (-want +got):
 -   1  Key=b
 +   1  Resource=$reset Type=epoch
 +   2  Resource=kv Type=kv.put Namespace=demo Key=b
 `},
-		{"closed", func(t *testing.T, srv *realtimetest.Server, rec *realtimetest.Recorder) {
-			must(t, srv.Realtime.Close(t.Context()))
-			rec.Next()
-		}, `Fatalf Next: realtime: closed`},
-		{"bad pattern", func(t *testing.T, srv *realtimetest.Server, rec *realtimetest.Recorder) {
-			srv.Record(key("[a"))
-		}, `Fatalf Key=[a: Key: ` + realtime.ErrBadPattern.Error()},
-		{"bad pattern expected", func(t *testing.T, srv *realtimetest.Server, rec *realtimetest.Recorder) {
-			put(t, srv, "a")
-			rec.Wait(key("[a"))
-		}, `Fatalf Key=[a: Key: ` + realtime.ErrBadPattern.Error()},
-	} {
+	{"closed", func(t *testing.T, srv *realtimetest.Server, rec *realtimetest.Recorder) {
+		must(t, srv.Realtime.Close(t.Context()))
+		rec.Next()
+	}, `Fatalf Next: realtime: closed`},
+	{"bad pattern", func(t *testing.T, srv *realtimetest.Server, rec *realtimetest.Recorder) {
+		srv.Record(key("[a"))
+	}, `Fatalf Key=[a: Key: ` + realtime.ErrBadPattern.Error()},
+	{"bad pattern expected", func(t *testing.T, srv *realtimetest.Server, rec *realtimetest.Recorder) {
+		put(t, srv, "a")
+		rec.Wait(key("[a"))
+	}, `Fatalf Key=[a: Key: ` + realtime.ErrBadPattern.Error()},
+}
+
+// A failed test must be explained by its messages, without a debugger.
+func TestRecorderFailures(t *testing.T) {
+	for _, test := range recorderFailures {
 		bubble(t, test.name, func(t *testing.T) {
 			f := &fake{T: t}
 			srv := realtimetest.New(f, realtime.Policy{}, nil)

@@ -166,79 +166,85 @@ func TestAnHour(t *testing.T) {
 }
 
 func TestFaults(t *testing.T) {
-	bubble(t, "a page survives cuts, silence and a log that lost its tail", func(t *testing.T) {
-		srv := realtimetest.New(t, realtime.AllowAll(), nil)
-		p := follow(t, srv)
-		synctest.Wait()
-		put(t, srv, "a")
-		p.want(t, "a")
+	bubble(t, "a page survives cuts, silence and a log that lost its tail", faultsOfANetwork)
+	bubble(t, "chosen connections", faultsOfChosenConnections)
+	bubble(t, "a request that is cut", faultOfARequest)
+}
 
-		srv.Net.Cut()
-		put(t, srv, "b")
-		p.want(t, "a")
-		time.Sleep(2 * time.Second)
-		p.want(t, "a b")
+func faultsOfANetwork(t *testing.T) {
+	srv := realtimetest.New(t, realtime.AllowAll(), nil)
+	p := follow(t, srv)
+	synctest.Wait()
+	put(t, srv, "a")
+	p.want(t, "a")
 
-		srv.Net.Stall()
-		put(t, srv, "c")
-		time.Sleep(2 * time.Minute) // the server and the page give each other up
-		p.want(t, "a b")
-		srv.Net.Resume()
-		time.Sleep(time.Minute)
-		p.want(t, "a b c")
+	srv.Net.Cut()
+	put(t, srv, "b")
+	p.want(t, "a")
+	time.Sleep(2 * time.Second)
+	p.want(t, "a b")
 
-		srv.Log.LoseTail(2)
-		time.Sleep(time.Second)
-		put(t, srv, "d")
-		p.want(t, "a b c reset d")
+	srv.Net.Stall()
+	put(t, srv, "c")
+	time.Sleep(2 * time.Minute) // the server and the page give each other up
+	p.want(t, "a b")
+	srv.Net.Resume()
+	time.Sleep(time.Minute)
+	p.want(t, "a b c")
 
-		srv.Log.Hold()
-		put(t, srv, "e")
-		p.want(t, "a b c reset d")
-		srv.Log.Release()
-		p.want(t, "a b c reset d e")
+	srv.Log.LoseTail(2)
+	time.Sleep(time.Second)
+	put(t, srv, "d")
+	p.want(t, "a b c reset d")
 
-		full := errors.New("disk full")
-		srv.Log.FailAppend(1, full)
-		if err := srv.Realtime.Emit(t.Context(), realtime.KVPut("demo", "f")); !errors.Is(err, full) {
-			t.Errorf("Emit returned %v", err)
-		}
+	srv.Log.Hold()
+	put(t, srv, "e")
+	p.want(t, "a b c reset d")
+	srv.Log.Release()
+	p.want(t, "a b c reset d e")
+
+	full := errors.New("disk full")
+	srv.Log.FailAppend(1, full)
+	if err := srv.Realtime.Emit(t.Context(), realtime.KVPut("demo", "f")); !errors.Is(err, full) {
+		t.Errorf("Emit returned %v", err)
+	}
+}
+
+func faultsOfChosenConnections(t *testing.T) {
+	srv := realtimetest.New(t, realtime.AllowAll(), nil)
+	a := follow(t, srv)
+	synctest.Wait()
+	b := follow(t, srv)
+	synctest.Wait()
+	conns := srv.Net.Conns()
+	if len(conns) != 2 {
+		t.Fatalf("%d connections", len(conns))
+	}
+	conns[1].Stall()
+	put(t, srv, "x")
+	a.want(t, "x")
+	b.want(t, "")
+	conns[1].Resume()
+	b.want(t, "x")
+	conns[0].Cut()
+	put(t, srv, "y")
+	a.want(t, "x")
+	b.want(t, "x y")
+	if n := len(srv.Net.Conns()); n != 1 {
+		t.Errorf("%d connections are left", n)
+	}
+}
+
+func faultOfARequest(t *testing.T) {
+	srv := realtimetest.New(t, realtime.Policy{}, &realtimetest.Options{
+		Handler: func(*realtime.Realtime) http.Handler {
+			return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+		},
 	})
-	bubble(t, "chosen connections", func(t *testing.T) {
-		srv := realtimetest.New(t, realtime.AllowAll(), nil)
-		a := follow(t, srv)
-		synctest.Wait()
-		b := follow(t, srv)
-		synctest.Wait()
-		conns := srv.Net.Conns()
-		if len(conns) != 2 {
-			t.Fatalf("%d connections", len(conns))
-		}
-		conns[1].Stall()
-		put(t, srv, "x")
-		a.want(t, "x")
-		b.want(t, "")
-		conns[1].Resume()
-		b.want(t, "x")
-		conns[0].Cut()
-		put(t, srv, "y")
-		a.want(t, "x")
-		b.want(t, "x y")
-		if n := len(srv.Net.Conns()); n != 1 {
-			t.Errorf("%d connections are left", n)
-		}
-	})
-	bubble(t, "a request that is cut", func(t *testing.T) {
-		srv := realtimetest.New(t, realtime.Policy{}, &realtimetest.Options{
-			Handler: func(*realtime.Realtime) http.Handler {
-				return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-			},
-		})
-		time.AfterFunc(time.Second, srv.Net.Cut)
-		if _, err := srv.HTTPClient().Get(srv.URL); !errors.Is(err, syscall.ECONNRESET) {
-			t.Errorf("Get returned %v", err)
-		}
-	})
+	time.AfterFunc(time.Second, srv.Net.Cut)
+	if _, err := srv.HTTPClient().Get(srv.URL); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("Get returned %v", err)
+	}
 }
 
 func TestServer(t *testing.T) {
@@ -267,35 +273,8 @@ func TestServer(t *testing.T) {
 	}
 	bubble(t, "serves the host's handler in a bubble", serves)
 	t.Run("serves the host's handler outside", serves)
-
-	bubble(t, "labels requests by default", func(t *testing.T) {
-		srv := realtimetest.New(t, realtime.AllowAll(), nil)
-		resp, err := srv.HTTPClient().Get(srv.URL + "/realtime.js")
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp.Body.Close()
-		if resp.StatusCode != http.StatusOK || resp.Header.Get("X-Ren-Cursor") == "" {
-			t.Errorf("%s, %v", resp.Status, resp.Header)
-		}
-	})
-	bubble(t, "observes connections for the host as well", func(t *testing.T) {
-		srv := realtimetest.NewUnstarted(t, realtime.AllowAll(), nil)
-		var states []string
-		srv.Config.ConnState = func(_ net.Conn, s http.ConnState) { states = append(states, s.String()) }
-		srv.Start()
-		client := srv.HTTPClient()
-		resp, err := client.Get(srv.URL + "/realtime.js")
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp.Body.Close()
-		client.CloseIdleConnections()
-		synctest.Wait()
-		if got := strings.Join(states, " "); got != "new active closed" && got != "new active idle closed" {
-			t.Errorf("states are %s", got)
-		}
-	})
+	bubble(t, "labels requests by default", serverLabelsRequests)
+	bubble(t, "observes connections for the host as well", serverObservesConnections)
 	bubble(t, "ends without ever having started", func(t *testing.T) {
 		srv := realtimetest.NewUnstarted(t, realtime.Policy{}, nil)
 		go srv.HTTPClient().Get(srv.URL)
@@ -306,28 +285,62 @@ func TestServer(t *testing.T) {
 			t.Errorf("the log is %q", log)
 		}
 	})
-	bubble(t, "shows the log of a test that fails", func(t *testing.T) {
-		for _, failed := range []bool{false, true} {
-			f := &ending{fake: fake{T: t, failed: failed}}
-			realtimetest.New(f, realtime.AllowAll(), nil)
-			f.end()
-			if got := strings.Contains(f.logged, "the server's log:\ntime=") && strings.Contains(f.logged, "AllowAll"); got != failed {
-				t.Errorf("failed: %v, and logged %q", failed, f.logged)
-			}
+	bubble(t, "shows the log of a test that fails", serverShowsItsLog)
+	bubble(t, "leaves the host's logger and backend alone", serverLeavesTheHostsOwn)
+}
+
+func serverLabelsRequests(t *testing.T) {
+	srv := realtimetest.New(t, realtime.AllowAll(), nil)
+	resp, err := srv.HTTPClient().Get(srv.URL + "/realtime.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK || resp.Header.Get("X-Ren-Cursor") == "" {
+		t.Errorf("%s, %v", resp.Status, resp.Header)
+	}
+}
+
+func serverObservesConnections(t *testing.T) {
+	srv := realtimetest.NewUnstarted(t, realtime.AllowAll(), nil)
+	var states []string
+	srv.Config.ConnState = func(_ net.Conn, s http.ConnState) { states = append(states, s.String()) }
+	srv.Start()
+	client := srv.HTTPClient()
+	resp, err := client.Get(srv.URL + "/realtime.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	client.CloseIdleConnections()
+	synctest.Wait()
+	if got := strings.Join(states, " "); got != "new active closed" && got != "new active idle closed" {
+		t.Errorf("states are %s", got)
+	}
+}
+
+func serverShowsItsLog(t *testing.T) {
+	for _, failed := range []bool{false, true} {
+		f := &ending{fake: fake{T: t, failed: failed}}
+		realtimetest.New(f, realtime.AllowAll(), nil)
+		f.end()
+		if got := strings.Contains(f.logged, "the server's log:\ntime=") && strings.Contains(f.logged, "AllowAll"); got != failed {
+			t.Errorf("failed: %v, and logged %q", failed, f.logged)
 		}
+	}
+}
+
+func serverLeavesTheHostsOwn(t *testing.T) {
+	var log strings.Builder
+	var b backend.Backend = memory.New(memory.Limits{})
+	srv := realtimetest.New(t, realtime.AllowAll(), &realtimetest.Options{
+		Realtime: realtime.Options{Logger: slog.New(slog.NewTextHandler(&log, nil)), Backend: b},
 	})
-	bubble(t, "leaves the host's logger and backend alone", func(t *testing.T) {
-		var log strings.Builder
-		var b backend.Backend = memory.New(memory.Limits{})
-		srv := realtimetest.New(t, realtime.AllowAll(), &realtimetest.Options{
-			Realtime: realtime.Options{Logger: slog.New(slog.NewTextHandler(&log, nil)), Backend: b},
-		})
-		if srv.Logs() != "" || !strings.Contains(log.String(), "AllowAll") || srv.Log != nil {
-			t.Errorf("logs %q and %q, faults %v", srv.Logs(), log.String(), srv.Log)
-		}
-		put(t, srv, "a")
-		if page, err := b.Read(t.Context(), backend.Position{}, 10); err != nil || len(page.Records) != 1 {
-			t.Errorf("the backend has %v, %v", page, err)
-		}
-	})
+	if srv.Logs() != "" || !strings.Contains(log.String(), "AllowAll") || srv.Log != nil {
+		t.Errorf("logs %q and %q, faults %v", srv.Logs(), log.String(), srv.Log)
+	}
+	put(t, srv, "a")
+	if page, err := b.Read(t.Context(), backend.Position{}, 10); err != nil || len(page.Records) != 1 {
+		t.Errorf("the backend has %v, %v", page, err)
+	}
 }

@@ -18,126 +18,129 @@ var (
 // flat is what was told without the borders of messages, which depend on the budget.
 func flat(told string) string { return strings.ReplaceAll(told, " | ", ", ") }
 
+// channelCases are what a session tells of channels.
+var channelCases = map[string]struct {
+	do   func(c *channels, h *history)
+	want string
+}{
+	"fresh": {func(c *channels, h *history) {
+		h.say("a")
+		c.subscribe(1, "a", "", false)
+	}, "subscribed#1 a fresh @1"},
+	"live": {func(c *channels, h *history) {
+		c.subscribe(1, "a", "", false)
+		c.run()
+		h.say("a", "b", "a")
+	}, "message a @1, message a @3"},
+	"answered before its first event": {func(c *channels, h *history) {
+		h.say("a", "b", "a")
+		c.subscribe(1, "a", wire.Cursor(at(1)), false)
+		c.ping()
+	}, "subscribed#1 a resumed @1, ping, message a @3"},
+	"nothing after the answer to unsubscribe": {func(c *channels, h *history) {
+		c.subscribe(1, "a", "", false)
+		c.subscribe(2, "b", "", false)
+		c.run()
+		h.say("a", "b", "a")
+		c.unsubscribe(3, "a")
+		h.say("a")
+	}, "ok#3, message b @2"},
+	"not subscribed": {func(c *channels, _ *history) { c.unsubscribe(1, "a") }, "ok#1"},
+	"unsubscribed and back": {func(c *channels, h *history) {
+		c.subscribe(1, "a", "", false)
+		h.say("a")
+		c.unsubscribe(2, "a")
+		c.subscribe(3, "a", wire.Cursor(at(0)), false)
+	}, "subscribed#1 a fresh @1, ok#2, subscribed#3 a resumed @0, message a @1"},
+	"subscribed twice": {func(c *channels, h *history) {
+		c.subscribe(1, "a", "", false)
+		c.run()
+		h.say("a")
+		c.subscribe(2, "a", wire.Cursor(at(9)), false)
+	}, "subscribed#2 a resumed, message a @1"},
+	"too many": {func(c *channels, _ *history) {
+		for i, name := range []string{"a", "b", "c", "d", "a"} {
+			c.subscribe(int64(i), name, "", false)
+		}
+	}, "subscribed#0 a fresh @0, subscribed#1 b fresh @0, subscribed#2 c fresh @0, error#3 channel_limit, subscribed#4 a resumed"},
+	"garbage": {func(c *channels, _ *history) { c.subscribe(1, "a", "garbage", false) },
+		"subscribed#1 a reset unknown @0"},
+	"evicted": {func(c *channels, h *history) {
+		for range 20 {
+			h.say("a")
+		}
+		c.subscribe(1, "a", wire.Cursor(at(2)), false)
+	}, "subscribed#1 a reset evicted @20"},
+	"evicted of another channel": {func(c *channels, h *history) {
+		h.say("b")
+		for range 10 {
+			h.say("a")
+		}
+		c.subscribe(1, "b", wire.Cursor(at(1)), false)
+	}, "subscribed#1 b resumed @1"},
+	"lost": {func(c *channels, h *history) {
+		c.subscribe(1, "a", "", false)
+		c.run()
+		h.Reset(at(10))
+		h.say("b", "a")
+	}, "reset a backend @10, message a @12"},
+	"outrun by one channel": {func(c *channels, h *history) {
+		c.subscribe(1, "a", "", false)
+		c.subscribe(2, "b", "", false)
+		c.run()
+		for range 20 {
+			h.say("a")
+		}
+		h.say("b")
+	}, "reset a evicted @21, message b @21"},
+	"another epoch": {func(c *channels, h *history) {
+		c.subscribe(1, "a", "", false)
+		c.run()
+		h.Reset(backend.Position{Epoch: epoch + 1, Seq: 3})
+		h.say("a")
+	}, "reset a epoch 2.3, message a 2.4"},
+	"pings say what is complete": {func(c *channels, h *history) {
+		c.subscribe(1, "a", "", false)
+		h.say("a", "other")
+		c.run()
+		c.ping()
+	}, "ping @2"},
+	"pings of a replay say nothing": {func(c *channels, h *history) {
+		c.subscribe(1, "a", "", false)
+		h.say("a", "b")
+		c.run()
+		c.subscribe(2, "b", wire.Cursor(at(0)), false)
+		c.ping()
+	}, "subscribed#2 b resumed @0, ping, message b @2"},
+	"and after it again": {func(c *channels, h *history) {
+		c.subscribe(1, "a", "", false)
+		h.say("a", "b")
+		c.run()
+		c.subscribe(2, "b", wire.Cursor(at(0)), false)
+		c.run()
+		c.ping()
+	}, "ping @2"},
+	"hidden": {func(c *channels, h *history) {
+		c.view.hidden = map[string]bool{"bob": true}
+		c.subscribe(1, "a", wire.Cursor(at(0)), true)
+		h.move(backend.PresenceJoin, "a", "ada")
+		h.move(backend.PresenceJoin, "a", "bob")
+	}, "subscribed#1 a resumed @0, join a ada @1"},
+	"no presence unless asked": {func(c *channels, h *history) {
+		h.move(backend.PresenceJoin, "a", "ada")
+		h.say("a")
+		c.subscribe(1, "a", wire.Cursor(at(0)), false)
+	}, "subscribed#1 a resumed @0, message a @2"},
+	"presence no longer": {func(c *channels, h *history) {
+		c.subscribe(1, "a", wire.Cursor(at(0)), true)
+		c.subscribe(2, "a", "", false)
+		h.move(backend.PresenceJoin, "a", "ada")
+	}, "subscribed#1 a resumed @0, subscribed#2 a resumed"},
+}
+
 // What subscriptions are told, and in which order.
 func TestChannels(t *testing.T) {
-	for name, c := range map[string]struct {
-		do   func(c *channels, h *history)
-		want string
-	}{
-		"fresh": {func(c *channels, h *history) {
-			h.say("a")
-			c.subscribe(1, "a", "", false)
-		}, "subscribed#1 a fresh @1"},
-		"live": {func(c *channels, h *history) {
-			c.subscribe(1, "a", "", false)
-			c.run()
-			h.say("a", "b", "a")
-		}, "message a @1, message a @3"},
-		"answered before its first event": {func(c *channels, h *history) {
-			h.say("a", "b", "a")
-			c.subscribe(1, "a", wire.Cursor(at(1)), false)
-			c.ping()
-		}, "subscribed#1 a resumed @1, ping, message a @3"},
-		"nothing after the answer to unsubscribe": {func(c *channels, h *history) {
-			c.subscribe(1, "a", "", false)
-			c.subscribe(2, "b", "", false)
-			c.run()
-			h.say("a", "b", "a")
-			c.unsubscribe(3, "a")
-			h.say("a")
-		}, "ok#3, message b @2"},
-		"not subscribed": {func(c *channels, _ *history) { c.unsubscribe(1, "a") }, "ok#1"},
-		"unsubscribed and back": {func(c *channels, h *history) {
-			c.subscribe(1, "a", "", false)
-			h.say("a")
-			c.unsubscribe(2, "a")
-			c.subscribe(3, "a", wire.Cursor(at(0)), false)
-		}, "subscribed#1 a fresh @1, ok#2, subscribed#3 a resumed @0, message a @1"},
-		"subscribed twice": {func(c *channels, h *history) {
-			c.subscribe(1, "a", "", false)
-			c.run()
-			h.say("a")
-			c.subscribe(2, "a", wire.Cursor(at(9)), false)
-		}, "subscribed#2 a resumed, message a @1"},
-		"too many": {func(c *channels, _ *history) {
-			for i, name := range []string{"a", "b", "c", "d", "a"} {
-				c.subscribe(int64(i), name, "", false)
-			}
-		}, "subscribed#0 a fresh @0, subscribed#1 b fresh @0, subscribed#2 c fresh @0, error#3 channel_limit, subscribed#4 a resumed"},
-		"garbage": {func(c *channels, _ *history) { c.subscribe(1, "a", "garbage", false) },
-			"subscribed#1 a reset unknown @0"},
-		"evicted": {func(c *channels, h *history) {
-			for range 20 {
-				h.say("a")
-			}
-			c.subscribe(1, "a", wire.Cursor(at(2)), false)
-		}, "subscribed#1 a reset evicted @20"},
-		"evicted of another channel": {func(c *channels, h *history) {
-			h.say("b")
-			for range 10 {
-				h.say("a")
-			}
-			c.subscribe(1, "b", wire.Cursor(at(1)), false)
-		}, "subscribed#1 b resumed @1"},
-		"lost": {func(c *channels, h *history) {
-			c.subscribe(1, "a", "", false)
-			c.run()
-			h.Reset(at(10))
-			h.say("b", "a")
-		}, "reset a backend @10, message a @12"},
-		"outrun by one channel": {func(c *channels, h *history) {
-			c.subscribe(1, "a", "", false)
-			c.subscribe(2, "b", "", false)
-			c.run()
-			for range 20 {
-				h.say("a")
-			}
-			h.say("b")
-		}, "reset a evicted @21, message b @21"},
-		"another epoch": {func(c *channels, h *history) {
-			c.subscribe(1, "a", "", false)
-			c.run()
-			h.Reset(backend.Position{Epoch: epoch + 1, Seq: 3})
-			h.say("a")
-		}, "reset a epoch 2.3, message a 2.4"},
-		"pings say what is complete": {func(c *channels, h *history) {
-			c.subscribe(1, "a", "", false)
-			h.say("a", "other")
-			c.run()
-			c.ping()
-		}, "ping @2"},
-		"pings of a replay say nothing": {func(c *channels, h *history) {
-			c.subscribe(1, "a", "", false)
-			h.say("a", "b")
-			c.run()
-			c.subscribe(2, "b", wire.Cursor(at(0)), false)
-			c.ping()
-		}, "subscribed#2 b resumed @0, ping, message b @2"},
-		"and after it again": {func(c *channels, h *history) {
-			c.subscribe(1, "a", "", false)
-			h.say("a", "b")
-			c.run()
-			c.subscribe(2, "b", wire.Cursor(at(0)), false)
-			c.run()
-			c.ping()
-		}, "ping @2"},
-		"hidden": {func(c *channels, h *history) {
-			c.view.hidden = map[string]bool{"bob": true}
-			c.subscribe(1, "a", wire.Cursor(at(0)), true)
-			h.move(backend.PresenceJoin, "a", "ada")
-			h.move(backend.PresenceJoin, "a", "bob")
-		}, "subscribed#1 a resumed @0, join a ada @1"},
-		"no presence unless asked": {func(c *channels, h *history) {
-			h.move(backend.PresenceJoin, "a", "ada")
-			h.say("a")
-			c.subscribe(1, "a", wire.Cursor(at(0)), false)
-		}, "subscribed#1 a resumed @0, message a @2"},
-		"presence no longer": {func(c *channels, h *history) {
-			c.subscribe(1, "a", wire.Cursor(at(0)), true)
-			c.subscribe(2, "a", "", false)
-			h.move(backend.PresenceJoin, "a", "ada")
-		}, "subscribed#1 a resumed @0, subscribed#2 a resumed"},
-	} {
+	for name, c := range channelCases {
 		for size, budget := range budgets {
 			t.Run(name+"/"+size, func(t *testing.T) {
 				h := newHistory(ring.Limits{Records: 8, Bytes: 1 << 20, Age: time.Hour})

@@ -9,189 +9,192 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
+// rosterCases are what a roster is after what has happened.
+var rosterCases = map[string]struct {
+	do   func(c *channels, h *history) // after a fresh subscribe with presence
+	want string
+}{
+	"asked for": {func(*channels, *history) {}, ""},
+	"come": {func(c *channels, _ *history) { c.answer(nil, "ada", "bob") },
+		"subscribed#1 a fresh @0, state a of 2 @0"},
+	"empty": {func(c *channels, _ *history) { c.answer(nil) },
+		"subscribed#1 a fresh @0, state a of 0 @0"},
+	"its channel waits, the others do not": {func(c *channels, h *history) {
+		c.subscribe(2, "b", "", false)
+		h.say("a", "b", "a")
+	}, "subscribed#2 b fresh @3"},
+	"others before, its own after": {func(c *channels, h *history) {
+		c.subscribe(2, "b", wire.Cursor(at(0)), false)
+		h.say("a", "b", "a")
+		c.run()
+		c.answer(nil, "ada")
+	}, "subscribed#1 a fresh @0, state a of 1 @0, message a @1, message a @3"},
+	"what it has does not come again": {func(c *channels, h *history) {
+		h.move(backend.PresenceJoin, "a", "ada")
+		h.say("a")
+		c.answer(nil, "ada")
+		h.move(backend.PresenceJoin, "a", "bob")
+	}, "subscribed#1 a fresh @0, state a of 1 @0, message a @2, join a bob @3"},
+	"no cursor meanwhile": {func(c *channels, h *history) {
+		h.say("b")
+		c.ping()
+	}, "ping"},
+	"a cursor afterwards": {func(c *channels, h *history) {
+		h.say("b")
+		c.answer(nil)
+		c.run()
+		c.ping()
+	}, "ping @1"},
+	"unsubscribed meanwhile": {func(c *channels, h *history) {
+		c.unsubscribe(2, "a")
+		c.run()
+		c.answer(nil, "ada")
+		h.say("a")
+	}, ""},
+	"unsubscribe answers the subscribe first": {func(c *channels, _ *history) { c.unsubscribe(2, "a") },
+		"subscribed#1 a fresh @0, ok#2"},
+	"back before it comes": {func(c *channels, h *history) {
+		c.unsubscribe(2, "a")
+		c.subscribe(3, "a", "", true)
+		c.run()
+		c.answer(nil, "old")
+		expect(c.t, "told by a roster of before", c.told(), "")
+		c.answer(nil, "new")
+	}, "subscribed#3 a fresh @0, state a of 1 @0"},
+	"asked again meanwhile": {func(c *channels, h *history) {
+		c.subscribe(2, "a", "", true)
+		c.run()
+		h.say("a")
+		c.answer(nil, "ada")
+		expect(c.t, "told", flat(c.told()), "subscribed#1 a fresh @0, state a of 1 @0")
+		c.answer(nil, "bob")
+	}, "subscribed#2 a resumed, state a of 1 @0, message a @1"},
+	"without presence meanwhile": {func(c *channels, h *history) {
+		c.subscribe(2, "a", "", false)
+		h.move(backend.PresenceJoin, "a", "ada")
+		h.say("a")
+	}, "subscribed#1 a fresh @0, subscribed#2 a resumed, message a @2"},
+	"unreadable": {func(c *channels, h *history) {
+		c.answer(unavailable)
+		h.say("a")
+	}, "error#1 unavailable"},
+	"unreadable for one who has it": {func(c *channels, h *history) {
+		c.answer(nil, "ada")
+		c.run()
+		c.subscribe(2, "a", "", true)
+		c.run()
+		h.move(backend.PresenceJoin, "a", "bob")
+		c.answer(unavailable)
+	}, "error#2 unavailable, join a bob @1"},
+	"unreadable for all who asked": {func(c *channels, _ *history) {
+		c.subscribe(2, "a", "", true)
+		c.run()
+		c.answer(unavailable)
+	}, "error#1 unavailable, error#2 unavailable"},
+	"taken away meanwhile": {func(c *channels, h *history) {
+		c.Do(func() { c.Restrict(c.Turn(), map[string]*wire.Error{"a": forbidden}) })
+		h.say("a")
+	}, "subscribed#1 a fresh @0, unsubscribed a forbidden @0"},
+	"taken away after a reset that was not told": {func(c *channels, h *history) {
+		c.answer(nil, "ada")
+		c.run()
+		h.Reset(at(5))
+		c.run()
+		c.Do(func() { c.Restrict(c.Turn(), map[string]*wire.Error{"a": unavailable}) })
+	}, "unsubscribed a unavailable"},
+	"a reset with the roster after it": {func(c *channels, h *history) {
+		c.answer(nil, "ada")
+		c.run()
+		h.Reset(at(5))
+		h.say("a", "b")
+		c.run()
+		c.ping()
+		expect(c.t, "told before it is read", c.told(), "ping")
+		c.answer(nil, "bob")
+	}, "reset a backend @5, state a of 1 @5, message a @6"},
+	"a reset that cannot be told": {func(c *channels, h *history) {
+		c.answer(nil, "ada")
+		c.run()
+		h.Reset(at(5))
+		h.say("a")
+		c.run()
+		c.answer(unavailable)
+		c.run()
+		expect(c.t, "the connection must end", c.unreadable, "unavailable")
+	}, ""},
+	"a reset without presence": {func(c *channels, h *history) {
+		c.answer(nil, "ada")
+		c.run()
+		h.Reset(at(5))
+		h.say("a")
+		c.run()
+		c.subscribe(2, "a", "", false)
+	}, "reset a backend @5, subscribed#2 a resumed, message a @6"},
+	"shown again": {func(c *channels, h *history) {
+		c.view.hidden = map[string]bool{"bob": true}
+		c.answer(nil, "ada", "bob")
+		expect(c.t, "told", flat(c.told()), "subscribed#1 a fresh @0, state a of 1 @0")
+		c.Do(func() {
+			c.SetView(&view{hidden: map[string]bool{"ada": true, "cy": true}})
+			c.ShowAgain()
+		})
+		c.run()
+		c.answer(nil, "ada", "bob", "dan")
+	}, "state a of 2 @0"},
+	"not shown again where all see the same": {func(c *channels, _ *history) {
+		c.answer(nil, "ada", "bob")
+		c.run()
+		c.Do(c.ShowAgain)
+		c.run()
+		expect(c.t, "asked", strings.Repeat("!", len(c.asked)), "")
+	}, ""},
+	"shown again, unreadable": {func(c *channels, _ *history) {
+		c.answer(nil, "ada")
+		c.run()
+		c.view.hidden = map[string]bool{"bob": true}
+		c.Do(c.ShowAgain)
+		c.run()
+		c.answer(unavailable)
+		c.run()
+		expect(c.t, "the connection must end", c.unreadable, "unavailable")
+	}, ""},
+	"bye: the end is the answer": {func(c *channels, h *history) {
+		h.say("a")
+		c.Bye(session.Ending{Reason: "closing", Rest: h.Head()})
+	}, "bye closing @1"},
+	"bye: events of one who has the roster": {func(c *channels, h *history) {
+		c.answer(nil, "ada")
+		c.run()
+		c.subscribe(2, "a", "", true)
+		c.run()
+		h.say("a")
+		c.Bye(session.Ending{Reason: "closing", Rest: h.Head()})
+	}, "subscribed#2 a resumed, message a @1, bye closing @1"},
+	"bye: a reset waits": {func(c *channels, h *history) {
+		c.answer(nil, "ada")
+		c.subscribe(2, "b", "", false)
+		c.run()
+		h.Reset(at(5))
+		c.run()
+		h.say("a", "b")
+		c.Bye(session.Ending{Reason: "closing", Rest: h.Head()})
+	}, "message b @7, bye closing"},
+	"bye: a reset in the last batch": {func(c *channels, h *history) {
+		c.answer(nil, "ada")
+		c.run()
+		h.Reset(at(5))
+		h.say("a")
+		c.Bye(session.Ending{Reason: "closing", Rest: h.Head()})
+	}, "bye closing"},
+	"revoked": {func(c *channels, h *history) {
+		h.say("a")
+		c.Bye(session.Ending{Reason: "revoked"})
+	}, "bye revoked @0"},
+}
+
 // What a session that waits for a roster tells, and after it.
 func TestRosters(t *testing.T) {
-	for name, c := range map[string]struct {
-		do   func(c *channels, h *history) // after a fresh subscribe with presence
-		want string
-	}{
-		"asked for": {func(*channels, *history) {}, ""},
-		"come": {func(c *channels, _ *history) { c.answer(nil, "ada", "bob") },
-			"subscribed#1 a fresh @0, state a of 2 @0"},
-		"empty": {func(c *channels, _ *history) { c.answer(nil) },
-			"subscribed#1 a fresh @0, state a of 0 @0"},
-		"its channel waits, the others do not": {func(c *channels, h *history) {
-			c.subscribe(2, "b", "", false)
-			h.say("a", "b", "a")
-		}, "subscribed#2 b fresh @3"},
-		"others before, its own after": {func(c *channels, h *history) {
-			c.subscribe(2, "b", wire.Cursor(at(0)), false)
-			h.say("a", "b", "a")
-			c.run()
-			c.answer(nil, "ada")
-		}, "subscribed#1 a fresh @0, state a of 1 @0, message a @1, message a @3"},
-		"what it has does not come again": {func(c *channels, h *history) {
-			h.move(backend.PresenceJoin, "a", "ada")
-			h.say("a")
-			c.answer(nil, "ada")
-			h.move(backend.PresenceJoin, "a", "bob")
-		}, "subscribed#1 a fresh @0, state a of 1 @0, message a @2, join a bob @3"},
-		"no cursor meanwhile": {func(c *channels, h *history) {
-			h.say("b")
-			c.ping()
-		}, "ping"},
-		"a cursor afterwards": {func(c *channels, h *history) {
-			h.say("b")
-			c.answer(nil)
-			c.run()
-			c.ping()
-		}, "ping @1"},
-		"unsubscribed meanwhile": {func(c *channels, h *history) {
-			c.unsubscribe(2, "a")
-			c.run()
-			c.answer(nil, "ada")
-			h.say("a")
-		}, ""},
-		"unsubscribe answers the subscribe first": {func(c *channels, _ *history) { c.unsubscribe(2, "a") },
-			"subscribed#1 a fresh @0, ok#2"},
-		"back before it comes": {func(c *channels, h *history) {
-			c.unsubscribe(2, "a")
-			c.subscribe(3, "a", "", true)
-			c.run()
-			c.answer(nil, "old")
-			expect(c.t, "told by a roster of before", c.told(), "")
-			c.answer(nil, "new")
-		}, "subscribed#3 a fresh @0, state a of 1 @0"},
-		"asked again meanwhile": {func(c *channels, h *history) {
-			c.subscribe(2, "a", "", true)
-			c.run()
-			h.say("a")
-			c.answer(nil, "ada")
-			expect(c.t, "told", flat(c.told()), "subscribed#1 a fresh @0, state a of 1 @0")
-			c.answer(nil, "bob")
-		}, "subscribed#2 a resumed, state a of 1 @0, message a @1"},
-		"without presence meanwhile": {func(c *channels, h *history) {
-			c.subscribe(2, "a", "", false)
-			h.move(backend.PresenceJoin, "a", "ada")
-			h.say("a")
-		}, "subscribed#1 a fresh @0, subscribed#2 a resumed, message a @2"},
-		"unreadable": {func(c *channels, h *history) {
-			c.answer(unavailable)
-			h.say("a")
-		}, "error#1 unavailable"},
-		"unreadable for one who has it": {func(c *channels, h *history) {
-			c.answer(nil, "ada")
-			c.run()
-			c.subscribe(2, "a", "", true)
-			c.run()
-			h.move(backend.PresenceJoin, "a", "bob")
-			c.answer(unavailable)
-		}, "error#2 unavailable, join a bob @1"},
-		"unreadable for all who asked": {func(c *channels, _ *history) {
-			c.subscribe(2, "a", "", true)
-			c.run()
-			c.answer(unavailable)
-		}, "error#1 unavailable, error#2 unavailable"},
-		"taken away meanwhile": {func(c *channels, h *history) {
-			c.Do(func() { c.Restrict(c.Turn(), map[string]*wire.Error{"a": forbidden}) })
-			h.say("a")
-		}, "subscribed#1 a fresh @0, unsubscribed a forbidden @0"},
-		"taken away after a reset that was not told": {func(c *channels, h *history) {
-			c.answer(nil, "ada")
-			c.run()
-			h.Reset(at(5))
-			c.run()
-			c.Do(func() { c.Restrict(c.Turn(), map[string]*wire.Error{"a": unavailable}) })
-		}, "unsubscribed a unavailable"},
-		"a reset with the roster after it": {func(c *channels, h *history) {
-			c.answer(nil, "ada")
-			c.run()
-			h.Reset(at(5))
-			h.say("a", "b")
-			c.run()
-			c.ping()
-			expect(c.t, "told before it is read", c.told(), "ping")
-			c.answer(nil, "bob")
-		}, "reset a backend @5, state a of 1 @5, message a @6"},
-		"a reset that cannot be told": {func(c *channels, h *history) {
-			c.answer(nil, "ada")
-			c.run()
-			h.Reset(at(5))
-			h.say("a")
-			c.run()
-			c.answer(unavailable)
-			c.run()
-			expect(c.t, "the connection must end", c.unreadable, "unavailable")
-		}, ""},
-		"a reset without presence": {func(c *channels, h *history) {
-			c.answer(nil, "ada")
-			c.run()
-			h.Reset(at(5))
-			h.say("a")
-			c.run()
-			c.subscribe(2, "a", "", false)
-		}, "reset a backend @5, subscribed#2 a resumed, message a @6"},
-		"shown again": {func(c *channels, h *history) {
-			c.view.hidden = map[string]bool{"bob": true}
-			c.answer(nil, "ada", "bob")
-			expect(c.t, "told", flat(c.told()), "subscribed#1 a fresh @0, state a of 1 @0")
-			c.Do(func() {
-				c.SetView(&view{hidden: map[string]bool{"ada": true, "cy": true}})
-				c.ShowAgain()
-			})
-			c.run()
-			c.answer(nil, "ada", "bob", "dan")
-		}, "state a of 2 @0"},
-		"not shown again where all see the same": {func(c *channels, _ *history) {
-			c.answer(nil, "ada", "bob")
-			c.run()
-			c.Do(c.ShowAgain)
-			c.run()
-			expect(c.t, "asked", strings.Repeat("!", len(c.asked)), "")
-		}, ""},
-		"shown again, unreadable": {func(c *channels, _ *history) {
-			c.answer(nil, "ada")
-			c.run()
-			c.view.hidden = map[string]bool{"bob": true}
-			c.Do(c.ShowAgain)
-			c.run()
-			c.answer(unavailable)
-			c.run()
-			expect(c.t, "the connection must end", c.unreadable, "unavailable")
-		}, ""},
-		"bye: the end is the answer": {func(c *channels, h *history) {
-			h.say("a")
-			c.Bye(session.Ending{Reason: "closing", Rest: h.Head()})
-		}, "bye closing @1"},
-		"bye: events of one who has the roster": {func(c *channels, h *history) {
-			c.answer(nil, "ada")
-			c.run()
-			c.subscribe(2, "a", "", true)
-			c.run()
-			h.say("a")
-			c.Bye(session.Ending{Reason: "closing", Rest: h.Head()})
-		}, "subscribed#2 a resumed, message a @1, bye closing @1"},
-		"bye: a reset waits": {func(c *channels, h *history) {
-			c.answer(nil, "ada")
-			c.subscribe(2, "b", "", false)
-			c.run()
-			h.Reset(at(5))
-			c.run()
-			h.say("a", "b")
-			c.Bye(session.Ending{Reason: "closing", Rest: h.Head()})
-		}, "message b @7, bye closing"},
-		"bye: a reset in the last batch": {func(c *channels, h *history) {
-			c.answer(nil, "ada")
-			c.run()
-			h.Reset(at(5))
-			h.say("a")
-			c.Bye(session.Ending{Reason: "closing", Rest: h.Head()})
-		}, "bye closing"},
-		"revoked": {func(c *channels, h *history) {
-			h.say("a")
-			c.Bye(session.Ending{Reason: "revoked"})
-		}, "bye revoked @0"},
-	} {
+	for name, c := range rosterCases {
 		for size, budget := range budgets {
 			t.Run(name+"/"+size, func(t *testing.T) {
 				h := newHistory(roomy)

@@ -36,120 +36,123 @@ func (s *stream) begin(cursor string, domains ...string) {
 // told is what the stream tells until there is no more.
 func (s *stream) told() string { return shortStream(s.t, strings.Join(s.run(), "")) }
 
+// streamCases are what a REN stream tells.
+var streamCases = map[string]struct {
+	do   func(s *stream, h *history)
+	want string
+}{
+	"fresh": {func(s *stream, h *history) {
+		h.put("kv", "db")
+		s.begin("", "kv")
+	}, "hello fresh kv @2"},
+	"live": {func(s *stream, h *history) {
+		s.begin("", "kv")
+		s.run()
+		h.put("kv", "db", "kv")
+	}, "@1, @3"},
+	"resumed": {func(s *stream, h *history) {
+		h.put("kv", "db", "kv", "kv")
+		s.begin(wire.Cursor(at(1)), "kv")
+	}, "hello resumed kv @1, @3, @4"},
+	"resumed of several domains": {func(s *stream, h *history) {
+		h.put("kv", "db", "other", "kv", "db")
+		s.begin(wire.Cursor(at(1)), "db", "kv")
+	}, "hello resumed db,kv @1, @2, @4, @5"},
+	"everything": {func(s *stream, h *history) {
+		h.put("kv", "db", "other")
+		s.begin(wire.Cursor(at(0)), "*", "realtime")
+	}, "hello resumed *,realtime @0, @1, @2, @3"},
+	"nothing": {func(s *stream, h *history) {
+		h.put("kv")
+		s.begin(wire.Cursor(at(0)))
+	}, "hello resumed @0"},
+	"of another log": {func(s *stream, _ *history) { s.begin(wire.Cursor(backend.Position{Seq: 7}), "kv") },
+		"hello reset epoch kv @0"},
+	"from the future": {func(s *stream, _ *history) { s.begin(wire.Cursor(at(7)), "kv") },
+		"hello reset unknown kv @0"},
+	"garbage": {func(s *stream, _ *history) { s.begin("garbage", "kv") },
+		"hello reset unknown kv @0"},
+	"evicted": {func(s *stream, h *history) {
+		for range 10 {
+			h.put("kv")
+		}
+		s.begin(wire.Cursor(at(1)), "kv")
+	}, "hello reset evicted kv @10"},
+	"evicted of another domain": {func(s *stream, h *history) {
+		h.put("kv", "db")
+		for range 10 {
+			h.put("other")
+		}
+		s.begin(wire.Cursor(at(2)), "kv", "db")
+	}, "hello resumed kv,db @2"},
+	"without data": {func(s *stream, h *history) {
+		s.begin("", "kv", "bare")
+		h.put("kv", "bare")
+		s.run()
+		h.put("kv", "bare")
+	}, "@3, @4 bare"},
+	"pinged": {func(s *stream, h *history) {
+		s.begin("", "kv")
+		s.run()
+		h.put("kv", "db")
+		s.Do(func() { s.Ping(1) })
+	}, "ping @0, @1"},
+	"pinged when quiet": {func(s *stream, h *history) {
+		s.begin("", "kv")
+		s.run()
+		h.put("db", "db", "kv", "db")
+		s.run()
+		s.Do(func() { s.Ping(1) })
+	}, "ping @4"},
+	"lost": {func(s *stream, h *history) {
+		s.begin("", "kv", "db")
+		s.run()
+		h.Reset(at(10))
+		h.put("other", "db", "kv")
+	}, "reset backend @11, @12, @13"},
+	"lost without more": {func(s *stream, h *history) {
+		s.begin("", "kv", "db")
+		s.run()
+		h.Reset(at(10))
+	}, "reset backend @10"},
+	"another epoch": {func(s *stream, h *history) {
+		s.begin("", "kv")
+		s.run()
+		h.Reset(backend.Position{Epoch: epoch + 1, Seq: 3})
+	}, "reset epoch 2.3"},
+	"outrun": {func(s *stream, h *history) {
+		s.begin("", "kv")
+		s.run()
+		for range 20 {
+			h.put("kv")
+		}
+	}, "reset evicted @20"},
+	"granted more": {func(s *stream, h *history) {
+		s.begin("", "kv")
+		h.put("db")
+		s.run()
+		h.put("db", "kv")
+		s.Do(func() { s.Regrant(&view{}, topics("db", "kv"), session.Hello{Domains: []string{"db", "kv"}}) })
+	}, "hello resumed db,kv @1, @2, @3"},
+	"granted less": {func(s *stream, h *history) {
+		s.begin("", "kv", "db")
+		s.run()
+		h.put("db", "kv")
+		s.Do(func() { s.Regrant(&view{}, topics("kv"), session.Hello{Domains: []string{"kv"}}) })
+	}, "hello resumed kv @0, @2"},
+	"granted after what it missed": {func(s *stream, h *history) {
+		s.begin("", "kv")
+		s.run()
+		for range 20 {
+			h.put("kv")
+		}
+		s.Do(func() { s.Regrant(&view{}, topics("kv"), session.Hello{Domains: []string{"kv"}}) })
+	}, "hello reset evicted kv @20"},
+}
+
 // How a stream begins, and goes on.
 func TestStream(t *testing.T) {
-	for name, c := range map[string]struct {
-		do   func(s *stream, h *history)
-		want string
-	}{
-		"fresh": {func(s *stream, h *history) {
-			h.put("kv", "db")
-			s.begin("", "kv")
-		}, "hello fresh kv @2"},
-		"live": {func(s *stream, h *history) {
-			s.begin("", "kv")
-			s.run()
-			h.put("kv", "db", "kv")
-		}, "@1, @3"},
-		"resumed": {func(s *stream, h *history) {
-			h.put("kv", "db", "kv", "kv")
-			s.begin(wire.Cursor(at(1)), "kv")
-		}, "hello resumed kv @1, @3, @4"},
-		"resumed of several domains": {func(s *stream, h *history) {
-			h.put("kv", "db", "other", "kv", "db")
-			s.begin(wire.Cursor(at(1)), "db", "kv")
-		}, "hello resumed db,kv @1, @2, @4, @5"},
-		"everything": {func(s *stream, h *history) {
-			h.put("kv", "db", "other")
-			s.begin(wire.Cursor(at(0)), "*", "realtime")
-		}, "hello resumed *,realtime @0, @1, @2, @3"},
-		"nothing": {func(s *stream, h *history) {
-			h.put("kv")
-			s.begin(wire.Cursor(at(0)))
-		}, "hello resumed @0"},
-		"of another log": {func(s *stream, _ *history) { s.begin(wire.Cursor(backend.Position{Seq: 7}), "kv") },
-			"hello reset epoch kv @0"},
-		"from the future": {func(s *stream, _ *history) { s.begin(wire.Cursor(at(7)), "kv") },
-			"hello reset unknown kv @0"},
-		"garbage": {func(s *stream, _ *history) { s.begin("garbage", "kv") },
-			"hello reset unknown kv @0"},
-		"evicted": {func(s *stream, h *history) {
-			for range 10 {
-				h.put("kv")
-			}
-			s.begin(wire.Cursor(at(1)), "kv")
-		}, "hello reset evicted kv @10"},
-		"evicted of another domain": {func(s *stream, h *history) {
-			h.put("kv", "db")
-			for range 10 {
-				h.put("other")
-			}
-			s.begin(wire.Cursor(at(2)), "kv", "db")
-		}, "hello resumed kv,db @2"},
-		"without data": {func(s *stream, h *history) {
-			s.begin("", "kv", "bare")
-			h.put("kv", "bare")
-			s.run()
-			h.put("kv", "bare")
-		}, "@3, @4 bare"},
-		"pinged": {func(s *stream, h *history) {
-			s.begin("", "kv")
-			s.run()
-			h.put("kv", "db")
-			s.Do(func() { s.Ping(1) })
-		}, "ping @0, @1"},
-		"pinged when quiet": {func(s *stream, h *history) {
-			s.begin("", "kv")
-			s.run()
-			h.put("db", "db", "kv", "db")
-			s.run()
-			s.Do(func() { s.Ping(1) })
-		}, "ping @4"},
-		"lost": {func(s *stream, h *history) {
-			s.begin("", "kv", "db")
-			s.run()
-			h.Reset(at(10))
-			h.put("other", "db", "kv")
-		}, "reset backend @11, @12, @13"},
-		"lost without more": {func(s *stream, h *history) {
-			s.begin("", "kv", "db")
-			s.run()
-			h.Reset(at(10))
-		}, "reset backend @10"},
-		"another epoch": {func(s *stream, h *history) {
-			s.begin("", "kv")
-			s.run()
-			h.Reset(backend.Position{Epoch: epoch + 1, Seq: 3})
-		}, "reset epoch 2.3"},
-		"outrun": {func(s *stream, h *history) {
-			s.begin("", "kv")
-			s.run()
-			for range 20 {
-				h.put("kv")
-			}
-		}, "reset evicted @20"},
-		"granted more": {func(s *stream, h *history) {
-			s.begin("", "kv")
-			h.put("db")
-			s.run()
-			h.put("db", "kv")
-			s.Do(func() { s.Regrant(&view{}, topics("db", "kv"), session.Hello{Domains: []string{"db", "kv"}}) })
-		}, "hello resumed db,kv @1, @2, @3"},
-		"granted less": {func(s *stream, h *history) {
-			s.begin("", "kv", "db")
-			s.run()
-			h.put("db", "kv")
-			s.Do(func() { s.Regrant(&view{}, topics("kv"), session.Hello{Domains: []string{"kv"}}) })
-		}, "hello resumed kv @0, @2"},
-		"granted after what it missed": {func(s *stream, h *history) {
-			s.begin("", "kv")
-			s.run()
-			for range 20 {
-				h.put("kv")
-			}
-			s.Do(func() { s.Regrant(&view{}, topics("kv"), session.Hello{Domains: []string{"kv"}}) })
-		}, "hello reset evicted kv @20"},
-	} {
+	for name, c := range streamCases {
 		for size, budget := range budgets {
 			t.Run(name+"/"+size, func(t *testing.T) {
 				h := newHistory(ring.Limits{Records: 8, Bytes: 1 << 20, Age: time.Hour})
