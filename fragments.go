@@ -29,8 +29,9 @@ type Fragment struct {
 // unless it resumes, and after a reset: then it renders the current data as a whole.
 // Otherwise it renders what an event changes. It runs in the goroutine of the request;
 // ctx ends after 5 s, or with the stream. While it runs, nothing is sent, and Revoke and
-// Recheck wait. An error ends the stream, and the page comes back without a cursor, so that
-// all of its data is rendered.
+// Recheck wait. If it calls one of them itself, with ctx, that call does not wait for its
+// own stream, which ends when it returns, and after Recheck comes back. An error ends the
+// stream, and the page comes back without a cursor, so that all of its data is rendered.
 type FragmentFunc func(ctx context.Context, to *Fragment, ev RenEvent) error
 
 // renderTime is the time that a FragmentFunc has.
@@ -47,6 +48,8 @@ const renderTime = 5 * time.Second
 // events that begin with "ren." are those of a REN stream, which such pages ignore.
 // Each fragment has the cursor of its event as its id, so an EventSource that comes back
 // gets what it has missed.
+//
+// The query is the host's: the parameters of a REN stream, such as every, mean nothing here.
 //
 // It blocks until the stream ends, and must be called once for a request, before
 // anything is written. It answers requests that are refused.
@@ -93,6 +96,9 @@ func (s *stream) renderer(sel *match.Selector, render FragmentFunc) func(dst []b
 		}
 		ctx, cancel := context.WithTimeout(s.ctx, renderTime)
 		defer cancel()
+		call := &policyCall{conn: &s.conn, fragment: true}
+		ctx, end := call.begin(ctx)
+		defer end()
 		err := guard.Log(s.rt.log, droppedByPanic, func() error { return render(ctx, &to, event) })
 		if err == nil && (!wire.ValidText(to.Event) || strings.HasPrefix(to.Event, "ren.")) {
 			err = fmt.Errorf("%w: Fragment.Event is %s", ErrBadEvent, wire.Quote(to.Event))
@@ -105,7 +111,10 @@ func (s *stream) renderer(sel *match.Selector, render FragmentFunc) func(dst []b
 			s.conn.Cancel(&conns.Ending{Reason: "internal", Retry: retryAfter()})
 			return dst, false
 		}
-		if to.Len() == 0 {
+		switch {
+		case s.ctx.Err() != nil: // by render, perhaps, which has revoked the right to see it
+			return dst, false
+		case to.Len() == 0:
 			return dst, true
 		}
 		return sse.AppendEvent(dst, to.Event, wire.Cursor(pos), to.Bytes()), true

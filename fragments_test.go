@@ -275,3 +275,45 @@ func TestFragmentsOfABadCall(t *testing.T) {
 		}
 	})
 }
+
+// A FragmentFunc may end rights, those of its own stream included: nobody waits for
+// anybody, and what it has rendered is not sent.
+func TestRightsEndInAFragment(t *testing.T) {
+	for name, c := range map[string]struct {
+		call func(*realtime.Realtime, context.Context) error
+		said string // by the stream
+	}{
+		"Revoke":  {func(rt *realtime.Realtime, ctx context.Context) error { return rt.Revoke(ctx, "ada") }, "list=<ul>|</ul> bye end"},
+		"Recheck": {func(rt *realtime.Realtime, ctx context.Context) error { return rt.Recheck(ctx, "ada") }, "list=<ul>|</ul> bye end"},
+	} {
+		bubble(t, name, func(t *testing.T) {
+			var h *host
+			returned := make(chan error, 1)
+			var once atomic.Bool
+			h = withFragments(t, open(), nil, realtime.EventMatch{Resource: "kv"}, func(ctx context.Context, to *realtime.Fragment, ev realtime.RenEvent) error {
+				if ev.Key == "leaked" && once.CompareAndSwap(false, true) {
+					began := time.Now()
+					err := c.call(h.Realtime, ctx)
+					if took := time.Since(began); took > time.Second {
+						t.Errorf("it took %v", took)
+					}
+					returned <- err
+				}
+				return items(ctx, to, ev)
+			})
+			page, other := h.fragments("Authorization", asAda), h.socket(get("/realtime", "Authorization", asAda))
+			synctest.Wait()
+			h.emit(realtime.KVPut("", "leaked"))
+			h.emit(realtime.KVPut("", "after"))
+			noError(t, <-returned)
+			if got := rendered(page); got != c.said {
+				t.Errorf("the stream said %s", got)
+			}
+			if name == "Revoke" {
+				if code, _ := other.closed(); code != 4403 {
+					t.Errorf("the other connection ended with %d", code)
+				}
+			}
+		})
+	}
+}

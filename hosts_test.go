@@ -233,6 +233,7 @@ func TestBadHosts(t *testing.T) {
 		"", " ", "*", "*.example.com", "https://app.example.com", "app.example.com/", "app.example.com/x", "user@app.example.com",
 		"app.example.com:", "app.example.com:x", "app.example.com:0", "app.example.com:70000", "a b", "bücher.example", "app..example", ".",
 		"::1", "[::1", "[::1]:", "[fe80::1%eth0]", "[127.0.0.1]", "a,b", strings.Repeat("a", 254), "app.example.com?x", "app.example.com#x",
+		"127.1", "2130706433", "0x7f.1:8080", "127.0.0.01", "app.example.1", "0x",
 	} {
 		p := open()
 		p.Hosts = []string{"app.example.com", entry}

@@ -157,7 +157,8 @@ func TestBadOrigins(t *testing.T) {
 		"https://bücher.example", "https://b\u00fccher.example:8443", "https://app.example.com:", "https://app.example.com:0", "https://app.example.com:x",
 		"https://app.example.com:70000", "https://", "https:app.example.com", "file://", "file:///x", "wss://app.example.com", "ws://localhost:3000",
 		"https://a..b", "https://[::1", "https://[fe80::1%25en0]", " https://app.example.com", "https://app.example.com ", "https://a.example,https://b.example",
-		"https://a.example https://b.example", "about:blank", "data:text/html,x", "https://%61pp.example.com",
+		"https://a.example https://b.example", "about:blank", "data:text/html,x", "http://127.1", "http://2130706433:8080", "http://0x7f.0.0.1", "http://127.0.0.01", "http://app.example.1",
+		"http://[::ffff:127.0.0.1]:8080", "https://%61pp.example.com",
 	} {
 		p := open()
 		p.Origins = []string{"https://app.example.com", origin}
@@ -184,6 +185,8 @@ func TestOriginsAsBrowsersSendThem(t *testing.T) {
 		"https://app.example.com.":               "https://app.example.com.",
 		"http://[0:0:0:0:0:0:0:1]:3000":          "http://[::1]:3000",
 		"http://[::1]":                           "http://[::1]",
+		"http://127.0.0.1:8080":                  "http://127.0.0.1:8080",
+		"https://1.example.com":                  "https://1.example.com",
 		"http://LOCALHOST:5173":                  "http://localhost:5173",
 		"https://xn--bcher-kva.example":          "https://xn--bcher-kva.example",
 		"capacitor://localhost":                  "capacitor://localhost",

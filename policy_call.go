@@ -18,6 +18,7 @@ type policyCall struct {
 	handshake *conns.Handshake // that is being authenticated
 	conn      *conns.Conn      // that the call is about
 	holds     bool             // and whose deciding is held
+	fragment  bool             // and which waits for a FragmentFunc, not for the policy
 	round     *round           // of the Recheck that asks, which the call is then part of
 
 	spared atomic.Bool // a Revoke has left the decision about conn to Authenticate
@@ -57,6 +58,11 @@ func (p *policyCall) authenticates(h *conns.Handshake) bool {
 // about reports whether the policy is being asked about a connection.
 func (p *policyCall) about(c *conns.Conn) bool {
 	return p.find(func(p *policyCall) bool { return p.conn == c }) != nil
+}
+
+// renders reports whether the call is within a FragmentFunc for a connection.
+func (p *policyCall) renders(c *conns.Conn) bool {
+	return p.find(func(p *policyCall) bool { return p.conn == c && p.fragment }) != nil
 }
 
 // spare reports whether Authenticate is deciding about a connection. A Revoke must then

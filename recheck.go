@@ -47,6 +47,10 @@ func (rt *Realtime) recheckUser(ctx context.Context, userID string) error {
 	defer cancel()
 	within := policyCallOf(ctx)
 	theirs, done := rt.conns.Invalidate(userID, within.authenticates), make(chan struct{})
+	if i := slices.IndexFunc(theirs, within.renders); i >= 0 {
+		defer theirs[i].Cancel(conns.Rotated) // last, as ctx ends with it
+		theirs = slices.Delete(theirs, i, i+1)
+	}
 	call := &policyCall{round: within.rechecks()}
 	if call.round == nil {
 		call.round = new(round)

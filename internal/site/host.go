@@ -32,7 +32,7 @@ func ParseHosts(entries []string) (list Hosts, err error) {
 		h, ok := parseHost(entry)
 		if !ok || strings.HasSuffix(entry, ":") {
 			return nil, fmt.Errorf("%s is neither a host nor host:port (no scheme, path or wildcard; "+
-				"ASCII, as browsers send it; IPv6 in brackets)", wire.Quote(entry))
+				"ASCII, as browsers send it; IPv4 as 127.0.0.1; IPv6 in brackets)", wire.Quote(entry))
 		}
 		list = append(list, h)
 	}
@@ -92,7 +92,23 @@ func parseHost(s string) (h host, ok bool) {
 		return host{addr.Unmap().String(), port}, true
 	}
 	name = strings.ToLower(strings.TrimSuffix(name, "."))
-	return host{name, port}, validHost(name)
+	return host{name, port}, validHost(name) && !isShortAddress(name)
+}
+
+// isShortAddress reports whether a name is an IPv4 address in a form that browsers do not
+// send: they write 127.0.0.1 for 127.1, 0x7f.1 and 2130706433. Any name whose last label
+// is a number is an address: WHATWG URL, section 3.5.
+func isShortAddress(name string) bool {
+	last := name[strings.LastIndexByte(name, '.')+1:]
+	hex, isHex := strings.CutPrefix(last, "0x")
+	switch {
+	case isHex && strings.Trim(hex, "0123456789abcdef") == "":
+	case last != "" && strings.Trim(last, "0123456789") == "":
+	default:
+		return false
+	}
+	_, err := netip.ParseAddr(name)
+	return err != nil
 }
 
 // validHost reports whether a name has the form of a host's: labels of ASCII

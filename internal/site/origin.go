@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -86,8 +87,11 @@ func serializeOrigin(entry string) (string, error) {
 		return "", errors.New("the origin is that of the page, http or https")
 	}
 	h, ok := parseHost(u.Host)
+	if addr, err := netip.ParseAddr(u.Hostname()); err == nil && addr.Is4In6() {
+		return "", errors.New("it is an IPv4 address, which is another origin than its form in IPv6")
+	}
 	if !ok || strings.HasSuffix(u.Host, ":") {
-		return "", errors.New("its host is no host in ASCII form (xn--…), or its port no port")
+		return "", errors.New("its host is no host in the form of browsers (xn--…, 127.0.0.1), or its port no port")
 	}
 	if strings.HasSuffix(u.Hostname(), ".") {
 		h.name += "." // another origin for browsers
