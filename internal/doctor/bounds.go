@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 )
 
 // What a stranger may answer, to whom somebody has sent a probe. A server's answer has
@@ -64,7 +65,30 @@ func guarded(dial dialFunc) dialFunc {
 
 // metadata are addresses of services for machines of clouds that are not of the link by
 // their form.
-var metadata = []netip.Addr{netip.MustParseAddr("fd00:ec2::254"), netip.MustParseAddr("100.100.100.200")}
+var metadata = []netip.Addr{
+	netip.MustParseAddr("fd00:ec2::254"), netip.MustParseAddr("fd20:ce::254"), netip.MustParseAddr("100.100.100.200"),
+}
+
+// embedding are the networks of IPv6 whose addresses stand for one of IPv4, which begins
+// at a byte of theirs: RFC 6052, RFC 8215, RFC 3056 and RFC 4291, section 2.5.5.1. With
+// RFC 8215 it depends on the network where it begins, and the usual place is the last.
+var embedding = map[netip.Prefix]int{
+	netip.MustParsePrefix("64:ff9b::/96"):   12,
+	netip.MustParsePrefix("64:ff9b:1::/48"): 12,
+	netip.MustParsePrefix("2002::/16"):      2,
+	netip.MustParsePrefix("::/96"):          12,
+}
+
+// embedded returns the address of IPv4 that ip stands for, or ip.
+func embedded(ip netip.Addr) netip.Addr {
+	for network, at := range embedding {
+		if network.Contains(ip) {
+			b := ip.As16()
+			return netip.AddrFrom4([4]byte(b[at : at+4]))
+		}
+	}
+	return ip
+}
 
 func ofOwnLink(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
@@ -75,11 +99,9 @@ func ofOwnLink(addr string) bool {
 	if err != nil {
 		return false
 	}
-	ip = ip.Unmap()
-	for _, m := range metadata {
-		if ip.WithZone("") == m {
-			return true
-		}
+	ip = embedded(ip.Unmap().WithZone(""))
+	if slices.Contains(metadata, ip) {
+		return true
 	}
 	return ip.IsLinkLocalUnicast() || ip.IsMulticast()
 }

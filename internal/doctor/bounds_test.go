@@ -42,6 +42,8 @@ func (p peer) dial(context.Context, string, string) (net.Conn, error) { return p
 func TestGuard(t *testing.T) {
 	for addr, refused := range map[string]bool{
 		"169.254.169.254:80": true, "[fe80::1]:80": true, "[fe80::1%eth0]:80": true, "[::ffff:169.254.169.254]:80": true,
+		"[64:ff9b::a9fe:a9fe]:80": true, "[64:ff9b:1::169.254.169.254]:80": true, "[2002:a9fe:a9fe::1]:80": true, "[::169.254.169.254]:80": true,
+		"[64:ff9b::100.100.100.200]:80": true, "[fd20:ce::254]:80": true, "[64:ff9b::203.0.113.7]:80": false, "[2002:cb00:7107::1]:80": false,
 		"[fd00:ec2::254]:80": true, "100.100.100.200:80": true, "224.0.0.1:80": true,
 		"127.0.0.1:80": false, "10.0.0.1:443": false, "[::1]:80": false, "203.0.113.7:443": false,
 	} {
