@@ -98,18 +98,19 @@ func (d *Diagnosis) remedies(f Finding) []string {
 // or rewrites Host or Origin. baseURL is the public URL, as clients use it, of the path
 // where [Realtime.Handler] is mounted: "https://app.example.com/api/maravilla/".
 //
-// It connects to the URL from here, so it sees what is on that way, and needs no
-// credentials: the nodes know its requests by a secret that is valid during the call, on
-// other nodes for up to five minutes, and shows who knows it nothing but its own requests.
-// It blocks for a little more than [Options].Heartbeat, or twice as long if something is
-// found, or until ctx ends. It uses a clone of [http.DefaultTransport].
+// It connects to the URL from here, so it sees the way from this server. It needs no
+// credentials: the nodes recognise its requests by a secret that is valid during the
+// call, on other nodes for up to five minutes. Somebody who learns the secret sees only
+// the requests of this call. It blocks for a little more than [Options].Heartbeat, or
+// twice as long if something is found, or until ctx ends. It uses a clone of
+// [http.DefaultTransport].
 //
 // It sends GET requests to the two paths "ren" and "realtime" below the URL, and tells the
-// status and some headers of what answers, but no body. So it must not be given the URL of
-// somebody who is not trusted. With [Policy].Hosts it sends nothing to other hosts; never
-// does it send anything to addresses that are link-local, where clouds keep credentials,
-// follow a redirect, or read more than 256 KiB of an answer. Where HTTP_PROXY or HTTPS_PROXY
-// names a proxy, that looks names up, and decides what they may lead to.
+// status and some headers of the answers, but no body. So callers must not pass the URL of
+// somebody who is not trusted. With [Policy].Hosts it sends nothing to other hosts. In any
+// case it sends nothing to link-local addresses, where clouds keep credentials, follows no
+// redirect, and reads at most 256 KiB of an answer. If HTTP_PROXY or HTTPS_PROXY names a
+// proxy, that proxy looks names up, and decides which addresses are permitted.
 //
 // A URL that nobody answers for is a finding. Errors: [ErrBadOption] for a baseURL that is
 // not an absolute one of HTTP or HTTPS, [ErrClosed], [ErrTemporary] if 16 calls are under

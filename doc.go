@@ -30,7 +30,7 @@
 //
 // [Realtime.Stream] is for a message that grows, such as the answer of a language model:
 // every client that follows it has the same text, also one that comes late or comes back,
-// and one that may can stop it.
+// and a client with the right to do so can stop it.
 //
 // # Listen
 //

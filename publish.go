@@ -29,8 +29,9 @@ var _ Publisher = (*Realtime)(nil)
 // Publish sends data, which must encode as JSON of at most [Limits].Publish
 // bytes, to all followers of the channel. It returns nil when the backend has the
 // message. If ctx has no deadline, it returns within 5 s. Errors: [ErrBadChannel],
-// [ErrTooLarge], [ErrBadUser], [ErrBadClientID], those of [json.Marshal], and from
-// the backend [ErrClosed], [ErrMaybeStored], [ErrTemporary] and those of ctx.
+// [ErrTooLarge], [ErrBadUser], [ErrBadClientID], [ErrBadOption], those of
+// [json.Marshal], [ErrLoop] within handlers, [ErrClosed], and from the backend
+// [ErrMaybeStored], [ErrTemporary] and those of ctx.
 func (rt *Realtime) Publish(ctx context.Context, channel string, data any, opts ...EventOption) error {
 	ev, a, err := newMessage(ctx, rt.opts.Limits.Publish, channel, data, opts)
 	if err != nil {

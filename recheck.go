@@ -13,27 +13,26 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Recheck asks the [Policy] again about all that the connections of a user have:
-// Grants for each REN stream, Allow for each channel that is subscribed to or
-// joined. When it returns nil, nothing more is delivered of what is no longer
-// allowed, and the user has left where it must not be present; what is still
-// allowed goes on without a gap. What the policy does not decide within 5 s of
-// being asked is taken away until the client asks again. A client that reads so
-// slowly that it cannot be told within half a second is disconnected, and asked
-// about when it comes back.
+// Recheck asks the [Policy] again about everything that the connections of a user
+// have: Grants for each REN stream, Allow for each channel that is subscribed to or
+// joined. With an empty userID it does so for all anonymous clients. When it returns
+// nil, nothing is delivered that is no longer allowed, on any node, and the user has
+// left the channels where they must not be present. What is still allowed continues
+// without a gap.
 //
-// The [Identity] stays as Authenticate gave it: a policy that decides by what
-// may change looks it up. Recheck covers the connections of all nodes, with an
-// empty userID those of all anonymous clients. An error means that ctx ended, or
-// the Realtime was closed, before it was done with them all, or names the nodes
-// that have not confirmed. Recheck waits as long as [Realtime.Revoke]. Where ctx ended it
-// continues, and takes nothing away for that.
+// If the policy does not answer within 5 s, the right is taken away until the client
+// asks again. A client that cannot be told within half a second, since it reads too
+// slowly, is disconnected, and checked when it reconnects.
 //
-// The policy may call Revoke, with the context that it was given, or that of the
-// request. It then waits no longer than half a second for an operation of another
-// connection, which perhaps waits for this one: such a connection is checked as
-// soon as the operation is done. Nor does it ask once more about a connection that
-// is being checked because of it.
+// The [Identity] stays as Authenticate gave it, so the policy must look up rights that
+// change. Recheck waits as long as [Realtime.Revoke]. An error means that ctx ended, or
+// the Realtime was closed, before all connections were checked, or names the nodes that
+// have not confirmed. If ctx ends, the check continues, and no right is lost by that.
+//
+// The policy may call Recheck, with the context that it was given, or that of the
+// request. It then waits at most half a second for an operation of another connection,
+// which may itself wait for this one: that connection is checked when its operation is
+// done. A connection that is being checked is not asked about again.
 func (rt *Realtime) Recheck(ctx context.Context, userID string) error {
 	return rt.everywhere(ctx, control.Recheck, userID, rt.recheckUser)
 }

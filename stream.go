@@ -39,14 +39,13 @@ const (
 // those of the others that are open in the channel. The message has text, by Write, or
 // JSON values, by WriteJSON. Clients that follow it (docs/streams.md) get what was
 // written so far, whenever they come, and then what is added, some 25 times a second;
-// none of that is in the history. Subscribers of the channel get two ordinary messages,
-// which are: one at the beginning, when Stream returns, and one at the end, with all of
-// the text.
+// none of that is in the history. Subscribers of the channel get two ordinary messages:
+// one at the beginning, when Stream returns, and one at the end, with all of the text.
 //
-// The end of ctx does not end the message, nor does that of a client's connection: only
-// Close, Fail, a client that may ([VerbStop]), [StreamOptions].Idle, [Realtime.Close], or
-// the end of this process, which the other nodes notice within 30 s. If ctx has no
-// deadline, Stream returns within 5 s.
+// The message ends by Close, Fail, a client with the right [VerbStop],
+// [StreamOptions].Idle, [Realtime.Close], or the end of this process, which the other
+// nodes notice within 30 s. The end of ctx does not end it, nor does that of a client's
+// connection. If ctx has no deadline, Stream returns within 5 s.
 //
 // Options: [AsUser], [FromClient], [WithMetadata]. Errors: [ErrBadChannel], [ErrBadEvent]
 // for the id, [ErrBadOption], [ErrBadUser], [ErrBadClientID], [ErrTooLarge] for the

@@ -6,9 +6,9 @@ import (
 )
 
 // Store keeps small records, at most [MaxValue] bytes each, at most some 100,000 of
-// them. It has no clock, and nothing in it expires: who needs a lease renews a
-// record, and who watches it measures, by a monotonic clock of its own, for how long
-// its revision has not changed.
+// them. It has no clock, and nothing in it expires. The holder of a lease renews a
+// record; the others measure, each by its own monotonic clock, for how long the
+// revision of that record has not changed.
 type Store interface {
 	// Get returns the record of k, or an Item with Revision 0 if there is none.
 	Get(ctx context.Context, k Key) (Item, error)
