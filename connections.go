@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/grant"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -106,24 +107,12 @@ func (s *stream) Unread() (int, time.Time) { return s.session.Unread() }
 
 func (s *stream) joined() []string { return nil }
 
-func (s *stream) sees() (list []string) {
+func (s *stream) sees() []string {
 	granted := s.granted.Load()
 	if granted == nil {
 		return nil
 	}
-	for _, g := range *granted {
-		switch {
-		case s.ask.domains == nil || slices.Contains(s.ask.domains, g.resource):
-			list = append(list, g.String())
-		case g.resource == "*":
-			for _, name := range domains([]Grant{g}, s.ask.domains) {
-				g.resource = name
-				list = append(list, g.String())
-			}
-		}
-	}
-	slices.Sort(list)
-	return slices.Compact(list)
+	return grant.Names(*granted, s.ask.domains)
 }
 
 func (s *socket) card() *card { return &s.about }

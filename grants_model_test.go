@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/grant"
 	"github.com/maravilla-realtime/realtime/internal/ring"
 	"github.com/maravilla-realtime/realtime/internal/session"
 	"github.com/maravilla-realtime/realtime/internal/sse"
@@ -65,7 +66,7 @@ type grantsModel struct {
 
 	s      *session.Stream
 	buf    session.Buffer
-	grants []Grant // that will be told
+	grants []grant.Grant // that will be told
 	asked  []string
 	woken  bool
 	more   bool
@@ -104,50 +105,50 @@ func (m *grantsModel) happen() {
 
 // broad reports whether the grants are everything that is asked for.
 func (m *grantsModel) broad() bool {
-	return m.asked == nil && slices.ContainsFunc(m.grants, func(g Grant) bool { return g.resource == "*" && !g.in && !g.under })
+	return m.asked == nil && slices.ContainsFunc(m.grants, func(g grant.Grant) bool { return g.Resource == "*" && !g.In && !g.Under })
 }
 
 func (m *grantsModel) concerns(ev *backend.Event) bool {
-	return (m.asked == nil || slices.Contains(m.asked, ev.Resource)) && slices.ContainsFunc(m.grants, func(g Grant) bool { return covered(g, ev) })
+	return (m.asked == nil || slices.Contains(m.asked, ev.Resource)) && slices.ContainsFunc(m.grants, func(g grant.Grant) bool { return covered(g, ev) })
 }
 
-// covered is Grant.covers, in the words of its documentation.
-func covered(g Grant, ev *backend.Event) bool {
+// covered is what a stream carries, in the words of the documentation of [Grant].
+func covered(g grant.Grant, ev *backend.Event) bool {
 	name, sep := ev.Key, ":"
 	switch ev.Resource {
 	case "realtime", "presence":
 		name = ev.Channel
-		if g.resource == "*" && !g.channels {
+		if g.Resource == "*" && !g.Channels {
 			return false
 		}
 	case "storage":
 		sep = "/"
 	}
 	if ev.IsReset() {
-		return g.resource == "*" || g.resource == ev.Resource
+		return g.Resource == "*" || g.Resource == ev.Resource
 	}
-	return (g.resource == "*" || g.resource == ev.Resource) && (!g.in || g.namespace == ev.Namespace) &&
-		(!g.under || name == g.prefix || strings.HasPrefix(name, g.prefix+sep))
+	return (g.Resource == "*" || g.Resource == ev.Resource) && (!g.In || g.Namespace == ev.Namespace) &&
+		(!g.Under || name == g.Prefix || strings.HasPrefix(name, g.Prefix+sep))
 }
 
-func (m *grantsModel) anyGrants() (list []Grant) {
+func (m *grantsModel) anyGrants() (list []grant.Grant) {
 	if n := m.r.IntN(20); n == 0 {
-		return []Grant{everything}
+		return []grant.Grant{everything.of}
 	} else if n == 1 {
-		return []Grant{everything.Under("a")}
+		return []grant.Grant{everything.Under("a").of}
 	}
 	for range 1 + m.r.IntN(3) {
 		g := GrantAll(anyOf(m.r, "kv", "db", "storage", "jobs", "realtime", "presence", "*"))
-		if !backend.InChannel(g.resource) && g.resource != backend.Storage && m.r.IntN(2) == 0 {
+		if !backend.InChannel(g.of.Resource) && g.of.Resource != backend.Storage && m.r.IntN(2) == 0 {
 			g = g.In(anyOf(m.r, "n", "m"))
 		}
 		if m.r.IntN(3) > 0 {
 			g = g.Under(anyOf(m.r, "a", "a:1", "a/1", "a:1:2", "b", "c"))
 		}
-		if field, _ := g.flaw(); field != "" {
+		if field, _ := g.of.Flaw(); field != "" {
 			m.t.Fatalf("%+v", g)
 		}
-		list = append(list, g.WithData())
+		list = append(list, g.WithData().of)
 	}
 	return list
 }
@@ -161,7 +162,7 @@ func (m *grantsModel) connect(since *backend.Position) {
 	}
 	m.s = session.NewStream(m.ring, func() { m.woken = true })
 	m.buf = session.Buffer{}
-	m.s.Do(func() { m.s.Begin(since, m.view(), topics(m.grants, m.asked), session.Hello{}) })
+	m.s.Do(func() { m.s.Begin(since, m.view(), grant.Topics(m.grants, m.asked), session.Hello{}) })
 	m.fill() // the hello, before the grants change again
 }
 
@@ -173,7 +174,7 @@ func (m *grantsModel) regrant() {
 		m.fill()
 	}
 	m.grants, m.pos = m.anyGrants(), uint64(len(m.log)) // the new ones count from now on
-	m.s.Do(func() { m.s.Regrant(m.view(), topics(m.grants, m.asked), session.Hello{}) })
+	m.s.Do(func() { m.s.Regrant(m.view(), grant.Topics(m.grants, m.asked), session.Hello{}) })
 	if m.fill(); m.resets > 0 {
 		m.t.Errorf("a stream that has read all is reset as its grants change")
 	}

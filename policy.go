@@ -10,6 +10,7 @@ import (
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/fault"
+	"github.com/maravilla-realtime/realtime/internal/grant"
 	"github.com/maravilla-realtime/realtime/internal/presence"
 	"github.com/maravilla-realtime/realtime/internal/site"
 	"github.com/maravilla-realtime/realtime/internal/wire"
@@ -209,6 +210,45 @@ func (p *Policy) refusal(ctx context.Context, log *slog.Logger, id Identity, a A
 	}
 }
 
+// grants lists what of REN id may see.
+func (rt *Realtime) grants(ctx context.Context, id Identity) ([]grant.Grant, *refusal) {
+	denied := refuse(http.StatusForbidden, "forbidden", "nothing is granted").of(id.User, Action{})
+	none := func(why string) ([]grant.Grant, *refusal) {
+		rt.log.DebugContext(ctx, "realtime: nothing is granted; a REN stream is refused", "user", id.User, "reason", why)
+		return nil, denied.because(errors.New(why))
+	}
+	if rt.policy.Grants == nil {
+		return none("Policy.Grants is nil")
+	}
+	grants, err := rt.policy.Grants(ctx, id)
+	switch {
+	case errors.Is(err, ErrTemporary), ctx.Err() != nil:
+		logUndecided(ctx, rt.log, "Grants", id.User, err)
+		return nil, unavailable().because(err).of(id.User, Action{})
+	case err != nil:
+		// A policy that grants nothing returns nothing: this looks like a fault.
+		rt.log.WarnContext(ctx, "realtime: Policy.Grants failed; the client is refused", "user", id.User, "error", err)
+		return nil, denied.because(err)
+	}
+	var sound []grant.Grant
+	for _, g := range grants {
+		field, why := g.of.Flaw()
+		if field == "" {
+			sound = append(sound, g.of)
+		} else if rt.flaws.First(g.of.Resource + " " + field) {
+			rt.log.WarnContext(ctx, "realtime: a grant grants nothing; this is logged once for each resource and field",
+				"resource", g.of.Resource, "field", field, "reason", why, "user", id.User)
+		}
+	}
+	switch {
+	case len(grants) == 0:
+		return none("Policy.Grants returned no grants")
+	case len(sound) == 0:
+		return none("Policy.Grants returned only grants that grant nothing")
+	}
+	return sound, nil
+}
+
 // logUndecided logs why a client is told to come back.
 func logUndecided(ctx context.Context, log *slog.Logger, function, user string, err error) {
 	log.DebugContext(ctx, "realtime: the policy cannot decide now; the client is told to come back", "function", function, "reason", err, "user", user)
@@ -219,7 +259,7 @@ func logUndecided(ctx context.Context, log *slog.Logger, function, user string, 
 type view struct {
 	policy *Policy
 	id     Identity
-	grants []Grant // of a REN stream; channels are decided when subscribed
+	grants []grant.Grant // of a REN stream; channels are decided when subscribed
 }
 
 // Uniform implements [session.View].
@@ -242,13 +282,6 @@ func (v *view) Channel(ev *backend.Event) bool {
 // Stream implements [session.View]: whether a REN stream gets the event, and with its
 // data or not.
 func (v *view) Stream(ev *backend.Event) (seen, data bool) {
-	for i := range v.grants {
-		if g := &v.grants[i]; g.covers(ev) {
-			seen = true
-			if data = g.data; data {
-				break
-			}
-		}
-	}
+	seen, data = grant.See(v.grants, ev)
 	return seen && v.Channel(ev), data
 }

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/maravilla-realtime/realtime/internal/conns"
+	"github.com/maravilla-realtime/realtime/internal/grant"
 )
 
 // policyCall is a running call of the policy. The policy gets it in its context. If the
@@ -125,7 +126,7 @@ func (rt *Realtime) authenticate(h *conns.Handshake, r *http.Request) (Identity,
 }
 
 // grants asks the policy what the client of a new connection may see.
-func (rt *Realtime) grantsOf(ctx context.Context, h *conns.Handshake, id Identity) ([]Grant, *refusal) {
+func (rt *Realtime) grantsOf(ctx context.Context, h *conns.Handshake, id Identity) ([]grant.Grant, *refusal) {
 	call := &policyCall{handshake: h}
 	ctx, end := call.begin(ctx)
 	defer end()

@@ -18,6 +18,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/follow"
+	"github.com/maravilla-realtime/realtime/internal/grant"
 	"github.com/maravilla-realtime/realtime/internal/growing"
 	"github.com/maravilla-realtime/realtime/internal/handle"
 	"github.com/maravilla-realtime/realtime/internal/jitter"
@@ -48,7 +49,7 @@ type Realtime struct {
 	spans    DeliveryTracer // Options.Tracer, if it is one
 	follower *follow.Follower
 
-	flaws    once // flaws of grants that were logged
+	flaws    grant.Once // flaws of grants that were logged
 	presence Presence
 	live     *live.Sender
 	growing  *growing.Growing

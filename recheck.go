@@ -8,6 +8,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/control"
 	"github.com/maravilla-realtime/realtime/internal/engine"
+	"github.com/maravilla-realtime/realtime/internal/grant"
 	"github.com/maravilla-realtime/realtime/internal/guard"
 	"github.com/maravilla-realtime/realtime/internal/turns"
 	"golang.org/x/sync/errgroup"
@@ -132,13 +133,13 @@ func (s *stream) recheck(ctx context.Context, turns *turns.Turns) {
 			}
 			s.conn.End(end)
 		default:
-			s.session.Regrant(s.view(grants), topics(grants, s.ask.domains), s.hello(grants))
+			s.session.Regrant(s.view(grants), grant.Topics(grants, s.ask.domains), s.hello(grants))
 		}
 	})
 }
 
 // regrants asks for the grants when its turn has come.
-func (s *stream) regrants(ctx context.Context, turns *turns.Turns) ([]Grant, *refusal) {
+func (s *stream) regrants(ctx context.Context, turns *turns.Turns) ([]grant.Grant, *refusal) {
 	turns.Take()
 	defer turns.Give(time.Now())
 	return s.rt.grants(ctx, s.id)

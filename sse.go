@@ -16,6 +16,7 @@ import (
 
 	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/fault"
+	"github.com/maravilla-realtime/realtime/internal/grant"
 	"github.com/maravilla-realtime/realtime/internal/guard"
 	"github.com/maravilla-realtime/realtime/internal/httpwriter"
 	"github.com/maravilla-realtime/realtime/internal/session"
@@ -138,7 +139,7 @@ type stream struct {
 	sent    *sentTally
 
 	about   card
-	granted atomic.Pointer[[]Grant]
+	granted atomic.Pointer[[]grant.Grant]
 
 	parked *parked         // nil if it runs in the handler's goroutine, which has what follows
 	ctx    context.Context // ends with a *conns.Ending
@@ -185,22 +186,22 @@ func (s *stream) begin(r *http.Request, handshake *conns.Handshake, wake func())
 		// A server that crashes says no goodbye, so every stream gets its own pace of
 		// coming back beforehand.
 		s.session.Retry(time.Second + mathrand.N(4*time.Second))
-		s.session.Begin(wire.Since(cursor), s.view(grants), topics(grants, s.ask.domains), s.hello(grants))
+		s.session.Begin(wire.Since(cursor), s.view(grants), grant.Topics(grants, s.ask.domains), s.hello(grants))
 	})
 	s.conn.Recheck, s.conn.Owner = s.recheck, s
 	return nil
 }
 
 // view is what the client sees with grants.
-func (s *stream) view(grants []Grant) *view {
+func (s *stream) view(grants []grant.Grant) *view {
 	s.granted.Store(&grants)
 	return &view{policy: &s.rt.policy, id: s.id, grants: grants}
 }
 
 // hello is what the client is told of a stream with grants.
-func (s *stream) hello(grants []Grant) session.Hello {
+func (s *stream) hello(grants []grant.Grant) session.Hello {
 	return session.Hello{
-		Domains: domains(grants, s.ask.domains), Src: wire.Tag(s.ask.client), User: s.id.User, ExpiresIn: expiresIn(s.id),
+		Domains: grant.Domains(grants, s.ask.domains), Src: wire.Tag(s.ask.client), User: s.id.User, ExpiresIn: expiresIn(s.id),
 	}
 }
 
