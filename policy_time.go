@@ -12,6 +12,11 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/timely"
 )
 
+// decideTime is how long a policy may think about a client. That of a WebSocket
+// reads nothing meanwhile, pongs included; so decideTime and engine.CallTime together are
+// less than messageTime, in which it must answer a ping.
+const decideTime = 5 * time.Second
+
 // undecided bounds the abandoned calls of a policy, and those of History.Older.
 const undecided = 1024
 

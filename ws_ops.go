@@ -156,11 +156,6 @@ func (s *socket) confirm(op wire.Op, err *wire.Error) *wire.Error {
 	return err
 }
 
-// decideTime is how long a policy may think about a client. That of a WebSocket
-// reads nothing meanwhile, pongs included; so decideTime and engine.CallTime together are
-// less than messageTime, in which it must answer a ping.
-const decideTime = 5 * time.Second
-
 func (s *socket) allow(verb Verb, channel string) *wire.Error {
 	return s.permit(Action{Verb: verb, Name: channel})
 }
