@@ -79,19 +79,21 @@ type handler struct {
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	out := newPaced(w, h.opts.Patience)
+	defer out.leave()
 	var err error
 	switch path.Base(r.URL.Path) {
 	case "upload":
-		err = h.upload(w, r)
+		err = h.upload(out, r)
 	case "delete":
-		err = h.delete(w, r)
+		err = h.delete(out, r)
 	case "download":
-		err = h.download(w, r)
+		err = h.download(out, r)
 	default:
 		err = refuse(http.StatusNotFound, "not_found", "there are only upload, delete and download here")
 	}
 	if err != nil {
-		realtime.WriteError(w, h.explain(r.Context(), err))
+		realtime.WriteError(out, h.explain(r.Context(), err))
 	}
 }
 
@@ -149,9 +151,9 @@ func (h *handler) admit(w http.ResponseWriter, r *http.Request, verb realtime.Ve
 
 const maxType = 127 // bytes of a media type
 
-func (h *handler) upload(w http.ResponseWriter, r *http.Request) error {
-	body := newUpload(w, r, h.opts)
-	if inner, err := probe(w, body.idle); err != nil {
+func (h *handler) upload(w *paced, r *http.Request) error {
+	body := newUpload(w.ResponseWriter, r, h.opts)
+	if inner, err := probe(w.ResponseWriter, body.idle); err != nil {
 		h.opts.Logger.ErrorContext(r.Context(), "storage: a ResponseWriter hides SetReadDeadline; the middleware that wraps it "+
 			"needs an Unwrap method, or must not wrap this route", "type", fmt.Sprintf("%T", inner), "error", err)
 		return refuse(http.StatusInternalServerError, "streaming_unsupported", "a middleware of the server does not support streaming")
@@ -239,8 +241,6 @@ func (h *handler) download(w http.ResponseWriter, r *http.Request) error {
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Cache-Control", "private, no-cache") // kept, and asked for with the ETag: rights may change
 	header.Set("ETag", `"`+info.Version+`"`)
-	out := newPaced(w, h.opts.Patience)
-	defer out.leave()
-	http.ServeContent(out, r, "", time.Time{}, content)
+	http.ServeContent(w, r, "", time.Time{}, content)
 	return nil
 }

@@ -80,6 +80,7 @@ func serve(t testing.TB, policy realtime.Policy, opts *storage.HandlerOptions, w
 		handler.ServeHTTP(w, r)
 	})
 	server := &http.Server{Handler: rt.Attribute(served), ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelError)}
+	server.ReadTimeout, server.WriteTimeout, server.IdleTimeout = 5*time.Second, 5*time.Second, time.Hour // as hosts have them
 	server.Protocols = new(http.Protocols)
 	server.Protocols.SetHTTP1(true)
 	server.Protocols.SetUnencryptedHTTP2(true)

@@ -119,7 +119,8 @@ func (u *upload) tooLarge() error {
 
 // paced is a ResponseWriter that ends the download of a client that does not read. As
 // with uploads, there is a deadline only while a write waits for the client: in HTTP/2
-// a deadline that passes ends the stream, even if the store was the slow one.
+// a deadline that passes ends the stream, even if the store was the slow one; and that
+// of http.Server.WriteTimeout would leave an upload without its answer that took longer.
 //
 // If a deadline cannot be set, only the server's own applies.
 type paced struct {
@@ -156,6 +157,7 @@ func (p *paced) Write(b []byte) (n int, err error) {
 	return n, err
 }
 
-// leave gives the client time for the bytes that the server still has to send. The
-// server removes the deadline after the request.
-func (p *paced) leave() { p.limit(time.Now().Add(p.patience)) }
+// leave gives the client time for the bytes that the server still has to send, after what
+// it reads of a refused body: see [upload.leave]. The server removes the deadline after the
+// request.
+func (p *paced) leave() { p.limit(time.Now().Add(2 * p.patience)) }
