@@ -1,11 +1,13 @@
 package live
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -65,11 +67,18 @@ func (l *log) take(t *testing.T) (data []string, entries int) {
 func begin(t *testing.T, rate int) (*Sender, *log) {
 	s, l := New(), &log{}
 	s.Append, s.Rate, s.Logger = l.append, rate, slog.New(slog.DiscardHandler)
+	run(t, s)
+	return s, l
+}
+
+// run runs a sender until the end of the test, or until stop is called.
+func run(t *testing.T, s *Sender) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var done sync.WaitGroup
 	done.Go(func() { s.Run(ctx) })
-	t.Cleanup(func() { cancel(); done.Wait() })
-	return s, l
+	stop = func() { cancel(); done.Wait() }
+	t.Cleanup(stop)
+	return stop
 }
 
 // The first message is sent at once, those that come soon after it together.
@@ -102,6 +111,8 @@ func TestGathers(t *testing.T) {
 func TestRepeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, l := begin(t, 1000)
+		var logs bytes.Buffer
+		s.Logger = slog.New(slog.NewTextHandler(&logs, nil))
 		l.fail = 3
 		if err := s.Publish(message("a", "", "", "1")); err != nil {
 			t.Fatal(err)
@@ -129,6 +140,9 @@ func TestRepeats(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		if data, _ := l.take(t); !slices.Equal(data, []string{"3"}) {
 			t.Errorf("after the engine is back: %v", data)
+		}
+		if !strings.Contains(logs.String(), "live events are lost") || strings.Count(logs.String(), "\n") != 1 {
+			t.Errorf("the log says %s", &logs)
 		}
 	})
 }
@@ -158,6 +172,127 @@ func TestOfEachKindTheNewest(t *testing.T) {
 	})
 }
 
+// A message of a user replaces one from another device. What was replaced takes no room.
+func TestReplaces(t *testing.T) {
+	s := New()
+	s.Rate = 10
+	for _, client := range []string{"phone", "laptop"} {
+		ev := message("a", "ada", "typing", client)
+		ev.Source = client
+		s.Publish(ev)
+	}
+	batch, _ := s.take(maxBatch)
+	if len(batch) != 1 || string(batch[0].Event.Data) != "laptop" || s.bytes != 0 {
+		t.Errorf("sent %v, and %d bytes wait", batch, s.bytes)
+	}
+}
+
+// A batch ends with the message that fills it.
+func TestBatchIsBounded(t *testing.T) {
+	s := New()
+	s.Rate = 10
+	for i := range 4 {
+		s.Publish(message("a", fmt.Sprint(i), "", "x"))
+	}
+	one := size(backend.Payload{Event: message("a", "0", "", "x")})
+	for _, c := range []struct{ most, want int }{{2 * one, 2}, {1, 1}, {one + 1, 1}} {
+		if batch, more := s.take(c.most); len(batch) != c.want || !more {
+			t.Errorf("a batch of %d bytes has %d messages, %v", c.most, len(batch), more)
+		}
+	}
+}
+
+// A channel has so many messages a second, whether or not some wait all the time.
+func TestRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := New()
+		s.Rate = 2
+		user := 0
+		for step, c := range []struct{ publish, want int }{{2, 2}, {0, 0}, {6, 0}, {0, 2}, {0, 2}, {0, 2}, {0, 0}} {
+			for range c.publish {
+				user++
+				s.Publish(message("a", fmt.Sprint(user), "", "x"))
+			}
+			if batch, _ := s.take(maxBatch); len(batch) != c.want {
+				t.Errorf("step %d: %d are sent, want %d", step, len(batch), c.want)
+			}
+			if step > 1 { // the first steps are of one moment
+				time.Sleep(time.Second)
+			}
+		}
+	})
+}
+
+// What is refused is the message that has no place, and no other.
+func TestFull(t *testing.T) {
+	s := New()
+	s.Rate = 10
+	publish := func(channel, data string, want error) {
+		t.Helper()
+		if err := s.Publish(message(channel, "", "", data)); err != want {
+			t.Errorf("in %s: %v, want %v", channel, err, want)
+		}
+	}
+	for i := range maxChannels {
+		publish(fmt.Sprint(i), "", nil)
+	}
+	s.take(1 << 30)
+	publish("one more", "", ErrFull)
+	publish("7", "", nil)
+
+	s = New()
+	publish("a", string(make([]byte, maxBytes-overhead-len("a"))), nil)
+	publish("b", "", ErrFull)
+}
+
+// Others are asked again when they have more, without a call of Soon.
+func TestOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, l := New(), &log{}
+		left := 3
+		s.Append, s.Rate, s.Logger = l.append, 10, slog.New(slog.DiscardHandler)
+		s.Others = func(int) (batch []backend.Payload, more bool) {
+			if left == 0 {
+				return nil, false
+			}
+			left--
+			return []backend.Payload{{Event: backend.Event{Resource: backend.Control, Data: []byte("theirs")}}}, left > 0
+		}
+		run(t, s)
+		s.Soon()
+		time.Sleep(time.Minute)
+		if data, n := l.take(t); len(data) != 3 || n != 3 {
+			t.Errorf("%d records: %v", n, data)
+		}
+	})
+}
+
+// After its context Run sends nothing: neither what waits nor a batch that failed.
+func TestEnd(t *testing.T) {
+	for range 20 { // where both are possible, chance decides
+		synctest.Test(t, func(t *testing.T) {
+			s, l := New(), &log{}
+			s.Append, s.Rate, s.Logger = l.append, 10, slog.New(slog.DiscardHandler)
+			stop := run(t, s)
+			s.Publish(message("a", "", "", "1"))
+			l.take(t)
+			s.Publish(message("a", "", "", "2"))
+			stop()
+			if data, _ := l.take(t); len(data) > 0 {
+				t.Errorf("sent what waited: %v", data)
+			}
+			l.fail = 1 << 20
+			stop = run(t, s)
+			s.Publish(message("a", "", "", "3"))
+			l.take(t)
+			stop()
+			if data, _ := l.take(t); len(data) > 0 {
+				t.Errorf("tried again: %v", data)
+			}
+		})
+	}
+}
+
 // What waits is bounded, of one channel and in all, and the count is right.
 func TestBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -168,8 +303,8 @@ func TestBounds(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if n := len(s.rooms["a"].waiting); n != maxKinds || s.waiting != maxKinds {
-			t.Errorf("%d of one channel wait, %d in all", n, s.waiting)
+		if n := len(s.rooms["a"].waiting); n != maxKinds || s.waiting != maxKinds || s.Stats().Coalesced != maxKinds {
+			t.Errorf("%d of one channel wait, %+v in all", n, s.Stats())
 		}
 		var err error
 		n := 0
@@ -179,11 +314,8 @@ func TestBounds(t *testing.T) {
 		if !errors.Is(err, ErrFull) || s.waiting != maxWaiting {
 			t.Errorf("%v after %d", err, n)
 		}
-		for range 1 << 20 {
-			if _, more := s.take(maxBatch); !more {
-				break
-			}
-			time.Sleep(time.Second)
+		for more := true; more; time.Sleep(time.Second) {
+			_, more = s.take(maxBatch)
 		}
 		if s.waiting != 0 || s.bytes != 0 || len(s.rooms) != 0 {
 			t.Errorf("%d messages, %d bytes, %d channels are left", s.waiting, s.bytes, len(s.rooms))
@@ -196,6 +328,23 @@ func TestBounds(t *testing.T) {
 			t.Errorf("large ones: %v", err)
 		}
 	})
+}
+
+// What is malformed is an error, after what comes before it.
+func TestDecodeErrors(t *testing.T) {
+	good := []byte(Encode([]backend.Payload{{Event: message("a", "ada", "typing", `1`)}}))
+	for _, bad := range [][]byte{
+		{0x80},                         // a length that is cut off
+		bytes.Repeat([]byte{0xff}, 11), // no length
+		{3, 1, 1},                      // too long
+		{1, 0xff},                      // no payload
+	} {
+		if batch, err := Decode(append(slices.Clone(good), bad...)); err == nil || len(batch) != 1 {
+			t.Errorf("%x: %v after %d", bad, err, len(batch))
+		} else if bad[0] != 1 && err != errBatch {
+			t.Errorf("%x: %v", bad, err)
+		}
+	}
 }
 
 func FuzzDecode(f *testing.F) {

@@ -150,11 +150,8 @@ func (s *Sender) take(most int) (batch []backend.Payload, more bool) {
 	for name, r := range s.rooms {
 		elapsed := now.Sub(r.at)
 		r.allowed, r.at = min(r.allowed+elapsed.Seconds()*float64(s.Rate), float64(s.Rate)), now
-		if len(r.waiting) == 0 {
-			if r.allowed >= float64(s.Rate) {
-				delete(s.rooms, name)
-			}
-			continue
+		if len(r.waiting) == 0 && r.allowed >= float64(s.Rate) {
+			delete(s.rooms, name)
 		}
 		n := 0
 		for ; n < min(len(r.waiting), int(r.allowed)) && most > 0; n++ {
