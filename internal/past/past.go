@@ -122,7 +122,7 @@ func (r *Reader) continuePage(ctx context.Context, q Query, p Page) (Page, error
 			if q.Want.Bytes > 0 {
 				m.Encoded = wire.Message(m.Event, m.Cursor)
 			}
-			if p.bytes += len(m.Encoded); p.bytes > q.Want.Bytes && q.Want.Bytes > 0 && len(p.Messages) > 0 {
+			if p.bytes += len(m.Encoded); p.bytes > q.Want.Bytes && len(p.Messages) > 0 {
 				p.End = ring.NoEnd
 				return p, nil
 			}

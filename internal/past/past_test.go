@@ -82,6 +82,9 @@ func TestRead(t *testing.T) {
 				if got := told(p); err != nil || got != want {
 					t.Fatalf("page %d: %q, %v; want %q", i+1, got, err, want)
 				}
+				if slices.ContainsFunc(p.Messages, func(m past.Message) bool { return m.Encoded != nil }) {
+					t.Errorf("page %d: encoded for nobody", i+1)
+				}
 				before = p.Next
 			}
 		})
@@ -107,10 +110,52 @@ func TestBytes(t *testing.T) {
 	}
 }
 
+// A message that just fits is on the page, and the host is asked only for what the
+// history does not have and the page has room for.
+func TestBytesThatJustFit(t *testing.T) {
+	read := func(bytes int) (p past.Page, asked bool) {
+		r := reader(t, true)
+		host := r.Older
+		r.Older = func(ctx context.Context, channel, before string, limit int) ([]past.Message, error) {
+			asked = true
+			return host(ctx, channel, before, limit)
+		}
+		p, err := r.Read(t.Context(), past.Query{Channel: "room", Want: session.Want{Messages: 100, Bytes: bytes}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p, asked
+	}
+	all, _ := read(1 << 20)
+	bytes := 0
+	for i, m := range all.Messages {
+		bytes += len(m.Encoded)
+		for missing, want := range []int{i + 1, max(i, 1)} {
+			p, asked := read(bytes - missing)
+			if room := want == 4 && missing == 1; len(p.Messages) != want || asked != (want > 4 || room) {
+				t.Errorf("%d bytes have %d messages, want %d; the host was asked: %v", bytes-missing, len(p.Messages), want, asked)
+			}
+		}
+	}
+}
+
 // So does one that has the host's messages only.
 func TestBytesOfTheHost(t *testing.T) {
 	p, err := reader(t, true).Read(t.Context(), past.Query{Channel: "room", Before: "5", Want: session.Want{Messages: 9, Bytes: 1}})
 	if got := told(p); err != nil || got != "4 " {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// evens shows every other message.
+type evens struct{ session.View }
+
+func (evens) Channel(ev *backend.Event) bool { return (ev.Data[len(ev.Data)-2]-'0')%2 == 0 }
+
+// A view hides messages of the host as it hides those of the history.
+func TestView(t *testing.T) {
+	p, err := reader(t, true).Read(t.Context(), past.Query{Channel: "room", View: evens{}, Want: session.Want{Messages: 9}})
+	if got := told(p); err != nil || got != "2 4 6 8 "+string(ring.Beginning) {
 		t.Errorf("%q, %v", got, err)
 	}
 }
@@ -127,9 +172,16 @@ func TestErrors(t *testing.T) {
 	if _, err := read(r, "a\nb", 3); !errors.Is(err, past.ErrBadCursor) {
 		t.Errorf("with control characters: %v", err)
 	}
-	r.Older = func(context.Context, string, string, int) ([]past.Message, error) { return nil, broken }
+	var logs strings.Builder
+	r.Logger = slog.New(slog.NewTextHandler(&logs, nil))
+	r.Older = func(context.Context, string, string, int) ([]past.Message, error) {
+		return []past.Message{{Event: message(5), Cursor: "5"}}, broken
+	}
 	if p, err := read(r, "", 9); err != nil || told(p) != "6 7 8 9 " {
 		t.Errorf("the page before the fault: %q, %v", told(p), err)
+	}
+	if !strings.Contains(logs.String(), "no database") {
+		t.Errorf("the log says %q", logs.String())
 	}
 	if _, err := read(r, cursor(6), 3); !errors.Is(err, broken) {
 		t.Errorf("at the fault: %v", err)

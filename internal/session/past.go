@@ -41,7 +41,7 @@ func ReadPast(r *ring.Ring, name string, before backend.Position, want Want, v V
 			if v == nil || v.Channel(&e.Event) {
 				if want.Bytes > 0 {
 					size := len(Text(e))
-					if want.Bytes -= size; want.Bytes <= 0 && len(p.Entries) > 0 {
+					if want.Bytes -= size; want.Bytes < 0 && len(p.Entries) > 0 {
 						return p
 					}
 					want.Bytes = max(want.Bytes, 1)
