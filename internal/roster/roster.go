@@ -168,9 +168,6 @@ func (rs *Rosters) snapshot(ctx context.Context, channel string) ([]presence.Mem
 		if last, at, complete := lastOfEach(reader, page.Head); complete {
 			return change(members, last), at, nil
 		}
-		if err := ctx.Err(); err != nil {
-			return nil, backend.Position{}, err
-		}
 	}
 }
 

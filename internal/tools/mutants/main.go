@@ -47,7 +47,7 @@ var parts = []part{
 	{"grant", "internal/grant", nil, []string{"."}},
 	{"site", "internal/site", nil, []string{"."}},
 	{"presence", "internal/presence", nil, []string{"internal/presence", "."}},
-	{"rosters", "internal/roster", nil, []string{"."}},
+	{"rosters", "internal/roster", nil, []string{"internal/roster", "."}},
 	{"members", ".", []string{"presence.go", "ws_members.go"}, []string{"."}},
 	{"groups", "internal/handle", []string{"groups.go", "group.go", "hold.go", "retry.go"}, []string{"internal/handle", "."}},
 	{"dead", "internal/dead", nil, []string{"internal/dead", "."}},
