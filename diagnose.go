@@ -129,7 +129,7 @@ func (rt *Realtime) Diagnose(ctx context.Context, baseURL string) (*Diagnosis, e
 func (rt *Realtime) diagnose(ctx context.Context, baseURL string, transport http.RoundTripper) (*Diagnosis, error) {
 	u, err := url.Parse(baseURL)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, fmt.Errorf("%w: baseURL is not the absolute URL of a path", ErrBadOption)
+		return nil, fmt.Errorf("%w: baseURL %s is not an absolute URL without user and query, such as https://app.example/api/maravilla/", ErrBadOption, wire.Quote(baseURL))
 	}
 	if rt.conns.IsClosed() {
 		return nil, ErrClosed

@@ -22,7 +22,8 @@ func (rt *Realtime) Events(ctx context.Context, match EventMatch) iter.Seq2[RenE
 }
 
 // EventsAfter is [Realtime.Events] from the first event after the cursor on. The empty
-// cursor is the end of the log.
+// cursor is the end of the log: what this node has published before the loop is not
+// yielded.
 func (rt *Realtime) EventsAfter(ctx context.Context, m EventMatch, after Cursor) iter.Seq2[RenEvent, error] {
 	sel, err := m.compile()
 	return func(yield func(RenEvent, error) bool) {
@@ -32,12 +33,16 @@ func (rt *Realtime) EventsAfter(ctx context.Context, m EventMatch, after Cursor)
 		}
 		reader := rt.ring.NewReader()
 		defer reader.Close()
+		tell := matching(&sel, yield)
+		if after == "" {
+			tell = later(rt.now(), tell)
+		}
 		if start := reader.Subscribe(wire.Since(string(after)), topicOf(&sel)); start.State == ring.Reset {
 			if !yield(RenEvent{}, &ResetError{string(start.Reason)}) {
 				return
 			}
 		}
-		rt.drain(ctx, reader, matching(&sel, yield), yield)
+		rt.drain(ctx, reader, tell, yield)
 	}
 }
 
@@ -94,6 +99,14 @@ func matching(sel *match.Selector, yield func(RenEvent, error) bool) func(ring.I
 			return !sel.MayMatchIn(it.Entry.Event.Resource) || yield(RenEvent{}, &ResetError{string(ring.Lost)})
 		}
 		return !sel.Matches(&it.Entry.Event) || yield(RenEvent(it.Entry.Event), nil)
+	}
+}
+
+// later returns a function that passes over entries up to a place. They are in the log, and
+// this node has not read them yet.
+func later(place backend.Position, tell func(ring.Item) bool) func(ring.Item) bool {
+	return func(it ring.Item) bool {
+		return it.Entry != nil && it.Pos.Compare(place) <= 0 || tell(it)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/backendtest"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 	"github.com/maravilla-realtime/realtime/realtimetest"
 )
@@ -195,6 +196,40 @@ func TestWaitFor(t *testing.T) {
 		cancel()
 		if _, err := rt.WaitFor(ended, realtime.EventMatch{}, ""); !errors.Is(err, context.Canceled) {
 			t.Errorf("%v", err)
+		}
+	})
+}
+
+// A loop begins after what its node has published before, although the log lags.
+func TestEventsBeginWithTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := backendtest.NewFaulty(realtime.NewMemory())
+		rt := bare(t, &realtime.Options{Backend: b})
+		publish := func(n int) {
+			if err := rt.Publish(t.Context(), "room", n); err != nil {
+				t.Error(err)
+			}
+		}
+		b.Hold()
+		publish(1)
+		go func() {
+			time.Sleep(time.Second)
+			publish(2)
+			b.Release()
+		}()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		ev, err := rt.WaitFor(ctx, realtime.EventMatch{Channel: "room"}, "")
+		if err != nil || string(ev.Data) != "2" {
+			t.Errorf("the next event is %s, %v", ev.Data, err)
+		}
+		go func() {
+			time.Sleep(time.Second)
+			b.NewEpoch()
+			publish(3)
+		}()
+		if ev, err := rt.WaitFor(ctx, realtime.EventMatch{Channel: "room"}, ""); !errors.As(err, new(*realtime.ResetError)) {
+			t.Errorf("a log that begins again gives %s, %v", ev.Data, err)
 		}
 	})
 }

@@ -196,11 +196,11 @@ func (p *Presence) Events(ctx context.Context) iter.Seq2[Change, error] {
 }
 
 func (r *Realtime) nextChange(ctx context.Context, w *watcher, m *room) (c Change, ok bool, err error) {
-	if ctx.Err() != nil {
-		return c, false, ctx.Err()
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if ctx.Err() != nil {
+		return c, false, r.over(ctx)
+	}
 	if w.err != nil {
 		return c, false, w.err
 	}

@@ -187,6 +187,14 @@ func (r *Realtime) waited(err error) error {
 	return err
 }
 
+// over is the error of a loop whose ctx has ended.
+func (r *Realtime) over(ctx context.Context) error {
+	if !r.connected {
+		return r.waited(ctx.Err())
+	}
+	return ctx.Err()
+}
+
 // PublishEphemeral sends a message that is live only: see [realtime.Ephemeral]. It blocks
 // until the server has taken it, or ctx ends. Without a connection, or if the connection
 // is lost, it returns nil and nobody gets the message. Errors: an [*Error] for the server's
@@ -290,11 +298,11 @@ func (r *Realtime) Subscribe(ctx context.Context, channel string, opts ...Subscr
 
 // nextItem returns the next item of a loop, or the error that ends it.
 func (r *Realtime) nextItem(ctx context.Context, f *feed) (it item, ok bool, err error) {
-	if ctx.Err() != nil { // a loop that lags ends as well
-		return it, false, ctx.Err()
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if ctx.Err() != nil { // a loop that lags ends as well
+		return it, false, r.over(ctx)
+	}
 	if it, ok = f.pop(); ok {
 		return it, true, nil
 	}

@@ -97,11 +97,11 @@ type following struct {
 
 // nextPart returns what a loop has not seen.
 func (r *Realtime) nextPart(ctx context.Context, f *following) (part StreamPart, ok bool, err error) {
-	if ctx.Err() != nil {
-		return part, false, ctx.Err()
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if ctx.Err() != nil {
+		return part, false, r.over(ctx)
+	}
 	if !f.ready {
 		return part, false, f.err
 	}
@@ -247,5 +247,5 @@ func (r *Realtime) question(ctx context.Context, o op) (frame, error) {
 		a := <-answered
 		return a.frame, a.err
 	}
-	return frame{}, fmt.Errorf("client: %s: %w", o.Op, ctx.Err())
+	return frame{}, fmt.Errorf("client: %s: %w", o.Op, r.waited(ctx.Err()))
 }

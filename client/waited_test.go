@@ -36,6 +36,7 @@ func TestWaitedInVain(t *testing.T) {
 			for name, call := range map[string]func(context.Context) error{
 				"publish": func(ctx context.Context) error { return rt.Publish(ctx, "room", "hello") },
 				"join":    func(ctx context.Context) error { return rt.Presence("room").Join(ctx, "ada", nil) },
+				"history": func(ctx context.Context) error { _, err := rt.History(ctx, "room", "", 1); return err },
 			} {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				err := call(ctx)
@@ -46,6 +47,25 @@ func TestWaitedInVain(t *testing.T) {
 			}
 		}
 		calls("Connect was not called")
+		loops := func(ctx context.Context) (errs []error) {
+			for _, err := range rt.Subscribe(ctx, "room") {
+				errs = append(errs, err)
+			}
+			for _, err := range rt.Presence("room").Events(ctx) {
+				errs = append(errs, err)
+			}
+			for _, err := range rt.Stream(ctx, "room", "a1") {
+				errs = append(errs, err)
+			}
+			return errs
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		for i, err := range loops(ctx) {
+			if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "Connect was not called") {
+				t.Errorf("loop %d ended with %v", i, err)
+			}
+		}
 		rt.Connect()
 		calls("no route to the host")
 		down.Store(false)

@@ -41,12 +41,12 @@ const (
 var (
 	ErrTaken    = errors.New("growing: a message with this id is open")
 	ErrTooMany  = errors.New("growing: too many messages are open")
-	ErrTooLarge = errors.New("growing: too large")
+	ErrTooLarge = errors.New("growing message")
 	ErrMixed    = errors.New("growing: a message is text or JSON")
 	ErrNotFound = errors.New("growing: not found")
 	ErrBusy     = errors.New("growing: the node that writes the message does not answer")
-	ErrStopped  = errors.New("growing: stopped")
-	ErrEnded    = errors.New("growing: ended")
+	ErrStopped  = errors.New("realtime: a client has stopped the growing message")
+	ErrEnded    = errors.New("realtime: the growing message has ended")
 )
 
 // Limits bound what a node has.
