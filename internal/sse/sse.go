@@ -180,23 +180,27 @@ func (r *Reader) setRetry(value string) {
 // may follow, since an event may end there.
 func (r *Reader) line(limit int) (string, error) {
 	var line []byte
-	for {
-		c, err := r.src.ReadByte()
-		if err != nil {
+	for ended := false; !ended; {
+		if _, err := r.src.Peek(1); err != nil {
 			return "", err
 		}
-		afterCR := r.cr
-		r.cr = c == '\r'
-		if c == '\n' && afterCR {
-			continue
+		have, _ := r.src.Peek(r.src.Buffered())
+		if r.cr && have[0] == '\n' {
+			have = have[:1]
+		} else {
+			for _, end := range []byte("\n\r") {
+				if i := bytes.IndexByte(have, end); i >= 0 {
+					have, ended = have[:i+1], true
+				}
+			}
+			part := bytes.TrimRight(have, "\r\n")
+			if len(line)+len(part) > limit {
+				return "", ErrTooLong
+			}
+			line = append(line, part...)
 		}
-		if c == '\n' || c == '\r' {
-			break
-		}
-		if len(line) >= limit {
-			return "", ErrTooLong
-		}
-		line = append(line, c)
+		r.cr = have[len(have)-1] == '\r'
+		r.src.Discard(len(have))
 	}
 	if !r.begun {
 		r.begun = true
