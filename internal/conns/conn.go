@@ -37,7 +37,8 @@ type Conn struct {
 	mu      sync.Mutex
 	drop    func() // frees a goroutine that writes to a client that does not read; nil when it must not be called
 	aborted bool
-	ended   bool // End was called
+	ended   bool        // End was called
+	late    *time.Timer // of End
 }
 
 // Done is closed by [Conns.Remove].
@@ -84,10 +85,21 @@ const KickTimeout = 500 * time.Millisecond
 // second.
 func (c *Conn) End(why *Ending) {
 	c.mu.Lock()
-	c.ended = true
+	if !c.ended {
+		c.ended, c.late = true, time.AfterFunc(KickTimeout, c.Abort)
+	}
 	c.mu.Unlock()
 	c.Cancel(why)
-	time.AfterFunc(KickTimeout, c.Abort)
+}
+
+// forget lets go of what Abort and End hold of a connection that is gone.
+func (c *Conn) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.drop = nil
+	if c.late != nil {
+		c.late.Stop()
+	}
 }
 
 // IsEnding reports whether End was called.

@@ -168,7 +168,7 @@ func (cs *Conns) disown(c *Conn) {
 // Remove must be the last that happens to a connection: what [Conn.OnAbort] was given
 // is not called after it.
 func (cs *Conns) Remove(c *Conn) {
-	c.OnAbort(func() {})
+	c.forget()
 	cs.mu.Lock()
 	delete(cs.open, c)
 	cs.disown(c)
