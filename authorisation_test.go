@@ -240,6 +240,7 @@ var authorisations = []authorisation{
 
 // Promise 13: authorisation is the same on every path.
 func TestAuthorisation(t *testing.T) {
+	t.Parallel()
 	for _, c := range authorisations {
 		for name, try := range readPaths {
 			bubble(t, c.name+"/"+name, func(t *testing.T) { c.run(t, try) })

@@ -150,6 +150,7 @@ func TestRefusalHeaders(t *testing.T) {
 
 // Bad frames are answered, and the connection stays open.
 func TestBadOperations(t *testing.T) {
+	t.Parallel()
 	deep := func(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", n) }
 	for _, c := range []struct{ name, frame, code string }{
 		{"not JSON", `nonsense`, "bad_json"},
@@ -248,6 +249,7 @@ func withoutEvent(t *testing.T, raw string) []byte {
 
 // Operations that look odd and are allowed.
 func TestOddOperations(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ name, op string }{
 		{"channel of 255", `{"ref":1,"op":"subscribe","channel":"` + long[:255] + `"}`},
 		{"channel in other scripts", `{"ref":1,"op":"subscribe","channel":"räume:💬"}`},

@@ -124,6 +124,7 @@ func TestCloseOfABackendThatHangs(t *testing.T) {
 // Another node may publish faster than the connections of this one get it: they
 // end with what was there when they were told to.
 func TestCloseEndsBehindWhatWasThere(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []string{"REN", "WebSocket"} {
 		bubble(t, kind, func(t *testing.T) {
 			b := lasting{realtime.NewMemory()}
@@ -325,6 +326,7 @@ func TestCloseGivesGroupsUp(t *testing.T) {
 }
 
 func TestClose(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, open(), nil)
 		var sockets []*socket
@@ -377,6 +379,7 @@ func TestClose(t *testing.T) {
 
 // Clients that do not react cannot make Close wait longer than it may.
 func TestCloseDropsTheDeaf(t *testing.T) {
+	t.Parallel()
 	for _, limit := range []time.Duration{0, 2 * time.Second} {
 		bubble(t, limit.String(), func(t *testing.T) {
 			h := start(t, open(), nil)

@@ -34,6 +34,7 @@ func option(t *testing.T, c net.Conn, level, name int) (value int) {
 
 // Streams tune the connections they run on, and pages theirs not.
 func TestConnContext(t *testing.T) {
+	t.Parallel()
 	const tcpUserTimeout = 18
 	for _, c := range []struct {
 		name          string

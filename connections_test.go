@@ -85,6 +85,7 @@ func TestConnections(t *testing.T) {
 
 // A client that does not read is seen lagging, until it reads.
 func TestConnectionsLag(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, open(), nil)
 		stream := h.renStalled(get("/ren"))
@@ -207,6 +208,7 @@ func TestRefusals(t *testing.T) {
 
 // They are bounded, in number and size, whatever clients send.
 func TestRefusalsBound(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := open()
 		p.Authenticate = func(r *http.Request) (realtime.Identity, error) {

@@ -165,6 +165,7 @@ func list(h http.Header, name string) string {
 // TestCORSBesideOthers: what a middleware of the host's says, outside or within,
 // and what CORS says, both arrive, each once, however the handler answers.
 func TestCORSBesideOthers(t *testing.T) {
+	t.Parallel()
 	p := open()
 	p.Origins = []string{app}
 	rt := prepare(t, p, nil).Realtime

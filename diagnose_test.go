@@ -203,6 +203,7 @@ func codes(t *testing.T, d *realtime.Diagnosis, err error) (list []string) {
 
 // Each fault of a proxy is found, and no other is; a slow answer is no fault.
 func TestDiagnose(t *testing.T) {
+	t.Parallel()
 	for _, c := range faults {
 		bubble(t, c.name, func(t *testing.T) {
 			h := start(t, realtime.Policy{}, nil) // whom no policy lets in

@@ -198,6 +198,7 @@ func (r *reader) leave(t *testing.T) time.Duration {
 // Subscribing, publishing and connecting while Close runs: each gets an answer or
 // an end, and nothing is left.
 func TestCloseUnderLoad(t *testing.T) {
+	t.Parallel()
 	for range figure(3, 100) {
 		synctest.Test(t, func(t *testing.T) {
 			h := start(t, open(), noLimits)

@@ -77,6 +77,7 @@ func TestEventsEndsWhileBehind(t *testing.T) {
 // Close ends in time though a client with a large backlog reads slowly and the
 // caller gave no deadline.
 func TestCloseWithoutDeadline(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, open(), nil)
 		s := h.renStalled(get("/ren"))
@@ -105,6 +106,7 @@ func TestCloseWithoutDeadline(t *testing.T) {
 // A stream's life is bounded however slowly it is read, since its grants are as
 // old as it is.
 func TestASlowStreamIsRotated(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, open(), &realtime.Options{StreamLife: 10 * time.Second})
 		s := h.renStalled(get("/ren"))

@@ -146,6 +146,7 @@ func TestEphemeralIsRefused(t *testing.T) {
 
 // Any number of them evicts nothing, and resets nobody.
 func TestEphemeralTakesNoRoom(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, open(), &realtime.Options{History: realtime.History{Events: 4, Bytes: 8 << 20}, Limits: realtime.Limits{Ephemeral: -1}})
 		s := h.socket(get("/realtime"))

@@ -240,6 +240,7 @@ func TestHandlersAreRefused(t *testing.T) {
 }
 
 func TestHandlersRunInOrderAndParallel(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, open(), &realtime.Options{Groups: realtime.GroupOptions{Concurrency: 4}})
 		var mu sync.Mutex
@@ -279,6 +280,7 @@ func TestHandlersRunInOrderAndParallel(t *testing.T) {
 }
 
 func TestHandlersCauseEvents(t *testing.T) {
+	t.Parallel()
 	bubble(t, "a loop stops", causeALoop)
 	bubble(t, "a loop through presence and data stops", causeALoopThroughPresence)
 	bubble(t, "without the mark of a client", causeWithoutAClient)

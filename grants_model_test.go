@@ -23,6 +23,7 @@ import (
 // client goes and comes back. It is told that it missed something only where it did,
 // and woken only by what concerns it.
 func TestGrantsModel(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(400) {
 		m := &grantsModel{t: t, r: rand.New(rand.NewPCG(seed, 0))}
 		m.keep = 5 + m.r.IntN(40)

@@ -30,6 +30,7 @@ func (h *host) everywhere() {
 // A value that is empty by chance never widens a grant. It grants nothing, and is
 // logged once.
 func TestGrantsOfNothing(t *testing.T) {
+	t.Parallel()
 	const guest = ""
 	for _, c := range []struct {
 		grant realtime.Grant
@@ -115,6 +116,7 @@ func TestGrantFlawsAreBounded(t *testing.T) {
 // What a stream of a grant for all domains carries: nothing of channels, unless
 // they are granted by name, and whatever it asks for.
 func TestGrantOfAllDomains(t *testing.T) {
+	t.Parallel()
 	star, said := realtime.GrantAll("*").WithData(), realtime.GrantAll("realtime")
 	const data = "k ada:1 user:ada :todos acme:1 photos/1.png jobs jobs ada"
 	for _, c := range []struct {

@@ -102,6 +102,7 @@ func (b *noCommits) Close(context.Context) error { return nil }
 
 // The only node there can be does not lose its handlers because it was held up.
 func TestTheOnlyNodeNeedsNoLease(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := &calls{}
 		h := start(t, open(), &realtime.Options{Backend: &claimedOnce{Backend: realtime.NewMemory()}})

@@ -192,6 +192,7 @@ func TestCallsOfABackendThatHangs(t *testing.T) {
 
 // A client is told that the engine does not answer, and its connection goes on.
 func TestWSOfABackendThatHangs(t *testing.T) {
+	t.Parallel()
 	for method, ops := range map[string][]string{
 		"Append":        {publish("room", "1"), publish("room", "2")},
 		"Put member":    {`"op":"join","channel":"room"`, `"op":"update","channel":"here","metadata":1`},
@@ -238,6 +239,7 @@ func TestWSOfABackendThatHangs(t *testing.T) {
 // A call that hangs costs neither the node its lease nor the members it has; what
 // could not be ended is ended when that is possible, once, and not before its time.
 func TestLeaseOfABackendThatHangs(t *testing.T) {
+	t.Parallel()
 	hangs(t, open(), func(t *testing.T, h *host, b *hanging) {
 		other := start(t, open(), &realtime.Options{Backend: b.Backend, StreamLife: forever.StreamLife})
 		watch := other.presence()

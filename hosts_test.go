@@ -88,6 +88,7 @@ func arriving(method, path, host string, local net.Addr, header ...string) *http
 func tcp(ip string) net.Addr { return &net.TCPAddr{IP: net.ParseIP(ip), Port: 8080} }
 
 func TestHostsOfAllRoutes(t *testing.T) {
+	t.Parallel()
 	listed := open()
 	listed.Hosts = []string{"app.example.com"}
 	listed.Origins = []string{app}

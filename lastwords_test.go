@@ -14,6 +14,7 @@ import (
 // A client that has much to read when the server closes gets all of it, batch by
 // batch, and then the goodbye.
 func TestLastDeliveryBeforeABye(t *testing.T) {
+	t.Parallel()
 	const n = 1000 // events: several batches
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, open(), nil)

@@ -164,6 +164,7 @@ func TestRateOfAUser(t *testing.T) {
 
 // The rates are generous by default: ten connections at full speed.
 func TestRateOfAUserByDefault(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, open(), nil)
 		for range 10 {
@@ -196,6 +197,7 @@ func (b *crowded) List(ctx context.Context, kind, group string) iter.Seq2[backen
 // However many ask for the roster of a large channel however often, reading it
 // takes a fifth of the time at most, and all get one that is new enough.
 func TestRostersAreShared(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := &crowded{Backend: realtime.NewMemory(), takes: 10 * time.Millisecond}
 		h := start(t, open(), &realtime.Options{Backend: b, Limits: noLimits.Limits})

@@ -12,6 +12,7 @@ import (
 // Limits that are switched off stop nobody, on whichever level: of a connection or
 // of a user.
 func TestLimitsSwitchedOff(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, open(), &realtime.Options{Limits: realtime.Limits{
 			Channels: -1, Rate: -1, Burst: -1, Connections: -1, UserRate: -2, UserBurst: -1 << 40,

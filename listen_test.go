@@ -442,6 +442,7 @@ func TestEventMatch(t *testing.T) {
 
 // A channel that is followed on one node is listed on all nodes.
 func TestChannelsOfSeveralNodes(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := realtimetest.NewCluster(t, 3, realtime.AllowAll(), nil)
 		want := func(when, want string) {

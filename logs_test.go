@@ -28,6 +28,7 @@ const logPage = "docs/logs.md"
 // docs/logs.md lists each log line of the library, with its attributes, and nothing
 // else; and all attributes.
 func TestLogPage(t *testing.T) {
+	t.Parallel()
 	logged, listed := loggedLines(t, "."), listedLines(t)
 	if len(logged) < 50 {
 		t.Errorf("found %d calls of a logger only", len(logged))

@@ -166,6 +166,7 @@ func wrap(f func(http.ResponseWriter) http.ResponseWriter) func(http.Handler) ht
 }
 
 func TestStreamsBehindMiddlewares(t *testing.T) {
+	t.Parallel()
 	type writer = http.ResponseWriter
 	late := func(f func(writer) writer) func(http.Handler) http.Handler {
 		return func(next http.Handler) http.Handler { return http.TimeoutHandler(wrap(f)(next), time.Minute, "late") }

@@ -15,6 +15,7 @@ import (
 
 // Promise 3: one order for all.
 func TestOneOrder(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const publishers = 64
 		each := figure(20, 10_000)

@@ -17,6 +17,7 @@ import (
 // One session per user: who comes is let in, and who was there is sent away,
 // whichever function of the policy sees to it.
 func TestOneSessionPerUser(t *testing.T) {
+	t.Parallel()
 	revoke := func(in *inside) func(context.Context, realtime.Identity) error {
 		return func(ctx context.Context, id realtime.Identity) error { return in.rt.Revoke(ctx, id.User) }
 	}

@@ -245,6 +245,7 @@ func TestRecheckInAllow(t *testing.T) {
 // A policy that checks again whenever it is asked, on many connections with many
 // channels that are all busy: each check comes to an end, and nobody is sent away.
 func TestRecheckInEveryCall(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		in, calls, takes := new(inside), atomic.Int64{}, atomic.Int64{}
 		again := func(ctx context.Context, id realtime.Identity) error {

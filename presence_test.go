@@ -52,6 +52,7 @@ func story(s *ren) string {
 }
 
 func TestPresenceStories(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	for _, c := range []struct {
 		name string

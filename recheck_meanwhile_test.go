@@ -52,6 +52,7 @@ func TestRecheckWhileSubscribing(t *testing.T) {
 
 // Rights that change while their owner is busy.
 func TestRecheckWhileBusy(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var may rights
 		h := start(t, may.policy(), noLimits)

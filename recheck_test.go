@@ -72,6 +72,7 @@ func (h *host) recheck(user string) {
 // Rights that are taken away end with Recheck. Everything else continues without a gap,
 // while the publisher never pauses.
 func TestRecheck(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		for range figure(3, 100) {
 			var may rights

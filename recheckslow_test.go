@@ -43,6 +43,7 @@ func (p *slowRights) policy() realtime.Policy {
 // A policy that takes long, and answers in time, takes nothing away that it grants,
 // and the client goes on all the while.
 func TestRecheckOfASlowPolicy(t *testing.T) {
+	t.Parallel()
 	for _, takes := range []time.Duration{60 * time.Millisecond, time.Second, 4900 * time.Millisecond} {
 		bubble(t, takes.String(), func(t *testing.T) {
 			var p slowRights
@@ -131,6 +132,7 @@ func TestRecheckOfAPolicyThatWaits(t *testing.T) {
 // A right that the policy does not decide about is taken away. Each question has 5 s of
 // its own, so this does not take minutes. The client stays connected.
 func TestRecheckOfAPolicyThatHangs(t *testing.T) {
+	t.Parallel()
 	for name, deaf := range map[string]bool{"obeys": false, "deaf": true} {
 		bubble(t, name, func(t *testing.T) {
 			p := slowRights{deaf: deaf}

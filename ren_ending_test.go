@@ -102,6 +102,7 @@ func TestRENExpires(t *testing.T) {
 // A client that has much to catch up with, slowly, does not outlive its
 // credentials by it.
 func TestRENExpiresWhileCatchingUp(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := open()
 		p.Authenticate = func(*http.Request) (realtime.Identity, error) {

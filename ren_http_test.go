@@ -72,6 +72,7 @@ func TestRENOverHTTP2(t *testing.T) {
 }
 
 func TestRENOverRealSockets(t *testing.T) {
+	t.Parallel()
 	for _, major := range []int{1, 2} {
 		t.Run(fmt.Sprint("HTTP/", major), func(t *testing.T) {
 			h := prepare(t, open(), nil)

@@ -100,6 +100,7 @@ func renewalMeanwhileClose(t *testing.T) {
 
 // Renewals, checks of the same user and operations all at once.
 func TestRenewalAmongRechecks(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var may rights
 		h := start(t, may.policy(), noLimits)

@@ -61,6 +61,7 @@ func expiry(in *int64) time.Duration {
 // A connection whose token is renewed goes on until the new one expires, with all
 // that it has, and without a gap.
 func TestRenewal(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, tokens(), forever)
 		watch := h.presence()
@@ -136,6 +137,7 @@ func renewalOfAStream(t *testing.T) {
 
 // A refused renewal changes nothing.
 func TestRenewalRefused(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name, first, token, code string
 		retry                    bool
@@ -366,6 +368,7 @@ func TestRenewalPanics(t *testing.T) {
 
 // A ping that is on its way when the server ends a connection does not break it.
 func TestEndingDuringAPing(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, tokens(), noLimits)
 		for i := range 300 { // it is a matter of luck

@@ -15,6 +15,7 @@ import (
 // A connection that ends in the middle of a replay hands out no cursor that hides
 // what was not told, nor one that repeats what another channel has.
 func TestByeInTheMiddleOfAReplay(t *testing.T) {
+	t.Parallel()
 	p := open()
 	p.Authenticate = func(*http.Request) (realtime.Identity, error) {
 		return realtime.Identity{User: "ada", Expires: time.Now().Add(300 * time.Millisecond)}, nil

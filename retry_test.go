@@ -62,6 +62,7 @@ func TestTakeoverCallsAllHandlers(t *testing.T) {
 }
 
 func TestRetry(t *testing.T) {
+	t.Parallel()
 	bubble(t, "with backoff, holding up its own key only", retryWithBackoff)
 	bubble(t, "then the dead letter", retryUntilADeadLetter)
 	bubble(t, "of each handler from 1", retryCountsForEachHandler)

@@ -18,6 +18,7 @@ import (
 // Nothing that is published once Revoke has returned reaches the user, while the
 // publisher goes on all the time.
 func TestRevoke(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, open(), nil)
 		for range 10 {

@@ -64,6 +64,7 @@ type driver struct {
 // TestStats drives every figure of Stats: what is done moves it, and no figure is left
 // that nothing moves.
 func TestStats(t *testing.T) {
+	t.Parallel()
 	driven := make(map[string]bool)
 	var last map[string]float64
 	for _, d := range slices.Concat(connectionDrivers(), operationDrivers, refusalDrivers(), logDrivers, ephemeralDrivers, presenceDrivers, streamDrivers, groupDrivers, callDrivers()) {

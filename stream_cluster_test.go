@@ -67,6 +67,7 @@ func (h *host) tells(want ...string) {
 
 // Clients of all nodes have the same text, however they come, and the same end.
 func TestStreamAcrossNodes(t *testing.T) {
+	t.Parallel()
 	for name, size := range map[string]int{"small": 50, "large": 5000} { // of which the first piece has more than fits into one
 		bubble(t, name, func(t *testing.T) {
 			_, hosts := clustered(t, 3, open(), nil)
@@ -175,6 +176,7 @@ func TestStreamOfADeadNode(t *testing.T) {
 
 // A node that stood still for too long finds out that its messages have failed, once.
 func TestStreamOfANodeThatStoodStill(t *testing.T) {
+	t.Parallel()
 	for name, act := range map[string]func(s *realtime.Stream) error{
 		"it writes": func(s *realtime.Stream) error {
 			_, err := s.Write([]byte("x"))
@@ -356,6 +358,7 @@ func TestStreamAfterALoss(t *testing.T) {
 
 // Growing messages take no room in the history, and nothing of the log of one node.
 func TestStreamsEvictNothing(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		_, hosts := clustered(t, 2, open(), small(realtime.History{Events: 100}))
 		quiet := hosts[1].socket(get("/realtime"))

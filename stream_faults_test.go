@@ -117,6 +117,7 @@ func (b *uncertain) Put(ctx context.Context, w backend.Write) (rev backend.Revis
 
 // A change whose outcome is not known is found out: there is one beginning and one end.
 func TestStreamWhenOutcomesAreUnknown(t *testing.T) {
+	t.Parallel()
 	for _, n := range []int32{1, -1, 3, -3} {
 		bubble(t, fmt.Sprint(n), func(t *testing.T) {
 			c := newCluster()

@@ -19,6 +19,7 @@ import (
 // What is written at once may be more than nodes send each other in one piece. No client
 // gets a part of a character or of a value.
 func TestStreamOfLargeWrites(t *testing.T) {
+	t.Parallel()
 	bubble(t, "text", func(t *testing.T) {
 		_, hosts := clustered(t, 2, open(), &realtime.Options{Streams: realtime.StreamOptions{Bytes: 1 << 20}})
 		s := hosts[0].stream("a1")

@@ -94,6 +94,7 @@ func TestWSExpires(t *testing.T) {
 }
 
 func TestWSExpiresWhileCatchingUp(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := open()
 		p.Authenticate = func(*http.Request) (realtime.Identity, error) {

@@ -66,6 +66,7 @@ var noise = map[string][]byte{
 
 // A client that floods is cut with 1008, whatever the frames are, and nobody else.
 func TestWSFloods(t *testing.T) {
+	t.Parallel()
 	for name, raw := range noise {
 		for _, pause := range []time.Duration{0, time.Second / 160} {
 			bubble(t, fmt.Sprint(name, " every ", pause), func(t *testing.T) {
@@ -140,6 +141,7 @@ func TestWSFloodOfAUser(t *testing.T) {
 
 // The traffic of honest clients is not taken for a flood.
 func TestWSNoFlood(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, open(), nil)
 		s := h.socket(get("/realtime", "Authorization", asAda))
@@ -186,6 +188,7 @@ func (s modem) Read(p []byte) (int, error) {
 // Over slow links everything arrives, in both directions, and the connection lives
 // on: what counts is progress.
 func TestSlowLinks(t *testing.T) {
+	t.Parallel()
 	bubble(t, "60 KB up at 5 KB/s", func(t *testing.T) {
 		h := start(t, open(), nil)
 		s, watch := h.socket(get("/realtime")), h.ren(get("/ren"))

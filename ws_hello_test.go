@@ -141,6 +141,7 @@ func TestWSLateAuthentication(t *testing.T) {
 // A connection that has ended is not kept in memory, however it ended. The
 // sockets are real, since the two ends of one in memory keep each other.
 func TestWSConnectionsAreFreed(t *testing.T) {
+	t.Parallel()
 	for name, end := range map[string]func(*realtime.Realtime, *websocket.Conn){
 		"closed":  func(_ *realtime.Realtime, ws *websocket.Conn) { ws.Close(websocket.StatusNormalClosure, "") },
 		"broken":  func(_ *realtime.Realtime, ws *websocket.Conn) { ws.CloseNow() },
@@ -172,7 +173,7 @@ func TestWSConnectionsAreFreed(t *testing.T) {
 			}
 			defer ws.CloseNow()
 			end(rt, ws)
-			if !pace.Poll(patience, time.Millisecond, func() bool {
+			if !pace.Poll(patience, 20*time.Millisecond, func() bool {
 				runtime.GC()
 				select {
 				case <-freed:

@@ -201,6 +201,7 @@ func TestWSHistoryAfterSubscribe(t *testing.T) {
 
 // A page of large messages ends early, and goes on.
 func TestWSHistoryOfLargeMessages(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, open(), nil)
 		s := h.socket(get("/realtime"))

@@ -15,6 +15,7 @@ import (
 )
 
 func TestWSChannelLimit(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, open(), &realtime.Options{Limits: realtime.Limits{Rate: 1 << 20, Burst: 1 << 20}})
 		s := h.socket(get("/realtime", "Authorization", "Bearer ada"))

@@ -62,6 +62,7 @@ func TestWSPresenceState(t *testing.T) {
 // The first roster of a connection has the cursor of where its events begin,
 // also where the server reads the operations before it has begun to write.
 func TestWSPresenceStateCursor(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, open(), nil)
 		h.publish("elsewhere", 1)

@@ -24,6 +24,7 @@ func rewound(t *testing.T, o object) (p wsPage) {
 // A rewind begins with the last messages and goes on with what comes, each once, while
 // others publish and the history evicts.
 func TestWSRewind(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, open(), &realtime.Options{History: realtime.History{Events: 64}})
 		var at realtime.Cursor // until it is known the history would lag, and lose some

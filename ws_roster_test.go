@@ -134,6 +134,7 @@ const withPresence = `,"presence":true`
 // A roster comes in parts that bear the limit, and all of it; what happens in its
 // channel meanwhile comes after it.
 func TestRosterInParts(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, open(), nil)
 		h.seat("room", 700, 1024)

@@ -12,6 +12,7 @@ import (
 	"runtime/pprof"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -126,6 +127,7 @@ func TestIdleWebSocketsHaveNoGoroutine(t *testing.T) {
 
 // Whatever pieces the bytes of a client come in, they are the same messages.
 func TestWSPieces(t *testing.T) {
+	t.Parallel()
 	use := func(t *testing.T, s *socket, messages int, idle func()) {
 		seed := mathrand.Uint64()
 		rnd := mathrand.New(mathrand.NewPCG(seed, 0))
@@ -171,6 +173,7 @@ func TestWSPieces(t *testing.T) {
 
 // A client that reads nothing for a while gets everything, in order, when it goes on.
 func TestWSStallOverTCP(t *testing.T) {
+	t.Parallel()
 	for _, hijack := range bothWays {
 		t.Run(fmt.Sprint(hijack), func(t *testing.T) { stallOverTCP(t, hijack) })
 	}
@@ -203,31 +206,40 @@ func stallOverTCP(t *testing.T, hijack realtime.Hijack) {
 
 // The end of a client's rights does not wait until the client takes what is sent.
 func TestRevokeWSStalledOverTCP(t *testing.T) {
+	t.Parallel()
+	var hosts []*host
 	for _, hijack := range bothWays {
-		t.Run(fmt.Sprint(hijack), func(t *testing.T) {
-			h, dial := overTCP(t, &realtime.Options{WriteTimeout: time.Hour, Hijack: hijack})
-			s := dial()
-			if err := s.net.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil { // so that the kernel takes nothing more
-				t.Fatal(err)
-			}
-			s.send(`{"op":"hello","cid":"` + tab1 + `"}`)
-			s.send("{" + subscribe("room") + "}")
-			eventually(t, "a subscription", func() bool {
-				followed, err := h.Channels(t.Context())
-				return err == nil && slices.Contains(followed, "room")
-			})
-			for range 20 { // more than the kernel holds for who does not read
-				h.publish("room", strings.Repeat("x", 40_000))
-			}
-			eventually(t, "a writer that waits", func() bool { return h.Stats().WebSocket.Writing == 1 })
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
-			defer cancel()
+		h, dial := overTCP(t, &realtime.Options{WriteTimeout: time.Hour, Hijack: hijack})
+		s := dial()
+		if err := s.net.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil { // so that the kernel takes nothing more
+			t.Fatal(err)
+		}
+		s.send(`{"op":"hello","cid":"` + tab1 + `"}`)
+		s.send("{" + subscribe("room") + "}")
+		eventually(t, "a subscription", func() bool {
+			followed, err := h.Channels(t.Context())
+			return err == nil && slices.Contains(followed, "room")
+		})
+		for range 20 { // more than the kernel holds for who does not read
+			h.publish("room", strings.Repeat("x", 40_000))
+		}
+		eventually(t, "a writer that waits", func() bool { return h.Stats().WebSocket.Writing == 1 })
+		hosts = append(hosts, h)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	var ends sync.WaitGroup
+	for i, h := range hosts {
+		ends.Go(func() {
 			if err := h.Revoke(ctx, ""); err != nil {
-				t.Error(err)
-			}
-			if stats := h.Stats().WebSocket; stats.Open != 0 || stats.Writing != 0 {
-				t.Errorf("%d open, %d writing", stats.Open, stats.Writing)
+				t.Errorf("%v: %v", bothWays[i], err)
 			}
 		})
+	}
+	ends.Wait()
+	for i, h := range hosts {
+		if stats := h.Stats().WebSocket; stats.Open != 0 || stats.Writing != 0 {
+			t.Errorf("%v: %d open, %d writing", bothWays[i], stats.Open, stats.Writing)
+		}
 	}
 }

@@ -115,6 +115,7 @@ func TestWSSubscribeAgain(t *testing.T) {
 // Nothing of a channel comes after the answer to unsubscribe, even while others
 // publish.
 func TestWSUnsubscribe(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, open(), noLimits)
 		s := h.socket(get("/realtime"))
