@@ -59,10 +59,12 @@ const maxTails = 32
 //
 // Requests that change nothing are GET. The examination of proxies, and the retry of a dead
 // letter, are POST, which is refused if a browser sends it for a page of another site.
+// Requests for a host that is not among [realtime.Policy].Hosts are refused (421), before
+// authorize is asked.
 func Handler(rt *realtime.Realtime, authorize func(*http.Request) error) http.Handler {
 	page, _ := fs.Sub(files, "page") // fails for bad names only
 	in := &inspector{rt: rt, authorize: authorize, page: page, watching: make(chan struct{}, maxTails)}
-	return http.NewCrossOriginProtection().Handler(http.HandlerFunc(in.serve))
+	return rt.Attribute(http.NewCrossOriginProtection().Handler(http.HandlerFunc(in.serve))) // which checks the host
 }
 
 var errNobody = &realtime.RefusedError{

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/inspector"
 )
 
 var paths = []string{
@@ -48,6 +50,33 @@ func TestAuthorize(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A page whose name was made to resolve to the server's address sees nothing, whoever
+// authorize lets in.
+func TestOtherHosts(t *testing.T) {
+	rt, err := realtime.New(realtime.Policy{Hosts: []string{"app.example.com"}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rt.Close(t.Context())
+	asked := false
+	h := inspector.Handler(rt, func(*http.Request) error { asked = true; return nil })
+	for _, r := range []*http.Request{
+		httptest.NewRequest("GET", "http://rebind.test/inspector/", nil),
+		httptest.NewRequest("GET", "http://rebind.test/inspector/overview", nil),
+		httptest.NewRequest("GET", "http://rebind.test/inspector/events", nil),
+		httptest.NewRequest("POST", "http://rebind.test/inspector/retry", nil),
+	} {
+		w := httptest.NewRecorder()
+		if h.ServeHTTP(w, r); w.Code != http.StatusMisdirectedRequest || asked {
+			t.Errorf("%s %s: %d", r.Method, r.URL, w.Code)
+		}
+	}
+	w := httptest.NewRecorder()
+	if h.ServeHTTP(w, httptest.NewRequest("GET", "http://app.example.com/inspector/overview", nil)); w.Code != http.StatusOK {
+		t.Errorf("the app's own host: %d", w.Code)
 	}
 }
 
