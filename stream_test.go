@@ -391,3 +391,45 @@ func TestStreamRights(t *testing.T) {
 		}
 	})
 }
+
+// What is asked for again and again counts by what it sends: as much as a page of history.
+func TestStreamOperationsAreCharged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, open(), &realtime.Options{Limits: realtime.Limits{Rate: 1, Burst: 60}})
+		for _, c := range []struct {
+			name   string
+			bytes  int
+			offset string
+			most   int
+		}{{"large", 256 << 10, "0", 12}, {"large, of which it has most", 256 << 10, "262000", 60}, {"small", 100, "0", 60}} {
+			st, err := h.Stream(t.Context(), "room", c.name)
+			noError(t, err)
+			_, err = st.WriteString(strings.Repeat("x", c.bytes))
+			noError(t, err)
+			time.Sleep(time.Second) // until there is something to read
+			s := h.socket(get("/realtime"))
+			op := `"op":"stream","channel":"room","id":"` + c.name + `"`
+			run, done := "", 0
+			for ; done < 100; done++ {
+				ask := op
+				if run != "" {
+					ask += `,"run":"` + run + `","offset":` + c.offset
+				}
+				o := s.answer(s.ask(ask))
+				if o.Event == "error" {
+					if o.Code != "rate_limited" || !*o.Retry {
+						t.Errorf("%s: %s", c.name, o.raw)
+					}
+					break
+				}
+				if c.offset != "0" {
+					_, rest, _ := strings.Cut(o.raw, `"run":"`)
+					run, _, _ = strings.Cut(rest, `"`)
+				}
+			}
+			if slack := 5; done > c.most || done < c.most-slack {
+				t.Errorf("%s: %d were answered", c.name, done)
+			}
+		}
+	})
+}

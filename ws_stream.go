@@ -3,6 +3,7 @@ package realtime
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/growing"
@@ -45,9 +46,20 @@ func (s *socket) follow(op wire.Op) *wire.Error {
 			return err
 		}
 	}
+	s.charge(len(t.From(op.Place(t.Run)).Content))
 	turn := s.turn
 	s.do(func() { s.session.Grow(op, t, turn) })
 	return nil
+}
+
+// operationBytes is what the answer to one operation may have: a page of history, of at
+// most 256 KiB, counts as five.
+const operationBytes = 64 << 10
+
+// charge counts an answer of so many bytes as more operations than the one that it answers.
+// The operation is done, so they are taken from those that follow.
+func (s *socket) charge(bytes int) {
+	_ = s.pace.ReserveN(time.Now(), min(bytes/operationBytes, s.rt.opts.Limits.Burst))
 }
 
 // stop has the node that writes a growing message end it.

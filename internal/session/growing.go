@@ -35,11 +35,7 @@ func (c *Channels) Grow(op wire.Op, t *growing.Text, turn uint64) {
 		c.refuse(op.Ref, wire.Errorf("too_many", "more than %d growing messages are followed", c.most))
 		return
 	}
-	place := 0
-	if op.Run == t.Run && op.Offset != nil {
-		place = int(*op.Offset)
-	}
-	v := t.From(place)
+	v := t.From(op.Place(t.Run))
 	if r != nil && r.Text != t {
 		c.forget(r)
 		r = nil

@@ -175,3 +175,11 @@ func depth(data []byte) int {
 	}
 	return deepest
 }
+
+// Place returns from where on the client lacks the content of a growing message with a run.
+func (op *Op) Place(run string) int {
+	if op.Run == run && op.Offset != nil {
+		return int(*op.Offset)
+	}
+	return 0
+}
