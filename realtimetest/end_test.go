@@ -29,8 +29,8 @@ func (e *ending) end() {
 	}
 }
 
-// When the test has ended, nothing of the server runs, whatever the test left
-// behind. In a bubble the bubble proves it; outside, the handlers and goroutines
+// When the test has ended, nothing of the server runs, whatever the test has not
+// ended. In a bubble the bubble proves it; outside, the handlers and goroutines
 // that are left are counted.
 func TestEnd(t *testing.T) {
 	before := runtime.NumGoroutine()

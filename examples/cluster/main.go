@@ -5,8 +5,8 @@
 // The command runs NATS JetStream, three nodes and a load balancer, at whose address
 // the page is. A node is this program once more, in a process of its own, so that
 // Kill is a kill -9 and Pause a SIGSTOP (process.go); its connection to NATS runs over
-// a cable that can be cut (cable.go). What an app of your own needs of all this is
-// node.go: the line that names the backend.
+// a cable that can be cut (cable.go). An app of your own needs only the line in
+// node.go that names the backend.
 //
 // Everybody may do everything here; a real app puts its own [realtime.Policy] in the
 // place of AllowAll, and shows nobody a button that kills its nodes.

@@ -6,10 +6,10 @@
 // Ann and Carol are of the team acme, Bob is of globex; the password of all is
 // "demo". What one of a team does, the others of it see at once, and nobody else.
 //
-// What was added to the app is realtime.go, which says who may do and see what,
-// and what is marked "Added" in the other files: making the Realtime and closing
-// it (here), mounting it (app.go), announcing two writes (orders.go), and cutting
-// off who logs out (session.go). In the page it is app.js from its import on.
+// The file realtime.go was added to the app: it says who may do and see what. In
+// the other files the added lines are marked "Added": they make and close the
+// Realtime (here), mount it (app.go), announce two writes (orders.go), and cut off
+// users who log out (session.go). In the page it is app.js from its import on.
 package main
 
 import (

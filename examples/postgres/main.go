@@ -14,9 +14,9 @@
 //
 //	select pg_drop_replication_slot('realtime')
 //
-// What an app of your own needs of all this is node.go, which makes the backend and the
-// source, and the one call of postgres.Attribute in board.go. The queries are what sqlc
-// makes of orders/query.sql: nothing in them knows that somebody listens.
+// An app of your own needs only node.go, which makes the backend and the source, and the
+// one call of postgres.Attribute in board.go. sqlc makes the queries of orders/query.sql:
+// nothing in them knows that somebody listens.
 //
 // Everybody may do everything here; a real app puts its own [realtime.Policy] in the
 // place of AllowAll, and shows nobody a button that runs psql.

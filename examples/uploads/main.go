@@ -5,9 +5,9 @@
 //	go run ./examples/uploads -dir ~/gallery -max 20
 //
 // Files go to the handler of package storage, which keeps them in a directory and
-// announces them on the REN stream (uploads.go). How far an upload is the page
-// that sends it tells the others, in a channel over its WebSocket (page/app.js).
-// What is too large, or has a name that no file can have, is refused.
+// announces them on the REN stream (uploads.go). The page that uploads tells the
+// others how far it is, in a channel over its WebSocket (page/app.js). A file that is
+// too large, or has a name that no file can have, is refused.
 package main
 
 import (
