@@ -290,6 +290,7 @@ func (g *Growing) finishCopy(t, past *Text, end End, bytes int) {
 		return
 	}
 	t.mu.Lock()
+	g.cutText(t, bytes)
 	have := len(t.content)
 	if n := len(past.content); n > have {
 		t.add(past.kind, past.content[have:])
@@ -304,6 +305,30 @@ func (g *Growing) finishCopy(t, past *Text, end End, bytes int) {
 		return
 	}
 	g.close(t, end)
+}
+
+// cut leaves so much of the content of a message that has ended as the log has. Who has
+// taken the writer for dead has perhaps ended it before its last pieces came. Those who have
+// read more keep it; who comes later has what the log has.
+func (g *Growing) cut(t *Text, bytes int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if g.texts[t.Key] == t {
+		g.cutText(t, bytes)
+	}
+}
+
+// cutText is cut. g.mu and t.mu must be held.
+func (g *Growing) cutText(t *Text, bytes int) {
+	n := len(t.content) - bytes
+	if n <= 0 {
+		return
+	}
+	t.content, t.piece = t.content[:bytes:bytes], piece{}
+	t.told, t.whole, t.aim = min(t.told, bytes), min(t.whole, bytes), min(t.aim, bytes)
+	g.bytes.Add(-int64(n))
 }
 
 // close tells the followers of a copy its end. g.mu must be held.

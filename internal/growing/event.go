@@ -70,6 +70,8 @@ func (g *Growing) Logged(ev *backend.Event) {
 	end := *past.end
 	if t.own != nil {
 		end.Partial = false
+		t.own.lastWrite(end)
+		g.cut(t, bytes)
 		t.own.finish(end)
 		return
 	}

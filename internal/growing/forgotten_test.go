@@ -2,6 +2,7 @@ package growing_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -13,6 +14,7 @@ import (
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/growing"
 	"github.com/maravilla-realtime/realtime/internal/memory"
+	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
 // pair returns a node that writes and one that reads, of one store, both running. What one
@@ -43,6 +45,58 @@ func pair(t *testing.T, store backend.Store, most int64) (writer, reader *growin
 		go g.Run(t.Context())
 	}
 	return writer, reader
+}
+
+// A node that is taken for dead may have written more than the log has at the end. Who comes
+// later has what the log has, on all nodes.
+func TestContentIsThatOfTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		writer, reader := pair(t, memory.New(memory.Limits{}), 1<<30)
+		k := growing.Key{Channel: "room", ID: "a1"}
+		o, err := writer.Begin(t.Context(), growing.Begin{Key: k}, func(error) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		copied, err := reader.Follow(t.Context(), k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer copied.Follow(func() {}).Close()
+		if _, err := o.Write([]byte("hello world")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if v := copied.From(0); string(v.Content) != "hello world" {
+			t.Fatalf("the copy is %q", v.Content)
+		}
+		data := wire.StreamData{Stream: k.ID, Run: o.Run, State: string(growing.Failed)}
+		data.SetContent(wire.Text, []byte("hello"))
+		ended := backend.Event{
+			Type: backend.Message, Resource: backend.Realtime, Channel: k.Channel, Key: k.ID, Version: data.State, Data: data.Encode(),
+		}
+		for name, g := range map[string]*growing.Growing{"writer": writer, "reader": reader} {
+			g.Logged(&ended)
+			late, err := g.Follow(t.Context(), k)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, place := range []int{0, 8} { // of who had more
+				v := late.From(place)
+				if string(v.Content) != "hello" || v.Next != 5 || v.End == nil || v.End.State != growing.Failed || v.End.Partial {
+					t.Errorf("%s, from %d: %q, %d, %+v", name, place, v.Content, v.Next, v.End)
+				}
+			}
+			if frame, next, end := late.Frame(11); frame != nil || next != 11 || end == nil {
+				t.Errorf("%s: who had all gets %s, %d, %v", name, frame, next, end)
+			}
+			if n := g.Bytes(); n != 5 {
+				t.Errorf("%s: %d bytes", name, n)
+			}
+		}
+		if _, err := o.Write([]byte("!")); !errors.Is(err, growing.ErrEnded) {
+			t.Errorf("a write after the end: %v", err)
+		}
+	})
 }
 
 // A client whose connection is slow may begin to follow a copy when it is forgotten. It is

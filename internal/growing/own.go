@@ -417,6 +417,15 @@ func isLost(err error) bool {
 	return err != nil && !errors.Is(err, ErrTaken) && !errors.Is(err, ErrEnded)
 }
 
+// lastWrite lets nobody write from now on, since the message has ended.
+func (o *Own) lastWrite(e End) {
+	o.writing.Lock()
+	defer o.writing.Unlock()
+	if o.want == nil { // others have ended it
+		o.want = &e
+	}
+}
+
 // finish notes the end of a message of this node.
 func (o *Own) finish(e End) {
 	o.mu.Lock()
@@ -431,11 +440,9 @@ func (o *Own) finish(e End) {
 	o.g.mu.Lock()
 	o.g.release(o)
 	o.g.mu.Unlock()
+	o.lastWrite(e)
 	o.writing.Lock()
 	defer o.writing.Unlock()
-	if o.want == nil { // others have ended it
-		o.want = &e
-	}
 	o.cancel(e.err())
 	if o.closed == nil {
 		close(o.done)

@@ -55,7 +55,7 @@ type Text struct {
 
 	mu        sync.Mutex
 	kind      wire.Kind
-	content   []byte // only grows
+	content   []byte // only grows, until the end
 	told      int    // what the followers may read
 	whole     int    // of a copy: the place up to which it can be told
 	aim       int    // of a copy: the next such place
