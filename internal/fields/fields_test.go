@@ -1,6 +1,9 @@
 package fields
 
-import "testing"
+import (
+	"bytes"
+	"testing"
+)
 
 func TestReader(t *testing.T) {
 	b := AppendText(AppendText([]byte{200, 1}, "ann"), []byte(nil))
@@ -18,5 +21,13 @@ func TestReader(t *testing.T) {
 		if !r.Bad || r.Rest != nil {
 			t.Errorf("%d bytes of %d: %+v is left", cut, len(b), r)
 		}
+	}
+}
+
+// A number that is too large for 64 bits is malformed.
+func TestLargeNumber(t *testing.T) {
+	r := Reader{Rest: bytes.Repeat([]byte{0xff}, 11)}
+	if n := r.Number(); n != 0 || !r.Bad || r.Rest != nil {
+		t.Errorf("%d; %+v is left", n, r)
 	}
 }

@@ -55,7 +55,7 @@ func (d *decoder) record(rec *backend.Record, late bool, log *slog.Logger) *back
 
 func (d *decoder) stale(m recordID, cause backend.Revision) bool {
 	last, known := d.causes[m]
-	if known && cause <= last {
+	if cause <= last { // which is 0 if it is not known
 		return true
 	}
 	if !known {

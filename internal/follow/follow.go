@@ -107,7 +107,6 @@ func (f *Follower) catch(ctx context.Context, put func([]*backend.Logged), contr
 			before := page.Records[0].Pos
 			before.Seq--
 			f.History.Reset(before)
-			continue
 		}
 		if err := f.put(page.Records, put, control); err != nil {
 			return err
@@ -165,9 +164,6 @@ func (f *Follower) follow(ctx context.Context, head backend.Position) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	err := f.Log.Follow(ctx, head, func(recs []backend.Record) {
-		if ctx.Err() != nil {
-			return
-		}
 		if err := f.put(recs, f.come, f.Control); err != nil {
 			stop(err)
 		}

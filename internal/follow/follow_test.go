@@ -220,20 +220,33 @@ func TestControl(t *testing.T) {
 // event of a member that comes after a newer one.
 func TestUnshown(t *testing.T) {
 	var d decoder
-	log := slog.New(slog.DiscardHandler)
-	member := func(key string, cause backend.Revision) *backend.Logged {
-		p := backend.Payload{Event: backend.Event{Type: backend.PresenceJoin, Resource: backend.Presence, Channel: "room", User: "ada", Key: key}}
-		return d.record(&backend.Record{Entry: backend.Entry{Data: p.Encode()}, Cause: cause}, true, log)
+	var l logs
+	log := l.logger()
+	member := func(user string, cause backend.Revision, late bool) *backend.Logged {
+		p := backend.Payload{Event: backend.Event{Type: backend.PresenceJoin, Resource: backend.Presence, Channel: "room", User: user}}
+		return d.record(&backend.Record{Entry: backend.Entry{Data: p.Encode()}, Cause: cause}, late, log)
 	}
-	if r := d.record(&backend.Record{Entry: backend.Entry{Data: []byte{99}}, Pos: backend.Position{Epoch: 1, Seq: 2}}, true, log); r.Event.Resource != "" || r.Pos.Seq != 2 {
-		t.Errorf("an unreadable record became %+v", r)
+	for range 3 {
+		r := d.record(&backend.Record{Entry: backend.Entry{Data: []byte{99}}, Pos: backend.Position{Epoch: 1, Seq: 2}, Cause: 1}, true, log)
+		if r.Event.Resource != "" || r.Pos.Seq != 2 {
+			t.Errorf("an unreadable record became %+v", r)
+		}
+	}
+	if levels := l.levels(); !slices.Equal(levels, []string{"ERROR"}) { // once
+		t.Errorf("logged %v", levels)
 	}
 	for _, c := range []struct {
+		user  string
 		cause backend.Revision
+		late  bool // events may come late
 		shown bool
-	}{{5, true}, {7, true}, {6, false}, {7, false}, {8, true}} {
-		if r := member("k", c.cause); (r.Event.Resource != "") != c.shown {
-			t.Errorf("the event of cause %d: shown is %v", c.cause, !c.shown)
+	}{
+		{"ada", 5, true, true}, {"ada", 7, true, true}, {"ada", 6, true, false}, {"ada", 7, true, false}, {"ada", 8, true, true},
+		{"bob", 6, true, true}, {"ada", 3, false, true},
+	} {
+		r := member(c.user, c.cause, c.late)
+		if (r.Event.Resource != "") != c.shown || (len(l.levels()) > 0) == c.shown {
+			t.Errorf("%+v: shown is %v", c, !c.shown)
 		}
 	}
 	for i := range maxMembers + 1 {

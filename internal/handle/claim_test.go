@@ -114,6 +114,17 @@ func TestHold(t *testing.T) {
 	})
 }
 
+// A node that renews its hold too late has it again at once, unless another one took it.
+func TestHoldAgain(t *testing.T) {
+	script(t, func(c *cast) {
+		c.hold("ann")
+		time.Sleep(lease)
+		c.noCommit("ann")
+		c.hold("ann")
+		c.refused("bob")
+	})
+}
+
 // A node that comes late to a group does not know since when nobody renews it.
 func TestHoldOfALateComer(t *testing.T) {
 	script(t, func(c *cast) {
@@ -159,6 +170,8 @@ func TestForgotten(t *testing.T) {
 		c.noCommit("ann")
 		c.refused("ann")
 		c.refused("bob")
+		c.commit("cem", upTo(2, 1))
+		c.refused("ann") // as before; it is told what it has found out by now
 		c.expectForgotten("ann", "bob")
 		c.expectForgotten() // once
 		c.release("cem")

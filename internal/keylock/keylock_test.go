@@ -124,6 +124,24 @@ func TestContext(t *testing.T) {
 	})
 }
 
+// Where one of those who wait gives up, the lock stays with whom has it.
+func TestGiveUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l Locks
+		unlock := lock(t, &l, "a")
+		for range 2 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if _, err := l.Lock(ctx, "a"); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("a lock that somebody has: %v", err)
+			}
+		}
+		unlock()
+		lock(t, &l, "a")()
+		unused(t, &l)
+	})
+}
+
 // TestLateTurn: a lock that is handed to somebody who gives up is handed on.
 func TestLateTurn(t *testing.T) {
 	var l Locks

@@ -3,6 +3,7 @@ package lanes
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -114,8 +115,34 @@ func TestClose(t *testing.T) {
 			t.Errorf("Close took %v", d)
 		}
 		time.Sleep(time.Hour)
-		if n := ran.Load(); n != 3 { // waits, runs, too
-			t.Errorf("%d tasks ran", n)
+		if n := ran.Load(); n != 3 || l.lanes["after"] != nil { // waits, runs, too
+			t.Errorf("%d tasks ran; one that came after Close waits: %v", n, l.lanes["after"] != nil)
+		}
+	})
+}
+
+// A task that ends its goroutine costs no worker, and is run again.
+func TestTaskEndsItsGoroutine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var got []string
+		l := New(1, func(task string) time.Duration {
+			mu.Lock()
+			got = append(got, task)
+			ends := len(got) == 1
+			mu.Unlock()
+			if ends {
+				runtime.Goexit()
+			}
+			return 0
+		})
+		defer l.Close()
+		for _, task := range []string{"a1", "a2", "b1"} {
+			l.Add(task[:1], task)
+		}
+		synctest.Wait()
+		if !slices.Equal(got, []string{"a1", "b1", "a1", "a2"}) {
+			t.Errorf("ran %v", got)
 		}
 	})
 }

@@ -21,12 +21,17 @@ type tab struct{}
 type diary struct {
 	realtime.Publisher
 	fail   error
+	once   error // the next fails
 	events []string
 }
 
 func (d *diary) Emit(ctx context.Context, ev realtime.RenEvent, _ ...realtime.EventOption) error {
 	if d.fail != nil {
 		return d.fail
+	}
+	if err := d.once; err != nil {
+		d.once = nil
+		return err
 	}
 	who, _ := ctx.Value(tab{}).(string)
 	d.events = append(d.events, strings.TrimSpace(ev.Type+" "+ev.Key+" "+who))
@@ -188,6 +193,35 @@ func TestRemember(t *testing.T) {
 	a.MaybeWritten(t.Context(), "a", realtime.KVDelete("", "a")) // another one
 	repeat(t, a, "a", true)
 	d.expect(t, "kv.delete a")
+}
+
+// Where the event before it still cannot be emitted, an event waits in its place.
+func TestWaitsForItsTurn(t *testing.T) {
+	d := &diary{fail: errDown}
+	a := outbox.New(d, nil)
+	_ = a.Announce(t.Context(), "a", realtime.KVPut("", "a"))
+	d.fail, d.once = nil, errDown
+	if err := a.Announce(t.Context(), "a", realtime.KVDelete("", "a")); !errors.Is(err, errDown) {
+		t.Error(err)
+	}
+	d.expect(t)
+	repeat(t, a, "a", true)
+	d.expect(t, "kv.delete a")
+}
+
+// The next write of a key settles what nobody knew of the one before.
+func TestFlushDropsDoubts(t *testing.T) {
+	d := &diary{}
+	a := outbox.New(d, nil)
+	a.MaybeWritten(t.Context(), "a", realtime.KVDelete("", "a"))
+	a.Remember("b", realtime.KVDelete("", "b"))
+	for _, key := range []string{"a", "b"} {
+		if err := a.Flush(key); err != nil {
+			t.Error(err)
+		}
+		repeat(t, a, key, false)
+	}
+	d.expect(t)
 }
 
 // An event that will never be accepted does not stand in the way of others.

@@ -68,6 +68,42 @@ func TestRestart(t *testing.T) {
 	}
 }
 
+// There is progress if the floor has moved, or something after it was done or has failed.
+func TestAny(t *testing.T) {
+	tr := New(at(10))
+	tr.Begin(at(12))
+	tr.Begin(at(13))
+	tr.Begin(at(14))
+	for _, c := range []struct {
+		what string
+		do   func()
+		want bool
+	}{
+		{"reading", func() { tr.Read(at(14)) }, true},
+		{"nothing", func() {}, false},
+		{"a failure", func() { tr.Failed(at(13), 1) }, true},
+		{"an end", func() { tr.Done(at(14)) }, true},
+		{"nothing", func() {}, false},
+		{"an eviction", func() { tr.Evict(at(13)) }, true},
+		{"an eviction of all", func() { tr.Evict(at(20)) }, false},
+	} {
+		c.do()
+		if _, any := tr.Delta(); any != c.want {
+			t.Errorf("%s is progress: %v", c.what, any)
+		}
+	}
+	tr = New(at(10))
+	tr.Begin(at(11))
+	tr.Begin(at(12))
+	tr.Begin(at(13))
+	tr.Delta()
+	tr.Failed(at(12), 1)
+	tr.Done(at(13)) // one of each
+	if _, any := tr.Delta(); !any {
+		t.Error("an end and a failure are no progress")
+	}
+}
+
 // An evicted record holds back neither the floor nor the list of finished positions. It
 // holds back only Until.
 func TestLetGo(t *testing.T) {
