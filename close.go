@@ -59,7 +59,7 @@ func (rt *Realtime) shutDown(ctx context.Context) error {
 	drained := rt.conns.Drain(ctx, late, rt.ring.Head())
 	rt.stop()
 	rt.shards.Close()
-	rt.rechecks.Close(late)
+	rt.rights.Close(late)
 	ended := conns.Await(late, &rt.background)
 	if ended == nil && late.Err() == nil {
 		rt.sayEnded(late)

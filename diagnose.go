@@ -139,7 +139,7 @@ func (rt *Realtime) diagnose(ctx context.Context, baseURL string, transport http
 	}
 	secret := rand.Text()
 	name := probeName(secret)
-	told := rt.everywhere(ctx, tellProbe, name, rt.expectProbe)
+	told := rt.announceProbe(ctx, name)
 	defer rt.probes.forget(name)
 	if errors.Is(told, errManyProbes) {
 		return nil, told
@@ -161,6 +161,14 @@ func (rt *Realtime) diagnose(ctx context.Context, baseURL string, transport http
 		return nil, ErrClosed // which has ended the probes
 	}
 	return d, nil
+}
+
+// announceProbe has all nodes recognise a probe.
+func (rt *Realtime) announceProbe(ctx context.Context, name string) error {
+	if rt.alone() {
+		return rt.expectProbe(ctx, name)
+	}
+	return rt.control.Everywhere(ctx, tellProbe, name)
 }
 
 // tellProbe is the type of the control record that announces a probe by the name of its

@@ -10,8 +10,8 @@ import (
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/conns"
-	"github.com/maravilla-realtime/realtime/internal/guard"
 	"github.com/maravilla-realtime/realtime/internal/match"
+	"github.com/maravilla-realtime/realtime/internal/rights"
 	"github.com/maravilla-realtime/realtime/internal/sse"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
@@ -96,10 +96,10 @@ func (s *stream) renderer(sel *match.Selector, render FragmentFunc) func(dst []b
 		}
 		ctx, cancel := context.WithTimeout(s.ctx, renderTime)
 		defer cancel()
-		call := &policyCall{conn: &s.conn, fragment: true}
-		ctx, end := call.begin(ctx)
+		call := &rights.Call{Conn: &s.conn, Fragment: true}
+		ctx, end := call.Begin(ctx)
 		defer end()
-		err := guard.Log(s.rt.log, droppedByPanic, func() error { return render(ctx, &to, event) })
+		err := conns.Guard(s.rt.log, func() error { return render(ctx, &to, event) })
 		if err == nil && (!wire.ValidText(to.Event) || strings.HasPrefix(to.Event, "ren.")) {
 			err = fmt.Errorf("%w: Fragment.Event is %s", ErrBadEvent, wire.Quote(to.Event))
 		}
@@ -108,7 +108,7 @@ func (s *stream) renderer(sel *match.Selector, render FragmentFunc) func(dst []b
 				s.rt.log.Error("realtime: a fragment was not rendered; the stream ends", "type", event.Type, "error", err)
 				s.session.ForgetCursor() // it may never be rendered
 			}
-			s.conn.Cancel(&conns.Ending{Reason: "internal", Retry: retryAfter()})
+			s.conn.Cancel(&conns.Ending{Reason: "internal", Retry: conns.RetryAfter()})
 			return dst, false
 		}
 		switch {

@@ -9,9 +9,11 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/grant"
 	"github.com/maravilla-realtime/realtime/internal/presence"
+	"github.com/maravilla-realtime/realtime/internal/rights"
 	"github.com/maravilla-realtime/realtime/internal/site"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
@@ -284,4 +286,35 @@ func (v *view) Channel(ev *backend.Event) bool {
 func (v *view) Stream(ev *backend.Event) (seen, data bool) {
 	seen, data = grant.See(v.grants, ev)
 	return seen && v.Channel(ev), data
+}
+
+// authenticate asks the policy who sends a request, for a new connection.
+func (rt *Realtime) authenticate(h *conns.Handshake, r *http.Request) (Identity, *refusal) {
+	call := &rights.Call{Handshake: h}
+	ctx, end := call.Begin(r.Context())
+	defer end()
+	id, f := rt.policy.authenticate(r.WithContext(ctx), rt.log)
+	return id, f.from(r)
+}
+
+// grants asks the policy what the client of a new connection may see.
+func (rt *Realtime) grantsOf(ctx context.Context, h *conns.Handshake, id Identity) ([]grant.Grant, *refusal) {
+	call := &rights.Call{Handshake: h}
+	ctx, end := call.Begin(ctx)
+	defer end()
+	return rt.grants(ctx, id)
+}
+
+// refusalOf returns what a client is told that is not let in, nil where it is.
+func (rt *Realtime) refusalOf(err error) *refusal {
+	switch err {
+	case nil:
+		return nil
+	case conns.ErrTooMany:
+		return refuse(http.StatusTooManyRequests, "too_many", "more than %d connections of one user", rt.opts.Limits.Connections).retry()
+	case conns.ErrClosing:
+		return refuseClosing()
+	default: // its rights have changed: it is authenticated again when it comes back
+		return unavailable()
+	}
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/live"
 	"github.com/maravilla-realtime/realtime/internal/memory"
 	"github.com/maravilla-realtime/realtime/internal/presence"
+	"github.com/maravilla-realtime/realtime/internal/rights"
 	"github.com/maravilla-realtime/realtime/internal/ring"
 	"github.com/maravilla-realtime/realtime/internal/shard"
 	"github.com/maravilla-realtime/realtime/internal/timely"
@@ -57,6 +58,7 @@ type Realtime struct {
 	groups   *handle.Groups
 	process  processGroup
 	conns    *conns.Conns
+	rights   *rights.Rights
 	shards   *shard.Pool // of connections that have left net/http
 	probes   probes
 	refusals refusals
@@ -67,7 +69,6 @@ type Realtime struct {
 	accepted     mark       // the newest event appended by this node
 	byHost       conns.Gate // for events of the host and of clients
 	byHandlers   conns.Gate // for events of handlers
-	rechecks     conns.Gate
 
 	running    context.Context // ends when the background goroutines are to end
 	stop       context.CancelFunc
@@ -142,11 +143,12 @@ func (rt *Realtime) start(ctx context.Context, limits ring.Limits) error {
 	}
 	rt.groups = rt.newGroups()
 	rt.retries = rt.newRetries()
+	rt.conns = conns.New(userLimits(rt.opts.Limits))
+	rt.rights = rt.newRights()
 	rt.control = rt.newControl()
 	rt.growing = rt.newGrowing()
 	rt.follower.Control, rt.follower.Growing = rt.controlled, rt.grew
 	rt.follower.History = history{rt.ring, rt.presence.engine, rt.growing}
-	rt.conns = conns.New(userLimits(rt.opts.Limits))
 	rt.shards = shard.New(runtime.GOMAXPROCS(0), rt.background.Go)
 	rt.live = rt.newSender()
 	rt.background.Go(func() { rt.follower.Run(rt.running) })

@@ -3,14 +3,12 @@ package realtime
 import (
 	"context"
 	"net/http"
-	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/control"
 	"github.com/maravilla-realtime/realtime/internal/dead"
-	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/presence"
+	"github.com/maravilla-realtime/realtime/internal/rights"
 )
 
 // Authorize asks the [Policy] whether the sender of a request may do a, for routes of
@@ -70,55 +68,44 @@ func (rt *Realtime) authorize(r *http.Request, a Action) (Identity, *refusal) {
 // Authenticate returns. In Allow it ends the connection that asks as well, after the
 // others, but does not wait for that one.
 func (rt *Realtime) Revoke(ctx context.Context, userID string) error {
-	return rt.everywhere(ctx, control.Revoke, userID, rt.revoke)
+	return rt.rights.Revoke(ctx, userID)
 }
 
-// rightsTime is the time that Revoke and Recheck wait for the connections of their node
-// if ctx has no deadline.
-const rightsTime = 30 * time.Second
-
-// revoke is Revoke on this node.
-func (rt *Realtime) revoke(ctx context.Context, userID string) error {
-	ctx, cancel := engine.Within(ctx, rightsTime)
-	defer cancel()
-	within := policyCallOf(ctx)
-	var theirs, asking []*conns.Conn
-	for _, c := range rt.conns.Invalidate(userID, within.authenticates) {
-		switch {
-		case within.spare(c):
-		case within.about(c):
-			asking = append(asking, c) // last, as ctx ends with it
-		default:
-			theirs = append(theirs, c)
-		}
-	}
-	defer func() {
-		for _, c := range asking {
-			c.End(conns.Revoked)
-		}
-	}()
-	for _, c := range theirs {
-		c.End(conns.Revoked)
-	}
-	for _, c := range theirs {
-		select {
-		case <-c.Done():
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	rt.presence.endAll(ctx, rt.presence.engine.LeavingOf(userID), presence.Closed, 0)
-	return nil
+// Recheck asks the [Policy] again about everything that the connections of a user
+// have: Grants for each REN stream, Allow for each channel that is subscribed to or
+// joined. With an empty userID it does so for all anonymous clients. When it returns
+// nil, nothing is delivered that is no longer allowed, on any node, and the user has
+// left the channels where they must not be present. What is still allowed continues
+// without a gap.
+//
+// If the policy does not answer within 5 s, the right is taken away until the client
+// asks again. A client that cannot be told within half a second, since it reads too
+// slowly, is disconnected, and checked when it reconnects.
+//
+// The [Identity] stays as Authenticate gave it, so the policy must look up rights that
+// change. Recheck waits as long as [Realtime.Revoke]. An error means that ctx ended, or
+// the Realtime was closed, before all connections were checked, or names the nodes that
+// have not confirmed. If ctx ends, the check continues, and no right is lost by that.
+//
+// The policy may call Recheck, with the context that it was given, or that of the
+// request. It then waits at most half a second for an operation of another connection,
+// which may itself wait for this one: that connection is checked when its operation is
+// done. A connection that is being checked is not asked about again.
+func (rt *Realtime) Recheck(ctx context.Context, userID string) error {
+	return rt.rights.Recheck(ctx, userID)
 }
 
-// everywhere makes a change of rights on all nodes, and on this one by do. A Recheck
-// within a Recheck stays on its node: see [control.Obliged].
-func (rt *Realtime) everywhere(ctx context.Context, what, userID string, do func(context.Context, string) error) error {
-	again := control.Obliged(ctx) || policyCallOf(ctx).rechecks() != nil
-	if rt.alone() || what == control.Recheck && again {
-		return do(ctx, userID)
+func (rt *Realtime) newRights() *rights.Rights {
+	node := rights.Node{
+		Conns: rt.conns, Closed: ErrClosed, Logger: rt.log,
+		Leave: func(ctx context.Context, userID string) {
+			rt.presence.endAll(ctx, rt.presence.engine.LeavingOf(userID), presence.Closed, 0)
+		},
 	}
-	return rt.control.Everywhere(ctx, what, userID)
+	if !rt.alone() {
+		node.Everywhere = func(ctx context.Context, what, userID string) error { return rt.control.Everywhere(ctx, what, userID) }
+	}
+	return rights.New(node)
 }
 
 func (rt *Realtime) newControl() *control.Control {
@@ -138,7 +125,7 @@ func (rt *Realtime) newControl() *control.Control {
 		},
 		Closed: ErrClosed,
 		Do: map[string]func(context.Context, string) error{
-			control.Revoke: rt.revoke, control.Recheck: rt.recheckUser, tellProbe: rt.expectProbe,
+			control.Revoke: rt.rights.RevokeHere, control.Recheck: rt.rights.RecheckHere, tellProbe: rt.expectProbe,
 		},
 		Asks:   map[string]control.Ask{dead.Ask: rt.retries.Asked()},
 		Logger: rt.log, Running: rt.running, Go: rt.background.Go,

@@ -19,9 +19,11 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/grant"
 	"github.com/maravilla-realtime/realtime/internal/guard"
 	"github.com/maravilla-realtime/realtime/internal/httpwriter"
+	"github.com/maravilla-realtime/realtime/internal/rights"
 	"github.com/maravilla-realtime/realtime/internal/session"
 	"github.com/maravilla-realtime/realtime/internal/sse"
 	"github.com/maravilla-realtime/realtime/internal/tcp"
+	"github.com/maravilla-realtime/realtime/internal/turns"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -112,7 +114,7 @@ func refuseStream(w http.ResponseWriter, r *http.Request, f *refusal) {
 		f.write(w)
 		return
 	}
-	wait := retryAfter()
+	wait := conns.RetryAfter()
 	data, _ := json.Marshal(map[string]any{"reason": f.Code, "retryMs": wait.Milliseconds()}) // a string and a number
 	streamHeaders(w.Header())
 	_, _ = w.Write(sse.AppendEvent(sse.AppendRetry(nil, wait), "ren.bye", "", data)) // the client is gone, or has it
@@ -396,4 +398,36 @@ func finish(c *conns.Conn, s *session.Session, how session.Ending, fill func() (
 			return // the client is gone
 		}
 	}
+}
+
+// recheck asks for the grants again and goes on with them where the stream is: it
+// gets another hello.
+func (s *stream) recheck(ctx context.Context, turns *turns.Turns) {
+	turn := s.session.Turn()
+	call := &rights.Call{Conn: &s.conn}
+	ctx, end := call.Begin(ctx)
+	defer end()
+	grants, f := s.regrants(ctx, turns)
+	s.conn.RunOnWriter(s.session.Do, func() {
+		switch {
+		case !s.session.Newest(turn): // the policy has been asked again meanwhile, and has answered
+		case f != nil:
+			f.about.Address = s.about.address
+			s.rt.refuse(f)
+			end := &conns.Ending{Reason: f.Code}
+			if f.Retry {
+				end.Retry = conns.RetryAfter()
+			}
+			s.conn.End(end)
+		default:
+			s.session.Regrant(s.view(grants), grant.Topics(grants, s.ask.domains), s.hello(grants))
+		}
+	})
+}
+
+// regrants asks for the grants when its turn has come.
+func (s *stream) regrants(ctx context.Context, turns *turns.Turns) ([]grant.Grant, *refusal) {
+	turns.Take()
+	defer turns.Give(time.Now())
+	return s.rt.grants(ctx, s.id)
 }

@@ -12,7 +12,6 @@ import (
 
 	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/fault"
-	"github.com/maravilla-realtime/realtime/internal/guard"
 	"github.com/maravilla-realtime/realtime/internal/httpwriter"
 	"github.com/maravilla-realtime/realtime/internal/poll"
 	"github.com/maravilla-realtime/realtime/internal/session"
@@ -148,7 +147,7 @@ func responseHead(set http.Header) []byte {
 // Run implements [shard.Runner].
 func (p *parked) Run() (again time.Time, live bool) {
 	ended := false
-	err := guard.Log(p.rt.log, droppedByPanic, func() (err error) {
+	err := conns.Guard(p.rt.log, func() (err error) {
 		ended, err = p.step(time.Now())
 		return err
 	})

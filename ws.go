@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -236,7 +235,7 @@ func (s *socket) guard(f func() error) (sound bool) {
 
 // step is guard, except that the connection goes on if f returns no error.
 func (s *socket) step(f func() error) (sound bool) {
-	switch err := guard.Log(s.rt.log, droppedByPanic, f); {
+	switch err := conns.Guard(s.rt.log, f); {
 	case errors.Is(err, guard.ErrPanic):
 		s.conn.Cancel(&wsconn.CloseError{Code: 1011, Reason: "internal error"})
 		return false
@@ -391,7 +390,7 @@ func (s *socket) Roster(channel string, done func(*session.Roster, *wire.Error))
 
 // Unreadable implements [session.Host].
 func (s *socket) Unreadable(why *wire.Error) {
-	s.conn.Cancel(&conns.Ending{Reason: why.Code, Retry: retryAfter(), Code: 4503})
+	s.conn.Cancel(&conns.Ending{Reason: why.Code, Retry: conns.RetryAfter(), Code: 4503})
 }
 
 // renewTime is how long a user stays present whose credentials have expired: a
@@ -424,6 +423,3 @@ func (s *socket) leaveAll() {
 	}
 	s.rt.presence.endAll(ctx, keys, why, grace)
 }
-
-// retryAfter spreads the return of clients that are sent away for a moment.
-func retryAfter() time.Duration { return time.Second + mathrand.N(4*time.Second) }

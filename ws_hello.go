@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/conns"
+	"github.com/maravilla-realtime/realtime/internal/rights"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -21,7 +22,7 @@ func (s *socket) hello(op wire.Op) *wire.Error {
 	if s.late || op.Token != "" {
 		handshake := s.rt.conns.Begin()
 		defer handshake.End()
-		id, f := s.authenticate(&policyCall{handshake: handshake, conn: &s.conn, holds: true}, op.Token)
+		id, f := s.authenticate(&rights.Call{Handshake: handshake, Conn: &s.conn, Holds: true}, op.Token)
 		if f == nil {
 			f = s.rt.refusalOf(handshake.Identify(&s.conn, id.User))
 		}
@@ -53,10 +54,10 @@ func (s *socket) hello(op wire.Op) *wire.Error {
 
 // authenticate tells who opened the connection, with a token, if there is one, as
 // the bearer token of that request.
-func (s *socket) authenticate(call *policyCall, token string) (Identity, *refusal) {
+func (s *socket) authenticate(call *rights.Call, token string) (Identity, *refusal) {
 	ctx, cancel := context.WithTimeout(s.ctx, decideTime)
 	defer cancel()
-	ctx, end := call.begin(ctx)
+	ctx, end := call.Begin(ctx)
 	defer end()
 	r := s.request.Clone(ctx)
 	if token != "" {
@@ -71,9 +72,9 @@ func (s *socket) refuseHello(f *refusal) {
 	end := &conns.Ending{Reason: f.Code, Code: 4401}
 	switch {
 	case f.Retry:
-		end.Code, end.Retry = 4503, retryAfter()
+		end.Code, end.Retry = 4503, conns.RetryAfter()
 	case f.status == http.StatusInternalServerError:
-		end.Code, end.Retry = 1011, retryAfter()
+		end.Code, end.Retry = 1011, conns.RetryAfter()
 	}
 	s.do(func() { s.conn.Cancel(end) })
 }
@@ -94,7 +95,7 @@ func (s *socket) renew(op wire.Op) *wire.Error {
 	if s.renewing.Swap(true) {
 		return tooFast("more than %d renewal at a time", 1)
 	}
-	call := &policyCall{handshake: handshake, conn: &s.conn}
+	call := &rights.Call{Handshake: handshake, Conn: &s.conn}
 	id, f := s.authenticate(call, op.Token)
 	if f == nil {
 		f = s.become(handshake, id)
@@ -105,7 +106,7 @@ func (s *socket) renew(op wire.Op) *wire.Error {
 		return f.Error
 	}
 	s.group.Go(func() error {
-		s.rt.recheckOnly(s.ctx, &s.conn)
+		s.rt.rights.RecheckOnly(s.ctx, &s.conn)
 		s.renewing.Store(false) // before the answer, after which the client may renew again
 		s.answer(wire.Frame{Event: "ok", Ref: op.Ref, ExpiresIn: expiresIn(id)})
 		return nil
@@ -115,9 +116,9 @@ func (s *socket) renew(op wire.Op) *wire.Error {
 
 // unspare ends a connection that a Revoke within Authenticate has left to it, and
 // whose renewal is refused.
-func (s *socket) unspare(call *policyCall, f *refusal) {
+func (s *socket) unspare(call *rights.Call, f *refusal) {
 	switch {
-	case !call.spared.Load():
+	case !call.Spared():
 	case f.Retry:
 		s.conn.End(conns.Rotated)
 	default:

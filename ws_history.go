@@ -7,6 +7,7 @@ import (
 
 	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/past"
+	"github.com/maravilla-realtime/realtime/internal/rights"
 	"github.com/maravilla-realtime/realtime/internal/session"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
@@ -63,8 +64,8 @@ func (s *socket) history(op wire.Op) *wire.Error {
 func (s *socket) page(op wire.Op, n int) (session.Page, *wire.Error) {
 	ctx, cancel := context.WithTimeout(s.ctx, engine.CallTime)
 	defer cancel()
-	call := &policyCall{conn: &s.conn, holds: true} // History.Older may call Revoke
-	ctx, end := call.begin(ctx)
+	call := &rights.Call{Conn: &s.conn, Holds: true} // History.Older may call Revoke
+	ctx, end := call.Begin(ctx)
 	defer end()
 	page, err := s.rt.past().Read(ctx, past.Query{
 		Channel: op.Channel, Before: op.Before, Want: session.Want{Messages: n, Bytes: wire.MaxPage}, View: s.view(s.id),

@@ -10,6 +10,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/live"
 	"github.com/maravilla-realtime/realtime/internal/presence"
+	"github.com/maravilla-realtime/realtime/internal/rights"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 	"github.com/maravilla-realtime/realtime/internal/wsconn"
 )
@@ -164,8 +165,8 @@ func (s *socket) allow(verb Verb, channel string) *wire.Error {
 func (s *socket) permit(a Action) *wire.Error {
 	ctx, cancel := context.WithTimeout(s.ctx, decideTime)
 	defer cancel()
-	call := &policyCall{conn: &s.conn, holds: true}
-	ctx, end := call.begin(ctx)
+	call := &rights.Call{Conn: &s.conn, Holds: true}
+	ctx, end := call.Begin(ctx)
 	defer end()
 	f := s.rt.policy.allow(ctx, s.rt.log, s.id, a)
 	if f == nil {
@@ -219,7 +220,7 @@ func (s *socket) publish(op wire.Op) *wire.Error {
 func (s *socket) failed(what string, err error) *wire.Error {
 	if errors.Is(err, ErrClosed) {
 		if s.rt.conns.IsClosed() { // the client goes to another server now, and does it there
-			s.conn.Cancel(conns.Closing(s.rt.ring.Head(), retryAfter()))
+			s.conn.Cancel(conns.Closing(s.rt.ring.Head(), conns.RetryAfter()))
 		}
 		e := wire.Errorf("closing", "the server is going away")
 		e.Retry = true

@@ -10,6 +10,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/guard"
 	"github.com/maravilla-realtime/realtime/internal/presence"
+	"github.com/maravilla-realtime/realtime/internal/rights"
 	"github.com/maravilla-realtime/realtime/internal/turns"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 	"golang.org/x/sync/errgroup"
@@ -21,8 +22,8 @@ import (
 // decisions about the same thing, the one that was asked for later counts.
 func (s *socket) recheck(ctx context.Context, turns *turns.Turns) {
 	s.checks.Add(1)
-	within := policyCallOf(ctx)
-	done, ok := s.settled(within, within.byPolicy())
+	within := rights.CallOf(ctx)
+	done, ok := s.settled(within, within.ByPolicy())
 	if !ok {
 		return
 	}
@@ -48,8 +49,8 @@ func (s *socket) recheck(ctx context.Context, turns *turns.Turns) {
 // done is called. It does not wait for the operation that asks for it. A hasty call
 // does not wait for long: then ok is false, and all is checked when the operation is
 // done.
-func (s *socket) settled(within *policyCall, hasty bool) (done func(), ok bool) {
-	if within.holding(&s.conn) {
+func (s *socket) settled(within *rights.Call, hasty bool) (done func(), ok bool) {
+	if within.Holding(&s.conn) {
 		return func() {}, true
 	}
 	for {
@@ -85,13 +86,9 @@ func (s *socket) settledLater() bool {
 // release gives deciding back.
 func (s *socket) release() {
 	<-s.deciding
-	if !s.again.Swap(false) || !s.rt.rechecks.Enter() {
-		return
+	if s.again.Swap(false) {
+		s.rt.rights.RecheckSoon(s.ctx, &s.conn)
 	}
-	go func() { // Close waits for it
-		defer s.rt.rechecks.Leave()
-		s.rt.recheckOnly(s.ctx, &s.conn)
-	}()
 }
 
 // verdict is what the policy has said of all that a socket has. Nil is yes.
@@ -108,8 +105,8 @@ func (s *socket) judge(ctx context.Context, id Identity, channels, rewinding []s
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)() // nothing is left to ask about then
-	call := &policyCall{conn: &s.conn}
-	ctx, end := call.begin(ctx)
+	call := &rights.Call{Conn: &s.conn}
+	ctx, end := call.Begin(ctx)
 	defer end()
 	v := verdict{channels: make(map[string]*wire.Error), past: make(map[string]*wire.Error), sessions: make(map[presence.Key]*wire.Error)}
 	var mu sync.Mutex
@@ -164,7 +161,7 @@ func (s *socket) ask(ctx context.Context, id Identity, a Action) (refused *wire.
 
 // expel ends the sessions that are not allowed, and returns what the client is told.
 // No operation joins again meanwhile.
-func (s *socket) expel(v verdict, within *policyCall) (told []wire.Frame) {
+func (s *socket) expel(v verdict, within *rights.Call) (told []wire.Frame) {
 	// An operation that has begun since then does not wait for this check, even if it
 	// makes the check.
 	done, ok := s.settled(within, false)

@@ -2,10 +2,13 @@ package conns
 
 import (
 	"context"
+	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/fault"
+	"github.com/maravilla-realtime/realtime/internal/guard"
 )
 
 // Outlast returns a context that ends d after ctx.
@@ -34,4 +37,13 @@ func Await(ctx context.Context, all *sync.WaitGroup) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// RetryAfter spreads the return of clients that are sent away for a moment.
+func RetryAfter() time.Duration { return time.Second + rand.N(4*time.Second) }
+
+// Guard calls f, which a connection depends on, and logs a panic of it: the host's policy,
+// or this library, has a fault. Its error is then [guard.ErrPanic].
+func Guard(log *slog.Logger, f func() error) error {
+	return guard.Log(log, "realtime: panic; the connection is dropped", f)
 }
