@@ -42,8 +42,9 @@ type part struct {
 var parts = []part{
 	{"ring", "internal/ring", nil, []string{"internal/ring", "."}},
 	{"session", "internal/session", nil, []string{"internal/session", "."}},
-	{"sockets", ".", []string{"sse.go", "ws.go", "ws_ops.go", "ws_hello.go", "recheck.go", "ws_recheck.go"}, []string{"."}},
-	{"policy", ".", []string{"policy.go", "rights.go", "grants.go", "http.go", "policy_time.go", "policy_call.go"}, []string{"."}},
+	{"sockets", ".", []string{"sse.go", "ws.go", "ws_ops.go", "ws_hello.go", "ws_recheck.go"}, []string{"."}},
+	{"policy", ".", []string{"policy.go", "rights.go", "grants.go", "http.go", "policy_time.go"}, []string{"."}},
+	{"rights", "internal/rights", nil, []string{"."}},
 	{"grant", "internal/grant", nil, []string{"."}},
 	{"site", "internal/site", nil, []string{"."}},
 	{"presence", "internal/presence", nil, []string{"internal/presence", "."}},
