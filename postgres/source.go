@@ -139,7 +139,9 @@ type Source struct {
 // NewSource begins to follow the publication: what commits after it has returned is told.
 // It checks first that the server is set up for it; the error says what is missing, with
 // the SQL that mends it. The first call of all makes the slot, for which the server waits until the
-// transactions have ended that are under way; calls on other nodes meanwhile wait with it. It needs Postgres
+// transactions have ended that are under way; calls on other nodes meanwhile wait with it. If another
+// program uses the slot, and no Source ever has, the error names that program; otherwise
+// [Source.Err] does, and a line of the log. It needs Postgres
 // 14 for [Attribute]; with 13 no event has a source. The owner calls [Source.Close]
 // before it closes b.
 func NewSource(ctx context.Context, b *Backend, o SourceOptions) (*Source, error) {

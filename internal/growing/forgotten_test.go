@@ -47,20 +47,27 @@ func pair(t *testing.T, store backend.Store, most int64) (writer, reader *growin
 	return writer, reader
 }
 
+// copied begins a message on one node, and a copy of it on the other.
+func copied(t *testing.T, writer, reader *growing.Growing, k growing.Key) (*growing.Own, *growing.Text) {
+	t.Helper()
+	o, err := writer.Begin(t.Context(), growing.Begin{Key: k}, func(error) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := reader.Follow(t.Context(), k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o, text
+}
+
 // A node that is taken for dead may have written more than the log has at the end. Who comes
 // later has what the log has, on all nodes.
 func TestContentIsThatOfTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		writer, reader := pair(t, memory.New(memory.Limits{}), 1<<30)
 		k := growing.Key{Channel: "room", ID: "a1"}
-		o, err := writer.Begin(t.Context(), growing.Begin{Key: k}, func(error) {})
-		if err != nil {
-			t.Fatal(err)
-		}
-		copied, err := reader.Follow(t.Context(), k)
-		if err != nil {
-			t.Fatal(err)
-		}
+		o, copied := copied(t, writer, reader, k)
 		defer copied.Follow(func() {}).Close()
 		if _, err := o.Write([]byte("hello world")); err != nil {
 			t.Fatal(err)
@@ -105,14 +112,7 @@ func TestFollowWhatIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		writer, reader := pair(t, memory.New(memory.Limits{}), 1<<30)
 		k := growing.Key{Channel: "room", ID: "a1"}
-		o, err := writer.Begin(t.Context(), growing.Begin{Key: k}, func(error) {})
-		if err != nil {
-			t.Fatal(err)
-		}
-		copied, err := reader.Follow(t.Context(), k)
-		if err != nil {
-			t.Fatal(err)
-		}
+		o, copied := copied(t, writer, reader, k)
 		time.Sleep(40 * time.Second) // nobody has read it yet
 		copied.Follow(func() {})
 		if _, err := o.Write([]byte("text")); err != nil {
@@ -122,7 +122,8 @@ func TestFollowWhatIsForgotten(t *testing.T) {
 		if v := copied.From(0); v.End == nil || v.End.State != "" {
 			t.Errorf("it seems to go on: %+v", v)
 		}
-		if copied, err = reader.Follow(t.Context(), k); err != nil {
+		copied, err := reader.Follow(t.Context(), k)
+		if err != nil {
 			t.Fatal(err)
 		}
 		if v := copied.From(0); string(v.Content) != "text" || v.End != nil {
