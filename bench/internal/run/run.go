@@ -63,6 +63,7 @@ func Main(targets []Target) {
 	which := flag.String("targets", "*", "names of targets, or what they begin with and *, separated by commas")
 	rounds := flag.Int("rounds", 5, "how often everything is measured, in turns")
 	out := flag.String("out", "", "file to which results are appended")
+	against := flag.String("against", "", "another build of this program: say how much more a delivery costs in this one")
 	docs := flag.String("docs", "", "directory: put the results of the files that are named into its performance.md")
 	serve := flag.String("serve", "", "be this target")
 	flag.Parse()
@@ -71,6 +72,11 @@ func Main(targets []Target) {
 		Serve(targets, *serve)
 	case *docs != "":
 		if err := document(*docs, flag.Args()); err != nil {
+			log.Fatal(err)
+		}
+	case *against != "":
+		pin()
+		if err := compare(os.Stdout, choose(targets, *which), *against); err != nil {
 			log.Fatal(err)
 		}
 	default:
@@ -196,12 +202,17 @@ type server struct {
 	client *load.Client
 }
 
-// start starts a target, and a client for it.
+// start starts a target of this program, and a client for it.
 func start(t Target, channels int) (*server, error) {
 	program, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
+	return startOf(program, t, channels)
+}
+
+// startOf starts a target of another build of this program.
+func startOf(program string, t Target, channels int) (*server, error) {
 	args := []string{program, "-serve", t.Name}
 	if pin, err := exec.LookPath("taskset"); err == nil {
 		args = append([]string{pin, "-c", "0"}, args...)
