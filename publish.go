@@ -1,11 +1,13 @@
 package realtime
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -33,9 +35,19 @@ var _ Publisher = (*Realtime)(nil)
 // [json.Marshal], [ErrLoop] within handlers, [ErrClosed], and from the backend
 // [ErrMaybeStored], [ErrTemporary] and those of ctx.
 func (rt *Realtime) Publish(ctx context.Context, channel string, data any, opts ...EventOption) error {
-	ev, a, err := newMessage(ctx, rt.opts.Limits.Publish, channel, data, opts)
-	if err != nil {
-		return err
+	enc := encoders.Get().(*encoder)
+	ev, a, err := newMessage(ctx, rt.opts.Limits.Publish, channel, data, opts, enc)
+	if err == nil {
+		err = rt.publish(ctx, ev, a)
+	}
+	enc.release()
+	return err
+}
+
+// publish publishes a message, whose data nobody may keep after it has returned.
+func (rt *Realtime) publish(ctx context.Context, ev backend.Event, a attribution) error {
+	if a.ephemeral || rt.opts.Tracer != nil { // which may keep it
+		ev.Data = bytes.Clone(ev.Data)
 	}
 	if a.ephemeral {
 		return rt.pass(ctx, ev, a)
@@ -110,19 +122,68 @@ func (rt *Realtime) gate(depth int) *conns.Gate {
 func encode(data any, limit int) (json.RawMessage, error) {
 	raw, ok := data.(json.RawMessage)
 	if !ok {
-		b, err := json.Marshal(data)
+		raw, err := json.Marshal(data)
 		if err != nil {
 			return nil, err
 		}
-		raw = b
+		return checked(raw, limit)
 	}
 	if len(raw) > limit {
-		return nil, fmt.Errorf("%w: %d bytes of at most %d", ErrTooLarge, len(raw), limit)
+		return nil, tooLarge(len(raw), limit)
 	}
-	if ok {
-		return wire.Compact(raw) // in memory of its own, which the caller cannot change
+	return wire.Compact(raw) // in memory of its own, which the caller cannot change
+}
+
+func tooLarge(size, limit int) error {
+	return fmt.Errorf("%w: %d bytes of at most %d", ErrTooLarge, size, limit)
+}
+
+// encoder is encode with memory that is used again.
+type encoder struct {
+	out  bytes.Buffer
+	json *json.Encoder // to out
+}
+
+var encoders = sync.Pool{New: func() any {
+	e := new(encoder)
+	e.json = json.NewEncoder(&e.out)
+	return e
+}}
+
+// mostKept is the size of an encoder that is worth to be kept.
+const mostKept = 64 << 10
+
+// release gives the encoder to the next who needs one, with what it has encoded.
+func (e *encoder) release() {
+	if e.out.Cap() <= mostKept {
+		e.out.Reset()
+		encoders.Put(e)
 	}
-	if !utf8.Valid(raw) { // from a Marshaler, which json.Marshal trusts
+}
+
+// encode is encode once, until release. Without an encoder the memory is nobody else's.
+func (e *encoder) encode(data any, limit int) (json.RawMessage, error) {
+	if e == nil {
+		return encode(data, limit)
+	}
+	if raw, ok := data.(json.RawMessage); ok {
+		if len(raw) > limit {
+			return nil, tooLarge(len(raw), limit)
+		}
+		return wire.CompactTo(&e.out, raw)
+	}
+	if err := e.json.Encode(data); err != nil {
+		return nil, err
+	}
+	return checked(bytes.TrimSuffix(e.out.Bytes(), []byte("\n")), limit)
+}
+
+// checked returns what [encoding/json] made, if it has at most limit bytes.
+func checked(raw []byte, limit int) (json.RawMessage, error) {
+	if len(raw) > limit {
+		return nil, tooLarge(len(raw), limit)
+	}
+	if !utf8.Valid(raw) { // from a Marshaler, which is trusted
 		return nil, errors.New("invalid UTF-8")
 	}
 	return raw, nil
@@ -137,7 +198,7 @@ const defaultPublish = 1 << 20
 // come from the backend, and [ErrBadOption] for [PublishedAt] and [Ephemeral]: there is
 // no position yet, and what is stored is not live only.
 func MessageEntry(ctx context.Context, channel string, data any, opts ...EventOption) (backend.Entry, error) {
-	ev, a, err := newMessage(ctx, defaultPublish, channel, data, opts)
+	ev, a, err := newMessage(ctx, defaultPublish, channel, data, opts, nil)
 	return toAppendLater(ev, a, err)
 }
 
@@ -159,12 +220,13 @@ func toAppendLater(ev backend.Event, a attribution, err error) (backend.Entry, e
 	return entry(ev, a), nil
 }
 
-// newMessage returns a message and what it is attributed to.
-func newMessage(ctx context.Context, limit int, channel string, data any, opts []EventOption) (ev backend.Event, a attribution, err error) {
+// newMessage returns a message and what it is attributed to. enc, which may be nil, has
+// its data.
+func newMessage(ctx context.Context, limit int, channel string, data any, opts []EventOption, enc *encoder) (ev backend.Event, a attribution, err error) {
 	if !wire.ValidChannel(channel) {
 		return ev, a, badChannelError(channel)
 	}
-	raw, err := encode(data, limit)
+	raw, err := enc.encode(data, limit)
 	if err != nil {
 		return ev, a, fault.Errorf("realtime: publish: %w", err)
 	}

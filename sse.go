@@ -311,7 +311,7 @@ func (s *stream) fill() (more bool, err error) {
 	if err := s.write(s.buf.Bytes); err != nil {
 		return false, err
 	}
-	s.rt.tally.ren.sent(s.sent, s.buf)
+	s.rt.tally.ren.sent(s.sent, s.buf, time.Now())
 	if !more {
 		s.buf.Release()
 		s.buf = nil

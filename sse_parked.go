@@ -248,10 +248,10 @@ func (p *parked) flush(now time.Time) (written bool, err error) {
 	for len(p.out) > 0 {
 		if p.chunk == 0 {
 			p.chunk = min(len(p.out), chunk)
-			p.slowAt = now.Add(p.rt.opts.WriteTimeout + p.backlog.Allow(p.net))
+			p.slowAt = now.Add(p.rt.opts.WriteTimeout + p.backlog.AllowAt(p.net, now))
 		}
 		n, err := p.link.Write(p.out[:p.chunk])
-		p.backlog.Add(n)
+		p.backlog.AddAt(n, now)
 		p.out, p.chunk = p.out[n:], p.chunk-n
 		switch {
 		case err != nil:
@@ -266,7 +266,7 @@ func (p *parked) flush(now time.Time) (written bool, err error) {
 	}
 	p.sent.wait(&p.conn, false)
 	if p.out = nil; p.buf != nil { // others use its memory from now on
-		p.rt.tally.ren.sent(p.sent, p.buf)
+		p.rt.tally.ren.sent(p.sent, p.buf, now)
 		p.buf.Release()
 		p.buf = nil
 	}

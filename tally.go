@@ -99,8 +99,9 @@ func (c *connTally) open() *sentTally {
 // close notes the end of a connection.
 func (c *connTally) close(why error) { c.ended.Inc(endingOf(why)) }
 
-// sent notes a message that was written to a client, and what it says.
-func (c *connTally) sent(by *sentTally, buf *session.Buffer) {
+// sent notes a message that was written to a client, and what it says. now may be when
+// its writing began, if that did not block.
+func (c *connTally) sent(by *sentTally, buf *session.Buffer, now time.Time) {
 	if !metric.On {
 		return
 	}
@@ -117,13 +118,13 @@ func (c *connTally) sent(by *sentTally, buf *session.Buffer) {
 		by.events.Add(uint64(told.Events))
 	}
 	if !told.Oldest.IsZero() {
-		by.latency.Observe(time.Since(told.Oldest))
+		by.latency.Observe(now.Sub(told.Oldest))
 	}
 	for _, why := range told.Resets {
 		c.resets.Inc(string(why))
 	}
 	if c.spans != nil && len(told.Traced) > 0 {
-		now := time.Now()
+		now := time.Now() // not before the last of them came
 		for _, e := range told.Traced {
 			c.spans.Deliver(TraceContext(e.Trace), RenEvent(e.Event), ClientDelivery{Kind: c.kind, Came: e.Came(), Written: now})
 		}

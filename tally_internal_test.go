@@ -17,7 +17,7 @@ func BenchmarkCounting(b *testing.B) {
 		by := t.open()
 		for pb.Next() {
 			by.writing.Add(1)
-			t.sent(by, &buf)
+			t.sent(by, &buf, time.Now())
 			by.writing.Add(-1)
 		}
 	})

@@ -303,7 +303,7 @@ func (s *socket) fill() (more bool, err error) {
 
 // told counts what was written.
 func (s *socket) told() {
-	s.rt.tally.webSocket.sent(s.sent, s.buf)
+	s.rt.tally.webSocket.sent(s.sent, s.buf, time.Now())
 	for _, code := range s.buf.Told.Errors {
 		s.rt.tally.refusals.Inc(code)
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/maphash"
 )
 
 // Payload is what the Data of an [Entry] says.
@@ -120,9 +121,61 @@ func appendNumber(b []byte, tag byte, n uint64) []byte {
 	return appendField(b, tag, v[:binary.PutUvarint(v[:], n)])
 }
 
+// Decoder decodes one payload after another, and holds once what many of them name, such
+// as their channel. The zero Decoder is ready. Its methods must not be called
+// concurrently.
+type Decoder struct {
+	seed  maphash.Seed
+	texts *[256]string // some of those that were found last, by their hash
+}
+
+// Decode is [DecodePayload]. The strings of the event may be part of others.
+func (d *Decoder) Decode(data []byte) (p Payload, err error) {
+	if d.texts == nil {
+		d.seed, d.texts = maphash.MakeSeed(), new([256]string)
+	}
+	return decode(data, d)
+}
+
+// known returns where a text that was found before is, or may be from now on.
+func (d *Decoder) known(text []byte) *string {
+	return &d.texts[maphash.Bytes(d.seed, text)%uint64(len(d.texts))]
+}
+
 // DecodePayload is the inverse of [Payload.Encode]. The Data of the event is part of
 // data, and not a copy.
-func DecodePayload(data []byte) (p Payload, err error) {
+func DecodePayload(data []byte) (p Payload, err error) { return decode(data, nil) }
+
+// texts makes strings of what a payload names.
+type texts struct {
+	data    []byte // those that begin with it
+	strings string // of data; "" while none was needed
+	known   *Decoder
+}
+
+// of returns the text between two places.
+func (t *texts) of(from, to int) string {
+	if from == to {
+		return ""
+	}
+	var found *string
+	if t.known != nil {
+		if found = t.known.known(t.data[from:to]); *found == string(t.data[from:to]) {
+			return *found
+		}
+	}
+	if t.strings == "" {
+		t.strings = string(t.data) // one for all
+	}
+	text := t.strings[from:to]
+	if found != nil {
+		*found = text
+	}
+	return text
+}
+
+// decode decodes a payload. d may be nil.
+func decode(data []byte, d *Decoder) (p Payload, err error) {
 	switch {
 	case len(data) == 0:
 		return p, errPayload
@@ -146,12 +199,12 @@ func DecodePayload(data []byte) (p Payload, err error) {
 			}
 		}
 	}
-	text := string(data[:ends]) // one for all fields
+	text := texts{data: data[:ends], known: d}
 	for _, f := range p.Event.text() {
-		*f.value = text[at[f.tag].from:at[f.tag].to]
+		*f.value = text.of(at[f.tag].from, at[f.tag].to)
 	}
-	p.Trace.Parent = text[at[tagTraceParent].from:at[tagTraceParent].to]
-	p.Trace.State = text[at[tagTraceState].from:at[tagTraceState].to]
+	p.Trace.Parent = text.of(at[tagTraceParent].from, at[tagTraceParent].to)
+	p.Trace.State = text.of(at[tagTraceState].from, at[tagTraceState].to)
 	value := func(tag int) []byte {
 		if at[tag].to == 0 {
 			return nil

@@ -18,6 +18,9 @@ const maxMembers = 1 << 14
 // and the decoder drops one whose revision is not greater than the last. The same is true
 // of the messages that tell the beginning and the end of a growing message.
 type decoder struct {
+	payloads backend.Decoder
+	batch    batch // of what was decoded
+
 	causes map[recordID]backend.Revision
 	order  queue.Queue[recordID] // of causes, the oldest first
 	warned bool
@@ -36,21 +39,21 @@ func changed(ev *backend.Event) recordID {
 }
 
 func (d *decoder) record(rec *backend.Record, late bool, log *slog.Logger) *backend.Logged {
-	p, err := backend.DecodePayload(rec.Data)
+	p, err := d.payloads.Decode(rec.Data)
 	if err != nil {
 		if !d.warned {
 			d.warned = true
 			log.Error("realtime: the log has a record that this release cannot read; such records are not shown",
 				"position", rec.Pos, "error", err)
 		}
-		return &backend.Logged{Pos: rec.Pos}
+		return d.batch.add(backend.Logged{Pos: rec.Pos})
 	}
 	if late && rec.Cause != 0 && d.stale(changed(&p.Event), rec.Cause) {
 		log.Warn("realtime: an event of a member, or of a growing message, came too late, and is not shown",
 			"channel", p.Event.Channel, "type", p.Event.Type, "position", rec.Pos)
-		return &backend.Logged{Pos: rec.Pos}
+		return d.batch.add(backend.Logged{Pos: rec.Pos})
 	}
-	return &backend.Logged{Pos: rec.Pos, Event: p.Event, Depth: p.Depth, Trace: p.Trace}
+	return d.batch.add(backend.Logged{Pos: rec.Pos, Event: p.Event, Depth: p.Depth, Trace: p.Trace})
 }
 
 func (d *decoder) stale(m recordID, cause backend.Revision) bool {

@@ -16,7 +16,8 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/live"
 )
 
-// History is what a node keeps of the log.
+// History is what a node keeps of the log. It must copy the records that it is given:
+// their memory is used again.
 type History interface {
 	Head() backend.Position
 	Put([]*backend.Logged)      // new records that follow Head without gaps
@@ -217,19 +218,49 @@ func reset(ev *backend.Event) backend.Event {
 	return backend.Event{Resource: ev.Key, Type: backend.Reset, UnixMilli: ev.UnixMilli}
 }
 
+// batch is the memory of some records that are put into the history.
+type batch struct {
+	records []backend.Logged
+	list    []*backend.Logged // of records
+}
+
+// add makes a record part of the batch.
+func (b *batch) add(l backend.Logged) *backend.Logged {
+	if len(b.records) == cap(b.records) { // those before stay where list has them
+		b.records = make([]backend.Logged, 0, min(max(2*cap(b.records), 1), mostBatch))
+	}
+	b.records = append(b.records, l)
+	added := &b.records[len(b.records)-1]
+	b.list = append(b.list, added)
+	return added
+}
+
+// mostBatch is how many records a batch keeps memory for.
+const mostBatch = 256
+
+// reset forgets the records.
+func (b *batch) reset() {
+	clear(b.records)
+	clear(b.list)
+	b.records, b.list = b.records[:0], b.list[:0]
+	if cap(b.list) > mostBatch {
+		b.list = nil
+	}
+}
+
 // put adds records to the history. They must follow its head; records that it has
 // already, and those of an epoch that has ended, are dropped.
 func (f *Follower) put(recs []backend.Record, put func([]*backend.Logged), control func(backend.Event)) error {
+	defer f.decode.batch.reset()
 	head := f.History.Head()
-	logged := make([]*backend.Logged, 0, len(recs))
 	for i := range recs {
 		pos := recs[i].Pos
 		switch {
 		case pos.Compare(head) <= 0:
 			continue
 		case pos != head.Next():
-			if len(logged) > 0 {
-				put(logged)
+			if len(f.decode.batch.list) > 0 {
+				put(f.decode.batch.list)
 			}
 			return errGap
 		}
@@ -237,21 +268,20 @@ func (f *Follower) put(recs []backend.Record, put func([]*backend.Logged), contr
 		l := f.decode.record(&recs[i], !f.Alone, f.Logger)
 		switch {
 		case l.Event.Resource == backend.Control:
-			l = f.unshown(l, control)
+			*l = f.unshown(l, control)
 		case l.Event.Type == backend.Message && l.Event.Key != "" && f.Growing != nil:
 			f.Growing(&l.Event)
 		}
-		logged = append(logged, l)
 	}
-	if len(logged) > 0 {
-		put(logged)
+	if len(f.decode.batch.list) > 0 {
+		put(f.decode.batch.list)
 	}
 	return nil
 }
 
 // unshown takes what a control record says, and returns the record as no view shows it.
-func (f *Follower) unshown(l *backend.Logged, control func(backend.Event)) *backend.Logged {
-	kept := &backend.Logged{Pos: l.Pos, Event: reset(&l.Event)}
+func (f *Follower) unshown(l *backend.Logged, control func(backend.Event)) backend.Logged {
+	kept := backend.Logged{Pos: l.Pos, Event: reset(&l.Event)}
 	if l.Event.Type != live.Type {
 		control(l.Event)
 		return kept

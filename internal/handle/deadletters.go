@@ -84,7 +84,7 @@ func (gs *Groups) Retry(ctx context.Context, name string, a Again) error {
 // reach back further.
 func (g *Group) event(ctx context.Context, pos backend.Position) (*backend.Logged, error) {
 	if e, _ := g.node.Ring.At(pos); e != nil {
-		return e.Logged, nil
+		return &e.Logged, nil
 	}
 	if pos.Seq == 0 {
 		return nil, ErrGone

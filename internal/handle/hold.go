@@ -226,7 +226,7 @@ func (h *hold) handle(t *task) time.Duration {
 		if h.isEnding() {
 			return 0 // the next holder of the group begins with this event
 		}
-		d := h.g.delivery(e.Logged, t.handlers[0], t.failed+1)
+		d := h.g.delivery(&e.Logged, t.handlers[0], t.failed+1)
 		ctx := h.g.opts.Context(h.ctx, d)
 		err := h.try(ctx, t, d)
 		switch {

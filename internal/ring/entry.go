@@ -22,7 +22,7 @@ const (
 // Entry is an event in the ring with the encodings it has so far, which all
 // connections share.
 type Entry struct {
-	*backend.Logged
+	backend.Logged
 	came time.Time // to this node: other nodes' clocks may differ
 	of   *known    // what it is about; nil if no view shows it
 
@@ -51,7 +51,7 @@ func (e *Entry) Encoded(form Form, encode func(*backend.Logged) []byte) []byte {
 	if b := e.encoded[form].Load(); b != nil {
 		return *b
 	}
-	b := encode(e.Logged)
+	b := encode(&e.Logged)
 	e.encoded[form].Store(&b)
 	e.grow(int64(len(b)))
 	return b
@@ -86,7 +86,7 @@ const overhead = 384
 const perSubject = 512
 
 func newEntry(rec *backend.Logged, came time.Time, bytes *atomic.Int64) *Entry {
-	e := &Entry{Logged: rec, came: came, ring: bytes}
+	e := &Entry{Logged: *rec, came: came, ring: bytes}
 	ev := &rec.Event
 	e.grow(int64(overhead + len(ev.Type) + len(ev.Resource) + len(ev.Key) + len(ev.Version) +
 		len(ev.Source) + len(ev.Namespace) + len(ev.Channel) + len(ev.Data) + len(ev.User) + len(rec.Kind) + len(rec.Trace.Parent) + len(rec.Trace.State)))

@@ -42,7 +42,7 @@ func (r *Ring) pass(live []*backend.Logged) {
 		if t == nil || len(t.subs) == 0 {
 			continue
 		}
-		i := slices.IndexFunc(t.live, func(p *passed) bool { return p.Kind == rec.Kind && sender(p.Logged) == sender(rec) })
+		i := slices.IndexFunc(t.live, func(p *passed) bool { return p.Kind == rec.Kind && sender(&p.Logged) == sender(rec) })
 		switch {
 		case i >= 0:
 			r.passing.remove(t.live[i])

@@ -149,7 +149,8 @@ func (r *Ring) At(pos backend.Position) (e *Entry, gone backend.Position) {
 
 func (r *Ring) pos(seq uint64) backend.Position { return backend.Position{Epoch: r.epoch, Seq: seq} }
 
-// Put adds records and wakes the subscriptions they concern, and only those.
+// Put adds records, of which it keeps copies, and wakes the subscriptions they concern,
+// and only those.
 // Records already in the ring or of an ended epoch are dropped. A gap or a new
 // epoch resets all subscriptions: the missing records may have been of any topic.
 func (r *Ring) Put(recs []*backend.Logged) {

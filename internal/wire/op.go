@@ -146,10 +146,14 @@ func split(frame []byte) (map[string]json.RawMessage, *Error) {
 // Compact returns JSON without insignificant space, and so without line breaks,
 // in memory of its own.
 func Compact(data []byte) (json.RawMessage, error) {
+	return CompactTo(bytes.NewBuffer(make([]byte, 0, len(data))), data)
+}
+
+// CompactTo is Compact in the memory of b, which must be empty.
+func CompactTo(b *bytes.Buffer, data []byte) (json.RawMessage, error) {
 	if !utf8.Valid(data) { // which encoding/json lets pass
 		return nil, errors.New("invalid UTF-8")
 	}
-	b := bytes.NewBuffer(make([]byte, 0, len(data)))
 	if err := json.Compact(b, data); err != nil {
 		return nil, err
 	}
