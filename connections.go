@@ -108,11 +108,11 @@ func (s *stream) Unread() (int, time.Time) { return s.session.Unread() }
 func (s *stream) joined() []string { return nil }
 
 func (s *stream) sees() []string {
-	granted := s.granted.Load()
-	if granted == nil {
+	shown := s.shown.Load()
+	if shown == nil {
 		return nil
 	}
-	return grant.Names(*granted, s.ask.domains)
+	return grant.Names(shown.grants, s.ask.domains)
 }
 
 func (s *socket) card() *card { return &s.about }

@@ -167,7 +167,9 @@ func (m *grantsModel) connect(since *backend.Position) {
 	m.fill() // the hello, before the grants change again
 }
 
-func (m *grantsModel) view() *view { return &view{policy: &m.policy, grants: m.grants} }
+func (m *grantsModel) view() *view {
+	return &view{policy: &m.policy, id: new(Identity), grants: m.grants}
+}
 
 // regrant gives other grants, at once, so that the model knows which ones count.
 func (m *grantsModel) regrant() {

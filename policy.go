@@ -260,7 +260,7 @@ func logUndecided(ctx context.Context, log *slog.Logger, function, user string, 
 // client gets it, live or replayed.
 type view struct {
 	policy *Policy
-	id     Identity
+	id     *Identity     // which does not change
 	grants []grant.Grant // of a REN stream; channels are decided when subscribed
 }
 
@@ -270,7 +270,7 @@ func (v *view) Uniform() bool { return v.policy.See == nil }
 // Channel implements [session.View]: whether the policy shows the event. The right to
 // subscribe was checked before.
 func (v *view) Channel(ev *backend.Event) bool {
-	if v.policy.See == nil || v.policy.See(v.id, RenEvent(*ev)) {
+	if v.policy.See == nil || v.policy.See(*v.id, RenEvent(*ev)) {
 		return true
 	}
 	if !ev.IsLeave() {
@@ -278,7 +278,7 @@ func (v *view) Channel(ev *backend.Event) bool {
 	}
 	// A member whose join is shown would stay in rosters for ever without its leave.
 	join := presence.MemberOf(ev).Join(ev.Channel)
-	return v.policy.See(v.id, RenEvent(join))
+	return v.policy.See(*v.id, RenEvent(join))
 }
 
 // Stream implements [session.View]: whether a REN stream gets the event, and with its

@@ -140,8 +140,8 @@ type stream struct {
 	buf     *session.Buffer // nil while there is nothing to say
 	sent    *sentTally
 
-	about   card
-	granted atomic.Pointer[[]grant.Grant]
+	about card
+	shown atomic.Pointer[view] // the view of the last grants
 
 	parked *parked         // nil if it runs in the handler's goroutine, which has what follows
 	ctx    context.Context // ends with a *conns.Ending
@@ -196,8 +196,9 @@ func (s *stream) begin(r *http.Request, handshake *conns.Handshake, wake func())
 
 // view is what the client sees with grants.
 func (s *stream) view(grants []grant.Grant) *view {
-	s.granted.Store(&grants)
-	return &view{policy: &s.rt.policy, id: s.id, grants: grants}
+	v := &view{policy: &s.rt.policy, id: &s.id, grants: grants}
+	s.shown.Store(v)
+	return v
 }
 
 // hello is what the client is told of a stream with grants.

@@ -195,7 +195,7 @@ func (s *socket) wake() {
 }
 
 // view is what the client sees as id.
-func (s *socket) view(id Identity) *view { return &view{policy: &s.rt.policy, id: id} }
+func (s *socket) view(id Identity) *view { return &view{policy: &s.rt.policy, id: &id} }
 
 func (s *socket) run() {
 	s.conn.OnAbort(s.ws.Drop)

@@ -28,7 +28,7 @@ func TestIdleConnectionsReleaseTheirBuffers(t *testing.T) {
 		r := ring.New(ring.Limits{Records: 1000, Bytes: 1 << 20, Age: time.Hour}, at(0))
 		rt := &Realtime{ring: r, log: slog.New(slog.DiscardHandler), opts: (*Options)(nil).withDefaults()}
 		policy := AllowAll()
-		see := view{policy: &policy, grants: []grant.Grant{GrantAll("realtime").WithData().of}}
+		see := view{policy: &policy, id: new(Identity), grants: []grant.Grant{GrantAll("realtime").WithData().of}}
 
 		l := memnet.Listen()
 		go func() {

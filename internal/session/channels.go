@@ -65,23 +65,23 @@ func (c *Channels) SetView(v View) { c.view = v }
 // Answer appends an answer, or another frame that is no event.
 func (c *Channels) Answer(f wire.Frame) {
 	c.separate()
-	c.out = f.Append(c.out)
+	c.buf.out = f.Append(c.buf.out)
 }
 
 // refuse answers with an error.
 func (c *Channels) refuse(ref *int64, why *wire.Error) {
-	c.said.Errors = append(c.said.Errors, why.Code)
+	c.buf.Told.Errors = append(c.buf.Told.Errors, why.Code)
 	c.Answer(wire.ErrorFrame(ref, why))
 }
 
 // separate prepares for another object of the message.
 func (c *Channels) separate() {
-	if c.lone != nil {
-		c.out = append(c.out, wsconn.Text(c.lone)...)
-		c.lone = nil
+	if c.buf.Frame != nil {
+		c.buf.out = append(c.buf.out, wsconn.Text(c.buf.Frame)...)
+		c.buf.Frame = nil
 	}
 	if c.made() > 0 {
-		c.out = append(c.out, '\n')
+		c.buf.out = append(c.buf.out, '\n')
 	}
 }
 
@@ -236,10 +236,10 @@ func (c *Channels) event(e *ring.Entry) {
 		return
 	}
 	if frame := frame(e); c.made() == 0 {
-		c.lone = frame
+		c.buf.Frame = frame
 	} else {
 		c.separate()
-		c.out = append(c.out, wsconn.Text(frame)...)
+		c.buf.out = append(c.buf.out, wsconn.Text(frame)...)
 	}
 	c.toldEvent(e)
 }

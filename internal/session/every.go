@@ -8,7 +8,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/ring"
 )
 
-// pace is how often a session takes events from the history. The zero pace is at once.
+// pace is how often a session takes events from the history.
 type pace struct {
 	every time.Duration
 	due   time.Time   // nothing is taken before
@@ -17,8 +17,11 @@ type pace struct {
 
 // rest reports whether the session takes nothing yet. The driver is woken when it does.
 func (s *Session) rest() bool {
+	if s.pace == nil || s.end != nil {
+		return false
+	}
 	wait := time.Until(s.pace.due)
-	if s.pace.every <= 0 || s.end != nil || wait <= 0 {
+	if wait <= 0 {
 		return false
 	}
 	if s.pace.alarm == nil {
@@ -55,7 +58,7 @@ func (s *Stream) latest(items []ring.Item, b ring.Budget) (_ []ring.Item, pos ba
 			}
 			k := key{e.Event.Resource, e.Event.Namespace, e.Event.Channel, e.Event.Key}
 			if i, again := newest[k]; again {
-				s.said.Coalesced++
+				s.buf.Told.Coalesced++
 				live, bytes = live-1, bytes-len(items[i].Entry.Event.Data)
 				items[i] = ring.Item{} // which is no place in the log
 			}
@@ -65,5 +68,10 @@ func (s *Stream) latest(items []ring.Item, b ring.Budget) (_ []ring.Item, pos ba
 	return slices.DeleteFunc(items, func(it ring.Item) bool { return it == ring.Item{} }), pos, more
 }
 
-// Every has the stream tell at most the newest event of each key in each interval.
-func (s *Stream) Every(interval time.Duration) { s.pace.every = interval }
+// Every has the stream tell at most the newest event of each key in each interval; 0: all
+// at once.
+func (s *Stream) Every(interval time.Duration) {
+	if s.pace = nil; interval > 0 {
+		s.pace = &pace{every: interval}
+	}
+}

@@ -51,10 +51,10 @@ func (c *Channels) Grow(op wire.Op, t *growing.Text, turn uint64) {
 	}
 	if v.End != nil {
 		frame.State, frame.Error, frame.Partial = string(v.End.State), v.End.Error, v.End.Partial
-		c.out = frame.Append(c.out)
+		c.buf.out = frame.Append(c.buf.out)
 		return
 	}
-	c.out = frame.Append(c.out)
+	c.buf.out = frame.Append(c.buf.out)
 	if r == nil {
 		r = &reading{Text: t}
 		r.follower = t.Follow(func() { c.grown(r) })
@@ -95,7 +95,7 @@ func (c *Channels) more(r *reading) {
 	frame, next, end := r.Frame(r.at)
 	if frame != nil {
 		c.separate()
-		c.out = append(c.out, frame...)
+		c.buf.out = append(c.buf.out, frame...)
 		r.at = next
 	}
 	switch {
@@ -108,7 +108,7 @@ func (c *Channels) more(r *reading) {
 	c.forget(r)
 	c.separate()
 	f := wire.StreamEnd{Channel: r.Channel, ID: r.ID, State: string(end.State), TS: end.UnixMilli, Next: r.at, Error: end.Error}
-	c.out = f.Append(c.out)
+	c.buf.out = f.Append(c.buf.out)
 }
 
 // Unstream ends the following of a growing message, if it is followed, and answers.

@@ -57,15 +57,13 @@ type Session struct {
 	mu      sync.Mutex
 	waiting queue.Queue[func()] // to be done; guarded by mu
 
-	out   []byte           // the message that Fill makes, after wsconn.Room bytes
-	lone  []byte           // that message as a frame that others share; out has nothing then
+	buf   *Buffer          // of the Fill that is under way: what it makes goes there
 	items []ring.Item      // a batch that has not been told to its end
 	told  int              // how many of them were
 	pos   backend.Position // complete up to here, with items
 	more  bool             // after them, at once
 	began time.Time        // when the newest subscription did
-	said  Told             // of the message that Fill makes
-	pace  pace
+	pace  *pace            // nil: at once
 
 	end       *Ending
 	stuck     bool // nothing is told any longer but the end
@@ -191,21 +189,21 @@ const maxSpans = 16
 // toldEvent notes an event that the client gets. If it is no replay, and its publish was
 // sampled for a trace, the first few deliveries are traced as well.
 func (s *Session) toldEvent(e *ring.Entry) {
-	s.said.Events++
+	s.buf.Told.Events++
 	came := e.Came()
 	if came.Before(s.began) {
 		return
 	}
-	if s.said.Oldest.IsZero() {
-		s.said.Oldest = came
+	if s.buf.Told.Oldest.IsZero() {
+		s.buf.Told.Oldest = came
 	}
 	if e.Trace.Sampled() && e.TakeSpan(maxSpans) {
-		s.said.Traced = append(s.said.Traced, e)
+		s.buf.Told.Traced = append(s.buf.Told.Traced, e)
 	}
 }
 
 // toldReset notes that the client is told of a reset.
-func (s *Session) toldReset(why ring.Reason) { s.said.Resets = append(s.said.Resets, why) }
+func (s *Session) toldReset(why ring.Reason) { s.buf.Told.Resets = append(s.buf.Told.Resets, why) }
 
 // subscribe begins to read topics.
 func (s *Session) subscribe(since *backend.Position, topics ...ring.Topic) ring.Start {
@@ -238,7 +236,8 @@ func (b *Buffer) Release() {
 // functions say that wait to be done, and what follows the cursors. If more is true
 // there is more at once; otherwise the driver will be woken.
 func (s *Session) Fill(buf *Buffer, b Budget) (more bool) {
-	s.out, s.lone, buf.Part, s.said = append(buf.out[:0], room[:]...), nil, nil, Told{}
+	buf.out, buf.Frame, buf.Part, buf.Told = append(buf.out[:0], room[:]...), nil, nil, Told{}
+	s.buf = buf
 	more = s.items != nil // what came since then was not looked for
 	if resting := false; !s.turn(buf, b, &resting) {
 		more = !s.ended && !resting
@@ -254,8 +253,7 @@ func (s *Session) Fill(buf *Buffer, b Budget) (more bool) {
 		buf.Part, another = s.form.part()
 		more = more || another
 	}
-	buf.out, buf.Bytes, buf.Frame, buf.Told = s.out, s.out[len(room):], s.lone, s.said
-	s.out, s.lone = nil, nil
+	buf.Bytes, s.buf = buf.out[len(room):], nil
 	return more
 }
 
@@ -264,7 +262,7 @@ func (s *Session) Fill(buf *Buffer, b Budget) (more bool) {
 var room [wsconn.Room]byte
 
 // made returns how many bytes the message has so far.
-func (s *Session) made() int { return len(s.out) - len(room) + len(s.lone) }
+func (s *Session) made() int { return len(s.buf.out) - len(room) + len(s.buf.Frame) }
 
 // turn does what comes before events, and takes a batch of them. It returns false
 // where no events are due in this Fill, or, resting, for a while.
@@ -291,7 +289,7 @@ func (s *Session) turn(buf *Buffer, b Budget, resting *bool) bool {
 	if *resting = s.rest(); *resting {
 		return false
 	}
-	if stream, ok := s.form.(*Stream); ok && s.pace.every > 0 {
+	if stream, ok := s.form.(*Stream); ok && s.pace != nil {
 		if s.items, s.pos, s.more = stream.latest(buf.items[:0], b.history()); len(s.items) > 0 {
 			s.pace.due = time.Now().Add(s.pace.every)
 		}
@@ -371,7 +369,7 @@ func (s *Session) Bye(how Ending) { s.end, s.more = &how, how.Rest != (backend.P
 
 // Close lets go of the history. Fill must not be called after it.
 func (s *Session) Close() {
-	if s.pace.alarm != nil {
+	if s.pace != nil && s.pace.alarm != nil {
 		s.pace.alarm.Stop()
 	}
 	s.reader.Close()

@@ -186,7 +186,7 @@ func (c *Channels) part() (shared []byte, more bool) {
 func (c *Channels) appendPart(x *showing, p nextPart, cursor string) {
 	frame := wire.RosterPart{Channel: x.of.name, Part: p.number, Members: p.members, More: p.more, Cursor: cursor}
 	c.separate()
-	c.out = frame.Append(c.out)
+	c.buf.out = frame.Append(c.buf.out)
 }
 
 // lastPart appends the last part of a roster. The channel goes on after it, without

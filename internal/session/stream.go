@@ -43,7 +43,7 @@ type Hello struct {
 }
 
 // Retry tells the client how long to wait before it comes back, if no bye says so.
-func (s *Stream) Retry(wait time.Duration) { s.out = sse.AppendRetry(s.out, wait) }
+func (s *Stream) Retry(wait time.Duration) { s.buf.out = sse.AppendRetry(s.buf.out, wait) }
 
 // Begin subscribes to topics, which must have all that the view lets through, and says
 // how the stream goes on after since: see [wire.Since].
@@ -64,7 +64,7 @@ func (s *Stream) Begin(since *backend.Position, v View, topics []ring.Topic, h H
 	if h.ExpiresIn != nil {
 		hello["expiresIn"] = *h.ExpiresIn
 	}
-	before := len(s.out)
+	before := len(s.buf.out)
 	s.control("ren.hello", hello)
 	if start.State != ring.Resumed {
 		s.all(start.Pos, before)
@@ -77,16 +77,16 @@ func (s *Stream) all(pos backend.Position, before int) {
 	if s.Render == nil {
 		return
 	}
-	out, done := s.Render(s.out, pos, nil)
-	if s.out = out; !done {
-		s.out, s.stuck, s.forget = s.out[:before], true, true
+	out, done := s.Render(s.buf.out, pos, nil)
+	if s.buf.out = out; !done {
+		s.buf.out, s.stuck, s.forget = s.buf.out[:before], true, true
 	}
 }
 
 // render renders an event. If that is not done, the stream is complete up to the place
 // before it.
 func (s *Stream) render(pos backend.Position, ev backend.Event) (done bool) {
-	if s.out, done = s.Render(s.out, pos, &ev); !done {
+	if s.buf.out, done = s.Render(s.buf.out, pos, &ev); !done {
 		s.stuck, s.pos = true, pos
 		s.pos.Seq--
 	}
@@ -119,7 +119,7 @@ func (s *Stream) Ping(now int64) { s.control("ren.ping", map[string]any{"ts": no
 func (s *Stream) control(name string, members map[string]any) { s.controlAt(s.pos, name, members) }
 
 func (s *Stream) controlAt(pos backend.Position, name string, members map[string]any) {
-	s.out = wire.AppendControl(s.out, name, pos, members)
+	s.buf.out = wire.AppendControl(s.buf.out, name, pos, members)
 }
 
 // reset implements form. Domains are reset one by one, before the events of a batch
@@ -129,7 +129,7 @@ func (s *Stream) reset(first ring.Item) {
 	if s.told > 0 && s.items[s.told-1].Entry == nil {
 		return
 	}
-	pos, before := s.pos, len(s.out)
+	pos, before := s.pos, len(s.buf.out)
 	for _, it := range s.items[s.told:] {
 		if it.Entry != nil {
 			pos = it.Pos
@@ -145,7 +145,7 @@ func (s *Stream) reset(first ring.Item) {
 func (s *Stream) event(e *ring.Entry) {
 	if e.Event.IsReset() {
 		s.toldReset(ring.Lost)
-		before := len(s.out)
+		before := len(s.buf.out)
 		s.controlAt(e.Pos, "ren.reset", map[string]any{"reason": ring.Lost})
 		s.all(e.Pos, before)
 		return
@@ -163,9 +163,9 @@ func (s *Stream) event(e *ring.Entry) {
 			return
 		}
 	case data || e.Event.Data == nil:
-		s.out = append(s.out, e.Encoded(ring.FormREN, wire.REN)...)
+		s.buf.out = append(s.buf.out, e.Encoded(ring.FormREN, wire.REN)...)
 	default:
-		s.out = append(s.out, e.Encoded(ring.FormRENBare, wire.RENBare)...)
+		s.buf.out = append(s.buf.out, e.Encoded(ring.FormRENBare, wire.RENBare)...)
 	}
 	s.toldEvent(e)
 }
@@ -183,7 +183,7 @@ func (s *Stream) bye(how *Ending) {
 	}
 	said := map[string]any{"reason": how.Reason, "retryMs": how.Retry.Milliseconds()}
 	if s.forget {
-		s.out = wire.AppendLast(s.out, "ren.bye", said)
+		s.buf.out = wire.AppendLast(s.buf.out, "ren.bye", said)
 		return
 	}
 	s.control("ren.bye", said)
