@@ -112,7 +112,7 @@ func (s *Stream) Regrant(v View, topics []ring.Topic, h Hello) {
 }
 
 // Ping says that the stream lives. now is in milliseconds since the Unix epoch.
-func (s *Stream) Ping(now int64) { s.control("ren.ping", map[string]any{"ts": now}) }
+func (s *Stream) Ping(now int64) { s.buf.out = wire.AppendPing(s.buf.out, s.pos, now) }
 
 // control appends a control event, with the cursor up to which the stream is
 // complete.

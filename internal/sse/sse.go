@@ -25,8 +25,9 @@ func AppendEvent(dst []byte, name, id string, data []byte) []byte {
 	if id != "" {
 		dst = append(append(append(dst, "id: "...), id...), '\n')
 	}
-	for {
-		// Each of CR, LF and CRLF ends a line, so data goes out line by line.
+	// Each of CR, LF and CRLF ends a line, so data goes out line by line. Most data is JSON
+	// of one line, which two fast looks find.
+	for lines := bytes.IndexByte(data, '\n') >= 0 || bytes.IndexByte(data, '\r') >= 0; lines; {
 		i := bytes.IndexAny(data, "\r\n")
 		if i < 0 {
 			break

@@ -123,6 +123,16 @@ func AppendControl(dst []byte, name string, complete backend.Position, members m
 	return sse.AppendEvent(dst, name, cursor, data)
 }
 
+// AppendPing is AppendControl of a ping, which every stream gets all the time. now is in
+// milliseconds since the Unix epoch.
+func AppendPing(dst []byte, complete backend.Position, now int64) []byte {
+	cursor := Cursor(complete)
+	b := object{buf: make([]byte, 0, 64)}
+	b.text("cursor", cursor)
+	b.number("ts", now)
+	return sse.AppendEvent(dst, "ren.ping", cursor, b.end())
+}
+
 // AppendLast is AppendControl of an event without a cursor. It makes the client forget the
 // one it has.
 func AppendLast(dst []byte, name string, members map[string]any) []byte {
