@@ -225,3 +225,30 @@ func TestHistoryOfADatabaseThatFails(t *testing.T) {
 		}
 	})
 }
+
+// A cursor of a server before this one says that there were older messages: they are not
+// there any longer, whatever this log has had.
+func TestHistoryBeforeARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		before := start(t, open(), nil)
+		before.publish("room", 1)
+		before.publish("room", 2)
+		cursor := past(t, before.Realtime, "room", "", 1).Before
+		noError(t, before.Close(t.Context()))
+		time.Sleep(time.Second)
+		after := start(t, open(), nil)
+		for _, channel := range []string{"room", "quiet"} {
+			if got := texts(past(t, after.Realtime, channel, cursor, 3)); got != "evicted" {
+				t.Errorf("%s, of which nothing is known: %s", channel, got)
+			}
+		}
+		after.publish("room", 3)
+		s := after.socket(get("/realtime"))
+		if o := s.call(`"op":"history","channel":"room","before":"` + string(cursor) + `"`); !strings.Contains(o.raw, `"messages":[],"end":"evicted"`) {
+			t.Errorf("%s", o.raw)
+		}
+		if got := texts(past(t, after.Realtime, "room", "", 3)); got != "3 start" {
+			t.Errorf("the newest: %s", got)
+		}
+	})
+}

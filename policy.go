@@ -36,9 +36,10 @@ type Policy struct {
 	Authenticate func(*http.Request) (Identity, error)
 
 	// Allow decides about one action of a client. An error refuses it as forbidden
-	// (see ErrTemporary); its text is logged at debug level, not shown. It may
-	// block until its context ends after 5 s; only this client waits. Nil: nothing
-	// is allowed.
+	// (see ErrTemporary); its text is logged at debug level, not shown. It must decide by
+	// the verb as well as by the name: VerbStop ends what somebody else writes, and
+	// VerbDelete what somebody else has stored. It may block until its context ends after
+	// 5 s; only this client waits. Nil: nothing is allowed.
 	Allow func(context.Context, Identity, Action) error
 
 	// AskHistory makes [VerbHistory] a right of its own: then Allow is asked about it

@@ -28,6 +28,9 @@ func (r *Ring) Before(name string, before backend.Position, n int) ([]*Entry, En
 	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
+	if before.Epoch < r.epoch { // which another log had given: that of a server before this one
+		return nil, Gone
+	}
 	if t := r.topics[Channel(name)]; t != nil {
 		return r.before(t, before, n)
 	}
@@ -36,10 +39,7 @@ func (r *Ring) Before(name string, before backend.Position, n int) ([]*Entry, En
 
 func (r *Ring) before(t *topic, before backend.Position, n int) (found []*Entry, end End) {
 	i := t.entries.Len()
-	switch {
-	case before.Epoch < r.epoch:
-		i = 0
-	case before.Epoch == r.epoch && before.Seq <= r.head:
+	if before.Epoch == r.epoch && before.Seq <= r.head {
 		i = firstAfter(&t.entries, before.Seq-min(before.Seq, 1))
 	}
 	for i--; i >= 0; i-- {
