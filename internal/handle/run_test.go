@@ -145,11 +145,20 @@ func TestProgressOfAnotherEpoch(t *testing.T) {
 		s := groupsOver(t, store)
 		var c calls
 		var missed []string
-		g := s.group("mailer", Options{Missed: func(reason string) { missed = append(missed, reason) }}, c.handle)
+		release := make(chan struct{})
+		g := s.group("mailer", Options{Missed: func(reason string) { missed = append(missed, reason) }}, func(ctx context.Context, d Delivery) error {
+			if d.Event.Key == "slow" {
+				<-release
+			}
+			return c.handle(ctx, d)
+		})
+		s.put("slow")
 		s.ring.Reset(backend.Position{Epoch: 2})
 		synctest.Wait()
 		s.put("1", "2", "3")
 		c.expect(t, "1/1", "2/1", "3/1")
+		close(release)
+		c.expect(t, "slow/1")
 		if g.Pending() != 0 {
 			t.Errorf("%d wait", g.Pending())
 		}

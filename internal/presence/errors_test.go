@@ -22,10 +22,11 @@ func TestErrorsGoToTheCaller(t *testing.T) {
 		"Members":  func(ctx context.Context, n *node) error { _, err := n.Members(ctx, channel); return err },
 		"Nodes":    func(ctx context.Context, n *node) error { _, err := n.Nodes(ctx); return err },
 		"Channels": func(ctx context.Context, n *node) error { _, err := n.Channels(ctx); return err },
+		"Followed": func(ctx context.Context, n *node) error { _, err := n.Followed(ctx); return err },
 	}
 	for _, c := range []struct{ call, fails string }{
 		{"Join", "Get member"}, {"Join", "Put member"}, {"Leave", "Get member"}, {"Leave", "Delete member"},
-		{"Touch", "Get member"}, {"Members", "List member"}, {"Nodes", "List node"}, {"Channels", "List every member"},
+		{"Touch", "Get member"}, {"Members", "List member"}, {"Nodes", "List node"}, {"Channels", "List every member"}, {"Followed", "List node"},
 	} {
 		t.Run(c.call+", "+c.fails, func(t *testing.T) {
 			inWorld(t, func(w *world) {

@@ -126,6 +126,10 @@ func TestManyFollowed(t *testing.T) {
 		w.pass(3 * time.Second)
 		w.followed(a, "a thousand", many...)
 		w.recorded("a thousand", 5)
+		w.pass(10 * time.Second)
+		onB.set(append(many[:999:999], "zebra")...)
+		w.pass(1100 * time.Millisecond)
+		w.followed(a, "what is unchanged is not waited for", append(many[:999:999], "zebra")...)
 		writes := 0
 		b.store.failing(counting(&writes))
 		for i := range 100 {
@@ -153,6 +157,9 @@ func TestManyFollowed(t *testing.T) {
 		if len(got) < 14_000 || len(got) > 16_000 {
 			w.t.Errorf("%d of %d are listed", len(got), len(many))
 		}
+		b.kill()
+		w.pass(2 * lease)
+		w.recorded("after b's lease", 0)
 	})
 }
 
@@ -224,4 +231,23 @@ func losing(n *int) func(backend.Key) fault {
 		}
 		return fault{}
 	}
+}
+
+// Records that this release does not know stay as they are.
+func TestFollowedByAnotherRelease(t *testing.T) {
+	inWorld(t, func(w *world) {
+		b, onB := w.startFollowing("b")
+		onB.set("room")
+		for _, name := range []string{"x", "-1", "64"} {
+			_, err := w.b.Put(w.ctx, backend.Write{Key: backend.Key{Kind: "followed", Group: "b", Name: name}, Value: []byte("later")})
+			w.must(err)
+		}
+		w.pass(3 * time.Second)
+		b.Lost()
+		w.pass(5 * time.Second)
+		w.recorded("after a loss", 4)
+		onB.set()
+		w.pass(5 * time.Second)
+		w.recorded("in the end", 3)
+	})
 }

@@ -231,3 +231,36 @@ func act(w *world, n *node, random *rand.Rand) {
 		w.t.Error(err)
 	}
 }
+
+// A node that has ended in order is waited for by nobody, even if the store did not
+// say that it took the record. One that is alone has nobody to tell.
+func TestEnd(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, b := w.start("a", false), w.start("b", false)
+		w.pass(time.Second)
+		first := true
+		a.kill()
+		a.store.failing(func(backend.Key) fault {
+			if !first {
+				return fault{}
+			}
+			first = false
+			return fault{err: backend.ErrMaybeStored}
+		})
+		w.must(a.End(w.ctx))
+		nodes, err := b.Nodes(w.ctx)
+		w.must(err)
+		if !slices.Equal(nodes, []string{"b"}) {
+			w.t.Errorf("the nodes are %q", nodes)
+		}
+	})
+	inWorld(t, func(w *world) {
+		a := w.start("a", true)
+		a.kill()
+		w.must(a.End(w.ctx))
+		for it, err := range w.b.List(w.ctx, "node", "") {
+			w.must(err)
+			w.t.Errorf("there is a record %v", it.Key)
+		}
+	})
+}

@@ -15,14 +15,13 @@ func (r *Ring) Wait(ctx context.Context, pos backend.Position) error {
 	defer reader.Close()
 	reader.Subscribe(nil, Topic{})
 	for r.Head().Compare(pos) < 0 {
-		if err := ctx.Err(); err != nil { // with many events both cases below are ready
+		if err := ctx.Err(); err != nil { // looked at here, as both cases below may be ready
 			return err
 		}
 		select {
 		case <-reader.Wake():
 			reader.Skip()
 		case <-ctx.Done():
-			return ctx.Err()
 		}
 	}
 	return nil
