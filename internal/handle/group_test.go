@@ -53,7 +53,7 @@ func (s *site) close() {
 // group launches a group with one handler of all events.
 func (s *site) group(name string, o Options, h Handler) *Group {
 	s.t.Helper()
-	defaults := Options{Concurrency: 4, Attempts: stdcmp.Or(o.Attempts, 3), Backoff: time.Second, MaxBackoff: time.Minute, Timeout: time.Minute}
+	defaults := Options{Concurrency: 4, Attempts: stdcmp.Or(o.Attempts, 3), Backoff: stdcmp.Or(o.Backoff, time.Second), MaxBackoff: time.Hour, Timeout: time.Minute}
 	defaults.DeadLetter, defaults.Missed = o.DeadLetter, o.Missed
 	defaults.Final = func(error) bool { return false }
 	defaults.Context = func(ctx context.Context, _ Delivery) context.Context { return ctx }
