@@ -204,6 +204,7 @@ func (s *socket) run() {
 		sound := s.guard(s.write)
 		s.guard(func() error { return s.close(sound) })
 		s.ws.Drop() // where nothing has closed it
+		s.conn.Silence()
 		return nil
 	})
 	s.expectHello()

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/pace"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
@@ -193,5 +195,28 @@ func readAll(ws *websocket.Conn) {
 		if _, _, err := ws.Read(context.Background()); err != nil {
 			return
 		}
+	}
+}
+
+// A client may go while its new rights are being checked, and its writer then never comes
+// to what the check has for it: the connection ends all the same.
+func TestGoneWhileRenewed(t *testing.T) {
+	for _, hijack := range bothWays {
+		bubble(t, fmt.Sprint(hijack), func(t *testing.T) {
+			h := start(t, open(), &realtime.Options{Hijack: hijack})
+			s := h.dialStalled(get("/realtime", "Authorization", "Bearer ada")) // which reads nothing
+			s.send(`{"op":"hello","cid":"` + tab1 + `"}`)
+			s.send("{" + renew("ada") + "}")
+			synctest.Wait()
+			if stats := h.Stats().WebSocket; stats.Writing != 1 {
+				t.Errorf("%d writers wait", stats.Writing)
+			}
+			time.Sleep(conns.KickTimeout / 2)
+			s.net.Close()
+			time.Sleep(time.Minute)
+			if n := len(slices.Collect(h.Connections())); n > 0 {
+				t.Errorf("%d connections are left", n)
+			}
+		})
 	}
 }

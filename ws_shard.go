@@ -217,6 +217,7 @@ func (s *socket) end() {
 	}
 	s.guard(func() error { return s.close(!s.unsound) })
 	s.link.Close() // where nothing has closed it
+	s.conn.Silence()
 	<-s.ws.Deaf()
 	s.settle()
 	s.session.Close()

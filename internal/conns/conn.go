@@ -26,7 +26,8 @@ type Conn struct {
 	// Writing is true while the writer waits for the client to read.
 	Writing atomic.Bool
 
-	done chan struct{} // closed when nothing is written from now on
+	done   chan struct{} // closed when it is removed
+	silent atomic.Bool   // nothing is written from now on
 
 	id    uint64        // guarded by Conns.mu
 	since time.Time     // likewise
@@ -40,6 +41,10 @@ type Conn struct {
 	ended   bool        // End was called
 	late    *time.Timer // of End
 }
+
+// Silence notes that the goroutine that writes has ended. Its owner must call it before
+// it waits for others that may call RunOnWriter.
+func (c *Conn) Silence() { c.silent.Store(true) }
 
 // Done is closed by [Conns.Remove].
 func (c *Conn) Done() <-chan struct{} { return c.done }
@@ -119,7 +124,8 @@ func (c *Conn) Expire(at time.Time) (stop func() bool) {
 
 // RunOnWriter has the goroutine that writes do f, which do hands to it, and returns
 // when it is done with it. If the writer waits for a slow client and does not come to
-// it within half a second, the connection ends, and RunOnWriter returns false.
+// it within half a second, the connection ends, and RunOnWriter returns false. So it does
+// within that time when nothing is written any longer.
 func (c *Conn) RunOnWriter(do func(func()), f func()) bool {
 	did := make(chan struct{})
 	do(func() { f(); close(did) })
@@ -130,7 +136,10 @@ func (c *Conn) RunOnWriter(do func(func()), f func()) bool {
 		case <-did:
 			return true
 		case <-late.C:
-			if c.Writing.Load() {
+			switch {
+			case c.silent.Load():
+				return false
+			case c.Writing.Load():
 				c.End(Rotated)
 				return false
 			}
