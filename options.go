@@ -54,7 +54,7 @@ type Options struct {
 	// client, at most 16 s. The client resumes when it comes back. Default 10 s.
 	WriteTimeout time.Duration
 
-	// Hijack says which connections leave net/http. Default: most REN streams.
+	// Hijack says which connections leave net/http. Default: most of those without TLS.
 	Hijack Hijack
 
 	// Presence bounds how long members stay.
@@ -74,25 +74,30 @@ type Options struct {
 //
 // The handler of such a connection returns at once. Middlewares that look at the time it
 // takes, at how many are running, or at what it writes, see none of that. The policy is
-// asked later with the values of the context of a WebSocket's request: it must not use
-// those that a router takes back when the handler returns, as chi does with URL
-// parameters. [http.Server.Shutdown] and Close do not know the connection any longer:
-// [Realtime.Close] ends it. See docs/performance.md.
+// asked later about a WebSocket, with the values of the context of its request, some of
+// which a router may take back when the handler returns, as chi does with URL parameters:
+// HijackDefault leaves such a WebSocket to its handler. [http.Server.Shutdown] and Close
+// do not know the connection any longer: [Realtime.Close] ends it. See
+// docs/performance.md.
 type Hijack int
 
 const (
-	// HijackDefault is HijackPlain for REN streams, and HijackNever for WebSockets.
+	// HijackDefault is HijackPlain, and for WebSockets as well only where no middleware
+	// wraps the ResponseWriter, and neither a middleware nor a router has put anything
+	// around the context of the request.
 	HijackDefault Hijack = iota
 	// HijackNever has each connection driven by the goroutine of its request; a WebSocket
 	// has one more.
 	HijackNever
 	// HijackPlain is for connections without TLS, on Linux, where the policy has no See; and
-	// for REN streams only where no middleware wraps the ResponseWriter.
+	// for REN streams only where no middleware wraps the ResponseWriter. The policy must not
+	// use values of the context of a WebSocket's request which end with its handler.
 	HijackPlain
 	// HijackAlways is for all connections of HTTP/1.1 whose ResponseWriter, or what is
 	// beneath it, has Hijack. With TLS, on other systems, and where the host's
 	// listener wraps connections, each has one goroutine that waits for what its client
-	// sends. A slow See makes other connections wait.
+	// sends. A slow See makes other connections wait. The policy must not use what
+	// HijackPlain says.
 	HijackAlways
 )
 

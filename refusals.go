@@ -75,9 +75,12 @@ func (f *refusal) of(user string, a Action) *refusal {
 }
 
 // from notes where the refused request comes from. f may be nil.
-func (f *refusal) from(r *http.Request) *refusal {
+func (f *refusal) from(r *http.Request) *refusal { return f.fromAddress(r.RemoteAddr) }
+
+// fromAddress is from, of a request that is over. f may be nil.
+func (f *refusal) fromAddress(address string) *refusal {
 	if f != nil {
-		f.about.Address = r.RemoteAddr
+		f.about.Address = address
 	}
 	return f
 }

@@ -47,7 +47,7 @@ func (rt *Realtime) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		rt.refuseWriter(w, missing)
 		return
 	}
-	s := rt.newSocket(r)
+	s := rt.newSocket(w, r)
 	handshake := rt.conns.Begin()
 	defer handshake.End()
 	if !s.late {
@@ -64,7 +64,7 @@ func (rt *Realtime) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	handshake.End()
-	switch conn := s.upgrade(w); {
+	switch conn := s.upgrade(w, r); {
 	case conn == nil:
 		s.remove()
 	case s.task != nil:
@@ -77,7 +77,7 @@ func (rt *Realtime) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 
 // upgrade takes the connection over and answers the handshake. It returns nil where that
 // fails.
-func (s *socket) upgrade(w http.ResponseWriter) net.Conn {
+func (s *socket) upgrade(w http.ResponseWriter, r *http.Request) net.Conn {
 	rt := s.rt
 	conn, rw, missing := httpwriter.Hijack(w)
 	if missing != nil {
@@ -85,7 +85,7 @@ func (s *socket) upgrade(w http.ResponseWriter) net.Conn {
 		return nil
 	}
 	tune(conn, true)
-	ws, err := wsconn.Accept(conn, rw, s.request, w.Header(), wsconn.Options{
+	ws, err := wsconn.Accept(conn, rw, r, w.Header(), wsconn.Options{
 		Subprotocol: wire.Subprotocol, ReadLimit: rt.opts.Limits.Message,
 		Patience: messageTime, WriteTime: rt.opts.WriteTimeout, Admit: s.admit,
 	})
@@ -113,7 +113,7 @@ func (s *socket) remove() {
 type socket struct {
 	sharded
 	rt      *Realtime
-	request *http.Request   // that opened it, for the policy
+	opening opening
 	ctx     context.Context // ends with a *conns.Ending, *wsconn.CloseError or other error
 	conn    conns.Conn
 	ws      *wsconn.Conn
@@ -159,24 +159,24 @@ var already = func() <-chan struct{} {
 // answersAtOnce is how many answers may wait for a client that does not read.
 const answersAtOnce = 16
 
-func (rt *Realtime) newSocket(r *http.Request) *socket {
+func (rt *Realtime) newSocket(w http.ResponseWriter, r *http.Request) *socket {
 	limits := rt.opts.Limits
 	s := &socket{
-		rt: rt, request: r, name: rand.Text(), late: r.URL.Query().Get("auth") == "hello",
+		rt: rt, opening: keepRequest(r), name: rand.Text(), late: r.URL.Query().Get("auth") == "hello",
 		answers: make(chan struct{}, answersAtOnce), deciding: make(chan struct{}, 1), begun: already, paged: already,
 		stopExpiry: func() bool { return false },
 		pace:       rate.NewLimiter(rate.Limit(limits.Rate), limits.Burst),
 		flood:      rate.NewLimiter(rate.Limit(floodFactor*limits.Rate), floodFactor*limits.Burst),
 		errors:     rate.NewLimiter(rate.Every(time.Minute/maxErrors), maxErrors-1),
 	}
-	if rt.takesSocket(r) {
+	if rt.takesSocket(w, r) {
 		s.task = rt.shards.NewTask(s)
 	} else {
 		s.bell = session.NewBell()
 	}
 	s.session = session.NewChannels(rt.ring, s.wake, s, s.view(Identity{}), limits.Channels)
 	s.about.fill("websocket", r)
-	ctx, cancel := context.WithCancelCause(context.WithoutCancel(r.Context()))
+	ctx, cancel := context.WithCancelCause(valuesOf(r))
 	s.ctx, s.conn.Cancel = ctx, func(why error) {
 		cancel(why)
 		s.wake()

@@ -27,7 +27,7 @@ func (s *socket) hello(op wire.Op) *wire.Error {
 			f = s.rt.refusalOf(handshake.Identify(&s.conn, id.User))
 		}
 		if f != nil {
-			s.answer(wire.ErrorFrame(op.Ref, s.rt.refuse(f.from(s.request)).Error))
+			s.answer(wire.ErrorFrame(op.Ref, s.rt.refuse(f.fromAddress(s.about.address)).Error))
 			s.refuseHello(f)
 			return nil
 		}
@@ -59,7 +59,7 @@ func (s *socket) authenticate(call *rights.Call, token string) (Identity, *refus
 	defer cancel()
 	ctx, end := call.Begin(ctx)
 	defer end()
-	r := s.request.Clone(ctx)
+	r := s.opening.again(ctx)
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}

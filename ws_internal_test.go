@@ -2,9 +2,13 @@ package realtime
 
 import (
 	"bufio"
+	"context"
+	"crypto/tls"
 	"io"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"runtime"
 	"strings"
 	"testing"
@@ -81,22 +85,94 @@ func TestIdleConnectionsReleaseTheirBuffers(t *testing.T) {
 
 // Which WebSockets shards drive.
 func TestTakesSocket(t *testing.T) {
-	plain := httptest.NewRequest("GET", "http://x/", nil)
-	secure := httptest.NewRequest("GET", "https://x/", nil)
 	see := Policy{See: func(Identity, RenEvent) bool { return true }}
 	linux := runtime.GOOS == "linux"
+	type way struct {
+		hijack Hijack
+		policy Policy
+	}
+	ways := []way{
+		{HijackDefault, Policy{}}, {HijackDefault, see}, {HijackNever, Policy{}}, {HijackPlain, Policy{}}, {HijackPlain, see}, {HijackAlways, see},
+	}
 	for _, c := range []struct {
-		hijack       Hijack
-		policy       Policy
-		plain, other bool
+		name   string
+		change func(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, *http.Request)
+		taken  [6]bool // in each of these ways
 	}{
-		{HijackDefault, Policy{}, false, false}, {HijackNever, Policy{}, false, false},
-		{HijackPlain, Policy{}, linux, false}, {HijackPlain, see, false, false}, {HijackAlways, see, true, true},
+		{"the server's own", func(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, *http.Request) { return w, r },
+			[6]bool{linux, false, false, linux, false, true}},
+		{"a wrapped writer", func(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, *http.Request) {
+			return struct{ http.ResponseWriter }{w}, r
+		}, [6]bool{false, false, false, linux, false, true}},
+		{"a value", func(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, *http.Request) {
+			return w, r.WithContext(context.WithValue(r.Context(), clientKey{}, "tab"))
+		}, [6]bool{false, false, false, linux, false, true}},
+		{"a body", func(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, *http.Request) {
+			r.Body = http.MaxBytesReader(w, r.Body, 1)
+			return w, r
+		}, [6]bool{false, false, false, linux, false, true}},
+		{"TLS", func(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, *http.Request) {
+			r.TLS = new(tls.ConnectionState)
+			return w, r
+		}, [6]bool{false, false, false, false, false, true}},
 	} {
-		rt := &Realtime{policy: c.policy, opts: Options{Hijack: c.hijack}}
-		if p, s := rt.takesSocket(plain), rt.takesSocket(secure); p != c.plain || s != c.other {
-			t.Errorf("%v, see %v: %v, %v with TLS", c.hijack, c.policy.See != nil, p, s)
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w, r = c.change(w, r)
+			for i, way := range ways {
+				rt := &Realtime{policy: way.policy, opts: Options{Hijack: way.hijack}}
+				if is := rt.takesSocket(w, r); is != c.taken[i] {
+					t.Errorf("%s, %d, see %v: %v", c.name, way.hijack, way.policy.See != nil, is)
+				}
+			}
+		}))
+		resp, err := http.Get(srv.URL)
+		if err != nil {
+			t.Fatal(err)
 		}
+		resp.Body.Close()
+		srv.Close()
+	}
+}
+
+// The policy sees the request that opened a WebSocket as it was, whatever is done to that
+// later, and to what the policy was given before.
+func TestOpening(t *testing.T) {
+	var want, got *http.Request
+	var kept opening
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{tenant}/realtime", func(_ http.ResponseWriter, r *http.Request) {
+		r.Header["x-as-a-middleware-writes-it"] = []string{"", "a, b", "\x00\r\n\xff", strings.Repeat("x", 70_000)}
+		r.RemoteAddr = "a middleware's"
+		if err := r.ParseForm(); err != nil {
+			t.Error(err)
+		}
+		kept = keepRequest(r)
+		want = r.Clone(context.Background())
+		clear(r.Header)
+		clear(r.Form)
+		r.URL.Path = "/"
+		r.SetPathValue("tenant", "another")
+		spoiled := kept.again(t.Context())
+		clear(spoiled.Header)
+		clear(spoiled.Form)
+		spoiled.URL.Path = "/"
+		spoiled.SetPathValue("tenant", "another")
+		got = kept.again(context.Background())
+	})
+	srv := httptest.NewServer(mux)
+	defer srv.Close()
+	req, err := http.NewRequest("GET", srv.URL+"/a%2Fb/realtime?x=1&x=2", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header = http.Header{"Cookie": {"a=1; b=2"}, "Origin": {"https://app.example"}, "X-Two": {"1", "2"}}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if got == nil || !reflect.DeepEqual(got, want) || got.PathValue("tenant") != "a/b" || got.Header.Get("X-Two") != "1" || got.Form.Get("x") != "1" {
+		t.Errorf("%+v\nwant %+v", got, want)
 	}
 }
 

@@ -53,7 +53,7 @@ func (s *socket) noteRefused(op wire.Op, why *wire.Error) {
 		return
 	}
 	s.rt.refusals.note(Refusal{
-		Code: why.Code, User: s.id.User, Address: s.request.RemoteAddr, Reason: clip(why.Message),
+		Code: why.Code, User: s.id.User, Address: s.about.address, Reason: clip(why.Message),
 		Action: Action{Verb: Verb(clip(op.Op)), Name: clip(op.Channel)},
 	})
 }
@@ -173,7 +173,7 @@ func (s *socket) permit(a Action) *wire.Error {
 		return nil
 	}
 	if f.Code == "forbidden" { // others are noted by the reader
-		s.rt.refusals.add(f.from(s.request))
+		s.rt.refusals.add(f.fromAddress(s.about.address))
 	}
 	return f.Error
 }

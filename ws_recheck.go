@@ -135,7 +135,7 @@ func (s *socket) judge(ctx context.Context, id Identity, channels, rewinding []s
 		ask(VerbJoin, m.Channel, func(err *wire.Error) {
 			if v.sessions[m.Key] = err; !id.mayBe(m.User) { // a renewed identity may be without AnyUser
 				f := &refusal{status: http.StatusForbidden, Error: notYou(m.User)}
-				v.sessions[m.Key] = s.rt.refuse(f.of(id.User, Action{Verb: VerbJoin, Name: m.Channel}).from(s.request)).Error
+				v.sessions[m.Key] = s.rt.refuse(f.of(id.User, Action{Verb: VerbJoin, Name: m.Channel}).fromAddress(s.about.address)).Error
 			}
 		})
 	}
@@ -152,7 +152,7 @@ func (s *socket) ask(ctx context.Context, id Identity, a Action) (refused *wire.
 	defer cancel()
 	panicked = guard.Call(func() error {
 		if f := s.rt.policy.allow(ctx, s.rt.log, id, a); f != nil {
-			refused = s.rt.refuse(f.from(s.request)).Error
+			refused = s.rt.refuse(f.fromAddress(s.about.address)).Error
 		}
 		return nil
 	})

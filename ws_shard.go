@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/httpwriter"
 	"github.com/maravilla-realtime/realtime/internal/poll"
 	"github.com/maravilla-realtime/realtime/internal/session"
 	"github.com/maravilla-realtime/realtime/internal/shard"
@@ -32,8 +33,10 @@ const (
 )
 
 // takesSocket reports whether a shard is to drive a WebSocket: see [Hijack].
-func (rt *Realtime) takesSocket(r *http.Request) bool {
+func (rt *Realtime) takesSocket(w http.ResponseWriter, r *http.Request) bool {
 	switch rt.opts.Hijack {
+	case HijackDefault:
+		return rt.isPlain(r) && r.Body == http.NoBody && httpwriter.IsServers(w) && httpwriter.ConnContext(r.Context()) != nil
 	case HijackPlain:
 		return rt.isPlain(r)
 	case HijackAlways:

@@ -20,13 +20,13 @@ var Targets = []run.Target{
 	{Name: "raw-sse-batch", Ref: "raw-sse", Only: "fan", Serve: func() { raw("sse", true) }},
 	{Name: "raw-ws", Ref: "raw-ws", Serve: func() { raw("ws", false) }},
 	{Name: "raw-ws-batch", Ref: "raw-ws", Only: "fan", Serve: func() { raw("ws", true) }},
-	{Name: "ours-sse", Ref: "raw-sse", Serve: func() { ours("sse", realtime.HijackPlain, silent) }},
+	{Name: "ours-sse", Ref: "raw-sse", Serve: func() { ours("sse", realtime.HijackDefault, silent) }},
 	{Name: "ours-sse-handlers", Ref: "raw-sse", Serve: func() { ours("sse", realtime.HijackNever, silent) }},
 	{Name: "ours-ws", Ref: "raw-ws", Serve: func() { ours("ws", realtime.HijackDefault, silent) }},
-	{Name: "ours-ws-shards", Ref: "raw-ws", Serve: func() { ours("ws", realtime.HijackPlain, silent) }},
-	{Name: "ours-sse-beats", As: "ours-sse", Only: "beat", Serve: func() { ours("sse", realtime.HijackPlain, run.Beat) }},
+	{Name: "ours-ws-handlers", Ref: "raw-ws", Serve: func() { ours("ws", realtime.HijackNever, silent) }},
+	{Name: "ours-sse-beats", As: "ours-sse", Only: "beat", Serve: func() { ours("sse", realtime.HijackDefault, run.Beat) }},
 	{Name: "ours-ws-beats", As: "ours-ws", Only: "beat", Serve: func() { ours("ws", realtime.HijackDefault, run.Beat) }},
-	{Name: "ours-ws-shards-beats", As: "ours-ws-shards", Only: "beat", Serve: func() { ours("ws", realtime.HijackPlain, run.Beat) }},
+	{Name: "ours-ws-handlers-beats", As: "ours-ws-handlers", Only: "beat", Serve: func() { ours("ws", realtime.HijackNever, run.Beat) }},
 }
 
 // silent is an interval of heartbeats that no test meets.
