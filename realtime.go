@@ -149,7 +149,7 @@ func (rt *Realtime) start(ctx context.Context, limits ring.Limits) error {
 	rt.growing = rt.newGrowing()
 	rt.follower.Control, rt.follower.Growing = rt.controlled, rt.grew
 	rt.follower.History = history{rt.ring, rt.presence.engine, rt.growing}
-	rt.shards = shard.New(runtime.GOMAXPROCS(0), rt.background.Go)
+	rt.shards = shard.New(runtime.GOMAXPROCS(0), rt.background.Go, rt.log)
 	rt.live = rt.newSender()
 	rt.background.Go(func() { rt.follower.Run(rt.running) })
 	rt.background.Go(func() { rt.live.Run(rt.running) })

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
@@ -19,6 +20,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/grant"
 	"github.com/maravilla-realtime/realtime/internal/httpwriter"
 	"github.com/maravilla-realtime/realtime/internal/memnet"
+	"github.com/maravilla-realtime/realtime/internal/poll"
 	"github.com/maravilla-realtime/realtime/internal/ring"
 	"github.com/maravilla-realtime/realtime/internal/session"
 	"github.com/maravilla-realtime/realtime/internal/wire"
@@ -180,3 +182,57 @@ func TestOpening(t *testing.T) {
 type deaf struct{ *httptest.ResponseRecorder }
 
 func (deaf) SetWriteDeadline(time.Time) error { return nil }
+
+// full is a link that takes nothing.
+type full struct{ tried int }
+
+func (f *full) Write([]byte) (int, error) { f.tried++; return 0, nil }
+
+func (f *full) Close() {}
+
+// A connection that is full is not tried again for each event, but when it has room, and
+// when its time is over.
+func TestFullSocketIsTriedWhenItHasRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, err := New(AllowAll(), &Options{Logger: slog.New(slog.DiscardHandler), WriteTimeout: time.Minute, Heartbeat: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer h.Close(t.Context())
+		here, there := net.Pipe()
+		defer there.Close()
+		go io.Copy(io.Discard, there)
+		rw := bufio.NewReadWriter(bufio.NewReader(here), bufio.NewWriter(here))
+		r := httptest.NewRequest("GET", "/", nil)
+		s := h.newSocket(httptest.NewRecorder(), r)
+		if s.ws, err = wsconn.Accept(here, rw, r, nil, wsconn.Options{WriteTime: time.Minute, Patience: time.Minute}); err != nil {
+			t.Fatal(err)
+		}
+		link := new(full)
+		s.task, s.link, s.sent, s.pingAt = h.shards.NewTask(s), link, new(sentTally), time.Now().Add(time.Hour)
+		if err := s.ws.Share(&s.out, link, nil, s.task.Wake); err != nil {
+			t.Fatal(err)
+		}
+		say := func(want int, what string) {
+			t.Helper()
+			if err := s.say(); err != nil && what != "late" {
+				t.Fatal(err)
+			}
+			if link.tried != want {
+				t.Errorf("%s: tried %d times, want %d", what, link.tried, want)
+			}
+		}
+		s.session.Do(func() { s.session.Answer(wire.Frame{Event: "ok"}) })
+		say(1, "a message")
+		for range 3 {
+			say(1, "an event")
+		}
+		s.Ready(poll.Writable)
+		say(2, "room")
+		say(2, "no room again")
+		s.drop()
+		say(3, "dropped")
+		time.Sleep(2 * time.Minute)
+		say(4, "late")
+	})
+}

@@ -22,6 +22,7 @@ type sharded struct {
 	out     wsconn.Sender
 	pingAt  time.Time
 	unsound bool         // what was about to be said must not be said: see socket.close
+	room    atomic.Bool  // there may be: the connection can be written again
 	reader  atomic.Int32 // see the constants
 }
 
@@ -76,12 +77,14 @@ func (s *socket) begin(conn net.Conn) {
 // closed.
 func (s *socket) drop() {
 	s.ws.Drop()
+	s.room.Store(true) // to find that out
 	s.task.Wake()
 }
 
 // Ready implements [poll.Listener].
 func (s *socket) Ready(ev poll.Events) {
 	if ev&(poll.Writable|poll.Gone) != 0 {
+		s.room.Store(true)
 		s.task.Wake()
 	}
 	if ev&(poll.Readable|poll.Gone) == 0 {
@@ -138,7 +141,7 @@ func (s *socket) Run() (again time.Time, live bool) {
 		if by := s.out.By(); time.Now().Before(by) {
 			return by, true
 		}
-		s.ws.Drop()
+		s.link.Close()
 		if !s.out.Settle() {
 			return time.Time{}, true // the link tells when it is
 		}
@@ -165,7 +168,7 @@ func (s *socket) say() error {
 	now := time.Now()
 	if !s.out.Alive(now) {
 		s.conn.Cancel(errNoPong)
-		s.ws.Drop() // nobody is there to say goodbye to
+		s.link.Close() // nobody is there to say goodbye to
 		return errNoPong
 	}
 	if all, err := s.send(now); !all || err != nil {
@@ -185,8 +188,12 @@ func (s *socket) say() error {
 	return err
 }
 
-// send sends, and notes what was sent when it is all.
+// send sends, and notes what was sent when it is all. A connection that was full is tried
+// when it has room, not for each event that comes meanwhile.
 func (s *socket) send(now time.Time) (all bool, err error) {
+	if now.Before(s.out.By()) && !s.room.Swap(false) {
+		return false, nil
+	}
 	all, err = s.out.Send(now)
 	s.sent.wait(&s.conn, !all)
 	if all && s.buf != nil {

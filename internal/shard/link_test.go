@@ -6,6 +6,7 @@ import (
 	"errors"
 	"hash"
 	"io"
+	"log/slog"
 	mathrand "math/rand/v2"
 	"net"
 	"sync"
@@ -297,7 +298,7 @@ func TestCloseDoesNotWait(t *testing.T) {
 		here, there := memory(t)
 		defer there.Close()
 		var running sync.WaitGroup
-		p := New(1, running.Go)
+		p := New(1, running.Go, slog.New(slog.DiscardHandler))
 		until := make(chan struct{})
 		one := p.send(lingering{here, until}, 0)
 		select {

@@ -9,6 +9,7 @@ package shard
 
 import (
 	"container/heap"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,6 +32,7 @@ type Runner interface {
 // Pool is some shards. Its methods may be called concurrently.
 type Pool struct {
 	start  func(func())
+	log    *slog.Logger
 	began  time.Time
 	shards []shard
 	next   atomic.Uint32
@@ -38,14 +40,17 @@ type Pool struct {
 	mu     sync.Mutex
 	closed bool
 	poller *poll.Poller // nil until a connection needs it, and where there is none
-	polls  error        // why it was not opened
+	told   bool         // that there is none
 }
 
 // New returns a pool of n shards. It calls start for each goroutine that it needs: those
 // of the shards when they have their first tasks. They end when [Pool.Close] was called
 // and all tasks have ended.
-func New(n int, start func(func())) *Pool {
-	p := &Pool{start: start, began: time.Now(), shards: make([]shard, n)}
+//
+// Where the system has no room to watch a connection, that one gets goroutines of its own,
+// and this is logged once.
+func New(n int, start func(func()), log *slog.Logger) *Pool {
+	p := &Pool{start: start, log: log, began: time.Now(), shards: make([]shard, n)}
 	for i := range p.shards {
 		s := &p.shards[i]
 		s.pool, s.bell = p, make(chan struct{}, 1)

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -18,7 +19,7 @@ func (f runner) Run() (time.Time, bool) { return f() }
 func pool(t testing.TB, n int) *Pool {
 	t.Helper()
 	var goroutines sync.WaitGroup
-	p := New(n, goroutines.Go)
+	p := New(n, goroutines.Go, slog.New(slog.DiscardHandler))
 	t.Cleanup(func() { p.Close(); goroutines.Wait() })
 	return p
 }
@@ -175,7 +176,7 @@ func TestTurns(t *testing.T) {
 func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var goroutines sync.WaitGroup
-		p := New(4, goroutines.Go)
+		p := New(4, goroutines.Go, slog.New(slog.DiscardHandler))
 		var end atomic.Bool
 		var tasks []*Task
 		for range 10 {
@@ -203,7 +204,7 @@ func TestClose(t *testing.T) {
 // Tasks are woken by many goroutines, and none of that is lost.
 func TestWakeConcurrently(t *testing.T) {
 	var goroutines sync.WaitGroup
-	p := New(3, goroutines.Go)
+	p := New(3, goroutines.Go, slog.New(slog.DiscardHandler))
 	const tasks, wakers, rounds = 50, 8, 2000
 	var said, heard [tasks]atomic.Int64
 	var all sync.WaitGroup

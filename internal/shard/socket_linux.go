@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -30,6 +31,9 @@ func (p *Pool) socket(c net.Conn, ask poll.Events, to poll.Listener) Link {
 	}
 	watch, err := poller.Watch(conn, ask, to)
 	if err != nil {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.unwatched(err)
 		return nil
 	}
 	return &socket{conn: c, raw: raw, watch: watch}
@@ -142,8 +146,24 @@ func (p *Pool) pollerFor(c net.Conn) *poll.Poller {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.poller == nil && p.polls == nil && !p.closed {
-		p.poller, p.polls = poll.New(p.start)
+	if p.poller == nil && !p.closed {
+		var err error
+		if p.poller, err = open(p.start); err != nil {
+			p.unwatched(err)
+		}
 	}
 	return p.poller
+}
+
+// open makes the poller. If it fails it is called again for the next connection: there
+// may be descriptors again by then.
+var open = poll.New
+
+// unwatched logs, once, why a connection gets goroutines of its own. It needs Pool.mu.
+func (p *Pool) unwatched(err error) {
+	if p.told || errors.Is(err, poll.ErrClosed) || errors.Is(err, poll.ErrUnsupported) {
+		return
+	}
+	p.told = true
+	p.log.Warn("realtime: a connection cannot be watched and gets goroutines of its own, as may others", "error", err)
 }
