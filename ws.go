@@ -135,12 +135,12 @@ type socket struct {
 	id         Identity
 	late       bool // authenticated with the hello
 	greeted    bool
-	helloLate  *time.Timer // ends the connection of a client that does not greet
+	helloLate  *time.Timer // ends the connection of a client that does not greet; nil: it has
 	stopExpiry func() bool
 	client     string
-	pace       *rate.Limiter // beyond it operations are refused
-	flood      *rate.Limiter // of frames: beyond it the connection is closed
-	errors     *rate.Limiter
+	pace       *rate.Limiter   // beyond it operations are refused
+	flood      *rate.Limiter   // of frames: beyond it the connection is closed
+	errors     *rate.Limiter   // nil: there was none
 	begun      <-chan struct{} // closed when the last subscription asked for has begun
 	paged      <-chan struct{} // closed when the last page of history was sent
 
@@ -167,7 +167,6 @@ func (rt *Realtime) newSocket(w http.ResponseWriter, r *http.Request) *socket {
 		stopExpiry: func() bool { return false },
 		pace:       rate.NewLimiter(rate.Limit(limits.Rate), limits.Burst),
 		flood:      rate.NewLimiter(rate.Limit(floodFactor*limits.Rate), floodFactor*limits.Burst),
-		errors:     rate.NewLimiter(rate.Every(time.Minute/maxErrors), maxErrors-1),
 	}
 	if rt.takesSocket(w, r) {
 		s.task = rt.shards.NewTask(s)
@@ -218,9 +217,17 @@ func (s *socket) expectHello() {
 	s.helloLate = time.AfterFunc(messageTime, func() { s.conn.Cancel(conns.NoHello) })
 }
 
+// hasGreeted ends the wait for a client's hello. An idle connection keeps no timer.
+func (s *socket) hasGreeted() {
+	if s.helloLate != nil {
+		s.helloLate.Stop()
+		s.helloLate = nil
+	}
+}
+
 // settle waits for what was begun for the connection, and ends the presence of its user.
 func (s *socket) settle() {
-	s.helloLate.Stop()
+	s.hasGreeted()
 	_ = s.group.Wait() // the errors are in the context
 	s.stopExpiry()
 	s.leaveAll()

@@ -13,6 +13,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/rights"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 	"github.com/maravilla-realtime/realtime/internal/wsconn"
+	"golang.org/x/time/rate"
 )
 
 // read is the reader: it takes one operation after the other, decides it, and
@@ -30,7 +31,7 @@ func (s *socket) read() error {
 			refused = s.decide(op)
 		}
 		if s.greeted {
-			s.helloLate.Stop()
+			s.hasGreeted()
 		}
 		if s.ctx.Err() != nil {
 			return nil
@@ -39,11 +40,19 @@ func (s *socket) read() error {
 			s.rt.tally.refusals.Inc(refused.Code)
 			s.noteRefused(op, refused)
 			s.answer(wire.ErrorFrame(op.Ref, refused))
-			if !refused.Retry && !s.errors.Allow() { // what can succeed later is no fault of the client
+			if !refused.Retry && !s.allowError() { // what can succeed later is no fault of the client
 				return &wsconn.CloseError{Code: 1008, Reason: "too many errors"}
 			}
 		}
 	}
+}
+
+// allowError reports whether the client may make one mistake more.
+func (s *socket) allowError() bool {
+	if s.errors == nil {
+		s.errors = rate.NewLimiter(rate.Every(time.Minute/maxErrors), maxErrors-1)
+	}
+	return s.errors.Allow()
 }
 
 // noteRefused remembers an operation that was refused. Where the policy has refused it,
