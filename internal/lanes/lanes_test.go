@@ -126,12 +126,14 @@ func TestTaskEndsItsGoroutine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var got []string
+		added := make(chan struct{})
 		l := New(1, func(task string) time.Duration {
 			mu.Lock()
 			got = append(got, task)
 			ends := len(got) == 1
 			mu.Unlock()
 			if ends {
+				<-added
 				runtime.Goexit()
 			}
 			return 0
@@ -140,6 +142,7 @@ func TestTaskEndsItsGoroutine(t *testing.T) {
 		for _, task := range []string{"a1", "a2", "b1"} {
 			l.Add(task[:1], task)
 		}
+		close(added)
 		synctest.Wait()
 		if !slices.Equal(got, []string{"a1", "b1", "a1", "a2"}) {
 			t.Errorf("ran %v", got)
