@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,6 +38,13 @@ func TestAsk(t *testing.T) {
 			time.Sleep(time.Minute) // longer than a change of rights may take
 			return json.RawMessage("I am " + who)
 		})
+		defer func() {
+			for _, n := range c.all {
+				if logs := n.logs.String(); logs != "" {
+					t.Error(logs)
+				}
+			}
+		}()
 		for i, who := range []string{"b", "a"} {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 			defer cancel()
@@ -80,6 +88,50 @@ func TestNoAnswer(t *testing.T) {
 		c.all[0].stop()
 		if _, err := c.all[0].Ask(t.Context(), "$who", json.RawMessage("x")); !errors.Is(err, errClosed) {
 			t.Error(err)
+		}
+	})
+}
+
+// Only so many questions are answered at once, and a node that ends, or whose log was
+// closed, does not complain that its answers are not told.
+func TestTooManyQuestions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := nodes(t, "a", "b")
+		var answers atomic.Int64
+		end := make(chan struct{})
+		c.asks(func(context.Context, string) json.RawMessage {
+			answers.Add(1)
+			<-end
+			return nil
+		})
+		b := c.all[1]
+		ask := func() { b.Handle(backend.Event{Type: "$who", Source: "a", Key: "k", Data: json.RawMessage("b")}) }
+		for range answerAtOnce + 3 {
+			ask()
+		}
+		synctest.Wait()
+		if n := answers.Load(); n != answerAtOnce {
+			t.Errorf("%d at once", n)
+		}
+		close(end)
+		c.work.Wait()
+		if n := strings.Count(b.logs.String(), "too many requests"); n != 3 {
+			t.Error(&b.logs)
+		}
+		for range answerAtOnce + 3 { // one after the other
+			ask()
+			c.work.Wait()
+		}
+		if n := answers.Load(); n != 2*answerAtOnce+3 {
+			t.Errorf("%d answers", n)
+		}
+		for _, c.fail = range []error{errClosed, errDown} {
+			ask()
+			c.work.Wait()
+			b.stop()
+		}
+		if logs := b.logs.String(); strings.Contains(logs, "not told") {
+			t.Error(logs)
 		}
 	})
 }

@@ -234,5 +234,37 @@ func TestTooManyRequests(t *testing.T) {
 		if n := strings.Count(b.logs.String(), "too many changes"); n != 3 {
 			t.Error(&b.logs)
 		}
+		for range doAtOnce + 3 { // one after the other
+			b.Handle(backend.Event{Type: Revoke, Source: "a", User: "ada", Key: "k"})
+			c.work.Wait()
+		}
+		if n := running.Load(); n != 2*doAtOnce+3 {
+			t.Errorf("%d were carried out", n)
+		}
+	})
+}
+
+// A node that ends, or that does not know within its time who is alive, has confirmed
+// nothing.
+func TestEndsUnconfirmed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := nodes(t, "a", "b")
+		c.all[1].do = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+		time.AfterFunc(time.Second, c.all[0].stop)
+		began := time.Now()
+		err := c.all[0].Everywhere(t.Context(), Recheck, "ada")
+		if !errors.Is(err, errClosed) || !strings.Contains(err.Error(), `["b"]`) || time.Since(began) != time.Second {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		c.work.Wait()
+		if logs := c.all[1].logs.String(); !strings.Contains(logs, "a change of rights by another node") {
+			t.Error(logs)
+		}
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		c.err, c.all[1].do = errDown, func(context.Context) error { return nil }
+		if err := c.all[1].Everywhere(ended, Recheck, "ada"); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	mathrand "math/rand/v2"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -268,6 +269,57 @@ func TestSocketAllocates(t *testing.T) {
 		}
 	}); n > 0 {
 		t.Errorf("a write allocates %v times", n)
+	}
+}
+
+// A connection that is read without blocking says when there is something again, and what
+// ends it. Of one that is not, nobody else has to read it.
+func TestDuplex(t *testing.T) {
+	for _, kind := range kinds {
+		t.Run(kind.name, func(t *testing.T) {
+			p := pool(t, 1)
+			here, there := kind.pair(t)
+			told := make(listener, 1)
+			link, r := p.Duplex(here, told)
+			defer link.Close()
+			if isRead := kind.name == "memory" || kind.name == "socket" && runtime.GOOS == "linux"; (r != nil) != isRead {
+				t.Fatalf("it has the reader %v", r)
+			}
+			if r == nil {
+				return
+			}
+			buf, got := make([]byte, 3), ""
+			if n, err := r.TryRead(buf); n != 0 || err != nil {
+				t.Errorf("of nothing it reads %d bytes: %v", n, err)
+			}
+			read := func(want string, end error) {
+				t.Helper()
+				late := time.After(patience)
+				for {
+					n, err := r.TryRead(buf)
+					switch got += string(buf[:n]); {
+					case err != nil || end == nil && got == want:
+						if err != end || got != want {
+							t.Errorf("it reads %q: %v", got, err)
+						}
+						return
+					case n > 0:
+						continue
+					}
+					select {
+					case <-told:
+					case <-late:
+						t.Fatalf("nobody tells that there is more than %q", got)
+					}
+				}
+			}
+			go there.Write([]byte("hello"))
+			read("hello", nil)
+			go there.Write([]byte(" you"))
+			read("hello you", nil)
+			there.Close()
+			read("hello you", io.EOF)
+		})
 	}
 }
 

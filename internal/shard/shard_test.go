@@ -2,6 +2,7 @@ package shard
 
 import (
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -139,6 +140,54 @@ func TestTimeChanges(t *testing.T) {
 		step(0, time.Hour, 0)
 		step(2, 2*time.Second, 1)
 		step(-1, time.Hour, 0)
+	})
+}
+
+// Each of many tasks runs at its time, however often they change theirs, and those that have
+// ended are let go.
+func TestTimesModel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, rnd := pool(t, 1), rand.New(rand.NewPCG(1, 2))
+		var mu sync.Mutex
+		var ending bool
+		due, tasks := make([]time.Time, 30), make([]*Task, 30)
+		for i := range tasks {
+			tasks[i] = p.NewTask(runner(func() (time.Time, bool) {
+				mu.Lock()
+				defer mu.Unlock()
+				if late := time.Since(due[i]); late > 0 && !due[i].IsZero() {
+					t.Errorf("%d ran %v after its time", i, late)
+				}
+				if due[i] = time.Now().Add(time.Duration(1+rnd.IntN(50)) * time.Second); rnd.IntN(4) == 0 {
+					due[i] = time.Time{}
+				}
+				return due[i], !ending
+			}))
+			tasks[i].Start()
+		}
+		for range 1000 {
+			time.Sleep(time.Second)
+			synctest.Wait()
+			tasks[rnd.IntN(len(tasks))].Wake()
+			synctest.Wait()
+			mu.Lock()
+			for i, at := range due {
+				if !at.IsZero() && at.Before(time.Now()) {
+					t.Errorf("%d has not run %v after its time", i, time.Since(at))
+				}
+			}
+			mu.Unlock()
+		}
+		mu.Lock()
+		ending = true
+		mu.Unlock()
+		for _, task := range tasks {
+			task.Ready(0)
+		}
+		synctest.Wait()
+		if n := len(p.shards[0].later); n > 0 {
+			t.Errorf("%d tasks that have ended wait for their time", n)
+		}
 	})
 }
 

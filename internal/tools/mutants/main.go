@@ -6,6 +6,7 @@
 //	ci/mutants.sh -only ring,groups     # two parts
 //	ci/mutants.sh -sample 10            # a tenth of the mutants
 //	ci/mutants.sh -most 3s              # leave out the slow tests of each
+//	ci/mutants.sh -own                  # with the tests of the package alone
 //	ci/mutants.sh -n                    # count the mutants, and run none
 //
 // All mutants of a part are built into one test binary, as branches that the
@@ -42,11 +43,15 @@ type part struct {
 var parts = []part{
 	{"ring", "internal/ring", nil, []string{"internal/ring", "."}},
 	{"session", "internal/session", nil, []string{"internal/session", "."}},
+	{"growing", "internal/growing", nil, []string{"internal/growing", "."}},
+	{"wsconn", "internal/wsconn", nil, []string{"internal/wsconn", "."}},
+	{"shard", "internal/shard", nil, []string{"internal/shard", "."}},
 	{"sockets", ".", []string{"sse.go", "ws.go", "ws_ops.go", "ws_hello.go", "ws_recheck.go"}, []string{"."}},
 	{"policy", ".", []string{"policy.go", "rights.go", "grants.go", "http.go", "policy_time.go"}, []string{"."}},
 	{"rights", "internal/rights", nil, []string{"."}},
 	{"grant", "internal/grant", nil, []string{"."}},
 	{"site", "internal/site", nil, []string{"."}},
+	{"cors", "internal/cors", nil, []string{"."}},
 	{"presence", "internal/presence", nil, []string{"internal/presence", "."}},
 	{"rosters", "internal/roster", nil, []string{"internal/roster", "."}},
 	{"members", ".", []string{"presence.go", "ws_members.go"}, []string{"."}},
@@ -79,6 +84,7 @@ type options struct {
 	jobs              int
 	limit             time.Duration
 	count, report     bool
+	own               bool
 	kill              string
 	sample            uint
 	most              time.Duration
@@ -93,6 +99,7 @@ func main() {
 	flag.StringVar(&o.kill, "match", "", "only mutants whose description has this `text`")
 	flag.UintVar(&o.sample, "sample", 1, "only one in `n` mutants, always the same ones")
 	flag.DurationVar(&o.most, "most", time.Hour, "run tests of so much `time` for each mutant, the quick ones first; it has survived if none fails")
+	flag.BoolVar(&o.own, "own", false, "run no tests of other packages than the mutant's")
 	flag.IntVar(&o.jobs, "j", runtime.NumCPU(), "run so many `tests` at once")
 	flag.DurationVar(&o.limit, "limit", 20*time.Second, "stop a test that takes so much longer than ten times what it usually does")
 	flag.BoolVar(&o.count, "n", false, "count the mutants, and run none")
@@ -128,6 +135,9 @@ func run(ctx context.Context, o options) error {
 	defer known.close()
 	var all []*mutant
 	for _, p := range chosen {
+		if o.own {
+			p.tests = p.tests[:1]
+		}
 		found, err := mutate(ctx, root, p)
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
