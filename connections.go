@@ -3,11 +3,9 @@ package realtime
 import (
 	"iter"
 	"net/http"
-	"slices"
 	"sync/atomic"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/internal/grant"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -99,32 +97,4 @@ func (c Connection) Joined() []string {
 		return nil
 	}
 	return c.owner.joined()
-}
-
-func (s *stream) card() *card { return &s.about }
-
-func (s *stream) Unread() (int, time.Time) { return s.session.Unread() }
-
-func (s *stream) joined() []string { return nil }
-
-func (s *stream) sees() []string {
-	shown := s.shown.Load()
-	if shown == nil {
-		return nil
-	}
-	return grant.Names(shown.grants, s.ask.domains)
-}
-
-func (s *socket) card() *card { return &s.about }
-
-func (s *socket) Unread() (int, time.Time) { return s.session.Unread() }
-
-func (s *socket) sees() []string { return s.session.Names() }
-
-func (s *socket) joined() (list []string) {
-	for _, m := range s.sessions.list() {
-		list = append(list, m.Channel)
-	}
-	slices.Sort(list)
-	return slices.Compact(list)
 }

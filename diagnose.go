@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,7 +12,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/conns"
@@ -138,10 +135,10 @@ func (rt *Realtime) diagnose(ctx context.Context, baseURL string, transport http
 		return &Diagnosis{URL: u.String(), Findings: []Finding{Finding(doctor.Unlisted(u))}}, nil
 	}
 	secret := rand.Text()
-	name := probeName(secret)
+	name := doctor.Name(secret)
 	told := rt.announceProbe(ctx, name)
-	defer rt.probes.forget(name)
-	if errors.Is(told, errManyProbes) {
+	defer rt.probes.Forget(name)
+	if errors.Is(told, doctor.ErrMany) {
 		return nil, told
 	}
 	d := &Diagnosis{URL: u.String()}
@@ -166,67 +163,9 @@ func (rt *Realtime) diagnose(ctx context.Context, baseURL string, transport http
 // announceProbe has all nodes recognise a probe.
 func (rt *Realtime) announceProbe(ctx context.Context, name string) error {
 	if rt.alone() {
-		return rt.expectProbe(ctx, name)
+		return rt.probes.Expect(ctx, name)
 	}
-	return rt.control.Everywhere(ctx, tellProbe, name)
-}
-
-// tellProbe is the type of the control record that announces a probe by the name of its
-// secret. A node that does not know the secret refuses the probe like any other client.
-const tellProbe = "$probe"
-
-// probeTime is how long a node recognises a probe of another one.
-const probeTime = 5 * time.Minute
-
-// maxProbes bounds the probes that a node recognises at a time.
-const maxProbes = 16
-
-// probes are the examinations whose requests this node recognises.
-type probes struct {
-	mu    sync.Mutex
-	until map[string]time.Time // by the name of the secret
-}
-
-// probeName returns what may be told of a secret.
-func probeName(secret string) string {
-	sum := sha256.Sum256([]byte(secret))
-	return hex.EncodeToString(sum[:])
-}
-
-var errManyProbes = fmt.Errorf("%w: more than %d examinations at once", ErrTemporary, maxProbes)
-
-// expectProbe has this node recognise a probe.
-func (rt *Realtime) expectProbe(_ context.Context, name string) error {
-	p := &rt.probes
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	now := time.Now()
-	maps.DeleteFunc(p.until, func(_ string, until time.Time) bool { return until.Before(now) })
-	if len(p.until) >= maxProbes {
-		return errManyProbes
-	}
-	if p.until == nil {
-		p.until = make(map[string]time.Time)
-	}
-	p.until[name] = now.Add(probeTime)
-	return nil
-}
-
-func (p *probes) forget(name string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.until, name)
-}
-
-// recognises reports whether a request is that of a probe.
-func (p *probes) recognises(r *http.Request) bool {
-	secret := r.Header.Get(doctor.Header)
-	if secret == "" {
-		return false
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.until[probeName(secret)].After(time.Now())
+	return rt.control.Everywhere(ctx, doctor.Announce, name)
 }
 
 // probeConn is the connection of a request of Diagnose. It carries no events, so no

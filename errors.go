@@ -150,6 +150,14 @@ func refuse(status int, code, format string, args ...any) *refusal {
 	return &refusal{status: status, Error: wire.Errorf(code, format, args...)}
 }
 
+func unavailable() *refusal {
+	return refuse(http.StatusServiceUnavailable, "unavailable", "try again later").retry()
+}
+
+func refuseClosing() *refusal {
+	return refuse(http.StatusServiceUnavailable, "closing", "the server is going away").retry()
+}
+
 func (f *refusal) retry() *refusal {
 	f.Retry = true
 	return f

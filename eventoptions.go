@@ -97,6 +97,19 @@ func WithMetadata(v any) EventOption {
 	return func(o *eventOptions) { o.Metadata, o.given = v, append(o.given, "WithMetadata") }
 }
 
+const (
+	clientHeader = "X-Ren-Client" // client id of the sender of a request
+	cursorHeader = "X-Ren-Cursor" // cursor from before the request was handled
+)
+
+type clientKey struct{}
+
+// clientID returns the client id a request came with, or "".
+func clientID(ctx context.Context) string {
+	id, _ := ctx.Value(clientKey{}).(string)
+	return id
+}
+
 // attribution is the origin of an event, and its other options.
 type attribution struct {
 	user, client, id string

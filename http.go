@@ -14,7 +14,6 @@ import (
 
 	"github.com/maravilla-realtime/realtime/internal/cors"
 	"github.com/maravilla-realtime/realtime/internal/httpwriter"
-	"github.com/maravilla-realtime/realtime/internal/site"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -131,27 +130,6 @@ func (p *Policy) allowCrossOrigin(h http.Header, r *http.Request) bool {
 	return true
 }
 
-const (
-	clientHeader = "X-Ren-Client" // client id of the sender of a request
-	cursorHeader = "X-Ren-Cursor" // cursor from before the request was handled
-)
-
-type clientKey struct{}
-
-// clientID returns the client id a request came with, or "".
-func clientID(ctx context.Context) string {
-	id, _ := ctx.Value(clientKey{}).(string)
-	return id
-}
-
-// missAttribute logs, once, that a request names a browser tab and has not come through
-// Attribute: nothing else tells the host that tabs do not recognise their own events.
-func (rt *Realtime) missAttribute(r *http.Request) {
-	if wire.ValidClientID(r.Header.Get(clientHeader)) && clientID(r.Context()) == "" && rt.unattributed.CompareAndSwap(false, true) {
-		rt.log.Warn("realtime: a request names a browser tab, but its handler is not within Attribute; tabs do not recognise their own events")
-	}
-}
-
 // Attribute wraps a host's handlers. Events that they publish, emit or cause with the
 // request's context are attributed to the browser tab that sent the request, by its
 // X-Ren-Client header, which the SDK's renFetch sends. The tab then recognises the
@@ -174,49 +152,4 @@ func (rt *Realtime) Attribute(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
-}
-
-// admit refuses requests for hosts that are not the app's, and requests that a
-// browser sends for a page of another site.
-func (rt *Realtime) admit(r *http.Request) *refusal {
-	if f := rt.checkHost(r); f != nil {
-		return f
-	}
-	return rt.checkOrigin(r).from(r)
-}
-
-// checkHost refuses requests for hosts that are not the app's. For a browser, any
-// address that a page's host resolves to is the page's own origin. So only the name in
-// Host tells a page of another site from the app's.
-func (rt *Realtime) checkHost(r *http.Request) *refusal {
-	if rt.policy.serves(r) || rt.probes.recognises(r) { // a probe is told, not refused
-		return nil
-	}
-	rt.log.DebugContext(r.Context(), "realtime: host refused; see Policy.Hosts", "host", wire.Quote(r.Host))
-	return refuse(http.StatusMisdirectedRequest, "host", "the host %s is not served here", wire.Quote(r.Host)).from(r)
-}
-
-func (p *Policy) serves(r *http.Request) bool {
-	switch {
-	case len(p.hosts) > 0:
-		return p.hosts.Match(r.Host)
-	case p.allowAll && site.OverLoopback(r):
-		// Under AllowAll only the address keeps others out. A policy of the host does
-		// so itself, and a proxy on the same machine may pass public names.
-		return site.IsLoopback(r.Host)
-	}
-	return true
-}
-
-// checkOrigin refuses requests that a browser sends for a page of another site, unless
-// its origin is listed.
-func (rt *Realtime) checkOrigin(r *http.Request) *refusal {
-	origin := r.Header.Get("Origin")
-	if site.IsOwn(r) || rt.policy.origins.Match(origin) {
-		return nil
-	}
-	rt.log.DebugContext(r.Context(), "realtime: origin refused; see Policy.Origins",
-		"origin", wire.Quote(origin), "site", wire.Quote(r.Header.Get("Sec-Fetch-Site")), "host", wire.Quote(r.Host))
-	return refuse(http.StatusForbidden, "origin", "cross-origin requests are refused").because(
-		fmt.Errorf("origin %s at host %s", wire.Quote(origin), wire.Quote(r.Host)))
 }

@@ -323,6 +323,9 @@ func set[T comparable](field *T, value T) {
 	}
 }
 
+// floodFactor times the allowed rate of operations, frames cost too much.
+const floodFactor = 4
+
 // userLimits are what all connections of one user may have together.
 func userLimits(l Limits) conns.Limits {
 	return conns.Limits{

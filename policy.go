@@ -152,6 +152,19 @@ func (p *Policy) compile() error {
 	return errors.Join(badHosts, badOrigins)
 }
 
+// serves reports whether a request is for a host of the app.
+func (p *Policy) serves(r *http.Request) bool {
+	switch {
+	case len(p.hosts) > 0:
+		return p.hosts.Match(r.Host)
+	case p.allowAll && site.OverLoopback(r):
+		// Under AllowAll only the address keeps others out. A policy of the host does
+		// so itself, and a proxy on the same machine may pass public names.
+		return site.IsLoopback(r.Host)
+	}
+	return true
+}
+
 // authenticate returns who sends r.
 func (p *Policy) authenticate(r *http.Request, log *slog.Logger) (Identity, *refusal) {
 	if p.Authenticate == nil {
@@ -176,16 +189,18 @@ func (p *Policy) authenticate(r *http.Request, log *slog.Logger) (Identity, *ref
 	return id, nil
 }
 
-func unavailable() *refusal {
-	return refuse(http.StatusServiceUnavailable, "unavailable", "try again later").retry()
-}
-
-func refuseClosing() *refusal {
-	return refuse(http.StatusServiceUnavailable, "closing", "the server is going away").retry()
-}
-
 func expired(id Identity) bool {
 	return !id.Expires.IsZero() && !id.Expires.After(time.Now())
+}
+
+// expiresIn is what clients are told of the end of an identity, in milliseconds
+// from now, since their clocks may differ from the server's; nil for never.
+func expiresIn(id Identity) *int64 {
+	if id.Expires.IsZero() {
+		return nil
+	}
+	in := max(time.Until(id.Expires).Milliseconds(), 0)
+	return &in
 }
 
 // allow decides about one action.

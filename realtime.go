@@ -15,6 +15,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/control"
 	"github.com/maravilla-realtime/realtime/internal/dead"
+	"github.com/maravilla-realtime/realtime/internal/doctor"
 	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/follow"
@@ -60,7 +61,7 @@ type Realtime struct {
 	conns    *conns.Conns
 	rights   *rights.Rights
 	shards   *shard.Pool // of connections that have left net/http
-	probes   probes
+	probes   doctor.Probes
 	refusals refusals
 
 	unattributed atomic.Bool // see missAttribute

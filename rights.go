@@ -2,13 +2,17 @@ package realtime
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/control"
 	"github.com/maravilla-realtime/realtime/internal/dead"
+	"github.com/maravilla-realtime/realtime/internal/doctor"
 	"github.com/maravilla-realtime/realtime/internal/presence"
 	"github.com/maravilla-realtime/realtime/internal/rights"
+	"github.com/maravilla-realtime/realtime/internal/site"
+	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
 // Authorize asks the [Policy] whether the sender of a request may do a, for routes of
@@ -32,6 +36,14 @@ func (rt *Realtime) Authorize(r *http.Request, a Action) (Identity, error) {
 	return id, nil
 }
 
+// missAttribute logs, once, that a request names a browser tab and has not come through
+// Attribute: nothing else tells the host that tabs do not recognise their own events.
+func (rt *Realtime) missAttribute(r *http.Request) {
+	if wire.ValidClientID(r.Header.Get(clientHeader)) && clientID(r.Context()) == "" && rt.unattributed.CompareAndSwap(false, true) {
+		rt.log.Warn("realtime: a request names a browser tab, but its handler is not within Attribute; tabs do not recognise their own events")
+	}
+}
+
 func (rt *Realtime) authorize(r *http.Request, a Action) (Identity, *refusal) {
 	if f := rt.checkHost(r); f != nil {
 		return Identity{}, f
@@ -50,6 +62,39 @@ func (rt *Realtime) authorize(r *http.Request, a Action) (Identity, *refusal) {
 	ctx, cancel := context.WithTimeout(r.Context(), decideTime)
 	defer cancel()
 	return id, rt.policy.allow(ctx, rt.log, id, a)
+}
+
+// admit refuses requests for hosts that are not the app's, and requests that a
+// browser sends for a page of another site.
+func (rt *Realtime) admit(r *http.Request) *refusal {
+	if f := rt.checkHost(r); f != nil {
+		return f
+	}
+	return rt.checkOrigin(r).from(r)
+}
+
+// checkHost refuses requests for hosts that are not the app's. For a browser, any
+// address that a page's host resolves to is the page's own origin. So only the name in
+// Host tells a page of another site from the app's.
+func (rt *Realtime) checkHost(r *http.Request) *refusal {
+	if rt.policy.serves(r) || rt.probes.Recognises(r) { // a probe is told, not refused
+		return nil
+	}
+	rt.log.DebugContext(r.Context(), "realtime: host refused; see Policy.Hosts", "host", wire.Quote(r.Host))
+	return refuse(http.StatusMisdirectedRequest, "host", "the host %s is not served here", wire.Quote(r.Host)).from(r)
+}
+
+// checkOrigin refuses requests that a browser sends for a page of another site, unless
+// its origin is listed.
+func (rt *Realtime) checkOrigin(r *http.Request) *refusal {
+	origin := r.Header.Get("Origin")
+	if site.IsOwn(r) || rt.policy.origins.Match(origin) {
+		return nil
+	}
+	rt.log.DebugContext(r.Context(), "realtime: origin refused; see Policy.Origins",
+		"origin", wire.Quote(origin), "site", wire.Quote(r.Header.Get("Sec-Fetch-Site")), "host", wire.Quote(r.Host))
+	return refuse(http.StatusForbidden, "origin", "cross-origin requests are refused").because(
+		fmt.Errorf("origin %s at host %s", wire.Quote(origin), wire.Quote(r.Host)))
 }
 
 // Revoke ends the connections of a user, or, with an empty userID, those of all
@@ -125,7 +170,7 @@ func (rt *Realtime) newControl() *control.Control {
 		},
 		Closed: ErrClosed,
 		Do: map[string]func(context.Context, string) error{
-			control.Revoke: rt.rights.RevokeHere, control.Recheck: rt.rights.RecheckHere, tellProbe: rt.expectProbe,
+			control.Revoke: rt.rights.RevokeHere, control.Recheck: rt.rights.RecheckHere, doctor.Announce: rt.probes.Expect,
 		},
 		Asks:   map[string]control.Ask{dead.Ask: rt.retries.Asked()},
 		Logger: rt.log, Running: rt.running, Go: rt.background.Go,

@@ -29,7 +29,7 @@ import (
 
 // serveREN checks a request for the REN stream and runs it.
 func (rt *Realtime) serveREN(w http.ResponseWriter, r *http.Request) {
-	if rt.probes.recognises(r) {
+	if rt.probes.Recognises(r) {
 		rt.probeStream(w, r)
 		return
 	}
@@ -431,4 +431,18 @@ func (s *stream) regrants(ctx context.Context, turns *turns.Turns) ([]grant.Gran
 	turns.Take()
 	defer turns.Give(time.Now())
 	return s.rt.grants(ctx, s.id)
+}
+
+func (s *stream) card() *card { return &s.about }
+
+func (s *stream) Unread() (int, time.Time) { return s.session.Unread() }
+
+func (s *stream) joined() []string { return nil }
+
+func (s *stream) sees() []string {
+	shown := s.shown.Load()
+	if shown == nil {
+		return nil
+	}
+	return grant.Names(shown.grants, s.ask.domains)
 }

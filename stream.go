@@ -99,7 +99,7 @@ func (rt *Realtime) checkStream(ctx context.Context, channel, id string, opts []
 
 const maxStreamID = 64
 
-func badStreamID(id string) bool { return badName(id) || len(id) > maxStreamID }
+func badStreamID(id string) bool { return !wire.ValidName(id) || len(id) > maxStreamID }
 
 // Write appends text, and does not block. Bytes that are no UTF-8 become U+FFFD; a
 // character may be split over calls. Errors, with which nothing is appended:
@@ -180,7 +180,7 @@ func (rt *Realtime) StopStream(ctx context.Context, channel, id string) error {
 
 func checkStreamName(channel, id string) error {
 	switch {
-	case badChannel(channel):
+	case !wire.ValidChannel(channel):
 		return badChannelError(channel)
 	case badStreamID(id):
 		return fmt.Errorf("%w: id %s: 1 to %d bytes of text without control characters", ErrBadEvent, wire.Quote(id), maxStreamID)

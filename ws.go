@@ -26,12 +26,11 @@ import (
 const (
 	messageTime = 10 * time.Second // for the hello, a message that makes no progress, the answer to a ping
 	maxErrors   = 20               // a minute: the last of them ends the connection
-	floodFactor = 4                // times the allowed rate of operations, frames cost too much
 )
 
 // serveWebSocket checks a request for a WebSocket and runs it.
 func (rt *Realtime) serveWebSocket(w http.ResponseWriter, r *http.Request) {
-	if rt.probes.recognises(r) {
+	if rt.probes.Recognises(r) {
 		rt.probeSocket(w, r)
 		return
 	}

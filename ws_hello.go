@@ -3,7 +3,6 @@ package realtime
 import (
 	"context"
 	"net/http"
-	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/rights"
@@ -140,14 +139,4 @@ func (s *socket) become(handshake *conns.Handshake, id Identity) *refusal {
 	s.id, s.stopExpiry = id, s.conn.Expire(id.Expires)
 	s.do(func() { s.session.SetView(s.view(id)) })
 	return nil
-}
-
-// expiresIn is what clients are told of the end of an identity, in milliseconds
-// from now, since their clocks may differ from the server's; nil for never.
-func expiresIn(id Identity) *int64 {
-	if id.Expires.IsZero() {
-		return nil
-	}
-	in := max(time.Until(id.Expires).Milliseconds(), 0)
-	return &in
 }

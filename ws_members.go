@@ -1,7 +1,9 @@
 package realtime
 
 import (
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/presence"
 )
@@ -70,4 +72,18 @@ func (ms *memberships) take(key presence.Key, turn uint64) bool {
 	}
 	delete(ms.all, key)
 	return true
+}
+
+func (s *socket) card() *card { return &s.about }
+
+func (s *socket) Unread() (int, time.Time) { return s.session.Unread() }
+
+func (s *socket) sees() []string { return s.session.Names() }
+
+func (s *socket) joined() (list []string) {
+	for _, m := range s.sessions.list() {
+		list = append(list, m.Channel)
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
 }

@@ -62,8 +62,8 @@ func (s *socket) noteRefused(op wire.Op, why *wire.Error) {
 		return
 	}
 	s.rt.refusals.note(Refusal{
-		Code: why.Code, User: s.id.User, Address: s.about.address, Reason: clip(why.Message),
-		Action: Action{Verb: Verb(clip(op.Op)), Name: clip(op.Channel)},
+		Code: why.Code, User: s.id.User, Address: s.about.address, Reason: wire.Clip(why.Message),
+		Action: Action{Verb: Verb(wire.Clip(op.Op)), Name: wire.Clip(op.Channel)},
 	})
 }
 
@@ -135,7 +135,7 @@ func (s *socket) handle(op wire.Op) *wire.Error {
 	default:
 		return wire.Errorf("unknown_op", "%s is no operation", wire.Quote(op.Op))
 	}
-	if badChannel(op.Channel) {
+	if !wire.ValidChannel(op.Channel) {
 		return wire.Errorf("bad_channel", "%s is no channel", wire.Quote(op.Channel))
 	}
 	if !wire.ValidClientID(op.CID) {
@@ -254,7 +254,7 @@ func (s *socket) member(op wire.Op) *wire.Error {
 	switch {
 	case user == "":
 		return wire.Errorf("bad_request", "userId is missing")
-	case badName(user):
+	case !wire.ValidName(user):
 		return wire.Errorf("bad_request", "%s is no user id", wire.Quote(user))
 	case !s.id.mayBe(user):
 		return notYou(user)
