@@ -26,8 +26,7 @@ type Conn struct {
 	// Writing is true while the writer waits for the client to read.
 	Writing atomic.Bool
 
-	done   chan struct{} // closed when it is removed
-	silent atomic.Bool   // nothing is written from now on
+	silent atomic.Bool // nothing is written from now on
 
 	id    uint64        // guarded by Conns.mu
 	since time.Time     // likewise
@@ -40,6 +39,8 @@ type Conn struct {
 	aborted bool
 	ended   bool        // End was called
 	late    *time.Timer // of End
+	removed bool
+	done    chan struct{} // closed when it is removed; nil until somebody asks for it
 }
 
 // Silence notes that the goroutine that writes has ended. Its owner must call it before
@@ -47,7 +48,25 @@ type Conn struct {
 func (c *Conn) Silence() { c.silent.Store(true) }
 
 // Done is closed by [Conns.Remove].
-func (c *Conn) Done() <-chan struct{} { return c.done }
+func (c *Conn) Done() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done == nil {
+		if c.done = make(chan struct{}); c.removed {
+			close(c.done)
+		}
+	}
+	return c.done
+}
+
+// remove closes what Done returns.
+func (c *Conn) remove() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.removed = true; c.done != nil {
+		close(c.done)
+	}
+}
 
 // AllowOperation reports whether the user of the connection may do one more operation
 // now. It is for the goroutine that identifies the connection, as is AllowFrame.
@@ -129,7 +148,7 @@ func (c *Conn) Expire(at time.Time) (stop func() bool) {
 func (c *Conn) RunOnWriter(do func(func()), f func()) bool {
 	did := make(chan struct{})
 	do(func() { f(); close(did) })
-	late := time.NewTimer(KickTimeout)
+	late, removed := time.NewTimer(KickTimeout), c.Done()
 	defer late.Stop()
 	for {
 		select {
@@ -144,7 +163,7 @@ func (c *Conn) RunOnWriter(do func(func()), f func()) bool {
 				return false
 			}
 			late.Reset(KickTimeout / 10) // the machine is slow, not the client
-		case <-c.done:
+		case <-removed:
 			return false
 		}
 	}

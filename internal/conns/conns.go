@@ -127,7 +127,6 @@ func (h *Handshake) Add(c *Conn, user string) error {
 	}
 	cs.last++
 	c.id, c.since = cs.last, time.Now()
-	c.done = make(chan struct{})
 	cs.open[c] = struct{}{}
 	cs.all.Add(1)
 	return nil
@@ -173,7 +172,7 @@ func (cs *Conns) Remove(c *Conn) {
 	delete(cs.open, c)
 	cs.disown(c)
 	cs.mu.Unlock()
-	close(c.done)
+	c.remove()
 	cs.all.Done()
 }
 
