@@ -30,8 +30,10 @@ type Fragment struct {
 // Otherwise it renders what an event changes. It runs in the goroutine of the request;
 // ctx ends after 5 s, or with the stream. While it runs, nothing is sent, and Revoke and
 // Recheck wait. If it calls one of them itself, with ctx, that call does not wait for its
-// own stream, which ends when it returns, and after Recheck comes back. An error ends the
-// stream, and the page comes back without a cursor, so that all of its data is rendered.
+// own stream, which ends when it returns, and after Recheck comes back. Such a Recheck waits
+// at most half a second for the FragmentFunc of another stream of this node, which may wait for
+// this one: that stream ends as well, and comes back. An error ends the stream, and the page
+// comes back without a cursor, so that all of its data is rendered.
 type FragmentFunc func(ctx context.Context, to *Fragment, ev RenEvent) error
 
 // renderTime is the time that a FragmentFunc has.
@@ -96,6 +98,8 @@ func (s *stream) renderer(sel *match.Selector, render FragmentFunc) func(dst []b
 		}
 		ctx, cancel := context.WithTimeout(s.ctx, renderTime)
 		defer cancel()
+		s.conn.Rendering.Store(true)
+		defer s.conn.Rendering.Store(false)
 		call := &rights.Call{Conn: &s.conn, Fragment: true}
 		ctx, end := call.Begin(ctx)
 		defer end()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -312,6 +313,42 @@ func TestRightsEndInAFragment(t *testing.T) {
 			if name == "Revoke" {
 				if code, _ := other.closed(); code != 4403 {
 					t.Errorf("the other connection ended with %d", code)
+				}
+			}
+		})
+	}
+}
+
+// So may several at the same time: of two pages of one user, each of which asks about the
+// rights of the other, none waits for the other.
+func TestFragmentsEndEachOthersRights(t *testing.T) {
+	for name, call := range map[string]func(*realtime.Realtime, context.Context) error{
+		"Revoke":  func(rt *realtime.Realtime, ctx context.Context) error { return rt.Revoke(ctx, "ada") },
+		"Recheck": func(rt *realtime.Realtime, ctx context.Context) error { return rt.Recheck(ctx, "ada") },
+	} {
+		bubble(t, name, func(t *testing.T) {
+			var h *host
+			var rendering sync.WaitGroup
+			rendering.Add(2)
+			h = withFragments(t, open(), nil, realtime.EventMatch{Resource: "kv"}, func(ctx context.Context, to *realtime.Fragment, ev realtime.RenEvent) error {
+				if ev.Key == "leaked" {
+					rendering.Done()
+					rendering.Wait()
+					began := time.Now()
+					err := call(h.Realtime, ctx)
+					if took := time.Since(began); took > time.Second {
+						t.Errorf("it took %v: %v", took, err)
+					}
+				}
+				return items(ctx, to, ev)
+			})
+			a, b := h.fragments("Authorization", asAda), h.fragments("Authorization", asAda)
+			synctest.Wait()
+			h.emit(realtime.KVPut("", "leaked"))
+			time.Sleep(time.Minute)
+			for _, page := range []string{rendered(a), rendered(b)} {
+				if page != "list=<ul>|</ul> bye end" {
+					t.Errorf("a stream said %s", page)
 				}
 			}
 		})

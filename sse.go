@@ -409,7 +409,11 @@ func (s *stream) recheck(ctx context.Context, turns *turns.Turns) {
 	ctx, end := call.Begin(ctx)
 	defer end()
 	grants, f := s.regrants(ctx, turns)
-	s.conn.RunOnWriter(s.session.Do, func() {
+	run := s.conn.RunOnWriter
+	if call.ByFragment() {
+		run = s.conn.RunOnWriterSoon
+	}
+	run(s.session.Do, func() {
 		switch {
 		case !s.session.Newest(turn): // the policy has been asked again meanwhile, and has answered
 		case f != nil:

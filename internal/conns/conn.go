@@ -26,6 +26,10 @@ type Conn struct {
 	// Writing is true while the writer waits for the client to read.
 	Writing atomic.Bool
 
+	// Rendering is true while the writer waits for a function of the host, which may itself
+	// wait for other connections.
+	Rendering atomic.Bool
+
 	silent atomic.Bool // nothing is written from now on
 
 	id    uint64        // guarded by Conns.mu
@@ -145,7 +149,13 @@ func (c *Conn) Expire(at time.Time) (stop func() bool) {
 // when it is done with it. If the writer waits for a slow client and does not come to
 // it within half a second, the connection ends, and RunOnWriter returns false. So it does
 // within that time when nothing is written any longer.
-func (c *Conn) RunOnWriter(do func(func()), f func()) bool {
+func (c *Conn) RunOnWriter(do func(func()), f func()) bool { return c.run(do, f, false) }
+
+// RunOnWriterSoon is RunOnWriter for a caller that a function of the host may wait for: the
+// connection also ends if the writer waits for such a function after half a second.
+func (c *Conn) RunOnWriterSoon(do func(func()), f func()) bool { return c.run(do, f, true) }
+
+func (c *Conn) run(do func(func()), f func(), soon bool) bool {
 	did := make(chan struct{})
 	do(func() { f(); close(did) })
 	late, removed := time.NewTimer(KickTimeout), c.Done()
@@ -158,7 +168,7 @@ func (c *Conn) RunOnWriter(do func(func()), f func()) bool {
 			switch {
 			case c.silent.Load():
 				return false
-			case c.Writing.Load():
+			case c.Writing.Load(), soon && c.Rendering.Load():
 				c.End(Rotated)
 				return false
 			}

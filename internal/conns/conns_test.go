@@ -259,6 +259,7 @@ func TestRunOnWriter(t *testing.T) {
 		"at once":                 {func(_ *Conns, _ *opened, f func()) { f() }, true, 0, nil},
 		"a slow machine":          {func(_ *Conns, _ *opened, f func()) { time.Sleep(3 * time.Second); f() }, true, 3 * time.Second, nil},
 		"a slow client":           {func(_ *Conns, o *opened, _ func()) { o.Writing.Store(true) }, false, KickTimeout, Rotated},
+		"a slow function":         {func(_ *Conns, o *opened, f func()) { o.Rendering.Store(true); time.Sleep(3 * time.Second); f() }, true, 3 * time.Second, nil},
 		"a writer that ended":     {func(_ *Conns, o *opened, _ func()) { o.Silence() }, false, KickTimeout, nil},
 		"a connection that ended": {func(cs *Conns, o *opened, _ func()) { time.Sleep(time.Second); cs.Remove(o.Conn) }, false, time.Second, nil},
 	} {

@@ -93,6 +93,11 @@ func (p *Call) rechecks() *round {
 	return nil
 }
 
+// ByFragment reports whether a FragmentFunc makes the Recheck that the call is part of.
+func (p *Call) ByFragment() bool {
+	return p.find(func(p *Call) bool { return p.Fragment }) != nil
+}
+
 // ByPolicy reports whether the policy makes the Recheck that the call is part of.
 func (p *Call) ByPolicy() bool {
 	call := p.find(func(p *Call) bool { return p.round != nil })
