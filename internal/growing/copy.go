@@ -322,13 +322,11 @@ func (g *Growing) cut(t *Text, bytes int) {
 
 // cutText is cut. g.mu and t.mu must be held.
 func (g *Growing) cutText(t *Text, bytes int) {
-	n := len(t.content) - bytes
-	if n <= 0 {
-		return
-	}
-	t.content, t.piece = t.content[:bytes:bytes], piece{}
 	t.told, t.whole, t.aim = min(t.told, bytes), min(t.whole, bytes), min(t.aim, bytes)
-	g.bytes.Add(-int64(n))
+	if n := len(t.content) - bytes; n > 0 {
+		t.content, t.piece = t.content[:bytes:bytes], piece{}
+		g.bytes.Add(-int64(n))
+	}
 }
 
 // close tells the followers of a copy its end. g.mu must be held.

@@ -106,6 +106,33 @@ func TestContentIsThatOfTheLog(t *testing.T) {
 	})
 }
 
+// A node that is taken for dead may also have announced more than the log has at the end.
+// Those who wait for it get what the log has.
+func TestContentThatNeverComes(t *testing.T) {
+	for _, came := range []string{"", "hel", "hello", "hello wo"} {
+		t.Run(came, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				writer, reader := pair(t, memory.New(memory.Limits{}), 1<<30)
+				k := growing.Key{Channel: "room", ID: "a1"}
+				o, copied := copied(t, writer, reader, k)
+				defer copied.Follow(func() {}).Close()
+				reader.Live(&backend.Event{
+					Type: growing.Piece, Channel: k.Channel, Key: k.ID, Version: o.Run,
+					Data: growing.EncodePiece(0, len("hello world"), wire.Text, []byte(came)),
+				})
+				data := wire.StreamData{Stream: k.ID, Run: o.Run, State: string(growing.Failed)}
+				data.SetContent(wire.Text, []byte("hello"))
+				reader.Logged(&backend.Event{
+					Type: backend.Message, Resource: backend.Realtime, Channel: k.Channel, Key: k.ID, Version: data.State, Data: data.Encode(),
+				})
+				if v := copied.From(0); string(v.Content) != "hello" || v.End == nil || v.End.Partial {
+					t.Errorf("after %q: %q, %+v", came, v.Content, v.End)
+				}
+			})
+		})
+	}
+}
+
 // A client whose connection is slow may begin to follow a copy when it is forgotten. It is
 // told so, and asks again.
 func TestFollowWhatIsForgotten(t *testing.T) {
