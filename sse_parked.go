@@ -207,12 +207,18 @@ func (p *parked) keepTime(now time.Time) {
 	}
 }
 
-// ping says that the stream lives. Those that were due while it could say nothing are
-// left out.
+// ping says that the stream lives.
 func (p *parked) ping(now time.Time) {
-	every := p.rt.opts.Heartbeat
-	p.pingAt = p.pingAt.Add(now.Sub(p.pingAt).Truncate(every) + every)
+	p.pingAt = nextPing(p.pingAt, now, p.rt.opts.Heartbeat)
 	p.session.Do(func() { p.session.Ping(now.UnixMilli()) })
+}
+
+// nextPing returns the time of the ping after one that was due at a time and is sent now,
+// perhaps late. Those that were due in between are left out. Each connection keeps its own
+// times, so that a shard that was held up does not send all of its pings together ever
+// after.
+func nextPing(due, now time.Time, every time.Duration) time.Time {
+	return due.Add(now.Sub(due).Truncate(every) + every)
 }
 
 // next returns when something is due that nobody wakes the stream for.

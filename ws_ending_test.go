@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -31,6 +32,35 @@ func TestWSPing(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What has held up a ping does not put off those that follow. Otherwise the clients of a
+// server that was busy once would get all of their pings at the same time ever after.
+func TestWSPingsKeepTheirTimes(t *testing.T) {
+	for _, hijack := range bothWays {
+		bubble(t, fmt.Sprint(hijack), func(t *testing.T) {
+			policy := open()
+			policy.See = func(realtime.Identity, realtime.RenEvent) bool {
+				time.Sleep(7 * time.Second) // of the shard
+				return true
+			}
+			h := start(t, policy, &realtime.Options{Hijack: hijack})
+			began := time.Now()
+			s := h.socket(get("/realtime"))
+			s.ok(subscribe("room"))
+			time.Sleep(20 * time.Second)
+			h.publish("room", 1)
+			var at []time.Duration
+			for len(at) < 3 {
+				if o, _ := s.any(time.Minute); o.Event == "ping" {
+					at = append(at, time.Since(began))
+				}
+			}
+			if want := []time.Duration{27 * time.Second, 50 * time.Second, 75 * time.Second}; !slices.Equal(at, want) {
+				t.Errorf("pings after %v, want %v", at, want)
+			}
+		})
+	}
 }
 
 // A peer that reads, but does not answer, is gone within 35 s, and its members

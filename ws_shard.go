@@ -175,7 +175,7 @@ func (s *socket) say() error {
 		return err
 	}
 	if !now.Before(s.pingAt) {
-		s.pingAt = now.Add(s.rt.opts.Heartbeat)
+		s.pingAt = nextPing(s.pingAt, now, s.rt.opts.Heartbeat)
 		s.session.Do(func() { s.session.Ping(now.UnixMilli()) })
 		s.out.Ping()
 	}
