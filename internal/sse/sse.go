@@ -195,7 +195,7 @@ func (r *Reader) line(limit int) (string, error) {
 				}
 			}
 			part := bytes.TrimRight(have, "\r\n")
-			if len(line)+len(part) > limit {
+			if len(part) > 0 && len(line)+len(part) > limit { // an empty line ends even an event that is full
 				return "", ErrTooLong
 			}
 			line = append(line, part...)

@@ -110,6 +110,13 @@ func TestReaderSkips(t *testing.T) {
 			}
 		}
 	}
+	// What is no UTF-8 is longer when it is decoded: the line that ends the event still does.
+	r := NewReader(strings.NewReader("data: \xff\xff\xff\n\ndata: a\n\n"), 10)
+	for _, want := range []string{"\ufffd\ufffd\ufffd", "a"} {
+		if ev, err := r.Next(); err != nil || ev.Data != want {
+			t.Errorf("%q %v, want %q", ev.Data, err, want)
+		}
+	}
 	if _, err := NewReader(strings.NewReader(strings.Repeat("x", 100+100*skipFactor+1)), 100).Next(); err != ErrEndless {
 		t.Errorf("an endless line: %v", err)
 	}
