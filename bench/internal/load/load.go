@@ -6,6 +6,7 @@ package load
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -287,16 +288,26 @@ func (c *Client) read(k *conn) error {
 }
 
 // answerPings sends a pong for each ping in b. What is read may begin within a frame: a
-// ping is looked for at its beginning only, where servers that are idle put it.
+// ping is looked for at its beginning, and after whole messages there, as servers that are
+// idle send it.
 func answerPings(fd int, b []byte) error {
-	const fin, ping, pong, short = 0x80, 9, 10, 126
-	for len(b) >= 2 && b[0] == fin|ping && b[1] < short && len(b) >= 2+int(b[1]) {
-		answer := wire.AppendMaskedText(nil, b[2:2+b[1]])
-		answer[0] = fin | pong
-		if _, err := syscall.Write(fd, answer); err != nil {
-			return fmt.Errorf("pong: %w", err)
+	const fin, text, ping, pong, long, longer = 0x80, 1, 9, 10, 126, 127
+	for len(b) >= 2 && (b[0] == fin|text || b[0] == fin|ping) {
+		at, size := 2, int(b[1])
+		if size == long && len(b) >= 4 {
+			at, size = 4, int(binary.BigEndian.Uint16(b[2:]))
 		}
-		b = b[2+b[1]:]
+		if b[1] >= longer || len(b) < at+size {
+			return nil
+		}
+		if b[0] == fin|ping {
+			answer := wire.AppendMaskedText(nil, b[at:at+size])
+			answer[0] = fin | pong
+			if _, err := syscall.Write(fd, answer); err != nil {
+				return fmt.Errorf("pong: %w", err)
+			}
+		}
+		b = b[at+size:]
 	}
 	return nil
 }
