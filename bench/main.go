@@ -3,7 +3,7 @@
 // it can cost. All are measured in turns in one run, so that ratios between them mean
 // something on a machine that is busy with other things, too.
 //
-//	go run . -rounds 3 -out results.txt     # everything: some 20 minutes
+//	go run . -rounds 3 -out results.txt     # everything: some 25 minutes
 //	go run . -tests fan -rounds 3           # only fan-out, of all
 //	go run . -targets 'raw-*,ours-*'        # only this library and the floor
 //	go run . -docs ../docs results.txt      # puts the figures into performance.md

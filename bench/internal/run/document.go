@@ -153,7 +153,7 @@ func (rs results) table() string {
 		{"connect", ratio(figure{"conn", 0, 0, cpu})},
 		{"idle KiB", median("mem", func(r Result) float64 { return r.Resident })},
 		{"kernel KiB", median("mem", func(r Result) float64 { return r.Kernel })},
-		{"goroutines", median("mem", func(r Result) float64 { return r.Goroutines })},
+		{"goroutines", rs.goroutines},
 		{"idle CPU", median(beat, func(r Result) float64 { return r.Beat })},
 	}
 	var b strings.Builder
@@ -173,6 +173,14 @@ func (rs results) table() string {
 	fmt.Fprintf(&b, "\nMedians. Rounds: %d. Load of the machine: %g to %g. The floor took, in µs: %s.\n\n",
 		rs.rounds(), quiet, busy, strings.Join(rs.floors(), ", "))
 	return b.String()
+}
+
+// goroutines returns how many a connection has, which may be none.
+func (rs results) goroutines(target string) string {
+	if rs.median(figure{"mem", 0, 0, func(r Result) float64 { return r.Resident }}, target) == 0 {
+		return short(0) // not measured
+	}
+	return fmt.Sprintf("%.0f", rs.median(figure{"mem", 0, 0, func(r Result) float64 { return r.Goroutines }}, target))
 }
 
 // load returns the least and the most that the machine had to do.
