@@ -1,10 +1,11 @@
 package realtime
 
 import (
+	"bytes"
 	"context"
-	"encoding/binary"
 	"net/http"
 
+	"github.com/maravilla-realtime/realtime/internal/fields"
 	"github.com/maravilla-realtime/realtime/internal/httpwriter"
 )
 
@@ -14,7 +15,7 @@ import (
 // more memory than all else of an idle connection, so they are kept as one text.
 type opening struct {
 	request *http.Request // without its headers
-	headers string        // for each value its name and itself, with their lengths before them
+	headers []byte        // for each value its name and itself
 }
 
 // keepRequest returns r to be kept.
@@ -31,35 +32,20 @@ func (o *opening) again(ctx context.Context) *http.Request {
 	return r
 }
 
-func packHeaders(h http.Header) string {
-	size := 0
+func packHeaders(h http.Header) (packed []byte) {
 	for name, values := range h {
 		for _, v := range values {
-			size += 2*binary.MaxVarintLen16 + len(name) + len(v)
+			packed = fields.AppendText(fields.AppendText(packed, name), v)
 		}
 	}
-	packed := make([]byte, 0, size)
-	put := func(text string) { packed = append(binary.AppendUvarint(packed, uint64(len(text))), text...) }
-	for name, values := range h {
-		for _, v := range values {
-			put(name)
-			put(v)
-		}
-	}
-	return string(packed)
+	return bytes.Clone(packed) // which is as long as it must be: it is kept
 }
 
-func unpackHeaders(packed string) http.Header {
+func unpackHeaders(packed []byte) http.Header {
 	h := make(http.Header)
-	take := func() string {
-		n, size := binary.Uvarint([]byte(packed[:min(len(packed), binary.MaxVarintLen64)]))
-		text := packed[size : size+int(n)]
-		packed = packed[size+int(n):]
-		return text
-	}
-	for len(packed) > 0 {
-		name := take()
-		h[name] = append(h[name], take())
+	for f := (fields.Reader{Rest: packed}); len(f.Rest) > 0; {
+		name := string(f.Text())
+		h[name] = append(h[name], string(f.Text()))
 	}
 	return h
 }

@@ -1,5 +1,5 @@
-// Package fields writes and reads the values of records in the store: unsigned varints,
-// and texts with their length before them.
+// Package fields writes and reads records, such as those of the store: unsigned varints, and
+// texts with their length before them.
 package fields
 
 import "encoding/binary"
