@@ -332,7 +332,8 @@ func (s *stream) write(out []byte) error {
 	defer s.sent.wait(&s.conn, false)
 	for len(out) > 0 {
 		n := min(len(out), chunk)
-		deadline := time.Now().Add(s.rt.opts.WriteTimeout + s.backlog.Allow(s.net))
+		now := time.Now()
+		deadline := now.Add(s.rt.opts.WriteTimeout + s.backlog.Allow(s.net, now))
 		if err := s.w.SetWriteDeadline(deadline); err != nil {
 			return err
 		}
@@ -342,7 +343,7 @@ func (s *stream) write(out []byte) error {
 		if err := s.put(out[:n]); err != nil {
 			return s.slow(deadline, err)
 		}
-		s.backlog.Add(n)
+		s.backlog.Add(n, time.Now())
 		out = out[n:]
 	}
 	// HTTP/2 resets a stream whose deadline passes, in use or not.

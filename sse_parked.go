@@ -254,10 +254,10 @@ func (p *parked) flush(now time.Time) (written bool, err error) {
 	for len(p.out) > 0 {
 		if p.chunk == 0 {
 			p.chunk = min(len(p.out), chunk)
-			p.slowAt = now.Add(p.rt.opts.WriteTimeout + p.backlog.AllowAt(p.net, now))
+			p.slowAt = now.Add(p.rt.opts.WriteTimeout + p.backlog.Allow(p.net, now))
 		}
 		n, err := p.link.Write(p.out[:p.chunk])
-		p.backlog.AddAt(n, now)
+		p.backlog.Add(n, now)
 		p.out, p.chunk = p.out[n:], p.chunk-n
 		switch {
 		case err != nil:

@@ -30,10 +30,7 @@ const (
 )
 
 // Add notes that n bytes were written.
-func (b *Backlog) Add(n int) { b.AddAt(n, time.Now()) }
-
-// AddAt is Add at a time that the caller knows already.
-func (b *Backlog) AddAt(n int, now time.Time) {
+func (b *Backlog) Add(n int, now time.Time) {
 	b.settle(now)
 	b.open += int64(n)
 	b.written += int64(n)
@@ -52,20 +49,15 @@ func (b *Backlog) Written() int64 { return b.written }
 func (b *Backlog) Confirm(n int64) { b.open = min(b.open, b.written-n) }
 
 // Wait returns how much longer the peer may take to answer, in whole seconds.
-func (b *Backlog) Wait() time.Duration { return b.wait(time.Now()) }
-
-func (b *Backlog) wait(now time.Time) time.Duration {
+func (b *Backlog) Wait(now time.Time) time.Duration {
 	b.settle(now)
 	return min(time.Duration(b.open/Rate)*time.Second, maxWait)
 }
 
 // Allow returns how much longer the next write may take, in whole seconds. If
 // [KeepAlive] was called for c, it makes the kernel wait as long. c may be nil.
-func (b *Backlog) Allow(c net.Conn) time.Duration { return b.AllowAt(c, time.Now()) }
-
-// AllowAt is Allow at a time that the caller knows already.
-func (b *Backlog) AllowAt(c net.Conn, now time.Time) time.Duration {
-	extra := min(b.wait(now), maxExtra)
+func (b *Backlog) Allow(c net.Conn, now time.Time) time.Duration {
+	extra := min(b.Wait(now), maxExtra)
 	if extra != b.extra && c != nil {
 		if tcp := beneath(c); tcp != nil {
 			setUserTimeout(tcp, userTimeout+extra)

@@ -117,7 +117,7 @@ func (s *Sender) Ping() { s.asking = s.asking || !s.pinging && s.pongBy.IsZero()
 // be called again when the link can take more, and at the time that [Sender.By] returns.
 // The error is [os.ErrDeadlineExceeded] if the peer does not take what is sent.
 func (s *Sender) Send(now time.Time) (all bool, err error) {
-	for len(s.frame) > 0 || s.next() {
+	for len(s.frame) > 0 || s.next(now) {
 		n, err := s.link.Write(s.frame)
 		s.frame = s.frame[n:]
 		switch {
@@ -126,7 +126,7 @@ func (s *Sender) Send(now time.Time) (all bool, err error) {
 		case len(s.frame) == 0:
 			s.took(now)
 		case s.by.IsZero():
-			s.by = now.Add(s.conn.opts.WriteTime + s.conn.backlog.Allow(s.conn.net))
+			s.by = now.Add(s.conn.opts.WriteTime + s.conn.backlog.Allow(s.conn.net, now))
 			return false, nil
 		case !now.Before(s.by):
 			return false, os.ErrDeadlineExceeded
@@ -140,7 +140,7 @@ func (s *Sender) Send(now time.Time) (all bool, err error) {
 // took notes that the link has taken a frame.
 func (s *Sender) took(now time.Time) {
 	s.by, s.frame = time.Time{}, nil
-	s.conn.backlog.Add(s.size)
+	s.conn.backlog.Add(s.size, now)
 	if s.pinging {
 		s.pinging, s.pongBy = false, now.Add(s.patience)
 	}
@@ -148,7 +148,7 @@ func (s *Sender) took(now time.Time) {
 
 // next begins the next frame, if there is one: control frames go before the rest of a
 // message.
-func (s *Sender) next() bool {
+func (s *Sender) next(now time.Time) bool {
 	s.frame = nil
 	select {
 	case p := <-s.conn.pong:
@@ -156,9 +156,9 @@ func (s *Sender) next() bool {
 	default:
 		switch {
 		case s.asking && s.op == opText && len(s.own) > Room && len(s.own) <= Room+Fragment:
-			s.frame = append(s.fragment(), s.ping()...) // which a heartbeat has both of
+			s.frame = append(s.fragment(), s.ping(now)...) // which a heartbeat has both of
 		case s.asking:
-			s.frame = s.ping()
+			s.frame = s.ping(now)
 		case s.own != nil:
 			s.frame = s.fragment()
 		case s.text != nil:
@@ -173,9 +173,9 @@ func (s *Sender) next() bool {
 }
 
 // ping returns the ping that is due.
-func (s *Sender) ping() []byte {
+func (s *Sender) ping(now time.Time) []byte {
 	s.asking, s.pinging = false, true
-	s.before, s.patience = s.conn.backlog.Written(), s.conn.opts.Patience+s.conn.backlog.Wait()
+	s.before, s.patience = s.conn.backlog.Written(), s.conn.opts.Patience+s.conn.backlog.Wait(now)
 	return controlFrame(opPing, strconv.AppendUint(nil, s.conn.asked.Add(1), 10))
 }
 
@@ -251,7 +251,7 @@ func (s *Sender) Finish() error {
 	if told := s.echo.Load(); told != nil {
 		return c.echoClose(told.Code)
 	}
-	for s.asking = false; s.next(); {
+	for s.asking = false; s.next(time.Now()); {
 		if err := c.send(s.frame, false); err != nil {
 			return err
 		}

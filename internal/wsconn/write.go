@@ -59,11 +59,12 @@ func (c *Conn) put(frame []byte, last bool) error {
 		return net.ErrClosed
 	}
 	c.ended = last
-	if err := c.net.SetWriteDeadline(time.Now().Add(c.opts.WriteTime + c.backlog.Allow(c.net))); err != nil {
+	now := time.Now()
+	if err := c.net.SetWriteDeadline(now.Add(c.opts.WriteTime + c.backlog.Allow(c.net, now))); err != nil {
 		return err
 	}
 	_, err := c.net.Write(frame)
-	c.backlog.Add(len(frame))
+	c.backlog.Add(len(frame), time.Now())
 	return err
 }
 
@@ -130,7 +131,7 @@ func (c *Conn) answerPing() error {
 func (c *Conn) Ping(ctx context.Context) error {
 	n := c.asked.Add(1)
 	c.turn <- struct{}{}
-	before, wait := c.backlog.Written(), c.backlog.Wait()
+	before, wait := c.backlog.Written(), c.backlog.Wait(time.Now())
 	err := c.put(controlFrame(opPing, strconv.AppendUint(nil, n, 10)), false)
 	if err := c.pass(err); err != nil {
 		return err
