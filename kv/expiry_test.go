@@ -72,35 +72,37 @@ func expiryInTime(t *testing.T, s *kv.Store, r *recorder, engine *sick) {
 	r.expect(t, "")
 }
 
-func expiryOfAKeyThatIsPutAgain(t *testing.T, s *kv.Store, r *recorder, engine *sick) {
-	put(t, s, "a", "1", kv.TTL(time.Second))
+// whileItLooks returns when the janitor has seen what expires, and has it wait until looked
+// is called.
+func whileItLooks(engine *sick) (looked func()) {
 	synctest.Wait() // the janitor knows, and looks when it is time
-	looking, looked := make(chan struct{}), make(chan struct{})
+	looking, seen := make(chan struct{}), make(chan struct{})
 	engine.afterExpiring(func() {
 		looking <- struct{}{}
-		<-looked
+		<-seen
 	})
 	<-looking
+	return func() {
+		engine.afterExpiring(nil)
+		close(seen)
+	}
+}
+
+func expiryOfAKeyThatIsPutAgain(t *testing.T, s *kv.Store, r *recorder, engine *sick) {
+	put(t, s, "a", "1", kv.TTL(time.Second))
+	looked := whileItLooks(engine)
 	put(t, s, "b", "1", kv.TTL(5*time.Second))
-	engine.afterExpiring(nil)
-	close(looked)
+	looked()
 	pass(5 * time.Second)
 	r.expect(t, "put:a put:b expired:a expired:b")
 }
 
 func expiryOfAKeyThatThePutEnds(t *testing.T, s *kv.Store, r *recorder, engine *sick) {
 	put(t, s, "a", "1", kv.TTL(time.Second))
-	synctest.Wait() // the janitor knows, and looks when it is time
-	looking, looked := make(chan struct{}), make(chan struct{})
-	engine.afterExpiring(func() {
-		looking <- struct{}{}
-		<-looked
-	})
-	<-looking
+	looked := whileItLooks(engine)
 	put(t, s, "a", "2")
 	r.expect(t, "put:a expired:a put:a")
-	engine.afterExpiring(nil)
-	close(looked)
+	looked()
 	pass(time.Hour)
 	r.expect(t, "")
 	holds(t, s, "a", "2")
