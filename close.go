@@ -49,10 +49,10 @@ func (rt *Realtime) shutDown(ctx context.Context) error {
 	defer giveUp()
 	rt.conns.Close()
 	rt.groups.Close()
-	rt.closeGate(ctx, &rt.byHost)
+	rt.publisher.EndHost(ctx)
 	handled := rt.groups.Drain(ctx)
 	rt.failStreams(ctx)
-	rt.closeGate(ctx, &rt.byHandlers) // events of groups that are not done would reach no client
+	rt.publisher.EndHandlers(ctx) // events of groups that are not done would reach no client
 	if handled == nil {
 		rt.groups.Stop() // so that another node can take them over at once
 	}
@@ -91,13 +91,4 @@ func (rt *Realtime) decided(ctx context.Context) error {
 		fault.Errorf("realtime: the policy, or History.Older, does not return: %w", context.DeadlineExceeded))
 	defer cancel()
 	return errors.Join(rt.deciding.Wait(ctx), rt.lookups.Wait(ctx))
-}
-
-// closeGate closes a gate, waits for the calls inside it, and then until the events that
-// they have appended have come back through the log.
-func (rt *Realtime) closeGate(ctx context.Context, g *conns.Gate) {
-	ctx, cancel := context.WithTimeout(ctx, settleTime)
-	defer cancel()
-	g.Close(ctx)
-	rt.waitAccepted(ctx)
 }

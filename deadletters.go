@@ -70,7 +70,7 @@ func (rt *Realtime) newRetries() *dead.Retries {
 		Ask: func(ctx context.Context, what string, question json.RawMessage) (json.RawMessage, error) {
 			return rt.control.Ask(ctx, what, question)
 		},
-		Ending: rt.byHandlers.IsClosed, Running: rt.running, Closed: ErrClosed,
+		Ending: rt.publisher.IsEnded, Running: rt.running, Closed: ErrClosed,
 	}
 	if !rt.alone() {
 		node.Holder = func(ctx context.Context, group string) (string, bool, error) {

@@ -13,6 +13,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/growing"
 	"github.com/maravilla-realtime/realtime/internal/handle"
 	"github.com/maravilla-realtime/realtime/internal/match"
+	"github.com/maravilla-realtime/realtime/internal/publish"
 	"github.com/maravilla-realtime/realtime/internal/refused"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
@@ -48,7 +49,7 @@ var (
 	// nothing to the method it was given to.
 	ErrBadOption = errors.New("realtime: bad option")
 	// ErrTooLarge: data or metadata exceeds its limit.
-	ErrTooLarge error = refused.New("realtime: too large", http.StatusRequestEntityTooLarge, "too_large", "this is too large")
+	ErrTooLarge = publish.ErrTooLarge
 
 	// ErrStreamOpen: a growing message with this id is open in the channel.
 	ErrStreamOpen error = refused.New("realtime: a growing message with this id is open", http.StatusConflict, "bad_request", "a growing message with this id is open")

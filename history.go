@@ -103,7 +103,7 @@ func (rt *Realtime) History(ctx context.Context, channel string, before Cursor, 
 
 // past reads the past of channels, on into what the host keeps.
 func (rt *Realtime) past() *past.Reader {
-	r := &past.Reader{Ring: rt.ring, Settle: rt.waitAccepted, Logger: rt.log}
+	r := &past.Reader{Ring: rt.ring, Settle: rt.publisher.Settle, Logger: rt.log}
 	if rt.opts.History.Older != nil {
 		r.Older = rt.older
 	}

@@ -153,3 +153,16 @@ func (rt *Realtime) Attribute(next http.Handler) http.Handler {
 		next.ServeHTTP(w, r)
 	})
 }
+
+const (
+	clientHeader = "X-Ren-Client" // client id of the sender of a request
+	cursorHeader = "X-Ren-Cursor" // cursor from before the request was handled
+)
+
+type clientKey struct{}
+
+// clientID returns the client id a request came with, or "".
+func clientID(ctx context.Context) string {
+	id, _ := ctx.Value(clientKey{}).(string)
+	return id
+}

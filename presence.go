@@ -10,6 +10,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/presence"
+	"github.com/maravilla-realtime/realtime/internal/publish"
 	"github.com/maravilla-realtime/realtime/internal/roster"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 	"golang.org/x/sync/errgroup"
@@ -91,7 +92,7 @@ func (p *Presence) Join(ctx context.Context, channel, userID string, metadata an
 		return err
 	}
 	if metadata != nil {
-		if s.Metadata, err = encode(metadata, p.rt.opts.Limits.Metadata); err != nil {
+		if s.Metadata, err = publish.Encode(metadata, p.rt.opts.Limits.Metadata); err != nil {
 			return fault.Errorf("realtime: join: %w", err)
 		}
 	}
@@ -139,22 +140,22 @@ func (p *Presence) lease(ctx context.Context, channel, userID string, opts []Eve
 	if !wire.ValidName(userID) {
 		return s, nameError(ErrBadUser, userID)
 	}
-	a, err := attribute(ctx, opts)
+	o, err := optionsOf(ctx, "presence", opts)
 	if err != nil {
 		return s, err
 	}
-	if len(a.given) > 0 {
-		return s, fmt.Errorf("%w: %s means nothing to presence", ErrBadOption, a.given[0])
+	if len(o.given) > 0 {
+		return s, fmt.Errorf("%w: %s means nothing to presence", ErrBadOption, o.given[0])
 	}
-	s.Channel, s.User, s.Source, s.Depth = channel, userID, wire.Tag(a.client), a.depth
-	if s.ID = "client." + s.Source; a.client == "" {
+	s.Channel, s.User, s.Source, s.Depth = channel, userID, wire.Tag(o.Client), o.depth
+	if s.ID = "client." + s.Source; o.Client == "" {
 		s.ID = "node." + p.rt.node
 	}
 	return s, nil
 }
 
 func (p *Presence) join(ctx context.Context, s presence.Session) error {
-	g := p.rt.gate(s.Depth)
+	g := p.rt.publisher.Gate(s.Depth)
 	if !g.Enter() {
 		return ErrClosed
 	}

@@ -3,20 +3,12 @@ package realtime
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
-	"sync"
-	"time"
-	"unicode/utf8"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/conns"
-	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/fault"
-	"github.com/maravilla-realtime/realtime/internal/live"
-	"github.com/maravilla-realtime/realtime/internal/match"
+	"github.com/maravilla-realtime/realtime/internal/publish"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -35,28 +27,19 @@ var _ Publisher = (*Realtime)(nil)
 // [json.Marshal], [ErrLoop] within handlers, [ErrClosed], and from the backend
 // [ErrMaybeStored], [ErrTemporary] and those of ctx.
 func (rt *Realtime) Publish(ctx context.Context, channel string, data any, opts ...EventOption) error {
-	enc := encoders.Get().(*encoder)
-	ev, a, err := newMessage(ctx, rt.opts.Limits.Publish, channel, data, opts, enc)
-	if err == nil {
-		err = rt.publish(ctx, ev, a)
+	enc := publish.NewEncoder()
+	defer enc.Release()
+	ev, o, err := newMessage(ctx, rt.opts.Limits.Publish, channel, data, opts, enc)
+	if err != nil {
+		return err
 	}
-	enc.release()
-	return err
-}
-
-// publish publishes a message, whose data nobody may keep after it has returned.
-func (rt *Realtime) publish(ctx context.Context, ev backend.Event, a attribution) error {
-	if a.ephemeral || rt.opts.Tracer != nil { // which may keep it
+	if o.Ephemeral || rt.opts.Tracer != nil { // which may keep it
 		ev.Data = bytes.Clone(ev.Data)
 	}
-	if a.ephemeral {
-		return rt.pass(ctx, ev, a)
+	if o.Ephemeral {
+		return publicError(rt.publisher.Pass(ev, o.origin()))
 	}
-	return rt.append(ctx, ev, a)
-}
-
-func message(channel string, data json.RawMessage) backend.Event {
-	return backend.Event{Type: backend.Message, Resource: backend.Realtime, Channel: channel, Data: data}
+	return rt.append(ctx, ev, o)
 }
 
 // Emit announces an event, usually of a write: see [KVPut] and the other constructors,
@@ -69,124 +52,113 @@ func message(channel string, data json.RawMessage) backend.Event {
 // If the event of a write must be emitted even if the request's client has gone, pass
 // [context.WithoutCancel] of the request's context. Packages db, kv and storage do so.
 func (rt *Realtime) Emit(ctx context.Context, ev RenEvent, opts ...EventOption) error {
-	event, a, err := newEvent(ctx, rt.opts.Limits.Publish, ev, opts)
+	event, o, err := newEvent(ctx, rt.opts.Limits.Publish, ev, opts)
 	if err != nil {
 		return err
 	}
-	return rt.append(ctx, event, a)
+	return rt.append(ctx, event, o)
 }
 
-// append is the only way of events into the log, except for presence events, which
-// the backend appends together with a change of its store.
-func (rt *Realtime) append(ctx context.Context, ev backend.Event, a attribution) (err error) {
-	if t := rt.opts.Tracer; t != nil {
-		var end func(error)
-		ctx, a.trace, end = t.Publish(ctx, RenEvent(ev))
-		defer func() { end(err) }()
-	}
-	g := rt.gate(a.depth)
-	began := time.Now()
-	if !g.Enter() {
-		rt.tally.publish.Done(began, "closed")
-		return ErrClosed
-	}
-	defer g.Leave()
-	pos, err := rt.appendEntry(ctx, ev, a)
-	rt.tally.publish.Done(began, engine.Outcome(err))
+func (rt *Realtime) append(ctx context.Context, ev backend.Event, o eventOptions) error {
+	pos, err := rt.publisher.Append(ctx, ev, o.origin())
 	if err != nil {
 		return publicError(err)
 	}
-	rt.accepted.raise(pos)
-	rt.tellPublished(ctx, pos, a.publishedAt)
+	if o.PublishedAt != nil {
+		rt.publisher.Reach(ctx, pos)
+		*o.PublishedAt = Cursor(wire.Cursor(pos))
+	}
 	return nil
 }
 
-// appendEntry appends an event to the log, within a span of its own.
-func (rt *Realtime) appendEntry(ctx context.Context, ev backend.Event, a attribution) (pos backend.Position, err error) {
-	if rt.spans != nil {
-		end := rt.spans.Append(ctx, RenEvent(ev))
-		defer func() { end(err) }()
-	}
-	return rt.backend.Append(ctx, entry(ev, a))
+// EventOption is an option of an event. A method refuses an option that means nothing
+// to it with [ErrBadOption]. A fake [Publisher] can read options with
+// [EventOptionsOf].
+type EventOption func(*eventOptions)
+
+// EventOptions are the values of a list of [EventOption]. A field that no option sets
+// is zero.
+type EventOptions struct {
+	User        string  // [AsUser]
+	Client      string  // [FromClient]
+	ID          string  // [WithID]
+	PublishedAt *Cursor // [PublishedAt]: where to write the event's position
+	Ephemeral   bool    // [Ephemeral]
+	Metadata    any     // [WithMetadata]
 }
 
-// gate returns the gate for an event with the given depth.
-func (rt *Realtime) gate(depth int) *conns.Gate {
-	if depth > 0 {
-		return &rt.byHandlers
-	}
-	return &rt.byHost
-}
-
-// encode returns data as compact JSON of at most limit bytes.
-func encode(data any, limit int) (json.RawMessage, error) {
-	raw, ok := data.(json.RawMessage)
-	if !ok {
-		raw, err := json.Marshal(data)
-		if err != nil {
-			return nil, err
+// EventOptionsOf returns the values of opts. It is for fakes: it checks nothing, and
+// skips options that are nil.
+func EventOptionsOf(opts ...EventOption) EventOptions {
+	var o eventOptions
+	for _, opt := range opts {
+		if opt != nil {
+			opt(&o)
 		}
-		return checked(raw, limit)
 	}
-	if len(raw) > limit {
-		return nil, tooLarge(len(raw), limit)
-	}
-	return wire.Compact(raw) // in memory of its own, which the caller cannot change
+	return o.EventOptions
 }
 
-func tooLarge(size, limit int) error {
-	return fmt.Errorf("%w: %d bytes of at most %d", ErrTooLarge, size, limit)
+type eventOptions struct {
+	EventOptions
+	given []string // the options that not all methods know
+	depth int      // how many handlers in a row led to the event
 }
 
-// encoder is encode with memory that is used again.
-type encoder struct {
-	out  bytes.Buffer
-	json *json.Encoder // to out
+// AsUser names the user who publishes; subscribers get it as userId. It is for Publish,
+// Emit and Stream.
+func AsUser(userID string) EventOption {
+	return func(o *eventOptions) { o.User, o.given = userID, append(o.given, "AsUser") }
 }
 
-var encoders = sync.Pool{New: func() any {
-	e := new(encoder)
-	e.json = json.NewEncoder(&e.out)
-	return e
-}}
+// FromClient names the client that caused the event, so that it recognises the
+// event as its own. The context of a request that came through [Realtime.Attribute]
+// names the client already.
+func FromClient(clientID string) EventOption { return func(o *eventOptions) { o.Client = clientID } }
 
-// mostKept is the size of an encoder that is worth to be kept.
-const mostKept = 64 << 10
-
-// release gives the encoder to the next who needs one, with what it has encoded.
-func (e *encoder) release() {
-	if e.out.Cap() <= mostKept {
-		e.out.Reset()
-		encoders.Put(e)
-	}
+// WithID makes an event idempotent: of all events with the same id within two
+// minutes, whatever their content, only the first is delivered. The id may have at
+// most 128 bytes. It is for Publish and Emit.
+func WithID(id string) EventOption {
+	return func(o *eventOptions) { o.ID, o.given = id, append(o.given, "WithID") }
 }
 
-// encode is encode once, until release. Without an encoder the memory is nobody else's.
-func (e *encoder) encode(data any, limit int) (json.RawMessage, error) {
-	if e == nil {
-		return encode(data, limit)
-	}
-	if raw, ok := data.(json.RawMessage); ok {
-		if len(raw) > limit {
-			return nil, tooLarge(len(raw), limit)
-		}
-		return wire.CompactTo(&e.out, raw)
-	}
-	if err := e.json.Encode(data); err != nil {
-		return nil, err
-	}
-	return checked(bytes.TrimSuffix(e.out.Bytes(), []byte("\n")), limit)
+// PublishedAt sets *cursor to the position of the event in the log, if Publish or
+// Emit returns nil. If the event is not delivered because an earlier one has the same
+// id (see [WithID]), it is the position of the earlier one. What a reader finds after
+// the cursor happened after the event: see [Realtime.EventsAfter] and
+// [Realtime.WaitFor].
+//
+// Publish and Emit then also wait until this node has read the log up to there, for at
+// most 2 s. A node that has not read so far resets a reader that begins there.
+//
+// It is for Publish and Emit; cursor must not be nil.
+func PublishedAt(cursor *Cursor) EventOption {
+	return func(o *eventOptions) { o.PublishedAt, o.given = cursor, append(o.given, "PublishedAt") }
 }
 
-// checked returns what [encoding/json] made, if it has at most limit bytes.
-func checked(raw []byte, limit int) (json.RawMessage, error) {
-	if len(raw) > limit {
-		return nil, tooLarge(len(raw), limit)
-	}
-	if !utf8.Valid(raw) { // from a Marshaler, which is trusted
-		return nil, errors.New("invalid UTF-8")
-	}
-	return raw, nil
+// Ephemeral makes a message live only, for who is typing, cursors and progress. Those
+// who are subscribed to the channel over a WebSocket when it comes get it; the others,
+// and those who lag, may not, and are not told. It is not in the history, takes no room
+// there, and is never replayed. REN streams, [Realtime.Events], [Realtime.WaitFor] and
+// handlers do not get it.
+//
+// Of each user a channel has only the newest of each type (the top-level member "type"
+// of the data): it replaces one that a slow reader has not been sent, or that waits since
+// [Limits].Ephemeral of the channel have been sent within a second. Publish returns
+// when the message waits, and does not learn what becomes of it. Errors beside those of
+// Publish: [ErrTooLarge] for more than 16 KiB of data, and [ErrTemporary] if too many
+// wait.
+//
+// It is for Publish, without [WithID] and [PublishedAt].
+func Ephemeral() EventOption {
+	return func(o *eventOptions) { o.Ephemeral, o.given = true, append(o.given, "Ephemeral") }
+}
+
+// WithMetadata says what a growing message is: its author, its place in a thread, the name
+// of a model. v must encode as JSON of at most [Limits].Metadata bytes. It is for Stream.
+func WithMetadata(v any) EventOption {
+	return func(o *eventOptions) { o.Metadata, o.given = v, append(o.given, "WithMetadata") }
 }
 
 // defaultPublish is the default of Limits.Publish.
@@ -208,69 +180,17 @@ func EventEntry(ctx context.Context, ev RenEvent, opts ...EventOption) (backend.
 	return toAppendLater(event, a, err)
 }
 
-func toAppendLater(ev backend.Event, a attribution, err error) (backend.Entry, error) {
+func toAppendLater(ev backend.Event, o eventOptions, err error) (backend.Entry, error) {
 	for _, name := range []string{"PublishedAt", "Ephemeral"} {
-		if err == nil && slices.Contains(a.given, name) {
+		if err == nil && slices.Contains(o.given, name) {
 			err = fmt.Errorf("%w: %s, of an event that is appended later", ErrBadOption, name)
 		}
 	}
 	if err != nil {
 		return backend.Entry{}, err
 	}
-	return entry(ev, a), nil
-}
-
-// newMessage returns a message and what it is attributed to. enc, which may be nil, has
-// its data.
-func newMessage(ctx context.Context, limit int, channel string, data any, opts []EventOption, enc *encoder) (ev backend.Event, a attribution, err error) {
-	if !wire.ValidChannel(channel) {
-		return ev, a, badChannelError(channel)
-	}
-	raw, err := enc.encode(data, limit)
-	if err != nil {
-		return ev, a, fault.Errorf("realtime: publish: %w", err)
-	}
-	if a, err = attribute(ctx, opts); err == nil {
-		err = a.refuse("Publish", "WithMetadata")
-	}
-	return message(channel, raw), a, err
-}
-
-// newEvent returns an event of the host's and what it is attributed to.
-func newEvent(ctx context.Context, limit int, ev RenEvent, opts []EventOption) (event backend.Event, a attribution, err error) {
-	if err := ev.check(); err != nil {
-		return event, a, err
-	}
-	if ev.Data != nil {
-		raw, err := encode(ev.Data, limit)
-		if err != nil {
-			return event, a, fault.Errorf("%w: data: %w", ErrBadEvent, err)
-		}
-		ev.Data = raw
-	}
-	if a, err = attribute(ctx, opts); err != nil {
-		return event, a, err
-	}
-	if err := a.refuse("Emit", "Ephemeral", "WithMetadata"); err != nil {
-		return event, a, err
-	}
-	if a.user != "" && ev.User != "" && a.user != ev.User {
-		return event, a, fmt.Errorf("%w: AsUser names another user than the event", ErrBadOption)
-	}
-	set(&a.user, ev.User)
-	return backend.Event(ev), a, nil
-}
-
-// stamp adds who caused an event, and when.
-func stamp(ev backend.Event, a attribution) backend.Event {
-	ev.User, ev.Source, ev.UnixMilli = a.user, wire.Tag(a.client), time.Now().UnixMilli()
-	return ev
-}
-
-// entry is an event as it is appended, of now.
-func entry(ev backend.Event, a attribution) backend.Entry {
-	payload := backend.Payload{Event: stamp(ev, a), Depth: a.depth, Trace: a.trace.carried()}
-	return backend.Entry{ID: a.id, Data: payload.Encode()}
+	from := o.origin()
+	return from.Entry(ev), nil
 }
 
 // Transactional returns the backend, if transactions of a database can append to it.
@@ -280,68 +200,92 @@ func (rt *Realtime) Transactional() (backend.Transactional, bool) {
 	return t, ok
 }
 
-// maxEphemeral is the largest data of an ephemeral message, in bytes: many of them wait,
-// and travel, together.
-const maxEphemeral = 16 << 10
-
-func (rt *Realtime) newSender() *live.Sender {
-	s := live.New()
-	s.Append, s.Rate, s.Others, s.Logger = rt.appendLive, rt.opts.Limits.Ephemeral, rt.growing.Outgoing, rt.log
-	return s
+// newMessage returns a message and its options. enc, which may be nil, has its data.
+func newMessage(ctx context.Context, limit int, channel string, data any, opts []EventOption, enc *publish.Encoder) (ev backend.Event, o eventOptions, err error) {
+	if !wire.ValidChannel(channel) {
+		return ev, o, badChannelError(channel)
+	}
+	raw, err := enc.Encode(data, limit)
+	if err != nil {
+		return ev, o, fault.Errorf("realtime: publish: %w", err)
+	}
+	o, err = optionsOf(ctx, "Publish", opts, "WithMetadata")
+	return publish.Message(channel, raw), o, err
 }
 
-// pass sends a message that is live only. It does not block.
-func (rt *Realtime) pass(_ context.Context, ev backend.Event, a attribution) error {
-	err := rt.toSender(ev, a)
-	rt.tally.ephemeral.Inc(passOutcome(err))
-	return err
+// newEvent returns an event of the host's and its options.
+func newEvent(ctx context.Context, limit int, ev RenEvent, opts []EventOption) (event backend.Event, o eventOptions, err error) {
+	if err := ev.check(); err != nil {
+		return event, o, err
+	}
+	if ev.Data != nil {
+		raw, err := publish.Encode(ev.Data, limit)
+		if err != nil {
+			return event, o, fault.Errorf("%w: data: %w", ErrBadEvent, err)
+		}
+		ev.Data = raw
+	}
+	if o, err = optionsOf(ctx, "Emit", opts, "Ephemeral", "WithMetadata"); err != nil {
+		return event, o, err
+	}
+	if o.User != "" && ev.User != "" && o.User != ev.User {
+		return event, o, fmt.Errorf("%w: AsUser names another user than the event", ErrBadOption)
+	}
+	set(&o.User, ev.User)
+	return backend.Event(ev), o, nil
 }
 
-func passOutcome(err error) string {
+// optionsOf returns the options of a call, for a method to which some mean nothing.
+func optionsOf(ctx context.Context, method string, opts []EventOption, meaningless ...string) (eventOptions, error) {
+	o := eventOptions{EventOptions: EventOptions{Client: clientID(ctx)}, depth: depth(ctx)}
+	if len(opts) > 0 {
+		var err error
+		if o, err = o.with(opts); err != nil {
+			return o, err
+		}
+	}
+	if err := o.check(); err != nil {
+		return o, err
+	}
+	for _, name := range meaningless {
+		if slices.Contains(o.given, name) {
+			return o, fmt.Errorf("%w: %s means nothing to %s", ErrBadOption, name, method)
+		}
+	}
+	return o, nil
+}
+
+// with returns the options after opts were applied, in memory that is needed for that
+// only.
+func (o eventOptions) with(opts []EventOption) (eventOptions, error) {
+	for _, opt := range opts {
+		if opt == nil {
+			return o, fmt.Errorf("%w: an EventOption is nil", ErrBadOption)
+		}
+		opt(&o)
+	}
+	return o, nil
+}
+
+func (o *eventOptions) check() error {
 	switch {
-	case err == nil:
-		return "ok"
-	case errors.Is(err, ErrTooLarge):
-		return "too_large"
-	case errors.Is(err, ErrClosed):
-		return "closed"
-	}
-	return "full"
-}
-
-func (rt *Realtime) toSender(ev backend.Event, a attribution) error {
-	if len(ev.Data) > maxEphemeral {
-		return fmt.Errorf("%w: %d bytes of at most %d, live only", ErrTooLarge, len(ev.Data), maxEphemeral)
-	}
-	g := rt.gate(a.depth)
-	if !g.Enter() {
-		return ErrClosed
-	}
-	defer g.Leave()
-	ev = stamp(ev, a)
-	ev.Key = match.TypeOf(ev.Data)
-	err := rt.live.Publish(ev)
-	if errors.Is(err, live.ErrFull) {
-		return fault.Errorf("%w: %w", ErrTemporary, err)
-	}
-	return err
-}
-
-// appendLive appends what the sender has gathered.
-func (rt *Realtime) appendLive(ctx context.Context, e backend.Entry) error {
-	_, err := rt.backend.Append(ctx, e)
-	return err
-}
-
-// badEphemeral refuses a publish that asks for what a live message cannot be.
-func badEphemeral(op wire.Op) *wire.Error {
-	switch {
-	case !op.Ephemeral:
-		return nil
-	case op.ID != "":
-		return wire.Errorf("bad_request", "an ephemeral message has no id")
-	case len(op.Data) > maxEphemeral:
-		return wire.Errorf("too_large", "an ephemeral message has at most %d bytes of data", maxEphemeral)
+	case o.Client != "" && !wire.ValidClientID(o.Client):
+		return fmt.Errorf("%w: %d bytes, and must be 16 to 64 characters of A-Z a-z 0-9 . _ -", ErrBadClientID, len(o.Client)) // it is a secret
+	case o.User != "" && !wire.ValidName(o.User):
+		return nameError(ErrBadUser, o.User)
+	case len(o.ID) > 128:
+		return fmt.Errorf("%w: id longer than 128 bytes", ErrBadEvent)
+	case o.PublishedAt == nil && slices.Contains(o.given, "PublishedAt"):
+		return fmt.Errorf("%w: the cursor of PublishedAt is nil", ErrBadOption)
+	case o.depth > maxDepth:
+		return ErrLoop
+	case o.Ephemeral && (o.ID != "" || o.PublishedAt != nil):
+		return fmt.Errorf("%w: Ephemeral, of an event with WithID or PublishedAt", ErrBadOption)
 	}
 	return nil
+}
+
+// origin is what the event is attributed to.
+func (o *eventOptions) origin() publish.Origin {
+	return publish.Origin{User: o.User, Client: o.Client, ID: o.ID, Depth: o.depth}
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/live"
 	"github.com/maravilla-realtime/realtime/internal/memory"
 	"github.com/maravilla-realtime/realtime/internal/presence"
+	"github.com/maravilla-realtime/realtime/internal/publish"
 	"github.com/maravilla-realtime/realtime/internal/rights"
 	"github.com/maravilla-realtime/realtime/internal/ring"
 	"github.com/maravilla-realtime/realtime/internal/shard"
@@ -35,8 +36,8 @@ import (
 // Realtime is the library in one value: hosts publish through it and mount its
 // handlers. All its methods may be called concurrently.
 type Realtime struct {
-	// Lock order: processGroup.mu comes first, and the locks of the groups, mark.mu and the
-	// locks of the ring (see package ring) may be taken while it is held. socket.deciding is
+	// Lock order: processGroup.mu comes first, and the locks of the groups, of the publisher and of
+	// the ring (see package ring) may be taken while it is held. socket.deciding is
 	// taken before any mutex. All other mutexes of this package are leaves: while one of
 	// them is held, no other lock is taken, and no code of the host or the backend runs.
 	policy   Policy        // its functions return in time
@@ -48,28 +49,25 @@ type Realtime struct {
 	ring     *ring.Ring
 	node     string // this process, in session keys and leases
 	tally    tally
-	spans    DeliveryTracer // Options.Tracer, if it is one
 	follower *follow.Follower
 
-	flaws    grant.Once // flaws of grants that were logged
-	presence Presence
-	live     *live.Sender
-	growing  *growing.Growing
-	control  *control.Control
-	groups   *handle.Groups
-	process  processGroup
-	conns    *conns.Conns
-	rights   *rights.Rights
-	shards   *shard.Pool // of connections that have left net/http
-	probes   doctor.Probes
-	refusals refusals
+	flaws     grant.Once // flaws of grants that were logged
+	presence  Presence
+	live      *live.Sender
+	publisher *publish.Publisher
+	growing   *growing.Growing
+	control   *control.Control
+	groups    *handle.Groups
+	process   processGroup
+	conns     *conns.Conns
+	rights    *rights.Rights
+	shards    *shard.Pool // of connections that have left net/http
+	probes    doctor.Probes
+	refusals  refusals
 
 	unattributed atomic.Bool // see missAttribute
 	dead         dead.Letters
 	retries      *dead.Retries
-	accepted     mark       // the newest event appended by this node
-	byHost       conns.Gate // for events of the host and of clients
-	byHandlers   conns.Gate // for events of handlers
 
 	running    context.Context // ends when the background goroutines are to end
 	stop       context.CancelFunc
@@ -111,8 +109,8 @@ func New(policy Policy, opts *Options) (*Realtime, error) {
 		policy: policy.timely(deciding), deciding: deciding, lookups: newLookups(o.Logger), opts: o, log: o.Logger,
 		backend: engine.New(o.Backend, owned, o.Logger), node: rand.Text(), running: ctx, stop: stop,
 	}
-	rt.spans, _ = o.Tracer.(DeliveryTracer)
-	rt.tally.init(rt.spans)
+	spans, _ := o.Tracer.(DeliveryTracer)
+	rt.tally.init(spans)
 	starting, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	if err := rt.start(starting, limits); err != nil {
@@ -137,6 +135,8 @@ func (rt *Realtime) start(ctx context.Context, limits ring.Limits) error {
 	if err := rt.again(ctx, func() error { return rt.follower.Fill(ctx) }); err != nil {
 		return err
 	}
+	rt.live = live.New()
+	rt.publisher = publish.New(rt.backend, rt.ring, rt.live, rt.tracer())
 	rt.presence.init(rt)
 	// The others must know the node before anybody joins.
 	if err := rt.again(ctx, func() error { return rt.presence.engine.Start(ctx) }); err != nil {
@@ -151,7 +151,7 @@ func (rt *Realtime) start(ctx context.Context, limits ring.Limits) error {
 	rt.follower.Control, rt.follower.Growing = rt.controlled, rt.grew
 	rt.follower.History = history{rt.ring, rt.presence.engine, rt.growing}
 	rt.shards = shard.New(runtime.GOMAXPROCS(0), rt.background.Go, rt.log)
-	rt.live = rt.newSender()
+	rt.live.Append, rt.live.Rate, rt.live.Others, rt.live.Logger = rt.appendLive, rt.opts.Limits.Ephemeral, rt.growing.Outgoing, rt.log
 	rt.background.Go(func() { rt.follower.Run(rt.running) })
 	rt.background.Go(func() { rt.live.Run(rt.running) })
 	rt.background.Go(func() { rt.growing.Run(rt.running) })
@@ -164,7 +164,7 @@ func (rt *Realtime) newGroups() *handle.Groups {
 		Name: rt.node, Alone: rt.alone(), Store: rt.backend, Log: rt.backend, Ring: rt.ring, Logger: rt.log,
 		Pending: rt.opts.History.Events, Depth: maxDepth,
 		Dead: rt.dead.Add,
-		Now:  rt.now, Settle: rt.waitAccepted, Ending: rt.byHandlers.IsClosed, Go: rt.background.Go,
+		Now:  rt.publisher.Now, Settle: rt.publisher.Settle, Ending: rt.publisher.IsEnded, Go: rt.background.Go,
 	})
 }
 
@@ -183,6 +183,12 @@ func (rt *Realtime) again(ctx context.Context, do func() error) error {
 			return err
 		}
 	}
+}
+
+// appendLive appends what the sender of live messages has gathered.
+func (rt *Realtime) appendLive(ctx context.Context, e backend.Entry) error {
+	_, err := rt.backend.Append(ctx, e)
+	return err
 }
 
 // history is a ring that tells presence and growing messages when the backend has lost
@@ -213,7 +219,7 @@ func (h history) Reset(pos backend.Position) {
 func (rt *Realtime) Channels(ctx context.Context) ([]string, error) {
 	ctx, cancel := engine.Within(ctx, engine.CallTime)
 	defer cancel()
-	rt.waitAccepted(ctx) // so that a channel that this caller has just published to is listed
+	rt.publisher.Settle(ctx) // so that a channel that this caller has just published to is listed
 	names, err := rt.presence.engine.Channels(ctx)
 	if err != nil {
 		return nil, publicError(err)

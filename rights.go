@@ -158,15 +158,7 @@ func (rt *Realtime) newControl() *control.Control {
 		Name:  rt.presence.engine.Name,
 		Nodes: rt.presence.engine.Nodes,
 		Append: func(ctx context.Context, e backend.Entry) error {
-			gate := &rt.byHost
-			if !gate.Enter() { // rights end, and others are answered, until the last connection is told to go
-				if gate = &rt.byHandlers; !gate.Enter() {
-					return ErrClosed
-				}
-			}
-			defer gate.Leave()
-			_, err := rt.backend.Append(ctx, e)
-			return publicError(err)
+			return publicError(rt.publisher.AppendControl(ctx, e))
 		},
 		Closed: ErrClosed,
 		Do: map[string]func(context.Context, string) error{

@@ -1,10 +1,12 @@
 package realtime
 
 import (
+	"strings"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/metric"
+	"github.com/maravilla-realtime/realtime/internal/ring"
 )
 
 // Stats is a snapshot of what a node has, and of what it has done since [New]. Numbers of
@@ -217,17 +219,17 @@ func backendStats(e engine.Stats) BackendStats {
 // microsecond for each 100 connections and each group.
 func (rt *Realtime) Stats() Stats {
 	t := &rt.tally
-	history := rt.ring.Stats()
+	history, published := rt.ring.Stats(), rt.publisher.Stats()
 	s := Stats{
 		Started: t.started,
 		REN:     t.ren.stats(), WebSocket: t.webSocket.stats(),
 		Users: rt.conns.Users(), Channels: history.Channels, Subscriptions: history.Subscriptions,
 		Operations: t.operations.Values(), Refusals: t.refusals.Values(),
 		Coalesced: t.ren.coalesced(),
-		Publish:   PublishStats(callStats(t.publish.Stats())),
-		Ephemeral: rt.ephemeralStats(history.Live),
+		Publish:   PublishStats(callStats(published.Calls)),
+		Ephemeral: rt.ephemeralStats(published.Ephemeral, history.Live),
 		History:   historyStats(history),
-		Follow:    rt.followStats(),
+		Follow:    rt.followStats(published.Unread),
 		Presence:  PresenceStats(rt.presence.engine.Stats()),
 		Streams:   StreamStats(rt.growing.Stats()),
 		Groups:    make(map[string]GroupStats),
@@ -241,4 +243,34 @@ func (rt *Realtime) Stats() Stats {
 		}
 	}
 	return s
+}
+
+// statsName is the name of a group in [Stats].
+func statsName(group string) string {
+	if strings.HasPrefix(group, processGroupName) {
+		return "$process"
+	}
+	return group
+}
+
+func historyStats(s ring.Stats) HistoryStats {
+	h := HistoryStats{
+		Events: s.Entries, Bytes: s.Bytes, Added: s.Added,
+		Evicted: map[string]uint64{"age": s.EvictedAge, "events": s.EvictedCount, "bytes": s.EvictedBytes},
+		Resets:  map[string]uint64{string(ring.Epoch): s.ResetEpoch, string(ring.Lost): s.ResetLost},
+	}
+	if !s.Oldest.IsZero() {
+		h.Age = max(time.Since(s.Oldest), 0)
+	}
+	return h
+}
+
+func (rt *Realtime) ephemeralStats(outcomes map[string]uint64, received uint64) EphemeralStats {
+	s := rt.live.Stats()
+	return EphemeralStats{Outcomes: outcomes, Waiting: s.Waiting, Coalesced: s.Coalesced, Lost: s.Lost, Received: received}
+}
+
+func (rt *Realtime) followStats(unread uint64) FollowStats {
+	f := rt.follower.Stats()
+	return FollowStats{Unread: unread, Lag: histogram(f.Lag), Failures: f.Failures}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/growing"
+	"github.com/maravilla-realtime/realtime/internal/publish"
 	"github.com/maravilla-realtime/realtime/internal/ring"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
@@ -57,7 +58,7 @@ func (rt *Realtime) Stream(ctx context.Context, channel, id string, opts ...Even
 	if err != nil {
 		return nil, err
 	}
-	g := rt.gate(b.Depth)
+	g := rt.publisher.Gate(b.Depth)
 	if !g.Enter() {
 		return nil, ErrClosed
 	}
@@ -78,19 +79,16 @@ func (rt *Realtime) checkStream(ctx context.Context, channel, id string, opts []
 	if err := checkStreamName(channel, id); err != nil {
 		return b, err
 	}
-	a, err := attribute(ctx, opts)
-	if err == nil {
-		err = a.refuse("Stream", "WithID", "PublishedAt", "Ephemeral")
-	}
+	o, err := optionsOf(ctx, "Stream", opts, "WithID", "PublishedAt", "Ephemeral")
 	if err != nil {
 		return b, err
 	}
 	b = growing.Begin{
-		Key: growing.Key{Channel: channel, ID: id}, User: a.user, Source: wire.Tag(a.client),
-		UnixMilli: time.Now().UnixMilli(), Depth: a.depth,
+		Key: growing.Key{Channel: channel, ID: id}, User: o.User, Source: wire.Tag(o.Client),
+		UnixMilli: time.Now().UnixMilli(), Depth: o.depth,
 	}
-	if a.metadata != nil {
-		if b.Metadata, err = encode(a.metadata, rt.opts.Limits.Metadata); err != nil {
+	if o.Metadata != nil {
+		if b.Metadata, err = publish.Encode(o.Metadata, rt.opts.Limits.Metadata); err != nil {
 			return b, fault.Errorf("realtime: stream: metadata: %w", err)
 		}
 	}
@@ -116,7 +114,7 @@ func (s *Stream) WriteString(text string) (int, error) { return s.Write([]byte(t
 // WriteJSON appends a value, which must encode as JSON, and does not block. Errors: those
 // of [json.Marshal], [ErrBadOption] after Write, and those of Write.
 func (s *Stream) WriteJSON(v any) error {
-	raw, err := encode(v, s.rt.opts.Streams.Bytes)
+	raw, err := publish.Encode(v, s.rt.opts.Streams.Bytes)
 	if err != nil {
 		return fault.Errorf("realtime: stream: %w", err)
 	}
@@ -155,7 +153,7 @@ func (s *Stream) end(e growing.End) error {
 		return fmt.Errorf("%w: the end of a growing message is not stored yet", ErrTemporary)
 	}
 	if err == nil {
-		_ = s.rt.readOn(ctx) // so that the history of this node has the end; it is stored, whatever becomes of this
+		_ = s.rt.publisher.CatchUp(ctx) // so that the history of this node has the end; it is stored, whatever becomes of this
 	}
 	return streamError(err)
 }
@@ -242,7 +240,7 @@ const mostMessages = 4096
 // endOf returns the message that tells the end of the newest growing message with a key,
 // as it is in the history of this node; nil if it is not.
 func (rt *Realtime) endOf(ctx context.Context, k growing.Key) (*backend.Event, error) {
-	if err := rt.readOn(ctx); err != nil {
+	if err := rt.publisher.CatchUp(ctx); err != nil {
 		return nil, err
 	}
 	before := ring.Newest
@@ -262,17 +260,6 @@ func (rt *Realtime) endOf(ctx context.Context, k growing.Key) (*backend.Event, e
 	return nil, nil
 }
 
-// readOn waits until the history has what the log has now.
-func (rt *Realtime) readOn(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, settleTime)
-	defer cancel()
-	page, err := rt.backend.Read(ctx, backend.Position{}, 0)
-	if err != nil {
-		return err
-	}
-	return rt.ring.Wait(ctx, page.Head)
-}
-
 // failTime is how long Close waits until it is in the log that growing messages have
 // failed.
 const failTime = 2 * time.Second
@@ -282,6 +269,6 @@ func (rt *Realtime) failStreams(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, failTime)
 	defer cancel()
 	if rt.growing.Close(ctx, growing.End{State: growing.Failed, Error: refuseClosing().Error}) > 0 {
-		_ = rt.readOn(ctx) // a backend that is gone must not block Close
+		_ = rt.publisher.CatchUp(ctx) // a backend that is gone must not block Close
 	}
 }

@@ -3,7 +3,6 @@ package realtime
 import (
 	"errors"
 	"os"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -23,8 +22,6 @@ type tally struct {
 	ren, webSocket connTally
 	operations     *metric.Set
 	refusals       *metric.Set
-	publish        *metric.Calls
-	ephemeral      *metric.Set
 }
 
 func (t *tally) init(spans DeliveryTracer) {
@@ -36,8 +33,6 @@ func (t *tally) init(spans DeliveryTracer) {
 		"unavailable", "internal")
 	t.operations = metric.NewSet("other", wire.Ops()...)
 	t.refusals = metric.NewSet("internal", wire.Codes()...)
-	t.ephemeral = metric.NewSet("full", "ok", "too_large", "closed")
-	t.publish = metric.NewCalls("error", "ok", "maybe_stored", "timeout", "canceled", "too_large", "closed")
 }
 
 // refuse counts a refusal, remembers it for [Realtime.Refusals], and returns it.
@@ -181,40 +176,4 @@ func endingOf(err error) string {
 		return "slow"
 	}
 	return "client"
-}
-
-// statsName is the name of a group in [Stats].
-func statsName(group string) string {
-	if strings.HasPrefix(group, processGroupName) {
-		return "$process"
-	}
-	return group
-}
-
-func historyStats(s ring.Stats) HistoryStats {
-	h := HistoryStats{
-		Events: s.Entries, Bytes: s.Bytes, Added: s.Added,
-		Evicted: map[string]uint64{"age": s.EvictedAge, "events": s.EvictedCount, "bytes": s.EvictedBytes},
-		Resets:  map[string]uint64{string(ring.Epoch): s.ResetEpoch, string(ring.Lost): s.ResetLost},
-	}
-	if !s.Oldest.IsZero() {
-		h.Age = max(time.Since(s.Oldest), 0)
-	}
-	return h
-}
-
-func (rt *Realtime) ephemeralStats(received uint64) EphemeralStats {
-	s := rt.live.Stats()
-	return EphemeralStats{
-		Outcomes: rt.tally.ephemeral.Values(), Waiting: s.Waiting, Coalesced: s.Coalesced, Lost: s.Lost, Received: received,
-	}
-}
-
-func (rt *Realtime) followStats() FollowStats {
-	f := rt.follower.Stats()
-	s := FollowStats{Lag: histogram(f.Lag), Failures: f.Failures}
-	if head, own := rt.ring.Head(), rt.accepted.get(); own.Epoch == head.Epoch && own.Seq > head.Seq {
-		s.Unread = own.Seq - head.Seq
-	}
-	return s
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/handle"
+	"github.com/maravilla-realtime/realtime/internal/publish"
 )
 
 // Tracer makes the spans of a distributed trace. It may also be a [DeliveryTracer]. The place of an event in its trace
@@ -72,6 +73,22 @@ func (t TraceContext) carried() backend.Trace {
 		return backend.Trace{Parent: t.Parent}
 	}
 	return backend.Trace(t)
+}
+
+// tracer returns the tracer of the host's as the publisher calls it.
+func (rt *Realtime) tracer() (spans publish.Tracer) {
+	t := rt.opts.Tracer
+	if t == nil {
+		return spans
+	}
+	spans.Publish = func(ctx context.Context, ev backend.Event) (context.Context, backend.Trace, func(error)) {
+		ctx, place, end := t.Publish(ctx, RenEvent(ev))
+		return ctx, place.carried(), func(err error) { end(publicError(err)) }
+	}
+	if t, ok := t.(DeliveryTracer); ok {
+		spans.Append = func(ctx context.Context, ev backend.Event) func(error) { return t.Append(ctx, RenEvent(ev)) }
+	}
+	return spans
 }
 
 // errHandler ends the span of a handler that has not returned.

@@ -92,7 +92,7 @@ func (s *socket) page(op wire.Op, n int) (session.Page, *wire.Error) {
 func (s *socket) subscribe(op wire.Op) *wire.Error {
 	back, err := op.Back(s.rt.opts.Limits.Page)
 	if err == nil && back.Messages > 0 {
-		s.rt.waitAccepted(s.ctx) // so that the past has what this client has just published
+		s.rt.publisher.Settle(s.ctx) // so that the past has what this client has just published
 	}
 	if err == nil {
 		err = s.allow(VerbSubscribe, op.Channel)

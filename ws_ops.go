@@ -10,6 +10,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/live"
 	"github.com/maravilla-realtime/realtime/internal/presence"
+	"github.com/maravilla-realtime/realtime/internal/publish"
 	"github.com/maravilla-realtime/realtime/internal/rights"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 	"github.com/maravilla-realtime/realtime/internal/wsconn"
@@ -196,7 +197,7 @@ func (s *socket) publish(op wire.Op) *wire.Error {
 	if len(op.ID) > 64 {
 		return wire.Errorf("too_large", "id is longer than 64 bytes")
 	}
-	if bad := badEphemeral(op); bad != nil {
+	if bad := op.CheckEphemeral(); bad != nil {
 		return bad
 	}
 	if err := s.allow(VerbPublish, op.Channel); err != nil {
@@ -208,18 +209,21 @@ func (s *socket) publish(op wire.Op) *wire.Error {
 	case <-s.ctx.Done():
 		return s.failed("publish", ErrClosed)
 	}
-	a := attribution{user: s.id.User, client: op.CID}
+	from := publish.Origin{User: s.id.User, Client: op.CID}
 	if op.ID != "" {
-		a.id = wire.Tag(strings.Join([]string{op.CID, s.id.User, op.Channel, op.ID}, "\n"))
+		from.ID = wire.Tag(strings.Join([]string{op.CID, s.id.User, op.Channel, op.ID}, "\n"))
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, engine.CallTime)
 	defer cancel()
-	publish := s.rt.append
+	ev := publish.Message(op.Channel, op.Data)
+	var err error
 	if op.Ephemeral {
-		publish = s.rt.pass
+		err = s.rt.publisher.Pass(ev, from)
+	} else {
+		_, err = s.rt.publisher.Append(ctx, ev, from)
 	}
-	if err := publish(ctx, message(op.Channel, op.Data), a); err != nil {
-		return s.failed("publish", err)
+	if err != nil {
+		return s.failed("publish", publicError(err))
 	}
 	s.touch(ctx, op)
 	return nil

@@ -180,6 +180,23 @@ func depth(data []byte) int {
 	return deepest
 }
 
+// MaxEphemeral is the largest data of an ephemeral message, in bytes: many of them wait,
+// and travel, together.
+const MaxEphemeral = 16 << 10
+
+// CheckEphemeral refuses a publish that asks for what a live message cannot be.
+func (op *Op) CheckEphemeral() *Error {
+	switch {
+	case !op.Ephemeral:
+		return nil
+	case op.ID != "":
+		return Errorf("bad_request", "an ephemeral message has no id")
+	case len(op.Data) > MaxEphemeral:
+		return Errorf("too_large", "an ephemeral message has at most %d bytes of data", MaxEphemeral)
+	}
+	return nil
+}
+
 // Place returns from where on the client lacks the content of a growing message with a run.
 func (op *Op) Place(run string) int {
 	if op.Run == run && op.Offset != nil {

@@ -68,6 +68,7 @@ var parts = []part{
 	{"follow", "internal/follow", nil, []string{"internal/follow", "."}},
 	{"outbox", "internal/outbox", nil, []string{"internal/outbox", "kv", "db"}},
 	{"live", "internal/live", nil, []string{"internal/live", "."}},
+	{"publish", "internal/publish", nil, []string{"internal/publish", "."}},
 	{"past", "internal/past", nil, []string{"internal/past", "."}},
 	{"unused", "internal/unused", nil, []string{"internal/unused", "."}},
 	{"queue", "internal/queue", nil, []string{"internal/queue", "."}},
