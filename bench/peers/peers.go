@@ -28,6 +28,7 @@ var Targets = []run.Target{
 	{Name: "r3labs-sse", Ref: "raw-sse", Serve: r3labsSSE},
 	{Name: "centrifuge-ws", Ref: "raw-ws", Serve: centrifugeWS},
 	{Name: "melody", Ref: "raw-ws", Skip: "many", Serve: melodyWS},
+	{Name: "socket.io", Ref: "raw-ws", Install: installSocketIO, Serve: serveSocketIO},
 }
 
 type channelKey struct{}

@@ -16,10 +16,10 @@ import (
 
 // Targets are the floor and this library.
 var Targets = []run.Target{
-	{Name: "raw-sse", Ref: "raw-sse", Serve: func() { raw("sse", false) }},
-	{Name: "raw-sse-batch", Ref: "raw-sse", Only: "fan", Serve: func() { raw("sse", true) }},
-	{Name: "raw-ws", Ref: "raw-ws", Serve: func() { raw("ws", false) }},
-	{Name: "raw-ws-batch", Ref: "raw-ws", Only: "fan", Serve: func() { raw("ws", true) }},
+	{Name: "raw-sse", Ref: "raw-sse", Burst: 1, Serve: func() { raw("sse", false) }},
+	{Name: "raw-sse-batch", Ref: "raw-sse", Only: "fan", Burst: run.Burst, Serve: func() { raw("sse", true) }},
+	{Name: "raw-ws", Ref: "raw-ws", Burst: 1, Serve: func() { raw("ws", false) }},
+	{Name: "raw-ws-batch", Ref: "raw-ws", Only: "fan", Burst: run.Burst, Serve: func() { raw("ws", true) }},
 	{Name: "ours-sse", Ref: "raw-sse", Serve: func() { ours("sse", realtime.HijackDefault, silent) }},
 	{Name: "ours-sse-handlers", Ref: "raw-sse", Serve: func() { ours("sse", realtime.HijackNever, silent) }},
 	{Name: "ours-ws", Ref: "raw-ws", Serve: func() { ours("ws", realtime.HijackDefault, silent) }},

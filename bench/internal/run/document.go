@@ -151,8 +151,8 @@ func (rs results) table() string {
 		{"a channel each", ratio(figure{"many", 0, 0, cpu})},
 		{"nobody follows", median("many", func(r Result) float64 { return r.Nobody })},
 		{"connect", ratio(figure{"conn", 0, 0, cpu})},
-		{"idle KiB", median("mem", func(r Result) float64 { return r.Resident })},
-		{"kernel KiB", median("mem", func(r Result) float64 { return r.Kernel })},
+		{"idle KiB", median(memory, func(r Result) float64 { return r.Resident })},
+		{"kernel KiB", median(memory, func(r Result) float64 { return r.Kernel })},
 		{"goroutines", rs.goroutines},
 		{"idle CPU", median(beat, func(r Result) float64 { return r.Beat })},
 	}
@@ -177,10 +177,11 @@ func (rs results) table() string {
 
 // goroutines returns how many a connection has, which may be none.
 func (rs results) goroutines(target string) string {
-	if rs.median(figure{"mem", 0, 0, func(r Result) float64 { return r.Resident }}, target) == 0 {
-		return short(0) // not measured
+	n := rs.median(figure{memory, 0, 0, func(r Result) float64 { return r.Goroutines }}, target)
+	if n == notGo || rs.median(figure{memory, 0, 0, func(r Result) float64 { return r.Resident }}, target) == 0 {
+		return short(0) // there are none, or it is not measured
 	}
-	return fmt.Sprintf("%.0f", rs.median(figure{"mem", 0, 0, func(r Result) float64 { return r.Goroutines }}, target))
+	return fmt.Sprintf("%.0f", n)
 }
 
 // load returns the least and the most that the machine had to do.

@@ -15,7 +15,7 @@ const (
 	legend                = 150
 )
 
-var colours = []string{"#0b6e4f", "#2fbf71", "#c1121f", "#e85d75", "#1d4e89", "#7b2cbf", "#f3722c", "#6c757d"}
+var colours = []string{"#0b6e4f", "#2fbf71", "#c1121f", "#e85d75", "#1d4e89", "#7b2cbf", "#f3722c", "#6c757d", "#b8860b", "#00a6a6", "#5c4033", "#9bc53d"}
 
 // plot draws what a delivery costs against the number of subscribers, as ratio to the
 // floor, with both axes logarithmic.

@@ -5,6 +5,7 @@ import (
 	"bufio"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -22,12 +23,14 @@ import (
 
 // Target is a server to be measured.
 type Target struct {
-	Name  string
-	Ref   string // the target that it is compared with
-	Skip  string // tests that make no sense for it
-	Only  string // the only test that does; "": all but beat
-	As    string // whose results its own are; "": its own
-	Serve func() // in a process of its own; does not return
+	Name    string
+	Ref     string       // the target that it is compared with
+	Skip    string       // tests that make no sense for it
+	Only    string       // the only test that does; "": all but beat
+	Burst   int          // the only size of bursts that is measured; 0: all
+	As      string       // whose results its own are; "": its own
+	Install func() error // what it needs, before all tests; nil: nothing. An error skips the target
+	Serve   func()       // in a process of its own; does not return
 }
 
 // Channel is the one that all subscribe to, where it is one.
@@ -37,20 +40,27 @@ const Channel = "bench"
 type Plan struct {
 	Tests      []string
 	Rounds     int
-	Sizes      []int  // fan: numbers of subscribers
-	Slope      [2]int // mem: connections, between which the memory of each is taken
-	Many       int    // many: connections, each with a channel of its own
-	Connects   int    // conn: connections
-	Beating    int    // beat: connections
-	Deliveries int    // fan: that are measured, one at a time; of bursts four times as many. many: a third of the messages that nobody follows, at most
+	Within     time.Duration // a round that would take longer than what is left of it is not begun; 0: all are
+	Sizes      []int         // fan: numbers of subscribers
+	Slope      [2]int        // mem: connections, between which the memory of each is taken
+	Many       int           // many: connections, each with a channel of its own
+	Connects   int           // conn: connections
+	Beating    int           // beat: connections
+	Deliveries int           // fan: that are measured, one at a time; of bursts four times as many. many: a third of the messages that nobody follows, at most
 
 	Progress func(format string, args ...any) // is told how long it takes; nil: nobody is
 }
 
-// beat is the test of heartbeats.
-const beat = "beat"
+// The tests of memory, and of heartbeats.
+const (
+	memory = "mem"
+	beat   = "beat"
+)
 
-var allTests = []string{"fan", "mem", "many", "conn", beat}
+var allTests = []string{"fan", memory, "many", "conn", beat}
+
+// steady has the tests of which so many rounds are enough.
+var steady = map[string]int{memory: 2, beat: 1}
 
 // Beat is the interval of heartbeats of the targets that are measured with them: the
 // default of this library.
@@ -62,6 +72,7 @@ func Main(targets []Target) {
 	tests := flag.String("tests", strings.Join(allTests, ","), "tests to run")
 	which := flag.String("targets", "*", "names of targets, or what they begin with and *, separated by commas")
 	rounds := flag.Int("rounds", 5, "how often everything is measured, in turns")
+	within := flag.Duration("within", 0, "begin no round that would not end within this time; 0 for as long as it takes")
 	out := flag.String("out", "", "file to which results are appended")
 	against := flag.String("against", "", "another build of this program: say how much more a delivery costs in this one")
 	docs := flag.String("docs", "", "directory: put the results of the files that are named into its performance.md")
@@ -89,7 +100,7 @@ func Main(targets []Target) {
 			w = io.MultiWriter(w, f)
 		}
 		plan := Plan{
-			Tests: strings.Split(*tests, ","), Rounds: *rounds,
+			Tests: strings.Split(*tests, ","), Rounds: *rounds, Within: *within,
 			Sizes: []int{100, 1000, 5000}, Slope: [2]int{1000, 9000}, Many: 10_000, Connects: 5000,
 			Beating: 5000, Deliveries: 100_000,
 		}
@@ -130,17 +141,41 @@ func (p *Plan) Run(w io.Writer, targets []Target) error {
 			return fmt.Errorf("no test %s", test)
 		}
 	}
+	targets = p.install(targets)
+	if len(targets) == 0 {
+		return errors.New("no target is left")
+	}
 	began := time.Now()
-	p.say("This takes about %v on a machine that does nothing else.", p.estimate(targets).Round(time.Minute))
+	p.say("This takes about %v on a machine that does nothing else.", p.estimate(targets, 0).Round(time.Minute))
 	for round := range p.Rounds {
 		if err := p.round(w, targets, round); err != nil {
 			return err
 		}
 		took := time.Since(began)
-		p.say("Round %d of %d is done after %v; about %v are left.", round+1, p.Rounds, took.Round(time.Second),
-			(took / time.Duration(round+1) * time.Duration(p.Rounds-round-1)).Round(time.Minute))
+		// As much slower than the estimate as it has been so far.
+		whole, left := p.estimate(targets, 0), p.estimate(targets, round+1)
+		left = time.Duration(float64(left) * float64(took) / float64(whole-left))
+		p.say("Round %d of %d is done after %v; about %v are left.", round+1, p.Rounds, took.Round(time.Second), left.Round(time.Minute))
+		if rounds := p.Rounds - round - 1; p.Within > 0 && rounds > 0 && took+left/time.Duration(rounds) > p.Within {
+			p.say("Another round would not end within %v.", p.Within)
+			break
+		}
 	}
 	return nil
+}
+
+// install installs what targets need, and returns those that can run.
+func (p *Plan) install(targets []Target) (list []Target) {
+	for _, t := range targets {
+		if t.Install != nil {
+			if err := t.Install(); err != nil {
+				p.say("SKIPPED: %s: %v", t.Name, err)
+				continue
+			}
+		}
+		list = append(list, t)
+	}
+	return list
 }
 
 func (p *Plan) say(format string, args ...any) {
@@ -168,23 +203,27 @@ func (p *Plan) round(w io.Writer, targets []Target, round int) error {
 	return nil
 }
 
-// has reports whether a test of a target is part of a round. That of heartbeats is long,
-// and differs little from one time to the next: it is part of the first round only.
+// has reports whether a test of a target is part of a round. Those of heartbeats and of
+// memory are long, and differ little from one time to the next: they are part of the first
+// rounds only.
 func (t *Target) has(test string, round int) bool {
+	if rounds, ok := steady[test]; ok && round >= rounds {
+		return false
+	}
 	if test == beat {
-		return t.Only == test && round == 0
+		return t.Only == test
 	}
 	return t.Skip != test && (t.Only == "" || t.Only == test)
 }
 
-// estimate returns about how long Run takes, from what tests took on a machine with 2
-// CPUs.
-func (p *Plan) estimate(targets []Target) (sum time.Duration) {
+// estimate returns about how long the rounds from one on take, from what tests took on a
+// machine with 2 CPUs.
+func (p *Plan) estimate(targets []Target, from int) (sum time.Duration) {
 	each := map[string]time.Duration{
-		"fan": time.Duration(len(p.Sizes)) * 3500 * time.Millisecond, "mem": 7 * time.Second, "many": 8 * time.Second,
+		"fan": time.Duration(len(p.Sizes)) * 3500 * time.Millisecond, memory: 7 * time.Second, "many": 8 * time.Second,
 		"conn": 2 * time.Second, beat: Beat + 5*time.Second,
 	}
-	for round := range p.Rounds {
+	for round := from; round < p.Rounds; round++ {
 		for _, test := range p.Tests {
 			for _, t := range targets {
 				if t.has(test, round) {

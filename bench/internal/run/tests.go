@@ -25,12 +25,18 @@ type Result struct {
 	Resident   float64 `json:"rss_kb,omitempty"`     // for each connection
 	Kernel     float64 `json:"kernel_kb,omitempty"`  // for each end of a connection
 	Beat       float64 `json:"beat_us,omitempty"`    // for each second of a connection that gets heartbeats
-	Goroutines float64 `json:"goroutines,omitempty"` // for each connection
+	Goroutines float64 `json:"goroutines,omitempty"` // for each connection, or notGo
 	Lost       int     `json:"lost,omitempty"`
 	Disorder   int     `json:"disorder,omitempty"`
 }
 
 const size = 128 // bytes of a message
+
+// Burst is how many messages are published at once where bursts are measured.
+const Burst = 64
+
+// notGo stands for the goroutines of a program that has none at all.
+const notGo = -1
 
 // silence is how long nothing comes before the rest counts as lost.
 const silence = 30 * time.Second
@@ -41,12 +47,12 @@ func (p *Plan) measure(t Target, test string, emit func(Result)) error {
 	switch test {
 	case "fan":
 		for _, n := range p.Sizes {
-			if err := with(t, 0, func(s *server) error { return p.fan(s, n, emit) }); err != nil {
+			if err := with(t, 0, func(s *server) error { return p.fan(s, t, n, emit) }); err != nil {
 				return err
 			}
 		}
 		return nil
-	case "mem":
+	case memory:
 		measure = p.memory
 	case "many":
 		measure, channels = p.many, p.Many
@@ -82,41 +88,61 @@ func connect(c *load.Client, n int, channel func(int) string, warm string) error
 	return c.Warm(warm, patience)
 }
 
-// fan measures a channel with n subscribers, one message at a time and in bursts of 64.
-// Each burst is awaited, so that nothing is lost for want of buffers.
-func (p *Plan) fan(s *server, n int, emit func(Result)) error {
+// fan measures a channel with n subscribers, one message at a time and in bursts. Each
+// burst is awaited, so that nothing is lost for want of buffers.
+func (p *Plan) fan(s *server, t Target, n int, emit func(Result)) error {
 	if err := connect(s.client, n, one, pub(1)); err != nil {
 		return err
 	}
-	for _, burst := range []int{1, 64} {
-		deliveries := p.Deliveries
-		if burst > 1 {
-			deliveries *= 4
+	for _, burst := range []int{1, Burst} {
+		if t.Burst != 0 && t.Burst != burst {
+			continue
 		}
-		if _, err := burstsOf(s.client, pub(burst), n*burst, 2); err != nil { // fills caches and queues
-			return err
-		}
-		before, err := s.stats("stats")
+		r, err := p.bursts(s, n, burst)
 		if err != nil {
 			return err
 		}
-		s.client.Reset()
-		began := s.cpuTime()
-		lost, err := burstsOf(s.client, pub(burst), n*burst, max(deliveries/(n*burst), 4))
-		if err != nil {
-			return err
-		}
-		used, got := s.cpuTime()-began, float64(s.client.Count)
-		after, err := s.stats("stats")
-		if err != nil {
-			return err
-		}
-		emit(Result{
-			N: n, Burst: burst, CPU: us(used) / got, Allocs: float64(after.Mallocs-before.Mallocs) / got,
-			Lost: lost, Disorder: int(s.client.Disorder),
-		})
+		emit(r)
 	}
 	return nil
+}
+
+// bursts measures bursts of one size: as many as the plan says, or what takes the server
+// long enough.
+func (p *Plan) bursts(s *server, n, burst int) (r Result, err error) {
+	const (
+		fewest = 2
+		enough = 1e9 // ns of CPU
+	)
+	deliveries := p.Deliveries
+	if burst > 1 {
+		deliveries *= 4
+	}
+	if _, err := burstsOf(s.client, pub(burst), n*burst, 1); err != nil { // fills caches and queues
+		return r, err
+	}
+	before, err := s.stats("stats")
+	if err != nil {
+		return r, err
+	}
+	s.client.Reset()
+	r = Result{N: n, Burst: burst}
+	began, used := s.cpuTime(), 0.0
+	for i := 0; i < fewest || i < deliveries/(n*burst) && used < enough; i++ {
+		lost, err := burstsOf(s.client, pub(burst), n*burst, 1)
+		if err != nil {
+			return r, err
+		}
+		r.Lost += lost
+		used = s.cpuTime() - began
+	}
+	after, err := s.stats("stats")
+	if err != nil {
+		return r, err
+	}
+	got := float64(s.client.Count)
+	r.CPU, r.Allocs, r.Disorder = us(used)/got, float64(after.Mallocs-before.Mallocs)/got, int(s.client.Disorder)
+	return r, nil
 }
 
 // burstsOf has the target publish as cmd says, and waits until so many messages are
@@ -164,7 +190,11 @@ func (p *Plan) memory(s *server, emit func(Result)) error {
 		resident[i], kernel[i], goroutines[i] = s.resident(), kernelMemory(), float64(st.Goroutines)
 	}
 	slope := func(at [2]float64) float64 { return (at[1] - at[0]) / float64(p.Slope[1]-p.Slope[0]) }
-	emit(Result{N: p.Slope[1], Resident: slope(resident), Kernel: slope(kernel) / 2, Goroutines: slope(goroutines)})
+	r := Result{N: p.Slope[1], Resident: slope(resident), Kernel: slope(kernel) / 2, Goroutines: slope(goroutines)}
+	if goroutines[1] == 0 {
+		r.Goroutines = notGo
+	}
+	emit(r)
 	return nil
 }
 
@@ -172,26 +202,31 @@ func (p *Plan) memory(s *server, emit func(Result)) error {
 // messages that nobody follows: so many that collections of garbage have their share.
 func (p *Plan) many(s *server, emit func(Result)) error {
 	const (
-		rounds = 5
-		most   = 30
-		enough = 5e8 // ns of CPU
+		rounds     = 5
+		mostNobody = 30
+		enough     = 5e8 // ns of CPU
 	)
 	unfollowed := p.Deliveries / 10 // at once
 	if err := connect(s.client, p.Many, each, inTurn(p.Many)); err != nil {
 		return err
 	}
-	began := s.cpuTime()
-	lost, err := burstsOf(s.client, inTurn(p.Many), p.Many, rounds)
-	if err != nil {
-		return err
+	r := Result{N: p.Many}
+	began, used := s.cpuTime(), 0.0
+	for i := 0; i < rounds && used < enough; i++ {
+		lost, err := burstsOf(s.client, inTurn(p.Many), p.Many, 1)
+		if err != nil {
+			return err
+		}
+		r.Lost += lost
+		used = s.cpuTime() - began
 	}
-	r := Result{N: p.Many, CPU: us(s.cpuTime()-began) / float64(s.client.Count), Lost: lost}
+	r.CPU = us(used) / float64(s.client.Count)
 	began = s.cpuTime()
 	for n := 1; ; n++ {
 		if _, err := s.client.Do(2*patience, "%s", nobody(unfollowed)); err != nil {
 			return err
 		}
-		if used := s.cpuTime() - began; used > enough || n == most {
+		if used := s.cpuTime() - began; used > enough || n == mostNobody {
 			r.Nobody = us(used) / float64(n*unfollowed)
 			break
 		}

@@ -51,8 +51,13 @@ type Spec struct {
 	Proto string   `json:"proto"` // "sse" or "ws"
 	Path  string   `json:"path"`
 	Hello []string `json:"hello,omitempty"` // the first messages on a WebSocket
-	Addr  string   `json:"addr"`
-	Ctl   string   `json:"ctl"`
+
+	// EngineIO tells it that messages have the types of Engine.IO 4. It says hello after
+	// the server has opened the session, and answers pings of that protocol, too.
+	EngineIO bool `json:"engineIO,omitempty"`
+
+	Addr string `json:"addr"`
+	Ctl  string `json:"ctl"`
 }
 
 // Target is one server.
@@ -150,7 +155,7 @@ func (t *Target) publish(n, size int, channel string) {
 	t.PublishBatch(channel, batch)
 }
 
-// Stats answers "stats" and "gc".
+// Stats answers "stats" and "gc". All of it is zero if the target is not a Go program.
 type Stats struct {
 	Mallocs    uint64
 	Goroutines int
