@@ -1,24 +1,16 @@
 package realtime
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
-	"time"
 
-	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/doctor"
 	"github.com/maravilla-realtime/realtime/internal/httpwriter"
-	"github.com/maravilla-realtime/realtime/internal/sse"
-	"github.com/maravilla-realtime/realtime/internal/turns"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 	"github.com/maravilla-realtime/realtime/internal/wsconn"
 )
@@ -53,40 +45,11 @@ func (d *Diagnosis) Faulty() bool {
 
 // String says what was found, for people.
 func (d *Diagnosis) String() string {
-	var b strings.Builder
-	fmt.Fprint(&b, d.URL)
-	if len(d.Proxies) > 0 {
-		fmt.Fprintf(&b, ", through %s", strings.Join(d.Proxies, ", "))
-	}
-	if len(d.Findings) == 0 {
-		fmt.Fprint(&b, ": all is well\n")
-		return b.String()
-	}
-	fmt.Fprint(&b, ":\n")
+	var findings []doctor.Finding
 	for _, f := range d.Findings {
-		kind := "advice"
-		if f.Fault {
-			kind = "fault"
-		}
-		fmt.Fprintf(&b, "\n%s %s: %s\n", kind, f.Code, f.Problem)
-		for _, name := range d.remedies(f) {
-			fmt.Fprintf(&b, "  %-11s %s\n", name+":", f.Remedies[name])
-		}
+		findings = append(findings, doctor.Finding(f))
 	}
-	return b.String()
-}
-
-// remedies lists the proxies for which there are remedies, the recognised ones first.
-func (d *Diagnosis) remedies(f Finding) []string {
-	rank := func(name string) int {
-		if slices.Contains(d.Proxies, name) {
-			return 0
-		}
-		return 1
-	}
-	return slices.SortedFunc(maps.Keys(f.Remedies), func(a, b string) int {
-		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(strings.ToLower(a), strings.ToLower(b)))
-	})
+	return doctor.Report(d.URL, d.Proxies, findings)
 }
 
 // Diagnose finds out whether what stands in front of this server, proxies, load
@@ -168,120 +131,30 @@ func (rt *Realtime) announceProbe(ctx context.Context, name string) error {
 	return rt.control.Everywhere(ctx, doctor.Announce, name)
 }
 
-// probeConn is the connection of a request of Diagnose. It carries no events, so no
-// policy is asked about it; and it ends with the Realtime, as the others do.
-type probeConn struct {
-	rt   *Realtime
-	conn conns.Conn
-	ctx  context.Context
-}
-
-// beginProbe registers a probe. The caller must call end.
-func (rt *Realtime) beginProbe(r *http.Request) (p *probeConn, refused *refusal) {
-	p = &probeConn{rt: rt}
-	p.ctx, p.conn.Cancel = context.WithCancelCause(r.Context())
-	p.conn.Recheck = func(context.Context, *turns.Turns) {}
-	handshake := rt.conns.Begin()
-	defer handshake.End()
-	if f := rt.refusalOf(handshake.Add(&p.conn, "")); f != nil {
-		p.conn.Cancel(nil)
-		return nil, f
+func (rt *Realtime) newProbes() *doctor.Answers {
+	return &doctor.Answers{
+		Conns: rt.conns, Heartbeat: rt.opts.Heartbeat, Serves: rt.policy.serves,
+		Socket: wsconn.Options{
+			Subprotocol: wire.Subprotocol, ReadLimit: rt.opts.Limits.Message, Patience: messageTime, WriteTime: rt.opts.WriteTimeout,
+			Admit: func() bool { return true },
+		},
+		Headers: func(h http.Header, r *http.Request) {
+			streamHeaders(h)
+			unchunked(h, r)
+		},
+		Upgrade: func(w http.ResponseWriter, r *http.Request) int {
+			if f := checkHandshake(w, r); f != nil {
+				return f.status
+			}
+			return 0
+		},
+		Refuse: func(w http.ResponseWriter, err error) {
+			var missing *httpwriter.Unsupported
+			if errors.As(err, &missing) {
+				rt.refuseWriter(w, missing)
+			} else {
+				rt.refuse(rt.refusalOf(err)).write(w)
+			}
+		},
 	}
-	return p, nil
-}
-
-func (p *probeConn) end() {
-	p.conn.Cancel(nil)
-	p.rt.conns.Remove(&p.conn)
-}
-
-// part returns one of the two parts of the answer to a probe.
-func (rt *Realtime) part(n int, r *http.Request) []byte {
-	refusal := ""
-	if !rt.policy.serves(r) {
-		refusal = "host"
-	}
-	data, _ := json.Marshal(doctor.Part{Part: n, Seen: doctor.See(r, refusal)}) // strings and booleans
-	return data
-}
-
-// answer says the first part at once, and the second one after the silence of a probe.
-func (p *probeConn) answer(r *http.Request, say func([]byte) error, gone <-chan bool) {
-	if say(p.rt.part(1, r)) != nil {
-		return
-	}
-	select {
-	case <-time.After(doctor.Silence(p.rt.opts.Heartbeat)):
-	case <-gone:
-		return
-	case <-p.ctx.Done():
-		return
-	}
-	_ = say(p.rt.part(2, r)) // who is gone does not hear it
-}
-
-// probeStream answers a probe as a REN stream.
-func (rt *Realtime) probeStream(w http.ResponseWriter, r *http.Request) {
-	out, missing := httpwriter.New(w, time.Now().Add(rt.opts.WriteTimeout))
-	if missing != nil {
-		rt.refuseWriter(w, missing)
-		return
-	}
-	p, f := rt.beginProbe(r)
-	if f != nil {
-		rt.refuse(f).write(w)
-		return
-	}
-	defer p.end()
-	p.conn.OnAbort(func() { _ = out.SetWriteDeadline(time.Now()) }) // if it fails, no write is stuck
-	streamHeaders(out.Header())
-	unchunked(out.Header(), r)
-	out.WriteHeader(http.StatusOK)
-	p.answer(r, func(part []byte) error {
-		if err := out.SetWriteDeadline(time.Now().Add(rt.opts.WriteTimeout)); err != nil {
-			return err
-		}
-		if _, err := out.Write(sse.AppendEvent(nil, doctor.Event, "", part)); err != nil {
-			return err
-		}
-		return out.Flush()
-	}, out.Gone())
-}
-
-// probeSocket answers a probe as a WebSocket, or says what is missing of the upgrade.
-func (rt *Realtime) probeSocket(w http.ResponseWriter, r *http.Request) {
-	if f := checkHandshake(w, r); f != nil {
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Cache-Control", "no-store")
-		w.WriteHeader(f.status)
-		_, _ = w.Write(rt.part(1, r)) // the client is gone, or has it
-		return
-	}
-	p, f := rt.beginProbe(r)
-	if f != nil {
-		rt.refuse(f).write(w)
-		return
-	}
-	defer p.end()
-	conn, rw, missing := httpwriter.Hijack(w)
-	if missing != nil {
-		rt.refuseWriter(w, missing)
-		return
-	}
-	ws, err := wsconn.Accept(conn, rw, r, w.Header(), wsconn.Options{
-		Subprotocol: wire.Subprotocol, ReadLimit: rt.opts.Limits.Message, Patience: messageTime, WriteTime: rt.opts.WriteTimeout,
-		Admit: func() bool { return true },
-	})
-	if err != nil {
-		return // the client is gone
-	}
-	p.conn.OnAbort(ws.Drop)
-	gone := make(chan bool)
-	go func() { // until Drop
-		defer close(gone)
-		ws.Discard()
-	}()
-	p.answer(r, ws.Write, gone)
-	ws.Drop()
-	<-gone
 }

@@ -62,7 +62,7 @@ type Realtime struct {
 	conns     *conns.Conns
 	rights    *rights.Rights
 	shards    *shard.Pool // of connections that have left net/http
-	probes    doctor.Probes
+	probes    *doctor.Answers
 	refusals  refusals
 
 	unattributed atomic.Bool // see missAttribute
@@ -145,6 +145,7 @@ func (rt *Realtime) start(ctx context.Context, limits ring.Limits) error {
 	rt.groups = rt.newGroups()
 	rt.retries = rt.newRetries()
 	rt.conns = conns.New(userLimits(rt.opts.Limits))
+	rt.probes = rt.newProbes()
 	rt.rights = rt.newRights()
 	rt.control = rt.newControl()
 	rt.growing = rt.newGrowing()

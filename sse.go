@@ -30,7 +30,7 @@ import (
 // serveREN checks a request for the REN stream and runs it.
 func (rt *Realtime) serveREN(w http.ResponseWriter, r *http.Request) {
 	if rt.probes.Recognises(r) {
-		rt.probeStream(w, r)
+		rt.probes.ServeStream(w, r)
 		return
 	}
 	if f := rt.admit(r); f != nil {

@@ -31,7 +31,7 @@ const (
 // serveWebSocket checks a request for a WebSocket and runs it.
 func (rt *Realtime) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	if rt.probes.Recognises(r) {
-		rt.probeSocket(w, r)
+		rt.probes.ServeSocket(w, r)
 		return
 	}
 	f := rt.admit(r)
