@@ -90,5 +90,5 @@ func (rt *Realtime) decided(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, leaveBehind,
 		fault.Errorf("realtime: the policy, or History.Older, does not return: %w", context.DeadlineExceeded))
 	defer cancel()
-	return errors.Join(rt.deciding.Wait(ctx), rt.lookups.Wait(ctx))
+	return errors.Join(rt.deciding.Wait(ctx), rt.older.Wait(ctx))
 }

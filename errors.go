@@ -13,7 +13,6 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/growing"
 	"github.com/maravilla-realtime/realtime/internal/handle"
 	"github.com/maravilla-realtime/realtime/internal/match"
-	"github.com/maravilla-realtime/realtime/internal/publish"
 	"github.com/maravilla-realtime/realtime/internal/refused"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
@@ -31,7 +30,7 @@ var (
 	ErrBadChannel error = refused.New("realtime: bad channel", http.StatusBadRequest, "bad_channel", "this is no name of a channel")
 	// ErrBadEvent: an event has no or a reserved type or resource, a field that is
 	// too long or not UTF-8, or data that is not JSON.
-	ErrBadEvent error = refused.New("realtime: bad event", http.StatusBadRequest, "bad_request", "this makes no event")
+	ErrBadEvent = refused.ErrBadEvent
 	// ErrBadUser: a user id is empty, longer than 255 bytes, not UTF-8 or has
 	// control characters.
 	ErrBadUser error = refused.New("realtime: bad user id", http.StatusBadRequest, "bad_request", "this is no user id")
@@ -49,7 +48,7 @@ var (
 	// nothing to the method it was given to.
 	ErrBadOption = errors.New("realtime: bad option")
 	// ErrTooLarge: data or metadata exceeds its limit.
-	ErrTooLarge = publish.ErrTooLarge
+	ErrTooLarge = refused.ErrTooLarge
 
 	// ErrStreamOpen: a growing message with this id is open in the channel.
 	ErrStreamOpen error = refused.New("realtime: a growing message with this id is open", http.StatusConflict, "bad_request", "a growing message with this id is open")

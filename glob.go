@@ -5,7 +5,6 @@ import (
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/match"
-	"github.com/maravilla-realtime/realtime/internal/ring"
 )
 
 // EventMatch selects events. Each field is a pattern, in which '*' matches any run of
@@ -71,15 +70,4 @@ type DBMatch struct {
 type StorageMatch struct {
 	Key string
 	Op  string // "created", "updated" or "deleted"; "": all
-}
-
-// topicOf returns the narrowest topic that has all matching events.
-func topicOf(s *match.Selector) ring.Topic {
-	if name, ok := match.Literal(s.Channel); ok {
-		return ring.Channel(name)
-	}
-	if name, ok := match.Literal(s.Resource); ok {
-		return ring.Domain(name)
-	}
-	return ring.Topic{}
 }

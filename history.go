@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 
 	"github.com/maravilla-realtime/realtime/backend"
@@ -13,7 +12,6 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/past"
 	"github.com/maravilla-realtime/realtime/internal/ring"
 	"github.com/maravilla-realtime/realtime/internal/session"
-	"github.com/maravilla-realtime/realtime/internal/timely"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -84,7 +82,7 @@ func (rt *Realtime) History(ctx context.Context, channel string, before Cursor, 
 	}
 	ctx, cancel := engine.Within(ctx, engine.CallTime)
 	defer cancel()
-	page, err := rt.past().Read(ctx, past.Query{Channel: channel, Before: string(before), Want: session.Want{Messages: n}})
+	page, err := rt.past.Read(ctx, past.Query{Channel: channel, Before: string(before), Want: session.Want{Messages: n}})
 	switch {
 	case errors.Is(err, past.ErrBadCursor):
 		return HistoryPage{}, fault.Errorf("%w: %w", ErrBadOption, err)
@@ -101,70 +99,27 @@ func (rt *Realtime) History(ctx context.Context, channel string, before Cursor, 
 	return p, nil
 }
 
-// past reads the past of channels, on into what the host keeps.
-func (rt *Realtime) past() *past.Reader {
+// newPast reads the past of channels, on into what the host keeps.
+func (rt *Realtime) newPast() *past.Reader {
 	r := &past.Reader{Ring: rt.ring, Settle: rt.publisher.Settle, Logger: rt.log}
 	if rt.opts.History.Older != nil {
-		r.Older = rt.older
+		r.Older = rt.older.Older
 	}
 	return r
 }
 
-// newLookups returns the calls of Options.History.Older.
-func newLookups(log *slog.Logger) *timely.Calls {
-	return timely.New(undecided, func(p *timely.Panicked) {
-		log.Error("realtime: panic in a call of History.Older that had been given up", "panic", p.Value, "stack", string(p.Stack))
-	})
-}
-
-// older asks the host for messages, and checks what it returns.
-func (rt *Realtime) older(ctx context.Context, channel, before string, limit int) ([]past.Message, error) {
-	q := OlderQuery{Channel: channel, Before: Cursor(before), Limit: limit}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(rt.running, cancel)()
-	list, err := timely.Do(ctx, rt.lookups, func(ctx context.Context) ([]HistoryEvent, error) {
-		return rt.opts.History.Older(ctx, q)
-	})
-	switch {
-	case err != nil && rt.running.Err() != nil:
-		return nil, ErrClosed
-	case errors.Is(err, timely.ErrBusy), errors.Is(err, timely.ErrLeft), err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return nil, fault.Errorf("%w: History.Older did not return in time: %w", ErrTemporary, err)
-	case err != nil:
-		return nil, fault.Errorf("realtime: History.Older: %w", err)
-	}
-	messages := make([]past.Message, len(list))
-	for i, ev := range list {
-		if err := ev.settle(channel); err != nil {
-			return nil, fault.Errorf("realtime: History.Older: message %d of %d: %w", i+1, len(list), err)
+// newOlder asks the host for messages that are older than the history.
+func (rt *Realtime) newOlder() *past.Host {
+	return past.NewHost(rt.running, ErrClosed, rt.log, func(ctx context.Context, channel, before string, limit int) ([]past.Message, error) {
+		list, err := rt.opts.History.Older(ctx, OlderQuery{Channel: channel, Before: Cursor(before), Limit: limit})
+		if err != nil {
+			return nil, err
 		}
-		event := backend.Event(ev.RenEvent)
-		messages[i] = past.Message{Event: &event, Cursor: string(ev.Cursor)}
-	}
-	return messages, nil
-}
-
-// settle fills in what the host may leave out of a message of a channel, and reports
-// what makes it none.
-func (ev *HistoryEvent) settle(channel string) error {
-	set(&ev.Type, backend.Message)
-	set(&ev.Resource, backend.Realtime)
-	set(&ev.Channel, channel)
-	switch {
-	case ev.Cursor == "" || !wire.ValidText(string(ev.Cursor)):
-		return fmt.Errorf("%w: cursor %s", ErrBadEvent, wire.Quote(string(ev.Cursor)))
-	case ev.Type != backend.Message || ev.Resource != backend.Realtime || ev.Channel != channel:
-		return fmt.Errorf("%w: not a message of the channel", ErrBadEvent)
-	case !wire.ValidText(ev.User) || !wire.ValidText(ev.Source):
-		return fmt.Errorf("%w: user or source", ErrBadEvent)
-	case len(ev.Data) > wire.MaxData:
-		return fmt.Errorf("%w: %d bytes of data", ErrBadEvent, len(ev.Data))
-	}
-	data, err := wire.Compact(ev.Data)
-	if err != nil {
-		return fault.Errorf("%w: data: %w", ErrBadEvent, err)
-	}
-	ev.Data = data
-	return nil
+		messages := make([]past.Message, len(list))
+		for i, ev := range list {
+			event := backend.Event(ev.RenEvent)
+			messages[i] = past.Message{Event: &event, Cursor: string(ev.Cursor)}
+		}
+		return messages, nil
+	})
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/ask"
 	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/grant"
@@ -150,6 +151,31 @@ func (p *Policy) compile() error {
 	}
 	p.hosts, p.origins = hosts, origins
 	return errors.Join(badHosts, badOrigins)
+}
+
+// timely returns the policy with functions that return in time, even if the host's
+// functions ignore their context.
+func (p Policy) timely(calls *ask.Calls) Policy {
+	if p.allowAll {
+		return p
+	}
+	if f := p.Authenticate; f != nil {
+		p.Authenticate = func(r *http.Request) (Identity, error) {
+			return ask.Do(r.Context(), calls, ask.Authenticate, func(ctx context.Context) (Identity, error) { return f(r.WithContext(ctx)) })
+		}
+	}
+	if f := p.Allow; f != nil {
+		p.Allow = func(ctx context.Context, id Identity, a Action) error {
+			_, err := ask.Do(ctx, calls, ask.Allow, func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx, id, a) })
+			return err
+		}
+	}
+	if f := p.Grants; f != nil {
+		p.Grants = func(ctx context.Context, id Identity) ([]Grant, error) {
+			return ask.Do(ctx, calls, ask.Grants, func(ctx context.Context) ([]Grant, error) { return f(ctx, id) })
+		}
+	}
+	return p
 }
 
 // serves reports whether a request is for a host of the app.

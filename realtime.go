@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/ask"
 	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/control"
 	"github.com/maravilla-realtime/realtime/internal/dead"
@@ -22,15 +23,14 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/grant"
 	"github.com/maravilla-realtime/realtime/internal/growing"
 	"github.com/maravilla-realtime/realtime/internal/handle"
-	"github.com/maravilla-realtime/realtime/internal/jitter"
 	"github.com/maravilla-realtime/realtime/internal/live"
 	"github.com/maravilla-realtime/realtime/internal/memory"
+	"github.com/maravilla-realtime/realtime/internal/past"
 	"github.com/maravilla-realtime/realtime/internal/presence"
 	"github.com/maravilla-realtime/realtime/internal/publish"
 	"github.com/maravilla-realtime/realtime/internal/rights"
 	"github.com/maravilla-realtime/realtime/internal/ring"
 	"github.com/maravilla-realtime/realtime/internal/shard"
-	"github.com/maravilla-realtime/realtime/internal/timely"
 )
 
 // Realtime is the library in one value: hosts publish through it and mount its
@@ -40,9 +40,8 @@ type Realtime struct {
 	// the ring (see package ring) may be taken while it is held. socket.deciding is
 	// taken before any mutex. All other mutexes of this package are leaves: while one of
 	// them is held, no other lock is taken, and no code of the host or the backend runs.
-	policy   Policy        // its functions return in time
-	deciding *policyCalls  // the calls of these functions
-	lookups  *timely.Calls // the calls of Options.History.Older
+	policy   Policy     // its functions return in time
+	deciding *ask.Calls // the calls of these functions
 	opts     Options
 	log      *slog.Logger
 	backend  *engine.Engine
@@ -56,6 +55,8 @@ type Realtime struct {
 	live      *live.Sender
 	publisher *publish.Publisher
 	growing   *growing.Growing
+	past      *past.Reader
+	older     *past.Host // Options.History.Older
 	control   *control.Control
 	groups    *handle.Groups
 	process   processGroup
@@ -104,9 +105,9 @@ func New(policy Policy, opts *Options) (*Realtime, error) {
 		o.Backend = memory.New(memory.Limits(limits))
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	deciding := newPolicyCalls(o.Logger)
+	deciding := ask.New(o.Logger)
 	rt := &Realtime{
-		policy: policy.timely(deciding), deciding: deciding, lookups: newLookups(o.Logger), opts: o, log: o.Logger,
+		policy: policy.timely(deciding), deciding: deciding, opts: o, log: o.Logger,
 		backend: engine.New(o.Backend, owned, o.Logger), node: rand.Text(), running: ctx, stop: stop,
 	}
 	spans, _ := o.Tracer.(DeliveryTracer)
@@ -123,7 +124,7 @@ func New(policy Policy, opts *Options) (*Realtime, error) {
 // start reads the history and begins what runs in the background.
 func (rt *Realtime) start(ctx context.Context, limits ring.Limits) error {
 	var pos backend.Position
-	err := rt.again(ctx, func() (err error) {
+	err := engine.Again(ctx, rt.log, func() (err error) {
 		pos, err = follow.Start(ctx, rt.backend, rt.opts.History.Events)
 		return err
 	})
@@ -132,14 +133,16 @@ func (rt *Realtime) start(ctx context.Context, limits ring.Limits) error {
 	}
 	rt.ring = ring.New(limits, pos)
 	rt.follower = &follow.Follower{Log: rt.backend, History: rt.ring, Logger: rt.log, Alone: rt.alone()}
-	if err := rt.again(ctx, func() error { return rt.follower.Fill(ctx) }); err != nil {
+	if err := engine.Again(ctx, rt.log, func() error { return rt.follower.Fill(ctx) }); err != nil {
 		return err
 	}
 	rt.live = live.New()
 	rt.publisher = publish.New(rt.backend, rt.ring, rt.live, rt.tracer())
+	rt.older = rt.newOlder()
+	rt.past = rt.newPast()
 	rt.presence.init(rt)
 	// The others must know the node before anybody joins.
-	if err := rt.again(ctx, func() error { return rt.presence.engine.Start(ctx) }); err != nil {
+	if err := engine.Again(ctx, rt.log, func() error { return rt.presence.engine.Start(ctx) }); err != nil {
 		return err
 	}
 	rt.groups = rt.newGroups()
@@ -167,23 +170,6 @@ func (rt *Realtime) newGroups() *handle.Groups {
 		Dead: rt.dead.Add,
 		Now:  rt.publisher.Now, Settle: rt.publisher.Settle, Ending: rt.publisher.IsEnded, Go: rt.background.Go,
 	})
-}
-
-// again repeats what New needs of a backend that does not answer yet, or has lost its
-// leader for a moment, until it is done or ctx ends.
-func (rt *Realtime) again(ctx context.Context, do func() error) error {
-	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		err := do()
-		if err == nil || errors.Is(err, backend.ErrClosed) {
-			return err
-		}
-		rt.log.Debug("realtime: the backend is not ready; trying again", "error", err)
-		select {
-		case <-time.After(jitter.Half(wait)):
-		case <-ctx.Done():
-			return err
-		}
-	}
 }
 
 // appendLive appends what the sender of live messages has gathered.

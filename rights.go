@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/ask"
 	"github.com/maravilla-realtime/realtime/internal/control"
 	"github.com/maravilla-realtime/realtime/internal/dead"
 	"github.com/maravilla-realtime/realtime/internal/doctor"
@@ -55,11 +56,11 @@ func (rt *Realtime) authorize(r *http.Request, a Action) (Identity, *refusal) {
 			return Identity{}, f
 		}
 	}
-	id, f := rt.policy.authenticate(patiently(r), rt.log)
+	id, f := rt.policy.authenticate(ask.Patiently(r), rt.log)
 	if f != nil {
 		return Identity{}, f
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), decideTime)
+	ctx, cancel := context.WithTimeout(r.Context(), ask.Time)
 	defer cancel()
 	return id, rt.policy.allow(ctx, rt.log, id, a)
 }

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/ask"
 	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/metric"
 	"github.com/maravilla-realtime/realtime/internal/ring"
@@ -215,6 +216,14 @@ func backendStats(e engine.Stats) BackendStats {
 	return s
 }
 
+func policyStats(calls *ask.Calls) PolicyStats {
+	s := PolicyStats{Functions: make(map[string]CallStats), Abandoned: calls.Left()}
+	for name, c := range calls.Stats() {
+		s.Functions[name] = callStats(c)
+	}
+	return s
+}
+
 // Stats returns the present figures of this node. It does not block, and takes about a
 // microsecond for each 100 connections and each group.
 func (rt *Realtime) Stats() Stats {
@@ -234,7 +243,7 @@ func (rt *Realtime) Stats() Stats {
 		Streams:   StreamStats(rt.growing.Stats()),
 		Groups:    make(map[string]GroupStats),
 		Backend:   backendStats(rt.backend.Stats()),
-		Policy:    rt.deciding.stats(),
+		Policy:    policyStats(rt.deciding),
 	}
 	for name, g := range rt.groups.Stats() {
 		s.Groups[statsName(name)] = GroupStats{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 
+	"github.com/maravilla-realtime/realtime/internal/ask"
 	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/rights"
 	"github.com/maravilla-realtime/realtime/internal/wire"
@@ -54,7 +55,7 @@ func (s *socket) hello(op wire.Op) *wire.Error {
 // authenticate tells who opened the connection, with a token, if there is one, as
 // the bearer token of that request.
 func (s *socket) authenticate(call *rights.Call, token string) (Identity, *refusal) {
-	ctx, cancel := context.WithTimeout(s.ctx, decideTime)
+	ctx, cancel := context.WithTimeout(s.ctx, ask.Time)
 	defer cancel()
 	ctx, end := call.Begin(ctx)
 	defer end()

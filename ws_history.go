@@ -67,7 +67,7 @@ func (s *socket) page(op wire.Op, n int) (session.Page, *wire.Error) {
 	call := &rights.Call{Conn: &s.conn, Holds: true} // History.Older may call Revoke
 	ctx, end := call.Begin(ctx)
 	defer end()
-	page, err := s.rt.past().Read(ctx, past.Query{
+	page, err := s.rt.past.Read(ctx, past.Query{
 		Channel: op.Channel, Before: op.Before, Want: session.Want{Messages: n, Bytes: wire.MaxPage}, View: s.view(s.id),
 	})
 	switch {

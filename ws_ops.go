@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/ask"
 	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/live"
@@ -173,7 +174,7 @@ func (s *socket) allow(verb Verb, channel string) *wire.Error {
 
 // permit asks the policy about an action.
 func (s *socket) permit(a Action) *wire.Error {
-	ctx, cancel := context.WithTimeout(s.ctx, decideTime)
+	ctx, cancel := context.WithTimeout(s.ctx, ask.Time)
 	defer cancel()
 	call := &rights.Call{Conn: &s.conn, Holds: true}
 	ctx, end := call.Begin(ctx)

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/ask"
 	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/guard"
@@ -148,7 +149,7 @@ func (s *socket) judge(ctx context.Context, id Identity, channels, rewinding []s
 
 // ask asks the policy about one action. The second error is that it panicked.
 func (s *socket) ask(ctx context.Context, id Identity, a Action) (refused *wire.Error, panicked error) {
-	ctx, cancel := context.WithTimeout(ctx, decideTime)
+	ctx, cancel := context.WithTimeout(ctx, ask.Time)
 	defer cancel()
 	panicked = guard.Call(func() error {
 		if f := s.rt.policy.allow(ctx, s.rt.log, id, a); f != nil {

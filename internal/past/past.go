@@ -28,7 +28,7 @@ type Reader struct {
 	// Older returns at most limit messages of a channel, the oldest first, from those
 	// before a cursor that the history, or Older itself, has given to a message; "" is the
 	// end. nil: the past ends with Ring.
-	Older func(ctx context.Context, channel, before string, limit int) ([]Message, error)
+	Older Older
 }
 
 // Query asks for a page.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"sync"
 	"unicode/utf8"
 
@@ -13,11 +12,8 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
-// ErrTooLarge: data or metadata exceeds its limit.
-var ErrTooLarge error = refused.New("realtime: too large", http.StatusRequestEntityTooLarge, "too_large", "this is too large")
-
 // Encode returns data as compact JSON of at most limit bytes, in memory that the caller of
-// the host cannot change. Errors: [ErrTooLarge], and those of [json.Marshal].
+// the host cannot change. Errors: [refused.ErrTooLarge], and those of [json.Marshal].
 func Encode(data any, limit int) (json.RawMessage, error) {
 	if raw, ok := data.(json.RawMessage); ok {
 		if len(raw) > limit {
@@ -33,7 +29,7 @@ func Encode(data any, limit int) (json.RawMessage, error) {
 }
 
 func tooLarge(size, limit int) error {
-	return fmt.Errorf("%w: %d bytes of at most %d", ErrTooLarge, size, limit)
+	return fmt.Errorf("%w: %d bytes of at most %d", refused.ErrTooLarge, size, limit)
 }
 
 // checked returns what [encoding/json] made, if it has at most limit bytes.

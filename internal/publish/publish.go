@@ -17,6 +17,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/live"
 	"github.com/maravilla-realtime/realtime/internal/match"
 	"github.com/maravilla-realtime/realtime/internal/metric"
+	"github.com/maravilla-realtime/realtime/internal/refused"
 	"github.com/maravilla-realtime/realtime/internal/ring"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
@@ -137,7 +138,7 @@ func (p *Publisher) Gate(depth int) *conns.Gate {
 	return &p.byHost
 }
 
-// Pass sends a message that is live only. It does not block. Errors: [ErrTooLarge], and
+// Pass sends a message that is live only. It does not block. Errors: [refused.ErrTooLarge], and
 // [engine.ErrTemporary] if too many wait.
 func (p *Publisher) Pass(ev backend.Event, from Origin) error {
 	err := p.pass(ev, &from)
@@ -149,7 +150,7 @@ func passOutcome(err error) string {
 	switch {
 	case err == nil:
 		return "ok"
-	case errors.Is(err, ErrTooLarge):
+	case errors.Is(err, refused.ErrTooLarge):
 		return "too_large"
 	case errors.Is(err, backend.ErrClosed):
 		return "closed"
@@ -159,7 +160,7 @@ func passOutcome(err error) string {
 
 func (p *Publisher) pass(ev backend.Event, from *Origin) error {
 	if len(ev.Data) > wire.MaxEphemeral {
-		return fmt.Errorf("%w: %d bytes of at most %d, live only", ErrTooLarge, len(ev.Data), wire.MaxEphemeral)
+		return fmt.Errorf("%w: %d bytes of at most %d, live only", refused.ErrTooLarge, len(ev.Data), wire.MaxEphemeral)
 	}
 	g := p.Gate(from.Depth)
 	if !g.Enter() {

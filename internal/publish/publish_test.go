@@ -12,6 +12,7 @@ import (
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/live"
 	"github.com/maravilla-realtime/realtime/internal/publish"
+	"github.com/maravilla-realtime/realtime/internal/refused"
 	"github.com/maravilla-realtime/realtime/internal/ring"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
@@ -192,7 +193,7 @@ func TestEncode(t *testing.T) {
 		}
 		pooled.Release()
 	}
-	if _, err := publish.Encode(long, 10); !errors.Is(err, publish.ErrTooLarge) {
+	if _, err := publish.Encode(long, 10); !errors.Is(err, refused.ErrTooLarge) {
 		t.Errorf("too long: %v", err)
 	}
 }

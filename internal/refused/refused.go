@@ -2,6 +2,8 @@
 // with errors.Is like any other, and realtime.WriteError answers a request with them.
 package refused
 
+import "net/http"
+
 // Error is one of these errors. It is immutable.
 type Error struct {
 	text    string
@@ -16,3 +18,11 @@ func New(text string, status int, code, message string) *Error {
 }
 
 func (e *Error) Error() string { return e.text }
+
+// The errors of data that the host, or a client, gives.
+var (
+	// ErrBadEvent: something makes no event.
+	ErrBadEvent error = New("realtime: bad event", http.StatusBadRequest, "bad_request", "this makes no event")
+	// ErrTooLarge: data or metadata exceeds its limit.
+	ErrTooLarge error = New("realtime: too large", http.StatusRequestEntityTooLarge, "too_large", "this is too large")
+)

@@ -1,0 +1,78 @@
+package ask_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http/httptest"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/internal/ask"
+	"github.com/maravilla-realtime/realtime/internal/engine"
+)
+
+// Do returns what the function returns, whose context ends after 5 s, or 30 s for a route
+// of the host.
+func TestDo(t *testing.T) {
+	errNo := errors.New("no")
+	slow := func(ctx context.Context) (int, error) {
+		<-ctx.Done()
+		return 0, ctx.Err()
+	}
+	for name, c := range map[string]struct {
+		f       func(context.Context) (int, error)
+		patient bool
+		outcome string
+		err     error
+		takes   time.Duration
+	}{
+		"yes":           {f: func(context.Context) (int, error) { return 7, nil }, outcome: "ok"},
+		"no":            {f: func(context.Context) (int, error) { return 0, errNo }, outcome: "refused", err: errNo},
+		"later":         {f: func(context.Context) (int, error) { return 0, engine.ErrTemporary }, outcome: "timeout", err: engine.ErrTemporary},
+		"slow":          {f: slow, outcome: "timeout", err: engine.ErrTemporary, takes: ask.Time},
+		"slow, a route": {f: slow, patient: true, outcome: "timeout", err: engine.ErrTemporary, takes: ask.Patient},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				calls := ask.New(slog.New(slog.DiscardHandler))
+				r := httptest.NewRequestWithContext(t.Context(), "GET", "/", nil)
+				if c.patient {
+					r = ask.Patiently(r)
+				}
+				began := time.Now()
+				got, err := ask.Do(r.Context(), calls, ask.Allow, c.f)
+				if !errors.Is(err, c.err) || err == nil && got != 7 || time.Since(began) != c.takes {
+					t.Errorf("%d, %v after %v", got, err, time.Since(began))
+				}
+				if calls.Stats()["allow"].Outcomes[c.outcome] != 1 || calls.Left() != 0 || calls.Wait(t.Context()) != nil {
+					t.Errorf("counted %v, left %d", calls.Stats()["allow"].Outcomes, calls.Left())
+				}
+			})
+		})
+	}
+}
+
+// A function that ignores its context is left, and waited for in the end.
+func TestLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		calls, end := ask.New(slog.New(slog.DiscardHandler)), make(chan struct{})
+		_, err := ask.Do(t.Context(), calls, ask.Grants, func(context.Context) (int, error) {
+			<-end
+			return 0, nil
+		})
+		if !errors.Is(err, engine.ErrTemporary) || calls.Left() != 1 || calls.Stats()["grants"].Outcomes["timeout"] != 1 {
+			t.Errorf("%v, left %d, counted %v", err, calls.Left(), calls.Stats()["grants"].Outcomes)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := calls.Wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("waited for it: %v", err)
+		}
+		close(end)
+		if err := calls.Wait(t.Context()); err != nil || calls.Left() != 0 {
+			t.Errorf("%v, left %d", err, calls.Left())
+		}
+	})
+}
