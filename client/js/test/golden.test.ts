@@ -7,24 +7,9 @@ import '../src/history.js';
 import { RealtimeClient } from '../src/realtime.js';
 import { RenClient } from '../src/ren.js';
 import { createParser, type StreamEvent } from '../src/sse.js';
-import type { Stream } from '../src/stream.js';
 import '../src/stream.js';
 import { begin, clock, FakeSocket, pass, requests, settle, type Op } from './fakes.js';
-import { testdata } from './testdata.js';
-
-/** What a frame means to a client, as scripts that are played below. */
-interface Meaning {
-  means?: { case: string; lines: string[] }[];
-}
-
-interface Wire {
-  ren: ({ name: string; frame: string; parsed: { event: string; id: string; data: unknown; retry?: number }[] } & Meaning)[];
-  server: ({ name: string; frame: string } & Meaning)[];
-  client: { name: string; frame: string }[];
-  stream: { name: string; frame: string }[];
-}
-
-const wire = testdata<Wire>('wire.json', process.env['REALTIME_WIRE']);
+import { clientId, wire } from './goldenkit.js';
 
 for (const { name, frame, parsed } of wire.ren) {
   test('REN: ' + name, () => {
@@ -38,8 +23,6 @@ for (const { name, frame, parsed } of wire.ren) {
     assert.equal(events[0]?.retry, retry && Number(retry));
   });
 }
-
-const clientId = 'Zm9vYmFyYmF6cXV4.dGFi';
 
 /**
  * Where the scripts of testdata/wire.json are played: a client and the server it is connected to. What the lines mean is in
@@ -391,77 +374,4 @@ test('client: all frames', async () => {
   check('leave', socket);
   assert.deepEqual([...golden.keys()], [], 'frames the SDK was not made to send');
   rt.disconnect();
-});
-
-/** A client that follows the stream of the golden frames, and what it has been told. */
-async function follow(): Promise<{ rt: RealtimeClient; stream: Stream; say(name: string): Promise<void>; off(): void }> {
-  begin();
-  const rt = new RealtimeClient({ clientId });
-  rt.connect();
-  await settle();
-  await FakeSocket.last.greet();
-  const stream = rt.stream('room:42', 'a1');
-  const off = stream.subscribe(() => {});
-  const say = async (name: string): Promise<void> => {
-    const frame = wire.server.find((one) => one.name === name)?.frame;
-    assert.ok(frame, name);
-    FakeSocket.last.onmessage!({ data: frame.replace('"ref":7', `"ref":${FakeSocket.last.ops('stream').at(-1)!.ref}`) });
-    await settle();
-  };
-  return { rt, stream, say, off };
-}
-
-const back = async (): Promise<void> => {
-  await FakeSocket.last.drop();
-  await pass(1_000);
-  await FakeSocket.last.greet();
-};
-
-test('client: what is said of streams', async () => {
-  const { rt, stream, say, off } = await follow();
-  const check = (op: string, name = op): void => {
-    const want = JSON.parse(wire.stream.find((one) => one.name === name)!.frame) as Op;
-    assert.deepEqual({ ...FakeSocket.last.ops(op).at(-1)!, ref: want.ref }, want);
-  };
-  check('stream');
-  await say('stream');
-  await say('stream.append');
-  assert.deepEqual([stream.text, stream.metadata, stream.userId], ['Hello, wörld', { role: 'assistant' }, 'ada']);
-  await back();
-  check('stream', 'stream that goes on');
-  FakeSocket.last.answer('stream', { event: 'stream', channel: 'room:42', id: 'a1', run: 'K3XW5M2PQ7RT', state: 'streaming', offset: 13, next: 13 });
-  void stream.stop();
-  check('stop');
-  FakeSocket.last.answer('stop');
-  off();
-  await settle();
-  check('unstream');
-  assert.equal(wire.stream.length, 4, 'frames the SDK was not made to send');
-  rt.disconnect();
-});
-
-const grown: [frames: string[], text: string, items: unknown[], state: string, code?: string][] = [
-  [['stream empty'], '', [], 'streaming'],
-  [['stream', 'stream.append', 'stream.end complete'], 'Hello, wörld', [], 'complete'],
-  [['stream', 'stream.end cancelled'], 'Hello', [], 'cancelled'],
-  [['stream', 'stream.end failed'], 'Hello', [], 'failed', 'internal'],
-  [['stream', 'unstreamed'], 'Hello', [], 'failed', 'forbidden'],
-  [['stream', 'unstreamed for a while', 'stream resumed'], 'Hello, wörld', [], 'streaming'],
-  [['stream', 'cut', 'stream resumed', 'stream.end complete'], 'Hello, wörld', [], 'complete'],
-  [['stream', 'cut', 'stream failed'], 'Hello', [], 'failed', 'unavailable'],
-  [['stream complete'], 'Hello, wörld', [], 'complete'],
-  [['stream failed'], '', [], 'failed', 'unavailable'],
-  [['stream of JSON', 'stream.append of JSON'], '', [{ a: [1, 2] }, 'x', null], 'streaming'],
-];
-for (const [frames, text, items, state, code] of grown)
-  test('streams: ' + frames.join(', '), async () => {
-    const { rt, stream, say } = await follow();
-    for (const name of frames) await (name === 'cut' ? back() : say(name));
-    assert.deepEqual([stream.text, stream.items, stream.state, stream.error?.code], [text, items, state, code]);
-    rt.disconnect();
-  });
-
-test('streams: all frames', () => {
-  const played = new Set(grown.flatMap(([frames]) => frames));
-  assert.deepEqual(wire.server.filter(({ name }) => /^(un)?stream/.test(name) && !played.has(name)), []);
 });
