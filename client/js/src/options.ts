@@ -38,10 +38,9 @@ export function ownOrigin(): string | undefined {
  * An address of the page's own server, or elsewhere if absolute: a `<base>` does not move it, so that no foreign one learns
  * the client id.
  *
- * @param option - which gives the address
  * @throws TypeError for a relative address where there is no origin it could be relative to
  */
-export function resolve(address: string, option = 'endpoint'): URL {
+export function resolve(address: string): URL {
   const origin = ownOrigin();
   // Pages and workers that another page has made (about:srcdoc, blob:) have an address that nothing can be relative to.
   for (const base of [origin && globalThis.location?.href, origin])
@@ -50,7 +49,7 @@ export function resolve(address: string, option = 'endpoint'): URL {
     } catch {
       // the next one
     }
-  throw TypeError(option + ' must be absolute');
+  throw TypeError('endpoint must be absolute: ' + address);
 }
 
 /** Whether an address is of the page's own origin; never where there is no page. */

@@ -21,7 +21,7 @@ export function createSession(client: Client, options: RealtimeClientOptions): v
   const moment = 1_000; // ms for the bye that follows an error, and says when to come back
 
   const { wsEndpoint = '/api/maravilla/realtime', WebSocket: Socket = globalThis.WebSocket } = options;
-  const url = resolve(wsEndpoint, 'wsEndpoint');
+  const url = resolve(wsEndpoint);
   // A browser sees how a WebSocket was closed, but not why it was not opened: hence credentials are checked after that.
   url.searchParams.set('auth', 'hello');
   const channels = new Map<string, Channel>();

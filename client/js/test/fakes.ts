@@ -228,6 +228,8 @@ export class FakeSocket {
   /** When it was made. */
   at: number = clock.now;
   sent: Op[] = [];
+  /** What was sent after the end, of which a browser complains in the console. */
+  static late: string[] = [];
   #open = false;
   closed: number | undefined;
   onopen: (() => void) | undefined;
@@ -245,6 +247,7 @@ export class FakeSocket {
 
   static install(): void {
     FakeSocket.all = [];
+    FakeSocket.late = [];
     FakeSocket.serve = FakeSocket.opened = undefined;
     globals['WebSocket'] = FakeSocket;
   }
@@ -261,7 +264,7 @@ export class FakeSocket {
 
   send(text: string): void {
     if (!this.#open) throw new DOMException('Still in CONNECTING state', 'InvalidStateError');
-    if (this.closed !== undefined) return;
+    if (this.closed !== undefined) return void FakeSocket.late.push(text);
     this.sent.push(JSON.parse(text) as Op);
     FakeSocket.serve?.(this, this.sent.at(-1)!);
   }

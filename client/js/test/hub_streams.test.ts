@@ -7,7 +7,7 @@ import { alone, answer, hub, op, sent, told } from './hubkit.js';
 const plain = ({ ref: _, cid: __, ...rest }: Op): object => rest;
 const grow = (tab: string, what = 'stream'): void => op(tab, what, { id: 'a1' });
 const grown = (more: object = {}): void => answer({ event: 'stream', channel: 'room', id: 'a1', state: 'streaming', ...more });
-const ended = (event: string): void => hub.frame_(JSON.stringify({ event, channel: 'room', id: 'a1' }));
+const ended = (event: string): void => hub.take_(JSON.stringify({ event, channel: 'room', id: 'a1' }));
 const names = (): string[] => sent.map(({ op: name }) => name);
 
 test('a stream is followed until nobody does', () => {
@@ -17,15 +17,15 @@ test('a stream is followed until nobody does', () => {
   grow('a', 'unstream'); // before b has its answer
   grown();
   assert.deepEqual([names(), told.map(([to]) => to)], [['stream', 'stream'], ['a', 'a', 'b']]);
-  hub.drop_('b');
+  hub.leave_('b');
   assert.deepEqual(plain(sent.at(-1)!), { op: 'unstream', channel: 'room', id: 'a1' });
 });
 
 test('who asks for a stream and goes before the answer', () => {
   grow('a');
   const { ref: asked } = sent.at(-1)!;
-  hub.drop_('a');
-  hub.frame_(JSON.stringify({ event: 'stream', ref: asked, channel: 'room', id: 'a1', state: 'streaming' }));
+  hub.leave_('a');
+  hub.take_(JSON.stringify({ event: 'stream', ref: asked, channel: 'room', id: 'a1', state: 'streaming' }));
   grow('b');
   grown();
   grow('b', 'unstream');
@@ -37,14 +37,14 @@ test('a stream that has ended is not followed', () => {
     grow('a');
     grown();
     ended(event);
-    hub.drop_('a');
+    hub.leave_('a');
     hub.add_('a', 'client of a');
   }
   grow('a');
   grown({ state: 'complete' });
   grow('a');
   answer({ event: 'error', code: 'not_found', retry: false });
-  hub.drop_('a');
+  hub.leave_('a');
   assert.ok(!names().includes('unstream'));
 });
 
@@ -54,9 +54,9 @@ test('what ends in between does not end who has asked since', () => {
   grow('b');
   ended('unstreamed');
   grown();
-  hub.drop_('a');
+  hub.leave_('a');
   assert.ok(!names().includes('unstream'));
-  hub.drop_('b');
+  hub.leave_('b');
   assert.equal(names().at(-1), 'unstream');
 });
 

@@ -20,6 +20,6 @@ beforeEach(() => {
   hub.add_('b', 'client of b');
 });
 
-export const op = (tab: string, what: string, more: object = {}): void => hub.op_(tab, JSON.stringify({ ref: ++ref, op: what, channel: 'room', ...more }));
-export const answer = (frame: object): void => hub.frame_(JSON.stringify({ ref: sent.at(-1)!.ref, ...frame }));
+export const op = (tab: string, what: string, more: object = {}): void => hub.ask_(tab, JSON.stringify({ ref: ++ref, op: what, channel: 'room', ...more }));
+export const answer = (frame: object): void => hub.take_(JSON.stringify({ ref: sent.at(-1)!.ref, ...frame }));
 export const list = (): unknown[] => sent.map(({ op: name, cid }) => [name, cid]);

@@ -30,14 +30,14 @@ beforeEach(async () => {
       ask_: () => 'please',
       dial_: () => done.push('dial'),
       lead_: () => void done.push('lead'),
-      serve_: (who, ask) => void done.push(`serve ${who} ${ask}`),
+      answer_: (who, ask) => void done.push(`serve ${who} ${ask}`),
       follow_: () => void done.push('follow'),
       alone_: () => void done.push('alone'),
-      hear_: ({ word }) => void done.push('hear ' + word),
+      take_: ({ word }) => void done.push('hear ' + word),
       end_: () => void done.push('end'),
     });
     assert.ok(member.join_('group'));
-    member.greeted_();
+    member.opened_();
   });
   await settle();
 });

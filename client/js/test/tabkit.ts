@@ -5,7 +5,7 @@ import { RealtimeClient, type RealtimeClientOptions } from '../src/realtime.js';
 import { RenClient, type RenClientOptions } from '../src/ren.js';
 import { shareTabs } from '../src/share.js';
 import { layer } from '../src/transport.js';
-import { begin, dice, pass, settle } from './fakes.js';
+import { begin, dice, FakeSocket, pass, settle } from './fakes.js';
 import { Server } from './server.js';
 import { installTabs, locks, Tab } from './tabs.js';
 
@@ -33,7 +33,7 @@ afterEach(async () => {
   assert.deepEqual(locks.queue.map(({ name }) => name), [], 'locks that are held without a client');
   mock.restoreAll();
   Object.assign(layer, direct);
-  assert.deepEqual(reported, []);
+  assert.deepEqual([reported, FakeSocket.late], [[], []]);
 });
 
 export interface RenTab {

@@ -210,7 +210,7 @@ var budgets = []struct {
 	{"RenClient with every", `export { RenClient } from "./index.js"; import "./every.js"`, 3456},
 	{"with streams", `export { RealtimeClient } from "./index.js"; import "./stream.js"`, 6144},
 	{"both", `export { RenClient, RealtimeClient } from "./index.js"`, 6656},
-	{"both, shared by tabs", `export { RenClient, RealtimeClient } from "./index.js"; export { shareTabs } from "./share.js"`, 9280},
+	{"both, shared by tabs", `export { RenClient, RealtimeClient } from "./index.js"; export { shareTabs } from "./share.js"`, 9216},
 	{"both, with load", `export { RenClient, RealtimeClient } from "./index.js"; export { enableLoad } from "./load.js"`, 7168},
 	{"RenClient, useQuery", `export { RenClient } from "./index.js"; export { queryStore } from "./stores.js"`, 3840},
 	{"TanStack Query", `export { invalidateQueries } from "./query.js"`, 1024},

@@ -30,12 +30,12 @@ export type Line = [to: string | undefined, text: string | undefined];
 type Answered = (frame: Frame, failed: boolean) => string[] | undefined;
 
 /** An operation that has no answer yet. */
-interface Asked {
-  op_: Op;
+type Asked = [
+  op: Op,
   /** Who asked; nobody, where the hub did. */
-  tab_?: string | undefined;
-  answered_?: Answered | undefined;
-}
+  tab?: string | undefined,
+  answered?: Answered | undefined,
+];
 
 /**
  * Speaks for many tabs on one WebSocket, as if they were one client: what one tab asks for must not end what another has, so subscriptions
@@ -46,13 +46,11 @@ export interface Hub {
   /** A tab comes. */
   add_(tab: string, cid: string): void;
   /** A tab goes. It leaves where it is present after the grace that a server gives an orderly close. */
-  drop_(tab: string): void;
+  leave_(tab: string): void;
   /** Takes an operation of a tab. */
-  op_(tab: string, text: string): void;
+  ask_(tab: string, text: string): void;
   /** Takes a frame of the server. */
-  frame_(text: string): void;
-  /** The connection is over. */
-  close(): void;
+  take_(text: string): void;
 }
 
 /**
@@ -83,7 +81,7 @@ export function createHub(
   };
   const ask = (op: Op | undefined, tab?: string, answered?: Answered): void => {
     if (!op) return;
-    asked.set(++lastRef, { op_: op, tab_: tab, answered_: answered });
+    asked.set(++lastRef, [op, tab, answered]);
     if (queue.push(JSON.stringify({ ...op, ref: lastRef })) < 2) pump(); // else it is waiting
   };
   const reply = (frame: Frame, { ref }: Op): string => JSON.stringify({ ...frame, ref });
@@ -102,10 +100,10 @@ export function createHub(
   const nameOf = ({ channel, id }: Partial<Op>): string => JSON.stringify({ channel, id });
   const take = (tab: string, op: Op): void => {
     const { op: what, channel } = op;
-    if (what === 'subscribe') return ask(op, tab, rooms.enter_(tab, op));
+    if (what === 'subscribe') return ask(op, tab, rooms.add_(tab, op));
     const name = nameOf(op);
     if (what === 'stream') {
-      const answered = streams.enter_(tab, { ...op, channel: name });
+      const answered = streams.add_(tab, { ...op, channel: name });
       return ask(op, tab, (frame) => answered(frame, frame.state !== 'streaming'));
     }
     if (what === 'join' || what === 'update') return present(tab, op);
@@ -116,7 +114,7 @@ export function createHub(
     } else if (what === 'unsubscribe' ? rooms.leave_(tab, channel) : what !== 'unstream' || streams.leave_(tab, name)) return ask(op, tab);
     tell([[tab, reply({ event: 'ok' }, op)]]); // others still want it
   };
-  const answer = ({ op_: op, tab_: tab, answered_: answered }: Asked, frame: Frame, lines: Line[]): void => {
+  const answer = ([op, tab, answered]: Asked, frame: Frame, lines: Line[]): void => {
     if (!tab) return;
     const rest = answered ? answered(frame, frame.event === 'error') : [];
     const alone = !rest || (/channel_limit|too_many/.test(frame.code!) && tabs.size > 1);
@@ -126,7 +124,7 @@ export function createHub(
 
   return {
     add_: (tab, cid) => void tabs.set(tab, cid),
-    drop_(tab) {
+    leave_(tab) {
       tabs.delete(tab);
       for (const channel of rooms.leaveAll_(tab)) ask({ op: 'unsubscribe', channel });
       for (const name of streams.leaveAll_(tab)) ask({ op: 'unstream', ...(JSON.parse(name) as Pick<Op, 'channel' | 'id'>) });
@@ -135,11 +133,11 @@ export function createHub(
         for (const op of sessions.of_(tab)) ask(sessions.leave_(tab, op));
       }, grace);
     },
-    op_(tab, text) {
+    ask_(tab, text) {
       const cid = tabs.get(tab);
       if (cid) take(tab, { ...(JSON.parse(text) as Op), cid }); // else it has asked another leader
     },
-    frame_(text) {
+    take_(text) {
       const lines: Line[] = [];
       for (const line of text.split('\n')) {
         const frame = Object(parse(line)) as Frame;
@@ -151,14 +149,11 @@ export function createHub(
           lines.push([undefined, line]);
           if (event === 'unsubscribed') rooms.end_(channel!);
           if (event === 'left') sessions.end_(channel, userId);
-          if (!/stream/.test(event)) rooms.keep_(frame, line);
+          if (!/stream/.test(event)) rooms.take_(frame, line);
           else if (event !== 'stream.append') streams.end_(nameOf(frame));
         }
       }
       tell(lines);
-    },
-    close() {
-      send = () => {}; // a tab that goes now is not spoken for
     },
   };
 }

@@ -2,7 +2,7 @@
 export interface Ring<Entry> {
   readonly entries_: Entry[];
   /** @param room - for how much text there is room */
-  push_(entry: Entry, size: number, room?: number): void;
+  add_(entry: Entry, size: number, room?: number): void;
 }
 
 export function createRing<Entry>(): Ring<Entry> {
@@ -13,7 +13,7 @@ export function createRing<Entry>(): Ring<Entry> {
   let all = 0;
   return {
     entries_: entries,
-    push_(entry, size, room = 4 << 20) {
+    add_(entry, size, room = 4 << 20) {
       entries.push(entry);
       sizes.push(size);
       for (all += size; entries.length > most || (all > room && entries.length > 1); all -= sizes.shift()!) entries.shift();

@@ -27,7 +27,7 @@ export interface Rooms {
    * A tab subscribes: completes what to ask the server for, by whether any tab wants presence. Returns how to take the answer. That
    * completes the answer, by the cursor at which the subscription begins, and returns what has come since; undefined where that is not known.
    */
-  enter_(tab: string, op: Op): (frame: Frame, failed: boolean) => string[] | undefined;
+  add_(tab: string, op: Op): (frame: Frame, failed: boolean) => string[] | undefined;
   /** A tab goes. Returns whether it was the last one. */
   leave_(tab: string, channel: string): boolean;
   /** A tab goes out of all channels. Returns those in which it was the last one. */
@@ -35,7 +35,7 @@ export interface Rooms {
   /** The server has ended a subscription, but not what was asked for since. */
   end_(channel: string): void;
   /** Takes an event of a channel, or a cursor up to which nothing else has come, for those who come later. */
-  keep_(frame: Frame, line: string): void;
+  take_(frame: Frame, line: string): void;
 }
 
 export function createRooms(): Rooms {
@@ -53,7 +53,7 @@ export function createRooms(): Rooms {
     const room = rooms.get(channel);
     if (frame.cursor) {
       // It begins just now, for all.
-      if (room) (room.kept_ = createRing()).push_([frame.cursor, ''], 0);
+      if (room) (room.kept_ = createRing()).add_([frame.cursor, ''], 0);
       return [];
     }
     // The server had it already, and does not say where this tab begins.
@@ -66,7 +66,7 @@ export function createRooms(): Rooms {
 
   return {
     leave_,
-    enter_(tab, op) {
+    add_(tab, op) {
       const { channel } = op;
       const room = rooms.get(channel) ?? { seats_: new Map<string, Seat>(), kept_: createRing<Entry>() };
       const seat = room.seats_.get(tab) ?? { presence_: false, asked_: 0, held_: false };
@@ -91,10 +91,10 @@ export function createRooms(): Rooms {
         if (!seat.asked_) leave_(tab, channel);
       }
     },
-    keep_({ event, channel, cursor, id = cursor }, line) {
+    take_({ event, channel, cursor, id = cursor }, line) {
       if (!id || event === 'presence.state') return;
       for (const [name, { kept_: kept }] of rooms)
-        if ((channel ?? name) === name) kept.push_([id, channel ? line : ''], line.length, most / rooms.size);
+        if ((channel ?? name) === name) kept.add_([id, channel ? line : ''], line.length, most / rooms.size);
     },
   };
 }

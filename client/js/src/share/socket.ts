@@ -29,16 +29,14 @@ export function shareSocket(open: OpenSocket, options: ClientOptions): OpenSocke
   if (!group) return open;
   return (url) => {
     let real: WebSocketLike | undefined;
-    let send: (text: string) => void; // on it
+    let send: (text: string) => unknown; // on it
     let hub: Hub | undefined;
     let hello = ''; // the server's
-    let greeting = ''; // the client's
+    let greeting: Ask | undefined; // the client's
     let say: ((text: string) => void) | undefined; // takes what the client says, once it is decided to whom
-    let alone = false;
     let over = false;
 
     const drop = (): void => {
-      hub?.close();
       real?.close(1000);
       real = hub = say = undefined;
     };
@@ -52,14 +50,13 @@ export function shareSocket(open: OpenSocket, options: ClientOptions): OpenSocke
       self.onclose!(how as never);
     };
     const give = (data: string): void => void self.onmessage!({ data } as never);
-    const hear_ = ({ lines = [] }: SocketSaid): void => {
+    const take_ = ({ lines = [] }: SocketSaid): void => {
       for (const [to, text] of lines)
         if ((to ?? id) !== id) continue;
         else if (text === undefined) goAlone();
         else give(text);
     };
     const goAlone = (): void => {
-      alone = true;
       member.leave_();
       dial();
     };
@@ -72,44 +69,44 @@ export function shareSocket(open: OpenSocket, options: ClientOptions): OpenSocke
       } catch (e) {
         return end({ code: 1006, error_: e });
       }
-      send = (text) => socket.send(text);
-      socket.onopen = () => (greeting ? send(greeting) : self.onopen!({} as never));
+      send = (text) => socket === real && socket.send(text); // the hub may speak for those who have gone a while later
+      socket.onopen = () => (greeting ? send(JSON.stringify(greeting)) : self.onopen!({} as never));
       socket.onmessage = ({ data }: { data: string }) => {
-        if (hub) return hub.frame_(data);
+        if (hub) return hub.take_(data);
         const frame = parse(data) as Frame | undefined;
+        const alone = member.signal_.aborted;
         if (alone) say = send;
         if (alone || frame?.event !== 'hello') return give(data);
         if (!member.join_(groupName('ws', url, group, frame.userId))) return end({ code: 1006 }); // another user now
         hello = data;
-        member.greeted_();
+        member.opened_();
       };
       const closed = ({ code }: Closed): unknown => socket === real && member.end_(code);
       socket.onclose = closed;
       socket.onerror = () => closed({ code: 1006 }); // as in the client
     };
-    const ask_ = (): Ask => ({ cid: (parse(greeting) as Ask).cid! });
 
     const member = createMember<Ask, SocketSaid>({
-      ready_: dial,
-      ask_,
+      start_: dial,
+      ask_: () => ({ cid: greeting!.cid! }),
       dial_: dial,
       lead_() {
         const tell = (lines: Line[]): void => {
           member.say_({ lines });
-          hear_({ lines });
+          take_({ lines });
         };
         const { limits, userId } = parse(hello) as Frame;
         hub = createHub(limits!, send, tell, userId);
-        hub.add_(id, ask_().cid!);
-        say = (text) => hub!.op_(id, text);
+        hub.add_(id, greeting!.cid!);
+        say = (text) => hub!.ask_(id, text);
         give(hello);
       },
-      serve_(tab, { op, cid }) {
+      answer_(tab, { op, cid }) {
         const own = hub;
         if (!own) return;
-        if (op) return own.op_(tab, op);
+        if (op) return own.ask_(tab, op);
         own.add_(tab, cid!);
-        navigator.locks.request(tab, { signal: member.signal_ }, () => own.drop_(tab)).catch(() => {});
+        navigator.locks.request(tab, { signal: member.signal_ }, () => own.leave_(tab)).catch(() => {});
         member.say_({ to: tab });
       },
       follow_() {
@@ -118,16 +115,19 @@ export function shareSocket(open: OpenSocket, options: ClientOptions): OpenSocke
         give(hello);
       },
       alone_: goAlone,
-      hear_,
+      take_,
       end_: (code = 1006) => end({ code }),
     });
     const { id } = member;
 
     const self = {
       send(text) {
-        const { op, token } = parse(text) as Ask;
-        if (!greeting) return send((greeting = text));
-        if (op === 'hello') greeting = JSON.stringify({ ...(parse(greeting) as Ask), token }); // for the next connection
+        const said = parse(text) as Ask;
+        if (!greeting) {
+          greeting = said;
+          return send(text);
+        }
+        if (said.op === 'hello') greeting.token = said.token!; // for the next connection
         // Where nobody takes it, the hello that is on its way has the client say all of it again.
         say?.(text);
       },

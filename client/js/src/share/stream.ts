@@ -57,7 +57,7 @@ export function shareStream(open: OpenStream, options: ClientOptions): OpenStrea
       const pass = (event: StreamEvent): void => {
         if (early) return void (early.push(event) > most && member.alone_());
         if (ring) {
-          ring.push_({ ...event, at: Date.now() }, event.data.length);
+          ring.add_({ ...event, at: Date.now() }, event.data.length);
           member.say_({ event }); // first, as the client may hang up at it
         } else if (event.event === 'message') member.forget_();
         else {
@@ -90,7 +90,7 @@ export function shareStream(open: OpenStream, options: ClientOptions): OpenStrea
               since = event.id;
               at = asked;
             }
-            member.greeted_();
+            member.opened_();
           };
           const refused = await open(url, { ...headers, ...(since && { 'Last-Event-ID': since }) }, signal, hear, heard, undefined);
           if (refused) {
@@ -122,7 +122,7 @@ export function shareStream(open: OpenStream, options: ClientOptions): OpenStrea
           ring = createRing();
           flush();
         },
-        serve_: answer,
+        answer_: answer,
         follow_({ events: [first, ...events] = [] }) {
           const data = early?.[0]!.data ?? hello;
           own.abort();
@@ -134,7 +134,7 @@ export function shareStream(open: OpenStream, options: ClientOptions): OpenStrea
           if (early) flush();
           else if (own.signal.aborted) void dial();
         },
-        hear_({ event }) {
+        take_({ event }) {
           heard();
           if (event) give(event);
         },

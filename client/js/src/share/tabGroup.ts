@@ -18,21 +18,21 @@ export interface Said<Ask> {
 /** What a connection does at what the group decides. */
 export interface Part<Ask, M extends Said<Ask>> {
   /** The tab may dial now, if it has not done so yet: others would notice if it went. */
-  ready_?(): unknown;
+  start_?(): unknown;
   /** How the tab asks to follow. */
   ask_(): Ask;
-  /** Begins a connection to the server, another one where there is one, which leads to {@link Member.greeted_}. */
+  /** Begins a connection to the server, another one where there is one, which leads to {@link Member.opened_}. */
   dial_(): unknown;
   /** The own connection is for all, from now on, as they have been told. */
   lead_(): void;
   /** Answers a tab that asks, if this one leads. */
-  serve_(tab: string, ask: Ask): void;
+  answer_(tab: string, ask: Ask): void;
   /** The leader has said yes. */
   follow_(yes: M): void;
   /** The leader has said no, or there is no group to be had. */
   alone_(): void;
   /** Takes what the leader says. */
-  hear_(said: M): void;
+  take_(said: M): void;
   /** The connection is over, for the client too. */
   end_(code?: number): void;
 }
@@ -59,7 +59,7 @@ export interface Member<M> {
   /** Joins the group of a name; false where it is of another one. */
   join_(name: string): boolean;
   /** The server has greeted the tab on its own connection, as one of the group. */
-  greeted_(): void;
+  opened_(): void;
   /** Asks the leader to be told what it hears. */
   ask_(): void;
   /** What was asked for is no longer what is wanted. */
@@ -71,23 +71,13 @@ export interface Member<M> {
   leave_(): void;
 }
 
-/** What a member is to its group. */
-const enum Role {
-  /** It follows the leader, or has a connection of its own, and queues for the lead. */
-  Queuing,
-  /** It has the lock of the group. */
-  Leading,
-  /** There is no group to be had, now or later. */
-  Apart,
-}
-
 export function createMember<Ask, M extends Said<Ask>>(part: Part<Ask, M>): Member<M> {
   const patience = 5_000; // ms, for locks, for messages, and for a leader
 
   const id = random();
   const off = new AbortController();
   const { signal } = off;
-  let role = Role.Queuing;
+  let leading = false; // it has the lock of the group, or else queues for it
   let channel: BroadcastChannel | undefined; // of the group, between join and leave
   let leader: string | undefined; // whom this tab follows
   let asking = false; // an answer of the leader is due
@@ -115,7 +105,6 @@ export function createMember<Ask, M extends Said<Ask>>(part: Part<Ask, M>): Memb
     part.alone_();
   };
   const goApart = (): void => {
-    role = Role.Apart;
     member.leave_();
     part.alone_();
   };
@@ -128,12 +117,12 @@ export function createMember<Ask, M extends Said<Ask>>(part: Part<Ask, M>): Memb
   };
   /** The lock of the group has come. */
   const locked = (): void => {
-    role = Role.Leading;
+    leading = true;
     if (undecided) begin(); // the last leader has told this tab nothing
     else sayToAll({ lead: true });
   };
   /** The lock cannot be had, or another tab has stolen it. */
-  const lost = (): void => (role === Role.Leading ? part.end_() : alone_());
+  const lost = (): void => (leading ? part.end_() : alone_());
   /** The leader does not answer: it hangs, or the browser delivers nothing. */
   const steal = (): void => {
     if (!audible) return goApart();
@@ -145,7 +134,7 @@ export function createMember<Ask, M extends Said<Ask>>(part: Part<Ask, M>): Memb
   const heardLead = (): void => {
     leader = undefined;
     // Also where the lock was stolen meanwhile, as two must not answer those who ask from here on.
-    if (role === Role.Leading) part.dial_();
+    if (leading) part.dial_();
     else ask_();
   };
   const answered = (said: M): void => {
@@ -159,11 +148,11 @@ export function createMember<Ask, M extends Said<Ask>>(part: Part<Ask, M>): Memb
     if (from === id) audible = true;
     else if (to && to !== id) return;
     else if (said.lead) heardLead();
-    else if (said.ask) part.serve_(from!, said.ask);
+    else if (said.ask) part.answer_(from!, said.ask);
     else if (to && asking) answered(said);
     else if (from !== leader) return;
     else if (said.end) part.end_(said.end);
-    else part.hear_(said);
+    else part.take_(said);
   };
 
   const member: Member<M> = {
@@ -171,7 +160,7 @@ export function createMember<Ask, M extends Said<Ask>>(part: Part<Ask, M>): Memb
     signal_: signal,
     say_,
     join_(name) {
-      if (role === Role.Apart) return true;
+      if (signal.aborted) return true;
       if (!channel) {
         channel = new BroadcastChannel(name);
         channel.onmessage = ({ data }) => hear(data as M);
@@ -179,9 +168,9 @@ export function createMember<Ask, M extends Said<Ask>>(part: Part<Ask, M>): Memb
       }
       return channel.name === name;
     },
-    greeted_() {
-      if (role === Role.Apart) return part.alone_();
-      if (role === Role.Leading) return begin();
+    opened_() {
+      if (signal.aborted) return part.alone_();
+      if (leading) return begin();
       undecided = setTimeout(steal, patience);
       sayToAll({ from: id });
       ask_();
@@ -206,7 +195,7 @@ export function createMember<Ask, M extends Said<Ask>>(part: Part<Ask, M>): Memb
   const unheld = setTimeout(goApart, patience);
   hold(id, signal, () => {
     clearTimeout(unheld);
-    part.ready_?.();
+    part.start_?.();
   }, goApart);
   return member;
 }
