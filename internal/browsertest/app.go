@@ -44,6 +44,12 @@ func StartApp(t testing.TB) *App {
 	app := &App{t: t, rt: rt}
 	mux := http.NewServeMux()
 	mux.Handle("/api/maravilla/", rt.Handler())
+	mux.HandleFunc("/redirect", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, r.FormValue("to"), http.StatusTemporaryRedirect)
+	})
+	mux.HandleFunc("/id", func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.Header.Get("X-Ren-Client")) // the browser has gone
+	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_, _ = w.Write(appPage) // the browser has gone

@@ -300,7 +300,8 @@ func (c *console) faults(network bool) (found []chromedp.ConsoleMessage) {
 
 // ofNetwork reports whether the browser, not the page, complains of the network.
 func ofNetwork(m chromedp.ConsoleMessage) bool {
-	return m.Source == "network" || m.Source != "" && strings.HasPrefix(m.Text, "WebSocket connection to ")
+	return m.Source == "network" || m.Source != "" &&
+		(strings.HasPrefix(m.Text, "WebSocket connection to ") || strings.HasPrefix(m.Text, "Unsafe attempt to load URL ")) // a redirect to another origin
 }
 
 // saw tells whether the browser complained of a request to a path with an error.

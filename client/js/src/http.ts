@@ -29,7 +29,8 @@ export async function renFetch(input: string | URL | Request, { getToken, ...ini
     for (const [name, value] of Object.entries(own)) headers.set(name, value);
   }
   const note = noteRequest();
-  const answer = await fetch(usual ? input : url, { ...init, headers });
+  // A redirect to another origin, which would be given the headers, fails as the network does.
+  const answer = await fetch(usual ? input : url, { ...init, headers, mode: 'same-origin' });
   note(answer?.headers?.get?.('X-Ren-Cursor')); // a mocked fetch answers with less
   return answer;
 }

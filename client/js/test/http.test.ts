@@ -196,6 +196,18 @@ test('renFetch gives the token to the own origin, and to nobody else', async () 
   assert.ok(requests.every(({ init }) => !('getToken' in init)));
 });
 
+test('what carries the client id stays with the own origin, where the server redirects it', async () => {
+  void renFetch('/todos');
+  void renFetch('/todos', { mode: 'cors' });
+  void renFetch(new Request('https://app.example/todos', { mode: 'no-cors' }));
+  void storageUpload('a', file);
+  void storageDelete('a');
+  void renFetch('https://other.example/todos', { mode: 'no-cors' });
+  await settle();
+  assert.deepEqual(requests.filter(({ headers }) => headers.has('X-Ren-Client')).map(({ init }) => init.mode), Array(5).fill('same-origin'));
+  assert.equal(requests.find(({ headers }) => !headers.has('X-Ren-Client'))!.init.mode, 'no-cors');
+});
+
 test('an aborted upload does not begin when its token comes', async () => {
   const abort = new AbortController();
   const getToken = async (): Promise<string> => {
