@@ -144,7 +144,7 @@ export function createReconnector<Reset>(
       if (dialer.renew_) dialer.renew_(token);
       else if (token !== sent) void dial(token);
     } catch (e) {
-      if (!signal.aborted) self.complain_(e);
+      if (!signal.aborted) self.complain_(e || Error('no token'));
     }
   });
   const renewIn = (ms: number): void => {
@@ -165,7 +165,7 @@ export function createReconnector<Reset>(
       sent = (await renewed) ?? (await getToken?.());
       if (!signal.aborted) await dialer.dial_(signal, sent);
     } catch (e) {
-      if (!signal.aborted) self.lost_(e);
+      if (!signal.aborted) self.lost_(e || Error('no token'));
     }
   };
   const self: Reconnector<Reset> = {

@@ -90,7 +90,7 @@ export class RenClient<Own extends AnyRenEvent = never> {
       // What fetch refuses as if there were no network: an address with a user, and what no header can carry.
       const sendable = /^https?:\/\/[^/@]+\/[ -\xff]+$/;
       if (!sendable.test(url.href + this.getClientId())) throw new RealtimeError('bad_request', 'endpoint or clientId');
-      if (!sendable.test(url.href + token?.trim())) throw new TypeError('bad token');
+      if (!sendable.test(url.href + token?.trim())) throw TypeError('bad token');
       start ??= read.oldest_;
       from = cursor ?? start?.cursor;
       const headers = {

@@ -165,6 +165,13 @@ test('a getToken that gives none when it is to renew changes nothing', async () 
   assert.deepEqual([it.ops('hello').length, errors, rt!.state], [1, [], 'open']);
 });
 
+test('a getToken that throws nothing when it is to renew is told nevertheless', async () => {
+  await socket(60_000);
+  token = () => Promise.reject();
+  await live(50_500, ping);
+  assert.deepEqual([errors, rt!.state], [['no token'], 'open']);
+});
+
 test('a token that comes when its connection is over renews nothing', async () => {
   const it = await socket(60_000);
   let give!: (token: string) => void;
