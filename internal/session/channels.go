@@ -112,7 +112,7 @@ func (c *Channels) Subscribe(op wire.Op, back Rewind, turn uint64) {
 	}
 	f.turn = max(f.turn, turn)
 	a := answer{frame: frame, first: !again, back: back, turn: turn}
-	if again && back.Messages > 0 && op.Presence && f.presence && f.showing == nil {
+	if back.Messages > 0 && op.Presence && f.presence && f.showing == nil {
 		c.subscribed(a) // only the past was asked for
 		return
 	}
@@ -160,10 +160,7 @@ func (c *Channels) Unsubscribe(op wire.Op) {
 
 // drop ends a subscription.
 func (c *Channels) drop(f *channel) {
-	if f.showing != nil {
-		f.showing.reset = nil
-		c.proceed(f)
-	}
+	c.proceed(f)
 	c.following.Lock()
 	delete(c.followed, f.name)
 	c.following.Unlock()

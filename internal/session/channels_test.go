@@ -112,6 +112,13 @@ var channelCases = map[string]struct {
 		c.subscribe(2, "b", wire.Cursor(at(0)), false)
 		c.ping()
 	}, "subscribed#2 b resumed @0, ping, message b @2"},
+	"nor pings while a channel lags that another is subscribed to after": {func(c *channels, h *history) {
+		c.subscribe(1, "a", "", false)
+		c.run()
+		h.say("a", "b")
+		c.subscribe(2, "b", "", false)
+		c.ping()
+	}, "subscribed#2 b fresh @2, ping, message a @1"},
 	"and after it again": {func(c *channels, h *history) {
 		c.subscribe(1, "a", "", false)
 		h.say("a", "b")
@@ -173,6 +180,7 @@ func TestRestrict(t *testing.T) {
 	}
 	restrict(1, map[string]*wire.Error{"b": forbidden}, "") // it was allowed later
 	restrict(late, map[string]*wire.Error{"a": nil}, "")
+	restrict(early, map[string]*wire.Error{"a": forbidden, "b": nil}, "")
 	restrict(early, map[string]*wire.Error{"a": forbidden, "b": forbidden}, "unsubscribed b forbidden @0")
 	h.say("a", "b")
 	expect(t, "told", c.told(), "message a @1")
@@ -183,6 +191,18 @@ func TestRestrict(t *testing.T) {
 	h.say("a")
 	expect(t, "told", c.told(), "")
 	expect(t, "names", strings.Join(c.Names(), " "), "")
+}
+
+// A connection that was closed is woken by nothing.
+func TestClosedChannels(t *testing.T) {
+	h := newHistory(roomy)
+	c := newChannels(t, h)
+	c.subscribe(1, "a", "", false)
+	c.run()
+	c.Close()
+	if h.say("a"); c.dirty {
+		t.Error("woken after the end")
+	}
 }
 
 // What is handed over by a function is done when what the function has told was
@@ -203,5 +223,8 @@ func TestTold(t *testing.T) {
 	}
 	if c.fill(); !told {
 		t.Error("nobody says that it was told")
+	}
+	if c.dirty {
+		t.Error("woken by nothing")
 	}
 }

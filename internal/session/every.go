@@ -15,6 +15,13 @@ type pace struct {
 	alarm *time.Timer // rings then; nil if nobody waits for it
 }
 
+// stop has the driver not be woken.
+func (p *pace) stop() {
+	if p != nil && p.alarm != nil {
+		p.alarm.Stop()
+	}
+}
+
 // rest reports whether the session takes nothing yet. The driver is woken when it does.
 func (s *Session) rest() bool {
 	if s.pace == nil || s.end != nil {
@@ -71,6 +78,7 @@ func (s *Stream) latest(items []ring.Item, b ring.Budget) (_ []ring.Item, pos ba
 // Every has the stream tell at most the newest event of each key in each interval; 0: all
 // at once.
 func (s *Stream) Every(interval time.Duration) {
+	s.pace.stop()
 	if s.pace = nil; interval > 0 {
 		s.pace = &pace{every: interval}
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -67,8 +68,75 @@ func TestEvery(t *testing.T) {
 		}
 		expect(t, "the newest", d.stream(), "@4, @5, @6, @7")
 		h.keyed("c")
+		expect(t, "within the next interval", d.stream(), "")
+		woken.Store(false)
+		time.Sleep(200 * time.Millisecond)
+		if synctest.Wait(); !woken.Load() {
+			t.Error("not woken a second time")
+		}
 		s.Bye(session.Ending{Reason: "closing", Rest: h.Head()})
 		expect(t, "the end does not wait", d.stream(), "@8, bye closing @8")
+	})
+}
+
+// Of one interval so many events are kept, of so many bytes, and no more; what makes room
+// for another one does not count.
+func TestEveryIsBounded(t *testing.T) {
+	for name, c := range map[string]struct {
+		events, keys, size int
+		first, all         int // that are told: at once, and in the end
+	}{
+		"events":          {5000, 5000, 1, 4096, 5000},
+		"bytes":           {100, 100, 64 << 10, 64, 100},
+		"events of a key": {5000, 1, 1, 1, 1},
+		"bytes of a key":  {100, 1, 64 << 10, 1, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHistory(roomy)
+				_, d := newPaced(t, h, nil, &view{})
+				d.run()
+				for i := range c.events {
+					data := json.RawMessage(strings.Repeat("1", c.size))
+					h.add(backend.Event{Type: "kv.put", Resource: "kv", Key: fmt.Sprint(i % c.keys), Data: data})
+				}
+				d.budget.Events = 1
+				n := len(frames(t, d.stuff()))
+				if n != c.first {
+					t.Errorf("%d are told at once, want %d", n, c.first)
+				}
+				time.Sleep(time.Second)
+				if n += len(frames(t, d.stuff())); n != c.all {
+					t.Errorf("%d are told in the end, want %d", n, c.all)
+				}
+			})
+		})
+	}
+}
+
+// A stream without an interval tells everything, and one that is closed wakes nobody.
+func TestEveryNoLonger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHistory(roomy)
+		s, d := newPaced(t, h, nil, &view{})
+		d.run()
+		h.keyed("a")
+		d.run()
+		h.keyed("a", "a")
+		d.run() // rests
+		s.Every(0)
+		expect(t, "without an interval", d.stream(), "@2, @3")
+		s.Every(time.Second)
+		h.keyed("a")
+		d.run()
+		h.keyed("a")
+		d.run() // rests
+		s.Close()
+		woken.Store(false)
+		time.Sleep(time.Minute)
+		if synctest.Wait(); woken.Load() {
+			t.Error("woken after the end")
+		}
 	})
 }
 

@@ -162,8 +162,10 @@ func TestGrow(t *testing.T) {
 			x.write(o, "two")
 			expect(x.t, "told", x.told(), "append m 3 two 6")
 			x.write(o, "three")
+			expect(x.t, "told", x.told(), "append m 6 three 11")
+			x.write(o, "four")
 			x.finish(o, complete)
-		}, "append m 6 three 11, end m complete 11", ""},
+		}, "append m 11 four 15, end m complete 15", ""},
 		"the end alone": {func(x *growth) {
 			o := x.begin("m", "one")
 			x.grow(1, o.Text)
@@ -244,8 +246,10 @@ func TestGrow(t *testing.T) {
 			x.write(o, "!")
 		}, "ok#3, end m complete 3, stream m streaming 0 again! 6", "a"},
 		"another one with its id, before the end is told": {func(x *growth) {
-			old := x.begin("m", "one")
-			x.grow(0, old.Text)
+			old := x.begin("m", "one") // there is no room for more than these
+			for i, o := range []*growing.Own{old, x.begin("x", ""), x.begin("y", "")} {
+				x.grow(int64(i), o.Text)
+			}
 			x.run()
 			var o *growing.Own
 			x.Do(func() { x.Grow(wire.Op{}, o.Text, 1) })

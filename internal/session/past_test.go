@@ -109,7 +109,7 @@ func TestPastOfAView(t *testing.T) {
 		h.add(backend.Event{Type: backend.Message, Resource: backend.Realtime, Channel: "a", User: "bob"})
 	}
 	p := session.ReadPast(h.Ring, "a", ring.Newest, session.Want{Messages: 1}, &view{hidden: map[string]bool{"bob": true}})
-	if len(p.Entries) != 0 || p.End != ring.NoEnd || p.Next == ring.Newest {
+	if len(p.Entries) != 0 || p.End != ring.NoEnd || p.Next != at(5300-4096+1) {
 		t.Errorf("%d messages, end %q, next %v", len(p.Entries), p.End, p.Next)
 	}
 }
@@ -119,7 +119,7 @@ func TestPastOfFewBytes(t *testing.T) {
 	h := newHistory(roomy)
 	h.say("a", "a", "a", "a", "a")
 	size := len(wire.Channel(h.log[0]))
-	for bytes, want := range map[int]int{1: 1, size: 1, size + 1: 1, 2*size + 1: 2, 3*size + 10: 3, 100 * size: 5} {
+	for bytes, want := range map[int]int{1: 1, size: 1, size + 1: 1, 2 * size: 2, 2*size + 1: 2, 3*size + 10: 3, 100 * size: 5} {
 		p := session.ReadPast(h.Ring, "a", ring.Newest, session.Want{Messages: 10, Bytes: bytes}, nil)
 		if len(p.Entries) != want || (p.End == ring.NoEnd) != (want < 5) {
 			t.Errorf("with %d bytes for messages of %d: %d messages, end %q", bytes, size, len(p.Entries), p.End)
@@ -210,6 +210,37 @@ func TestRewindWithRoster(t *testing.T) {
 	if len(c.asked) > 0 {
 		t.Error("the roster is read again")
 	}
+	c.subscribe(3, "a", "", true)
+	c.rewind(4, "a", "", true, 1, 0)
+	expect(t, "while a roster is read", c.told(), "")
+	c.answer(nil)
+	c.run()
+	c.answer(nil)
+	expect(t, "after it", c.told(), "subscribed#4 a resumed with @3 then @3, state a of 0 @3")
+	c.subscribe(5, "a", "", false)
+	c.rewind(6, "a", "", true, 1, 0)
+	expect(t, "without a roster before", c.told(), "subscribed#5 a resumed")
+	c.answer(nil)
+	expect(t, "with the first roster", c.told(), "subscribed#6 a resumed with @3 then @3, state a of 0 @3")
+}
+
+// Where older messages are stored than those of the history, the answer says where they end,
+// unless a reset is due, and says what is missing.
+func TestRewindWithOlder(t *testing.T) {
+	h := newHistory(roomy)
+	h.say("a")
+	c := newChannels(t, h)
+	c.subscribe(1, "a", "", false)
+	c.run()
+	rewind := func(ref int64) {
+		back := session.Rewind{Back: wire.Back{Messages: 5}, Older: true}
+		c.Do(func() { c.Subscribe(wire.Op{Ref: &ref, Channel: "a"}, back, c.Turn()) })
+	}
+	rewind(2)
+	expect(t, "all of the history", c.told(), "subscribed#2 a resumed with @1 then @1")
+	h.Reset(at(5))
+	rewind(3)
+	expect(t, "before a reset", flat(c.told()), "subscribed#3 a resumed with then evicted, reset a backend @5")
 }
 
 // The past that waits for a roster does not come where it, or its channel, is no longer
@@ -229,12 +260,18 @@ func TestRewindIsTakenAway(t *testing.T) {
 	early := c.Turn()
 	c.rewind(3, "a", "", true, 5, 0)
 	c.run()
+	c.subscribe(4, "b", "", true)
+	c.subscribe(5, "c", "", false)
+	expect(t, "without a roster", c.told(), "subscribed#5 c fresh @1")
 	if got := c.Rewinding(); !slices.Equal(got, []string{"a"}) {
 		t.Errorf("%q rewind", got)
 	}
-	c.Do(func() { c.Withhold(early, map[string]*wire.Error{"a": forbidden, "b": nil, "c": forbidden}) })
+	c.Do(func() { c.Withhold(c.Turn(), map[string]*wire.Error{"a": nil, "c": forbidden, "d": forbidden}) })
+	c.Do(func() { c.Withhold(early-1, map[string]*wire.Error{"a": forbidden}) }) // the turn that allowed the first
 	c.answer(nil)
 	expect(t, "the past", c.told(), "subscribed#1 a fresh @1 with then evicted, state a of 0 @1")
+	c.answer(nil)
+	expect(t, "of another channel", c.told(), "subscribed#4 b fresh @1, state b of 0 @1")
 	c.answer(nil)
 	expect(t, "what was allowed later", c.told(), "subscribed#3 a resumed with @1 then start, state a of 0 @1")
 }

@@ -1,6 +1,8 @@
 package session_test
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,6 +28,29 @@ func (s *stream) renders(except uint64) {
 			text = `{}`
 		}
 		return sse.AppendEvent(dst, "", wire.Cursor(pos), []byte(text)), true
+	}
+}
+
+// What cannot be rendered is the last that is told, also of what was handed over with it; what
+// is rendered is counted, and nothing else.
+func TestRenderedAndCounted(t *testing.T) {
+	for except, want := range map[uint64]string{0: "", 2: "@1", 99: "@1, @2, @4"} {
+		h := newHistory(roomy)
+		s := newStream(t, h)
+		s.renders(except)
+		s.Do(func() { s.Begin(nil, &view{hidden: map[string]bool{"bob": true}}, topics("kv"), session.Hello{}) })
+		s.Do(func() { s.Ping(1) })
+		if got := s.told(); (got == "") != (except == 0) {
+			t.Errorf("except %d, at the beginning: %s", except, got)
+		}
+		h.keyed("a", "b")
+		h.add(backend.Event{Type: "kv.put", Resource: "kv", User: "bob"})
+		h.keyed("c")
+		out, _ := s.fill()
+		got := shortStream(t, out)
+		if expect(t, fmt.Sprint("except ", except), got, want); s.buf.Told.Events != strings.Count(want, "@") {
+			t.Errorf("%d events were told, counted: %d", strings.Count(want, "@"), s.buf.Told.Events)
+		}
 	}
 }
 

@@ -34,7 +34,7 @@ func NewRoster(channel string, at backend.Position, members []presence.Member, u
 	var one []byte
 	for _, m := range members {
 		one = wire.AppendMember(one[:0], m.User, m.Metadata, m.LastSeen.UnixMilli())
-		if n := len(d.members); n > 0 && n+1+len(one) > wire.MaxPart {
+		if len(d.members)+1+len(one) > wire.MaxPart {
 			d.end()
 		}
 		d.add(m, one)

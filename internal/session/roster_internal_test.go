@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"hash/maphash"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/presence"
+	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
 func someMembers(n, size int) []presence.Member {
@@ -33,7 +35,11 @@ func TestRostersShareWhatTheyHaveInCommon(t *testing.T) {
 		changed := append(members[:1:1], members[2:]...) // one has gone, early
 		changed[2000].Metadata = json.RawMessage(`1`)
 		second := NewRoster("room", backend.Position{}, changed, true)
+		before := said(second)
 		second.Share(first)
+		if said(second) != before {
+			t.Fatal("it says something else since it shares")
+		}
 		n := 0
 		for i := range min(len(first.parts), len(second.parts)) {
 			if &first.parts[i].members[0] == &second.parts[i].members[0] {
@@ -44,6 +50,63 @@ func TestRostersShareWhatTheyHaveInCommon(t *testing.T) {
 	}
 	if shared < all*3/5 {
 		t.Errorf("%d of %d parts are shared", shared, all)
+	}
+}
+
+// said is what the parts of a roster say.
+func said(r *Roster) string {
+	var all []string
+	for i, p := range r.parts {
+		all = append(all, fmt.Sprintf("%s, of a frame: %v, the last: %v", p.members, p.frame != nil, i+1 == len(r.parts)))
+	}
+	return strings.Join(all, "\n")
+}
+
+// Of many small members the first part is full, and the others at least to one half; only
+// the last one has no frame. Share leaves that as it is, where a roster ends sooner than the
+// one before it.
+func TestPartsOfARoster(t *testing.T) {
+	defer func(seed maphash.Seed) { partSeed = seed }(partSeed)
+	for range 8 {
+		partSeed = maphash.MakeSeed()
+		members := someMembers(3000, 100)
+		r := NewRoster("room", backend.Position{}, members, true)
+		inFirst := bytes.Count(r.parts[0].members, []byte(`"userId"`))
+		shorter := NewRoster("room", backend.Position{}, members[:inFirst], true)
+		shorter.Share(r)
+		r.Share(shorter)
+		for i, p := range r.parts {
+			last, most := i+1 == len(r.parts), wire.MaxPart/2
+			if i == 0 {
+				most = wire.MaxPart - 200
+			}
+			if (p.frame == nil) != last || !last && len(p.members) < most || len(p.members) > wire.MaxPart {
+				t.Errorf("part %d of %d: %d bytes, with a frame: %v", i, len(r.parts), len(p.members), p.frame != nil)
+			}
+		}
+		if len(shorter.parts) != 1 || shorter.parts[0].frame != nil {
+			t.Errorf("%d parts of which the last has a frame", len(shorter.parts))
+		}
+	}
+}
+
+// A part has at most so many bytes, or one member.
+func TestBytesOfAPart(t *testing.T) {
+	one := len(wire.AppendMember(nil, "user00000", someMembers(1, 2)[0].Metadata, 0)) - 2
+	for _, c := range []struct {
+		sizes []int // of members
+		parts int
+	}{
+		{nil, 0}, {[]int{wire.MaxPart + 1}, 1}, {[]int{wire.MaxPart, 100}, 2}, {[]int{100, wire.MaxPart + 1, 100}, 3},
+		{[]int{100, wire.MaxPart - 101}, 1}, {[]int{100, wire.MaxPart - 100}, 2},
+	} {
+		var members []presence.Member
+		for _, size := range c.sizes {
+			members = append(members, someMembers(1, size-one)...)
+		}
+		if r := NewRoster("room", backend.Position{}, members, true); len(r.parts) != c.parts {
+			t.Errorf("%d parts of members of %d bytes, want %d", len(r.parts), c.sizes, c.parts)
+		}
 	}
 }
 

@@ -1,6 +1,9 @@
 package session_test
 
 import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -186,6 +189,20 @@ var rosterCases = map[string]struct {
 		h.say("a")
 		c.Bye(session.Ending{Reason: "closing", Rest: h.Head()})
 	}, "bye closing"},
+	"bye: a reset waits, whose roster comes in parts": {func(c *channels, h *history) {
+		c.answer(nil, "ada")
+		c.run()
+		h.Reset(at(5))
+		c.run()
+		c.answer(nil, "large1", "large2", "large3")
+		out, _ := c.fill()
+		expect(c.t, "the first part", short(c.t, []string{out}), "state a of 1 more")
+		c.Bye(session.Ending{Reason: "revoked"})
+	}, "bye revoked"},
+	"ended without a word": {func(c *channels, h *history) {
+		h.say("a")
+		c.Bye(session.Ending{})
+	}, ""},
 	"revoked": {func(c *channels, h *history) {
 		h.say("a")
 		c.Bye(session.Ending{Reason: "revoked"})
@@ -242,6 +259,39 @@ func TestPartThatHasNoRoom(t *testing.T) {
 	h.say("b")
 	c.budget = session.Budget{Events: 1, Bytes: 1} // the message takes all of it
 	expect(t, "told", c.told(), "message b @1 | state a part 1 of 1 @0")
+}
+
+// Of a roster in parts a client gets the members that its view shows, in parts that are
+// numbered without a gap, of which the last one says so.
+func TestRosterOfAViewInParts(t *testing.T) {
+	stories(t, func(t *testing.T, r *rand.Rand) {
+		c := newChannels(t, newHistory(roomy))
+		c.view.hidden = map[string]bool{"nobody": true}
+		var all, want, got []string
+		for i := range r.IntN(9) {
+			user := fmt.Sprint([]string{"small", "large"}[r.IntN(2)], i)
+			if all = append(all, user); r.IntN(2) == 0 {
+				c.view.hidden[user] = true
+			} else {
+				want = append(want, user)
+			}
+		}
+		c.subscribe(1, "a", "", true)
+		c.run()
+		c.answer(nil, all...)
+		parts := objects(t, c.run()...)[1:]
+		for i, p := range parts {
+			if p.Part != i || p.More != (i+1 < len(parts)) || (p.Cursor == "") != p.More || p.More && len(p.Members) == 0 {
+				t.Errorf("of %d parts, number %d: %v", len(parts), i, p)
+			}
+			for _, m := range p.Members {
+				got = append(got, m.UserID)
+			}
+		}
+		if !slices.Equal(got, want) || len(parts) == 0 {
+			t.Errorf("of %q, without %v: %q in %d parts", all, c.view.hidden, got, len(parts))
+		}
+	})
 }
 
 // Rosters get their turns, whichever is longer.

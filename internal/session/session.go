@@ -65,10 +65,9 @@ type Session struct {
 	began time.Time        // when the newest subscription did
 	pace  *pace            // nil: at once
 
-	end       *Ending
-	stuck     bool // nothing is told any longer but the end
-	abandoned bool // what cannot be told before the end
-	ended     bool // nothing is told any longer
+	end   *Ending
+	stuck bool // nothing is told any longer but the end
+	ended bool // nothing is told any longer
 }
 
 // form makes of what the reader has what a client gets.
@@ -78,7 +77,8 @@ type form interface {
 	// part returns a message of its own that is due, which others share, and whether
 	// there is another one.
 	part() (shared []byte, more bool)
-	// abandon gives up what cannot be told completely, since the session ends.
+	// abandon gives up what cannot be told completely, since the session ends. It is called
+	// in each turn until then.
 	abandon()
 	bye(*Ending)
 }
@@ -241,12 +241,12 @@ func (s *Session) Fill(buf *Buffer, b Budget) (more bool) {
 	more = s.items != nil // what came since then was not looked for
 	if resting := false; !s.turn(buf, b, &resting) {
 		more = !s.ended && !resting
-	} else if s.tell(buf, b); s.items != nil || s.more || s.end != nil {
+	} else if s.tell(buf, b); s.more || s.end != nil {
 		more = true
 	}
 	switch {
-	case s.items != nil || s.end != nil:
-	case s.made() >= b.Bytes: // no room for a part, if one is due
+	case s.end != nil:
+	case s.made() >= b.Bytes: // no room for a part, if one is due, nor for the rest of the batch
 		more = true
 	default:
 		var another bool
@@ -274,9 +274,8 @@ func (s *Session) turn(buf *Buffer, b Budget, resting *bool) bool {
 		return s.lastWord(resting)
 	case s.items != nil: // functions wait until it was told
 		return true
-	case s.end != nil && !s.abandoned:
+	case s.end != nil:
 		s.form.abandon()
-		s.abandoned = true
 	}
 	if !s.doWaiting(b.Bytes) {
 		return false
@@ -289,8 +288,8 @@ func (s *Session) turn(buf *Buffer, b Budget, resting *bool) bool {
 	if *resting = s.rest(); *resting {
 		return false
 	}
-	if stream, ok := s.form.(*Stream); ok && s.pace != nil {
-		if s.items, s.pos, s.more = stream.latest(buf.items[:0], b.history()); len(s.items) > 0 {
+	if s.pace != nil {
+		if s.items, s.pos, s.more = s.form.(*Stream).latest(buf.items[:0], b.history()); len(s.items) > 0 {
 			s.pace.due = time.Now().Add(s.pace.every)
 		}
 	} else {
@@ -317,7 +316,7 @@ func (s *Session) doWaiting(most int) bool {
 	s.mu.Lock()
 	n := s.waiting.Len()
 	s.mu.Unlock()
-	if n > 0 {
+	if n > 0 || s.end != nil {
 		s.catchUp()
 	}
 	for range n { // and not what these hand over
@@ -369,8 +368,6 @@ func (s *Session) Bye(how Ending) { s.end, s.more = &how, how.Rest != (backend.P
 
 // Close lets go of the history. Fill must not be called after it.
 func (s *Session) Close() {
-	if s.pace != nil && s.pace.alarm != nil {
-		s.pace.alarm.Stop()
-	}
+	s.pace.stop()
 	s.reader.Close()
 }

@@ -199,7 +199,6 @@ func (c *Channels) lastPart(x *showing, p nextPart) {
 	}
 	if x.reset != nil {
 		c.Answer(*x.reset)
-		x.reset = nil
 	}
 	c.appendPart(x, p, cursor)
 	x.of.presence, x.of.known = true, x.walk.at

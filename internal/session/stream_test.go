@@ -258,6 +258,14 @@ func TestEndOfAStream(t *testing.T) {
 			s.Do(func() { s.Ping(1) })
 			s.Bye(session.Ending{Reason: "closing", Rest: h.Head()})
 		}, "ping @0, @1, bye closing @1"},
+		"revoked after what others have": {func(s *stream, h *history) {
+			h.put("db", "db")
+			s.Bye(session.Ending{Reason: "revoked"})
+		}, "bye revoked @2"},
+		"without a cursor": {func(s *stream, _ *history) {
+			s.ForgetCursor()
+			s.Bye(session.Ending{Reason: "revoked"})
+		}, "bye revoked"},
 		"closing before the log is there": {func(s *stream, h *history) {
 			h.put("kv")
 			s.Bye(session.Ending{Reason: "closing", Rest: at(9)})
@@ -270,6 +278,9 @@ func TestEndOfAStream(t *testing.T) {
 			s.run()
 			c.do(s, h)
 			expect(t, "told", s.told(), c.want)
+			if all := strings.Join(s.fills, ""); strings.Contains(all, "retry:") {
+				t.Errorf("it says when to come back: %q", all)
+			}
 			h.put("kv")
 			s.Do(func() { t.Error("done after the end") })
 			expect(t, "told after the end", s.told(), "")
@@ -286,21 +297,29 @@ func TestEndBeforeTheBeginning(t *testing.T) {
 	s.begin(wire.Cursor(at(1)), "kv")
 	s.Bye(session.Ending{Reason: "revoked"})
 	expect(t, "told", s.told(), "hello resumed kv @1, bye revoked @1")
+
+	s = newStream(t, h)
+	s.Bye(session.Ending{Reason: "revoked"})
+	out, more := s.fill()
+	if expect(t, "told at once", shortStream(t, out), "bye revoked @2"); more {
+		t.Error("there is more after the end")
+	}
 }
 
 // Batches up to the rest are told, and no further one.
 func TestRestOfAStream(t *testing.T) {
-	h := newHistory(roomy)
-	s := newStream(t, h)
-	s.budget.Events = 2
-	s.begin("", "kv")
-	s.run()
-	h.put("kv", "kv", "kv")
-	s.Bye(session.Ending{Reason: "closing", Rest: h.Head(), Retry: time.Second})
-	h.put("kv", "kv", "kv")
-	expect(t, "told", s.told(), "@1, @2, @3, @4, bye closing @4")
-	if last := s.fills[len(s.fills)-1]; !strings.HasPrefix(last, "retry: 1000\n\n") {
-		t.Errorf("the bye is %q", last)
+	for rest, want := range map[uint64]string{3: "@1, @2, @3, @4, bye closing @4", 4: "@1, @2, @3, @4, bye closing @4"} {
+		h := newHistory(roomy)
+		s := newStream(t, h)
+		s.budget.Events = 2
+		s.begin("", "kv")
+		s.run()
+		h.put("kv", "kv", "kv", "kv", "kv", "kv")
+		s.Bye(session.Ending{Reason: "closing", Rest: at(rest), Retry: time.Second})
+		expect(t, fmt.Sprint("told up to ", rest), s.told(), want)
+		if last := s.fills[len(s.fills)-1]; !strings.HasPrefix(last, "retry: 1000\n\n") {
+			t.Errorf("the bye is %q", last)
+		}
 	}
 }
 
@@ -354,6 +373,48 @@ func TestDo(t *testing.T) {
 	step("@2")
 	expect(t, "done", fmt.Sprint(story), "[first second third fourth]")
 	expect(t, "at last", s.told(), "ping @2")
+}
+
+// What is handed over while a batch is told is done after it, though nothing else follows.
+func TestDoWhileABatchIsTold(t *testing.T) {
+	h := newHistory(roomy)
+	s := newStream(t, h)
+	s.begin("", "kv")
+	s.run()
+	h.put("kv")
+	h.keyed("small")
+	s.budget = tight
+	s.fill()
+	s.Do(func() { s.Ping(0) })
+	s.dirty = false // the driver was woken, and asks
+	expect(t, "told", s.told(), "@2, ping @2")
+}
+
+// A message that takes all of the budget leaves no room: not for an answer, an event, or a
+// part of a roster.
+func TestNoRoom(t *testing.T) {
+	for name, do := range map[string]func(c *channels, h *history){
+		"answer, answer": func(c *channels, _ *history) { c.ping(); c.ping() },
+		"answer, event":  func(c *channels, h *history) { c.ping(); h.say("b") },
+		"event, event":   func(_ *channels, h *history) { h.say("b", "b") },
+		"event, part":    func(c *channels, h *history) { c.answer(nil, "large1", "large2"); c.fill(); h.say("b") },
+	} {
+		first := func(room int) (out string, taken int, _ *channels) {
+			h := newHistory(roomy)
+			c := newChannels(t, h)
+			c.subscribe(1, "a", "", true)
+			c.subscribe(2, "b", "", false)
+			c.run()
+			do(c, h)
+			c.budget.Bytes = room
+			out, _ = c.fill()
+			return short(t, []string{out}), len(c.buf.Bytes) + len(c.buf.Frame), c
+		}
+		want, taken, _ := first(1)
+		if got, _, c := first(taken); got != want || len(c.run()) == 0 {
+			t.Errorf("%s: with %d bytes: %s, with one byte: %s", name, taken, got, want)
+		}
+	}
 }
 
 // A driver that was told that there is no more is woken by all that comes later,

@@ -78,7 +78,6 @@ var parts = []part{
 	{"memory", "internal/memory", nil, []string{"internal/memory", "."}},
 	{"fields", "internal/fields", nil, []string{"internal/fields", "backend"}},
 	{"backend", "backend", nil, []string{"backend", "internal/follow", "internal/memory", "."}},
-	{"growing", "internal/growing", nil, []string{"internal/growing", "."}},
 }
 
 // options are those of the command.
