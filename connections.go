@@ -56,7 +56,7 @@ func (c *card) identify(client string) {
 // costs less than a microsecond for each connection.
 func (rt *Realtime) Connections() iter.Seq[Connection] {
 	return func(yield func(Connection) bool) {
-		for _, open := range rt.conns.All() {
+		for open := range rt.conns.All() {
 			owner, ok := open.Owner.(viewer)
 			if !ok { // a request of Diagnose
 				continue

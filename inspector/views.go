@@ -16,38 +16,7 @@ import (
 	"github.com/maravilla-realtime/realtime"
 )
 
-const (
-	pageSize  = 50
-	maxDetail = 500 // of what one connection sees, and the members of one channel
-)
-
-// listing is a page of a list.
-type listing[T any] struct {
-	Node    string `json:"node"`
-	Total   int    `json:"total"`
-	Matched int    `json:"matched"`
-	Page    int    `json:"page"`
-	Pages   int    `json:"pages"`
-	Rows    []T    `json:"rows"`
-}
-
-// paged sorts what matches, and cuts out the page that was asked for. by must tell all
-// rows apart.
-func paged[T any](in *inspector, r *http.Request, total int, rows []T, by func(a, b T) int) listing[T] {
-	if r.FormValue("desc") != "" {
-		up := by
-		by = func(a, b T) int { return up(b, a) }
-	}
-	slices.SortFunc(rows, by)
-	l := listing[T]{Node: in.rt.Node(), Total: total, Matched: len(rows), Pages: max((len(rows)+pageSize-1)/pageSize, 1)}
-	page, _ := strconv.Atoi(r.FormValue("page")) // 0 where it is no number
-	l.Page = min(max(page, 0), l.Pages-1)
-	l.Rows = rows[min(l.Page*pageSize, len(rows)):min((l.Page+1)*pageSize, len(rows))]
-	if l.Rows == nil {
-		l.Rows = []T{}
-	}
-	return l
-}
+const maxDetail = 500 // of what one connection sees, and the members of one channel
 
 type connection struct {
 	ID      uint64  `json:"id"`
@@ -65,7 +34,7 @@ type connection struct {
 	Joined []string `json:"joined,omitempty"`
 }
 
-func describe(c realtime.Connection, now time.Time) *connection {
+func describe(c *realtime.Connection, now time.Time) *connection {
 	return &connection{
 		ID: c.ID, Kind: c.Kind, User: c.User, Source: c.Source, Address: c.Address, Age: now.Sub(c.Since).Seconds(),
 		Unread: c.Unread, Lag: c.Lag.Seconds(), Writing: c.Writing,
@@ -75,30 +44,32 @@ func describe(c realtime.Connection, now time.Time) *connection {
 // connections lists those that match q (user, tag, address), kind and channel.
 func (in *inspector) connections(w http.ResponseWriter, r *http.Request) {
 	q, kind, channel := strings.ToLower(r.FormValue("q")), r.FormValue("kind"), r.FormValue("channel")
-	now := time.Now()
-	total, rows := 0, []*connection{}
+	total, rows := 0, selectPage(r, connectionsBy[r.FormValue("sort")])
 	for c := range in.rt.Connections() {
 		total++
 		if kind != "" && c.Kind != kind || !contains(q, c.User, c.Source, c.Address) ||
 			channel != "" && !(c.Kind == "websocket" && slices.Contains(c.Sees(), channel)) {
 			continue
 		}
-		rows = append(rows, describe(c, now))
+		rows.add(c)
 	}
-	by := map[string]func(a, b *connection) int{
-		"user":    func(a, b *connection) int { return cmp.Compare(a.User, b.User) },
-		"kind":    func(a, b *connection) int { return cmp.Compare(a.Kind, b.Kind) },
-		"address": func(a, b *connection) int { return cmp.Compare(a.Address, b.Address) },
-		"age":     func(a, b *connection) int { return cmp.Compare(b.ID, a.ID) }, // ids grow
-		"lag": func(a, b *connection) int {
-			return cmp.Or(cmp.Compare(a.Lag, b.Lag), cmp.Compare(a.Unread, b.Unread), truth(a.Writing)-truth(b.Writing))
-		},
-	}[r.FormValue("sort")]
-	order := func(a, b *connection) int { return cmp.Compare(a.ID, b.ID) }
-	if by != nil {
-		order = func(a, b *connection) int { return cmp.Or(by(a, b), cmp.Compare(a.ID, b.ID)) }
-	}
-	answer(w, paged(in, r, total, rows, order))
+	now := time.Now()
+	answer(w, listed(in, rows, total, func(c *realtime.Connection) *connection { return describe(c, now) }))
+}
+
+// connectionsBy are the orders of connections. Where they leave it open, and by default,
+// the oldest comes first.
+var connectionsBy = map[string]func(a, b *realtime.Connection) int{
+	"user":    func(a, b *realtime.Connection) int { return cmp.Compare(a.User, b.User) },
+	"kind":    func(a, b *realtime.Connection) int { return cmp.Compare(a.Kind, b.Kind) },
+	"address": func(a, b *realtime.Connection) int { return cmp.Compare(a.Address, b.Address) },
+	"age":     func(a, b *realtime.Connection) int { return cmp.Compare(b.ID, a.ID) }, // ids grow
+	"lag": func(a, b *realtime.Connection) int {
+		if o := cmp.Compare(a.Lag, b.Lag); o != 0 {
+			return o
+		}
+		return cmp.Or(cmp.Compare(a.Unread, b.Unread), truth(a.Writing)-truth(b.Writing))
+	},
 }
 
 func truth(b bool) int {
@@ -120,7 +91,7 @@ func (in *inspector) connection(w http.ResponseWriter, r *http.Request) {
 		if err != nil || c.ID != id {
 			continue
 		}
-		d := describe(c, time.Now())
+		d := describe(&c, time.Now())
 		sees := c.Sees()
 		d.Sees, d.Joined = sees[:min(len(sees), maxDetail)], c.Joined()
 		d.More = len(sees) - len(d.Sees)
@@ -202,25 +173,26 @@ func (in *inspector) listChannels(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	followers := in.followers()
-	listed := names
+	known := names
 	for name := range followers { // that came since the list was made
-		if _, there := slices.BinarySearch(listed, name); !there {
+		if _, there := slices.BinarySearch(known, name); !there {
 			names = append(slices.Clip(names), name)
 		}
 	}
-	q, rows := strings.ToLower(r.FormValue("q")), []channel{}
+	if len(names) > len(known) {
+		slices.Sort(names) // a copy
+	}
+	by := func(a, b *channel) int { return cmp.Compare(a.Name, b.Name) }
+	if r.FormValue("sort") == "followers" {
+		by = func(a, b *channel) int { return cmp.Compare(a.Followers, b.Followers) }
+	}
+	q, rows := strings.ToLower(r.FormValue("q")), selectPage(r, by)
 	for _, name := range names {
 		if contains(q, name) {
-			rows = append(rows, channel{name, followers[name]})
+			rows.add(channel{name, followers[name]})
 		}
 	}
-	by := func(a, b channel) int { return cmp.Compare(a.Name, b.Name) }
-	if r.FormValue("sort") == "followers" {
-		by = func(a, b channel) int {
-			return cmp.Or(cmp.Compare(a.Followers, b.Followers), cmp.Compare(b.Name, a.Name))
-		}
-	}
-	answer(w, paged(in, r, len(names), rows, by))
+	answer(w, listed(in, rows, len(names), func(c *channel) channel { return *c }))
 }
 
 // followers counts the WebSockets of this node by channel.
@@ -278,17 +250,16 @@ type refusal struct {
 
 // refusals lists those that match q, the newest first.
 func (in *inspector) refusals(w http.ResponseWriter, r *http.Request) {
-	all, rows := in.rt.Refusals(), []refusal{}
-	place := map[refusal]int{} // the newest has the first
+	all, rows := in.rt.Refusals(), selectPage[realtime.Refusal](r, nil)
 	q := strings.ToLower(r.FormValue("q"))
-	for _, f := range all {
-		if contains(q, f.Code, f.User, f.Address, string(f.Action.Verb), f.Action.Name, f.Reason) {
-			row := refusal{f.Time.UnixMilli(), f.Count, f.Code, f.User, f.Address, string(f.Action.Verb), f.Action.Name, f.Reason}
-			place[row] = len(place)
-			rows = append(rows, row)
+	for i := range all {
+		if f := &all[i]; contains(q, f.Code, f.User, f.Address, string(f.Action.Verb), f.Action.Name, f.Reason) {
+			rows.add(*f)
 		}
 	}
-	answer(w, paged(in, r, len(all), rows, func(a, b refusal) int { return cmp.Compare(place[a], place[b]) }))
+	answer(w, listed(in, rows, len(all), func(f *realtime.Refusal) refusal {
+		return refusal{f.Time.UnixMilli(), f.Count, f.Code, f.User, f.Address, string(f.Action.Verb), f.Action.Name, f.Reason}
+	}))
 }
 
 // clip shortens text.

@@ -6,7 +6,6 @@
 package conns
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	mathrand "math/rand/v2"
@@ -52,7 +51,7 @@ type Conns struct {
 
 	mu         sync.Mutex
 	closing    bool
-	open       map[*Conn]struct{}
+	open       table
 	last       uint64 // the id of the newest one
 	handshakes map[*Handshake]struct{}
 	users      map[string]*user // who has connections
@@ -69,7 +68,7 @@ type user struct {
 // New returns a Conns without connections.
 func New(limits Limits) *Conns {
 	return &Conns{
-		limits: limits, open: make(map[*Conn]struct{}), handshakes: make(map[*Handshake]struct{}), users: make(map[string]*user),
+		limits: limits, handshakes: make(map[*Handshake]struct{}), users: make(map[string]*user),
 	}
 }
 
@@ -127,7 +126,7 @@ func (h *Handshake) Add(c *Conn, user string) error {
 	}
 	cs.last++
 	c.id, c.since = cs.last, time.Now()
-	cs.open[c] = struct{}{}
+	cs.open.add(c)
 	cs.all.Add(1)
 	return nil
 }
@@ -169,31 +168,11 @@ func (cs *Conns) disown(c *Conn) {
 func (cs *Conns) Remove(c *Conn) {
 	c.forget()
 	cs.mu.Lock()
-	delete(cs.open, c)
+	cs.open.remove(c)
 	cs.disown(c)
 	cs.mu.Unlock()
 	c.remove()
 	cs.all.Done()
-}
-
-// Open is an open connection, as it was at the time of a call.
-type Open struct {
-	*Conn
-	ID    uint64 // from 1 on, never used again
-	Since time.Time
-	User  string // "" if anonymous or not known yet
-}
-
-// All returns the open connections, the oldest first.
-func (cs *Conns) All() []Open {
-	cs.mu.Lock()
-	all := make([]Open, 0, len(cs.open))
-	for c := range cs.open {
-		all = append(all, Open{c, c.id, c.since, c.user})
-	}
-	cs.mu.Unlock()
-	slices.SortFunc(all, func(a, b Open) int { return cmp.Compare(a.ID, b.ID) })
-	return all
 }
 
 // Users returns how many users have connections.
@@ -221,7 +200,7 @@ func (cs *Conns) matching(match func(*Conn) bool) []*Conn {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	var found []*Conn
-	for c := range cs.open {
+	for c := range cs.open.all {
 		if match(c) {
 			found = append(found, c)
 		}

@@ -357,6 +357,9 @@ func (rd *Reader) Quiet() (pos backend.Position, quiet bool) {
 // those that it was woken for, and when the oldest of them came to this node. An entry
 // of several topics counts for each. Any goroutine may call it.
 func (rd *Reader) Unread() (n int, oldest time.Time) {
+	if rd.idle() { // as most are: whoever lists all readers need not take the ring's lock for each
+		return 0, time.Time{}
+	}
 	rd.ring.mu.RLock()
 	defer rd.ring.mu.RUnlock()
 	rd.mu.Lock()
@@ -375,6 +378,13 @@ func (rd *Reader) Unread() (n int, oldest time.Time) {
 		}
 	}
 	return n, oldest
+}
+
+// idle reports whether the reader was not woken since it has read everything.
+func (rd *Reader) idle() bool {
+	rd.mu.Lock()
+	defer rd.mu.Unlock()
+	return len(rd.dirty) == 0
 }
 
 // Skip moves all cursors to the newest entry without reading.

@@ -89,7 +89,12 @@ func (c *Channels) separate() {
 func (c *Channels) Names() []string {
 	c.following.Lock()
 	defer c.following.Unlock()
-	return slices.Sorted(maps.Keys(c.followed))
+	names := make([]string, 0, len(c.followed)) // a list of all connections asks each for them
+	for name := range c.followed {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
 }
 
 // Subscribe subscribes as op asks, which was allowed at a turn, and answers, with so
