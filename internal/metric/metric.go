@@ -41,19 +41,14 @@ func (g *Gauge) Value() int64 { return g.n.Load() }
 // Set counts by a name from a closed list, so that nobody from outside can make the
 // number of its counters grow.
 type Set struct {
-	names  []string
-	index  map[string]int
+	names  []string // few, so that a search is faster than a map
 	counts []Counter
 }
 
 // NewSet returns a set of counters with these names. Any other name is counted as rest.
 func NewSet(rest string, names ...string) *Set {
 	names = append([]string{rest}, slices.DeleteFunc(slices.Clone(names), func(name string) bool { return name == rest })...)
-	s := &Set{names: names, index: make(map[string]int, len(names)), counts: make([]Counter, len(names))}
-	for i, name := range names {
-		s.index[name] = i
-	}
-	return s
+	return &Set{names: names, counts: make([]Counter, len(names))}
 }
 
 // Inc adds one to the counter of a name.
@@ -61,7 +56,7 @@ func (s *Set) Inc(name string) {
 	if !On {
 		return
 	}
-	s.counts[s.index[name]].Inc() // 0, the rest, for names that it has not
+	s.counts[max(slices.Index(s.names, name), 0)].Inc() // 0, the rest, for names that it has not
 }
 
 // Values returns all counters, those that are zero included.
@@ -149,6 +144,15 @@ func (c *Calls) Done(began time.Time, outcome string) {
 	}
 	c.outcomes.Inc(outcome)
 	c.time.Observe(time.Since(began))
+}
+
+// AtOnce is Done of a call that takes less time than it takes to measure it.
+func (c *Calls) AtOnce(outcome string) {
+	if !On {
+		return
+	}
+	c.outcomes.Inc(outcome)
+	c.time.Observe(0)
 }
 
 // CallStats is what a Calls has counted.

@@ -32,14 +32,16 @@ type Origin struct {
 }
 
 // Entry returns an event as it is appended, of now.
-func (o *Origin) Entry(ev backend.Event) backend.Entry {
-	payload := backend.Payload{Event: o.stamp(ev), Depth: o.Depth, Trace: o.Trace}
+func (o *Origin) Entry(ev backend.Event) backend.Entry { return o.entry(ev, time.Now()) }
+
+func (o *Origin) entry(ev backend.Event, at time.Time) backend.Entry {
+	payload := backend.Payload{Event: o.stamp(ev, at), Depth: o.Depth, Trace: o.Trace}
 	return backend.Entry{ID: o.ID, Data: payload.Encode()}
 }
 
 // stamp adds who caused an event, and when.
-func (o *Origin) stamp(ev backend.Event) backend.Event {
-	ev.User, ev.Source, ev.UnixMilli = o.User, wire.Tag(o.Client), time.Now().UnixMilli()
+func (o *Origin) stamp(ev backend.Event, at time.Time) backend.Event {
+	ev.User, ev.Source, ev.UnixMilli = o.User, wire.Tag(o.Client), at.UnixMilli()
 	return ev
 }
 
@@ -98,7 +100,7 @@ func (p *Publisher) Append(ctx context.Context, ev backend.Event, from Origin) (
 		return pos, backend.ErrClosed
 	}
 	defer g.Leave()
-	pos, err = p.append(ctx, ev, &from)
+	pos, err = p.append(ctx, ev, &from, began)
 	p.calls.Done(began, engine.Outcome(err))
 	if err == nil {
 		p.accepted.raise(pos)
@@ -106,13 +108,13 @@ func (p *Publisher) Append(ctx context.Context, ev backend.Event, from Origin) (
 	return pos, err
 }
 
-// append appends an event within a span of its own.
-func (p *Publisher) append(ctx context.Context, ev backend.Event, from *Origin) (pos backend.Position, err error) {
+// append appends an event of a time within a span of its own.
+func (p *Publisher) append(ctx context.Context, ev backend.Event, from *Origin, at time.Time) (pos backend.Position, err error) {
 	if begin := p.tracer.Append; begin != nil {
 		end := begin(ctx, ev)
 		defer func() { end(err) }()
 	}
-	return p.log.Append(ctx, from.Entry(ev))
+	return p.log.Append(ctx, from.entry(ev, at))
 }
 
 // AppendControl appends an entry of the library's own. Rights end, and other nodes are
@@ -167,7 +169,7 @@ func (p *Publisher) pass(ev backend.Event, from *Origin) error {
 		return backend.ErrClosed
 	}
 	defer g.Leave()
-	ev = from.stamp(ev)
+	ev = from.stamp(ev, time.Now())
 	ev.Key = match.TypeOf(ev.Data)
 	err := p.live.Publish(ev)
 	if errors.Is(err, live.ErrFull) {

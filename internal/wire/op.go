@@ -143,23 +143,6 @@ func split(frame []byte) (map[string]json.RawMessage, *Error) {
 	return members, nil
 }
 
-// Compact returns JSON without insignificant space, and so without line breaks,
-// in memory of its own.
-func Compact(data []byte) (json.RawMessage, error) {
-	return CompactTo(bytes.NewBuffer(make([]byte, 0, len(data))), data)
-}
-
-// CompactTo is Compact in the memory of b, which must be empty.
-func CompactTo(b *bytes.Buffer, data []byte) (json.RawMessage, error) {
-	if !utf8.Valid(data) { // which encoding/json lets pass
-		return nil, errors.New("invalid UTF-8")
-	}
-	if err := json.Compact(b, data); err != nil {
-		return nil, err
-	}
-	return b.Bytes(), nil
-}
-
 // depth returns how deep data nests, if it is JSON.
 func depth(data []byte) int {
 	deepest, now, quoted := 0, 0, false
