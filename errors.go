@@ -27,15 +27,15 @@ var (
 	ErrMaybeStored = errors.New("realtime: the event may have been stored")
 	// ErrBadChannel: a channel is empty, longer than 255 bytes, not UTF-8, has
 	// control characters, or begins with '$', which is reserved.
-	ErrBadChannel error = refused.New("realtime: bad channel", http.StatusBadRequest, "bad_channel", "this is no name of a channel")
+	ErrBadChannel error = refused.New("realtime: bad channel", http.StatusBadRequest, "bad_channel", "the name of a channel "+wire.ChannelRule)
 	// ErrBadEvent: an event has no or a reserved type or resource, a field that is
 	// too long or not UTF-8, or data that is not JSON.
 	ErrBadEvent = refused.ErrBadEvent
 	// ErrBadUser: a user id is empty, longer than 255 bytes, not UTF-8 or has
 	// control characters.
-	ErrBadUser error = refused.New("realtime: bad user id", http.StatusBadRequest, "bad_request", "this is no user id")
+	ErrBadUser error = refused.New("realtime: bad user id", http.StatusBadRequest, "bad_request", "a user id "+wire.NameRule)
 	// ErrBadClientID: a client id is not 16 to 64 characters of [A-Za-z0-9._-].
-	ErrBadClientID error = refused.New("realtime: bad client id", http.StatusBadRequest, "bad_request", "this is no client id")
+	ErrBadClientID error = refused.New("realtime: bad client id", http.StatusBadRequest, "bad_request", "a client id is 16 to 64 characters of A-Z a-z 0-9 . _ -")
 	// ErrBadPattern: a pattern cannot be compiled or may take too long to match.
 	ErrBadPattern = match.ErrBadPattern
 	// ErrBadGroup: the name of a group of handlers is missing, taken, empty,

@@ -220,7 +220,8 @@ func answers() meaning {
 			{"of a subscription: it is asked for again", []string{"app subscribe", "sent subscribe", "answer subscribe error for a while", "pass 2500", "sent subscribe", "answer subscribe subscribed fresh"}},
 			{"of a join: it is asked for again", lines(alone, "app join ada", "sent join user=ada", "answer join error for a while", "pass 2500", "sent join user=ada", "answer join ok", "told joined")},
 		},
-		"error not_joined": {{"of an update", lines(present, "app update", "sent update user=ada", "answer update error not_joined", "told update refused not_joined")}},
+		"error bad_channel": {{"of a subscription, which ends", []string{"app subscribe", "sent subscribe", "answer subscribe error bad_channel", "told error bad_channel"}}},
+		"error not_joined":  {{"of an update", lines(present, "app update", "sent update user=ada", "answer update error not_joined", "told update refused not_joined")}},
 		"error user_mismatch": {{"the token of another: the connection goes on, and a token is asked for again", lines(asked, "token B", "pass 811000", "sent hello token=B", "answer hello error user_mismatch", "ts: told error user_mismatch", "state open",
 			"token C", "pass 46000", "sent hello token=C")}},
 		"error without ref": {

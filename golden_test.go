@@ -188,6 +188,7 @@ func (g *golden) server(t *testing.T) {
 		{"error for a while", wire.ErrorFrame(&ref, unavailable().Error)},
 		{"error not_joined", wire.ErrorFrame(&ref, wire.Errorf("not_joined", "join comes before update"))},
 		{"error user_mismatch", wire.ErrorFrame(&ref, wire.Errorf("user_mismatch", "\"bob\" is not who you are"))},
+		{"error bad_channel", wire.ErrorFrame(&ref, wire.BadChannel("$room"))},
 		{"error without ref", wire.ErrorFrame(nil, refused)},
 		{"ping", wire.Frame{Event: "ping", Cursor: cursorAt(100), TS: goldenInstant}},
 		{"ping without cursor", wire.Frame{Event: "ping", TS: goldenInstant}},

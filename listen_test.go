@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
+	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,14 +13,19 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/backendtest"
-	"github.com/maravilla-realtime/realtime/internal/wire"
-	"github.com/maravilla-realtime/realtime/realtimetest"
 )
 
 // bare returns a Realtime without a server.
 func bare(t *testing.T, opts *realtime.Options) *realtime.Realtime {
 	t.Helper()
-	rt, err := realtime.New(realtime.Policy{}, opts)
+	var o realtime.Options
+	if opts != nil {
+		o = *opts
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
+	}
+	rt, err := realtime.New(realtime.Policy{}, &o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -263,161 +266,6 @@ func TestPublishWithinEvents(t *testing.T) {
 	})
 }
 
-// A caller may reuse its slice after Publish or Emit has returned.
-func TestPublishedDataIsACopy(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		rt := bare(t, nil)
-		after := rt.Cursor()
-		data := []byte(`{ "a" : 1 }`)
-		if err := rt.Emit(t.Context(), realtime.RenEvent{Type: "x", Resource: "custom", Data: data}); err != nil {
-			t.Fatal(err)
-		}
-		copy(data, "xxxxxxxxxxx")
-		ev, err := rt.WaitFor(t.Context(), realtime.EventMatch{}, after)
-		if err != nil || string(ev.Data) != `{"a":1}` {
-			t.Errorf("%s %v", ev.Data, err)
-		}
-	})
-}
-
-func TestWithID(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := start(t, open(), nil)
-		s := h.ren(get("/ren"))
-		h.publish("room", 1, realtime.WithID("a"))
-		h.publish("room", 2, realtime.WithID("a"))
-		h.emit(realtime.KVPut("n", "k"), realtime.WithID("a"))
-		h.publish("room", 3, realtime.WithID("b"))
-		time.Sleep(2*time.Minute + 1)
-		h.publish("room", 4, realtime.WithID("a"))
-		if got := s.keys(3); got != "1 3 4" {
-			t.Error(got)
-		}
-		s.nothing()
-	})
-}
-
-func TestChannels(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := start(t, open(), nil)
-		list := func() string {
-			t.Helper()
-			names, err := h.Channels(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			return strings.Join(names, " ")
-		}
-		if got := list(); got != "" {
-			t.Errorf("at first: %s", got)
-		}
-		s := h.socket(get("/realtime"))
-		s.ok(subscribe("followed"), subscribe("all"))
-		h.publish("published", 1)
-		h.publish("all", 1)
-		h.join("members", "ada", nil)
-		h.join("all", "ada", nil)
-		h.emit(realtime.KVPut("n", "no channel"))
-		synctest.Wait()
-		if got := list(); got != "all followed members published" {
-			t.Errorf("now: %s", got)
-		}
-		for range 4 {
-			time.Sleep(80 * time.Second)
-			h.join("members", "ada", nil)
-			h.join("all", "ada", nil)
-		}
-		if got := list(); got != "all followed members" {
-			t.Errorf("5 min later: %s", got)
-		}
-		s.answer(s.ask(`"op":"unsubscribe","channel":"followed"`))
-		time.Sleep(8 * time.Minute)
-		if got := list(); got != "all" {
-			t.Errorf("in the end: %s", got)
-		}
-	})
-}
-
-// library is host code that can be tested against anything smaller.
-type library struct {
-	realtime.Publisher
-	realtime.Joiner
-	realtime.Leaver
-	realtime.MemberLister
-}
-
-func TestInterfaces(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		rt := bare(t, nil)
-		after := rt.Cursor()
-		lib := library{rt, rt.Presence(), rt.Presence(), rt.Presence()}
-		if err := lib.Publish(t.Context(), "room", 1); err != nil {
-			t.Error(err)
-		}
-		if err := lib.Join(t.Context(), "room", "ada", nil); err != nil {
-			t.Error(err)
-		}
-		if m, err := lib.Members(t.Context(), "room"); err != nil || len(m) != 1 || m[0].Metadata != nil {
-			t.Errorf("%+v %v", m, err)
-		}
-		if err := lib.Leave(t.Context(), "room", "ada"); err != nil {
-			t.Error(err)
-		}
-		if _, err := rt.WaitFor(t.Context(), realtime.EventMatch{Type: "presence.leave"}, after); err != nil {
-			t.Error(err)
-		}
-	})
-}
-
-// Attribute labels by the header, and what comes between a fetch and the stream
-// that is opened after it is not missed.
-func TestAttribute(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := prepare(t, open(), nil)
-		streams := h.handler
-		mux := http.NewServeMux()
-		mux.Handle("/ren", streams)
-		mux.HandleFunc("/data", func(w http.ResponseWriter, r *http.Request) {
-			// another one writes just after this one has read
-			h.emit(realtime.KVPut("n", "in between"))
-			fmt.Fprint(w, "old data")
-		})
-		mux.HandleFunc("/act", func(w http.ResponseWriter, r *http.Request) {
-			if err := errors.Join(h.Publish(r.Context(), "room", 1), h.Presence().Join(r.Context(), "room", "ada", nil),
-				h.Emit(r.Context(), realtime.KVPut("n", "k")), h.Emit(r.Context(), realtime.KVPut("n", "k"), realtime.FromClient(tab2))); err != nil {
-				t.Error(err)
-			}
-		})
-		h.handler = h.Attribute(mux)
-		h.serve()
-		resp := h.do(t.Context(), get("/data"))
-		resp.Body.Close()
-		s := h.ren(get("/ren?lastEventId=" + resp.Header.Get("X-Ren-Cursor")))
-		if got := s.keys(1); s.hello.State != "resumed" || got != "in between" {
-			t.Errorf("%s, then %s", s.hello.Raw, got)
-		}
-		resp = h.do(t.Context(), get("/act", "X-Ren-Client", tab1))
-		resp.Body.Close()
-		for i, want := range []string{tab1, tab1, tab1, tab2} {
-			if ev := s.next(); ev.Source != wire.Tag(want) {
-				t.Errorf("event %d: %s", i, ev.Raw)
-			}
-		}
-		s.nothing()
-	})
-}
-
-// Attribute hides nothing of the ResponseWriter.
-func TestAttributeKeepsTheWriter(t *testing.T) {
-	rt := bare(t, nil)
-	rec := httptest.NewRecorder()
-	rt.Attribute(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		if w != http.ResponseWriter(rec) {
-			t.Errorf("the writer is wrapped in a %T", w)
-		}
-	})).ServeHTTP(rec, httptest.NewRequest("GET", "/", nil))
-}
-
 func TestEventMatch(t *testing.T) {
 	ev := realtime.KVPut("demo", "todo:1")
 	for _, c := range []struct {
@@ -438,50 +286,4 @@ func TestEventMatch(t *testing.T) {
 			t.Errorf("%+v: %v, %v; want %v, %v", c.match, got, err, c.want, c.err)
 		}
 	}
-}
-
-// A channel that is followed on one node is listed on all nodes.
-func TestChannelsOfSeveralNodes(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		c := realtimetest.NewCluster(t, 3, realtime.AllowAll(), nil)
-		want := func(when, want string) {
-			t.Helper()
-			for i := range 3 {
-				if names, err := c.Node(i).Realtime.Channels(t.Context()); err != nil || strings.Join(names, " ") != want {
-					t.Errorf("%s, node %d: %q, %v; want %s", when, i, names, err, want)
-				}
-			}
-		}
-		follow := func(node int, channel string) (stop func()) {
-			ctx, cancel := context.WithCancel(t.Context())
-			rt := c.Node(node).Connect(nil)
-			var gone sync.WaitGroup
-			messages := rt.Subscribe(ctx, channel)
-			gone.Go(func() {
-				for range messages {
-				}
-			})
-			synctest.Wait()
-			return func() { cancel(); gone.Wait() }
-		}
-		want("at first", "")
-		stop := []func(){follow(0, "a"), follow(1, "b"), follow(1, "both"), follow(2, "both")}
-		if err := c.Node(2).Realtime.Publish(t.Context(), "published", 1); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(3 * time.Second)
-		want("soon after", "a b both published")
-		stop[1]()
-		stop[2]()
-		time.Sleep(10 * time.Minute)
-		want("later", "a both")
-		c.Node(2).Kill()
-		time.Sleep(30 * time.Second)
-		if names, err := c.Node(1).Realtime.Channels(t.Context()); err != nil || strings.Join(names, " ") != "a" {
-			t.Errorf("after a node has died: %q, %v", names, err)
-		}
-		stop[0]()
-		stop[3]()
-	})
 }

@@ -138,7 +138,7 @@ func (s *socket) handle(op wire.Op) *wire.Error {
 		return wire.Errorf("unknown_op", "%s is no operation", wire.Quote(op.Op))
 	}
 	if !wire.ValidChannel(op.Channel) {
-		return wire.Errorf("bad_channel", "%s is no channel", wire.Quote(op.Channel))
+		return wire.BadChannel(op.Channel)
 	}
 	if !wire.ValidClientID(op.CID) {
 		return wire.BadClientID(op.CID)
@@ -260,7 +260,7 @@ func (s *socket) member(op wire.Op) *wire.Error {
 	case user == "":
 		return wire.Errorf("bad_request", "userId is missing")
 	case !wire.ValidName(user):
-		return wire.Errorf("bad_request", "%s is no user id", wire.Quote(user))
+		return wire.Errorf("bad_request", "%s is no user id: that %s", wire.Quote(user), wire.NameRule)
 	case !s.id.mayBe(user):
 		return notYou(user)
 	case len(op.Metadata) > s.rt.opts.Limits.Metadata:

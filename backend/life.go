@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/maravilla-realtime/realtime/internal/fault"
 )
 
 // Life is the life of a driver, with which the calls of its methods end. It is for
@@ -48,6 +50,15 @@ func (l *Life) Call(ctx context.Context) (_ context.Context, done context.Cancel
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(l.ctx, cancel)
 	return ctx, func() { stop(); cancel() }, nil
+}
+
+// Unanswered is the error of a change that was not answered, for the reason err: it matches
+// [ErrMaybeStored], and [ErrClosed] if the life has ended.
+func (l *Life) Unanswered(err error) error {
+	if l.Ended() {
+		err = ErrClosed
+	}
+	return fault.Errorf("%w: %w", ErrMaybeStored, err)
 }
 
 // Pause waits for d between two attempts within a call. Errors, where there is to be no

@@ -3,6 +3,7 @@ package backend_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -39,11 +40,19 @@ func TestLife(t *testing.T) {
 			t.Errorf("a pause of %v: %v", time.Since(began), err)
 		}
 
+		cut := errors.New("cut")
+		if err := life.Unanswered(cut); !errors.Is(err, backend.ErrMaybeStored) || !errors.Is(err, cut) || errors.Is(err, backend.ErrClosed) {
+			t.Errorf("a change that was not answered: %v", err)
+		}
+
 		time.AfterFunc(time.Second, func() { life.End(release) })
 		if err := life.Pause(kept, time.Minute); !errors.Is(err, backend.ErrClosed) || time.Since(began) != 2*time.Second {
 			t.Errorf("a pause in which the driver is closed: %v after %v", err, time.Since(began))
 		}
 		life.End(release)
+		if err := life.Unanswered(cut); !errors.Is(err, backend.ErrMaybeStored) || !errors.Is(err, backend.ErrClosed) || strings.Count(err.Error(), "backend:") != 1 {
+			t.Errorf("a change that was not answered before the end: %v", err)
+		}
 		if _, _, err := life.Call(t.Context()); !errors.Is(err, backend.ErrClosed) || !life.Ended() || released != 1 {
 			t.Errorf("a call of a driver that was closed: %v; released %d times", err, released)
 		}

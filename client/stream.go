@@ -3,12 +3,12 @@ package client
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"iter"
 	"slices"
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/fault"
 )
 
 // StreamPart is what a loop over a growing message gets: what was added, or how it ended.
@@ -247,5 +247,5 @@ func (r *Realtime) question(ctx context.Context, o op) (frame, error) {
 		a := <-answered
 		return a.frame, a.err
 	}
-	return frame{}, fmt.Errorf("client: %s: %w", o.Op, r.waited(ctx.Err()))
+	return frame{}, fault.Errorf("client: %s: %w", o.Op, r.waited(ctx.Err()))
 }

@@ -44,6 +44,9 @@ func TestWaitedInVain(t *testing.T) {
 				if want == "" && err != nil || want != "" && (!errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), want)) {
 					t.Errorf("%s returned %v, want %q", name, err, want)
 				}
+				if err != nil && strings.Count(err.Error(), "client: ") != 1 {
+					t.Errorf("%s returned an error that does not name its package once: %v", name, err)
+				}
 			}
 		}
 		calls("Connect was not called")

@@ -53,8 +53,8 @@ func TestAuthorize(t *testing.T) {
 	}
 }
 
-// A page whose name was made to resolve to the server's address sees nothing, whoever
-// authorize lets in.
+// A page whose name was made to resolve to the server's address sees nothing, even if
+// authorize lets everybody in.
 func TestOtherHosts(t *testing.T) {
 	rt, err := realtime.New(realtime.Policy{Hosts: []string{"app.example.com"}}, nil)
 	if err != nil {

@@ -244,10 +244,8 @@ func (b *Backend) outcome(err error) error {
 		return fmt.Errorf("natsbackend: %w", err)
 	case errors.Is(err, nats.ErrMaxPayload):
 		return fmt.Errorf("%w: the server's max_payload: %w", backend.ErrTooLarge, err)
-	case b.life.Ended():
-		return fmt.Errorf("%w: %w", backend.ErrMaybeStored, backend.ErrClosed)
 	}
-	return fmt.Errorf("%w: natsbackend: %w", backend.ErrMaybeStored, err)
+	return b.life.Unanswered(fmt.Errorf("natsbackend: %w", err))
 }
 
 // publish makes one attempt to store a message, in the epoch that its sender knows.

@@ -87,10 +87,7 @@ func (w *writer) do(ctx context.Context, r *request) error {
 	case <-r.done:
 		return r.err
 	case <-ctx.Done():
-		if w.b.life.Ended() {
-			return fmt.Errorf("%w: %w", backend.ErrMaybeStored, backend.ErrClosed)
-		}
-		return fmt.Errorf("%w: %w", backend.ErrMaybeStored, ctx.Err())
+		return w.b.life.Unanswered(ctx.Err())
 	}
 }
 

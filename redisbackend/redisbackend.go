@@ -160,10 +160,8 @@ func (b *Backend) outcome(err error) error {
 		return nil
 	case errors.As(err, &refused):
 		return fmt.Errorf("redisbackend: %w", err)
-	case b.life.Ended():
-		return fmt.Errorf("%w: %w", backend.ErrMaybeStored, backend.ErrClosed)
 	}
-	return fmt.Errorf("%w: redisbackend: %w", backend.ErrMaybeStored, err)
+	return b.life.Unanswered(fmt.Errorf("redisbackend: %w", err))
 }
 
 func (b *Backend) key(parts ...string) string { return b.prefix + strings.Join(parts, ":") }

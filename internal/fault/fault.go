@@ -15,10 +15,14 @@ func Errorf(format string, args ...any) error {
 	err := fmt.Errorf(format, args...)
 	text := err.Error()
 	name, _, found := strings.Cut(text, ": ")
-	if !found || strings.ContainsAny(name, " \n") || !strings.Contains(text, ": "+name+": ") {
+	if !found || strings.ContainsAny(name, " \n") {
 		return err
 	}
-	return &wrapped{err, strings.ReplaceAll(text, ": "+name+": ", ": ")}
+	once := strings.NewReplacer(": "+name+": ", ": ", " ("+name+": ", " (").Replace(text)
+	if once == text {
+		return err
+	}
+	return &wrapped{err, once}
 }
 
 type wrapped struct {

@@ -21,6 +21,8 @@ func TestErrorf(t *testing.T) {
 		{Errorf("the backend: %w", errors.Join(closed, temporary)), "the backend: realtime: closed\nrealtime: temporarily unavailable"},
 		{Errorf("realtime: %q: %w", "realtime: x", closed), `realtime: "realtime: x": closed`},
 		{Errorf("%w", closed), "realtime: closed"},
+		{Errorf("realtime: not now (%w): %w", temporary, closed), "realtime: not now (temporarily unavailable): closed"},
+		{Errorf("realtime: %w: %w: %w", closed, temporary, closed), "realtime: closed: temporarily unavailable: closed"},
 	} {
 		if c.err.Error() != c.want {
 			t.Errorf("%q, want %q", c.err, c.want)

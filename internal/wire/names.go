@@ -21,6 +21,17 @@ func ValidName(s string) bool { return s != "" && ValidText(s) }
 // [ValidName] that does not begin with '$'.
 func ValidChannel(s string) bool { return ValidName(s) && s[0] != '$' }
 
+// What [ValidChannel] and [ValidName] ask of a name, for those who are refused.
+const (
+	ChannelRule = NameRule + ", and does not begin with '$'"
+	NameRule    = "is 1 to 255 bytes of UTF-8 without control characters"
+)
+
+// BadChannel refuses what is no name of a channel: see [ValidChannel].
+func BadChannel(name string) *Error {
+	return Errorf("bad_channel", "%s is no channel: its name %s", Quote(name), ChannelRule)
+}
+
 // NameFault says why [ValidChannel], [ValidName] or [ValidText] is false of s.
 func NameFault(s string) string {
 	switch {
