@@ -3,12 +3,9 @@ package realtime
 import (
 	"context"
 	"net"
-	"net/http"
 
 	"github.com/maravilla-realtime/realtime/internal/tcp"
 )
-
-type netConnKey struct{}
 
 // ConnContext is for [http.Server.ConnContext]. It lets streams tune the
 // connections they run on, and does not change other connections:
@@ -25,23 +22,5 @@ type netConnKey struct{}
 // ConnContext finds TCP beneath [tls.Conn] and other types with a method NetConn, and
 // does nothing on other connections.
 func ConnContext(ctx context.Context, c net.Conn) context.Context {
-	return context.WithValue(ctx, netConnKey{}, c)
-}
-
-// tuneRequest tunes the connection of a stream as ConnContext describes, and returns the
-// connection: nil without ConnContext.
-func tuneRequest(r *http.Request) net.Conn {
-	c, ok := r.Context().Value(netConnKey{}).(net.Conn)
-	if ok {
-		tune(c, r.ProtoMajor == 1) // HTTP/2 shares the connection, and has windows
-	}
-	return c
-}
-
-// tune tunes a connection. alone says whether it carries only the stream.
-func tune(c net.Conn, alone bool) {
-	tcp.KeepAlive(c)
-	if alone {
-		tcp.LimitSendBuffer(c)
-	}
+	return tcp.WithConn(ctx, c)
 }

@@ -2,11 +2,9 @@ package realtime
 
 import (
 	"iter"
-	"net/http"
-	"sync/atomic"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/internal/wire"
+	"github.com/maravilla-realtime/realtime/internal/conns"
 )
 
 // Connection is an open connection of a client to this node, as it was when
@@ -26,29 +24,7 @@ type Connection struct {
 	Lag     time.Duration
 	Writing bool
 
-	owner viewer
-}
-
-// viewer is a connection of which somebody looks at what it may see.
-type viewer interface {
-	card() *card
-	sees() []string
-	joined() []string
-	Unread() (int, time.Time)
-}
-
-// card is what does not change of a connection, and the client's tag, which may come
-// later.
-type card struct {
-	kind, address string
-	source        atomic.Pointer[string]
-}
-
-func (c *card) fill(kind string, r *http.Request) { c.kind, c.address = kind, r.RemoteAddr }
-
-func (c *card) identify(client string) {
-	tag := wire.Tag(client)
-	c.source.Store(&tag)
+	owner conns.Owner
 }
 
 // Connections yields the connections that are open on this node, the oldest first. It is
@@ -57,17 +33,14 @@ func (c *card) identify(client string) {
 func (rt *Realtime) Connections() iter.Seq[Connection] {
 	return func(yield func(Connection) bool) {
 		for open := range rt.conns.All() {
-			owner, ok := open.Owner.(viewer)
-			if !ok { // a request of Diagnose
+			owner := open.Owner
+			if owner == nil { // a request of Diagnose
 				continue
 			}
-			card := owner.card()
+			card := owner.Card()
 			c := Connection{
-				ID: open.ID, Kind: card.kind, User: open.User, Address: card.address, Since: open.Since,
-				Writing: open.Writing.Load(), owner: owner,
-			}
-			if tag := card.source.Load(); tag != nil {
-				c.Source = *tag
+				ID: open.ID, Kind: card.Kind, User: open.User, Address: card.Address, Since: open.Since,
+				Source: card.Source(), Writing: open.Writing.Load(), owner: owner,
 			}
 			var oldest time.Time
 			if c.Unread, oldest = owner.Unread(); c.Unread > 0 {
@@ -88,7 +61,7 @@ func (c Connection) Sees() []string {
 	if c.owner == nil {
 		return nil
 	}
-	return c.owner.sees()
+	return c.owner.Sees()
 }
 
 // Joined lists, in order, the channels in which the connection is present now.
@@ -96,5 +69,31 @@ func (c Connection) Joined() []string {
 	if c.owner == nil {
 		return nil
 	}
-	return c.owner.joined()
+	return c.owner.Joined()
+}
+
+// Refusal is something that a client was refused, on this node.
+type Refusal struct {
+	Time    time.Time // the last time
+	Count   int       // how often it was, with all else the same
+	Code    string    // that the client was told: see docs/protocol.md
+	User    string    // "" for anonymous, or if it is not known
+	Address string    // http.Request.RemoteAddr; "" if it is not known
+	Action  Action    // zero if it was not about one; at most 512 bytes of its Name
+	// Reason is the text of the policy's error, which the client is not told, or else
+	// the message that it was told; at most 512 bytes.
+	Reason string
+}
+
+// Refusals returns the newest refusals of this node, at most 200, the newest first. What
+// is refused again and again counts as one.
+func (rt *Realtime) Refusals() []Refusal {
+	var list []Refusal
+	for _, n := range rt.refusals.Newest() {
+		list = append(list, Refusal{
+			Time: n.Time, Count: n.Count, Code: n.Code, User: n.User, Address: n.Address,
+			Action: Action{Verb: Verb(n.Verb), Name: n.Name, ID: n.ID}, Reason: n.Reason,
+		})
+	}
+	return list
 }

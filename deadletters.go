@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/maravilla-realtime/realtime/internal/dead"
+	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/handle"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
@@ -75,7 +76,7 @@ func (rt *Realtime) newRetries() *dead.Retries {
 	if !rt.alone() {
 		node.Holder = func(ctx context.Context, group string) (string, bool, error) {
 			holder, known, err := handle.Holder(ctx, rt.backend, group)
-			return holder, known, publicError(err)
+			return holder, known, engine.Public(err)
 		}
 	}
 	return dead.NewRetries(node, &rt.dead)

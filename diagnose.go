@@ -11,6 +11,8 @@ import (
 
 	"github.com/maravilla-realtime/realtime/internal/doctor"
 	"github.com/maravilla-realtime/realtime/internal/httpwriter"
+	"github.com/maravilla-realtime/realtime/internal/socket"
+	"github.com/maravilla-realtime/realtime/internal/sse"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 	"github.com/maravilla-realtime/realtime/internal/wsconn"
 )
@@ -135,25 +137,25 @@ func (rt *Realtime) newProbes() *doctor.Answers {
 	return &doctor.Answers{
 		Conns: rt.conns, Heartbeat: rt.opts.Heartbeat, Serves: rt.policy.serves,
 		Socket: wsconn.Options{
-			Subprotocol: wire.Subprotocol, ReadLimit: rt.opts.Limits.Message, Patience: messageTime, WriteTime: rt.opts.WriteTimeout,
+			Subprotocol: wire.Subprotocol, ReadLimit: rt.opts.Limits.Message, Patience: socket.MessageTime, WriteTime: rt.opts.WriteTimeout,
 			Admit: func() bool { return true },
 		},
 		Headers: func(h http.Header, r *http.Request) {
-			streamHeaders(h)
-			unchunked(h, r)
+			sse.SetHeaders(h)
+			sse.Unchunk(h, r)
 		},
 		Upgrade: func(w http.ResponseWriter, r *http.Request) int {
-			if f := checkHandshake(w, r); f != nil {
-				return f.status
+			if f := socket.CheckUpgrade(w, r); f != nil {
+				return f.Status
 			}
 			return 0
 		},
 		Refuse: func(w http.ResponseWriter, err error) {
 			var missing *httpwriter.Unsupported
 			if errors.As(err, &missing) {
-				rt.refuseWriter(w, missing)
+				rt.driver.RefuseWriter(w, missing)
 			} else {
-				rt.refuse(rt.refusalOf(err)).write(w)
+				rt.refusals.Add(rt.driver.Refusal(err)).Write(w)
 			}
 		},
 	}

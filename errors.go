@@ -1,18 +1,16 @@
 package realtime
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 
-	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/dead"
 	"github.com/maravilla-realtime/realtime/internal/engine"
-	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/growing"
 	"github.com/maravilla-realtime/realtime/internal/handle"
 	"github.com/maravilla-realtime/realtime/internal/match"
+	"github.com/maravilla-realtime/realtime/internal/policy"
 	"github.com/maravilla-realtime/realtime/internal/refused"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
@@ -20,11 +18,11 @@ import (
 // Errors that functions of this package return, all possibly wrapped.
 var (
 	// ErrClosed: the Realtime was closed.
-	ErrClosed = errors.New("realtime: closed")
+	ErrClosed = engine.ErrClosed
 	// ErrMaybeStored: the backend did not say in time whether it stored the event. The
 	// event may have been stored, and delivered. Publishing again is safe with the
 	// same [WithID].
-	ErrMaybeStored = errors.New("realtime: the event may have been stored")
+	ErrMaybeStored = engine.ErrMaybeStored
 	// ErrBadChannel: a channel is empty, longer than 255 bytes, not UTF-8, has
 	// control characters, or begins with '$', which is reserved.
 	ErrBadChannel error = refused.New("realtime: bad channel", http.StatusBadRequest, "bad_channel", "the name of a channel "+wire.ChannelRule)
@@ -77,7 +75,7 @@ var (
 	ErrTemporary = engine.ErrTemporary
 	// ErrExpired is for [Policy.Authenticate] to wrap, if the credentials have expired.
 	// The client is told to get new ones.
-	ErrExpired = errors.New("realtime: credentials expired")
+	ErrExpired = policy.ErrExpired
 )
 
 // ResetError says that events were missed: the reader was too slow, its cursor was too
@@ -117,63 +115,17 @@ func WriteError(w http.ResponseWriter, err error) {
 		if status < 400 || status > 599 {
 			status = http.StatusInternalServerError // net/http panics with some of them
 		}
-		f := refusal{status: status, Error: &wire.Error{Code: theirs.Code, Message: theirs.Message, Retry: theirs.Retry}}
-		f.write(w)
+		f := refused.Refusal{Status: status, Error: &wire.Error{Code: theirs.Code, Message: theirs.Message, Retry: theirs.Retry}}
+		f.Write(w)
 	case errors.Is(err, ErrClosed):
-		refuseClosing().write(w)
+		refused.Closing().Write(w)
 	case errors.Is(err, ErrTemporary), errors.Is(err, ErrMaybeStored):
-		unavailable().write(w)
+		refused.Unavailable().Write(w)
 	case errors.As(err, &known):
-		refuse(known.Status, known.Code, "%s", known.Message).write(w)
+		refused.With(known.Status, known.Code, "%s", known.Message).Write(w)
 	default:
-		refuse(http.StatusInternalServerError, "internal", "internal error").write(w)
+		refused.With(http.StatusInternalServerError, "internal", "internal error").Write(w)
 	}
-}
-
-// refusal is an error for a client, with its HTTP status for the case that the stream
-// has not begun.
-type refusal struct {
-	status int
-	*wire.Error
-	about Refusal // what only the host is told
-}
-
-// because notes why the host's policy refuses.
-func (f *refusal) because(err error) *refusal {
-	if err != nil {
-		f.about.Reason = err.Error()
-	}
-	return f
-}
-
-func refuse(status int, code, format string, args ...any) *refusal {
-	return &refusal{status: status, Error: wire.Errorf(code, format, args...)}
-}
-
-func unavailable() *refusal {
-	return refuse(http.StatusServiceUnavailable, "unavailable", "try again later").retry()
-}
-
-func refuseClosing() *refusal {
-	return refuse(http.StatusServiceUnavailable, "closing", "the server is going away").retry()
-}
-
-func (f *refusal) retry() *refusal {
-	f.Retry = true
-	return f
-}
-
-func (f *refusal) write(w http.ResponseWriter) {
-	body, _ := json.Marshal(f.Error) // strings and a bool
-	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	if f.Retry {
-		h.Set("Retry-After", "5")
-	}
-	w.WriteHeader(f.status)
-	_, _ = w.Write(append(body, '\n')) // the client is gone, or has it
 }
 
 // badChannelError says why name is no name of a channel.
@@ -182,17 +134,4 @@ func badChannelError(name string) error { return nameError(ErrBadChannel, name) 
 // nameError is err, and says what is wrong with name.
 func nameError(err error, name string) error {
 	return fmt.Errorf("%w %s: %s", err, wire.Quote(name), wire.NameFault(name))
-}
-
-// publicError translates the backend's errors into those of this package.
-func publicError(err error) error {
-	switch {
-	case errors.Is(err, backend.ErrClosed):
-		return ErrClosed
-	case errors.Is(err, backend.ErrMaybeStored):
-		return fault.Errorf("%w: %w", ErrMaybeStored, err)
-	case errors.Is(err, backend.ErrTooLarge):
-		return fault.Errorf("%w: %w", ErrTooLarge, err)
-	}
-	return err
 }

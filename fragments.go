@@ -6,13 +6,10 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/conns"
-	"github.com/maravilla-realtime/realtime/internal/match"
-	"github.com/maravilla-realtime/realtime/internal/rights"
-	"github.com/maravilla-realtime/realtime/internal/sse"
+	"github.com/maravilla-realtime/realtime/internal/refused"
+	"github.com/maravilla-realtime/realtime/internal/renstream"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -36,9 +33,6 @@ type Fragment struct {
 // comes back without a cursor, so that all of its data is rendered.
 type FragmentFunc func(ctx context.Context, to *Fragment, ev RenEvent) error
 
-// renderTime is the time that a FragmentFunc has.
-const renderTime = 5 * time.Second
-
 // Fragments serves a stream of HTML as Server-Sent Events, for htmx, datastar and the
 // like: render is called for the page's data as it is, and then for each event that
 // matches. No event is missing between them.
@@ -59,68 +53,28 @@ func (rt *Realtime) Fragments(w http.ResponseWriter, r *http.Request, m EventMat
 	sel, err := m.compile()
 	if err != nil || render == nil {
 		rt.log.ErrorContext(r.Context(), "realtime: Fragments cannot serve", "error", err)
-		rt.refuse(refuse(http.StatusInternalServerError, "internal", "internal error")).write(w)
+		rt.refusals.Add(refused.With(http.StatusInternalServerError, "internal", "internal error")).Write(w)
 		return
 	}
 	if f := rt.admit(r); f != nil {
-		rt.refuse(f).write(w)
+		rt.refusals.Add(f).Write(w)
 		return
 	}
-	rt.stream(w, r, func(h *conns.Handshake) (*stream, *refusal) {
-		ask := renRequest{cursor: r.Header.Get("Last-Event-ID"), client: r.Header.Get(clientHeader)}
-		if ask.client != "" && !wire.ValidClientID(ask.client) {
-			return nil, &refusal{status: http.StatusBadRequest, Error: wire.BadClientID(ask.client)}
-		}
-		if name, ok := match.Literal(sel.Resource); ok {
-			ask.domains = []string{name}
-		}
-		s, f := rt.newStream(r, ask, h)
-		if f == nil {
-			s.session.Render = s.renderer(&sel, render)
-		}
-		return s, f
-	})
+	rt.ren.Fragments(w, r, &sel, render.fragment)
 }
 
-// renderer returns what the session calls to render an event, or everything.
-func (s *stream) renderer(sel *match.Selector, render FragmentFunc) func(dst []byte, pos backend.Position, ev *backend.Event) ([]byte, bool) {
-	return func(dst []byte, pos backend.Position, ev *backend.Event) (_ []byte, done bool) {
-		var to Fragment
-		var event RenEvent
-		if ev != nil {
-			if !sel.Matches(ev) {
-				return dst, true
-			}
-			event = RenEvent(*ev)
-		}
-		if s.ctx.Err() != nil {
-			return dst, false
-		}
-		ctx, cancel := context.WithTimeout(s.ctx, renderTime)
-		defer cancel()
-		s.conn.Rendering.Store(true)
-		defer s.conn.Rendering.Store(false)
-		call := &rights.Call{Conn: &s.conn, Fragment: true}
-		ctx, end := call.Begin(ctx)
-		defer end()
-		err := conns.Guard(s.rt.log, func() error { return render(ctx, &to, event) })
-		if err == nil && (!wire.ValidText(to.Event) || strings.HasPrefix(to.Event, "ren.")) {
-			err = fmt.Errorf("%w: Fragment.Event is %s", ErrBadEvent, wire.Quote(to.Event))
-		}
-		if err != nil {
-			if s.ctx.Err() == nil {
-				s.rt.log.Error("realtime: a fragment was not rendered; the stream ends", "type", event.Type, "error", err)
-				s.session.ForgetCursor() // it may never be rendered
-			}
-			s.conn.Cancel(&conns.Ending{Reason: "internal", Retry: conns.RetryAfter()})
-			return dst, false
-		}
-		switch {
-		case s.ctx.Err() != nil: // by render, perhaps, which has revoked the right to see it
-			return dst, false
-		case to.Len() == 0:
-			return dst, true
-		}
-		return sse.AppendEvent(dst, to.Event, wire.Cursor(pos), to.Bytes()), true
+// fragment renders an event, or, with nil, everything.
+func (render FragmentFunc) fragment(ctx context.Context, ev *backend.Event) (f renstream.Fragment, err error) {
+	var to Fragment
+	var event RenEvent
+	if ev != nil {
+		event = RenEvent(*ev)
 	}
+	if err := render(ctx, &to, event); err != nil {
+		return f, err
+	}
+	if !wire.ValidText(to.Event) || strings.HasPrefix(to.Event, "ren.") {
+		return f, fmt.Errorf("%w: Fragment.Event is %s", ErrBadEvent, wire.Quote(to.Event))
+	}
+	return renstream.Fragment{Event: to.Event, Data: to.Bytes()}, nil
 }

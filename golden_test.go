@@ -13,6 +13,7 @@ import (
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/growing"
 	"github.com/maravilla-realtime/realtime/internal/presence"
+	"github.com/maravilla-realtime/realtime/internal/refused"
 	"github.com/maravilla-realtime/realtime/internal/ring"
 	"github.com/maravilla-realtime/realtime/internal/sse"
 	"github.com/maravilla-realtime/realtime/internal/wire"
@@ -172,7 +173,7 @@ func (g *golden) server(t *testing.T) {
 	ref, retry, expiry := int64(7), int64(1500), int64(900000)
 	cursorAt := func(seq uint64) string { return wire.Cursor(backend.Position{Epoch: goldenEpoch, Seq: seq}) }
 	cursor := cursorAt(99)
-	refused := wire.Errorf("forbidden", "not allowed to subscribe to %s", wire.Quote("room:42"))
+	forbidden := wire.Errorf("forbidden", "not allowed to subscribe to %s", wire.Quote("room:42"))
 	for _, f := range []struct {
 		name  string
 		frame wire.Frame
@@ -184,20 +185,20 @@ func (g *golden) server(t *testing.T) {
 		{"subscribed reset", wire.Frame{Event: "subscribed", Ref: &ref, Channel: "room:42", State: "reset", Reason: "epoch", Cursor: cursor}},
 		{"ok", wire.Frame{Event: "ok", Ref: &ref}},
 		{"ok renewed", wire.Frame{Event: "ok", Ref: &ref, ExpiresIn: &expiry}},
-		{"error", wire.ErrorFrame(&ref, refused)},
-		{"error for a while", wire.ErrorFrame(&ref, unavailable().Error)},
+		{"error", wire.ErrorFrame(&ref, forbidden)},
+		{"error for a while", wire.ErrorFrame(&ref, refused.Unavailable().Error)},
 		{"error not_joined", wire.ErrorFrame(&ref, wire.Errorf("not_joined", "join comes before update"))},
 		{"error user_mismatch", wire.ErrorFrame(&ref, wire.Errorf("user_mismatch", "\"bob\" is not who you are"))},
 		{"error bad_channel", wire.ErrorFrame(&ref, wire.BadChannel("$room"))},
-		{"error without ref", wire.ErrorFrame(nil, refused)},
+		{"error without ref", wire.ErrorFrame(nil, forbidden)},
 		{"ping", wire.Frame{Event: "ping", Cursor: cursorAt(100), TS: goldenInstant}},
 		{"ping without cursor", wire.Frame{Event: "ping", TS: goldenInstant}},
 		{"reset", wire.Frame{Event: "reset", Channel: "room:42", Reason: "evicted", Cursor: cursor}},
-		{"unsubscribed", withCursor(wire.TakenFrame("unsubscribed", "room:42", "", refused), cursorAt(98))},
-		{"unsubscribed without cursor", wire.TakenFrame("unsubscribed", "room:42", "", refused)},
-		{"unsubscribed for a while", withCursor(wire.TakenFrame("unsubscribed", "room:42", "", unavailable().Error), cursorAt(98))},
-		{"left", wire.TakenFrame("left", "room:42", "ada", refused)},
-		{"left for a while", wire.TakenFrame("left", "room:42", "ada", unavailable().Error)},
+		{"unsubscribed", withCursor(wire.TakenFrame("unsubscribed", "room:42", "", forbidden), cursorAt(98))},
+		{"unsubscribed without cursor", wire.TakenFrame("unsubscribed", "room:42", "", forbidden)},
+		{"unsubscribed for a while", withCursor(wire.TakenFrame("unsubscribed", "room:42", "", refused.Unavailable().Error), cursorAt(98))},
+		{"left", wire.TakenFrame("left", "room:42", "ada", forbidden)},
+		{"left for a while", wire.TakenFrame("left", "room:42", "ada", refused.Unavailable().Error)},
 		{"bye", wire.Frame{Event: "bye", Reason: "closing", RetryMs: &retry, Cursor: cursorAt(101)}},
 		{"bye without cursor", wire.Frame{Event: "bye", Reason: "closing", RetryMs: &retry}},
 	} {
@@ -282,7 +283,7 @@ func (g *golden) grown(begin *growing.Begin, broken *wire.Error, add func(string
 	add("stream complete", with(func(f *wire.StreamFrame) {
 		f.State, f.Kind, f.Content, f.Next = "complete", wire.Text, []byte("Hello, wörld"), 13
 	}))
-	add("stream failed", with(func(f *wire.StreamFrame) { f.State, f.Error, f.Partial = "failed", unavailable().Error, true }))
+	add("stream failed", with(func(f *wire.StreamFrame) { f.State, f.Error, f.Partial = "failed", refused.Unavailable().Error, true }))
 	for _, a := range []struct {
 		name  string
 		frame wire.StreamAppend
@@ -300,7 +301,7 @@ func (g *golden) grown(begin *growing.Begin, broken *wire.Error, add func(string
 	taken := wire.TakenFrame("unstreamed", begin.Channel, "", wire.Errorf("forbidden", "not allowed to subscribe to %s", wire.Quote("room:42")))
 	taken.ID = begin.ID
 	add("unstreamed", taken.Append(nil))
-	taken = wire.TakenFrame("unstreamed", begin.Channel, "", unavailable().Error)
+	taken = wire.TakenFrame("unstreamed", begin.Channel, "", refused.Unavailable().Error)
 	taken.ID = begin.ID
 	add("unstreamed for a while", taken.Append(nil))
 }

@@ -24,7 +24,7 @@ func (rt *Realtime) Health(ctx context.Context) error {
 	}
 	page, err := rt.backend.Read(ctx, rt.ring.Head(), 0)
 	if err != nil {
-		return fault.Errorf("realtime: the backend does not answer: %w", publicError(err))
+		return fault.Errorf("realtime: the backend does not answer: %w", engine.Public(err))
 	}
 	if err := rt.ring.Wait(ctx, page.Head); err != nil {
 		return fault.Errorf("realtime: the backend has events that do not come through: %w", err)
@@ -46,5 +46,5 @@ func (rt *Realtime) Nodes(ctx context.Context) ([]string, error) {
 	ctx, cancel := engine.Within(ctx, engine.CallTime)
 	defer cancel()
 	names, err := rt.presence.engine.Nodes(ctx)
-	return names, publicError(err)
+	return names, engine.Public(err)
 }

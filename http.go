@@ -6,14 +6,12 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
-	"errors"
-	"fmt"
 	"net/http"
 	"path"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/cors"
-	"github.com/maravilla-realtime/realtime/internal/httpwriter"
+	"github.com/maravilla-realtime/realtime/internal/refused"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -43,7 +41,7 @@ func (rt *Realtime) Handler() http.Handler {
 		case "realtime.js":
 			serveScript(w, r)
 		default:
-			rt.refuse(refuse(http.StatusNotFound, "not_found", "there are only ren, realtime and realtime.js here")).write(w)
+			rt.refusals.Add(refused.With(http.StatusNotFound, "not_found", "there are only ren, realtime and realtime.js here")).Write(w)
 		}
 	}))
 }
@@ -54,17 +52,28 @@ func (rt *Realtime) RenHandler() http.Handler { return rt.cors(http.HandlerFunc(
 // WebSocketHandler serves channels at whatever path it is mounted.
 func (rt *Realtime) WebSocketHandler() http.Handler { return http.HandlerFunc(rt.serveWebSocket) }
 
-// refuseWriter answers where the server, or a middleware, cannot carry a stream.
-func (rt *Realtime) refuseWriter(w http.ResponseWriter, u *httpwriter.Unsupported) {
-	cause := u.Cause
-	if cause == nil {
-		cause = errors.New("there is no such method")
+// serveREN answers a request for the REN stream.
+func (rt *Realtime) serveREN(w http.ResponseWriter, r *http.Request) {
+	rt.serve(w, r, rt.probes.ServeStream, rt.ren.Serve)
+}
+
+// serveWebSocket answers a request for a WebSocket.
+func (rt *Realtime) serveWebSocket(w http.ResponseWriter, r *http.Request) {
+	rt.serve(w, r, rt.probes.ServeSocket, rt.sockets.Serve)
+}
+
+// serve has a request answered by probe if it is one of Diagnose, and else by drive if it
+// is admitted.
+func (rt *Realtime) serve(w http.ResponseWriter, r *http.Request, probe, drive http.HandlerFunc) {
+	if rt.probes.Recognises(r) {
+		probe(w, r)
+		return
 	}
-	rt.log.Error("realtime: a ResponseWriter hides a method that is needed; the middleware that wraps it needs an Unwrap method, "+
-		"or must not wrap this route; servers other than net/http's are not supported",
-		"method", u.Method, "type", fmt.Sprintf("%T", u.Writer), "error", cause)
-	rt.refuse(refuse(http.StatusInternalServerError, "streaming_unsupported",
-		"the server, or a middleware of it, does not support streaming")).write(w)
+	if f := rt.admit(r); f != nil {
+		rt.refusals.Add(f).Write(w)
+		return
+	}
+	drive(w, r)
 }
 
 func serveScript(w http.ResponseWriter, r *http.Request) {
@@ -104,7 +113,7 @@ func (rt *Realtime) CORS(next http.Handler) http.Handler {
 func (rt *Realtime) cors(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if f := rt.checkHost(r); f != nil {
-			rt.refuse(f).write(w)
+			rt.refusals.Add(f).Write(w)
 			return
 		}
 		h := w.Header()
@@ -143,7 +152,7 @@ func (p *Policy) allowCrossOrigin(h http.Header, r *http.Request) bool {
 func (rt *Realtime) Attribute(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if f := rt.checkHost(r); f != nil {
-			rt.refuse(f).write(w)
+			rt.refusals.Add(f).Write(w)
 			return
 		}
 		w.Header().Set(cursorHeader, string(rt.Cursor()))
@@ -155,8 +164,8 @@ func (rt *Realtime) Attribute(next http.Handler) http.Handler {
 }
 
 const (
-	clientHeader = "X-Ren-Client" // client id of the sender of a request
-	cursorHeader = "X-Ren-Cursor" // cursor from before the request was handled
+	clientHeader = wire.ClientHeader // client id of the sender of a request
+	cursorHeader = "X-Ren-Cursor"    // cursor from before the request was handled
 )
 
 type clientKey struct{}

@@ -9,6 +9,8 @@ import (
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/conns"
+	"github.com/maravilla-realtime/realtime/internal/driver"
+	"github.com/maravilla-realtime/realtime/internal/socket"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -85,20 +87,20 @@ const (
 	// HijackDefault is HijackPlain, and for WebSockets as well only where no middleware
 	// wraps the ResponseWriter, and neither a middleware nor a router has put anything
 	// around the context of the request.
-	HijackDefault Hijack = iota
+	HijackDefault = Hijack(driver.HijackDefault)
 	// HijackNever has each connection driven by the goroutine of its request; a WebSocket
 	// has one more.
-	HijackNever
+	HijackNever = Hijack(driver.HijackNever)
 	// HijackPlain is for connections without TLS, on Linux, where the policy has no See; and
 	// for REN streams only where no middleware wraps the ResponseWriter. The policy must not
 	// use values of the context of a WebSocket's request which end with its handler.
-	HijackPlain
+	HijackPlain = Hijack(driver.HijackPlain)
 	// HijackAlways is for all connections of HTTP/1.1 whose ResponseWriter, or what is
 	// beneath it, has Hijack. With TLS, on other systems, and where the host's
 	// listener wraps connections, each has one goroutine that waits for what its client
 	// sends. A slow See makes other connections wait. The policy must not use what
 	// HijackPlain says.
-	HijackAlways
+	HijackAlways = Hijack(driver.HijackAlways)
 )
 
 // PresenceOptions are the times for which members stay present without a connection.
@@ -323,14 +325,11 @@ func set[T comparable](field *T, value T) {
 	}
 }
 
-// floodFactor times the allowed rate of operations, frames cost too much.
-const floodFactor = 4
-
 // userLimits are what all connections of one user may have together.
 func userLimits(l Limits) conns.Limits {
 	return conns.Limits{
 		Connections: l.Connections,
 		Pace:        conns.Rate{PerSecond: l.UserRate, Burst: l.UserBurst},
-		Flood:       conns.Rate{PerSecond: floodFactor * l.UserRate, Burst: floodFactor * l.UserBurst},
+		Flood:       conns.Rate{PerSecond: socket.FloodFactor * l.UserRate, Burst: socket.FloodFactor * l.UserBurst},
 	}
 }

@@ -1,7 +1,6 @@
 package realtime
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -10,13 +9,10 @@ import (
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/ask"
-	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/grant"
-	"github.com/maravilla-realtime/realtime/internal/presence"
-	"github.com/maravilla-realtime/realtime/internal/rights"
+	"github.com/maravilla-realtime/realtime/internal/policy"
 	"github.com/maravilla-realtime/realtime/internal/site"
-	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
 // Policy decides who may do what from a browser. Everything that it does not allow is
@@ -108,11 +104,11 @@ type Verb string
 
 // The verbs.
 const (
-	VerbSubscribe Verb = "subscribe" // to a channel: its messages, and its presence if requested; follow its growing messages
-	VerbPublish   Verb = "publish"   // to a channel
-	VerbHistory   Verb = "history"   // read past messages of a channel; see Policy.AskHistory
-	VerbJoin      Verb = "join"      // be present in a channel, and change the metadata
-	VerbStop      Verb = "stop"      // end a growing message of a channel, which Action.ID names; see [Realtime.Stream]
+	VerbSubscribe Verb = policy.Subscribe // to a channel: its messages, and its presence if requested; follow its growing messages
+	VerbPublish   Verb = policy.Publish   // to a channel
+	VerbHistory   Verb = policy.History   // read past messages of a channel; see Policy.AskHistory
+	VerbJoin      Verb = policy.Join      // be present in a channel, and change the metadata
+	VerbStop      Verb = policy.Stop      // end a growing message of a channel, which Action.ID names; see [Realtime.Stream]
 
 	VerbUpload   Verb = "upload"   // an object, new or as a replacement
 	VerbDelete   Verb = "delete"   // an object
@@ -191,172 +187,32 @@ func (p *Policy) serves(r *http.Request) bool {
 	return true
 }
 
-// authenticate returns who sends r.
-func (p *Policy) authenticate(r *http.Request, log *slog.Logger) (Identity, *refusal) {
-	if p.Authenticate == nil {
-		log.DebugContext(r.Context(), "realtime: not authenticated", "reason", "Policy.Authenticate is nil")
-		return Identity{}, refuse(http.StatusUnauthorized, "unauthorized", "no policy lets browsers in")
-	}
-	id, err := p.Authenticate(r)
-	switch {
-	case errors.Is(err, ErrTemporary):
-		logUndecided(r.Context(), log, "Authenticate", "", err)
-		return Identity{}, unavailable().because(err)
-	case errors.Is(err, ErrExpired), err == nil && expired(id):
-		log.DebugContext(r.Context(), "realtime: not authenticated", "reason", cmp.Or(err, ErrExpired))
-		return Identity{}, refuse(http.StatusUnauthorized, "expired", "credentials have expired").because(err)
-	case err != nil:
-		log.DebugContext(r.Context(), "realtime: not authenticated", "reason", err)
-		return Identity{}, refuse(http.StatusUnauthorized, "unauthorized", "not authenticated").because(err)
-	case id.User != "" && !wire.ValidName(id.User):
-		log.DebugContext(r.Context(), "realtime: the policy returned a bad user id", "user", wire.Quote(id.User))
-		return Identity{}, refuse(http.StatusInternalServerError, "internal", "the server's policy returned a bad user id")
-	}
-	return id, nil
-}
-
-func expired(id Identity) bool {
-	return !id.Expires.IsZero() && !id.Expires.After(time.Now())
-}
-
-// expiresIn is what clients are told of the end of an identity, in milliseconds
-// from now, since their clocks may differ from the server's; nil for never.
-func expiresIn(id Identity) *int64 {
-	if id.Expires.IsZero() {
-		return nil
-	}
-	in := max(time.Until(id.Expires).Milliseconds(), 0)
-	return &in
-}
-
-// allow decides about one action.
-func (p *Policy) allow(ctx context.Context, log *slog.Logger, id Identity, a Action) *refusal {
-	if f := p.refusal(ctx, log, id, a); f != nil {
-		return f.of(id.User, a)
-	}
-	return nil
-}
-
-func (p *Policy) refusal(ctx context.Context, log *slog.Logger, id Identity, a Action) *refusal {
-	if p.Allow == nil {
-		log.DebugContext(ctx, "realtime: refused", "user", id.User, "verb", a.Verb, "name", a.Name, "reason", "Policy.Allow is nil")
-		return refuse(http.StatusForbidden, "forbidden", "not allowed to %s %s", a.Verb, wire.Quote(a.Name))
-	}
-	switch err := p.Allow(ctx, id, a); {
-	case err == nil:
-		return nil
-	case errors.Is(err, ErrTemporary), ctx.Err() != nil:
-		logUndecided(ctx, log, "Allow", id.User, err)
-		return unavailable().because(err)
-	default:
-		log.DebugContext(ctx, "realtime: refused", "user", id.User, "verb", a.Verb, "name", a.Name, "reason", err)
-		return refuse(http.StatusForbidden, "forbidden", "not allowed to %s %s", a.Verb, wire.Quote(a.Name)).because(err)
-	}
-}
-
-// grants lists what of REN id may see.
-func (rt *Realtime) grants(ctx context.Context, id Identity) ([]grant.Grant, *refusal) {
-	denied := refuse(http.StatusForbidden, "forbidden", "nothing is granted").of(id.User, Action{})
-	none := func(why string) ([]grant.Grant, *refusal) {
-		rt.log.DebugContext(ctx, "realtime: nothing is granted; a REN stream is refused", "user", id.User, "reason", why)
-		return nil, denied.because(errors.New(why))
-	}
-	if rt.policy.Grants == nil {
-		return none("Policy.Grants is nil")
-	}
-	grants, err := rt.policy.Grants(ctx, id)
-	switch {
-	case errors.Is(err, ErrTemporary), ctx.Err() != nil:
-		logUndecided(ctx, rt.log, "Grants", id.User, err)
-		return nil, unavailable().because(err).of(id.User, Action{})
-	case err != nil:
-		// A policy that grants nothing returns nothing: this looks like a fault.
-		rt.log.WarnContext(ctx, "realtime: Policy.Grants failed; the client is refused", "user", id.User, "error", err)
-		return nil, denied.because(err)
-	}
-	var sound []grant.Grant
-	for _, g := range grants {
-		field, why := g.of.Flaw()
-		if field == "" {
-			sound = append(sound, g.of)
-		} else if rt.flaws.First(g.of.Resource + " " + field) {
-			rt.log.WarnContext(ctx, "realtime: a grant grants nothing; this is logged once for each resource and field",
-				"resource", g.of.Resource, "field", field, "reason", why, "user", id.User)
+// asked returns the policy as connections ask it.
+func (p *Policy) asked(log *slog.Logger) *policy.Policy {
+	to := &policy.Policy{AskHistory: p.AskHistory, Logger: log}
+	if f := p.Authenticate; f != nil {
+		to.Authenticate = func(r *http.Request) (policy.Identity, error) {
+			id, err := f(r)
+			return policy.Identity(id), err
 		}
 	}
-	switch {
-	case len(grants) == 0:
-		return none("Policy.Grants returned no grants")
-	case len(sound) == 0:
-		return none("Policy.Grants returned only grants that grant nothing")
+	if f := p.Allow; f != nil {
+		to.Allow = func(ctx context.Context, id policy.Identity, a policy.Action) error {
+			return f(ctx, Identity(id), Action{Verb: Verb(a.Verb), Name: a.Name, ID: a.ID})
+		}
 	}
-	return sound, nil
-}
-
-// logUndecided logs why a client is told to come back.
-func logUndecided(ctx context.Context, log *slog.Logger, function, user string, err error) {
-	log.DebugContext(ctx, "realtime: the policy cannot decide now; the client is told to come back", "function", function, "reason", err, "user", user)
-}
-
-// view decides which events a connection may see. It is asked for every event before a
-// client gets it, live or replayed.
-type view struct {
-	policy *Policy
-	id     *Identity     // which does not change
-	grants []grant.Grant // of a REN stream; channels are decided when subscribed
-}
-
-// Uniform implements [session.View].
-func (v *view) Uniform() bool { return v.policy.See == nil }
-
-// Channel implements [session.View]: whether the policy shows the event. The right to
-// subscribe was checked before.
-func (v *view) Channel(ev *backend.Event) bool {
-	if v.policy.See == nil || v.policy.See(*v.id, RenEvent(*ev)) {
-		return true
+	if f := p.Grants; f != nil {
+		to.Grants = func(ctx context.Context, id policy.Identity) ([]grant.Grant, error) {
+			grants, err := f(ctx, Identity(id))
+			var list []grant.Grant
+			for _, g := range grants {
+				list = append(list, g.of)
+			}
+			return list, err
+		}
 	}
-	if !ev.IsLeave() {
-		return false
+	if f := p.See; f != nil {
+		to.See = func(id *policy.Identity, ev *backend.Event) bool { return f(Identity(*id), RenEvent(*ev)) }
 	}
-	// A member whose join is shown would stay in rosters for ever without its leave.
-	join := presence.MemberOf(ev).Join(ev.Channel)
-	return v.policy.See(*v.id, RenEvent(join))
-}
-
-// Stream implements [session.View]: whether a REN stream gets the event, and with its
-// data or not.
-func (v *view) Stream(ev *backend.Event) (seen, data bool) {
-	seen, data = grant.See(v.grants, ev)
-	return seen && v.Channel(ev), data
-}
-
-// authenticate asks the policy who sends a request, for a new connection.
-func (rt *Realtime) authenticate(h *conns.Handshake, r *http.Request) (Identity, *refusal) {
-	call := &rights.Call{Handshake: h}
-	ctx, end := call.Begin(r.Context())
-	defer end()
-	id, f := rt.policy.authenticate(r.WithContext(ctx), rt.log)
-	return id, f.from(r)
-}
-
-// grants asks the policy what the client of a new connection may see.
-func (rt *Realtime) grantsOf(ctx context.Context, h *conns.Handshake, id Identity) ([]grant.Grant, *refusal) {
-	call := &rights.Call{Handshake: h}
-	ctx, end := call.Begin(ctx)
-	defer end()
-	return rt.grants(ctx, id)
-}
-
-// refusalOf returns what a client is told that is not let in, nil where it is.
-func (rt *Realtime) refusalOf(err error) *refusal {
-	switch err {
-	case nil:
-		return nil
-	case conns.ErrTooMany:
-		return refuse(http.StatusTooManyRequests, "too_many", "more than %d connections of one user", rt.opts.Limits.Connections).retry()
-	case conns.ErrClosing:
-		return refuseClosing()
-	default: // its rights have changed: it is authenticated again when it comes back
-		return unavailable()
-	}
+	return to
 }

@@ -123,7 +123,7 @@ func (p *Presence) Members(ctx context.Context, channel string) ([]Member, error
 	defer cancel()
 	found, err := p.engine.Members(ctx, channel)
 	if err != nil {
-		return nil, publicError(err)
+		return nil, engine.Public(err)
 	}
 	members := make([]Member, len(found))
 	for i, m := range found {
@@ -162,13 +162,13 @@ func (p *Presence) join(ctx context.Context, s presence.Session) error {
 	defer g.Leave()
 	ctx, cancel := engine.Within(ctx, engine.CallTime)
 	defer cancel()
-	return publicError(p.engine.Join(ctx, s))
+	return engine.Public(p.engine.Join(ctx, s))
 }
 
 func (p *Presence) leave(ctx context.Context, k presence.Key, d presence.Departure) error {
 	ctx, cancel := engine.Within(ctx, engine.CallTime)
 	defer cancel()
-	return publicError(p.engine.Leave(ctx, k, d))
+	return engine.Public(p.engine.Leave(ctx, k, d))
 }
 
 // leaveSurely is leave for sessions of this node whose clients are gone: it tries again

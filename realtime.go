@@ -17,40 +17,44 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/control"
 	"github.com/maravilla-realtime/realtime/internal/dead"
 	"github.com/maravilla-realtime/realtime/internal/doctor"
+	"github.com/maravilla-realtime/realtime/internal/driver"
 	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/follow"
-	"github.com/maravilla-realtime/realtime/internal/grant"
 	"github.com/maravilla-realtime/realtime/internal/growing"
 	"github.com/maravilla-realtime/realtime/internal/handle"
 	"github.com/maravilla-realtime/realtime/internal/live"
 	"github.com/maravilla-realtime/realtime/internal/memory"
 	"github.com/maravilla-realtime/realtime/internal/past"
+	"github.com/maravilla-realtime/realtime/internal/policy"
 	"github.com/maravilla-realtime/realtime/internal/presence"
 	"github.com/maravilla-realtime/realtime/internal/publish"
+	"github.com/maravilla-realtime/realtime/internal/refused"
+	"github.com/maravilla-realtime/realtime/internal/renstream"
 	"github.com/maravilla-realtime/realtime/internal/rights"
 	"github.com/maravilla-realtime/realtime/internal/ring"
 	"github.com/maravilla-realtime/realtime/internal/shard"
+	"github.com/maravilla-realtime/realtime/internal/socket"
 )
 
 // Realtime is the library in one value: hosts publish through it and mount its
 // handlers. All its methods may be called concurrently.
 type Realtime struct {
 	// Lock order: processGroup.mu comes first, and the locks of the groups, of the publisher and of
-	// the ring (see package ring) may be taken while it is held. socket.deciding is
+	// the ring (see package ring) may be taken while it is held. the lock of the decisions of a
 	// taken before any mutex. All other mutexes of this package are leaves: while one of
 	// them is held, no other lock is taken, and no code of the host or the backend runs.
-	policy   Policy     // its functions return in time
-	deciding *ask.Calls // the calls of these functions
+	policy   Policy         // its functions return in time
+	judge    *policy.Policy // the same, as connections ask it
+	deciding *ask.Calls     // the calls of these functions
 	opts     Options
 	log      *slog.Logger
 	backend  *engine.Engine
 	ring     *ring.Ring
 	node     string // this process, in session keys and leases
-	tally    tally
+	started  time.Time
 	follower *follow.Follower
 
-	flaws     grant.Once // flaws of grants that were logged
 	presence  Presence
 	live      *live.Sender
 	publisher *publish.Publisher
@@ -64,7 +68,10 @@ type Realtime struct {
 	rights    *rights.Rights
 	shards    *shard.Pool // of connections that have left net/http
 	probes    *doctor.Answers
-	refusals  refusals
+	refusals  *refused.Log
+	driver    driver.Node // what connections use
+	ren       *renstream.Driver
+	sockets   *socket.Driver
 
 	unattributed atomic.Bool // see missAttribute
 	dead         dead.Letters
@@ -77,10 +84,7 @@ type Realtime struct {
 	closeErr   error
 }
 
-const (
-	maxDomains = 32 // of one REN stream
-	retainIdle = 5 * time.Minute
-)
+const retainIdle = 5 * time.Minute
 
 // startTime is the time that New waits for the backend, which may have much to send.
 const startTime = 30 * time.Second
@@ -110,8 +114,7 @@ func New(policy Policy, opts *Options) (*Realtime, error) {
 		policy: policy.timely(deciding), deciding: deciding, opts: o, log: o.Logger,
 		backend: engine.New(o.Backend, owned, o.Logger), node: rand.Text(), running: ctx, stop: stop,
 	}
-	spans, _ := o.Tracer.(DeliveryTracer)
-	rt.tally.init(spans)
+	rt.judge, rt.refusals, rt.started = rt.policy.asked(o.Logger), refused.NewLog(), time.Now()
 	starting, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	if err := rt.start(starting, limits); err != nil {
@@ -156,6 +159,7 @@ func (rt *Realtime) start(ctx context.Context, limits ring.Limits) error {
 	rt.follower.History = history{rt.ring, rt.presence.engine, rt.growing}
 	rt.shards = shard.New(runtime.GOMAXPROCS(0), rt.background.Go, rt.log)
 	rt.live.Append, rt.live.Rate, rt.live.Others, rt.live.Logger = rt.appendLive, rt.opts.Limits.Ephemeral, rt.growing.Outgoing, rt.log
+	rt.newDrivers()
 	rt.background.Go(func() { rt.follower.Run(rt.running) })
 	rt.background.Go(func() { rt.live.Run(rt.running) })
 	rt.background.Go(func() { rt.growing.Run(rt.running) })
@@ -209,11 +213,11 @@ func (rt *Realtime) Channels(ctx context.Context) ([]string, error) {
 	rt.publisher.Settle(ctx) // so that a channel that this caller has just published to is listed
 	names, err := rt.presence.engine.Channels(ctx)
 	if err != nil {
-		return nil, publicError(err)
+		return nil, engine.Public(err)
 	}
 	elsewhere, err := rt.presence.engine.Followed(ctx)
 	if err != nil {
-		return nil, publicError(err)
+		return nil, engine.Public(err)
 	}
 	names = append(append(names, elsewhere...), rt.ring.Channels(time.Now().Add(-retainIdle))...)
 	slices.Sort(names)

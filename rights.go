@@ -10,7 +10,10 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/control"
 	"github.com/maravilla-realtime/realtime/internal/dead"
 	"github.com/maravilla-realtime/realtime/internal/doctor"
+	"github.com/maravilla-realtime/realtime/internal/engine"
+	"github.com/maravilla-realtime/realtime/internal/policy"
 	"github.com/maravilla-realtime/realtime/internal/presence"
+	"github.com/maravilla-realtime/realtime/internal/refused"
 	"github.com/maravilla-realtime/realtime/internal/rights"
 	"github.com/maravilla-realtime/realtime/internal/site"
 	"github.com/maravilla-realtime/realtime/internal/wire"
@@ -31,8 +34,8 @@ func (rt *Realtime) Authorize(r *http.Request, a Action) (Identity, error) {
 	rt.missAttribute(r)
 	id, f := rt.authorize(r, a)
 	if f != nil {
-		rt.refuse(f.from(r))
-		return Identity{}, &RefusedError{Status: f.status, Code: f.Code, Message: f.Message, Retry: f.Retry}
+		rt.refusals.Add(f.From(r))
+		return Identity{}, &RefusedError{Status: f.Status, Code: f.Code, Message: f.Message, Retry: f.Retry}
 	}
 	return id, nil
 }
@@ -45,7 +48,7 @@ func (rt *Realtime) missAttribute(r *http.Request) {
 	}
 }
 
-func (rt *Realtime) authorize(r *http.Request, a Action) (Identity, *refusal) {
+func (rt *Realtime) authorize(r *http.Request, a Action) (Identity, *refused.Refusal) {
 	if f := rt.checkHost(r); f != nil {
 		return Identity{}, f
 	}
@@ -56,45 +59,45 @@ func (rt *Realtime) authorize(r *http.Request, a Action) (Identity, *refusal) {
 			return Identity{}, f
 		}
 	}
-	id, f := rt.policy.authenticate(ask.Patiently(r), rt.log)
+	id, f := rt.judge.Identify(ask.Patiently(r))
 	if f != nil {
 		return Identity{}, f
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), ask.Time)
 	defer cancel()
-	return id, rt.policy.allow(ctx, rt.log, id, a)
+	return Identity(id), rt.judge.Permit(ctx, id, policy.Action{Verb: string(a.Verb), Name: a.Name, ID: a.ID})
 }
 
 // admit refuses requests for hosts that are not the app's, and requests that a
 // browser sends for a page of another site.
-func (rt *Realtime) admit(r *http.Request) *refusal {
+func (rt *Realtime) admit(r *http.Request) *refused.Refusal {
 	if f := rt.checkHost(r); f != nil {
 		return f
 	}
-	return rt.checkOrigin(r).from(r)
+	return rt.checkOrigin(r).From(r)
 }
 
 // checkHost refuses requests for hosts that are not the app's. For a browser, any
 // address that a page's host resolves to is the page's own origin. So only the name in
 // Host tells a page of another site from the app's.
-func (rt *Realtime) checkHost(r *http.Request) *refusal {
+func (rt *Realtime) checkHost(r *http.Request) *refused.Refusal {
 	if rt.policy.serves(r) || rt.probes.Recognises(r) { // a probe is told, not refused
 		return nil
 	}
 	rt.log.DebugContext(r.Context(), "realtime: host refused; see Policy.Hosts", "host", wire.Quote(r.Host))
-	return refuse(http.StatusMisdirectedRequest, "host", "the host %s is not served here", wire.Quote(r.Host)).from(r)
+	return refused.With(http.StatusMisdirectedRequest, "host", "the host %s is not served here", wire.Quote(r.Host)).From(r)
 }
 
 // checkOrigin refuses requests that a browser sends for a page of another site, unless
 // its origin is listed.
-func (rt *Realtime) checkOrigin(r *http.Request) *refusal {
+func (rt *Realtime) checkOrigin(r *http.Request) *refused.Refusal {
 	origin := r.Header.Get("Origin")
 	if site.IsOwn(r) || rt.policy.origins.Match(origin) {
 		return nil
 	}
 	rt.log.DebugContext(r.Context(), "realtime: origin refused; see Policy.Origins",
 		"origin", wire.Quote(origin), "site", wire.Quote(r.Header.Get("Sec-Fetch-Site")), "host", wire.Quote(r.Host))
-	return refuse(http.StatusForbidden, "origin", "cross-origin requests are refused").because(
+	return refused.With(http.StatusForbidden, "origin", "cross-origin requests are refused").Because(
 		fmt.Errorf("origin %s at host %s", wire.Quote(origin), wire.Quote(r.Host)))
 }
 
@@ -159,7 +162,7 @@ func (rt *Realtime) newControl() *control.Control {
 		Name:  rt.presence.engine.Name,
 		Nodes: rt.presence.engine.Nodes,
 		Append: func(ctx context.Context, e backend.Entry) error {
-			return publicError(rt.publisher.AppendControl(ctx, e))
+			return engine.Public(rt.publisher.AppendControl(ctx, e))
 		},
 		Closed: ErrClosed,
 		Do: map[string]func(context.Context, string) error{

@@ -11,6 +11,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/growing"
 	"github.com/maravilla-realtime/realtime/internal/publish"
+	"github.com/maravilla-realtime/realtime/internal/refused"
 	"github.com/maravilla-realtime/realtime/internal/ring"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
@@ -95,10 +96,6 @@ func (rt *Realtime) checkStream(ctx context.Context, channel, id string, opts []
 	return b, nil
 }
 
-const maxStreamID = 64
-
-func badStreamID(id string) bool { return !wire.ValidName(id) || len(id) > maxStreamID }
-
 // Write appends text, and does not block. Bytes that are no UTF-8 become U+FFFD; a
 // character may be split over calls. Errors, with which nothing is appended:
 // [ErrTooLarge] (see [StreamOptions]), after which the message is still open;
@@ -180,8 +177,8 @@ func checkStreamName(channel, id string) error {
 	switch {
 	case !wire.ValidChannel(channel):
 		return badChannelError(channel)
-	case badStreamID(id):
-		return fmt.Errorf("%w: id %s: 1 to %d bytes of text without control characters", ErrBadEvent, wire.Quote(id), maxStreamID)
+	case !growing.ValidID(id):
+		return fmt.Errorf("%w: id %s: 1 to %d bytes of text without control characters", ErrBadEvent, wire.Quote(id), growing.MaxID)
 	}
 	return nil
 }
@@ -200,7 +197,7 @@ func streamError(err error) error {
 	case errors.Is(err, growing.ErrMixed):
 		return fmt.Errorf("%w: a growing message has text or JSON values", ErrBadOption)
 	}
-	return publicError(err)
+	return engine.Public(err)
 }
 
 func (rt *Realtime) newGrowing() *growing.Growing {
@@ -268,7 +265,7 @@ const failTime = 2 * time.Second
 func (rt *Realtime) failStreams(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, failTime)
 	defer cancel()
-	if rt.growing.Close(ctx, growing.End{State: growing.Failed, Error: refuseClosing().Error}) > 0 {
+	if rt.growing.Close(ctx, growing.End{State: growing.Failed, Error: refused.Closing().Error}) > 0 {
 		_ = rt.publisher.CatchUp(ctx) // a backend that is gone must not block Close
 	}
 }

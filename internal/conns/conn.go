@@ -20,8 +20,8 @@ type Conn struct {
 	// question takes one of turns.
 	Recheck func(ctx context.Context, turns *turns.Turns)
 
-	// Owner is what the connection belongs to.
-	Owner any
+	// Owner is what the connection belongs to. Nil: nobody looks at it.
+	Owner Owner
 
 	// Writing is true while the writer waits for the client to read.
 	Writing atomic.Bool

@@ -72,6 +72,9 @@ func New(limits Limits) *Conns {
 	}
 }
 
+// Limits returns the limits.
+func (cs *Conns) Limits() Limits { return cs.limits }
+
 // Handshake is a client that is being authenticated. It is not known yet which user
 // that is, so the changes of everybody's rights are recorded until it is: the policy
 // may have been asked before the change.

@@ -12,6 +12,12 @@ import (
 // Key names a growing message: it is unique among those that are open.
 type Key struct{ Channel, ID string }
 
+// MaxID is the longest id, in bytes.
+const MaxID = 64
+
+// ValidID reports whether an id can be that of a growing message.
+func ValidID(id string) bool { return wire.ValidName(id) && len(id) <= MaxID }
+
 // Begin is what a growing message begins with, and keeps.
 type Begin struct {
 	Key

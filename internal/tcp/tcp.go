@@ -2,8 +2,10 @@
 package tcp
 
 import (
+	"context"
 	mathrand "math/rand/v2"
 	"net"
+	"net/http"
 	"time"
 )
 
@@ -59,5 +61,30 @@ func beneath(c net.Conn) *net.TCPConn {
 			return tcp
 		}
 		c = under.NetConn()
+	}
+}
+
+type connKey struct{}
+
+// WithConn returns a context that tells [TuneRequest] the connection of a request.
+func WithConn(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+// TuneRequest tunes the connection of a stream, and returns it: nil if its context does not
+// tell it.
+func TuneRequest(r *http.Request) net.Conn {
+	c, ok := r.Context().Value(connKey{}).(net.Conn)
+	if ok {
+		Tune(c, r.ProtoMajor == 1) // HTTP/2 shares the connection, and has windows
+	}
+	return c
+}
+
+// Tune tunes a connection. alone says whether it carries only the stream.
+func Tune(c net.Conn, alone bool) {
+	KeepAlive(c)
+	if alone {
+		LimitSendBuffer(c)
 	}
 }

@@ -58,6 +58,9 @@ func Since(cursor string) *backend.Position {
 	return &pos
 }
 
+// ClientHeader is the header with the client id of the sender of a request.
+const ClientHeader = "X-Ren-Client"
+
 // ValidClientID reports whether s has the form of a client id.
 func ValidClientID(s string) bool {
 	return len(s) >= 16 && len(s) <= 64 && isWord(s)

@@ -1,4 +1,4 @@
-package realtime
+package renstream
 
 import (
 	"net/http"
@@ -18,12 +18,12 @@ func FuzzParseREN(f *testing.F) {
 	f.Fuzz(func(t *testing.T, query, lastEventID, client string) {
 		r := &http.Request{URL: &url.URL{RawQuery: query}, Header: http.Header{}}
 		r.Header.Set("Last-Event-ID", lastEventID)
-		r.Header.Set(clientHeader, client)
-		ask, refused := parseREN(r)
+		r.Header.Set(wire.ClientHeader, client)
+		ask, refused := parse(r)
 		if refused != nil {
-			if refused.Code != "bad_request" && refused.Code != "too_many" || refused.status != http.StatusBadRequest ||
+			if refused.Code != "bad_request" && refused.Code != "too_many" || refused.Status != http.StatusBadRequest ||
 				len(refused.Message) > 512 || strings.ContainsAny(refused.Message, "\r\n\x00") {
-				t.Errorf("refused with %d %+v", refused.status, refused.Error)
+				t.Errorf("refused with %d %+v", refused.Status, refused.Error)
 			}
 			return
 		}

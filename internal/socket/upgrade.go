@@ -1,4 +1,4 @@
-package realtime
+package socket
 
 import (
 	"encoding/base64"
@@ -6,17 +6,18 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/maravilla-realtime/realtime/internal/refused"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
-// checkHandshake checks what a client must send: RFC 6455, section 4.2.1.
-func checkHandshake(w http.ResponseWriter, r *http.Request) *refusal {
+// CheckUpgrade checks what a client must send: RFC 6455, section 4.2.1.
+func CheckUpgrade(w http.ResponseWriter, r *http.Request) *refused.Refusal {
 	h := r.Header
 	key, err := base64.StdEncoding.DecodeString(h.Get("Sec-WebSocket-Key"))
 	switch {
 	case r.Method != http.MethodGet:
 		w.Header().Set("Allow", "GET")
-		return refuse(http.StatusMethodNotAllowed, "method", "only GET is served here")
+		return refused.With(http.StatusMethodNotAllowed, "method", "only GET is served here")
 	case !lists(h, "Connection", "upgrade"), !lists(h, "Upgrade", "websocket"):
 		return upgradeRequired(w, "this is a WebSocket")
 	case !r.ProtoAtLeast(1, 1):
@@ -24,20 +25,20 @@ func checkHandshake(w http.ResponseWriter, r *http.Request) *refusal {
 	case !slices.Equal(h.Values("Sec-WebSocket-Version"), []string{"13"}):
 		return upgradeRequired(w, "the WebSocket version is 13")
 	case err != nil || len(key) != 16 || len(h.Values("Sec-WebSocket-Key")) != 1:
-		return refuse(http.StatusBadRequest, "bad_request", "bad Sec-WebSocket-Key")
+		return refused.With(http.StatusBadRequest, "bad_request", "bad Sec-WebSocket-Key")
 	case h.Get("Sec-WebSocket-Protocol") != "" && !lists(h, "Sec-WebSocket-Protocol", wire.Subprotocol):
-		return refuse(http.StatusBadRequest, "bad_request", "the subprotocol is %s", wire.Subprotocol)
+		return refused.With(http.StatusBadRequest, "bad_request", "the subprotocol is %s", wire.Subprotocol)
 	}
 	return nil
 }
 
 // upgradeRequired answers with the required protocol and version: RFC 9110,
 // section 15.5.22, and RFC 6455, section 4.2.2.
-func upgradeRequired(w http.ResponseWriter, message string) *refusal {
+func upgradeRequired(w http.ResponseWriter, message string) *refused.Refusal {
 	w.Header().Set("Connection", "Upgrade")
 	w.Header().Set("Upgrade", "websocket")
 	w.Header().Set("Sec-WebSocket-Version", "13")
-	return refuse(http.StatusUpgradeRequired, "bad_request", "%s", message)
+	return refused.With(http.StatusUpgradeRequired, "bad_request", "%s", message)
 }
 
 // lists reports whether one of the values of a header, separated by commas, is

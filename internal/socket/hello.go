@@ -1,4 +1,4 @@
-package realtime
+package socket
 
 import (
 	"context"
@@ -6,6 +6,8 @@ import (
 
 	"github.com/maravilla-realtime/realtime/internal/ask"
 	"github.com/maravilla-realtime/realtime/internal/conns"
+	"github.com/maravilla-realtime/realtime/internal/policy"
+	"github.com/maravilla-realtime/realtime/internal/refused"
 	"github.com/maravilla-realtime/realtime/internal/rights"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
@@ -20,29 +22,29 @@ func (s *socket) hello(op wire.Op) *wire.Error {
 		return wire.BadClientID(op.CID)
 	}
 	if s.late || op.Token != "" {
-		handshake := s.rt.conns.Begin()
+		handshake := s.node.Conns.Begin()
 		defer handshake.End()
 		id, f := s.authenticate(&rights.Call{Handshake: handshake, Conn: &s.conn, Holds: true}, op.Token)
 		if f == nil {
-			f = s.rt.refusalOf(handshake.Identify(&s.conn, id.User))
+			f = s.node.Refusal(handshake.Identify(&s.conn, id.User))
 		}
 		if f != nil {
-			s.answer(wire.ErrorFrame(op.Ref, s.rt.refuse(f.fromAddress(s.about.address)).Error))
+			s.answer(wire.ErrorFrame(op.Ref, s.node.Refused.Add(f.FromAddress(s.about.Address)).Error))
 			s.refuseHello(f)
 			return nil
 		}
 		s.id = id
 	}
 	s.greeted, s.client = true, op.CID
-	s.about.identify(op.CID)
+	s.about.Identify(op.CID)
 	s.stopExpiry = s.conn.Expire(s.id.Expires)
-	limits := s.rt.opts.Limits
+	limits := s.node.Limits
 	frame := wire.Frame{
-		Event: "hello", Src: wire.Tag(op.CID), UserID: s.id.User, Cursor: string(s.rt.Cursor()),
+		Event: "hello", Src: wire.Tag(op.CID), UserID: s.id.User, Cursor: wire.Cursor(s.node.Ring.Head()),
 		Limits: &wire.Limits{
 			Message: limits.Message, Channels: limits.Channels, Metadata: limits.Metadata, Rate: limits.Rate, Burst: limits.Burst,
 		},
-		ExpiresIn: expiresIn(s.id),
+		ExpiresIn: s.id.ExpiresIn(),
 	}
 	id := s.id
 	s.do(func() {
@@ -54,7 +56,7 @@ func (s *socket) hello(op wire.Op) *wire.Error {
 
 // authenticate tells who opened the connection, with a token, if there is one, as
 // the bearer token of that request.
-func (s *socket) authenticate(call *rights.Call, token string) (Identity, *refusal) {
+func (s *socket) authenticate(call *rights.Call, token string) (policy.Identity, *refused.Refusal) {
 	ctx, cancel := context.WithTimeout(s.ctx, ask.Time)
 	defer cancel()
 	ctx, end := call.Begin(ctx)
@@ -63,17 +65,17 @@ func (s *socket) authenticate(call *rights.Call, token string) (Identity, *refus
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
-	return s.rt.policy.authenticate(r, s.rt.log)
+	return s.node.Policy.Identify(r)
 }
 
 // refuseHello ends the connection of a client that is not let in. The bye after the
 // error tells it when to come back.
-func (s *socket) refuseHello(f *refusal) {
+func (s *socket) refuseHello(f *refused.Refusal) {
 	end := &conns.Ending{Reason: f.Code, Code: 4401}
 	switch {
 	case f.Retry:
 		end.Code, end.Retry = 4503, conns.RetryAfter()
-	case f.status == http.StatusInternalServerError:
+	case f.Status == http.StatusInternalServerError:
 		end.Code, end.Retry = 1011, conns.RetryAfter()
 	}
 	s.do(func() { s.conn.Cancel(end) })
@@ -90,7 +92,7 @@ func (s *socket) renew(op wire.Op) *wire.Error {
 	if op.Token == "" {
 		return wire.Errorf("bad_request", "hello came before, and this one has no token")
 	}
-	handshake := s.rt.conns.Begin()
+	handshake := s.node.Conns.Begin()
 	defer handshake.End()
 	if s.renewing.Swap(true) {
 		return tooFast("more than %d renewal at a time", 1)
@@ -106,9 +108,9 @@ func (s *socket) renew(op wire.Op) *wire.Error {
 		return f.Error
 	}
 	s.group.Go(func() error {
-		s.rt.rights.RecheckOnly(s.ctx, &s.conn)
+		s.node.Rights.RecheckOnly(s.ctx, &s.conn)
 		s.renewing.Store(false) // before the answer, after which the client may renew again
-		s.answer(wire.Frame{Event: "ok", Ref: op.Ref, ExpiresIn: expiresIn(id)})
+		s.answer(wire.Frame{Event: "ok", Ref: op.Ref, ExpiresIn: id.ExpiresIn()})
 		return nil
 	})
 	return nil
@@ -116,7 +118,7 @@ func (s *socket) renew(op wire.Op) *wire.Error {
 
 // unspare ends a connection that a Revoke within Authenticate has left to it, and
 // whose renewal is refused.
-func (s *socket) unspare(call *rights.Call, f *refusal) {
+func (s *socket) unspare(call *rights.Call, f *refused.Refusal) {
 	switch {
 	case !call.Spared():
 	case f.Retry:
@@ -127,13 +129,13 @@ func (s *socket) unspare(call *rights.Call, f *refusal) {
 }
 
 // become gives the connection an identity of the same user.
-func (s *socket) become(handshake *conns.Handshake, id Identity) *refusal {
+func (s *socket) become(handshake *conns.Handshake, id policy.Identity) *refused.Refusal {
 	if id.User != s.id.User {
-		return refuse(http.StatusForbidden, "user_mismatch", "the token is of another user")
+		return refused.With(http.StatusForbidden, "user_mismatch", "the token is of another user")
 	}
 	s.deciding <- struct{}{}
 	defer s.release()
-	if f := s.rt.refusalOf(handshake.Identify(&s.conn, id.User)); f != nil {
+	if f := s.node.Refusal(handshake.Identify(&s.conn, id.User)); f != nil {
 		return f
 	}
 	s.stopExpiry()

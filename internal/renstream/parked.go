@@ -1,4 +1,4 @@
-package realtime
+package renstream
 
 import (
 	"bytes"
@@ -11,26 +11,16 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/conns"
+	"github.com/maravilla-realtime/realtime/internal/driver"
 	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/httpwriter"
 	"github.com/maravilla-realtime/realtime/internal/poll"
+	"github.com/maravilla-realtime/realtime/internal/refused"
 	"github.com/maravilla-realtime/realtime/internal/session"
 	"github.com/maravilla-realtime/realtime/internal/shard"
+	"github.com/maravilla-realtime/realtime/internal/sse"
+	"github.com/maravilla-realtime/realtime/internal/tcp"
 )
-
-// takesOver reports whether a stream leaves net/http: see [Hijack].
-func (rt *Realtime) takesOver(w http.ResponseWriter, r *http.Request) bool {
-	if r.ProtoMajor != 1 || r.ProtoMinor != 1 || r.Body != http.NoBody {
-		return false
-	}
-	switch rt.opts.Hijack {
-	case HijackDefault, HijackPlain:
-		return rt.isPlain(r) && httpwriter.IsServers(w)
-	case HijackAlways:
-		return httpwriter.Hijackable(w, r) == nil
-	}
-	return false
-}
 
 // parked is a stream without a goroutine, over a connection that was taken over from
 // net/http. A shard runs it: what is ready goes out at once and in one piece, as far as
@@ -55,15 +45,15 @@ type parked struct {
 }
 
 // newParked is newStream for a stream that is parked.
-func (rt *Realtime) newParked(r *http.Request, ask renRequest, handshake *conns.Handshake) (*stream, *refusal) {
+func (d *Driver) newParked(r *http.Request, ask request, handshake *conns.Handshake) (*stream, *refused.Refusal) {
 	p := new(parked)
 	// What is kept must not keep the text of the request.
 	for i, name := range ask.domains {
 		ask.domains[i] = strings.Clone(name)
 	}
 	ask.client = strings.Clone(ask.client)
-	s := &stream{rt: rt, ask: ask, parked: p}
-	p.stream, p.task = s, rt.shards.NewTask(p)
+	s := &stream{Driver: d, ask: ask, parked: p}
+	p.stream, p.task = s, d.node.Shards.NewTask(p)
 	if f := s.begin(r, handshake, p.task.Wake); f != nil {
 		return nil, f
 	}
@@ -101,29 +91,29 @@ func (p *parked) Ready(ev poll.Events) {
 
 // park takes the connection over and gives it to a shard.
 func (p *parked) park(w http.ResponseWriter, r *http.Request, handshake *conns.Handshake) {
-	rt := p.rt
-	if f := rt.refusalOf(handshake.Add(&p.conn, p.id.User)); f != nil {
-		refuseStream(w, r, rt.refuse(f.from(r)))
+	d := p.Driver
+	if f := d.node.Refusal(handshake.Add(&p.conn, p.id.User)); f != nil {
+		refuseStream(w, r, d.node.Refused.Add(f.From(r)))
 		return
 	}
 	handshake.End()
 	conn, _, missing := httpwriter.Hijack(w)
 	if missing != nil {
-		rt.conns.Remove(&p.conn)
-		rt.refuseWriter(w, missing)
+		d.node.Conns.Remove(&p.conn)
+		d.node.RefuseWriter(w, missing)
 		return
 	}
-	tune(conn, true)
-	streamHeaders(w.Header())
+	tcp.Tune(conn, true)
+	sse.SetHeaders(w.Header())
 	p.net, p.head = conn, responseHead(w.Header())
-	p.sent = rt.tally.ren.open()
+	p.sent = d.tally.Open()
 	now := time.Now()
-	p.pingAt, p.rotateAt = now.Add(rt.opts.Heartbeat), now.Add(p.life())
+	p.pingAt, p.rotateAt = now.Add(d.node.Heartbeat), now.Add(p.life())
 	if at := p.id.Expires; !at.IsZero() {
 		p.expireAt = now.Add(time.Until(at)) // by the monotonic clock
 	}
 	p.conn.OnAbort(p.task.Wake)
-	p.link = rt.shards.Link(conn, p)
+	p.link = d.node.Shards.Link(conn, p)
 	p.task.Start()
 }
 
@@ -147,7 +137,7 @@ func responseHead(set http.Header) []byte {
 // Run implements [shard.Runner].
 func (p *parked) Run() (again time.Time, live bool) {
 	ended := false
-	err := conns.Guard(p.rt.log, func() (err error) {
+	err := conns.Guard(p.node.Logger, func() (err error) {
 		ended, err = p.step(time.Now())
 		return err
 	})
@@ -189,7 +179,7 @@ func (p *parked) step(now time.Time) (ended bool, why error) {
 func (p *parked) sayBye(why error) bool {
 	var end *conns.Ending
 	if p.bye = errors.As(why, &end); p.bye {
-		p.session.Bye(lastWords(end))
+		p.session.Bye(driver.LastWords(end))
 	}
 	return p.bye
 }
@@ -209,16 +199,8 @@ func (p *parked) keepTime(now time.Time) {
 
 // ping says that the stream lives.
 func (p *parked) ping(now time.Time) {
-	p.pingAt = nextPing(p.pingAt, now, p.rt.opts.Heartbeat)
+	p.pingAt = driver.NextPing(p.pingAt, now, p.node.Heartbeat)
 	p.session.Do(func() { p.session.Ping(now.UnixMilli()) })
-}
-
-// nextPing returns the time of the ping after one that was due at a time and is sent now,
-// perhaps late. Those that were due in between are left out. Each connection keeps its own
-// times, so that a shard that was held up does not send all of its pings together ever
-// after.
-func nextPing(due, now time.Time, every time.Duration) time.Time {
-	return due.Add(now.Sub(due).Truncate(every) + every)
 }
 
 // next returns when something is due that nobody wakes the stream for.
@@ -254,7 +236,7 @@ func (p *parked) flush(now time.Time) (written bool, err error) {
 	for len(p.out) > 0 {
 		if p.chunk == 0 {
 			p.chunk = min(len(p.out), chunk)
-			p.slowAt = now.Add(p.rt.opts.WriteTimeout + p.backlog.Allow(p.net, now))
+			p.slowAt = now.Add(p.node.WriteTimeout + p.backlog.Allow(p.net, now))
 		}
 		n, err := p.link.Write(p.out[:p.chunk])
 		p.backlog.Add(n, now)
@@ -264,15 +246,15 @@ func (p *parked) flush(now time.Time) (written bool, err error) {
 			return false, p.failure(err)
 		case p.chunk == 0:
 		case now.Before(p.slowAt):
-			p.sent.wait(&p.conn, true)
+			p.sent.Wait(&p.conn, true)
 			return false, nil
 		default:
-			return false, p.failure(errSlow)
+			return false, p.failure(driver.ErrSlow)
 		}
 	}
-	p.sent.wait(&p.conn, false)
+	p.sent.Wait(&p.conn, false)
 	if p.out = nil; p.buf != nil { // others use its memory from now on
-		p.rt.tally.ren.sent(p.sent, p.buf, now)
+		p.tally.Sent(p.sent, p.buf, now)
 		p.buf.Release()
 		p.buf = nil
 	}
@@ -289,10 +271,10 @@ func (p *parked) failure(err error) error {
 
 // end ends the stream. What was not written, a link may still be reading.
 func (p *parked) end(why error) {
-	p.sent.wait(&p.conn, false)
+	p.sent.Wait(&p.conn, false)
 	p.session.Close()
 	p.link.Close()
 	p.buf, p.out = nil, nil
-	p.rt.tally.ren.close(why)
-	p.rt.conns.Remove(&p.conn)
+	p.tally.Close(why)
+	p.node.Conns.Remove(&p.conn)
 }

@@ -1,4 +1,4 @@
-package realtime
+package socket
 
 import (
 	"context"
@@ -10,7 +10,9 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/guard"
+	"github.com/maravilla-realtime/realtime/internal/policy"
 	"github.com/maravilla-realtime/realtime/internal/presence"
+	"github.com/maravilla-realtime/realtime/internal/refused"
 	"github.com/maravilla-realtime/realtime/internal/rights"
 	"github.com/maravilla-realtime/realtime/internal/turns"
 	"github.com/maravilla-realtime/realtime/internal/wire"
@@ -34,7 +36,7 @@ func (s *socket) recheck(ctx context.Context, turns *turns.Turns) {
 	if !s.conn.RunOnWriter(s.session.Do, func() { channels, rewinding = s.session.Asked(), s.session.Rewinding() }) {
 		return
 	}
-	if !s.rt.policy.AskHistory {
+	if !s.node.Policy.AskHistory {
 		rewinding = nil
 	}
 	v := s.judge(ctx, id, channels, rewinding, s.sessions.list(), turns)
@@ -88,7 +90,7 @@ func (s *socket) settledLater() bool {
 func (s *socket) release() {
 	<-s.deciding
 	if s.again.Swap(false) {
-		s.rt.rights.RecheckSoon(s.ctx, &s.conn)
+		s.node.Rights.RecheckSoon(s.ctx, &s.conn)
 	}
 }
 
@@ -102,7 +104,7 @@ type verdict struct {
 
 // judge asks the policy about everything, each question with a deadline of its
 // own, when its turn has come.
-func (s *socket) judge(ctx context.Context, id Identity, channels, rewinding []string, sessions []membership, turns *turns.Turns) verdict {
+func (s *socket) judge(ctx context.Context, id policy.Identity, channels, rewinding []string, sessions []membership, turns *turns.Turns) verdict {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)() // nothing is left to ask about then
@@ -113,11 +115,11 @@ func (s *socket) judge(ctx context.Context, id Identity, channels, rewinding []s
 	var mu sync.Mutex
 	var panicked error
 	var asking errgroup.Group
-	ask := func(verb Verb, channel string, answer func(*wire.Error)) {
+	ask := func(verb string, channel string, answer func(*wire.Error)) {
 		turns.Take()
 		asking.Go(func() error {
 			defer turns.Give(time.Now())
-			err, fault := s.ask(ctx, id, Action{Verb: verb, Name: channel})
+			err, fault := s.ask(ctx, id, policy.Action{Verb: verb, Name: channel})
 			mu.Lock()
 			defer mu.Unlock()
 			if answer(err); fault != nil {
@@ -127,16 +129,16 @@ func (s *socket) judge(ctx context.Context, id Identity, channels, rewinding []s
 		})
 	}
 	for _, channel := range channels {
-		ask(VerbSubscribe, channel, func(err *wire.Error) { v.channels[channel] = err })
+		ask(policy.Subscribe, channel, func(err *wire.Error) { v.channels[channel] = err })
 	}
 	for _, channel := range rewinding {
-		ask(VerbHistory, channel, func(err *wire.Error) { v.past[channel] = err })
+		ask(policy.History, channel, func(err *wire.Error) { v.past[channel] = err })
 	}
 	for _, m := range sessions {
-		ask(VerbJoin, m.Channel, func(err *wire.Error) {
-			if v.sessions[m.Key] = err; !id.mayBe(m.User) { // a renewed identity may be without AnyUser
-				f := &refusal{status: http.StatusForbidden, Error: notYou(m.User)}
-				v.sessions[m.Key] = s.rt.refuse(f.of(id.User, Action{Verb: VerbJoin, Name: m.Channel}).fromAddress(s.about.address)).Error
+		ask(policy.Join, m.Channel, func(err *wire.Error) {
+			if v.sessions[m.Key] = err; !id.MayBe(m.User) { // a renewed identity may be without AnyUser
+				f := &refused.Refusal{Status: http.StatusForbidden, Error: notYou(m.User)}
+				v.sessions[m.Key] = s.node.Refused.Add(f.Of(id.User, policy.Join, m.Channel, "").FromAddress(s.about.Address)).Error
 			}
 		})
 	}
@@ -148,12 +150,12 @@ func (s *socket) judge(ctx context.Context, id Identity, channels, rewinding []s
 }
 
 // ask asks the policy about one action. The second error is that it panicked.
-func (s *socket) ask(ctx context.Context, id Identity, a Action) (refused *wire.Error, panicked error) {
+func (s *socket) ask(ctx context.Context, id policy.Identity, a policy.Action) (refused *wire.Error, panicked error) {
 	ctx, cancel := context.WithTimeout(ctx, ask.Time)
 	defer cancel()
 	panicked = guard.Call(func() error {
-		if f := s.rt.policy.allow(ctx, s.rt.log, id, a); f != nil {
-			refused = s.rt.refuse(f.fromAddress(s.about.address)).Error
+		if f := s.node.Policy.Permit(ctx, id, a); f != nil {
+			refused = s.node.Refused.Add(f.FromAddress(s.about.Address)).Error
 		}
 		return nil
 	})
@@ -181,7 +183,7 @@ func (s *socket) expel(v verdict, within *rights.Call) (told []wire.Frame) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), engine.CallTime)
 	defer cancel()
-	s.rt.presence.endAll(ctx, keys, presence.Closed, 0)
+	s.node.Members.EndAll(ctx, keys, presence.Closed, 0)
 	return told
 }
 

@@ -1,4 +1,4 @@
-package realtime
+package socket
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 
 	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/past"
+	"github.com/maravilla-realtime/realtime/internal/policy"
 	"github.com/maravilla-realtime/realtime/internal/rights"
 	"github.com/maravilla-realtime/realtime/internal/session"
 	"github.com/maravilla-realtime/realtime/internal/wire"
@@ -18,9 +19,9 @@ const historyCost = 5
 
 // mayRead decides whether the client may read the past of a channel.
 func (s *socket) mayRead(channel string) *wire.Error {
-	verb := VerbSubscribe
-	if s.rt.policy.AskHistory {
-		verb = VerbHistory
+	verb := policy.Subscribe
+	if s.node.Policy.AskHistory {
+		verb = policy.History
 	}
 	return s.allow(verb, channel)
 }
@@ -28,7 +29,7 @@ func (s *socket) mayRead(channel string) *wire.Error {
 // history sends a page of the past of a channel. At most one page waits for a client
 // that does not read.
 func (s *socket) history(op wire.Op) *wire.Error {
-	n, refused := op.PageSize(s.rt.opts.Limits.Page)
+	n, refused := op.PageSize(s.node.Limits.Page)
 	if refused == nil {
 		refused = s.mayRead(op.Channel)
 	}
@@ -40,7 +41,7 @@ func (s *socket) history(op wire.Op) *wire.Error {
 		select {
 		case <-ready:
 		case <-s.ctx.Done():
-			return s.failed("history", ErrClosed)
+			return s.failed("history", engine.ErrClosed)
 		}
 	}
 	checks := s.checks.Load()
@@ -67,12 +68,12 @@ func (s *socket) page(op wire.Op, n int) (session.Page, *wire.Error) {
 	call := &rights.Call{Conn: &s.conn, Holds: true} // History.Older may call Revoke
 	ctx, end := call.Begin(ctx)
 	defer end()
-	page, err := s.rt.past.Read(ctx, past.Query{
+	page, err := s.node.Past.Read(ctx, past.Query{
 		Channel: op.Channel, Before: op.Before, Want: session.Want{Messages: n, Bytes: wire.MaxPage}, View: s.view(s.id),
 	})
 	switch {
 	case s.ctx.Err() != nil: // it may have been revoked meanwhile
-		return session.Page{}, s.failed("history", ErrClosed)
+		return session.Page{}, s.failed("history", engine.ErrClosed)
 	case errors.Is(err, past.ErrBadCursor):
 		return session.Page{}, wire.Errorf("bad_request", "%s is not a cursor", wire.Quote(op.Before))
 	case err != nil:
@@ -90,15 +91,15 @@ func (s *socket) page(op wire.Op, n int) (session.Page, *wire.Error) {
 
 // subscribe begins a subscription.
 func (s *socket) subscribe(op wire.Op) *wire.Error {
-	back, err := op.Back(s.rt.opts.Limits.Page)
+	back, err := op.Back(s.node.Limits.Page)
 	if err == nil && back.Messages > 0 {
-		s.rt.publisher.Settle(s.ctx) // so that the past has what this client has just published
+		s.node.Publisher.Settle(s.ctx) // so that the past has what this client has just published
 	}
 	if err == nil {
-		err = s.allow(VerbSubscribe, op.Channel)
+		err = s.allow(policy.Subscribe, op.Channel)
 	}
-	if err == nil && back.Messages > 0 && s.rt.policy.AskHistory {
-		err = s.allow(VerbHistory, op.Channel)
+	if err == nil && back.Messages > 0 && s.node.Policy.AskHistory {
+		err = s.allow(policy.History, op.Channel)
 	}
 	if err != nil {
 		return err
@@ -106,7 +107,7 @@ func (s *socket) subscribe(op wire.Op) *wire.Error {
 	begun, turn := make(chan struct{}), s.turn
 	s.begun = begun
 	s.do(func() {
-		s.session.Subscribe(op, session.Rewind{Back: back, Older: s.rt.opts.History.Older != nil}, turn)
+		s.session.Subscribe(op, session.Rewind{Back: back, Older: s.node.Past.Older != nil}, turn)
 		close(begun)
 	})
 	return nil

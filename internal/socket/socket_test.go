@@ -1,4 +1,4 @@
-package realtime
+package socket
 
 import (
 	"bufio"
@@ -12,30 +12,29 @@ import (
 	"reflect"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/grant"
-	"github.com/maravilla-realtime/realtime/internal/httpwriter"
+	"github.com/maravilla-realtime/realtime/internal/conns"
+	"github.com/maravilla-realtime/realtime/internal/driver"
 	"github.com/maravilla-realtime/realtime/internal/memnet"
+	"github.com/maravilla-realtime/realtime/internal/policy"
 	"github.com/maravilla-realtime/realtime/internal/poll"
+	"github.com/maravilla-realtime/realtime/internal/refused"
 	"github.com/maravilla-realtime/realtime/internal/ring"
 	"github.com/maravilla-realtime/realtime/internal/session"
+	"github.com/maravilla-realtime/realtime/internal/shard"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 	"github.com/maravilla-realtime/realtime/internal/wsconn"
 )
 
 // An idle connection does not pay for the burst that it had.
-func TestIdleConnectionsReleaseTheirBuffers(t *testing.T) {
+func TestIdleSocketReleasesItsBuffer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		at := func(seq uint64) backend.Position { return backend.Position{Epoch: 1, Seq: seq} }
-		r := ring.New(ring.Limits{Records: 1000, Bytes: 1 << 20, Age: time.Hour}, at(0))
-		rt := &Realtime{ring: r, log: slog.New(slog.DiscardHandler), opts: (*Options)(nil).withDefaults()}
-		policy := AllowAll()
-		see := view{policy: &policy, id: new(Identity), grants: []grant.Grant{GrantAll("realtime").WithData().of}}
-
+		d := newDriver(t, nil)
 		l := memnet.Listen()
 		go func() {
 			client, _ := l.Dial(t.Context(), "", "")
@@ -51,50 +50,59 @@ func TestIdleConnectionsReleaseTheirBuffers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := &socket{rt: rt, ws: ws, sent: new(sentTally)}
-		s.session = session.NewChannels(r, func() {}, s, &see, 1)
+		s := &socket{Driver: d, ws: ws, sent: new(driver.Share)}
+		s.session = session.NewChannels(d.node.Ring, func() {}, s, s.view(policy.Identity{}), 1)
 		s.session.Do(func() { s.session.Subscribe(wire.Op{Channel: "room"}, session.Rewind{}, 1) })
-
-		out, missing := httpwriter.New(deaf{httptest.NewRecorder()}, time.Now())
-		if missing != nil {
-			t.Fatal(missing)
-		}
-		st := &stream{rt: rt, ctx: t.Context(), session: session.NewStream(r, func() {}), w: out, sent: new(sentTally)}
-		st.session.Do(func() {
-			st.session.Begin(nil, &see, []ring.Topic{ring.Domain("realtime")}, session.Hello{Domains: []string{"realtime"}})
-		})
-
 		for range 2 {
 			for more := true; more; {
 				if more, err = s.fill(); err != nil {
 					t.Fatal(err)
 				}
 			}
-			if err := st.deliver(); err != nil {
-				t.Fatal(err)
-			}
 			for range uint64(500) {
-				r.Put([]*backend.Logged{{Pos: r.Head().Next(), Event: backend.Event{
+				d.node.Ring.Put([]*backend.Logged{{Pos: d.node.Ring.Head().Next(), Event: backend.Event{
 					Resource: "realtime", Type: "realtime.message", Channel: "room", Data: []byte(`"` + strings.Repeat("x", 20) + `"`), UnixMilli: time.Now().UnixMilli(),
 				}}})
 			}
 		}
-		if s.buf != nil || st.buf != nil {
+		if s.buf != nil {
 			t.Error("an idle connection keeps a buffer")
 		}
 	})
 }
 
+// newDriver returns a driver whose policy has that See.
+func newDriver(t *testing.T, see func(*policy.Identity, *backend.Event) bool) *Driver {
+	log := slog.New(slog.DiscardHandler)
+	var shards sync.WaitGroup
+	pool := shard.New(1, shards.Go, log)
+	t.Cleanup(func() {
+		pool.Close()
+		shards.Wait()
+	})
+	return New(Node{
+		Node: driver.Node{
+			Ring:   ring.New(ring.Limits{Records: 1000, Bytes: 1 << 20, Age: time.Hour}, backend.Position{Epoch: 1}),
+			Conns:  conns.New(conns.Limits{}),
+			Shards: pool, Policy: &policy.Policy{See: see, Logger: log}, Refused: refused.NewLog(), Logger: log,
+			Heartbeat: time.Hour, WriteTimeout: time.Minute,
+		},
+		Limits: Limits{Message: 1 << 10, Channels: 10, Rate: 10, Burst: 10},
+	})
+}
+
+type tabKey struct{}
+
 // Which WebSockets shards drive.
-func TestTakesSocket(t *testing.T) {
-	see := Policy{See: func(Identity, RenEvent) bool { return true }}
+func TestTakes(t *testing.T) {
+	see := func(*policy.Identity, *backend.Event) bool { return true }
 	linux := runtime.GOOS == "linux"
 	type way struct {
-		hijack Hijack
-		policy Policy
+		hijack driver.Hijack
+		see    func(*policy.Identity, *backend.Event) bool
 	}
 	ways := []way{
-		{HijackDefault, Policy{}}, {HijackDefault, see}, {HijackNever, Policy{}}, {HijackPlain, Policy{}}, {HijackPlain, see}, {HijackAlways, see},
+		{driver.HijackDefault, nil}, {driver.HijackDefault, see}, {driver.HijackNever, nil}, {driver.HijackPlain, nil}, {driver.HijackPlain, see}, {driver.HijackAlways, see},
 	}
 	for _, c := range []struct {
 		name   string
@@ -107,7 +115,7 @@ func TestTakesSocket(t *testing.T) {
 			return struct{ http.ResponseWriter }{w}, r
 		}, [6]bool{false, false, false, linux, false, true}},
 		{"a value", func(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, *http.Request) {
-			return w, r.WithContext(context.WithValue(r.Context(), clientKey{}, "tab"))
+			return w, r.WithContext(context.WithValue(r.Context(), tabKey{}, "tab"))
 		}, [6]bool{false, false, false, linux, false, true}},
 		{"a body", func(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, *http.Request) {
 			r.Body = http.MaxBytesReader(w, r.Body, 1)
@@ -121,9 +129,9 @@ func TestTakesSocket(t *testing.T) {
 		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w, r = c.change(w, r)
 			for i, way := range ways {
-				rt := &Realtime{policy: way.policy, opts: Options{Hijack: way.hijack}}
-				if is := rt.takesSocket(w, r); is != c.taken[i] {
-					t.Errorf("%s, %d, see %v: %v", c.name, way.hijack, way.policy.See != nil, is)
+				d := &Driver{node: Node{Node: driver.Node{Policy: &policy.Policy{See: way.see}, Hijack: way.hijack}}}
+				if is := d.takes(w, r); is != c.taken[i] {
+					t.Errorf("%s, %d, see %v: %v", c.name, way.hijack, way.see != nil, is)
 				}
 			}
 		}))
@@ -178,11 +186,6 @@ func TestOpening(t *testing.T) {
 	}
 }
 
-// deaf has what streams need, and forgets it.
-type deaf struct{ *httptest.ResponseRecorder }
-
-func (deaf) SetWriteDeadline(time.Time) error { return nil }
-
 // full is a link that takes nothing.
 type full struct{ tried int }
 
@@ -194,22 +197,19 @@ func (f *full) Close() {}
 // when its time is over.
 func TestFullSocketIsTriedWhenItHasRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h, err := New(AllowAll(), &Options{Logger: slog.New(slog.DiscardHandler), WriteTimeout: time.Minute, Heartbeat: time.Hour})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer h.Close(t.Context())
+		d := newDriver(t, nil)
 		here, there := net.Pipe()
 		defer there.Close()
 		go io.Copy(io.Discard, there)
 		rw := bufio.NewReadWriter(bufio.NewReader(here), bufio.NewWriter(here))
 		r := httptest.NewRequest("GET", "/", nil)
-		s := h.newSocket(httptest.NewRecorder(), r)
+		s := d.newSocket(httptest.NewRecorder(), r)
+		var err error
 		if s.ws, err = wsconn.Accept(here, rw, r, nil, wsconn.Options{WriteTime: time.Minute, Patience: time.Minute}); err != nil {
 			t.Fatal(err)
 		}
 		link := new(full)
-		s.task, s.link, s.sent, s.pingAt = h.shards.NewTask(s), link, new(sentTally), time.Now().Add(time.Hour)
+		s.task, s.link, s.sent, s.pingAt = d.node.Shards.NewTask(s), link, new(driver.Share), time.Now().Add(time.Hour)
 		if err := s.ws.Share(&s.out, link, nil, s.task.Wake); err != nil {
 			t.Fatal(err)
 		}

@@ -1,4 +1,4 @@
-package realtime
+package socket
 
 import (
 	"context"
@@ -12,97 +12,56 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/conns"
+	"github.com/maravilla-realtime/realtime/internal/driver"
 	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/guard"
 	"github.com/maravilla-realtime/realtime/internal/httpwriter"
+	"github.com/maravilla-realtime/realtime/internal/policy"
 	"github.com/maravilla-realtime/realtime/internal/presence"
 	"github.com/maravilla-realtime/realtime/internal/session"
+	"github.com/maravilla-realtime/realtime/internal/tcp"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 	"github.com/maravilla-realtime/realtime/internal/wsconn"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 )
 
-const (
-	messageTime = 10 * time.Second // for the hello, a message that makes no progress, the answer to a ping
-	maxErrors   = 20               // a minute: the last of them ends the connection
-)
+// MessageTime is the time for the hello, for a message that makes no progress, and for the
+// answer to a ping.
+const MessageTime = 10 * time.Second
 
-// serveWebSocket checks a request for a WebSocket and runs it.
-func (rt *Realtime) serveWebSocket(w http.ResponseWriter, r *http.Request) {
-	if rt.probes.Recognises(r) {
-		rt.probes.ServeSocket(w, r)
-		return
-	}
-	f := rt.admit(r)
-	if f == nil {
-		f = checkHandshake(w, r)
-	}
-	if f != nil {
-		rt.refuse(f.from(r)).write(w)
-		return
-	}
-	if missing := httpwriter.Hijackable(w, r); missing != nil {
-		rt.refuseWriter(w, missing)
-		return
-	}
-	s := rt.newSocket(w, r)
-	handshake := rt.conns.Begin()
-	defer handshake.End()
-	if !s.late {
-		id, f := rt.authenticate(handshake, r)
-		if f != nil {
-			rt.refuse(f).write(w)
-			return
-		}
-		s.id = id
-	}
-	if f := rt.refusalOf(handshake.Add(&s.conn, s.id.User)); f != nil {
-		s.conn.Cancel(nil)
-		rt.refuse(f.from(r)).write(w)
-		return
-	}
-	handshake.End()
-	switch conn := s.upgrade(w, r); {
-	case conn == nil:
-		s.remove()
-	case s.task != nil:
-		s.begin(conn)
-	default:
-		defer s.remove()
-		s.run()
-	}
-}
+// maxErrors is how many errors a client may make in a minute: the last of them ends the
+// connection.
+const maxErrors = 20
 
 // upgrade takes the connection over and answers the handshake. It returns nil where that
 // fails.
 func (s *socket) upgrade(w http.ResponseWriter, r *http.Request) net.Conn {
-	rt := s.rt
 	conn, rw, missing := httpwriter.Hijack(w)
 	if missing != nil {
-		rt.refuseWriter(w, missing)
+		s.node.RefuseWriter(w, missing)
 		return nil
 	}
-	tune(conn, true)
+	tcp.Tune(conn, true)
 	ws, err := wsconn.Accept(conn, rw, r, w.Header(), wsconn.Options{
-		Subprotocol: wire.Subprotocol, ReadLimit: rt.opts.Limits.Message,
-		Patience: messageTime, WriteTime: rt.opts.WriteTimeout, Admit: s.admit,
+		Subprotocol: wire.Subprotocol, ReadLimit: s.node.Limits.Message,
+		Patience: MessageTime, WriteTime: s.node.WriteTimeout, Admit: s.admit,
 	})
 	if err != nil {
 		return nil // the client is gone
 	}
 	s.ws = ws
-	s.sent = rt.tally.webSocket.open()
+	s.sent = s.tally.Open()
 	return conn
 }
 
 // remove is the last of a connection that was added.
 func (s *socket) remove() {
 	if s.ws != nil {
-		s.rt.tally.webSocket.close(context.Cause(s.ctx))
+		s.tally.Close(context.Cause(s.ctx))
 	}
 	s.conn.Cancel(nil)
-	s.rt.conns.Remove(&s.conn)
+	s.node.Conns.Remove(&s.conn)
 }
 
 // socket drives a [session.Channels] over a WebSocket. One goroutine reads and decides,
@@ -111,7 +70,7 @@ func (s *socket) remove() {
 // Whatever changes what is written is done by the writer, in the session.
 type socket struct {
 	sharded
-	rt      *Realtime
+	*Driver
 	opening opening
 	ctx     context.Context // ends with a *conns.Ending, *wsconn.CloseError or other error
 	conn    conns.Conn
@@ -131,7 +90,7 @@ type socket struct {
 
 	// the reader's, who holds deciding while it changes them
 	turn       uint64 // of the operation: see session.Session.Turn
-	id         Identity
+	id         policy.Identity
 	late       bool // authenticated with the hello
 	greeted    bool
 	helloLate  *time.Timer // ends the connection of a client that does not greet; nil: it has
@@ -144,8 +103,8 @@ type socket struct {
 	paged      <-chan struct{} // closed when the last page of history was sent
 
 	buf   *session.Buffer // the writer's; nil while there is nothing to say
-	about card
-	sent  *sentTally
+	about conns.Card
+	sent  *driver.Share
 }
 
 // already is closed.
@@ -155,25 +114,28 @@ var already = func() <-chan struct{} {
 	return c
 }()
 
+// FloodFactor times the allowed rate of operations, frames cost too much.
+const FloodFactor = 4
+
 // answersAtOnce is how many answers may wait for a client that does not read.
 const answersAtOnce = 16
 
-func (rt *Realtime) newSocket(w http.ResponseWriter, r *http.Request) *socket {
-	limits := rt.opts.Limits
+func (d *Driver) newSocket(w http.ResponseWriter, r *http.Request) *socket {
+	limits := d.node.Limits
 	s := &socket{
-		rt: rt, opening: keepRequest(r), name: rand.Text(), late: r.URL.Query().Get("auth") == "hello",
+		Driver: d, opening: keepRequest(r), name: rand.Text(), late: r.URL.Query().Get("auth") == "hello",
 		answers: make(chan struct{}, answersAtOnce), deciding: make(chan struct{}, 1), begun: already, paged: already,
 		stopExpiry: func() bool { return false },
 		pace:       rate.NewLimiter(rate.Limit(limits.Rate), limits.Burst),
-		flood:      rate.NewLimiter(rate.Limit(floodFactor*limits.Rate), floodFactor*limits.Burst),
+		flood:      rate.NewLimiter(rate.Limit(FloodFactor*limits.Rate), FloodFactor*limits.Burst),
 	}
-	if rt.takesSocket(w, r) {
-		s.task = rt.shards.NewTask(s)
+	if d.takes(w, r) {
+		s.task = d.node.Shards.NewTask(s)
 	} else {
 		s.bell = session.NewBell()
 	}
-	s.session = session.NewChannels(rt.ring, s.wake, s, s.view(Identity{}), limits.Channels)
-	s.about.fill("websocket", r)
+	s.session = session.NewChannels(d.node.Ring, s.wake, s, s.view(policy.Identity{}), limits.Channels)
+	s.about.Fill("websocket", r)
 	ctx, cancel := context.WithCancelCause(valuesOf(r))
 	s.ctx, s.conn.Cancel = ctx, func(why error) {
 		cancel(why)
@@ -193,7 +155,7 @@ func (s *socket) wake() {
 }
 
 // view is what the client sees as id.
-func (s *socket) view(id Identity) *view { return &view{policy: &s.rt.policy, id: &id} }
+func (s *socket) view(id policy.Identity) *policy.View { return s.node.Policy.View(&id, nil) }
 
 func (s *socket) run() {
 	s.conn.OnAbort(s.ws.Drop)
@@ -213,7 +175,7 @@ func (s *socket) run() {
 
 // expectHello ends the connection unless its client greets in time.
 func (s *socket) expectHello() {
-	s.helloLate = time.AfterFunc(messageTime, func() { s.conn.Cancel(conns.NoHello) })
+	s.helloLate = time.AfterFunc(MessageTime, func() { s.conn.Cancel(conns.NoHello) })
 }
 
 // hasGreeted ends the wait for a client's hello. An idle connection keeps no timer.
@@ -242,7 +204,7 @@ func (s *socket) guard(f func() error) (sound bool) {
 
 // step is guard, except that the connection goes on if f returns no error.
 func (s *socket) step(f func() error) (sound bool) {
-	switch err := conns.Guard(s.rt.log, f); {
+	switch err := conns.Guard(s.node.Logger, f); {
 	case errors.Is(err, guard.ErrPanic):
 		s.conn.Cancel(&wsconn.CloseError{Code: 1011, Reason: "internal error"})
 		return false
@@ -269,7 +231,7 @@ func (s *socket) answer(f wire.Frame) { s.do(func() { s.session.Answer(f) }) }
 
 // write is the writer.
 func (s *socket) write() error {
-	ping := time.NewTicker(s.rt.opts.Heartbeat)
+	ping := time.NewTicker(s.node.Heartbeat)
 	defer ping.Stop()
 	for s.ctx.Err() == nil {
 		more, err := s.fill()
@@ -310,16 +272,16 @@ func (s *socket) fill() (more bool, err error) {
 
 // told counts what was written.
 func (s *socket) told() {
-	s.rt.tally.webSocket.sent(s.sent, s.buf, time.Now())
+	s.tally.Sent(s.sent, s.buf, time.Now())
 	for _, code := range s.buf.Told.Errors {
-		s.rt.tally.refusals.Inc(code)
+		s.node.Refused.Count(code)
 	}
 }
 
 // transmit writes messages. It ends by WriteTimeout or Drop.
 func (s *socket) transmit(buf *session.Buffer) (err error) {
-	s.sent.wait(&s.conn, true)
-	defer s.sent.wait(&s.conn, false)
+	s.sent.Wait(&s.conn, true)
+	defer s.sent.Wait(&s.conn, false)
 	switch {
 	case buf.Frame != nil:
 		err = s.ws.WriteFrame(buf.Frame)
@@ -343,7 +305,7 @@ func (s *socket) ping() {
 		defer s.asking.Store(false)
 		switch err := s.ws.Ping(s.ctx); {
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			s.conn.Cancel(errNoPong)
+			s.conn.Cancel(driver.ErrNoPong)
 			s.ws.Drop() // nobody is there to say goodbye to
 		case err != nil:
 			s.conn.Cancel(err)
@@ -363,14 +325,14 @@ func (s *socket) close(sound bool) error {
 	switch cause := context.Cause(s.ctx); {
 	case errors.As(cause, &end):
 		code, reason = end.Code, end.Reason
-		how = lastWords(end)
+		how = driver.LastWords(end)
 	case errors.As(cause, &told): // the error that leads to it is an answer
 		code, reason = told.Code, told.Reason
 	default: // nobody is there
 		return nil
 	}
 	if sound && s.finishSending() == nil {
-		finish(&s.conn, &s.session.Session, how, s.fill)
+		driver.Finish(&s.conn, &s.session.Session, how, s.fill)
 	}
 	s.ws.Close(code, reason)
 	return nil
@@ -384,11 +346,11 @@ func (s *socket) Roster(channel string, done func(*session.Roster, *wire.Error))
 	ctx, cancel := context.WithTimeout(s.ctx, rosterTime)
 	s.group.Go(func() error {
 		defer cancel()
-		switch r, err := s.rt.presence.rosters.Read(ctx, channel); {
+		switch r, err := s.node.Members.Roster(ctx, channel); {
 		case err == nil:
 			done(r, nil)
 		case !errors.Is(ctx.Err(), context.Canceled): // else nobody waits for it
-			done(nil, s.failed("members", publicError(err)))
+			done(nil, s.failed("members", err))
 		}
 		return nil
 	})
@@ -406,7 +368,7 @@ const renewTime = 35 * time.Second
 
 // leaveAll ends, after a grace, the sessions that lived with the connection.
 func (s *socket) leaveAll() {
-	why, grace := presence.Timeout, s.rt.opts.Presence.DropGrace
+	why, grace := presence.Timeout, s.node.DropGrace
 	var end *conns.Ending
 	var closed *wsconn.CloseError
 	switch cause := context.Cause(s.ctx); {
@@ -416,17 +378,17 @@ func (s *socket) leaveAll() {
 		case conns.Revoked:
 			grace = 0
 		case conns.Expired:
-			grace = max(s.rt.opts.Presence.DropGrace, renewTime)
+			grace = max(s.node.DropGrace, renewTime)
 		}
 	case errors.As(cause, &closed) && slices.Contains([]int{1000, 1001, 1005}, closed.Code):
-		why, grace = presence.Closed, s.rt.opts.Presence.CloseGrace
+		why, grace = presence.Closed, s.node.CloseGrace
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), engine.CallTime)
 	defer cancel()
-	defer context.AfterFunc(s.rt.running, cancel)() // Close does not wait for it
+	defer context.AfterFunc(s.node.Running, cancel)() // Close does not wait for it
 	var keys []presence.Key
 	for _, m := range s.sessions.list() {
 		keys = append(keys, m.Key)
 	}
-	s.rt.presence.endAll(ctx, keys, why, grace)
+	s.node.Members.EndAll(ctx, keys, why, grace)
 }

@@ -1,13 +1,11 @@
-package realtime
+package socket
 
 import (
 	"net"
-	"net/http"
-	"runtime"
 	"sync/atomic"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/internal/httpwriter"
+	"github.com/maravilla-realtime/realtime/internal/driver"
 	"github.com/maravilla-realtime/realtime/internal/poll"
 	"github.com/maravilla-realtime/realtime/internal/session"
 	"github.com/maravilla-realtime/realtime/internal/shard"
@@ -33,29 +31,10 @@ const (
 	recalled              // and something has come since it began to look
 )
 
-// takesSocket reports whether a shard is to drive a WebSocket: see [Hijack].
-func (rt *Realtime) takesSocket(w http.ResponseWriter, r *http.Request) bool {
-	switch rt.opts.Hijack {
-	case HijackDefault:
-		return rt.isPlain(r) && r.Body == http.NoBody && httpwriter.IsServers(w) && httpwriter.ConnContext(r.Context()) != nil
-	case HijackPlain:
-		return rt.isPlain(r)
-	case HijackAlways:
-		return true
-	}
-	return false
-}
-
-// isPlain reports whether a shard can drive the connection of a request without holding up
-// others: see [HijackPlain].
-func (rt *Realtime) isPlain(r *http.Request) bool {
-	return runtime.GOOS == "linux" && r.TLS == nil && rt.policy.See == nil
-}
-
 // begin has a shard drive the socket over conn, and returns.
 func (s *socket) begin(conn net.Conn) {
 	s.reader.Store(reading) // what comes before all is ready is not lost
-	link, r := s.rt.shards.Duplex(conn, s)
+	link, r := s.node.Shards.Duplex(conn, s)
 	s.link = link
 	var try wsconn.Reader
 	if r != nil {
@@ -64,7 +43,7 @@ func (s *socket) begin(conn net.Conn) {
 	if err := s.ws.Share(&s.out, link, try, s.task.Wake); err != nil {
 		s.conn.Cancel(err)
 	}
-	s.pingAt = time.Now().Add(s.rt.opts.Heartbeat)
+	s.pingAt = time.Now().Add(s.node.Heartbeat)
 	s.expectHello()
 	s.conn.OnAbort(s.drop)
 	s.task.Start()
@@ -167,15 +146,15 @@ func (s *socket) due() time.Time {
 func (s *socket) say() error {
 	now := time.Now()
 	if !s.out.Alive(now) {
-		s.conn.Cancel(errNoPong)
+		s.conn.Cancel(driver.ErrNoPong)
 		s.link.Close() // nobody is there to say goodbye to
-		return errNoPong
+		return driver.ErrNoPong
 	}
 	if all, err := s.send(now); !all || err != nil {
 		return err
 	}
 	if !now.Before(s.pingAt) {
-		s.pingAt = nextPing(s.pingAt, now, s.rt.opts.Heartbeat)
+		s.pingAt = driver.NextPing(s.pingAt, now, s.node.Heartbeat)
 		s.session.Do(func() { s.session.Ping(now.UnixMilli()) })
 		s.out.Ping()
 	}
@@ -195,7 +174,7 @@ func (s *socket) send(now time.Time) (all bool, err error) {
 		return false, nil
 	}
 	all, err = s.out.Send(now)
-	s.sent.wait(&s.conn, !all)
+	s.sent.Wait(&s.conn, !all)
 	if all && s.buf != nil {
 		s.told()
 		s.buf.Release()
@@ -221,7 +200,7 @@ func (s *socket) finishSending() error {
 
 // end ends the connection, when its task has ended.
 func (s *socket) end() {
-	s.sent.wait(&s.conn, false)
+	s.sent.Wait(&s.conn, false)
 	if s.reader.CompareAndSwap(resting, reading) {
 		go s.readOn() // which only discards
 	}

@@ -1,4 +1,4 @@
-package realtime
+package policy
 
 import (
 	"encoding/json"
@@ -28,7 +28,7 @@ func TestGrantsModel(t *testing.T) {
 		m := &grantsModel{t: t, r: rand.New(rand.NewPCG(seed, 0))}
 		m.keep = 5 + m.r.IntN(40)
 		m.ring = ring.New(ring.Limits{Records: m.keep, Bytes: 1 << 30, Age: time.Hour}, m.at(0))
-		m.policy.See = func(_ Identity, ev RenEvent) bool { return ev.User != "ghost" }
+		m.policy.See = func(_ *Identity, ev *backend.Event) bool { return ev.User != "ghost" }
 		m.connect(nil)
 		for range 300 {
 			switch n := m.r.IntN(20); {
@@ -134,22 +134,22 @@ func covered(g grant.Grant, ev *backend.Event) bool {
 
 func (m *grantsModel) anyGrants() (list []grant.Grant) {
 	if n := m.r.IntN(20); n == 0 {
-		return []grant.Grant{everything.of}
+		return []grant.Grant{{Resource: "*", Channels: true, Data: true}}
 	} else if n == 1 {
-		return []grant.Grant{everything.Under("a").of}
+		return []grant.Grant{{Resource: "*", Channels: true, Data: true, Under: true, Prefix: "a"}}
 	}
 	for range 1 + m.r.IntN(3) {
-		g := GrantAll(anyOf(m.r, "kv", "db", "storage", "jobs", "realtime", "presence", "*"))
-		if !backend.InChannel(g.of.Resource) && g.of.Resource != backend.Storage && m.r.IntN(2) == 0 {
-			g = g.In(anyOf(m.r, "n", "m"))
+		g := grant.Grant{Resource: anyOf(m.r, "kv", "db", "storage", "jobs", "realtime", "presence", "*"), Data: true}
+		if !backend.InChannel(g.Resource) && g.Resource != backend.Storage && m.r.IntN(2) == 0 {
+			g.In, g.Namespace = true, anyOf(m.r, "n", "m")
 		}
 		if m.r.IntN(3) > 0 {
-			g = g.Under(anyOf(m.r, "a", "a:1", "a/1", "a:1:2", "b", "c"))
+			g.Under, g.Prefix = true, anyOf(m.r, "a", "a:1", "a/1", "a:1:2", "b", "c")
 		}
-		if field, _ := g.of.Flaw(); field != "" {
+		if field, _ := g.Flaw(); field != "" {
 			m.t.Fatalf("%+v", g)
 		}
-		list = append(list, g.WithData().of)
+		list = append(list, g)
 	}
 	return list
 }
@@ -167,9 +167,7 @@ func (m *grantsModel) connect(since *backend.Position) {
 	m.fill() // the hello, before the grants change again
 }
 
-func (m *grantsModel) view() *view {
-	return &view{policy: &m.policy, id: new(Identity), grants: m.grants}
-}
+func (m *grantsModel) view() *View { return m.policy.View(new(Identity), m.grants) }
 
 // regrant gives other grants, at once, so that the model knows which ones count.
 func (m *grantsModel) regrant() {

@@ -1,4 +1,4 @@
-package realtime
+package socket
 
 import (
 	"context"
@@ -10,8 +10,10 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/live"
+	"github.com/maravilla-realtime/realtime/internal/policy"
 	"github.com/maravilla-realtime/realtime/internal/presence"
 	"github.com/maravilla-realtime/realtime/internal/publish"
+	"github.com/maravilla-realtime/realtime/internal/refused"
 	"github.com/maravilla-realtime/realtime/internal/rights"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 	"github.com/maravilla-realtime/realtime/internal/wsconn"
@@ -28,7 +30,7 @@ func (s *socket) read() error {
 			return err
 		}
 		op, refused := wire.DecodeOp(msg)
-		s.rt.tally.operations.Inc(op.Op)
+		s.operations.Inc(op.Op)
 		if refused == nil {
 			refused = s.decide(op)
 		}
@@ -39,7 +41,7 @@ func (s *socket) read() error {
 			return nil
 		}
 		if refused != nil {
-			s.rt.tally.refusals.Inc(refused.Code)
+			s.node.Refused.Count(refused.Code)
 			s.noteRefused(op, refused)
 			s.answer(wire.ErrorFrame(op.Ref, refused))
 			if !refused.Retry && !s.allowError() { // what can succeed later is no fault of the client
@@ -63,10 +65,9 @@ func (s *socket) noteRefused(op wire.Op, why *wire.Error) {
 	if why.Code == "forbidden" {
 		return
 	}
-	s.rt.refusals.note(Refusal{
-		Code: why.Code, User: s.id.User, Address: s.about.address, Reason: wire.Clip(why.Message),
-		Action: Action{Verb: Verb(wire.Clip(op.Op)), Name: wire.Clip(op.Channel)},
-	})
+	s.node.Refused.Remember(&refused.Refusal{Error: why, About: refused.About{
+		User: s.id.User, Address: s.about.Address, Verb: op.Op, Name: op.Channel,
+	}})
 }
 
 // admit reports whether the client, and its user, may send one frame more. Frames
@@ -79,7 +80,7 @@ func (s *socket) admit() bool {
 func (s *socket) violated(err error) {
 	var told *wsconn.CloseError
 	if errors.As(err, &told) && !told.Peer {
-		s.rt.log.Debug("realtime: a WebSocket is closed", "code", told.Code, "reason", told.Reason, "user", s.id.User)
+		s.node.Logger.Debug("realtime: a WebSocket is closed", "code", told.Code, "reason", told.Reason, "user", s.id.User)
 	}
 }
 
@@ -105,7 +106,7 @@ func (s *socket) decide(op wire.Op) *wire.Error {
 
 // paced refuses operations that come too fast.
 func (s *socket) paced(op wire.Op) *wire.Error {
-	limits, cost := s.rt.opts.Limits, 1
+	limits, cost := s.node.Limits, 1
 	if op.Op == "history" {
 		cost = min(historyCost, limits.Burst)
 	}
@@ -168,23 +169,23 @@ func (s *socket) confirm(op wire.Op, err *wire.Error) *wire.Error {
 	return err
 }
 
-func (s *socket) allow(verb Verb, channel string) *wire.Error {
-	return s.permit(Action{Verb: verb, Name: channel})
+func (s *socket) allow(verb string, channel string) *wire.Error {
+	return s.permit(policy.Action{Verb: verb, Name: channel})
 }
 
 // permit asks the policy about an action.
-func (s *socket) permit(a Action) *wire.Error {
+func (s *socket) permit(a policy.Action) *wire.Error {
 	ctx, cancel := context.WithTimeout(s.ctx, ask.Time)
 	defer cancel()
 	call := &rights.Call{Conn: &s.conn, Holds: true}
 	ctx, end := call.Begin(ctx)
 	defer end()
-	f := s.rt.policy.allow(ctx, s.rt.log, s.id, a)
+	f := s.node.Policy.Permit(ctx, s.id, a)
 	if f == nil {
 		return nil
 	}
 	if f.Code == "forbidden" { // others are noted by the reader
-		s.rt.refusals.add(f.fromAddress(s.about.address))
+		s.node.Refused.Remember(f.FromAddress(s.about.Address))
 	}
 	return f.Error
 }
@@ -201,14 +202,14 @@ func (s *socket) publish(op wire.Op) *wire.Error {
 	if bad := op.CheckEphemeral(); bad != nil {
 		return bad
 	}
-	if err := s.allow(VerbPublish, op.Channel); err != nil {
+	if err := s.allow(policy.Publish, op.Channel); err != nil {
 		return err
 	}
 	// A client that subscribes and then publishes gets its message.
 	select {
 	case <-s.begun:
 	case <-s.ctx.Done():
-		return s.failed("publish", ErrClosed)
+		return s.failed("publish", engine.ErrClosed)
 	}
 	from := publish.Origin{User: s.id.User, Client: op.CID}
 	if op.ID != "" {
@@ -219,12 +220,12 @@ func (s *socket) publish(op wire.Op) *wire.Error {
 	ev := publish.Message(op.Channel, op.Data)
 	var err error
 	if op.Ephemeral {
-		err = s.rt.publisher.Pass(ev, from)
+		err = s.node.Publisher.Pass(ev, from)
 	} else {
-		_, err = s.rt.publisher.Append(ctx, ev, from)
+		_, err = s.node.Publisher.Append(ctx, ev, from)
 	}
 	if err != nil {
-		return s.failed("publish", publicError(err))
+		return s.failed("publish", engine.Public(err))
 	}
 	s.touch(ctx, op)
 	return nil
@@ -232,22 +233,22 @@ func (s *socket) publish(op wire.Op) *wire.Error {
 
 // failed turns an error of the backend into what clients are told.
 func (s *socket) failed(what string, err error) *wire.Error {
-	if errors.Is(err, ErrClosed) {
-		if s.rt.conns.IsClosed() { // the client goes to another server now, and does it there
-			s.conn.Cancel(conns.Closing(s.rt.ring.Head(), conns.RetryAfter()))
+	if errors.Is(err, engine.ErrClosed) {
+		if s.node.Conns.IsClosed() { // the client goes to another server now, and does it there
+			s.conn.Cancel(conns.Closing(s.node.Ring.Head(), conns.RetryAfter()))
 		}
 		e := wire.Errorf("closing", "the server is going away")
 		e.Retry = true
 		return e
 	}
-	if errors.Is(err, ErrTooLarge) { // the engine takes less than the limits permit
-		s.rt.log.Warn("realtime: the engine takes less than Options.Limits permit; an operation is refused", "operation", what, "error", err)
+	if errors.Is(err, refused.ErrTooLarge) { // the engine takes less than the limits permit
+		s.node.Logger.Warn("realtime: the engine takes less than Options.Limits permit; an operation is refused", "operation", what, "error", err)
 		return wire.Errorf("too_large", "larger than the engine of the server takes")
 	}
 	if s.ctx.Err() == nil && !errors.Is(err, live.ErrFull) { // else nobody waits for it, or it is no fault
-		s.rt.log.Error("realtime: an operation of a client failed", "operation", what, "error", err)
+		s.node.Logger.Error("realtime: an operation of a client failed", "operation", what, "error", err)
 	}
-	return unavailable().Error
+	return refused.Unavailable().Error
 }
 
 // member joins, updates or leaves.
@@ -261,10 +262,10 @@ func (s *socket) member(op wire.Op) *wire.Error {
 		return wire.Errorf("bad_request", "userId is missing")
 	case !wire.ValidName(user):
 		return wire.Errorf("bad_request", "%s is no user id: that %s", wire.Quote(user), wire.NameRule)
-	case !s.id.mayBe(user):
+	case !s.id.MayBe(user):
 		return notYou(user)
-	case len(op.Metadata) > s.rt.opts.Limits.Metadata:
-		return wire.Errorf("too_large", "metadata is larger than %d bytes", s.rt.opts.Limits.Metadata)
+	case len(op.Metadata) > s.node.Limits.Metadata:
+		return wire.Errorf("too_large", "metadata is larger than %d bytes", s.node.Limits.Metadata)
 	}
 	tag := wire.Tag(op.CID)
 	session := presence.Session{
@@ -278,23 +279,20 @@ func (s *socket) member(op wire.Op) *wire.Error {
 	switch {
 	case op.Op == "update" && !joined:
 		return wire.Errorf("not_joined", "join comes before update")
-	case !joined && n >= s.rt.opts.Limits.Channels:
-		return wire.Errorf("channel_limit", "present more than %d times", s.rt.opts.Limits.Channels)
+	case !joined && n >= s.node.Limits.Channels:
+		return wire.Errorf("channel_limit", "present more than %d times", s.node.Limits.Channels)
 	}
-	if err := s.allow(VerbJoin, op.Channel); err != nil {
+	if err := s.allow(policy.Join, op.Channel); err != nil {
 		return err
 	}
 	s.sessions.set(membership{session, s.turn}) // also where join fails: it has perhaps joined
 	ctx, cancel := context.WithTimeout(s.ctx, engine.CallTime)
 	defer cancel()
-	if err := s.rt.presence.join(ctx, session); err != nil {
+	if err := s.node.Members.Join(ctx, session); err != nil {
 		return s.failed("join", err)
 	}
 	return nil
 }
-
-// mayBe reports whether a client may be present as a user.
-func (id *Identity) mayBe(user string) bool { return user == id.User || id.AnyUser }
 
 func notYou(user string) *wire.Error {
 	return wire.Errorf("user_mismatch", "%s is not who you are", wire.Quote(user))
@@ -303,14 +301,14 @@ func notYou(user string) *wire.Error {
 // leave ends what the client has joined over this connection, and what is left of
 // its earlier ones.
 func (s *socket) leave(session presence.Session, joined bool) *wire.Error {
-	p := &s.rt.presence
+	p := s.node.Members
 	ctx, cancel := context.WithTimeout(s.ctx, engine.CallTime)
 	defer cancel()
-	p.endAll(ctx, p.engine.Leaving(session.Channel, session.User, session.Source), presence.Left, 0)
+	p.EndAll(ctx, p.Leaving(session.Channel, session.User, session.Source), presence.Left, 0)
 	if !joined {
 		return nil
 	}
-	if err := p.leave(ctx, session.Key, presence.Departure{Why: presence.Left}); err != nil {
+	if err := p.Leave(ctx, session.Key, presence.Departure{Why: presence.Left}); err != nil {
 		return s.failed("leave", err)
 	}
 	s.sessions.remove(session.Key)
@@ -327,7 +325,7 @@ func (s *socket) touch(ctx context.Context, op wire.Op) {
 	tag := wire.Tag(op.CID)
 	for _, m := range s.sessions.list() {
 		if m.Channel == op.Channel && m.Source == tag {
-			s.rt.presence.touch(ctx, m.Channel, m.User)
+			s.node.Members.Touch(ctx, m.Channel, m.User)
 		}
 	}
 }

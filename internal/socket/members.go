@@ -1,10 +1,11 @@
-package realtime
+package socket
 
 import (
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/presence"
 )
 
@@ -74,13 +75,17 @@ func (ms *memberships) take(key presence.Key, turn uint64) bool {
 	return true
 }
 
-func (s *socket) card() *card { return &s.about }
+// Card implements [conns.Owner].
+func (s *socket) Card() *conns.Card { return &s.about }
 
+// Unread implements [conns.Owner].
 func (s *socket) Unread() (int, time.Time) { return s.session.Unread() }
 
-func (s *socket) sees() []string { return s.session.Names() }
+// Sees implements [conns.Owner].
+func (s *socket) Sees() []string { return s.session.Names() }
 
-func (s *socket) joined() (list []string) {
+// Joined implements [conns.Owner].
+func (s *socket) Joined() (list []string) {
 	for _, m := range s.sessions.list() {
 		list = append(list, m.Channel)
 	}

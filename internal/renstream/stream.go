@@ -1,4 +1,4 @@
-package realtime
+package renstream
 
 import (
 	"context"
@@ -8,17 +8,17 @@ import (
 	mathrand "math/rand/v2"
 	"net"
 	"net/http"
-	"net/url"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/conns"
+	"github.com/maravilla-realtime/realtime/internal/driver"
 	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/grant"
 	"github.com/maravilla-realtime/realtime/internal/guard"
 	"github.com/maravilla-realtime/realtime/internal/httpwriter"
+	"github.com/maravilla-realtime/realtime/internal/policy"
+	"github.com/maravilla-realtime/realtime/internal/refused"
 	"github.com/maravilla-realtime/realtime/internal/rights"
 	"github.com/maravilla-realtime/realtime/internal/session"
 	"github.com/maravilla-realtime/realtime/internal/sse"
@@ -27,121 +27,73 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
-// serveREN checks a request for the REN stream and runs it.
-func (rt *Realtime) serveREN(w http.ResponseWriter, r *http.Request) {
-	if rt.probes.Recognises(r) {
-		rt.probes.ServeStream(w, r)
-		return
-	}
-	if f := rt.admit(r); f != nil {
-		rt.refuse(f).write(w)
-		return
-	}
-	switch r.Method {
-	case http.MethodGet:
-	case http.MethodOptions:
-		w.WriteHeader(http.StatusNoContent)
-		return
-	default:
-		w.Header().Set("Allow", "GET, OPTIONS")
-		rt.refuse(refuse(http.StatusMethodNotAllowed, "method", "only GET is served here")).write(w)
-		return
-	}
-	rt.stream(w, r, func(h *conns.Handshake) (*stream, *refusal) {
-		ask, f := parseREN(r)
-		if f != nil {
-			return nil, f
-		}
-		if rt.takesOver(w, r) {
-			return rt.newParked(r, ask, h)
-		}
-		return rt.newStream(r, ask, h)
-	})
-}
-
 // stream runs what begin makes of a request that was admitted: in this goroutine, or
 // without one.
-func (rt *Realtime) stream(w http.ResponseWriter, r *http.Request, begin func(*conns.Handshake) (*stream, *refusal)) {
-	handshake := rt.conns.Begin()
+func (d *Driver) stream(w http.ResponseWriter, r *http.Request, begin func(*conns.Handshake) (*stream, *refused.Refusal)) {
+	handshake := d.node.Conns.Begin()
 	defer handshake.End()
 	s, f := begin(handshake)
 	if f != nil {
-		refuseStream(w, r, rt.refuse(f.from(r)))
+		refuseStream(w, r, d.node.Refused.Add(f.From(r)))
 		return
 	}
 	if s.parked != nil {
 		s.parked.park(w, r, handshake)
 		return
 	}
-	out, missing := httpwriter.New(w, time.Now().Add(rt.opts.WriteTimeout))
+	out, missing := httpwriter.New(w, time.Now().Add(d.node.WriteTimeout))
 	if missing != nil {
-		rt.refuseWriter(w, missing)
+		d.node.RefuseWriter(w, missing)
 		return
 	}
 	s.w = out
-	if f := rt.refusalOf(handshake.Add(&s.conn, s.id.User)); f != nil {
-		refuseStream(w, r, rt.refuse(f.from(r)))
+	if f := d.node.Refusal(handshake.Add(&s.conn, s.id.User)); f != nil {
+		refuseStream(w, r, d.node.Refused.Add(f.From(r)))
 		return
 	}
 	handshake.End()
-	defer rt.conns.Remove(&s.conn)
-	s.sent = rt.tally.ren.open()
-	s.net = tuneRequest(r)
+	defer d.node.Conns.Remove(&s.conn)
+	s.sent = d.tally.Open()
+	s.net = tcp.TuneRequest(r)
 	if out.Gone() == nil {
 		// Nobody else tells when the client is gone. It may be there, though.
 		defer context.AfterFunc(r.Context(), func() { s.conn.Cancel(conns.Rotated) })()
 	}
-	unchunked(w.Header(), r)
+	sse.Unchunk(w.Header(), r)
 	ended := guard.ErrPanic // unless run returns
-	defer func() { rt.tally.ren.close(ended) }()
+	defer func() { d.tally.Close(ended) }()
 	ended = s.run()
-}
-
-// unchunked makes net/http end the body of an HTTP/1.1 stream with the connection, and
-// send no chunks, of which WHATWG HTML, section 9.2.7, warns: HAProxy holds each back for
-// 200 ms.
-func unchunked(h http.Header, r *http.Request) {
-	if r.ProtoMajor == 1 {
-		h.Set("Transfer-Encoding", "identity")
-	}
 }
 
 // refuseStream refuses a stream. A bare EventSource gives up for good on any status
 // but 200 (WHATWG HTML, section 9.2.3), so where it may come back it gets a stream
 // that says so, and ends.
-func refuseStream(w http.ResponseWriter, r *http.Request, f *refusal) {
-	if !f.Retry || r.Header.Get("Accept") != "text/event-stream" || r.Header.Get(clientHeader) != "" {
-		f.write(w)
+func refuseStream(w http.ResponseWriter, r *http.Request, f *refused.Refusal) {
+	if !f.Retry || r.Header.Get("Accept") != "text/event-stream" || r.Header.Get(wire.ClientHeader) != "" {
+		f.Write(w)
 		return
 	}
 	wait := conns.RetryAfter()
 	data, _ := json.Marshal(map[string]any{"reason": f.Code, "retryMs": wait.Milliseconds()}) // a string and a number
-	streamHeaders(w.Header())
+	sse.SetHeaders(w.Header())
 	_, _ = w.Write(sse.AppendEvent(sse.AppendRetry(nil, wait), "ren.bye", "", data)) // the client is gone, or has it
-}
-
-func streamHeaders(h http.Header) {
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("Cache-Control", "no-store, no-transform")
-	h.Set("X-Accel-Buffering", "no") // nginx
-	h.Set("X-Content-Type-Options", "nosniff")
 }
 
 // stream is a REN stream. It drives a [session.Stream] over a response, in the handler's
 // goroutine, unless it is parked.
 type stream struct {
-	rt      *Realtime
+	*Driver
 	conn    conns.Conn
-	id      Identity
-	ask     renRequest
+	id      policy.Identity
+	ask     request
 	session *session.Stream
 	net     net.Conn // nil without ConnContext
 	backlog tcp.Backlog
 	buf     *session.Buffer // nil while there is nothing to say
-	sent    *sentTally
+	sent    *driver.Share
 
-	about card
-	shown atomic.Pointer[view] // the view of the last grants
+	about conns.Card
+	shown atomic.Pointer[policy.View] // the view of the last grants
 
 	parked *parked         // nil if it runs in the handler's goroutine, which has what follows
 	ctx    context.Context // ends with a *conns.Ending
@@ -149,17 +101,9 @@ type stream struct {
 	w      *httpwriter.Stream
 }
 
-// renRequest is what a client asks for.
-type renRequest struct {
-	domains []string // nil: all
-	every   time.Duration
-	cursor  string
-	client  string
-}
-
 // newStream returns a stream for the goroutine of the handler.
-func (rt *Realtime) newStream(r *http.Request, ask renRequest, handshake *conns.Handshake) (*stream, *refusal) {
-	s := &stream{rt: rt, ask: ask, bell: session.NewBell()}
+func (d *Driver) newStream(r *http.Request, ask request, handshake *conns.Handshake) (*stream, *refused.Refusal) {
+	s := &stream{Driver: d, ask: ask, bell: session.NewBell()}
 	if f := s.begin(r, handshake, s.bell.Ring); f != nil {
 		return nil, f
 	}
@@ -170,17 +114,17 @@ func (rt *Realtime) newStream(r *http.Request, ask renRequest, handshake *conns.
 }
 
 // begin asks the policy, and makes the session.
-func (s *stream) begin(r *http.Request, handshake *conns.Handshake, wake func()) (f *refusal) {
-	if s.id, f = s.rt.authenticate(handshake, r); f != nil {
+func (s *stream) begin(r *http.Request, handshake *conns.Handshake, wake func()) (f *refused.Refusal) {
+	if s.id, f = s.node.Identify(handshake, r); f != nil {
 		return f
 	}
-	grants, f := s.rt.grantsOf(r.Context(), handshake, s.id)
+	grants, f := s.node.Granted(r.Context(), handshake, s.id)
 	if f != nil {
 		return f
 	}
-	s.about.fill("ren", r)
-	s.about.identify(s.ask.client)
-	s.session = session.NewStream(s.rt.ring, wake)
+	s.about.Fill("ren", r)
+	s.about.Identify(s.ask.client)
+	s.session = session.NewStream(s.node.Ring, wake)
 	s.session.Every(s.ask.every)
 	cursor := s.ask.cursor
 	s.ask.cursor = ""
@@ -195,8 +139,8 @@ func (s *stream) begin(r *http.Request, handshake *conns.Handshake, wake func())
 }
 
 // view is what the client sees with grants.
-func (s *stream) view(grants []grant.Grant) *view {
-	v := &view{policy: &s.rt.policy, id: &s.id, grants: grants}
+func (s *stream) view(grants []grant.Grant) *policy.View {
+	v := s.node.Policy.View(&s.id, grants)
 	s.shown.Store(v)
 	return v
 }
@@ -204,53 +148,8 @@ func (s *stream) view(grants []grant.Grant) *view {
 // hello is what the client is told of a stream with grants.
 func (s *stream) hello(grants []grant.Grant) session.Hello {
 	return session.Hello{
-		Domains: grant.Domains(grants, s.ask.domains), Src: wire.Tag(s.ask.client), User: s.id.User, ExpiresIn: expiresIn(s.id),
+		Domains: grant.Domains(grants, s.ask.domains), Src: wire.Tag(s.ask.client), User: s.id.User, ExpiresIn: s.id.ExpiresIn(),
 	}
-}
-
-// maxEvery is the longest interval of a stream that carries the newest events, in
-// milliseconds: pings would come late otherwise.
-const maxEvery = 10_000
-
-func parseREN(r *http.Request) (ask renRequest, f *refusal) {
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return ask, refuse(http.StatusBadRequest, "bad_request", "malformed query")
-	}
-	for _, name := range []string{"s", "lastEventId", "cid", "every"} {
-		if len(query[name]) > 1 {
-			return ask, refuse(http.StatusBadRequest, "bad_request", "parameter %q stands twice", name)
-		}
-	}
-	if list := query.Get("s"); list != "" && list != "*" {
-		ask.domains = strings.Split(list, ",")
-	}
-	if len(ask.domains) > maxDomains {
-		return ask, refuse(http.StatusBadRequest, "too_many", "more than %d domains", maxDomains)
-	}
-	for _, name := range ask.domains {
-		if !wire.ValidDomain(name) {
-			return ask, refuse(http.StatusBadRequest, "bad_request", "%s is no resource domain", wire.Quote(name))
-		}
-	}
-	if every := query.Get("every"); every != "" {
-		ms, err := strconv.Atoi(every)
-		if err != nil || ms < 1 || ms > maxEvery {
-			return ask, refuse(http.StatusBadRequest, "bad_request", "every must be 1 to %d milliseconds", maxEvery)
-		}
-		ask.every = time.Duration(ms) * time.Millisecond
-	}
-	ask.cursor, ask.client = query.Get("lastEventId"), query.Get("cid")
-	if v := r.Header.Get("Last-Event-ID"); v != "" {
-		ask.cursor = v
-	}
-	if v := r.Header.Get(clientHeader); v != "" {
-		ask.client = v
-	}
-	if ask.client != "" && !wire.ValidClientID(ask.client) {
-		return ask, &refusal{status: http.StatusBadRequest, Error: wire.BadClientID(ask.client)}
-	}
-	return ask, nil
 }
 
 // run is the stream: what is ready goes out at once and in one piece, then it
@@ -259,10 +158,10 @@ func (s *stream) run() error {
 	defer s.conn.Cancel(nil)
 	s.conn.OnAbort(func() { _ = s.w.SetWriteDeadline(time.Now()) }) // if it fails, no write is stuck
 	defer s.session.Close()
-	streamHeaders(s.w.Header())
+	sse.SetHeaders(s.w.Header())
 	s.w.WriteHeader(http.StatusOK)
 
-	ping := time.NewTicker(s.rt.opts.Heartbeat)
+	ping := time.NewTicker(s.node.Heartbeat)
 	defer ping.Stop()
 	rotate := time.AfterFunc(s.life(), func() { s.conn.Cancel(conns.Rotated) })
 	defer rotate.Stop()
@@ -287,7 +186,7 @@ func (s *stream) run() error {
 
 // life returns how long the stream may last.
 func (s *stream) life() time.Duration {
-	life := s.rt.opts.StreamLife
+	life := s.node.Life
 	return life*4/5 + mathrand.N(life*2/5)
 }
 
@@ -312,7 +211,7 @@ func (s *stream) fill() (more bool, err error) {
 	if err := s.write(s.buf.Bytes); err != nil {
 		return false, err
 	}
-	s.rt.tally.ren.sent(s.sent, s.buf, time.Now())
+	s.tally.Sent(s.sent, s.buf, time.Now())
 	if !more {
 		s.buf.Release()
 		s.buf = nil
@@ -328,12 +227,12 @@ func (s *stream) write(out []byte) error {
 	if len(out) == 0 {
 		return nil
 	}
-	s.sent.wait(&s.conn, true)
-	defer s.sent.wait(&s.conn, false)
+	s.sent.Wait(&s.conn, true)
+	defer s.sent.Wait(&s.conn, false)
 	for len(out) > 0 {
 		n := min(len(out), chunk)
 		now := time.Now()
-		deadline := now.Add(s.rt.opts.WriteTimeout + s.backlog.Allow(s.net, now))
+		deadline := now.Add(s.node.WriteTimeout + s.backlog.Allow(s.net, now))
 		if err := s.w.SetWriteDeadline(deadline); err != nil {
 			return err
 		}
@@ -365,7 +264,7 @@ func (s *stream) slow(deadline time.Time, err error) error {
 	case s.ctx.Err() != nil:
 		return fault.Errorf("%w: %w", context.Cause(s.ctx), err)
 	case !time.Now().Before(deadline):
-		return fault.Errorf("%w: %w", errSlow, err)
+		return fault.Errorf("%w: %w", driver.ErrSlow, err)
 	}
 	return err
 }
@@ -373,7 +272,7 @@ func (s *stream) slow(deadline time.Time, err error) error {
 // failed logs an error that is not the client's.
 func (s *stream) failed(err error) {
 	if errors.Is(err, guard.ErrPanic) {
-		s.rt.log.Error("realtime: a ResponseWriter cannot be flushed; the stream is dropped", "type", fmt.Sprintf("%T", s.w.ResponseWriter), "error", err)
+		s.node.Logger.Error("realtime: a ResponseWriter cannot be flushed; the stream is dropped", "type", fmt.Sprintf("%T", s.w.ResponseWriter), "error", err)
 	}
 }
 
@@ -381,24 +280,7 @@ func (s *stream) failed(err error) {
 func (s *stream) bye() {
 	var end *conns.Ending
 	if errors.As(context.Cause(s.ctx), &end) {
-		finish(&s.conn, &s.session.Session, lastWords(end), s.fill)
-	}
-}
-
-// lastWords is what a client is told when its connection ends.
-func lastWords(end *conns.Ending) session.Ending {
-	return session.Ending{Reason: end.Reason, Retry: end.Retry, Rest: end.Rest}
-}
-
-// finish writes what is left to say on a connection that ends, with fill, which writes
-// one batch.
-func finish(c *conns.Conn, s *session.Session, how session.Ending, fill func() (more bool, err error)) {
-	s.Bye(how)
-	for more := true; more && !c.IsAborted(); {
-		var err error
-		if more, err = fill(); err != nil {
-			return // the client is gone
-		}
+		driver.Finish(&s.conn, &s.session.Session, driver.LastWords(end), s.fill)
 	}
 }
 
@@ -418,8 +300,8 @@ func (s *stream) recheck(ctx context.Context, turns *turns.Turns) {
 		switch {
 		case !s.session.Newest(turn): // the policy has been asked again meanwhile, and has answered
 		case f != nil:
-			f.about.Address = s.about.address
-			s.rt.refuse(f)
+			f.About.Address = s.about.Address
+			s.node.Refused.Add(f)
 			end := &conns.Ending{Reason: f.Code}
 			if f.Retry {
 				end.Retry = conns.RetryAfter()
@@ -432,22 +314,20 @@ func (s *stream) recheck(ctx context.Context, turns *turns.Turns) {
 }
 
 // regrants asks for the grants when its turn has come.
-func (s *stream) regrants(ctx context.Context, turns *turns.Turns) ([]grant.Grant, *refusal) {
+func (s *stream) regrants(ctx context.Context, turns *turns.Turns) ([]grant.Grant, *refused.Refusal) {
 	turns.Take()
 	defer turns.Give(time.Now())
-	return s.rt.grants(ctx, s.id)
+	return s.node.Policy.Granted(ctx, s.id)
 }
 
-func (s *stream) card() *card { return &s.about }
+// Card implements [conns.Owner].
+func (s *stream) Card() *conns.Card { return &s.about }
 
+// Unread implements [conns.Owner].
 func (s *stream) Unread() (int, time.Time) { return s.session.Unread() }
 
-func (s *stream) joined() []string { return nil }
+// Joined implements [conns.Owner].
+func (s *stream) Joined() []string { return nil }
 
-func (s *stream) sees() []string {
-	shown := s.shown.Load()
-	if shown == nil {
-		return nil
-	}
-	return grant.Names(shown.grants, s.ask.domains)
-}
+// Sees implements [conns.Owner].
+func (s *stream) Sees() []string { return grant.Names(s.shown.Load().Grants(), s.ask.domains) }

@@ -1,4 +1,4 @@
-package realtime
+package driver
 
 import (
 	"testing"
@@ -10,14 +10,13 @@ import (
 // BenchmarkCounting measures what Stats costs a write to a client, beside what a write
 // costs, which BenchmarkDeliver measures. Connections write at the same time.
 func BenchmarkCounting(b *testing.B) {
-	var t connTally
-	t.init()
+	t := NewTally("ren", nil)
 	buf := session.Buffer{Bytes: make([]byte, 200), Told: session.Told{Events: 1, Oldest: time.Now()}}
 	b.RunParallel(func(pb *testing.PB) {
-		by := t.open()
+		by := t.Open()
 		for pb.Next() {
 			by.writing.Add(1)
-			t.sent(by, &buf, time.Now())
+			t.Sent(by, &buf, time.Now())
 			by.writing.Add(-1)
 		}
 	})

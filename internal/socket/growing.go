@@ -1,4 +1,4 @@
-package realtime
+package socket
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 
 	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/growing"
+	"github.com/maravilla-realtime/realtime/internal/policy"
+	"github.com/maravilla-realtime/realtime/internal/refused"
 	"github.com/maravilla-realtime/realtime/internal/session"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
@@ -14,8 +16,8 @@ import (
 // growing does an operation on a growing message.
 func (s *socket) growing(op wire.Op) *wire.Error {
 	switch {
-	case badStreamID(op.ID):
-		return wire.Errorf("bad_request", "id %s is not 1 to %d bytes of text", wire.Quote(op.ID), maxStreamID)
+	case !growing.ValidID(op.ID):
+		return wire.Errorf("bad_request", "id %s is not 1 to %d bytes of text", wire.Quote(op.ID), growing.MaxID)
 	case op.Offset != nil && (*op.Offset < 0 || op.Run == ""):
 		return wire.Errorf("bad_request", `"offset" must be 0 or more, and comes with "run"`)
 	}
@@ -32,17 +34,17 @@ func (s *socket) growing(op wire.Op) *wire.Error {
 
 // follow sends what there is of a growing message, and from then on what is added.
 func (s *socket) follow(op wire.Op) *wire.Error {
-	if err := s.allow(VerbSubscribe, op.Channel); err != nil {
+	if err := s.allow(policy.Subscribe, op.Channel); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, engine.CallTime)
 	defer cancel()
-	t, err := s.rt.growing.Follow(ctx, growing.Key{Channel: op.Channel, ID: op.ID})
+	t, err := s.node.Growing.Follow(ctx, growing.Key{Channel: op.Channel, ID: op.ID})
 	if err != nil {
 		return s.notFollowed(op, err)
 	}
-	if t.IsPast() && s.rt.policy.AskHistory {
-		if err := s.allow(VerbHistory, op.Channel); err != nil {
+	if t.IsPast() && s.node.Policy.AskHistory {
+		if err := s.allow(policy.History, op.Channel); err != nil {
 			return err
 		}
 	}
@@ -59,17 +61,17 @@ const operationBytes = 64 << 10
 // charge counts an answer of so many bytes as more operations than the one that it answers.
 // The operation is done, so they are taken from those that follow.
 func (s *socket) charge(bytes int) {
-	_ = s.pace.ReserveN(time.Now(), min(bytes/operationBytes, s.rt.opts.Limits.Burst))
+	_ = s.pace.ReserveN(time.Now(), min(bytes/operationBytes, s.node.Limits.Burst))
 }
 
 // stop has the node that writes a growing message end it.
 func (s *socket) stop(op wire.Op) *wire.Error {
-	if err := s.permit(Action{Verb: VerbStop, Name: op.Channel, ID: op.ID}); err != nil {
+	if err := s.permit(policy.Action{Verb: policy.Stop, Name: op.Channel, ID: op.ID}); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, engine.CallTime)
 	defer cancel()
-	if err := s.rt.growing.Stop(ctx, growing.Key{Channel: op.Channel, ID: op.ID}); err != nil {
+	if err := s.node.Growing.Stop(ctx, growing.Key{Channel: op.Channel, ID: op.ID}); err != nil {
 		return s.notFollowed(op, err)
 	}
 	return nil
@@ -81,7 +83,7 @@ func (s *socket) notFollowed(op wire.Op, err error) *wire.Error {
 	case errors.Is(err, growing.ErrNotFound):
 		return session.NoStream(op.ID)
 	case errors.Is(err, growing.ErrBusy), errors.Is(err, growing.ErrTooMany): // it is told to try again, and nobody can do more
-		return unavailable().Error
+		return refused.Unavailable().Error
 	}
-	return s.failed(op.Op, publicError(err))
+	return s.failed(op.Op, engine.Public(err))
 }
