@@ -53,7 +53,7 @@ var parts = []part{
 	{"admission", ".", []string{"policy.go", "rights.go", "grants.go", "http.go", "drivers.go"}, []string{"."}},
 	{"refused", "internal/refused", nil, []string{"internal/refused", "."}},
 	{"ask", "internal/ask", nil, []string{"internal/ask", "."}},
-	{"rights", "internal/rights", nil, []string{"."}},
+	{"rights", "internal/rights", nil, []string{"internal/rights", "."}},
 	{"grant", "internal/grant", nil, []string{"internal/grant", "internal/policy", "."}},
 	{"site", "internal/site", nil, []string{"."}},
 	{"cors", "internal/cors", nil, []string{"."}},
