@@ -41,6 +41,9 @@ func TestLateJoinOfALivingNode(t *testing.T) {
 		w.unknown(func(ctx context.Context) error { return n.Join(ctx, tab("ann", "1")) })
 		n.store.failing(nil)
 		w.pass(10 * time.Minute)
+		if p := w.payloads(); len(p) < 2 || p[len(p)-1].Event.Type != backend.PresenceLeave || p[len(p)-1].Event.Source != "tab-1" {
+			t.Errorf("the events are %+v", p)
+		}
 		w.present(n, "later")
 	})
 }
@@ -162,12 +165,13 @@ func TestStorePutBack(t *testing.T) {
 		_, err := w.b.Put(w.ctx, backend.Write{Key: old.Key, Value: old.Value})
 		w.must(err)
 		w.must(w.b.Delete(w.ctx, get("lost").Key, get("lost").Revision, nil))
+		w.pass(time.Second)
 		w.present(a, "put back", "left")
 		a.Lost()
 		b.Lost()
-		w.pass(lease / 2)
+		w.pass(time.Second)
 		w.present(a, "soon", "left", "lost")
-		w.pass(lease)
+		w.pass(lease + lease/2)
 		w.present(a, "after the lease", "lost")
 	})
 }

@@ -27,10 +27,12 @@ func TestErrorsGoToTheCaller(t *testing.T) {
 	for _, c := range []struct{ call, fails string }{
 		{"Join", "Get member"}, {"Join", "Put member"}, {"Leave", "Get member"}, {"Leave", "Delete member"},
 		{"Touch", "Get member"}, {"Members", "List member"}, {"Nodes", "List node"}, {"Channels", "List every member"}, {"Followed", "List node"},
+		{"Followed", "List every followed"},
 	} {
 		t.Run(c.call+", "+c.fails, func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				n, p, _ := w.probed("a", false)
+				w.start("b", false)
 				w.join(n, tab("ann", "1"))
 				p.failing(only(c.fails, errCut))
 				if err := calls[c.call](w.ctx, n); !errors.Is(err, errCut) {
@@ -81,7 +83,7 @@ func TestErrorsGoToTheCaller(t *testing.T) {
 					return map[string]error{"Put node": backend.ErrMaybeStored, "Get node": errCut}[call]
 				},
 			} {
-				p := &probe{Store: w.b, calls: make(map[string]int), busy: make(map[string]int), most: make(map[string]int)}
+				p := w.probe()
 				p.failing(fault)
 				if err := presence.New(p, presence.Options{Node: "a", Lease: lease}).Start(w.ctx); !errors.Is(err, errCut) {
 					t.Errorf("%v", err)
@@ -115,8 +117,9 @@ func TestLoopsGoOn(t *testing.T) {
 		fails string
 		then  []string // the events once it can
 	}{
-		"renew": {nil, "Put node", nil},
-		"watch": {nil, "List node", nil},
+		"renew":            {nil, "Put node", nil},
+		"renewed, perhaps": {nil, "Put node", nil},
+		"watch":            {nil, "List node", nil},
 		"sweep": {func(w *world, n *node) {
 			w.leave(n, "ann", "1", presence.Left, time.Second)
 		}, "Delete member", []string{annLeft}},
@@ -166,14 +169,18 @@ func TestLoopsGoOn(t *testing.T) {
 				if c.begin != nil {
 					c.begin(w, n)
 				}
-				p.failing(only(c.fails, errCut))
+				failure := errCut
+				if strings.Contains(name, "perhaps") {
+					failure = backend.ErrMaybeStored
+				}
+				p.failing(only(c.fails, failure))
 				wait := 10 * time.Second
 				if strings.HasPrefix(name, "reap") || name == "give up" {
-					wait = lease
+					wait += lease
 				}
 				w.pass(wait)
 				log := said.take()
-				if n := strings.Count(log, "presence cannot be kept"); n < 2 || n > 30 || !strings.Contains(log, errCut.Error()) {
+				if n := strings.Count(log, "presence cannot be kept"); n < 5 || n > 30 || !strings.Contains(log, failure.Error()) {
 					t.Errorf("it is said %d times: %.300s", n, log)
 				}
 				p.failing(nil)
@@ -257,30 +264,49 @@ func TestLeftByNodesOfBefore(t *testing.T) {
 		w.must(w.b.Delete(w.ctx, it.Key, it.Revision, nil)) // given up by a node that then died as well
 		w.payloads()
 		b, p, _ := w.probed("b", false)
+		w.join(b, tab("bob", "1"))
+		w.pass(time.Second) // so that c comes second
+		w.join(w.start("c", false), tab("cid", "1"))
+		w.payloads()
+		p.failing(nil)
 		w.pass(2*lease + lease/2)
 		w.expect("found", `presence.leave ann {"reason":"node"}`)
+		if n := p.count("Get member"); n != 1 {
+			t.Errorf("%d members are read one by one, where one has to leave", n)
+		}
 		p.failing(nil)
 		w.pass(time.Hour)
 		if n := p.count("List every member"); n != 0 {
 			t.Errorf("all members are listed %d times in an hour without a death", n)
 		}
-		_ = b
 	})
 }
 
-// A session that has joined again while its end waited for its turn goes on.
+// A session that has joined again while its end waited for its turn goes on, and one that
+// has left has ended.
 func TestJoinedWhileItsEndWaits(t *testing.T) {
-	inWorld(t, func(w *world) {
-		n, p, _ := w.probed("a", false)
-		w.join(n, lasting(tab("ann", "1"), 10*time.Second))
-		time.Sleep(9 * time.Second)
-		p.slowDown(2 * time.Second)
-		w.join(n, with(tab("ann", "1"), `1`)) // which lasts
-		w.payloads()
-		w.pass(time.Hour)
-		w.expect("the end is off")
-		w.present(n, "ann has joined again", "ann")
-	})
+	for name, c := range map[string]struct {
+		do      func(w *world, n *node)
+		present []string
+	}{
+		"joined":           {func(w *world, n *node) { w.join(n, with(tab("ann", "1"), `1`)) }, []string{"ann"}},
+		"joined for a day": {func(w *world, n *node) { w.join(n, lasting(with(tab("ann", "1"), `1`), 24*time.Hour)) }, []string{"ann"}},
+		"left":             {func(w *world, n *node) { w.leave(n, "ann", "1", presence.Left, 0) }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				n, p, _ := w.probed("a", false)
+				w.join(n, lasting(tab("ann", "1"), 10*time.Second))
+				time.Sleep(9 * time.Second)
+				p.slowDown(2 * time.Second)
+				c.do(w, n)
+				w.payloads()
+				w.pass(time.Hour)
+				w.expect("the end is off")
+				w.present(n, "in the end", c.present...)
+			})
+		})
+	}
 }
 
 // Sessions end, and are recorded again, 16 at a time.
@@ -294,6 +320,9 @@ func TestAtMostSoManyAtOnce(t *testing.T) {
 		p.slowDown(10 * time.Millisecond)
 		n.Lost()
 		w.pass(time.Minute)
+		if got := p.count("Get member"); got != 100 {
+			t.Errorf("%d members are read, of 100 to be recorded again", got)
+		}
 		for i := range 100 {
 			w.leave(n, fmt.Sprint("user", i), "1", presence.Left, time.Second)
 		}
@@ -360,7 +389,7 @@ func TestGivenUpPerhaps(t *testing.T) {
 // A node that ends while the end of a session waits for its turn ends at once.
 func TestEndedWhileAnEndWaits(t *testing.T) {
 	inWorld(t, func(w *world) {
-		n, p, _ := w.probed("a", false)
+		n, p, said := w.probed("a", false)
 		w.join(n, lasting(tab("ann", "1"), 10*time.Second))
 		time.Sleep(9 * time.Second)
 		p.slowDown(2 * time.Second)
@@ -370,6 +399,9 @@ func TestEndedWhileAnEndWaits(t *testing.T) {
 		n.kill()
 		if took := time.Since(began); took > 2*time.Second {
 			t.Errorf("it took %v", took)
+		}
+		if log := said.take(); log != "" {
+			t.Errorf("it is said that %s", log)
 		}
 		w.pass(time.Minute)
 		w.present(n, "ann has joined again", "ann")
@@ -388,7 +420,12 @@ func TestLeavingOf(t *testing.T) {
 		if keys := n.LeavingOf("carl"); len(keys) != 0 {
 			t.Errorf("%v", keys)
 		}
-		if keys := n.Leaving(channel, "ann", "tab-2"); len(keys) != 0 {
+		for source, want := range map[string]int{"tab-1": 1, "tab-2": 0} {
+			if keys := n.Leaving(channel, "ann", source); len(keys) != want {
+				t.Errorf("of %s: %v", source, keys)
+			}
+		}
+		if keys := n.Leaving(channel, "carl", "tab-1"); len(keys) != 0 {
 			t.Errorf("%v", keys)
 		}
 	})

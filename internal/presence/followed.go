@@ -74,7 +74,7 @@ func (p *Presence) knowRecorded(ctx context.Context) error {
 	node, again := p.node, p.followed.again
 	p.followed.again = false
 	p.mu.Unlock()
-	if p.followed.node != node && !again {
+	if p.followed.node != node {
 		p.followed.node, p.followed.records = node, nil // a name is new
 	}
 	if !again {
@@ -88,11 +88,11 @@ func (p *Presence) knowRecorded(ctx context.Context) error {
 			p.mu.Unlock()
 			return err
 		}
-		i, err := strconv.Atoi(it.Name)
-		if err != nil || i < 0 || i >= followedRecords {
+		i, err := strconv.ParseUint(it.Name, 10, 8)
+		if err != nil || i >= followedRecords {
 			continue // not of this release
 		}
-		for len(records) <= i {
+		for uint64(len(records)) <= i {
 			records = append(records, followedRecord{})
 		}
 		records[i] = followedRecord{it.Value, it.Revision}
@@ -113,7 +113,7 @@ func (p *Presence) recordNames(ctx context.Context, i int, values [][]byte) (cha
 	if i < len(values) {
 		names = values[i]
 	}
-	if rec.revision != 0 && bytes.Equal(rec.names, names) || rec.revision == 0 && names == nil {
+	if bytes.Equal(rec.names, names) {
 		return false, nil
 	}
 	var rev backend.Revision
@@ -161,8 +161,8 @@ func pack(names []string) (values [][]byte, cut bool) {
 // listed more than once.
 func (p *Presence) Followed(ctx context.Context) (channels []string, err error) {
 	nodes, err := p.Nodes(ctx)
-	if err != nil || len(nodes) < 2 {
-		return nil, err // there are no others
+	if len(nodes) < 2 {
+		return nil, err // there are no others, or they cannot be listed
 	}
 	for it, err := range p.store.List(ctx, followedKind, "") {
 		if err != nil {

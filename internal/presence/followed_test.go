@@ -2,6 +2,7 @@ package presence_test
 
 import (
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -116,7 +117,7 @@ func TestFollowedOfANodeThatComesBack(t *testing.T) {
 func TestManyFollowed(t *testing.T) {
 	inWorld(t, func(w *world) {
 		a, _ := w.startFollowing("a")
-		b, onB := w.startFollowing("b")
+		b, _, onB, said := w.probedFollowing("b")
 		name := func(i int) string { return fmt.Sprintf("%05d%s", i, strings.Repeat("x", 250)) }
 		var many []string
 		for i := range 1000 {
@@ -133,7 +134,7 @@ func TestManyFollowed(t *testing.T) {
 		writes := 0
 		b.store.failing(counting(&writes))
 		for i := range 100 {
-			onB.set(append([]string{fmt.Sprintf("#%d", i)}, many...)...) // moves all others
+			onB.set(append([]string{"#" + name(0)}, many...)[i%2:]...) // moves all others
 			w.pass(time.Second)
 		}
 		b.store.failing(nil)
@@ -145,6 +146,9 @@ func TestManyFollowed(t *testing.T) {
 		w.pass(10 * time.Second)
 		w.followed(a, "few", "few")
 		w.recorded("few", 1)
+		if log := said.take(); log != "" {
+			t.Errorf("it is said that %s", log)
+		}
 
 		for i := len(many); i < 20_000; i++ {
 			many = append(many, name(i))
@@ -156,6 +160,15 @@ func TestManyFollowed(t *testing.T) {
 		w.must(err)
 		if len(got) < 14_000 || len(got) > 16_000 {
 			w.t.Errorf("%d of %d are listed", len(got), len(many))
+		}
+		for range 2 { // it is said once, each time
+			w.pass(time.Minute)
+			if log := said.take(); strings.Count(log, "more channels are followed here") != 1 {
+				t.Errorf("it is said that %.300s", log)
+			}
+			onB.set("few")
+			w.pass(time.Minute)
+			onB.set(many...)
 		}
 		b.kill()
 		w.pass(2 * lease)
@@ -203,6 +216,147 @@ func TestFollowedInAStoreThatWasPutBack(t *testing.T) {
 		w.pass(5 * time.Second)
 		w.followed(a, "after a loss", "room")
 		w.recorded("after a loss", 1)
+	})
+}
+
+// probedFollowing is startFollowing on a probe.
+func (w *world) probedFollowing(name string) (*node, *probe, *channels, *journal) {
+	w.t.Helper()
+	c, p, said := &channels{}, w.probe(), new(journal)
+	log := slog.New(slog.NewTextHandler(said, nil))
+	return w.startOn(presence.Options{Node: name, Lease: lease, Followed: c.list}, p, log), p, c, said
+}
+
+// What cannot be recorded is said, and is recorded when it can be.
+func TestFollowedGoesOn(t *testing.T) {
+	room := func(_ *world, _ *node, on *channels) { on.set("room") }
+	die := func(w *world, _ *node, _ *channels) {
+		b, onB := w.startFollowing("b")
+		onB.set("other")
+		w.pass(3 * time.Second)
+		b.kill()
+	}
+	for name, c := range map[string]struct {
+		begin func(w *world, n *node, on *channels)
+		fails map[string]error
+		want  string // what is followed then
+	}{
+		"put":               {room, map[string]error{"Put followed": errCut}, "room"},
+		"read once more":    {room, map[string]error{"Put followed": backend.ErrConflict, "Get followed": errCut}, "room"},
+		"delete":            {func(_ *world, _ *node, on *channels) { on.set() }, map[string]error{"Delete followed": errCut}, ""},
+		"read after a loss": {func(_ *world, n *node, _ *channels) { n.Lost() }, map[string]error{"List followed": errCut}, "zebra"},
+		"list the dead":     {die, map[string]error{"List every followed": errCut}, "zebra"},
+		"delete the dead":   {die, map[string]error{"Delete followed": errCut}, "zebra"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				n, p, on, said := w.probedFollowing("a")
+				on.set("zebra")
+				w.pass(3 * time.Second)
+				c.begin(w, n, on)
+				p.failing(func(call string) error { return c.fails[call] })
+				w.pass(2 * lease)
+				if log := said.take(); strings.Count(log, "presence cannot be kept") < 5 || !strings.Contains(log, errCut.Error()) {
+					t.Errorf("it is said that %.300s", log)
+				}
+				p.failing(nil)
+				w.pass(lease)
+				if log := said.take(); log != "" {
+					t.Errorf("then it is said that %.300s", log)
+				}
+				other, _ := w.startFollowing("other")
+				w.followed(other, "in the end", strings.Fields(c.want)...)
+				w.recorded("in the end", len(strings.Fields(c.want)))
+			})
+		})
+	}
+}
+
+// A record that was perhaps written, or that another node has deleted, is read once more, and
+// written if it must be. Nobody is told of that.
+func TestFollowedPerhaps(t *testing.T) {
+	for name, c := range map[string]struct {
+		names []string
+		fails string
+		err   error
+	}{
+		"perhaps put":     {[]string{"room"}, "Put followed", backend.ErrMaybeStored},
+		"in conflict":     {[]string{"room"}, "Put followed", backend.ErrConflict},
+		"perhaps deleted": {nil, "Delete followed", backend.ErrMaybeStored},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				_, p, on, said := w.probedFollowing("a")
+				on.set("zebra")
+				w.pass(3 * time.Second)
+				p.failing(times(1, c.fails, c.err))
+				on.set(c.names...)
+				w.pass(5 * time.Second)
+				if log, gets, tries := said.take(), p.count("Get followed"), p.count(c.fails); log != "" || gets != 1 || tries != 2 {
+					t.Errorf("read %d times, tried %d times; it is said that %s", gets, tries, log)
+				}
+				other, _ := w.startFollowing("other")
+				w.followed(other, "in the end", c.names...)
+			})
+		})
+	}
+}
+
+// What a node recorded that died goes, sooner or later, and that of the others stays.
+func TestFollowedOfTheLivingStays(t *testing.T) {
+	for name, fault := range map[string]error{"": nil, "perhaps": backend.ErrMaybeStored, "in conflict": backend.ErrConflict} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				a, p, onA, said := w.probedFollowing("a")
+				_, onB := w.startFollowing("b")
+				c, onC := w.startFollowing("c")
+				for i, on := range []*channels{onA, onB, onC} {
+					on.set(fmt.Sprint("room ", i))
+				}
+				w.pass(3 * time.Second)
+				p.failing(times(1, "Delete followed", fault))
+				c.kill()
+				_, err := w.b.Put(w.ctx, backend.Write{Key: backend.Key{Kind: "followed", Group: "nobody", Name: "0"}, Value: []byte("room 3")})
+				w.must(err)
+				w.followed(a, "before c is given up", "room 1", "room 2")
+				w.pass(10 * time.Minute)
+				w.followed(a, "after it", "room 1")
+				w.recorded("after it", 2)
+				if log := said.take(); log != "" {
+					t.Errorf("it is said that %s", log)
+				}
+			})
+		})
+	}
+}
+
+// What is recorded as it should be costs nothing.
+func TestNothingToRecord(t *testing.T) {
+	inWorld(t, func(w *world) {
+		n, p, on, _ := w.probedFollowing("a")
+		calls := func(step string, lists, puts, deletes int) {
+			t.Helper()
+			w.pass(10 * time.Second)
+			got := []int{p.count("List followed"), p.count("Put followed"), p.count("Delete followed"), p.count("Get followed")}
+			if want := []int{lists, puts, deletes, 0}; !slices.Equal(got, want) {
+				t.Errorf("%s: %d lists, puts, deletes and gets, want %d", step, got, want)
+			}
+			p.failing(nil)
+		}
+		calls("nothing is followed", 0, 0, 0)
+		on.set("b", "a")
+		calls("two channels", 0, 1, 0)
+		on.set("a", "b")
+		calls("in another order", 0, 0, 0)
+		for _, name := range []string{"x", "64", "300"} { // of another release
+			_, err := w.b.Put(w.ctx, backend.Write{Key: backend.Key{Kind: "followed", Group: "a", Name: name}, Value: []byte("later")})
+			w.must(err)
+		}
+		n.Lost()
+		calls("after a loss", 1, 0, 0)
+		on.set()
+		calls("none is left", 0, 0, 1)
+		calls("later", 0, 0, 0)
 	})
 }
 

@@ -137,9 +137,9 @@ func (s *session) departure() Departure {
 	return Departure{Why: Timeout}
 }
 
-// earlier returns the earlier of two times, of which zero means none.
+// earlier returns the earlier of two times; zero for a means none.
 func earlier(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
+	if a.IsZero() || b.Before(a) {
 		return b
 	}
 	return a

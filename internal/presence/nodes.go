@@ -1,6 +1,7 @@
 package presence
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -236,7 +237,7 @@ func (p *Presence) End(ctx context.Context) error {
 }
 
 // hasEnded reports whether a node's record says that it has ended.
-func hasEnded(it backend.Item) bool { return len(it.Value) == 1 && it.Value[0] == nodeEnded }
+func hasEnded(it backend.Item) bool { return bytes.Equal(it.Value, []byte{nodeEnded}) }
 
 // mine reports whether a node in a record is this one, now or earlier.
 func (p *Presence) mine(node string) bool {
@@ -295,9 +296,9 @@ func (p *Presence) watch(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		s, known := p.peers.watched[it.Name]
+		s := p.peers.watched[it.Name]
 		switch {
-		case !known || s.revision != it.Revision:
+		case s.revision != it.Revision: // none yet, if it was not known
 			s = sighting{it.Revision, now}
 		case trusted && now.Sub(s.since) > p.silence() && it.Name != p.nodeName():
 			err := p.store.Delete(ctx, it.Key, it.Revision, nil)

@@ -153,6 +153,7 @@ func TestTouchOnOtherNodes(t *testing.T) {
 	inWorld(t, func(w *world) {
 		a, b := w.start("a", false), w.start("b", false)
 		w.join(a, tab("ann", "1"))
+		w.join(b, tab("ann", "2")) // where she is not seen
 		for range 10 {
 			w.pass(10 * time.Second)
 			w.must(a.Touch(w.ctx, channel, "ann"))
@@ -256,6 +257,8 @@ func TestEnd(t *testing.T) {
 	})
 	inWorld(t, func(w *world) {
 		a := w.start("a", true)
+		w.pass(lease)
+		w.nodesAre(a, "alone")
 		a.kill()
 		w.must(a.End(w.ctx))
 		for it, err := range w.b.List(w.ctx, "node", "") {

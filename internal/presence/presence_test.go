@@ -123,6 +123,7 @@ func TestScheduledLeaves(t *testing.T) {
 
 func TestTTL(t *testing.T) {
 	in(t, func(w *world, n *node) {
+		w.pass(time.Second) // nothing has an end, so far
 		w.join(n, lasting(tab("ann", "1"), 90*time.Second), lasting(tab("bob", "1"), 90*time.Second), tab("cid", "1"))
 		w.payloads()
 		w.pass(60 * time.Second)

@@ -141,10 +141,13 @@ func (j *journal) take() string {
 	return j.buf.String()
 }
 
+func (w *world) probe() *probe {
+	return &probe{Store: w.b, calls: make(map[string]int), busy: make(map[string]int), most: make(map[string]int)}
+}
+
 // probed starts a node on a probe.
 func (w *world) probed(name string, alone bool) (*node, *probe, *journal) {
 	w.t.Helper()
-	p := &probe{Store: w.b, calls: make(map[string]int), busy: make(map[string]int), most: make(map[string]int)}
-	said := new(journal)
+	p, said := w.probe(), new(journal)
 	return w.startOn(presence.Options{Node: name, Lease: lease, Alone: alone}, p, slog.New(slog.NewTextHandler(said, nil))), p, said
 }

@@ -134,6 +134,22 @@ func TestSeenIsStoredRarely(t *testing.T) {
 	}
 }
 
+// A record of followed channels is filled as far as it may be.
+func TestPack(t *testing.T) {
+	long := func(n int) string { return strings.Repeat("x", n) }
+	for _, c := range []struct {
+		names []string
+		want  int
+	}{
+		{nil, 0}, {[]string{"a"}, 1}, {[]string{"a", long(followedMax - 2)}, 1}, {[]string{"a", long(followedMax - 1)}, 2},
+		{[]string{"a", "b", long(followedMax - 4)}, 1}, {[]string{"a", "b", long(followedMax - 3)}, 2},
+	} {
+		if values, cut := pack(c.names); len(values) != c.want || cut {
+			t.Errorf("%d records of %d channels, want %d", len(values), len(c.names), c.want)
+		}
+	}
+}
+
 // Doubts about so many members that they are not listed are a doubt about all.
 func TestTooManyDoubts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -184,6 +200,8 @@ func TestReconcile(t *testing.T) {
 		"as it is":          {record: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2"},
 		"one too many":      {record: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}, {"3", "a", ""}}, want: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2"},
 		"one is missing":    {record: []sessionRecord{{"2", "a", ""}}, want: []sessionRecord{{"2", "a", ""}, {"1", "a", ""}}, here: "1 2"},
+		"both are missing":  {record: []sessionRecord{{"3", "b", ""}}, want: []sessionRecord{{"3", "b", ""}, {"1", "a", ""}, {"2", "a", ""}}, here: "1 2"},
+		"nothing is there":  {want: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2"},
 		"another node's":    {record: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}, {"3", "b", ""}}, here: "1 2"},
 		"moved":             {record: []sessionRecord{{"1", "b", ""}, {"2", "a", ""}}, here: "2"},
 		"under an old name": {record: []sessionRecord{{"1", "a/1", ""}, {"2", "a", ""}}, want: []sessionRecord{{"2", "a", ""}, {"1", "a", ""}}, here: "1 2"},
