@@ -71,22 +71,24 @@ type attempt struct {
 	p       []byte
 	n       int
 	err     error
-	doWrite func(fd uintptr) bool
+	doWrite func(fd uintptr)
 	doRead  func(fd uintptr) bool
 }
 
-var attempts = sync.Pool{New: func() any {
-	a := new(attempt)
-	a.doWrite, a.doRead = a.tryWrite, a.tryRead
-	return a
-}}
+var attempts = sync.Pool{New: func() any { return new(attempt) }}
 
 func (a *attempt) write(c syscall.RawConn, p []byte) (int, error) {
+	if a.doWrite == nil {
+		a.doWrite = a.tryWrite
+	}
 	a.p, a.n, a.err = p, 0, nil
-	return a.end(c.Write(a.doWrite))
+	return a.end(c.Control(a.doWrite)) // nobody else writes, so there is nothing to wait for
 }
 
 func (a *attempt) read(c syscall.RawConn, p []byte) (int, error) {
+	if a.doRead == nil {
+		a.doRead = a.tryRead
+	}
 	a.p, a.n, a.err = p, 0, nil
 	return a.end(c.Read(a.doRead))
 }
@@ -99,22 +101,21 @@ func (a *attempt) end(err error) (int, error) {
 	return a.n, err
 }
 
-// tryWrite writes until the kernel takes no more. It is always done, so it never waits.
-func (a *attempt) tryWrite(fd uintptr) bool {
+// tryWrite writes until the kernel takes no more.
+func (a *attempt) tryWrite(fd uintptr) {
 	for a.n < len(a.p) {
-		n, err := syscall.Write(int(fd), a.p[a.n:])
+		n, err := send(fd, a.p[a.n:])
 		switch {
 		case err == nil:
 			a.n += n
 		case err == syscall.EINTR:
 		case err == syscall.EAGAIN:
-			return true
+			return
 		default:
 			a.err = err
-			return true
+			return
 		}
 	}
-	return true
 }
 
 // tryRead reads once. It is always done, so it never waits.

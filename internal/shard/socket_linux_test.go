@@ -8,6 +8,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/poll"
 )
@@ -52,6 +53,42 @@ func TestNoPoller(t *testing.T) {
 	}
 	if n := strings.Count(logged.String(), "too many open files"); n != 1 {
 		t.Errorf("logged %d times: %s", n, logged.String())
+	}
+}
+
+// A link does not block where the host has put the socket into blocking mode, as
+// [os.File.Fd] of the connection's File does.
+func TestBlockingMode(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	file, err := conn.(*net.TCPConn).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file.Fd()
+	file.Close()
+	var goroutines sync.WaitGroup
+	p := New(1, goroutines.Go, slog.New(slog.DiscardHandler))
+	defer func() { p.Close(); goroutines.Wait() }()
+	link := p.Link(conn, nobody{})
+	defer link.Close()
+	defer time.AfterFunc(patience, func() { client.Close() }).Stop() // ends a write that blocks
+	const much = 64 << 20
+	if n, err := link.Write(make([]byte, much)); n == 0 || n == much || err != nil {
+		t.Errorf("wrote %d bytes of %d, which nobody reads: %v", n, much, err)
 	}
 }
 
