@@ -67,7 +67,7 @@ func (rt *Realtime) RetryDeadLetter(ctx context.Context, letter DeadLetter) erro
 
 func (rt *Realtime) newRetries() *dead.Retries {
 	node := dead.Node{
-		Groups: rt.groups, Process: processGroupName + rt.node, Logger: rt.log,
+		Groups: rt.groups, Process: rt.groups.OwnName(), Logger: rt.log,
 		Ask: func(ctx context.Context, what string, question json.RawMessage) (json.RawMessage, error) {
 			return rt.control.Ask(ctx, what, question)
 		},

@@ -40,7 +40,7 @@ func DiagnoseOver(ctx context.Context, rt *Realtime, baseURL string, over http.R
 }
 
 // Waiting returns how many events wait for handlers of this process.
-func Waiting(rt *Realtime) int { return rt.process.group.engine.Pending() }
+func Waiting(rt *Realtime) int { return rt.Stats().Groups["$process"].Pending }
 
 // Remembered returns of how many users, and of how many sessions, rt keeps something
 // in memory.

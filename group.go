@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/handle"
@@ -134,11 +133,12 @@ func (rt *Realtime) Group(name string, opts *GroupOptions, register func(*Group)
 	if err := register(g); err != nil {
 		return err
 	}
-	return rt.launch(g, name)
+	return groupError(name, rt.groups.Launch(g.engine))
 }
 
-func (rt *Realtime) launch(g *Group, name string) error {
-	switch err := rt.groups.Launch(g.engine); err {
+// groupError translates the errors of groups.
+func groupError(name string, err error) error {
+	switch err {
 	case handle.ErrClosed:
 		return ErrClosed
 	case handle.ErrTaken:
@@ -148,35 +148,11 @@ func (rt *Realtime) launch(g *Group, name string) error {
 	}
 }
 
-// processGroupName is how the name of the group of a process begins. A host cannot use it.
-const processGroupName = "$process:"
-
-// processGroup is the group of the handlers that are registered on a Realtime.
-type processGroup struct {
-	mu    sync.Mutex
-	group *Group // nil: there is none yet
-}
-
 // local registers handlers in the group of this process.
 func (rt *Realtime) local(register func(*Group) error) error {
-	if !rt.alone() {
-		return fmt.Errorf("%w: on a backend of several processes it needs a name; use Group", ErrBadGroup)
-	}
-	rt.process.mu.Lock()
-	defer rt.process.mu.Unlock()
-	if g := rt.process.group; g != nil {
-		return register(g)
-	}
-	name := processGroupName + rt.node
-	g := &Group{rt.groups.New(name, rt.opts.Groups.engine()), rt.opts.Tracer}
-	if err := register(g); err != nil {
-		return err
-	}
-	if err := rt.launch(g, name); err != nil {
-		return err
-	}
-	rt.process.group = g
-	return nil
+	return groupError("", rt.groups.Own(rt.opts.Groups.engine(), func(g *handle.Group) error {
+		return register(&Group{g, rt.opts.Tracer})
+	}))
 }
 
 // alone reports whether the backend serves this process only.

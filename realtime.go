@@ -40,10 +40,11 @@ import (
 // Realtime is the library in one value: hosts publish through it and mount its
 // handlers. All its methods may be called concurrently.
 type Realtime struct {
-	// Lock order: processGroup.mu comes first, and the locks of the groups, of the publisher and of
-	// the ring (see package ring) may be taken while it is held. the lock of the decisions of a
-	// taken before any mutex. All other mutexes of this package are leaves: while one of
-	// them is held, no other lock is taken, and no code of the host or the backend runs.
+	// Lock order: that of registering handlers (see package handle) comes first, and the
+	// locks of groups, of the publisher and of the ring (see package ring) may be taken
+	// while it is held. The lock of the decisions of a socket is taken before any mutex. All
+	// other mutexes of this package are leaves: while one of them is held, no other lock is
+	// taken, and no code of the host or the backend runs.
 	policy   Policy         // its functions return in time
 	judge    *policy.Policy // the same, as connections ask it
 	deciding *ask.Calls     // the calls of these functions
@@ -63,7 +64,6 @@ type Realtime struct {
 	older     *past.Host // Options.History.Older
 	control   *control.Control
 	groups    *handle.Groups
-	process   processGroup
 	conns     *conns.Conns
 	rights    *rights.Rights
 	shards    *shard.Pool // of connections that have left net/http
@@ -155,7 +155,7 @@ func (rt *Realtime) start(ctx context.Context, limits ring.Limits) error {
 	rt.rights = rt.newRights()
 	rt.control = rt.newControl()
 	rt.growing = rt.newGrowing()
-	rt.follower.Control, rt.follower.Growing = rt.controlled, rt.grew
+	rt.follower.Control, rt.follower.Growing = rt.controlled, rt.growing.Take
 	rt.follower.History = history{rt.ring, rt.presence.engine, rt.growing}
 	rt.shards = shard.New(runtime.GOMAXPROCS(0), rt.background.Go, rt.log)
 	rt.live.Append, rt.live.Rate, rt.live.Others, rt.live.Logger = rt.appendLive, rt.opts.Limits.Ephemeral, rt.growing.Outgoing, rt.log

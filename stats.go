@@ -1,7 +1,6 @@
 package realtime
 
 import (
-	"strings"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/ask"
@@ -253,20 +252,12 @@ func (rt *Realtime) Stats() Stats {
 		Policy:    policyStats(rt.deciding),
 	}
 	for name, g := range rt.groups.Stats() {
-		s.Groups[statsName(name)] = GroupStats{
+		s.Groups[name] = GroupStats{
 			Held: g.Held, Pending: g.Pending, Lag: g.Lag, LagTime: g.LagTime,
 			Calls: histogram(g.Calls), Retries: g.Retries, DeadLetters: g.DeadLetters, Missed: g.Missed,
 		}
 	}
 	return s
-}
-
-// statsName is the name of a group in [Stats].
-func statsName(group string) string {
-	if strings.HasPrefix(group, processGroupName) {
-		return "$process"
-	}
-	return group
 }
 
 func historyStats(s ring.Stats) HistoryStats {

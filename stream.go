@@ -12,7 +12,6 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/growing"
 	"github.com/maravilla-realtime/realtime/internal/publish"
 	"github.com/maravilla-realtime/realtime/internal/refused"
-	"github.com/maravilla-realtime/realtime/internal/ring"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -221,40 +220,13 @@ func (rt *Realtime) controlled(ev backend.Event) {
 	rt.control.Handle(ev)
 }
 
-// grew takes what the log tells of growing messages.
-func (rt *Realtime) grew(ev *backend.Event) {
-	if ev.Resource == backend.Control {
-		rt.growing.Live(ev)
-	} else {
-		rt.growing.Logged(ev)
-	}
-}
-
-// mostMessages is how many messages of a channel are looked at for the end of a growing
-// one.
-const mostMessages = 4096
-
-// endOf returns the message that tells the end of the newest growing message with a key,
-// as it is in the history of this node; nil if it is not.
+// endOf returns the message that tells the end of a growing message, as it is in the
+// history of this node, which has what the log has now.
 func (rt *Realtime) endOf(ctx context.Context, k growing.Key) (*backend.Event, error) {
 	if err := rt.publisher.CatchUp(ctx); err != nil {
 		return nil, err
 	}
-	before := ring.Newest
-	for looks := 0; looks < mostMessages; {
-		found, end := rt.ring.Before(k.Channel, before, 64)
-		for _, e := range found {
-			if id, state := wire.StreamOf(&e.Event); id == k.ID && state != string(growing.Streaming) {
-				return &e.Event, nil
-			}
-			before = e.Pos
-		}
-		if end != ring.NoEnd {
-			return nil, nil
-		}
-		looks += len(found)
-	}
-	return nil, nil
+	return growing.EndIn(rt.ring, k), nil
 }
 
 // failTime is how long Close waits until it is in the log that growing messages have

@@ -185,6 +185,16 @@ func (t *Text) live(typ string, data []byte) backend.Payload {
 
 func cost(p backend.Payload) int { return 64 + len(p.Event.Channel) + len(p.Event.Data) }
 
+// Take takes what the log tells of growing messages, in log order: live records of this
+// package, and messages that tell an end. It does not block.
+func (g *Growing) Take(ev *backend.Event) {
+	if ev.Resource == backend.Control {
+		g.Live(ev)
+	} else {
+		g.Logged(ev)
+	}
+}
+
 // Live takes a live record of this package, in log order. It does not block.
 func (g *Growing) Live(ev *backend.Event) {
 	t := g.find(Key{ev.Channel, ev.Key})

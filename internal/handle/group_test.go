@@ -113,6 +113,47 @@ func TestPublicName(t *testing.T) {
 	})
 }
 
+// The group of the process starts with the first handlers that can be added, and there is
+// one of them. Where there are other nodes it needs a name.
+func TestOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := groupsOver(t, memory.New(memory.Limits{}))
+		var of []*Group
+		register := func(err error) func(*Group) error {
+			return func(g *Group) error {
+				of = append(of, g)
+				return err
+			}
+		}
+		if err := s.Own(Options{}, register(nil)); !errors.Is(err, ErrBadGroup) || len(of) > 0 {
+			t.Errorf("among other nodes: %v", err)
+		}
+		s.node.Alone = true
+		errNo := errors.New("no")
+		if err := s.Own(Options{}, register(errNo)); err != errNo || len(s.Stats()) > 0 {
+			t.Errorf("of handlers that cannot be added: %v, and there is %v", err, s.Stats())
+		}
+		for range 2 {
+			if err := s.Own(Options{}, register(nil)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if of[0] == of[1] || of[1] != of[2] {
+			t.Error("the handlers are not of one group")
+		}
+		if _, there := s.Stats()["$process"]; !there || len(s.Stats()) != 1 {
+			t.Errorf("there is %v", s.Stats())
+		}
+		s.close()
+		late := groupsOver(t, s.store)
+		late.node.Alone = true
+		late.Close()
+		if err := late.Own(Options{}, register(nil)); err != ErrClosed {
+			t.Errorf("after Close: %v", err)
+		}
+	})
+}
+
 // Missed events and dead letters are logged, unless the host wants to be told.
 func TestTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

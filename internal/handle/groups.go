@@ -7,6 +7,7 @@ package handle
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -56,6 +57,9 @@ type Groups struct {
 
 	mu    sync.Mutex
 	named map[string]*Group
+
+	registering sync.Mutex // comes before all other locks
+	own         *Group     // guarded by registering; nil: there is none yet
 }
 
 // New returns no groups. They stop when ctx ends.
@@ -93,6 +97,35 @@ func (gs *Groups) Launch(g *Group) error {
 	g.launched = true
 	g.mu.Unlock()
 	gs.node.Go(func() { g.run(gs.running) })
+	return nil
+}
+
+// ownName is how the name of the group of a process begins. A host cannot use it.
+const ownName = "$process"
+
+// OwnName returns the name of the group of this process.
+func (gs *Groups) OwnName() string { return ownName + ":" + gs.node.Name }
+
+// Own has register add handlers to the group of this process, which starts when the first
+// have been added. Errors: those of register and Launch, and [ErrBadGroup] if there are
+// other nodes: each of them would handle each event.
+func (gs *Groups) Own(opts Options, register func(*Group) error) error {
+	if !gs.node.Alone {
+		return fmt.Errorf("%w: on a backend of several processes it needs a name; use Group", ErrBadGroup)
+	}
+	gs.registering.Lock()
+	defer gs.registering.Unlock()
+	if gs.own != nil {
+		return register(gs.own)
+	}
+	g := gs.New(gs.OwnName(), opts)
+	if err := register(g); err != nil {
+		return err
+	}
+	if err := gs.Launch(g); err != nil {
+		return err
+	}
+	gs.own = g
 	return nil
 }
 

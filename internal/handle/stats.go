@@ -28,12 +28,16 @@ type tally struct {
 
 func (c *tally) called(began time.Time) { c.calls.Observe(time.Since(began)) }
 
-// Stats returns the present figures of each group, by name.
+// Stats returns the present figures of each group, by name. That of the process is
+// "$process".
 func (gs *Groups) Stats() map[string]Stats {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
 	all := make(map[string]Stats, len(gs.named))
 	for name, g := range gs.named {
+		if g.PublicName() == "" {
+			name = ownName
+		}
 		all[name] = g.stats()
 	}
 	return all
