@@ -3,6 +3,7 @@ package session
 import (
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/maravilla-realtime/realtime/backend"
@@ -21,12 +22,50 @@ type Channels struct {
 	view View
 
 	following sync.Mutex // held while followed is changed, and read by another goroutine
-	followed  map[string]*channel
+	followed  followed
 	ahead     backend.Position // some channels are complete up to here, while another is replayed
 	held      int              // channels that wait for their roster
 	parts     []*showing       // rosters that are being sent
 
-	texts map[growing.Key]*reading // growing messages that are followed
+	texts map[growing.Key]*reading // growing messages that are followed; nil: there was none
+}
+
+// followed are the channels of a connection, in the order of their names. Most
+// connections have few, for which a map would take five times the memory.
+type followed []*channel
+
+func (l followed) place(name string) (i int, ok bool) {
+	return slices.BinarySearchFunc(l, name, func(f *channel, name string) int { return strings.Compare(f.name, name) })
+}
+
+// find returns a channel, or nil if it is not followed.
+func (l followed) find(name string) *channel {
+	if i, ok := l.place(name); ok {
+		return l[i]
+	}
+	return nil
+}
+
+// add adds a channel that is not followed.
+func (l *followed) add(f *channel) {
+	i, _ := l.place(f.name)
+	*l = slices.Insert(*l, i, f)
+}
+
+// remove removes a channel, if it is followed.
+func (l *followed) remove(name string) {
+	if i, ok := l.place(name); ok {
+		*l = slices.Delete(*l, i, i+1)
+	}
+}
+
+// names lists the channels, in order.
+func (l followed) names() []string {
+	names := make([]string, 0, len(l)) // a list of all connections asks each for them
+	for _, f := range l {
+		names = append(names, f.name)
+	}
+	return names
 }
 
 // Host is the connection that a Channels belongs to. Fill calls its methods, which
@@ -54,7 +93,7 @@ type channel struct {
 // most so many. wake is called, from any goroutine, when Fill has something to tell
 // after it had nothing. It must be fast and must not block.
 func NewChannels(r *ring.Ring, wake func(), h Host, v View, most int) *Channels {
-	c := &Channels{host: h, view: v, most: most, followed: make(map[string]*channel), texts: make(map[growing.Key]*reading)}
+	c := &Channels{host: h, view: v, most: most}
 	c.init(c, r, wake)
 	return c
 }
@@ -89,19 +128,15 @@ func (c *Channels) separate() {
 func (c *Channels) Names() []string {
 	c.following.Lock()
 	defer c.following.Unlock()
-	names := make([]string, 0, len(c.followed)) // a list of all connections asks each for them
-	for name := range c.followed {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
+	return c.followed.names()
 }
 
 // Subscribe subscribes as op asks, which was allowed at a turn, and answers, with so
 // much of the past. A channel that is followed goes on where it is.
 func (c *Channels) Subscribe(op wire.Op, back Rewind, turn uint64) {
 	frame := wire.Frame{Event: "subscribed", Ref: op.Ref, Channel: op.Channel, State: string(ring.Resumed)}
-	f, again := c.followed[op.Channel]
+	f := c.followed.find(op.Channel)
+	again := f != nil
 	switch {
 	case again: // without a cursor: a replay may be under way
 	case len(c.followed) >= c.most:
@@ -110,7 +145,7 @@ func (c *Channels) Subscribe(op wire.Op, back Rewind, turn uint64) {
 	default:
 		f = &channel{name: op.Channel}
 		c.following.Lock()
-		c.followed[op.Channel] = f
+		c.followed.add(f)
 		c.following.Unlock()
 		start := c.follow(op.Channel, wire.Since(op.Since))
 		frame.State, frame.Reason, frame.Cursor = string(start.State), string(start.Reason), wire.Cursor(start.Pos)
@@ -157,7 +192,7 @@ func (c *Channels) follow(name string, since *backend.Position) ring.Start {
 
 // Unsubscribe ends the subscription that op names, if there is one, and answers.
 func (c *Channels) Unsubscribe(op wire.Op) {
-	if f := c.followed[op.Channel]; f != nil {
+	if f := c.followed.find(op.Channel); f != nil {
 		c.drop(f)
 	}
 	c.Answer(wire.Frame{Event: "ok", Ref: op.Ref})
@@ -167,7 +202,7 @@ func (c *Channels) Unsubscribe(op wire.Op) {
 func (c *Channels) drop(f *channel) {
 	c.proceed(f)
 	c.following.Lock()
-	delete(c.followed, f.name)
+	c.followed.remove(f.name)
 	c.following.Unlock()
 	c.reader.Unsubscribe(ring.Channel(f.name))
 }
@@ -177,7 +212,7 @@ func (c *Channels) drop(f *channel) {
 // that were allowed at a later turn.
 func (c *Channels) Restrict(turn uint64, verdict map[string]*wire.Error) {
 	for _, name := range slices.Sorted(maps.Keys(verdict)) {
-		f := c.followed[name]
+		f := c.followed.find(name)
 		why := verdict[name]
 		c.restrictTexts(turn, name, why)
 		switch {
@@ -207,7 +242,7 @@ func (c *Channels) ShowAgain() {
 	c.hideTexts()
 	for _, name := range c.Names() {
 		// One that is being read is shown as the view is by then.
-		if f := c.followed[name]; f.presence || f.showing != nil {
+		if f := c.followed.find(name); f.presence || f.showing != nil {
 			c.show(&showing{of: f, must: true})
 		}
 	}
@@ -226,11 +261,11 @@ func (c *Channels) cursor() string {
 }
 
 func (c *Channels) event(e *ring.Entry) {
-	if c.held > 0 && c.followed[e.Event.Channel].showing != nil {
+	if c.held > 0 && c.followed.find(e.Event.Channel).showing != nil {
 		return // a reset in this batch holds it: it is read again
 	}
 	if e.Event.IsPresence() {
-		if f := c.followed[e.Event.Channel]; !f.presence || e.Pos.Compare(f.known) <= 0 {
+		if f := c.followed.find(e.Event.Channel); !f.presence || e.Pos.Compare(f.known) <= 0 {
 			return
 		}
 	}
@@ -258,7 +293,7 @@ func Text(e *ring.Entry) []byte { return wsconn.Text(frame(e)) }
 // once: a client that is told one alone would go on from there with the roster it
 // had.
 func (c *Channels) reset(it ring.Item) {
-	f := c.followed[it.Topic.Name]
+	f := c.followed.find(it.Topic.Name)
 	c.toldReset(it.Reason)
 	frame := wire.Frame{Event: "reset", Channel: f.name, Reason: string(it.Reason), Cursor: wire.Cursor(it.Pos)}
 	if f.presence {

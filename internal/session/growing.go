@@ -58,6 +58,9 @@ func (c *Channels) Grow(op wire.Op, t *growing.Text, turn uint64) {
 	if r == nil {
 		r = &reading{Text: t}
 		r.follower = t.Follow(func() { c.grown(r) })
+		if c.texts == nil {
+			c.texts = make(map[growing.Key]*reading)
+		}
 		c.texts[t.Key] = r
 	}
 	r.at, r.turn = v.Next, max(r.turn, turn)

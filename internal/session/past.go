@@ -98,9 +98,9 @@ type Rewind struct {
 
 // Rewinding lists the channels that have answers which wait, with something of the past.
 func (c *Channels) Rewinding() (names []string) {
-	for name, f := range c.followed {
+	for _, f := range c.followed {
 		if x := f.showing; x != nil && slices.ContainsFunc(slices.Concat(x.answers, x.later), func(a answer) bool { return a.back.Messages > 0 }) {
-			names = append(names, name)
+			names = append(names, f.name)
 		}
 	}
 	return names
@@ -111,7 +111,7 @@ func (c *Channels) Rewinding() (names []string) {
 // that were allowed at a later turn.
 func (c *Channels) Withhold(turn uint64, verdict map[string]*wire.Error) {
 	for name, why := range verdict {
-		if f := c.followed[name]; why != nil && f != nil && f.showing != nil {
+		if f := c.followed.find(name); why != nil && f != nil && f.showing != nil {
 			f.showing.withhold(turn)
 		}
 	}

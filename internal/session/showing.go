@@ -153,7 +153,7 @@ func (c *Channels) proceed(f *channel) {
 // roster: its channel waits, and the client comes back with the cursor it has.
 func (c *Channels) abandon() {
 	for _, name := range c.Names() {
-		f := c.followed[name]
+		f := c.followed.find(name)
 		switch x := f.showing; {
 		case x == nil, x.reset != nil:
 		case x.begins():

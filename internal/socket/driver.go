@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/driver"
 	"github.com/maravilla-realtime/realtime/internal/growing"
 	"github.com/maravilla-realtime/realtime/internal/httpwriter"
@@ -40,6 +41,14 @@ type Limits struct {
 	Message, Metadata, Page, Channels int
 	Rate, Burst                       int
 	UserRate                          int
+}
+
+// pace is how often a connection may do an operation.
+func (l *Limits) pace() conns.Rate { return conns.Rate{PerSecond: l.Rate, Burst: l.Burst} }
+
+// flood is how often it may send a frame.
+func (l *Limits) flood() conns.Rate {
+	return conns.Rate{PerSecond: FloodFactor * l.Rate, Burst: FloodFactor * l.Burst}
 }
 
 // Members are the members of channels. Errors are those of the API.
@@ -111,9 +120,11 @@ func (s *socket) letIn(r *http.Request) (f *refused.Refusal) {
 	handshake := s.node.Conns.Begin()
 	defer handshake.End()
 	if !s.late {
-		if s.id, f = s.node.Identify(handshake, r); f != nil {
+		id, f := s.node.Identify(handshake, r)
+		if f != nil {
 			return f
 		}
+		s.id = &id
 	}
 	if f := s.node.Refusal(handshake.Add(&s.conn, s.id.User)); f != nil {
 		s.conn.Cancel(nil)

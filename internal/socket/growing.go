@@ -1,7 +1,6 @@
 package socket
 
 import (
-	"context"
 	"errors"
 	"time"
 
@@ -37,7 +36,7 @@ func (s *socket) follow(op wire.Op) *wire.Error {
 	if err := s.allow(policy.Subscribe, op.Channel); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(s.ctx, engine.CallTime)
+	ctx, cancel := s.within(engine.CallTime)
 	defer cancel()
 	t, err := s.node.Growing.Follow(ctx, growing.Key{Channel: op.Channel, ID: op.ID})
 	if err != nil {
@@ -61,7 +60,7 @@ const operationBytes = 64 << 10
 // charge counts an answer of so many bytes as more operations than the one that it answers.
 // The operation is done, so they are taken from those that follow.
 func (s *socket) charge(bytes int) {
-	_ = s.pace.ReserveN(time.Now(), min(bytes/operationBytes, s.node.Limits.Burst))
+	s.pace.Charge(s.node.Limits.pace(), time.Now(), min(bytes/operationBytes, s.node.Limits.Burst))
 }
 
 // stop has the node that writes a growing message end it.
@@ -69,7 +68,7 @@ func (s *socket) stop(op wire.Op) *wire.Error {
 	if err := s.permit(policy.Action{Verb: policy.Stop, Name: op.Channel, ID: op.ID}); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(s.ctx, engine.CallTime)
+	ctx, cancel := s.within(engine.CallTime)
 	defer cancel()
 	if err := s.node.Growing.Stop(ctx, growing.Key{Channel: op.Channel, ID: op.ID}); err != nil {
 		return s.notFollowed(op, err)

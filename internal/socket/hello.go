@@ -1,7 +1,6 @@
 package socket
 
 import (
-	"context"
 	"net/http"
 
 	"github.com/maravilla-realtime/realtime/internal/ask"
@@ -33,7 +32,7 @@ func (s *socket) hello(op wire.Op) *wire.Error {
 			s.refuseHello(f)
 			return nil
 		}
-		s.id = id
+		s.id = &id
 	}
 	s.greeted, s.client = true, op.CID
 	s.about.Identify(op.CID)
@@ -57,11 +56,11 @@ func (s *socket) hello(op wire.Op) *wire.Error {
 // authenticate tells who opened the connection, with a token, if there is one, as
 // the bearer token of that request.
 func (s *socket) authenticate(call *rights.Call, token string) (policy.Identity, *refused.Refusal) {
-	ctx, cancel := context.WithTimeout(s.ctx, ask.Time)
+	ctx, cancel := s.within(ask.Time)
 	defer cancel()
 	ctx, end := call.Begin(ctx)
 	defer end()
-	r := s.opening.again(ctx)
+	r := s.opening.again(ctx, s.about.Address)
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
@@ -107,11 +106,10 @@ func (s *socket) renew(op wire.Op) *wire.Error {
 		s.unspare(call, f)
 		return f.Error
 	}
-	s.group.Go(func() error {
+	s.group.Go(func() {
 		s.node.Rights.RecheckOnly(s.ctx, &s.conn)
 		s.renewing.Store(false) // before the answer, after which the client may renew again
 		s.answer(wire.Frame{Event: "ok", Ref: op.Ref, ExpiresIn: id.ExpiresIn()})
-		return nil
 	})
 	return nil
 }
@@ -133,13 +131,13 @@ func (s *socket) become(handshake *conns.Handshake, id policy.Identity) *refused
 	if id.User != s.id.User {
 		return refused.With(http.StatusForbidden, "user_mismatch", "the token is of another user")
 	}
-	s.deciding <- struct{}{}
+	s.decides()
 	defer s.release()
 	if f := s.node.Refusal(handshake.Identify(&s.conn, id.User)); f != nil {
 		return f
 	}
 	s.stopExpiry()
-	s.id, s.stopExpiry = id, s.conn.Expire(id.Expires)
-	s.do(func() { s.session.SetView(s.view(id)) })
+	s.id, s.stopExpiry = &id, s.conn.Expire(id.Expires)
+	s.do(func() { s.session.SetView(s.view(&id)) })
 	return nil
 }

@@ -1,7 +1,6 @@
 package socket
 
 import (
-	"context"
 	"errors"
 	"slices"
 
@@ -37,12 +36,13 @@ func (s *socket) history(op wire.Op) *wire.Error {
 		return refused
 	}
 	// A page that is asked for after a subscription begins where that begins, or later.
-	for _, ready := range []<-chan struct{}{s.begun, s.paged} {
-		select {
-		case <-ready:
-		case <-s.ctx.Done():
-			return s.failed("history", engine.ErrClosed)
-		}
+	if !s.hasBegun() {
+		return s.failed("history", engine.ErrClosed)
+	}
+	select {
+	case <-s.paged:
+	case <-s.ctx.Done():
+		return s.failed("history", engine.ErrClosed)
 	}
 	checks := s.checks.Load()
 	p, refused := s.page(op, n)
@@ -63,7 +63,7 @@ func (s *socket) history(op wire.Op) *wire.Error {
 
 // page reads a page.
 func (s *socket) page(op wire.Op, n int) (session.Page, *wire.Error) {
-	ctx, cancel := context.WithTimeout(s.ctx, engine.CallTime)
+	ctx, cancel := s.within(engine.CallTime)
 	defer cancel()
 	call := &rights.Call{Conn: &s.conn, Holds: true} // History.Older may call Revoke
 	ctx, end := call.Begin(ctx)
@@ -104,11 +104,27 @@ func (s *socket) subscribe(op wire.Op) *wire.Error {
 	if err != nil {
 		return err
 	}
-	begun, turn := make(chan struct{}), s.turn
-	s.begun = begun
+	turn := s.turn
+	s.begins++
 	s.do(func() {
 		s.session.Subscribe(op, session.Rewind{Back: back, Older: s.node.Past.Older != nil}, turn)
-		close(begun)
+		s.begun.Add(1)
 	})
 	return nil
+}
+
+// hasBegun waits until the subscriptions that the client has asked for have begun. It
+// returns false if the connection ends before that.
+func (s *socket) hasBegun() bool {
+	if s.begun.Load() == s.begins {
+		return true
+	}
+	done := make(chan struct{})
+	s.session.Do(func() { close(done) }) // after they have
+	select {
+	case <-done:
+		return true
+	case <-s.ctx.Done():
+		return false
+	}
 }

@@ -2,6 +2,7 @@ package socket
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"strings"
 	"time"
@@ -73,7 +74,7 @@ func (s *socket) noteRefused(op wire.Op, why *wire.Error) {
 // admit reports whether the client, and its user, may send one frame more. Frames
 // without an operation cost as well, and fragments more than whole messages.
 func (s *socket) admit() bool {
-	return s.flood.Allow() && s.conn.AllowFrame()
+	return s.flood.AllowN(s.node.Limits.flood(), time.Now(), 1) && s.conn.AllowFrame()
 }
 
 // violated logs which rule a client has broken, of which it is told.
@@ -95,7 +96,7 @@ func (s *socket) decide(op wire.Op) *wire.Error {
 			return s.renew(op)
 		}
 	}
-	s.deciding <- struct{}{}
+	s.decides()
 	defer s.release()
 	if !s.greeted {
 		return s.hello(op)
@@ -111,7 +112,7 @@ func (s *socket) paced(op wire.Op) *wire.Error {
 		cost = min(historyCost, limits.Burst)
 	}
 	switch {
-	case !s.pace.AllowN(time.Now(), cost):
+	case !s.pace.AllowN(s.node.Limits.pace(), time.Now(), cost):
 		return tooFast("more than %d operations a second", limits.Rate)
 	case !s.conn.AllowOperation():
 		return tooFast("more than %d operations a second of one user", limits.UserRate)
@@ -175,12 +176,12 @@ func (s *socket) allow(verb string, channel string) *wire.Error {
 
 // permit asks the policy about an action.
 func (s *socket) permit(a policy.Action) *wire.Error {
-	ctx, cancel := context.WithTimeout(s.ctx, ask.Time)
+	ctx, cancel := s.within(ask.Time)
 	defer cancel()
 	call := &rights.Call{Conn: &s.conn, Holds: true}
 	ctx, end := call.Begin(ctx)
 	defer end()
-	f := s.node.Policy.Permit(ctx, s.id, a)
+	f := s.node.Policy.Permit(ctx, *s.id, a)
 	if f == nil {
 		return nil
 	}
@@ -206,16 +207,14 @@ func (s *socket) publish(op wire.Op) *wire.Error {
 		return err
 	}
 	// A client that subscribes and then publishes gets its message.
-	select {
-	case <-s.begun:
-	case <-s.ctx.Done():
+	if !s.hasBegun() {
 		return s.failed("publish", engine.ErrClosed)
 	}
 	from := publish.Origin{User: s.id.User, Client: op.CID}
 	if op.ID != "" {
 		from.ID = wire.Tag(strings.Join([]string{op.CID, s.id.User, op.Channel, op.ID}, "\n"))
 	}
-	ctx, cancel := context.WithTimeout(s.ctx, engine.CallTime)
+	ctx, cancel := s.within(engine.CallTime)
 	defer cancel()
 	ev := publish.Message(op.Channel, op.Data)
 	var err error
@@ -267,6 +266,9 @@ func (s *socket) member(op wire.Op) *wire.Error {
 	case len(op.Metadata) > s.node.Limits.Metadata:
 		return wire.Errorf("too_large", "metadata is larger than %d bytes", s.node.Limits.Metadata)
 	}
+	if s.name == "" {
+		s.name = rand.Text()
+	}
 	tag := wire.Tag(op.CID)
 	session := presence.Session{
 		Key:      presence.Key{Channel: op.Channel, User: user, ID: "socket." + s.name + "." + tag},
@@ -286,7 +288,7 @@ func (s *socket) member(op wire.Op) *wire.Error {
 		return err
 	}
 	s.sessions.set(membership{session, s.turn}) // also where join fails: it has perhaps joined
-	ctx, cancel := context.WithTimeout(s.ctx, engine.CallTime)
+	ctx, cancel := s.within(engine.CallTime)
 	defer cancel()
 	if err := s.node.Members.Join(ctx, session); err != nil {
 		return s.failed("join", err)
@@ -302,7 +304,7 @@ func notYou(user string) *wire.Error {
 // its earlier ones.
 func (s *socket) leave(session presence.Session, joined bool) *wire.Error {
 	p := s.node.Members
-	ctx, cancel := context.WithTimeout(s.ctx, engine.CallTime)
+	ctx, cancel := s.within(engine.CallTime)
 	defer cancel()
 	p.EndAll(ctx, p.Leaving(session.Channel, session.User, session.Source), presence.Left, 0)
 	if !joined {

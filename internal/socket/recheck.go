@@ -30,7 +30,7 @@ func (s *socket) recheck(ctx context.Context, turns *turns.Turns) {
 	if !ok {
 		return
 	}
-	id, turn := s.id, s.session.Turn()
+	id, turn := *s.id, s.session.Turn()
 	done()
 	var channels, rewinding []string
 	if !s.conn.RunOnWriter(s.session.Do, func() { channels, rewinding = s.session.Asked(), s.session.Rewinding() }) {
@@ -56,17 +56,24 @@ func (s *socket) settled(within *rights.Call, hasty bool) (done func(), ok bool)
 	if within.Holding(&s.conn) {
 		return func() {}, true
 	}
+	waits := s.deciding.Take(1)
+	if waits == nil {
+		return s.release, true
+	}
 	for {
 		select {
-		case s.deciding <- struct{}{}:
+		case <-waits:
 			return s.release, true
 		case <-s.conn.Done():
+			s.deciding.Cancel(waits)
 			return nil, false
 		case <-time.After(conns.KickTimeout): // the policy, the backend or the client is slow
 			if hasty {
+				s.deciding.Cancel(waits)
 				return s.release, s.settledLater()
 			}
 			if !s.conn.RunOnWriter(s.session.Do, func() {}) {
+				s.deciding.Cancel(waits)
 				return nil, false
 			}
 		}
@@ -77,18 +84,23 @@ func (s *socket) settled(within *rights.Call, hasty bool) (done func(), ok bool)
 // happened: then it returns true.
 func (s *socket) settledLater() bool {
 	s.again.Store(true)
-	select {
-	case s.deciding <- struct{}{}:
+	if s.deciding.Try(1) {
 		s.again.Store(false)
 		return true
-	default:
-		return false
+	}
+	return false
+}
+
+// decides takes deciding, when nobody else has it.
+func (s *socket) decides() {
+	if waits := s.deciding.Take(1); waits != nil {
+		<-waits
 	}
 }
 
 // release gives deciding back.
 func (s *socket) release() {
-	<-s.deciding
+	s.deciding.Give()
 	if s.again.Swap(false) {
 		s.node.Rights.RecheckSoon(s.ctx, &s.conn)
 	}

@@ -2,12 +2,12 @@ package socket
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"net"
 	"net/http"
 	"os"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,10 +19,10 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/policy"
 	"github.com/maravilla-realtime/realtime/internal/presence"
 	"github.com/maravilla-realtime/realtime/internal/session"
+	"github.com/maravilla-realtime/realtime/internal/slots"
 	"github.com/maravilla-realtime/realtime/internal/tcp"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 	"github.com/maravilla-realtime/realtime/internal/wsconn"
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 )
 
@@ -58,7 +58,7 @@ func (s *socket) upgrade(w http.ResponseWriter, r *http.Request) net.Conn {
 // remove is the last of a connection that was added.
 func (s *socket) remove() {
 	if s.ws != nil {
-		s.tally.Close(context.Cause(s.ctx))
+		s.tally.Close(s.life.Cause())
 	}
 	s.conn.Cancel(nil)
 	s.node.Conns.Remove(&s.conn)
@@ -72,36 +72,38 @@ type socket struct {
 	sharded
 	*Driver
 	opening opening
-	ctx     context.Context // ends with a *conns.Ending, *wsconn.CloseError or other error
+	ctx     context.Context // is life
+	life    conns.Context   // ends with a *conns.Ending, *wsconn.CloseError or other error
 	conn    conns.Conn
 	ws      *wsconn.Conn
-	name    string // in session keys
-	group   errgroup.Group
+	name    string // in session keys; "" until there is one: see socket.member
+	group   sync.WaitGroup
 	asking  atomic.Bool // whether the client is there
 	session *session.Channels
 	bell    session.Bell
-	answers chan struct{} // holds one for each answer that waits for the writer
+	answers slots.Slots // one for each answer that waits for the writer
 
-	deciding chan struct{} // holds one while an operation is decided and done
+	deciding slots.Slots   // the one is taken while an operation is decided and done
 	again    atomic.Bool   // all is to be checked by who gives deciding back
 	checks   atomic.Uint64 // how often all was, or is being, checked
 	sessions memberships
 	renewing atomic.Bool // the rights of a new identity are being checked
 
 	// the reader's, who holds deciding while it changes them
-	turn       uint64 // of the operation: see session.Session.Turn
-	id         policy.Identity
-	late       bool // authenticated with the hello
+	turn       uint64           // of the operation: see session.Session.Turn
+	id         *policy.Identity // which does not change: the view has it as well
+	late       bool             // authenticated with the hello
 	greeted    bool
 	helloLate  *time.Timer // ends the connection of a client that does not greet; nil: it has
 	stopExpiry func() bool
 	client     string
-	pace       *rate.Limiter   // beyond it operations are refused
-	flood      *rate.Limiter   // of frames: beyond it the connection is closed
+	pace       conns.Bucket    // beyond it operations are refused
+	flood      conns.Bucket    // of frames: beyond it the connection is closed
 	errors     *rate.Limiter   // nil: there was none
-	begun      <-chan struct{} // closed when the last subscription asked for has begun
+	begins     uint64          // subscriptions that were asked for
 	paged      <-chan struct{} // closed when the last page of history was sent
 
+	begun atomic.Uint64   // subscriptions that the writer has begun
 	buf   *session.Buffer // the writer's; nil while there is nothing to say
 	about conns.Card
 	sent  *driver.Share
@@ -121,28 +123,35 @@ const FloodFactor = 4
 const answersAtOnce = 16
 
 func (d *Driver) newSocket(w http.ResponseWriter, r *http.Request) *socket {
-	limits := d.node.Limits
 	s := &socket{
-		Driver: d, opening: keepRequest(r), name: rand.Text(), late: r.URL.Query().Get("auth") == "hello",
-		answers: make(chan struct{}, answersAtOnce), deciding: make(chan struct{}, 1), begun: already, paged: already,
-		stopExpiry: func() bool { return false },
-		pace:       rate.NewLimiter(rate.Limit(limits.Rate), limits.Burst),
-		flood:      rate.NewLimiter(rate.Limit(FloodFactor*limits.Rate), FloodFactor*limits.Burst),
+		Driver: d, opening: keepRequest(r), id: &nobody, late: r.URL.Query().Get("auth") == "hello",
+		paged: already, stopExpiry: func() bool { return false },
 	}
 	if d.takes(w, r) {
 		s.task = d.node.Shards.NewTask(s)
 	} else {
 		s.bell = session.NewBell()
 	}
-	s.session = session.NewChannels(d.node.Ring, s.wake, s, s.view(policy.Identity{}), limits.Channels)
+	s.session = session.NewChannels(d.node.Ring, s.wake, s, s.view(s.id), d.node.Limits.Channels)
 	s.about.Fill("websocket", r)
-	ctx, cancel := context.WithCancelCause(valuesOf(r))
-	s.ctx, s.conn.Cancel = ctx, func(why error) {
-		cancel(why)
-		s.wake()
-	}
+	s.life.Begin(valuesOf(r))
+	s.ctx, s.conn.Cancel = &s.life, s.cancel
 	s.conn.Recheck, s.conn.Owner = s.recheck, s
 	return s
+}
+
+// nobody is who is not known yet.
+var nobody policy.Identity
+
+// within returns a context for what may take so long, and not longer than the connection.
+func (s *socket) within(time time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(s.life.Parent(), time)
+}
+
+// cancel ends the connection. The first reason counts.
+func (s *socket) cancel(why error) {
+	s.life.End(why)
+	s.wake()
 }
 
 // wake wakes the writer. Any goroutine may call it.
@@ -155,17 +164,16 @@ func (s *socket) wake() {
 }
 
 // view is what the client sees as id.
-func (s *socket) view(id policy.Identity) *policy.View { return s.node.Policy.View(&id, nil) }
+func (s *socket) view(id *policy.Identity) *policy.View { return s.node.Policy.View(id, nil) }
 
 func (s *socket) run() {
 	s.conn.OnAbort(s.ws.Drop)
 	defer s.session.Close()
-	s.group.Go(func() error {
+	s.group.Go(func() {
 		sound := s.guard(s.write)
 		s.guard(func() error { return s.close(sound) })
 		s.ws.Drop() // where nothing has closed it
 		s.conn.Silence()
-		return nil
 	})
 	s.expectHello()
 	s.guard(s.read)
@@ -189,7 +197,7 @@ func (s *socket) hasGreeted() {
 // settle waits for what was begun for the connection, and ends the presence of its user.
 func (s *socket) settle() {
 	s.hasGreeted()
-	_ = s.group.Wait() // the errors are in the context
+	s.group.Wait()
 	s.stopExpiry()
 	s.leaveAll()
 }
@@ -217,14 +225,18 @@ func (s *socket) step(f func() error) (sound bool) {
 // do hands f to the writer. It waits while too much of that waits, which makes a
 // client that does not read its answers wait with its questions.
 func (s *socket) do(f func()) {
-	select {
-	case s.answers <- struct{}{}:
-		s.session.Do(func() {
-			<-s.answers
-			f()
-		})
-	case <-s.ctx.Done():
+	if room := s.answers.Take(answersAtOnce); room != nil {
+		select {
+		case <-room:
+		case <-s.ctx.Done():
+			s.answers.Cancel(room)
+			return
+		}
 	}
+	s.session.Do(func() {
+		s.answers.Give()
+		f()
+	})
 }
 
 func (s *socket) answer(f wire.Frame) { s.do(func() { s.session.Answer(f) }) }
@@ -301,7 +313,7 @@ func (s *socket) ping() {
 	if !s.asking.CompareAndSwap(false, true) {
 		return // a slow client has not come to the last one
 	}
-	s.group.Go(func() error {
+	s.group.Go(func() {
 		defer s.asking.Store(false)
 		switch err := s.ws.Ping(s.ctx); {
 		case errors.Is(err, os.ErrDeadlineExceeded):
@@ -310,7 +322,6 @@ func (s *socket) ping() {
 		case err != nil:
 			s.conn.Cancel(err)
 		}
-		return nil
 	})
 }
 
@@ -322,7 +333,7 @@ func (s *socket) close(sound bool) error {
 	var reason string
 	var end *conns.Ending
 	var told *wsconn.CloseError
-	switch cause := context.Cause(s.ctx); {
+	switch cause := s.life.Cause(); {
 	case errors.As(cause, &end):
 		code, reason = end.Code, end.Reason
 		how = driver.LastWords(end)
@@ -343,8 +354,8 @@ const rosterTime = 2*engine.CallTime + time.Second
 
 // Roster implements [session.Host].
 func (s *socket) Roster(channel string, done func(*session.Roster, *wire.Error)) (stop func()) {
-	ctx, cancel := context.WithTimeout(s.ctx, rosterTime)
-	s.group.Go(func() error {
+	ctx, cancel := s.within(rosterTime)
+	s.group.Go(func() {
 		defer cancel()
 		switch r, err := s.node.Members.Roster(ctx, channel); {
 		case err == nil:
@@ -352,7 +363,6 @@ func (s *socket) Roster(channel string, done func(*session.Roster, *wire.Error))
 		case !errors.Is(ctx.Err(), context.Canceled): // else nobody waits for it
 			done(nil, s.failed("members", err))
 		}
-		return nil
 	})
 	return cancel
 }
@@ -371,7 +381,7 @@ func (s *socket) leaveAll() {
 	why, grace := presence.Timeout, s.node.DropGrace
 	var end *conns.Ending
 	var closed *wsconn.CloseError
-	switch cause := context.Cause(s.ctx); {
+	switch cause := s.life.Cause(); {
 	case errors.As(cause, &end):
 		why = presence.Closed
 		switch end {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"reflect"
 	"runtime"
 	"strings"
@@ -51,7 +52,7 @@ func TestIdleSocketReleasesItsBuffer(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := &socket{Driver: d, ws: ws, sent: new(driver.Share)}
-		s.session = session.NewChannels(d.node.Ring, func() {}, s, s.view(policy.Identity{}), 1)
+		s.session = session.NewChannels(d.node.Ring, func() {}, s, s.view(&nobody), 1)
 		s.session.Do(func() { s.session.Subscribe(wire.Op{Channel: "room"}, session.Rewind{}, 1) })
 		for range 2 {
 			for more := true; more; {
@@ -162,12 +163,12 @@ func TestOpening(t *testing.T) {
 		clear(r.Form)
 		r.URL.Path = "/"
 		r.SetPathValue("tenant", "another")
-		spoiled := kept.again(t.Context())
+		spoiled := kept.again(t.Context(), "a middleware's")
 		clear(spoiled.Header)
 		clear(spoiled.Form)
 		spoiled.URL.Path = "/"
 		spoiled.SetPathValue("tenant", "another")
-		got = kept.again(context.Background())
+		got = kept.again(context.Background(), "a middleware's")
 	})
 	srv := httptest.NewServer(mux)
 	defer srv.Close()
@@ -183,6 +184,50 @@ func TestOpening(t *testing.T) {
 	resp.Body.Close()
 	if got == nil || !reflect.DeepEqual(got, want) || got.PathValue("tenant") != "a/b" || got.Header.Get("X-Two") != "1" || got.Form.Get("x") != "1" {
 		t.Errorf("%+v\nwant %+v", got, want)
+	}
+}
+
+// What an opening keeps as a text is what the request was, and one that has more is kept
+// as it is.
+func TestOpeningPacked(t *testing.T) {
+	cases := map[string]struct {
+		change func(*http.Request)
+		whole  bool
+	}{
+		"as it comes": {change: func(*http.Request) {}},
+		"headers": {change: func(r *http.Request) {
+			r.Header = http.Header{"Cookie": {"a=1", "b=2"}, "Origin": {""}, "X-Own": {"1", ""}, "": {"none"}, "origin": {"as it is written"}}
+		}},
+		"without headers":   {change: func(r *http.Request) { r.Header = http.Header{} }},
+		"without a query":   {change: func(r *http.Request) { r.URL.RawQuery, r.RequestURI = "", r.URL.EscapedPath() }},
+		"of another prefix": {change: func(r *http.Request) { r.URL.Path, r.URL.RawPath = "/ws", "" }},
+		"with a pattern":    {change: func(r *http.Request) { r.Pattern = "GET /{x}/realtime" }},
+		"of another host":   {change: func(r *http.Request) { r.Host = "" }},
+		"long":              {change: func(r *http.Request) { r.Header.Set("Cookie", strings.Repeat("x", 70_000)) }},
+		"a path value":      {change: func(r *http.Request) { r.SetPathValue("tenant", "a") }, whole: true},
+		"a form":            {change: func(r *http.Request) { _ = r.ParseForm() }, whole: true},
+		"TLS":               {change: func(r *http.Request) { r.TLS = new(tls.ConnectionState) }, whole: true},
+		"a body":            {change: func(r *http.Request) { r.Body = io.NopCloser(strings.NewReader("")) }, whole: true},
+		"no target":         {change: func(r *http.Request) { r.RequestURI = "" }, whole: true},
+		"a user":            {change: func(r *http.Request) { r.URL.User = url.User("a") }, whole: true},
+		"absolute":          {change: func(r *http.Request) { r.URL.Scheme, r.URL.Host = "http", "a" }, whole: true},
+		"a question mark":   {change: func(r *http.Request) { r.URL.RawQuery, r.URL.ForceQuery = "", true }, whole: true},
+		"closing":           {change: func(r *http.Request) { r.Close = true }, whole: true},
+		"a length":          {change: func(r *http.Request) { r.ContentLength = -1 }, whole: true},
+		"HTTP/1.0":          {change: func(r *http.Request) { r.Proto, r.ProtoMinor = "HTTP/1.0", 0 }, whole: true},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			r := httptest.NewRequest("GET", "/a%2Fb/realtime?x=1&x=2", http.NoBody)
+			c.change(r)
+			kept := keepRequest(r)
+			if got := kept.whole != nil; got != c.whole {
+				t.Errorf("kept whole: %v", got)
+			}
+			if got := kept.again(r.Context(), r.RemoteAddr); !reflect.DeepEqual(got, r) {
+				t.Errorf("%+v\nwant %+v", got, r)
+			}
+		})
 	}
 }
 

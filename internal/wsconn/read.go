@@ -96,7 +96,7 @@ func (c *Conn) readError(err error) error {
 	case err == tooSlow:
 		c.astray = true
 	case !errors.As(err, new(*CloseError)):
-		c.hear() // broken
+		c.heard.close() // broken
 	}
 	return err
 }
@@ -252,7 +252,7 @@ func (c *Conn) control(h header) error {
 		}
 		return nil
 	}
-	c.hear()
+	c.heard.close()
 	told := parseClose(p)
 	if s := c.shared; s != nil && told.Peer {
 		s.echo.Store(told) // for Finish, if it has not begun
@@ -305,15 +305,6 @@ func validCode(code int) bool {
 	return false
 }
 
-// hear notes that the peer sends nothing from now on.
-func (c *Conn) hear() {
-	select {
-	case <-c.heard:
-	default:
-		close(c.heard)
-	}
-}
-
 // discardLimit bounds the bytes that Discard reads: a peer that sends more before its
 // close frame must not keep the server busy.
 const discardLimit = 64 << 10
@@ -322,12 +313,12 @@ const discardLimit = 64 << 10
 // goroutine that reads. It returns when the frame has come, the connection is
 // closed, or too many other bytes have come.
 func (c *Conn) Discard() {
-	defer close(c.deaf)
+	defer c.deaf.close()
 	c.src.by, c.src.try = time.Time{}, nil
 	if c.br == nil {
 		c.br = bufio.NewReader(&c.src)
 	}
-	for budget := int64(discardLimit); !c.isHeard() && !c.astray; {
+	for budget := int64(discardLimit); !c.heard.isClosed() && !c.astray; {
 		if budget -= c.left; budget < 0 {
 			return
 		}
@@ -341,19 +332,10 @@ func (c *Conn) Discard() {
 		case errors.As(err, &told):
 			return
 		case err != nil || h.op == opClose:
-			c.hear()
+			c.heard.close()
 			return
 		}
 		budget -= 8
 		c.src.by = time.Time{}
-	}
-}
-
-func (c *Conn) isHeard() bool {
-	select {
-	case <-c.heard:
-		return true
-	default:
-		return false
 	}
 }

@@ -63,7 +63,7 @@ type Sender struct {
 func (c *Conn) Share(s *Sender, link Link, r Reader, wake func()) error {
 	s.conn, s.link, s.wake, s.op = c, link, wake, opText
 	c.shared, c.src.try, c.br = s, r, nil
-	c.answered = nil                           // nobody waits for it
+	c.answered, c.turn = nil, nil              // nobody waits for them
 	return c.net.SetWriteDeadline(time.Time{}) // that of the handshake
 }
 
@@ -80,7 +80,7 @@ func (c *Conn) sender() *Sender {
 func (c *Conn) IsEarly() bool { return len(c.src.early) > 0 }
 
 // Deaf is closed when Discard has returned.
-func (c *Conn) Deaf() <-chan struct{} { return c.deaf }
+func (c *Conn) Deaf() <-chan struct{} { return c.deaf.wait() }
 
 var readers = sync.Pool{New: func() any { return bufio.NewReader(nil) }}
 
@@ -150,23 +150,20 @@ func (s *Sender) took(now time.Time) {
 // message.
 func (s *Sender) next(now time.Time) bool {
 	s.frame = nil
-	select {
-	case p := <-s.conn.pong:
-		s.frame = controlFrame(opPong, p)
-	default:
-		switch {
-		case s.asking && s.op == opText && len(s.own) > Room && len(s.own) <= Room+Fragment:
-			s.frame = append(s.fragment(), s.ping(now)...) // which a heartbeat has both of
-		case s.asking:
-			s.frame = s.ping(now)
-		case s.own != nil:
-			s.frame = s.fragment()
-		case s.text != nil:
-			s.frame = s.copyFragment()
-		case s.part != nil:
-			s.text, s.part = s.part, nil
-			s.frame = s.copyFragment()
-		}
+	switch p := s.conn.pong.Swap(nil); {
+	case p != nil:
+		s.frame = controlFrame(opPong, *p)
+	case s.asking && s.op == opText && len(s.own) > Room && len(s.own) <= Room+Fragment:
+		s.frame = append(s.fragment(), s.ping(now)...) // which a heartbeat has both of
+	case s.asking:
+		s.frame = s.ping(now)
+	case s.own != nil:
+		s.frame = s.fragment()
+	case s.text != nil:
+		s.frame = s.copyFragment()
+	case s.part != nil:
+		s.text, s.part = s.part, nil
+		s.frame = s.copyFragment()
 	}
 	s.size = len(s.frame)
 	return s.size > 0
@@ -247,6 +244,7 @@ func (s *Sender) Settle() bool {
 // and nothing follows the answer.
 func (s *Sender) Finish() error {
 	c := s.conn
+	c.turn = make(chan struct{}, 1)
 	s.finished.Store(true)
 	if told := s.echo.Load(); told != nil {
 		return c.echoClose(told.Code)

@@ -78,15 +78,11 @@ func controlFrame(op byte, p []byte) []byte {
 // to take a fragment.
 func (c *Conn) pass(err error) error {
 	for {
-		select {
-		case p := <-c.pong:
-			if err == nil && !c.ended {
-				err = c.put(controlFrame(opPong, p), false)
-			}
-		default:
+		if p := c.pong.Swap(nil); p != nil && err == nil && !c.ended {
+			err = c.put(controlFrame(opPong, *p), false)
 		}
 		<-c.turn
-		if len(c.pong) == 0 {
+		if c.pong.Load() == nil {
 			return err
 		}
 		select {
@@ -99,17 +95,14 @@ func (c *Conn) pass(err error) error {
 
 // owePong notes a ping. Only the latest one must be answered: RFC 6455, section 5.5.3.
 func (c *Conn) owePong(payload []byte) {
-	select {
-	case <-c.pong: // drop an older ping that was not answered yet
-	default:
-	}
-	c.pong <- bytes.Clone(payload) // does not block: only the reader sends
+	payload = bytes.Clone(payload)
+	c.pong.Store(&payload)
 }
 
 // answerPing answers a ping now or, if a fragment is being sent, leaves the answer to
 // the goroutine that sends it.
 func (c *Conn) answerPing() error {
-	if len(c.pong) == 0 {
+	if c.pong.Load() == nil {
 		return nil
 	}
 	if s := c.sender(); s != nil {
@@ -151,7 +144,7 @@ func (c *Conn) Ping(ctx context.Context) error {
 				return os.ErrDeadlineExceeded
 			}
 			late.Reset(c.opts.Patience)
-		case <-c.heard:
+		case <-c.heard.wait():
 			return net.ErrClosed
 		case <-ctx.Done():
 			return ctx.Err()
@@ -169,6 +162,9 @@ const (
 // broken connection, or after a close frame of the peer, it does not wait.
 func (c *Conn) Close(code int, reason string) {
 	defer c.net.Close()
+	if c.turn == nil { // the Sender was not finished: nobody else writes
+		c.turn = make(chan struct{}, 1)
+	}
 	p := binary.BigEndian.AppendUint16(nil, uint16(code))
 	if c.send(controlFrame(opClose, append(p, reason[:min(len(reason), maxControl-2)]...)), true) != nil {
 		return
@@ -176,14 +172,14 @@ func (c *Conn) Close(code int, reason string) {
 	late := time.NewTimer(closeTime)
 	defer late.Stop()
 	select {
-	case <-c.heard:
+	case <-c.heard.wait():
 	case <-late.C:
-	case <-c.deaf:
+	case <-c.deaf.wait():
 		// To close a connection with unread bytes resets it, and the peer then loses
 		// what it has not read yet.
 		late.Reset(lingering)
 		select {
-		case <-c.heard:
+		case <-c.heard.wait():
 		case <-late.C:
 		}
 	}

@@ -65,16 +65,16 @@ type Conn struct {
 	// the reader's
 	src    source
 	br     *bufio.Reader
-	left   int64         // bytes of a frame's payload that have not been read
-	astray bool          // the next byte is not the beginning of a frame
-	heard  chan struct{} // closed when the peer sends nothing from now on
-	deaf   chan struct{} // closed when no goroutine reads from now on
+	left   int64 // bytes of a frame's payload that have not been read
+	astray bool  // the next byte is not the beginning of a frame
+	heard  latch // shut when the peer sends nothing from now on
+	deaf   latch // shut when no goroutine reads from now on
 
-	turn    chan struct{} // holds one while a frame is being written
-	backlog tcp.Backlog   // guarded by turn, as ended
-	ended   bool          // a close frame was written
-	pong    chan []byte   // holds the payload of a ping that is not answered yet
-	shared  *Sender       // writes all frames except the last ones; nil: those who have the turn do
+	turn    chan struct{}          // holds one while a frame is being written; nil while shared writes
+	backlog tcp.Backlog            // guarded by turn, as ended
+	ended   bool                   // a close frame was written
+	pong    atomic.Pointer[[]byte] // the payload of a ping that is not answered yet
+	shared  *Sender                // writes all frames except the last ones; nil: those who have the turn do
 
 	receiving atomic.Bool   // a message is being received, so no pong can come in the middle of its frames
 	asked     atomic.Uint64 // the number in the last ping
@@ -107,8 +107,7 @@ func Accept(conn net.Conn, rw *bufio.ReadWriter, r *http.Request, extra http.Hea
 	early, _ := rw.Reader.Peek(rw.Reader.Buffered()) // cannot fail
 	c := &Conn{
 		net: conn, opts: opts, src: source{conn: conn, early: slices.Clone(early)}, br: rw.Reader,
-		heard: make(chan struct{}), deaf: make(chan struct{}), turn: make(chan struct{}, 1),
-		pong: make(chan []byte, 1), answered: make(chan uint64, 1),
+		turn: make(chan struct{}, 1), answered: make(chan uint64, 1),
 	}
 	c.src.idle = c.answerPing
 	c.br.Reset(&c.src)
