@@ -1,38 +1,37 @@
 package wire
 
-import "encoding/json"
-
 // Frame is a control frame or an answer, which a server sends on a WebSocket beside
-// events. docs/protocol.md lists the members of each.
+// events. docs/protocol.md lists the members of each. Those that are not set are left out,
+// except the event.
 type Frame struct {
-	Event   string  `json:"event"`
-	Ref     *int64  `json:"ref,omitempty"`
-	Channel string  `json:"channel,omitempty"`
-	ID      string  `json:"id,omitempty"` // of a growing message
-	State   string  `json:"state,omitempty"`
-	Reason  string  `json:"reason,omitempty"`
-	Src     string  `json:"src,omitempty"`
-	UserID  string  `json:"userId,omitempty"`
-	Code    string  `json:"code,omitempty"`
-	Message string  `json:"message,omitempty"`
-	Retry   *bool   `json:"retry,omitempty"`
-	RetryMs *int64  `json:"retryMs,omitempty"`
-	Cursor  string  `json:"cursor,omitempty"`
-	TS      int64   `json:"ts,omitempty"`
-	Limits  *Limits `json:"limits,omitempty"`
+	Event   string
+	Ref     *int64
+	Channel string
+	ID      string // of a growing message
+	State   string
+	Reason  string
+	Src     string
+	UserID  string
+	Code    string
+	Message string
+	Retry   *bool
+	RetryMs *int64
+	Cursor  string
+	TS      int64
+	Limits  *Limits
 
-	ExpiresIn *int64 `json:"expiresIn,omitempty"` // milliseconds
+	ExpiresIn *int64 // milliseconds
 
-	Past *Past `json:"-"` // after the other members
+	Past *Past // after the other members
 }
 
 // Limits are the limits that a client is told.
 type Limits struct {
-	Message  int `json:"message"`  // bytes
-	Channels int `json:"channels"` // of one connection
-	Metadata int `json:"metadata"` // bytes
-	Rate     int `json:"rate"`     // operations a second
-	Burst    int `json:"burst"`    // operations at once
+	Message  int // bytes
+	Channels int // of one connection
+	Metadata int // bytes
+	Rate     int // operations a second
+	Burst    int // operations at once
 }
 
 // ErrorFrame is the answer to an operation that is refused.
@@ -50,14 +49,40 @@ func TakenFrame(event, channel, user string, why *Error) Frame {
 
 // Append appends the frame to dst.
 func (f Frame) Append(dst []byte) []byte {
-	b, err := json.Marshal(f)
-	if err != nil {
-		panic(err) // strings, numbers, and members that come from JSON
+	o := object{buf: append(dst, '{')}
+	o.text("event", f.Event)
+	o.optionalNumber("ref", f.Ref)
+	for _, m := range [...]struct{ name, value string }{
+		{"channel", f.Channel}, {"id", f.ID}, {"state", f.State}, {"reason", f.Reason}, {"src", f.Src}, {"userId", f.UserID},
+		{"code", f.Code}, {"message", f.Message},
+	} {
+		o.optional(m.name, m.value)
 	}
-	if dst = append(dst, b...); f.Past == nil {
-		return dst
+	if f.Retry != nil {
+		o.truth("retry", *f.Retry)
 	}
-	o := object{buf: dst[:len(dst)-1]} // without the closing brace
-	f.Past.append(&o)
+	o.optionalNumber("retryMs", f.RetryMs)
+	o.optional("cursor", f.Cursor)
+	if f.TS != 0 {
+		o.number("ts", f.TS)
+	}
+	if f.Limits != nil {
+		o.name("limits")
+		o.buf = f.Limits.append(o.buf)
+	}
+	o.optionalNumber("expiresIn", f.ExpiresIn)
+	if f.Past != nil {
+		f.Past.append(&o)
+	}
+	return o.end()
+}
+
+func (l *Limits) append(dst []byte) []byte {
+	o := object{buf: append(dst, '{')}
+	o.number("message", int64(l.Message))
+	o.number("channels", int64(l.Channels))
+	o.number("metadata", int64(l.Metadata))
+	o.number("rate", int64(l.Rate))
+	o.number("burst", int64(l.Burst))
 	return o.end()
 }

@@ -201,6 +201,17 @@ func (o *object) number(name string, value int64) {
 	o.buf = strconv.AppendInt(o.buf, value, 10)
 }
 
+func (o *object) optionalNumber(name string, value *int64) {
+	if value != nil {
+		o.number(name, *value)
+	}
+}
+
+func (o *object) truth(name string, value bool) {
+	o.name(name)
+	o.buf = strconv.AppendBool(o.buf, value)
+}
+
 func (o *object) raw(name string, value json.RawMessage) {
 	if len(value) > 0 {
 		o.name(name)
