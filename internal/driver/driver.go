@@ -98,6 +98,23 @@ func Finish(c *conns.Conn, s *session.Session, how session.Ending, fill func() (
 	}
 }
 
+// Pings that are due within mostTogether, and within a small part of their interval, are
+// sent at the same time: to wake up for one costs as much as to send it.
+const (
+	mostTogether = 100 * time.Millisecond
+	partsOfPings = 250 // of the interval
+)
+
+// FirstPing returns the time of the first ping of a connection that begins now. It comes a
+// little early rather than late.
+func (n *Node) FirstPing(now time.Time) time.Time {
+	due := now.Add(n.Heartbeat)
+	if together := min(mostTogether, n.Heartbeat/partsOfPings); together > 0 {
+		due = due.Add(-(due.Sub(n.Shards.Began()) % together))
+	}
+	return due
+}
+
 // NextPing returns the time of the ping after one that was due at a time and is sent now,
 // perhaps late. Those that were due in between are left out. Each connection keeps its own
 // times, so that a shard that was held up does not send all of its pings together ever

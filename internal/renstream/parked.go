@@ -108,7 +108,7 @@ func (p *parked) park(w http.ResponseWriter, r *http.Request, handshake *conns.H
 	p.net, p.head = conn, responseHead(w.Header())
 	p.sent = d.tally.Open()
 	now := time.Now()
-	p.pingAt, p.rotateAt = now.Add(d.node.Heartbeat), now.Add(p.life())
+	p.pingAt, p.rotateAt = d.node.FirstPing(now), now.Add(p.life())
 	if at := p.id.Expires; !at.IsZero() {
 		p.expireAt = now.Add(time.Until(at)) // by the monotonic clock
 	}

@@ -49,15 +49,15 @@ type selfPolled interface {
 
 // Duplex is Link for a connection that is read as well. Where that can be done without
 // blocking, r is not nil. Elsewhere nobody tells that there is something to read: a
-// goroutine must wait for it.
-func (p *Pool) Duplex(c net.Conn, to poll.Listener) (l Link, r Reader) {
+// goroutine must wait for it. at says whether to may read within the call that tells it.
+func (p *Pool) Duplex(c net.Conn, to poll.Listener) (l Link, r Reader, at bool) {
 	if s := p.socket(c, poll.Readable, to); s != nil {
-		r, _ = s.(Reader)
-		return s, r
+		r, at = s.(Reader)
+		return s, r, at
 	}
 	if c, ok := c.(selfPolled); ok {
 		c.OnReadable(func() { to.Ready(poll.Readable) })
 		r = c
 	}
-	return p.pipe(c, to), r
+	return p.pipe(c, to), r, false
 }

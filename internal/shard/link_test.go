@@ -280,10 +280,13 @@ func TestDuplex(t *testing.T) {
 			p := pool(t, 1)
 			here, there := kind.pair(t)
 			told := make(listener, 1)
-			link, r := p.Duplex(here, told)
+			link, r, at := p.Duplex(here, told)
 			defer link.Close()
 			if isRead := kind.name == "memory" || kind.name == "socket" && runtime.GOOS == "linux"; (r != nil) != isRead {
 				t.Fatalf("it has the reader %v", r)
+			}
+			if at != (r != nil && kind.name == "socket") {
+				t.Errorf("it may be read by who tells: %v", at)
 			}
 			if r == nil {
 				return

@@ -78,6 +78,9 @@ func (p *Pool) isClosed() bool {
 	return p.closed
 }
 
+// Began returns when the pool was made.
+func (p *Pool) Began() time.Time { return p.began }
+
 // since returns a time as the tasks of the pool are ordered by it.
 func (p *Pool) since(t time.Time) time.Duration { return t.Sub(p.began) }
 

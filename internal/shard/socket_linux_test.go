@@ -45,9 +45,9 @@ func TestNoPoller(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		link, r := p.Duplex(conn, nobody{})
+		link, r, at := p.Duplex(conn, nobody{})
 		defer link.Close()
-		if _, is := link.(*socket); is != watched || (r != nil) != watched {
+		if _, is := link.(*socket); is != watched || (r != nil) != watched || at != watched {
 			t.Errorf("watched: %v, as a %T", watched, link)
 		}
 	}

@@ -15,13 +15,14 @@ import (
 // sharded is what a socket has that a shard writes. An idle one has no goroutine: a
 // message, or its end, makes one that reads.
 type sharded struct {
-	task    *shard.Task // nil: it has goroutines of its own
-	link    shard.Link
-	out     wsconn.Sender
-	pingAt  time.Time
-	unsound bool         // what was about to be said must not be said: see socket.close
-	room    atomic.Bool  // there may be: the connection can be written again
-	reader  atomic.Int32 // see the constants
+	task        *shard.Task // nil: it has goroutines of its own
+	link        shard.Link
+	out         wsconn.Sender
+	pingAt      time.Time
+	unsound     bool         // what was about to be said must not be said: see socket.close
+	readsAtOnce bool         // what has come may be read by who tells of it
+	room        atomic.Bool  // there may be: the connection can be written again
+	reader      atomic.Int32 // see the constants
 }
 
 // What becomes of what a client sends.
@@ -34,8 +35,8 @@ const (
 // begin has a shard drive the socket over conn, and returns.
 func (s *socket) begin(conn net.Conn) {
 	s.reader.Store(reading) // what comes before all is ready is not lost
-	link, r := s.node.Shards.Duplex(conn, s)
-	s.link = link
+	link, r, at := s.node.Shards.Duplex(conn, s)
+	s.link, s.readsAtOnce = link, at
 	var try wsconn.Reader
 	if r != nil {
 		try = r
@@ -43,7 +44,7 @@ func (s *socket) begin(conn net.Conn) {
 	if err := s.ws.Share(&s.out, link, try, s.task.Wake); err != nil {
 		s.conn.Cancel(err)
 	}
-	s.pingAt = time.Now().Add(s.node.Heartbeat)
+	s.pingAt = s.node.FirstPing(time.Now())
 	s.expectHello()
 	s.conn.OnAbort(s.drop)
 	s.task.Start()
@@ -79,7 +80,9 @@ func (s *socket) Ready(ev poll.Events) {
 			}
 		default:
 			if s.reader.CompareAndSwap(resting, reading) {
-				go s.readOn() // end waits for it
+				if idle := ev&poll.Gone == 0 && s.readsAtOnce && s.ws.TryPong() && s.rest(); !idle {
+					go s.readOn() // end waits for it
+				}
 				return
 			}
 		}

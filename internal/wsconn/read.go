@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"slices"
-	"strconv"
 	"time"
 	"unicode/utf8"
 )
@@ -247,9 +246,7 @@ func (c *Conn) control(h header) error {
 		c.owePong(p) // answered before the next read that waits: a flood of pings gets one answer
 		return nil
 	case opPong:
-		if n, err := strconv.ParseUint(string(p), 10, 64); err == nil && n == c.asked.Load() {
-			c.ponged(n)
-		}
+		c.notePong(p)
 		return nil
 	}
 	c.heard.close()
@@ -261,19 +258,6 @@ func (c *Conn) control(h header) error {
 		_ = c.echoClose(told.Code) // the peer has gone, or gets it
 	}
 	return told
-}
-
-// ponged notes that the peer has answered a ping.
-func (c *Conn) ponged(n uint64) {
-	if s := c.sender(); s != nil {
-		s.answered.Store(n)
-		s.wake()
-		return
-	}
-	select {
-	case c.answered <- n:
-	default:
-	}
 }
 
 // parseClose returns the code and reason of a close frame, or the protocol error if

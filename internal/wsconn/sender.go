@@ -202,7 +202,7 @@ func (s *Sender) copyFragment() []byte {
 }
 
 // Alive reports whether the peer is there, as far as it was asked: see [Conn.Ping]. It
-// must be called when a pong has come, and at the time that [Sender.PongBy] returns.
+// must be called at the time that [Sender.PongBy] returns, and may be earlier.
 func (s *Sender) Alive(now time.Time) bool {
 	if s.pongBy.IsZero() {
 		return true

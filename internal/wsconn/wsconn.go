@@ -158,7 +158,8 @@ func (c *Conn) Drop() { c.net.Close() }
 type source struct {
 	conn    net.Conn
 	try     Reader       // reads what is between messages; nil: conn does
-	early   []byte       // what the HTTP server had read already
+	early   []byte       // what the HTTP server, or TryPong, had read already
+	failed  error        // of TryPong, after that
 	idle    func() error // is called before each read
 	by, set time.Time    // the deadline: as it should be, and as it is
 }
@@ -170,6 +171,9 @@ func (s *source) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	s.early = nil
+	if s.failed != nil {
+		return 0, s.failed
+	}
 	if err := s.idle(); err != nil {
 		return 0, err
 	}

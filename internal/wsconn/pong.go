@@ -1,0 +1,68 @@
+package wsconn
+
+import (
+	"bytes"
+	"strconv"
+	"sync"
+)
+
+// longestPong is the longest frame that answers a ping of [Conn], in bytes: it has a mask
+// and the largest number.
+const longestPong = 2 + 4 + 20
+
+// pongs are memory for TryPong, which sees that something follows a pong.
+var pongs = sync.Pool{New: func() any { return new([longestPong + 1]byte) }}
+
+// TryPong reads what has come on a connection with a [Reader] that rests: see [Conn.Rest].
+// It does not block. Where that is nothing, or one pong, as an idle peer sends again and
+// again, it returns true: then there is nothing to read. Everything else it keeps for Read.
+// It is for the goroutine that would call Read, or for one in its place.
+func (c *Conn) TryPong() bool {
+	s := &c.src
+	if c.br != nil || s.try == nil || s.failed != nil || len(s.early) > 0 {
+		return false
+	}
+	buf := pongs.Get().(*[longestPong + 1]byte)
+	defer pongs.Put(buf)
+	n, err := s.try.TryRead(buf[:])
+	switch got := buf[:n]; {
+	case err != nil:
+		s.failed = err
+		return false
+	case n == 0:
+		return true
+	case n == len(buf) || !isPong(got) || !c.opts.Admit(): // which Read asks again
+		s.early = bytes.Clone(got)
+		return false
+	default:
+		var mask [4]byte
+		copy(mask[:], got[2:])
+		payload := got[2+len(mask):]
+		unmask(payload, mask, 0)
+		c.notePong(payload)
+		return true
+	}
+}
+
+// isPong reports whether b is one whole pong of a client.
+func isPong(b []byte) bool {
+	return len(b) >= 2+4 && b[0] == finBit|opPong && b[1]&maskBit != 0 && int(b[1]&^maskBit) == len(b)-2-4
+}
+
+// notePong notes that the peer has answered a ping, if that is the last one. A Sender looks
+// for itself when the time for the answer is over: so the goroutine that writes is not
+// woken for something that it must not do.
+func (c *Conn) notePong(payload []byte) {
+	n, err := strconv.ParseUint(string(payload), 10, 64)
+	if err != nil || n != c.asked.Load() {
+		return
+	}
+	if s := c.sender(); s != nil {
+		s.answered.Store(n)
+		return
+	}
+	select {
+	case c.answered <- n:
+	default:
+	}
+}

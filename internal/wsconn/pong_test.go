@@ -1,0 +1,140 @@
+package wsconn
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// script is a connection on which pieces come, each after a read of nothing.
+type script struct {
+	pieces []string
+	err    error
+}
+
+func (s *script) TryRead(p []byte) (int, error) {
+	if len(s.pieces) == 0 {
+		return 0, s.err
+	}
+	n := copy(p, s.pieces[0])
+	if s.pieces[0] = s.pieces[0][n:]; s.pieces[0] == "" {
+		s.pieces = s.pieces[1:]
+	}
+	return n, nil
+}
+
+// clientFrame is a frame of a client.
+func clientFrame(op byte, payload string) string {
+	mask := [4]byte{1, 2, 3, 4}
+	p := []byte(payload)
+	unmask(p, mask, 0)
+	frame := append(appendHeader(nil, op, true, len(p)), mask[:]...)
+	frame[1] |= maskBit
+	return string(append(frame, p...))
+}
+
+// One pong is taken; what else comes, with one or without, is left to Read, and nothing
+// of it is lost.
+func TestTryPong(t *testing.T) {
+	const asked = 7
+	pong := clientFrame(opPong, strconv.Itoa(asked))
+	var broken = errors.New("broken")
+	cases := map[string]struct {
+		comes    string
+		err      error
+		flooded  bool
+		taken    bool // as a pong, or nothing
+		answered bool
+	}{
+		"nothing":                 {taken: true},
+		"a pong":                  {comes: pong, taken: true, answered: true},
+		"one that is late":        {comes: clientFrame(opPong, "6"), taken: true},
+		"one of nothing":          {comes: clientFrame(opPong, ""), taken: true},
+		"one of the largest":      {comes: clientFrame(opPong, strconv.FormatUint(1<<64-1, 10)), taken: true},
+		"a longer one":            {comes: clientFrame(opPong, "000000000000000000007")},
+		"the longest one":         {comes: clientFrame(opPong, string(make([]byte, maxControl)))},
+		"part of one":             {comes: pong[:4]},
+		"one byte":                {comes: pong[:1]},
+		"two":                     {comes: pong + pong},
+		"one, and part of a text": {comes: pong + clientFrame(opText, "text")[:3]},
+		"a text":                  {comes: clientFrame(opText, "text")},
+		"a ping":                  {comes: clientFrame(opPing, "7")},
+		"a close":                 {comes: clientFrame(opClose, "")},
+		"one without a mask":      {comes: string(controlFrame(opPong, []byte("7")))},
+		"one that goes on":        {comes: string(rune(opPong)) + pong[1:]},
+		"one too many":            {comes: pong, flooded: true},
+		"the end":                 {err: io.EOF},
+		"an error":                {err: broken},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			conn := &Conn{opts: Options{Admit: func() bool { return !c.flooded }}, shared: &Sender{wake: func() { t.Error("the writer is woken") }}}
+			conn.src.idle = func() error { return nil }
+			conn.asked.Store(asked)
+			s := &script{err: c.err}
+			if c.comes != "" {
+				s.pieces = []string{c.comes}
+			}
+			conn.src.try = s
+			if got := conn.TryPong(); got != c.taken {
+				t.Errorf("taken: %v", got)
+			}
+			if got := conn.shared.answered.Load() == asked; got != c.answered {
+				t.Errorf("answered: %v", got)
+			}
+			if !c.taken && conn.TryPong() {
+				t.Error("it goes on though something is kept for Read")
+			}
+			rest, err := io.ReadAll(&untilIdle{&conn.src})
+			if want := c.comes; c.taken && len(rest) > 0 || !c.taken && string(rest) != want || !errors.Is(err, c.err) && c.err != io.EOF {
+				t.Errorf("Read gets %q, %v; %q came", rest, err, want)
+			}
+		})
+	}
+}
+
+// untilIdle ends where there is nothing to read.
+type untilIdle struct{ *source }
+
+func (u *untilIdle) Read(p []byte) (int, error) {
+	n, err := u.source.Read(p)
+	if err == ErrIdle {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// A pong that is taken answers the ping when the sender looks.
+func TestTryPongAnswers(t *testing.T) {
+	var out bytes.Buffer
+	conn := &Conn{opts: Options{Admit: func() bool { return true }, Patience: time.Second, WriteTime: time.Second}}
+	s := &script{}
+	var sender Sender
+	conn.shared, conn.src.try = &sender, s
+	conn.src.idle = func() error { return nil }
+	sender.conn, sender.link, sender.op = conn, link{&out}, opText
+	now := time.Now()
+	for range 2 {
+		sender.Ping()
+		if all, err := sender.Send(now); !all || err != nil {
+			t.Fatal(all, err)
+		}
+		s.pieces = []string{clientFrame(opPong, out.String()[2:])}
+		out.Reset()
+		if !conn.TryPong() {
+			t.Error("the pong is not taken")
+		}
+		if now = sender.PongBy(); !sender.Alive(now) || !sender.PongBy().IsZero() {
+			t.Error("the ping is not answered")
+		}
+	}
+	sender.Ping()
+	if _, err := sender.Send(now); err != nil || sender.Alive(sender.PongBy()) {
+		t.Errorf("a ping without an answer is answered: %v", err)
+	}
+}
+
+type link struct{ io.Writer }
