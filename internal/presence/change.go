@@ -18,52 +18,111 @@ type change struct {
 	why    Reason
 }
 
+// known is the record of a member as this node has written it: the zero known if there is
+// none. A write that names its revision proves that it is still so.
+type known struct {
+	value    []byte
+	revision backend.Revision
+}
+
 // change calls f with the record of a member and stores the result, as often as
-// another write comes in between. f gets a member without sessions if there is no
-// record, and returns nil if there is nothing to change. If f leaves no sessions, the
-// record is deleted.
-func (p *Presence) change(ctx context.Context, channel, user string, f func(*member) *change) error {
-	k := backend.Key{Kind: memberKind, Group: channel, Name: user}
+// another write comes in between, and returns it. f gets a member without sessions if
+// there is no record, and returns nil if there is nothing to change. If f leaves no
+// sessions, the record is deleted. At first f gets the record as guess has it, and the
+// request that would read it is saved; nil: it is read.
+func (p *Presence) change(ctx context.Context, id memberID, guess *known, f func(*member) *change) (known, error) {
 	for attempt := 0; ; attempt++ {
-		it, err := p.store.Get(ctx, k)
-		if err != nil {
-			return err
-		}
-		var m member
-		if it.Revision != 0 {
-			if m, err = decodeMember(it.Value); err != nil {
-				return err
+		was, guessed := guess, guess != nil
+		if guess = nil; !guessed {
+			it, err := p.store.Get(ctx, id.key())
+			if err != nil {
+				return known{}, err
 			}
+			was = &known{it.Value, it.Revision}
+		}
+		m, err := was.member()
+		if err != nil {
+			return known{}, err
 		}
 		c := f(&m)
-		if c == nil {
-			return nil
+		switch {
+		case c == nil && guessed: // only a write proves it
+			continue
+		case c == nil:
+			return *was, nil
 		}
-		var entry *backend.Entry
-		if c.event != "" {
-			entry = &backend.Entry{Data: c.payload(channel, user, m.metadata)}
-		}
-		if len(m.sessions) == 0 {
-			err = p.store.Delete(ctx, k, it.Revision, entry)
-		} else {
-			_, err = p.store.Put(ctx, backend.Write{Key: k, Value: m.encode(), If: it.Revision, Append: entry})
-		}
+		now, err := p.write(ctx, id, was.revision, &m, c)
 		// After a conflict, or if the outcome is unknown, read the record again.
 		if errors.Is(err, backend.ErrMaybeStored) {
-			p.doubt(memberID{channel, user})
+			p.doubt(id)
 		}
 		if !errors.Is(err, backend.ErrConflict) && !errors.Is(err, backend.ErrMaybeStored) {
 			p.tally.changed(c.event, err)
-			return err
+			return now, err
+		}
+		if guessed && errors.Is(err, backend.ErrConflict) {
+			continue // nobody collides: the guess was wrong
 		}
 		p.tally.again.Inc()
 		if stop := pause(ctx, attempt); stop != nil {
 			if errors.Is(err, backend.ErrMaybeStored) {
-				return err
+				return known{}, err
 			}
-			return stop
+			return known{}, stop
 		}
 	}
+}
+
+// update is change for a member whose sessions here, if there are any, stay known. It must
+// be called with the lock of the member.
+func (p *Presence) update(ctx context.Context, id memberID, guess *known, f func(*member) *change) error {
+	now, err := p.change(ctx, id, guess, f)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.local.wrote(id, now)
+	return err
+}
+
+// guess returns the record of a member as this node has written it last; nil: it does not
+// know, or the store is in this process and answers at once. Of a user who has no session
+// here it guesses that there is no record if joins is set.
+func (p *Presence) guess(id memberID, joins bool) *known {
+	if p.alone {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m := p.local.members[id]
+	switch {
+	case m == nil && joins:
+		return &known{}
+	case m == nil || m.known.revision == 0:
+		return nil
+	}
+	k := m.known
+	return &k
+}
+
+// write makes one attempt to store a member, with the event of the change.
+func (p *Presence) write(ctx context.Context, id memberID, was backend.Revision, m *member, c *change) (known, error) {
+	var entry *backend.Entry
+	if c.event != "" {
+		entry = &backend.Entry{Data: c.payload(id.channel, id.user, m.metadata)}
+	}
+	if len(m.sessions) == 0 {
+		return known{}, p.store.Delete(ctx, id.key(), was, entry)
+	}
+	value := m.encode()
+	rev, err := p.store.Put(ctx, backend.Write{Key: id.key(), Value: value, If: was, Append: entry})
+	return known{value, rev}, err
+}
+
+// member returns what the record says.
+func (k *known) member() (member, error) {
+	if k.revision == 0 {
+		return member{}, nil
+	}
+	return decodeMember(k.value)
 }
 
 func (c *change) payload(channel, user string, metadata json.RawMessage) []byte {

@@ -87,7 +87,7 @@ func (p *Presence) reconcile(ctx context.Context, id memberID) error {
 	defer unlock()
 	var node string
 	var elsewhere, open []Key
-	err = p.change(ctx, id.channel, id.user, func(m *member) *change {
+	err = p.update(ctx, id, nil, func(m *member) *change {
 		var here []resident
 		here, node = p.here(id)
 		elsewhere, open = nil, nil

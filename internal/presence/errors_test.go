@@ -34,6 +34,11 @@ func TestErrorsGoToTheCaller(t *testing.T) {
 				n, p, _ := w.probed("a", false)
 				w.start("b", false)
 				w.join(n, tab("ann", "1"))
+				if c.fails == "Get member" { // the node reads a record where another one has written since
+					other := w.start("b", false)
+					w.join(other, tab("ann", "2"))
+					w.leave(other, "ann", "2", presence.Left, 0)
+				}
 				p.failing(only(c.fails, errCut))
 				if err := calls[c.call](w.ctx, n); !errors.Is(err, errCut) {
 					t.Errorf("%v", err)

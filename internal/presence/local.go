@@ -3,10 +3,17 @@ package presence
 import (
 	"container/heap"
 	"time"
+
+	"github.com/maravilla-realtime/realtime/backend"
 )
 
 // memberID names a member.
 type memberID struct{ channel, user string }
+
+// key returns the key of the member's record.
+func (id memberID) key() backend.Key {
+	return backend.Key{Kind: memberKind, Group: id.channel, Name: id.user}
+}
 
 // lockKey returns the key of the member's lock. It is unique, since channels have no
 // control characters.
@@ -20,6 +27,7 @@ type local struct {
 
 type localMember struct {
 	seen, stored time.Time // when it was last seen here, and when that was last stored
+	known        known     // the record as this node wrote it last; zero: it does not know
 	sessions     map[string]*session
 }
 
@@ -62,6 +70,13 @@ func (l *local) join(s Session, node string, now time.Time) {
 		it.expires = now.Add(s.TTL)
 	}
 	l.ends.set(it, it.expires)
+}
+
+// wrote notes what is recorded of a member that has sessions here.
+func (l *local) wrote(id memberID, now known) {
+	if m := l.members[id]; m != nil {
+		m.known = now
+	}
 }
 
 func (l *local) leave(k Key, d Departure, now time.Time) {

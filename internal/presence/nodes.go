@@ -154,7 +154,7 @@ func (p *Presence) endDue(ctx context.Context, k Key) error {
 	d := s.departure()
 	p.mu.Unlock()
 	// Another node may own the session by now, if a server joins for a client.
-	err = p.remove(ctx, k.Channel, k.User, d, func(s *sessionRecord) bool { return s.id == k.ID && p.mine(s.node) })
+	err = p.remove(ctx, k.member(), p.guess(k.member(), false), d, func(s *sessionRecord) bool { return s.id == k.ID && p.mine(s.node) })
 	if err != nil {
 		return fmt.Errorf("end of a session in %q: %w", k.Channel, err)
 	}
@@ -384,12 +384,13 @@ func (p *Presence) reap(ctx context.Context) error {
 }
 
 func (p *Presence) reapMember(ctx context.Context, channel, user string, gone map[string]bool) error {
-	unlock, err := p.locks.Lock(ctx, memberID{channel, user}.lockKey())
+	id := memberID{channel, user}
+	unlock, err := p.locks.Lock(ctx, id.lockKey())
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	return p.remove(ctx, channel, user, Departure{Why: Node}, func(s *sessionRecord) bool {
+	return p.remove(ctx, id, nil, Departure{Why: Node}, func(s *sessionRecord) bool {
 		if p.mine(s.node) {
 			return !p.lives(channel, user, s.id)
 		}

@@ -142,7 +142,8 @@ func (p *Presence) Join(ctx context.Context, s Session) error {
 	// An earlier Leave whose caller has given up must not end the session that joins
 	// now. A write of the record makes that Leave conflict.
 	sure := !p.doubtful(s.member())
-	err = p.change(ctx, s.Channel, s.User, func(m *member) *change {
+	id := s.member()
+	wrote, err := p.change(ctx, id, p.guess(id, true), func(m *member) *change {
 		event := ""
 		switch {
 		case len(m.sessions) == 0:
@@ -161,6 +162,7 @@ func (p *Presence) Join(ctx context.Context, s Session) error {
 	}
 	p.mu.Lock()
 	p.local.join(s, node, now) // if the node was given up meanwhile: see restore
+	p.local.wrote(id, wrote)
 	p.mu.Unlock()
 	signal(p.wake)
 	return nil
@@ -191,7 +193,7 @@ func (p *Presence) Leave(ctx context.Context, k Key, d Departure) error {
 		return err
 	}
 	defer unlock()
-	err = p.remove(ctx, k.Channel, k.User, d, func(s *sessionRecord) bool { return s.id == k.ID })
+	err = p.remove(ctx, k.member(), p.guess(k.member(), false), d, func(s *sessionRecord) bool { return s.id == k.ID })
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err == nil {
@@ -207,9 +209,9 @@ func (p *Presence) Leave(ctx context.Context, k Key, d Departure) error {
 }
 
 // remove removes sessions from the record of a member, and the record with the last
-// one.
-func (p *Presence) remove(ctx context.Context, channel, user string, d Departure, which func(*sessionRecord) bool) error {
-	return p.change(ctx, channel, user, func(m *member) *change {
+// one. For guess see change.
+func (p *Presence) remove(ctx context.Context, id memberID, guess *known, d Departure, which func(*sessionRecord) bool) error {
+	return p.update(ctx, id, guess, func(m *member) *change {
 		removed := m.remove(which)
 		if removed == nil {
 			return nil
@@ -238,7 +240,7 @@ func (p *Presence) Touch(ctx context.Context, channel, user string) error {
 		return err
 	}
 	defer unlock()
-	return p.change(ctx, channel, user, func(m *member) *change {
+	return p.update(ctx, id, p.guess(id, false), func(m *member) *change {
 		if len(m.sessions) == 0 || m.lastSeen >= now.UnixMilli() {
 			return nil
 		}

@@ -1,0 +1,57 @@
+package presence_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/maravilla-realtime/realtime/internal/presence"
+)
+
+// A node reads no record that it has written itself: neither to change it, nor to end it.
+func TestOwnRecordsAreNotRead(t *testing.T) {
+	inWorld(t, func(w *world) {
+		n, p, _ := w.probed("a", false)
+		w.join(n, tab("ann", "1"), tab("ann", "2"), with(tab("ann", "2"), `3`))
+		w.pass(time.Minute)
+		w.must(n.Touch(w.ctx, channel, "ann"))
+		w.leave(n, "ann", "1", presence.Left, 0)
+		w.leave(n, "ann", "2", presence.Closed, time.Second)
+		w.pass(time.Minute)
+		w.expect("all of it", `presence.join ann {}`, `presence.update ann {"metadata":3}`, `presence.leave ann {"metadata":3,"reason":"closed"}`)
+		if reads, writes := p.count("Get member"), p.count("Put member")+p.count("Delete member"); reads != 0 || writes != 6 {
+			t.Errorf("%d reads and %d writes", reads, writes)
+		}
+	})
+}
+
+// What another node has written meanwhile is read: nothing is done by what a node
+// remembers of a record.
+func TestRecordsOfOthersAreRead(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, p, _ := w.probed("a", false)
+		b := w.start("b", false)
+		w.join(b, tab("ann", "b"))
+		w.join(a, tab("ann", "a")) // there is a record already
+		w.join(b, tab("ann", "b2"))
+		w.leave(a, "ann", "a", presence.Left, 0) // others have come
+		w.expect("two nodes", `presence.join ann {}`)
+		w.present(a, "two nodes", "ann")
+		w.join(a, tab("ann", "a"))
+		w.leave(b, "ann", "b", presence.Left, 0)
+		w.leave(b, "ann", "b2", presence.Left, 0)
+		w.leave(a, "ann", "a", presence.Left, 0) // others have gone
+		w.expect("the last one leaves", `presence.leave ann {"reason":"left"}`)
+		w.join(a, tab("bob", "1"))
+		w.leave(b, "bob", "1", presence.Left, 0)
+		w.payloads()
+		w.join(a, tab("bob", "1")) // it is not there any longer
+		w.expect("ended by another node", `presence.join bob {}`)
+		before := p.count("Get member")
+		w.leave(a, "nobody", "1", presence.Left, 0)
+		w.leave(a, "bob", "2", presence.Left, 0) // of which this node knows nothing
+		if reads := p.count("Get member") - before; reads != 2 {
+			t.Errorf("%d reads of sessions that are not known", reads)
+		}
+		w.expect("nobody has left")
+	})
+}
