@@ -8,16 +8,18 @@ import (
 	"testing"
 	"time"
 
+	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/backend"
 )
 
-// measured are the engines that are compared in one run: one server each, as it comes,
-// except that Redis has what it answered for on disk, as Postgres does.
+// measured are the engines that are compared in one run, each as it comes, except that
+// Redis has what it answered for on disk, as Postgres does.
 var measured = []struct {
 	name  string
 	start func(testing.TB) *engine
 }{
 	{"NATS", oneNATS},
+	{"NATS_of_three", threeNATS},
 	{"Redis", oneRedis},
 	{"Postgres", func(t testing.TB) *engine { return onlyPostgres(t, "fsync=on") }},
 }
@@ -36,6 +38,31 @@ func nodesOf(b *testing.B, e *engine, n int) (nodes []backend.Backend) {
 	return nodes
 }
 
+// each calls f once for each iteration, from so many goroutines, and reports how long
+// the calls took.
+func each(b *testing.B, callers int, f func(i int) error) {
+	took := make([][]time.Duration, callers)
+	next := make(chan int)
+	var all sync.WaitGroup
+	for c := range callers {
+		all.Go(func() {
+			for i := range next {
+				began := time.Now()
+				if err := f(i); err != nil {
+					b.Error(err)
+				}
+				took[c] = append(took[c], time.Since(began))
+			}
+		})
+	}
+	for i := 0; b.Loop(); i++ {
+		next <- i
+	}
+	close(next)
+	all.Wait()
+	report(b, slices.Concat(took...))
+}
+
 // report reports the median and the 99th percentile, and the rate.
 func report(b *testing.B, took []time.Duration) {
 	slices.Sort(took)
@@ -44,33 +71,17 @@ func report(b *testing.B, took []time.Duration) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "per-s")
 }
 
-// BenchmarkAppend appends 230 bytes at one node.
+// BenchmarkAppend appends 230 bytes, from callers of one node or of three.
 func BenchmarkAppend(b *testing.B) {
 	for _, e := range measured {
-		for _, callers := range []int{1, 64} {
-			b.Run(fmt.Sprintf("%s/callers=%d", e.name, callers), func(b *testing.B) {
-				node := nodesOf(b, e.start(b), 1)[0]
+		for _, c := range []struct{ nodes, callers int }{{1, 1}, {1, 64}, {3, 64}} {
+			b.Run(fmt.Sprintf("%s/nodes=%d/callers=%d", e.name, c.nodes, c.callers), func(b *testing.B) {
+				nodes := nodesOf(b, e.start(b), c.nodes)
 				data := make([]byte, 230)
-				took := make([][]time.Duration, callers)
-				next := make(chan struct{})
-				var all sync.WaitGroup
-				for i := range callers {
-					all.Go(func() {
-						for range next {
-							began := time.Now()
-							if _, err := node.Append(context.Background(), backend.Entry{Data: data}); err != nil {
-								b.Error(err)
-							}
-							took[i] = append(took[i], time.Since(began))
-						}
-					})
-				}
-				for b.Loop() {
-					next <- struct{}{}
-				}
-				close(next)
-				all.Wait()
-				report(b, slices.Concat(took...))
+				each(b, c.callers, func(i int) error {
+					_, err := nodes[i%len(nodes)].Append(context.Background(), backend.Entry{Data: data})
+					return err
+				})
 			})
 		}
 	}
@@ -95,18 +106,43 @@ func BenchmarkDelivery(b *testing.B) {
 					}
 				})
 			})
-			var took []time.Duration
-			for b.Loop() {
-				began := time.Now()
-				if _, err := nodes[0].Append(b.Context(), backend.Entry{Data: make([]byte, 230)}); err != nil {
-					b.Fatal(err)
+			each(b, 1, func(int) error {
+				_, err := nodes[0].Append(context.Background(), backend.Entry{Data: make([]byte, 230)})
+				if err == nil {
+					<-delivered
 				}
-				<-delivered
-				took = append(took, time.Since(began))
-			}
+				return err
+			})
 			stop()
 			following.Wait()
-			report(b, took)
 		})
+	}
+}
+
+// BenchmarkJoinLeave has users join a channel and leave it at once, at one of two nodes.
+// It counts pairs. Either half is a change of a record and its event, in one step.
+func BenchmarkJoinLeave(b *testing.B) {
+	for _, e := range measured {
+		for _, callers := range []int{1, 64} {
+			b.Run(fmt.Sprintf("%s/callers=%d", e.name, callers), func(b *testing.B) {
+				var nodes []*realtime.Realtime
+				for _, engine := range nodesOf(b, e.start(b), 2) {
+					rt, err := realtime.New(realtime.AllowAll(), &realtime.Options{Backend: engine, Logger: silent})
+					if err != nil {
+						b.Fatal(err)
+					}
+					b.Cleanup(func() { _ = rt.Close(context.Background()) })
+					nodes = append(nodes, rt)
+				}
+				each(b, callers, func(i int) error {
+					p := nodes[i%2].Presence()
+					channel, user := fmt.Sprint("room:", i%100), fmt.Sprint("user", i)
+					if err := p.Join(context.Background(), channel, user, nil); err != nil {
+						return err
+					}
+					return p.Leave(context.Background(), channel, user)
+				})
+			})
+		}
 	}
 }

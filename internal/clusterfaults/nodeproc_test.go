@@ -10,7 +10,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -21,6 +23,7 @@ import (
 	"github.com/maravilla-realtime/realtime/redisbackend"
 	"github.com/nats-io/nats.go"
 	"github.com/redis/rueidis"
+	"golang.org/x/sync/errgroup"
 )
 
 // nodeConfig is what a node is started with.
@@ -169,6 +172,7 @@ type answer struct {
 	Unknown bool   // the error says so
 	Took    time.Duration
 	Members []string
+	Used    used
 
 	Conflict bool
 	Value    string
@@ -221,9 +225,63 @@ func (n *nodeProcess) do(ctx context.Context, call string, q ask, a *answer) err
 		return n.rt.Revoke(ctx, q.User)
 	case "health":
 		return n.rt.Health(ctx)
+	case "flood":
+		return n.flood(ctx, q.ID)
+	case "channels":
+		list, err := n.rt.Channels(ctx)
+		a.Used.Channels = len(list)
+		return err
+	case "usage":
+		return n.usage(&a.Used)
+	case "memory":
+		a.Used.Memory = memory()
+		return nil
 	}
 	return n.doStore(ctx, strings.TrimPrefix(call, "store-"), q, a)
 }
+
+// used is what a node has used so far.
+type used struct {
+	CPU      time.Duration
+	Calls    uint64 // of the engine
+	Memory   uint64 // bytes of the heap and of stacks
+	Channels int    // that it lists
+}
+
+func (n *nodeProcess) usage(u *used) error {
+	var r syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
+		return err
+	}
+	u.CPU = time.Duration(r.Utime.Nano() + r.Stime.Nano())
+	for _, m := range n.rt.Stats().Backend.Methods {
+		for _, calls := range m.Outcomes {
+			u.Calls += calls
+		}
+	}
+	return nil
+}
+
+func memory() uint64 {
+	runtime.GC()
+	runtime.GC() // what the first one has found is freed by the second
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc + m.StackInuse
+}
+
+// flood publishes a message to each of so many channels, 64 at a time.
+func (n *nodeProcess) flood(ctx context.Context, channels int) error {
+	var all errgroup.Group
+	all.SetLimit(64)
+	for i := range channels {
+		all.Go(func() error { return n.rt.Publish(ctx, manyChannel(i), message{i}) })
+	}
+	return all.Wait()
+}
+
+// manyChannel is the name of one of many channels.
+func manyChannel(i int) string { return fmt.Sprintf("many:%05d:of-a-common-length", i) }
 
 // publishInTx publishes in a transaction of the host.
 func (n *nodeProcess) publishInTx(ctx context.Context, q ask) error {
