@@ -4,7 +4,6 @@ package postgres_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -74,74 +73,6 @@ func run(t testing.TB, pool *pgxpool.Pool, sql string, args ...any) {
 	t.Helper()
 	if _, err := pool.Exec(t.Context(), sql, args...); err != nil {
 		t.Fatalf("%s: %v", sql, err)
-	}
-}
-
-// follower is a call of Follow.
-type follower struct {
-	records chan backend.Record
-	ended   chan error
-}
-
-func follow(t testing.TB, b backend.Backend, after backend.Position) *follower {
-	f := &follower{records: make(chan backend.Record, 1000), ended: make(chan error, 1)}
-	ctx, stop := context.WithCancel(context.Background())
-	t.Cleanup(stop)
-	go func() {
-		f.ended <- b.Follow(ctx, after, func(recs []backend.Record) {
-			for _, r := range recs {
-				select {
-				case f.records <- r:
-				case <-ctx.Done():
-				}
-			}
-		})
-	}()
-	return f
-}
-
-func (f *follower) next(t testing.TB) backend.Record {
-	t.Helper()
-	select {
-	case r := <-f.records:
-		return r
-	case err := <-f.ended:
-		t.Fatalf("Follow ended with %v", err)
-	case <-time.After(patience):
-		t.Fatal("nothing came")
-	}
-	return backend.Record{}
-}
-
-func (f *follower) lost(t testing.TB) *backend.LostError {
-	t.Helper()
-	select {
-	case err := <-f.ended:
-		var lost *backend.LostError
-		if !errors.As(err, &lost) {
-			t.Fatalf("Follow ended with %v, want a LostError", err)
-		}
-		return lost
-	case <-time.After(patience):
-		t.Fatal("the loss was not told")
-	}
-	return nil
-}
-
-// appendSurely retries until the server takes the entry.
-func appendSurely(t testing.TB, b backend.Backend, text string) backend.Position {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	for {
-		pos, err := b.Append(ctx, backend.Entry{ID: text, Data: []byte(text)})
-		if err == nil {
-			return pos
-		}
-		if ctx.Err() != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(20 * time.Millisecond)
 	}
 }
 

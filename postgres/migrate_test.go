@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/drivertest"
 	"github.com/maravilla-realtime/realtime/internal/pgserver"
 	"github.com/maravilla-realtime/realtime/postgres"
 )
@@ -28,7 +29,7 @@ func TestMigrateAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := open(t, url, schema, nil)
-	pos := appendSurely(t, b, "kept")
+	pos := drivertest.Append(t, b, "kept")
 	if err := postgres.Migrate(t.Context(), postgres.Options{URL: url, Schema: schema}); err != nil {
 		t.Error(err)
 	}
@@ -56,7 +57,7 @@ func TestSchemaIsWhatMigrateMakes(t *testing.T) {
 	if err := postgres.Migrate(t.Context(), postgres.Options{URL: url, Schema: schema}); err != nil {
 		t.Error(err)
 	}
-	appendSurely(t, open(t, url, schema, nil), "x")
+	drivertest.Append(t, open(t, url, schema, nil), "x")
 	if whole, _ := postgres.Schema(""); !strings.Contains(whole, `create schema if not exists "realtime"`) || strings.Contains(sql, `"realtime"`) {
 		t.Error("the name of the schema is not in the SQL, or that of the default one is")
 	}
@@ -116,10 +117,10 @@ func TestLeastPrivileges(t *testing.T) {
 	grant(t, s, postgres.NodeGrants, schema, node)
 	grant(t, s, postgres.PublisherGrants, schema, publisher)
 	b := open(t, o.URL, schema, func(o *postgres.Options) { o.Events = 20 })
-	f := follow(t, b, backend.Position{})
+	f := drivertest.Follow(t, b, backend.Position{})
 	for i := range 100 { // so that tables are truncated
-		appendSurely(t, b, fmt.Sprint(i))
-		f.next(t)
+		drivertest.Append(t, b, fmt.Sprint(i))
+		f.Next(t)
 	}
 	k := backend.Key{Kind: "test", Group: "g", Name: "n"}
 	rev, err := b.Put(t.Context(), backend.Write{Key: k, Value: []byte("v")})
@@ -135,7 +136,7 @@ func TestLeastPrivileges(t *testing.T) {
 	mustNot(t, database(t, o.URL), `drop table `+schema+`.log`, `insert into `+schema+`.outbox (id, data) values ('', '')`)
 	host := database(t, s.URLAs(publisher, "postgres"))
 	run(t, host, `insert into `+schema+`.outbox (id, data) values ('', 'published')`)
-	if got := string(f.next(t).Data); got != "published" {
+	if got := string(f.Next(t).Data); got != "published" {
 		t.Errorf("the publisher's record is %q", got)
 	}
 	mustNot(t, host, `select from `+schema+`.outbox`, `select from `+schema+`.log`, `select from `+schema+`.store`,

@@ -16,6 +16,7 @@ import (
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/db"
+	"github.com/maravilla-realtime/realtime/internal/drivertest"
 	"github.com/maravilla-realtime/realtime/internal/pgserver"
 	"github.com/maravilla-realtime/realtime/postgres"
 )
@@ -45,7 +46,7 @@ func TestPublishInTransactions(t *testing.T) {
 	url := server(t)
 	box := postgres.Outbox{Schema: migrated(t, url)}
 	b := open(t, url, box.Schema, nil)
-	f := follow(t, b, backend.Position{})
+	f := drivertest.Follow(t, b, backend.Position{})
 	pool, sqlDB := database(t, url), openSQL(t, url)
 	publish := func(tx postgres.Tx, n int) error {
 		return errors.Join(box.Publish(t.Context(), tx, "room", n, realtime.AsUser("ada"), realtime.FromClient("0123456789abcdef")),
@@ -72,7 +73,7 @@ func TestPublishInTransactions(t *testing.T) {
 		if err := do(i, nil); err != nil {
 			t.Fatal(err)
 		}
-		message, created := event(t, f.next(t)), event(t, f.next(t))
+		message, created := event(t, f.Next(t)), event(t, f.Next(t))
 		if string(message.Data) != fmt.Sprint(i) || message.Channel != "room" || message.User != "ada" || message.Source == "" || message.UnixMilli == 0 {
 			t.Errorf("the message is %+v", message)
 		}
@@ -122,8 +123,8 @@ func TestIDInTransaction(t *testing.T) {
 	url := server(t)
 	box := postgres.Outbox{Schema: migrated(t, url)}
 	b := open(t, url, box.Schema, nil)
-	f := follow(t, b, backend.Position{})
-	appendSurely(t, b, "once")
+	f := drivertest.Follow(t, b, backend.Position{})
+	drivertest.Append(t, b, "once")
 	for range 2 {
 		err := pgx.BeginFunc(t.Context(), database(t, url), func(tx pgx.Tx) error {
 			return errors.Join(box.Publish(t.Context(), tx, "room", 1, realtime.WithID("once")),
@@ -133,8 +134,8 @@ func TestIDInTransaction(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	appendSurely(t, b, "end")
-	got := f.next(t).ID + f.next(t).ID + f.next(t).ID
+	drivertest.Append(t, b, "end")
+	got := f.Next(t).ID + f.Next(t).ID + f.Next(t).ID
 	if got != "oncetwiceend" {
 		t.Errorf("the log has the ids %q", got)
 	}
@@ -145,17 +146,17 @@ func TestCommittedComesFirst(t *testing.T) {
 	url := server(t)
 	box := postgres.Outbox{Schema: migrated(t, url)}
 	b := open(t, url, box.Schema, nil)
-	f := follow(t, b, backend.Position{})
+	f := drivertest.Follow(t, b, backend.Position{})
 	pool := database(t, url)
 	for i := range 50 {
 		if err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error { return box.Publish(t.Context(), tx, "room", i) }); err != nil {
 			t.Fatal(err)
 		}
-		appendSurely(t, b, fmt.Sprint("after ", i))
-		if ev := event(t, f.next(t)); string(ev.Data) != fmt.Sprint(i) {
+		drivertest.Append(t, b, fmt.Sprint("after ", i))
+		if ev := event(t, f.Next(t)); string(ev.Data) != fmt.Sprint(i) {
 			t.Fatalf("transaction %d: %+v", i, ev)
 		}
-		if got := string(f.next(t).Data); got != fmt.Sprint("after ", i) {
+		if got := string(f.Next(t).Data); got != fmt.Sprint("after ", i) {
 			t.Fatalf("after transaction %d came %q", i, got)
 		}
 	}
@@ -176,11 +177,11 @@ func TestElectedNodeHangs(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := open(t, url, box.Schema, nil)
-	f := follow(t, b, backend.Position{})
+	f := drivertest.Follow(t, b, backend.Position{})
 	if err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error { return box.Publish(t.Context(), tx, "room", 1) }); err != nil {
 		t.Fatal(err)
 	}
-	f.next(t)
+	f.Next(t)
 	if _, err := conn.Exec(t.Context(), `select pg_advisory_unlock_all()`); err != nil {
 		t.Fatal(err)
 	}
@@ -237,11 +238,11 @@ func TestInTxUsesTheOutbox(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := open(t, url, schema, nil)
-	appendSurely(t, other, "end")
-	f := follow(t, other, backend.Position{})
-	f.next(t)
-	f.next(t)
-	if ev := event(t, f.next(t)); ev.Type != "db.document.updated" {
+	drivertest.Append(t, other, "end")
+	f := drivertest.Follow(t, other, backend.Position{})
+	f.Next(t)
+	f.Next(t)
+	if ev := event(t, f.Next(t)); ev.Type != "db.document.updated" {
 		t.Errorf("the other node reads %+v", ev)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/drivertest"
 	"github.com/maravilla-realtime/realtime/internal/pgserver"
 	"github.com/maravilla-realtime/realtime/postgres"
 )
@@ -18,7 +19,7 @@ func sourced(b *testing.B) *followed {
 	w := newFollowed(b, pgserver.Start(b, "wal_level=logical", "max_connections=200"), published("orders", orders)...)
 	w.source(postgres.SourceOptions{})
 	w.streaming()
-	w.log = follow(b, w.b, head(b, w.b))
+	w.log = drivertest.Follow(b, w.b, head(b, w.b))
 	return w
 }
 
@@ -32,7 +33,7 @@ func BenchmarkSource(b *testing.B) {
 		id++
 		w.do(fmt.Sprintf(`insert into orders values (%d)`, id))
 		began := time.Now() // it has committed
-		w.log.next(b)
+		w.log.Next(b)
 		took = append(took, time.Since(began))
 	}
 	report(b, took)

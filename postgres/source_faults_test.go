@@ -149,7 +149,7 @@ func TestLostSlot(t *testing.T) {
 		w.do(`create publication $pub for table orders, marks`)
 		eventually(t, "the source goes on", func() bool { return s.Err() == nil })
 		for _, want := range reset[:2] { // the reset comes with the slot that follows on it
-			if got := tell(event(t, w.log.next(t))); got != want {
+			if got := tell(event(t, w.log.Next(t))); got != want {
 				t.Errorf("told %q, want %q", got, want)
 			}
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/drivertest"
 	"github.com/maravilla-realtime/realtime/internal/pgserver"
 	"github.com/maravilla-realtime/realtime/postgres"
 )
@@ -25,7 +26,7 @@ type followed struct {
 	url, schema string // of the log; the publication and the slot have the name of the schema
 	pool        *pgxpool.Pool
 	b           *postgres.Backend
-	log         *follower
+	log         *drivertest.Follower
 }
 
 // newFollowed makes a database on a server, and runs statements in it. "$pub" in them is
@@ -39,7 +40,7 @@ func newFollowed(t testing.TB, s *pgserver.Server, statements ...string) *follow
 	t.Cleanup(w.dropSlot)
 	w.do(statements...)
 	w.b = open(t, w.url, w.schema, large)
-	w.log = follow(t, w.b, backend.Position{})
+	w.log = drivertest.Follow(t, w.b, backend.Position{})
 	return w
 }
 
@@ -124,7 +125,7 @@ func (w *followed) events() (events []backend.Event) {
 	mark := fmt.Sprint(marks)
 	w.do(`insert into marks values (` + mark + `)`)
 	for {
-		ev := event(w.t, w.log.next(w.t))
+		ev := event(w.t, w.log.Next(w.t))
 		if ev.Namespace == "marks" && ev.Key == mark {
 			return events
 		}

@@ -49,7 +49,7 @@ func TestSourceEvents(t *testing.T) {
 	w := newFollowed(t, pgserver.Shared(t), published("orders", orders)...)
 	w.source(postgres.SourceOptions{})
 	w.do(`insert into orders values (1)`)
-	r := w.log.next(t)
+	r := w.log.Next(t)
 	if ev := event(t, r); ev.UnixMilli < r.Time.UnixMilli()-60_000 || ev.UnixMilli > r.Time.UnixMilli()+60_000 || ev.Resource != "db" || ev.Source != "" || ev.User != "" {
 		t.Errorf("the event is %+v of %v", ev, r.Time)
 	}

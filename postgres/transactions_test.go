@@ -23,6 +23,7 @@ import (
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/db"
+	"github.com/maravilla-realtime/realtime/internal/drivertest"
 	"github.com/maravilla-realtime/realtime/internal/pgserver"
 	"github.com/maravilla-realtime/realtime/postgres"
 )
@@ -49,7 +50,7 @@ func TestTransactionsUnderKills(t *testing.T) {
 	run(t, pool, `create table `+schema+`.rows (id text primary key)`)
 	b := open(t, url, schema, large)
 	delivered := make(map[string]int)
-	f := follow(t, b, backend.Position{})
+	f := drivertest.Follow(t, b, backend.Position{})
 	n, appKills, serverKills := transactions(), 0, 0
 	for done := 0; done < n; {
 		app := startApp(t, url, schema)
@@ -69,8 +70,8 @@ func TestTransactionsUnderKills(t *testing.T) {
 		recovered(t, pool)
 	}
 	quiet(t, pool)
-	appendSurely(t, b, "end")
-	for r := f.next(t); r.ID != "end"; r = f.next(t) {
+	drivertest.Append(t, b, "end")
+	for r := f.Next(t); r.ID != "end"; r = f.Next(t) {
 		delivered[event(t, r).Key]++
 	}
 	committed := rows(t, pool, schema)

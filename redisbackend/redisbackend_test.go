@@ -2,13 +2,13 @@ package redisbackend_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"testing"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/backendtest"
+	"github.com/maravilla-realtime/realtime/internal/drivertest"
 	"github.com/maravilla-realtime/realtime/redisbackend"
 	"github.com/redis/rueidis"
 )
@@ -38,79 +38,14 @@ func testNewRefuses(t *testing.T, k kind) {
 	}
 }
 
-// follower is a call of Follow.
-type follower struct {
-	records chan backend.Record
-	ended   chan error
-}
-
-func follow(t *testing.T, b backend.Backend, after backend.Position) *follower {
-	f := &follower{records: make(chan backend.Record, 1000), ended: make(chan error, 1)}
-	ctx, stop := context.WithCancel(context.Background())
-	t.Cleanup(stop)
-	go func() {
-		f.ended <- b.Follow(ctx, after, func(recs []backend.Record) {
-			for _, r := range recs {
-				f.records <- r
-			}
-		})
-	}()
-	return f
-}
-
-func (f *follower) next(t *testing.T) backend.Record {
-	t.Helper()
-	select {
-	case r := <-f.records:
-		return r
-	case err := <-f.ended:
-		t.Fatalf("Follow ended with %v", err)
-	case <-time.After(time.Minute):
-		t.Fatal("nothing came within a minute")
-	}
-	return backend.Record{}
-}
-
-func (f *follower) lost(t *testing.T) *backend.LostError {
-	t.Helper()
-	select {
-	case err := <-f.ended:
-		var lost *backend.LostError
-		if !errors.As(err, &lost) {
-			t.Fatalf("Follow ended with %v, want a LostError", err)
-		}
-		return lost
-	case <-time.After(time.Minute):
-		t.Fatal("the loss was not told within a minute")
-	}
-	return nil
-}
-
-// appendSurely retries until the server takes the entry.
-func appendSurely(t *testing.T, b backend.Backend, text string) backend.Position {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	for {
-		pos, err := b.Append(ctx, backend.Entry{ID: text, Data: []byte(text)})
-		if err == nil {
-			return pos
-		}
-		if ctx.Err() != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
 // A connection that is cut costs no record.
 func TestCutConnections(t *testing.T) { onEach(t, testCutConnections) }
 
 func testCutConnections(t *testing.T, k kind) {
 	s := startServer(t, k)
 	b := open(t, s.addr, nil)
-	first := appendSurely(t, b, "first")
-	f := follow(t, b, first)
+	first := drivertest.Append(t, b, "first")
+	f := drivertest.Follow(t, b, first)
 	for i := range 20 {
 		if i%5 == 0 {
 			c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{s.addr}, DisableCache: true})
@@ -120,8 +55,8 @@ func testCutConnections(t *testing.T, k kind) {
 			_ = c.Do(t.Context(), c.B().Arbitrary("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes").Build()).Error()
 			c.Close()
 		}
-		appendSurely(t, b, fmt.Sprint(i))
-		if got := string(f.next(t).Data); got != fmt.Sprint(i) {
+		drivertest.Append(t, b, fmt.Sprint(i))
+		if got := string(f.Next(t).Data); got != fmt.Sprint(i) {
 			t.Fatalf("record %d is %q", i, got)
 		}
 	}
@@ -141,7 +76,7 @@ func testFollowEndsAtOnce(t *testing.T, k kind) {
 		}
 		defer cancel()
 		came, ended := make(chan struct{}), make(chan error, 1)
-		pos := appendSurely(t, b, fmt.Sprint(limit))
+		pos := drivertest.Append(t, b, fmt.Sprint(limit))
 		pos.Seq--
 		go func() {
 			ended <- b.Follow(ctx, pos, func([]backend.Record) { close(came) })
@@ -163,20 +98,20 @@ func TestServerLosesItsTail(t *testing.T) { onEach(t, testServerLosesItsTail) }
 func testServerLosesItsTail(t *testing.T, k kind) {
 	s := startServer(t, k)
 	b := open(t, s.addr, nil)
-	before := appendSurely(t, b, "before")
-	f := follow(t, b, backend.Position{})
-	f.next(t)
+	before := drivertest.Append(t, b, "before")
+	f := drivertest.Follow(t, b, backend.Position{})
+	f.Next(t)
 	s.kill()
 	s.start() // with an empty log
-	lost := f.lost(t)
+	lost := f.Lost(t)
 	if lost.Next.Epoch <= before.Epoch {
 		t.Errorf("the log goes on after %v in epoch %d", before, lost.Next.Epoch)
 	}
-	after := appendSurely(t, b, "after")
+	after := drivertest.Append(t, b, "after")
 	if after.Epoch != lost.Next.Epoch {
 		t.Errorf("the next record is at %v, and Next was %v", after, lost.Next)
 	}
-	if got := string(follow(t, b, lost.Next).next(t).Data); got != "after" {
+	if got := string(drivertest.Follow(t, b, lost.Next).Next(t).Data); got != "after" {
 		t.Errorf("following from Next gives %q", got)
 	}
 }
@@ -193,14 +128,14 @@ func testServerIsPutBack(t *testing.T, k kind) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	appendSurely(t, b, "kept")
+	drivertest.Append(t, b, "kept")
 	if err := c.Do(t.Context(), c.B().Save().Build()).Error(); err != nil {
 		t.Fatal(err)
 	}
-	last := appendSurely(t, b, "lost")
-	f := follow(t, b, backend.Position{})
-	f.next(t)
-	f.next(t)
+	last := drivertest.Append(t, b, "lost")
+	f := drivertest.Follow(t, b, backend.Position{})
+	f.Next(t)
+	f.Next(t)
 	key := backend.Key{Kind: "test", Group: "g", Name: "n"}
 	rev, err := b.Put(t.Context(), backend.Write{Key: key, Value: []byte("v")})
 	if err != nil {
@@ -208,32 +143,13 @@ func testServerIsPutBack(t *testing.T, k kind) {
 	}
 	s.kill()
 	s.start()
-	again := appendSurely(t, b, "again")
+	again := drivertest.Append(t, b, "again")
 	if again.Epoch <= last.Epoch {
 		t.Errorf("after %v the log goes on at %v", last, again)
 	}
-	f.lost(t)
+	f.Lost(t)
 	second, err := b.Put(t.Context(), backend.Write{Key: key, Value: []byte("v")})
 	if err != nil || second <= rev {
 		t.Errorf("the record got revision %d after %d, %v", second, rev, err)
-	}
-}
-
-func BenchmarkAppend(b *testing.B) {
-	s := startServer(b, installed(b)[0])
-	r := open(b, s.addr, func(o *redisbackend.Options) { o.Events = 1 << 16 })
-	data := make([]byte, 230)
-	for _, callers := range []int{1, 64} {
-		b.Run(fmt.Sprint(callers), func(b *testing.B) {
-			b.SetParallelism(max(1, callers/2))
-			b.RunParallel(func(pb *testing.PB) {
-				for pb.Next() {
-					if _, err := r.Append(context.Background(), backend.Entry{Data: data}); err != nil {
-						b.Error(err)
-						return
-					}
-				}
-			})
-		})
 	}
 }

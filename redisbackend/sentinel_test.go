@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/drivertest"
 	"github.com/maravilla-realtime/realtime/redisbackend"
 	"github.com/redis/rueidis"
 )
@@ -44,23 +45,23 @@ func testSentinelFailover(t *testing.T, k kind) {
 	replica := startServer(t, k, "--replicaof", host, port)
 	sentinel := startSentinel(t, k, master)
 	b := openSentinel(t, sentinel)
-	before := appendSurely(t, b, "before")
-	f := follow(t, b, before)
+	before := drivertest.Append(t, b, "before")
+	f := drivertest.Follow(t, b, before)
 	for i := range 20 {
-		appendSurely(t, b, fmt.Sprint("old ", i))
-		f.next(t)
+		drivertest.Append(t, b, fmt.Sprint("old ", i))
+		f.Next(t)
 	}
 	waitForReplica(t, replica.addr)
 	master.kill()
-	after := appendSurely(t, b, "after")
+	after := drivertest.Append(t, b, "after")
 	if after.Epoch <= before.Epoch {
 		t.Errorf("after the failover the log continues at %v, before it was at %v", after, before)
 	}
-	lost := f.lost(t)
+	lost := f.Lost(t)
 	if lost.Next.Epoch != after.Epoch {
 		t.Errorf("Next is %v, the first record of the new master is at %v", lost.Next, after)
 	}
-	if got := follow(t, b, backend.Position{Epoch: after.Epoch, Seq: after.Seq - 1}).next(t); string(got.Data) != "after" {
+	if got := drivertest.Follow(t, b, backend.Position{Epoch: after.Epoch, Seq: after.Seq - 1}).Next(t); string(got.Data) != "after" {
 		t.Errorf("following the new master gives %q", got.Data)
 	}
 }

@@ -7,13 +7,13 @@ import (
 	"net"
 	"os"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/backendtest"
+	"github.com/maravilla-realtime/realtime/internal/drivertest"
 	"github.com/maravilla-realtime/realtime/natsbackend"
 	"github.com/maravilla-realtime/realtime/natsbackend/embedded"
 )
@@ -119,7 +119,7 @@ func TestStoreIsPutBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := open(t, s.URL(), nil)
-	keep := appendSurely(t, b, "kept")
+	keep := drivertest.Append(t, b, "kept")
 	changed, err := b.Put(t.Context(), backend.Write{Key: backend.Key{Kind: "k", Group: "g", Name: "n"}})
 	if err != nil {
 		t.Fatal(err)
@@ -142,7 +142,7 @@ func TestStoreIsPutBack(t *testing.T) {
 		})
 	}()
 	for i := range 3 {
-		appendSurely(t, b, fmt.Sprint("lost ", i))
+		drivertest.Append(t, b, fmt.Sprint("lost ", i))
 		<-records
 	}
 	s.Close()
@@ -156,56 +156,11 @@ func TestStoreIsPutBack(t *testing.T) {
 	case <-time.After(2 * time.Minute):
 		t.Fatal("the loss was not told")
 	}
-	again := appendSurely(t, b, "again")
+	again := drivertest.Append(t, b, "again")
 	if again.Epoch != lost.Next.Epoch {
 		t.Errorf("the log goes on at %v after %v", again, lost.Next)
 	}
 	if pos, err := b.Store.Append(t.Context(), backend.Entry{Data: []byte("late")}, changed); err == nil {
 		t.Errorf("the entry of a change that is perhaps lost is at %v", pos)
-	}
-}
-
-func appendSurely(t *testing.T, b backend.Backend, text string) backend.Position {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	for {
-		pos, err := b.Append(ctx, backend.Entry{ID: text, Data: []byte(text)})
-		if err == nil {
-			return pos
-		}
-		if ctx.Err() != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-func BenchmarkAppend(b *testing.B) {
-	alone := start(b, embedded.Options{})
-	three, _ := cluster(b)
-	for name, o := range map[string]natsbackend.Options{
-		"R1": {URL: alone.URL()}, "R3": {URL: three, Replicas: 3},
-	} {
-		n := open(b, o.URL, func(set *natsbackend.Options) { set.Replicas, set.Events = o.Replicas, 1<<16 })
-		data := make([]byte, 230)
-		for _, callers := range []int{1, 64} {
-			b.Run(fmt.Sprintf("%s/%d", name, callers), func(b *testing.B) {
-				var left atomic.Int64
-				left.Store(int64(b.N))
-				var calling sync.WaitGroup
-				for range callers {
-					calling.Go(func() {
-						for left.Add(-1) >= 0 {
-							if _, err := n.Append(context.Background(), backend.Entry{Data: data}); err != nil {
-								b.Error(err)
-								return
-							}
-						}
-					})
-				}
-				calling.Wait()
-				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "appends/s")
-			})
-		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/drivertest"
 	"github.com/maravilla-realtime/realtime/natsbackend"
 	"github.com/maravilla-realtime/realtime/natsbackend/embedded"
 )
@@ -110,7 +111,7 @@ func TestStreamsAreGone(t *testing.T) {
 	b := open(t, e.srv.URL(), nil)
 	k := backend.Key{Kind: "k", Group: "g", Name: "n"}
 	rev := putSurely(t, b, backend.Write{Key: k})
-	keep := appendSurely(t, b, "kept")
+	keep := drivertest.Append(t, b, "kept")
 	ended := make(chan error, 1)
 	go func() { ended <- b.Follow(t.Context(), keep, func([]backend.Record) {}) }()
 	e.putBack(t.TempDir())
@@ -123,7 +124,7 @@ func TestStreamsAreGone(t *testing.T) {
 	case <-time.After(2 * time.Minute):
 		t.Fatal("the loss was not told")
 	}
-	if pos := appendSurely(t, b, "again"); pos.Epoch != lost.Next.Epoch {
+	if pos := drivertest.Append(t, b, "again"); pos.Epoch != lost.Next.Epoch {
 		t.Errorf("the log goes on at %v after %v", pos, lost.Next)
 	}
 	if again := putSurely(t, b, backend.Write{Key: k}); again <= rev {
@@ -137,10 +138,10 @@ func TestStreamsAreGone(t *testing.T) {
 func TestEntryOfLostChange(t *testing.T) {
 	e := startEngine(t)
 	b := open(t, e.srv.URL(), nil)
-	keep := appendSurely(t, b, "kept")
+	keep := drivertest.Append(t, b, "kept")
 	copied := e.copied()
 	changed := putSurely(t, b, backend.Write{Key: backend.Key{Kind: "k", Group: "g", Name: "n"}})
-	reading(t, b, keep, appendSurely(t, b, "lost"))
+	reading(t, b, keep, drivertest.Append(t, b, "lost"))
 	e.putBack(copied)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -170,12 +171,12 @@ func TestEpochIsLearned(t *testing.T) {
 			e := startEngine(t)
 			name := func(o *natsbackend.Options) { o.Name = "shared" }
 			knows, learns := open(t, e.srv.URL(), name), open(t, e.srv.URL(), name)
-			keep := appendSurely(t, knows, "kept")
+			keep := drivertest.Append(t, knows, "kept")
 			copied := e.copied()
-			reading(t, knows, keep, appendSurely(t, knows, "lost"))
+			reading(t, knows, keep, drivertest.Append(t, knows, "lost"))
 			e.putBack(copied)
 			k := backend.Key{Kind: "k", Group: "g", Name: "n"}
-			raised := appendSurely(t, knows, "again")
+			raised := drivertest.Append(t, knows, "again")
 			putSurely(t, knows, backend.Write{Key: k})
 			if raised.Epoch <= keep.Epoch {
 				t.Fatalf("the log goes on at %v after %v", raised, keep)
@@ -189,7 +190,7 @@ func TestEpochIsLearned(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if pos := appendSurely(t, learns, "and again"); pos.Epoch != raised.Epoch {
+			if pos := drivertest.Append(t, learns, "and again"); pos.Epoch != raised.Epoch {
 				t.Errorf("a node that has read it appends at %v, the others at %v", pos, raised)
 			}
 		})
@@ -203,10 +204,10 @@ func TestReceivedBeforeLoss(t *testing.T) {
 	e := startEngine(t)
 	shared := func(o *natsbackend.Options) { o.Name = "shared" }
 	b := open(t, e.srv.URL(), shared)
-	keep := appendSurely(t, b, "kept")
-	first := appendSurely(t, b, "first")
+	keep := drivertest.Append(t, b, "kept")
+	first := drivertest.Append(t, b, "first")
 	for i := range 20 {
-		appendSurely(t, b, fmt.Sprint("later ", i))
+		drivertest.Append(t, b, fmt.Sprint("later ", i))
 	}
 	busy, waiting := make(chan struct{}), make(chan struct{}, 1)
 	ended := make(chan error, 1)
@@ -227,7 +228,7 @@ func TestReceivedBeforeLoss(t *testing.T) {
 	if _, err := b.Get(t.Context(), k); err != nil { // by which it learns of the epoch
 		t.Fatal(err)
 	}
-	head := appendSurely(t, b, "again")
+	head := drivertest.Append(t, b, "again")
 	close(busy)
 	select {
 	case err := <-ended:
