@@ -36,6 +36,7 @@ type seen struct {
 	typ     string
 	channel string
 	user    string
+	reason  string // of a leave
 	message string // its id
 	at      time.Time
 }
@@ -146,6 +147,11 @@ func (n *node) watch(ctx context.Context, after realtime.Cursor) {
 			return
 		default:
 			s.typ, s.channel, s.user = ev.Type, ev.Channel, ev.User
+			if s.typ == backend.PresenceLeave {
+				var why struct{ Reason string }
+				_ = json.Unmarshal(ev.Data, &why) // "" is not what the checks look for
+				s.reason = why.Reason
+			}
 			if ev.Type == backend.Message && ev.Key == "" {
 				s.message = messageID(ev.Data)
 			}
