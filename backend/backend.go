@@ -61,8 +61,8 @@ type Backend interface {
 	Store
 
 	// Close releases the engine. Calls under way end with [ErrClosed], or with
-	// [ErrMaybeStored] if they are changes that wait for an answer. Closing again does
-	// nothing.
+	// [ErrMaybeStored] if they are changes that wait for an answer. It may block until
+	// ctx ends. Closing again does nothing.
 	Close(ctx context.Context) error
 }
 

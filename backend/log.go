@@ -16,13 +16,14 @@ type Log interface {
 	// leader. An entry that arrives later than two minutes is stored again; see
 	// Record.Cause.
 	//
-	// Append blocks until the entry is as safe as the engine makes it. A driver must
-	// not queue without a bound: one that gathers appends makes the next one wait.
+	// Append blocks until the entry is as safe as the engine makes it, at most until ctx
+	// ends. It owns e.Data from then on, as the caller does: nobody changes it. A driver
+	// must not queue without a bound: one that gathers appends makes the next one wait.
 	Append(ctx context.Context, e Entry) (Position, error)
 
 	// Follow passes every record after the given position to sink: all of them, in
 	// log order, without gaps, beginning with those already stored. It calls sink
-	// serially, with one record or more. It returns only with an error: that of ctx,
+	// serially, with one record or more. It blocks until ctx ends, and returns only with an error: that of ctx,
 	// ErrClosed, or a *LostError if it cannot keep the promise. While the engine
 	// cannot be reached, it waits and tries again.
 	//
@@ -40,8 +41,9 @@ type Log interface {
 	Follow(ctx context.Context, after Position, sink func([]Record)) error
 
 	// Read returns the oldest retained records after the given position, in order,
-	// at most limit of them, and where the log begins and ends. It never waits for
-	// records. A driver may return fewer than limit, but at least one if there is
+	// at most limit of them, and where the log begins and ends. It may block until ctx
+	// ends, for the engine to answer, but never waits for records. The page belongs to the
+	// caller, except what records point to. A driver may return fewer than limit, but at least one if there is
 	// one. With limit 0 it returns only First and Head.
 	//
 	// A position before what is retained, or of an earlier epoch, is no error: the

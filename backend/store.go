@@ -9,6 +9,9 @@ import (
 // them. It has no clock, and nothing in it expires. The holder of a lease renews a
 // record; the others measure, each by its own monotonic clock, for how long the
 // revision of that record has not changed.
+//
+// Each method may block until the engine has answered, at most until ctx ends. Nobody
+// changes a value after it was passed or returned.
 type Store interface {
 	// Get returns the record of k, or an Item with Revision 0 if there is none.
 	Get(ctx context.Context, k Key) (Item, error)
@@ -16,7 +19,8 @@ type Store interface {
 	// List yields the records of a group, or with group "" all records of the kind,
 	// in any order, each once. A record that exists during the whole call is yielded;
 	// one that is changed during the call is yielded as it was before or after. An
-	// error ends the sequence. List reads page by page, so that a caller that breaks
+	// error ends the sequence. List itself does not block; the sequence does, for each page.
+	// List reads page by page, so that a caller that breaks
 	// off saves work; 1,000 records must take a few round trips, not 1,000.
 	List(ctx context.Context, kind, group string) iter.Seq2[Item, error]
 
