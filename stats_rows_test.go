@@ -255,7 +255,7 @@ var presenceDrivers = []driver{
 		h := start(t, open(), &realtime.Options{Backend: b})
 		h.join("room", "ada", nil)
 		return h, func() {
-			b.hang("Get member")
+			b.hang("Get member", "Delete member")
 			time.Sleep(100 * time.Second)
 			b.release()
 		}

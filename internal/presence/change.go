@@ -60,10 +60,10 @@ func (p *Presence) change(ctx context.Context, id memberID, guess *known, f func
 			p.tally.changed(c.event, err)
 			return now, err
 		}
+		p.tally.again.Inc()
 		if guessed && errors.Is(err, backend.ErrConflict) {
 			continue // nobody collides: the guess was wrong
 		}
-		p.tally.again.Inc()
 		if stop := pause(ctx, attempt); stop != nil {
 			if errors.Is(err, backend.ErrMaybeStored) {
 				return known{}, err
