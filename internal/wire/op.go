@@ -74,10 +74,18 @@ const MaxDepth = 64
 // names, so that what one layer checks is not what another one uses. Here both
 // are refused in the envelope; what is in data and metadata is the host's.
 func DecodeOp(frame []byte) (Op, *Error) {
-	var op Op
 	if depth(frame) > MaxDepth {
-		return op, Errorf("bad_json", "nested deeper than %d", MaxDepth)
+		return Op{}, Errorf("bad_json", "nested deeper than %d", MaxDepth)
 	}
+	if op, ok := decodeUsual(frame); ok {
+		return op, nil
+	}
+	return decodeAny(frame)
+}
+
+// decodeAny is DecodeOp for all frames that do not nest too deep.
+func decodeAny(frame []byte) (Op, *Error) {
+	var op Op
 	members, err := split(frame)
 	if err != nil {
 		return op, err

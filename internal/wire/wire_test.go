@@ -123,6 +123,7 @@ func FuzzDecodeOp(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, frame []byte) {
+		sameAsAny(t, frame)
 		op, refused := DecodeOp(frame)
 		if refused != nil {
 			if refused.Code == "" || refused.Message == "" || len(refused.Message) > 512 || !utf8.ValidString(refused.Message) {
