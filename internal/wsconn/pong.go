@@ -6,12 +6,9 @@ import (
 	"sync"
 )
 
-// longestPong is the longest frame that answers a ping of [Conn], in bytes: it has a mask
-// and the largest number.
-const longestPong = 2 + 4 + 20
-
-// pongs are memory for TryPong, which sees that something follows a pong.
-var pongs = sync.Pool{New: func() any { return new([longestPong + 1]byte) }}
+// firsts are memory for TryPong. It has room for most messages, so that what is no pong
+// takes no more reads than without TryPong.
+var firsts = sync.Pool{New: func() any { return new([512]byte) }}
 
 // TryPong reads what has come on a connection with a [Reader] that rests: see [Conn.Rest].
 // It does not block. Where that is nothing, or one pong, as an idle peer sends again and
@@ -22,8 +19,8 @@ func (c *Conn) TryPong() bool {
 	if c.br != nil || s.try == nil || s.failed != nil || len(s.early) > 0 {
 		return false
 	}
-	buf := pongs.Get().(*[longestPong + 1]byte)
-	defer pongs.Put(buf)
+	buf := firsts.Get().(*[512]byte)
+	defer firsts.Put(buf)
 	n, err := s.try.TryRead(buf[:])
 	switch got := buf[:n]; {
 	case err != nil:
@@ -31,7 +28,7 @@ func (c *Conn) TryPong() bool {
 		return false
 	case n == 0:
 		return true
-	case n == len(buf) || !isPong(got) || !c.opts.Admit(): // which Read asks again
+	case n == len(buf) || !isPong(got) || !c.opts.Admit(): // there may be more; Read asks again
 		s.early = bytes.Clone(got)
 		return false
 	default:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -54,8 +55,8 @@ func TestTryPong(t *testing.T) {
 		"one that is late":        {comes: clientFrame(opPong, "6"), taken: true},
 		"one of nothing":          {comes: clientFrame(opPong, ""), taken: true},
 		"one of the largest":      {comes: clientFrame(opPong, strconv.FormatUint(1<<64-1, 10)), taken: true},
-		"a longer one":            {comes: clientFrame(opPong, "000000000000000000007")},
-		"the longest one":         {comes: clientFrame(opPong, string(make([]byte, maxControl)))},
+		"the longest one":         {comes: clientFrame(opPong, string(make([]byte, maxControl))), taken: true},
+		"many texts":              {comes: strings.Repeat(clientFrame(opText, "text"), 100)},
 		"part of one":             {comes: pong[:4]},
 		"one byte":                {comes: pong[:1]},
 		"two":                     {comes: pong + pong},
