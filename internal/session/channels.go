@@ -282,8 +282,14 @@ func (c *Channels) event(e *ring.Entry) {
 }
 
 // frame returns what all clients get of an event of a channel.
-func frame(e *ring.Entry) []byte {
-	return e.Encoded(ring.FormChannel, func(rec *backend.Logged) []byte { return wsconn.Frame(wire.Channel(rec)) })
+func frame(e *ring.Entry) []byte { return e.Encoded(ring.FormChannel, encodeFrame) }
+
+// encodeFrame takes no more memory than the frame has, since the entry keeps it.
+func encodeFrame(rec *backend.Logged) []byte {
+	text := NewBuffer()
+	defer text.Release()
+	text.out = wire.AppendChannel(text.out[:0], rec)
+	return wsconn.Frame(text.out)
 }
 
 // Text returns an event of a channel as clients get it.

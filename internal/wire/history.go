@@ -37,20 +37,27 @@ func (p *Past) append(b *object) {
 
 // Message encodes a message as an object of the WebSocket. cursor is the place after it.
 func Message(ev *backend.Event, cursor string) []byte {
-	b := message(ev)
+	return appendMessage(make([]byte, 0, roomFor(ev)), ev, cursor)
+}
+
+func appendMessage(dst []byte, ev *backend.Event, cursor string) []byte {
+	b := message(dst, ev)
 	b.text("id", cursor)
 	return b.end()
 }
 
-// ephemeral encodes a message that is live only.
-func ephemeral(ev *backend.Event) []byte {
-	b := message(ev)
+// appendEphemeral encodes a message that is live only.
+func appendEphemeral(dst []byte, ev *backend.Event) []byte {
+	b := message(dst, ev)
 	b.raw("ephemeral", json.RawMessage("true"))
 	return b.end()
 }
 
-func message(ev *backend.Event) *object {
-	b := &object{buf: make([]byte, 0, 160+len(ev.Data)+len(ev.Channel))}
+// roomFor returns about how many bytes an event of a channel takes.
+func roomFor(ev *backend.Event) int { return 160 + len(ev.Data) + len(ev.Channel) }
+
+func message(dst []byte, ev *backend.Event) object {
+	b := object{buf: append(dst, '{')}
 	b.text("event", "message")
 	b.text("channel", ev.Channel)
 	b.raw("data", ev.Data)

@@ -9,6 +9,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/maravilla-realtime/realtime/backend"
@@ -103,7 +104,9 @@ func RENBare(rec *backend.Logged) []byte { return ren(rec, nil) }
 
 func ren(rec *backend.Logged, data json.RawMessage) []byte {
 	ev := &rec.Event
-	b := object{buf: make([]byte, 0, 160+len(data)+len(ev.Key)+len(ev.Channel))}
+	b := objects.Get().(*object)
+	defer b.release()
+	b.buf = b.buf[:0]
 	b.text("t", ev.Type)
 	b.text("r", ev.Resource)
 	b.optional("k", ev.Key)
@@ -146,14 +149,19 @@ func AppendLast(dst []byte, name string, members map[string]any) []byte {
 // Channel encodes a record, a message or a presence event, as an object of the
 // WebSocket.
 func Channel(rec *backend.Logged) []byte {
+	return AppendChannel(make([]byte, 0, roomFor(&rec.Event)), rec)
+}
+
+// AppendChannel appends what [Channel] returns.
+func AppendChannel(dst []byte, rec *backend.Logged) []byte {
 	ev := &rec.Event
 	switch {
 	case rec.Ephemeral:
-		return ephemeral(ev)
+		return appendEphemeral(dst, ev)
 	case !ev.IsPresence():
-		return Message(ev, Cursor(rec.Pos))
+		return appendMessage(dst, ev, Cursor(rec.Pos))
 	}
-	b := object{buf: make([]byte, 0, 160+len(ev.Data)+len(ev.Channel))}
+	b := object{buf: append(dst, '{')}
 	var data struct {
 		Metadata json.RawMessage `json:"metadata"`
 		Reason   string          `json:"reason"`
@@ -219,7 +227,23 @@ func (o *object) raw(name string, value json.RawMessage) {
 	}
 }
 
-func (o *object) end() []byte { return append(o.buf, '}') }
+// end returns the object, in the memory of o.
+func (o *object) end() []byte {
+	o.buf = append(o.buf, '}')
+	return o.buf
+}
+
+var objects = sync.Pool{New: func() any { return new(object) }}
+
+// mostKept is the size of an object's memory that is worth to be kept.
+const mostKept = 64 << 10
+
+// release gives the memory of an object from objects to the next one.
+func (o *object) release() {
+	if cap(o.buf) <= mostKept {
+		objects.Put(o)
+	}
+}
 
 const hexDigits = "0123456789abcdef"
 
