@@ -179,7 +179,7 @@ func (s *socket) send(now time.Time) (all bool, err error) {
 	all, err = s.out.Send(now)
 	s.sent.Wait(&s.conn, !all)
 	if all && s.buf != nil {
-		s.told()
+		s.told(now)
 		s.buf.Release()
 		s.buf = nil
 	}
@@ -196,7 +196,7 @@ func (s *socket) finishSending() error {
 		return err
 	}
 	if s.buf != nil {
-		s.told()
+		s.told(time.Now())
 	}
 	return nil
 }

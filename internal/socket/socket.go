@@ -274,7 +274,7 @@ func (s *socket) fill() (more bool, err error) {
 			return false, err
 		}
 	}
-	s.told()
+	s.told(time.Now())
 	if !more {
 		s.buf.Release()
 		s.buf = nil
@@ -282,9 +282,9 @@ func (s *socket) fill() (more bool, err error) {
 	return more, nil
 }
 
-// told counts what was written.
-func (s *socket) told() {
-	s.tally.Sent(s.sent, s.buf, time.Now())
+// told counts what was written: now, or now began a write that did not block.
+func (s *socket) told(now time.Time) {
+	s.tally.Sent(s.sent, s.buf, now)
 	for _, code := range s.buf.Told.Errors {
 		s.node.Refused.Count(code)
 	}
