@@ -49,7 +49,7 @@ export function resolve(address: string): URL {
     } catch {
       // the next one
     }
-  throw TypeError('endpoint must be absolute: ' + address);
+  throw TypeError('not absolute: ' + address);
 }
 
 /** Whether an address is of the page's own origin; never where there is no page. */

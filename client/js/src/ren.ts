@@ -102,7 +102,7 @@ export class RenClient<Own extends AnyRenEvent = never> {
       if (answer && answer.status < 429) {
         // A proxy may answer with the same status, as while the server is deployed, and means nothing final by it.
         const { code, message, retry } = Object(parse(await answer.text().catch(String))) as Partial<RealtimeError>;
-        if (!answer.ok && /^[a-z_]+$/.test(code!) && retry === false) throw new RealtimeError(code!, message);
+        if (!answer.ok && code?.match?.(/^[a-z_]+$/) && retry === false) throw new RealtimeError(code, message);
         reconnector.suspect_('HTTP ' + answer.status);
       }
       // Nothing where the server does not say, or gives a date.

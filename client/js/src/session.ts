@@ -38,14 +38,11 @@ export function createSession(client: Client, options: RealtimeClientOptions): v
     const frame = parse(text) as Frame;
     reconnector.heard_();
     reconnector.log_(text);
-    if (!frame) return reconnector.report_(new RealtimeError('bad_json'));
     const { event, cursor, channel } = frame;
     if (event === 'hello') {
       cut(); // another tab may have taken the connection over
       tag = frame.src;
-      outbox.open_((op) => (reconnector.log_(op), socket.send(op)), frame.limits!, () => {
-        channels.forEach((used) => used.sync_());
-      });
+      outbox.open_((op) => (reconnector.log_(op), socket.send(op)), frame.limits!, () => channels.forEach((used) => used.sync_()));
       if (outbox.isOpen_()) reconnector.opened_(frame.expiresIn); // what was refused may have had a listener hang up
     } else if (outbox.answer_(frame)) return;
     else if (channel) {
@@ -79,7 +76,13 @@ export function createSession(client: Client, options: RealtimeClientOptions): v
     };
     own.onmessage = ({ data }: { data: string }) => {
       // A listener may hang up between two of them.
-      for (const text of data.split('\n')) if (!signal.aborted) take(text, own, signal);
+      for (const text of String(data).split('\n'))
+        try {
+          if (!signal.aborted) take(text, own, signal);
+        } catch {
+          // What is thrown here ends the process, with the package `ws`.
+          reconnector.report_(new RealtimeError('bad_json'));
+        }
     };
     own.onclose = closed;
     // Node's own WebSocket says nothing else of one that fails, and `ws` throws where nobody listens, also after the close.

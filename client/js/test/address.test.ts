@@ -95,7 +95,7 @@ const opaque: Record<string, [origin: string | undefined, href: string | undefin
 
 for (const [name, place] of Object.entries(opaque)) test(name + ' must say where the server is', async () => {
   at(...place);
-  const says = (address: string) => ({ name: 'TypeError', message: `endpoint must be absolute: ${address}` });
+  const says = (address: string) => ({ name: 'TypeError', message: `not absolute: ${address}` });
   assert.throws(() => new RenClient(), says('/api/maravilla/ren'));
   assert.throws(() => new RealtimeClient(), says('/api/maravilla/realtime'));
   await assert.rejects(storageUpload('a', new Blob()), says('/api/storage/upload?path=a'));

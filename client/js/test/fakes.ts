@@ -166,6 +166,11 @@ export class FakeRequest {
     await settle();
   }
 
+  async respond(answer: Response): Promise<void> {
+    this.#answer(answer);
+    await settle();
+  }
+
   async fail(): Promise<void> {
     this.#fail(new TypeError('fetch failed'));
     await settle();

@@ -46,6 +46,21 @@ for (const first of [0, 1]) test(`a client is present until the last has left ($
   assert.equal((await said()).at(-1), 'leave ada');
 });
 
+test('three objects, one of which joins again while it leaves: the last one ends it', async () => {
+  const three = rt.presence('room');
+  await Promise.all([one, two, three].map((handle) => handle.join('ada')));
+  void two.leave();
+  void two.join('ada');
+  await Promise.all([one.leave(), three.leave()]);
+  assert.equal((await said()).includes('leave ada'), false);
+  const left = two.leave();
+  const again = two.join('ada');
+  await Promise.all([left, again]);
+  assert.equal((await said()).at(-1), 'join ada');
+  await two.leave();
+  assert.equal((await said()).at(-1), 'leave ada');
+});
+
 test('an update changes nothing of who is present through what', async () => {
   await Promise.all([one.join('ada'), two.join('ada')]);
   await one.update({ n: 1 });

@@ -264,6 +264,22 @@ test('a tab that vanishes leaves after the grace, unless the client is present b
   assert.deepEqual(presence().slice(4), ['leave ada']);
 });
 
+test('of three tabs of one client one is closed, one leaves, and the last is there until it goes', async () => {
+  for (const tab of ['c', 'd']) hub.add_(tab, 'client of a');
+  for (const tab of ['a', 'c', 'd']) op(tab, 'join', { userId: 'ada' });
+  hub.leave_('c'); // without a word
+  op('a', 'leave', { userId: 'ada' });
+  op('a', 'join', { userId: 'ada' });
+  op('a', 'leave', { userId: 'ada' });
+  await pass(5000);
+  assert.equal(presence().includes('leave ada'), false);
+  hub.leave_('d');
+  await pass(2999);
+  assert.equal(presence().includes('leave ada'), false);
+  await pass(1);
+  assert.equal(presence().at(-1), 'leave ada');
+});
+
 test('who is back and leaves does not wait for the grace of the page before', async () => {
   op('a', 'join', { userId: 'ada' });
   hub.leave_('a');

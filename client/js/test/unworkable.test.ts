@@ -122,6 +122,27 @@ for (const [thrown, ends] of [['SyntaxError', true], ['SecurityError', true], ['
     assert.equal(settled(waiting), ends);
   });
 
+test('frames that no server of ours sends are told, and the connection goes on', async () => {
+  const rt = realtime();
+  const got: unknown[] = [];
+  rt.subscribe('room', ({ data }) => got.push(data));
+  rt.presence('room').onJoin(({ userId }) => got.push(userId));
+  rt.connect();
+  await settle();
+  const socket = FakeSocket.last;
+  socket.open();
+  const hear = (data: unknown): unknown => socket.in(() => socket.onmessage!({ data }));
+  for (const odd of ['{"event":"hello"}', 'null', '', Uint8Array.of(1, 10, 2), new ArrayBuffer(8), undefined]) hear(odd);
+  assert.ok(told.length > 0 && codes().every((code) => code === 'bad_json'), String(codes()));
+  await socket.greet();
+  socket.answer('subscribe', { event: 'subscribed', state: 'fresh', cursor: 'c' });
+  const state = { event: 'presence.state', channel: 'room', cursor: 'c' };
+  for (const odd of [5, true, [], {}, { event: 5 }, { ...state, members: null }, { ...state, members: [null] }, { event: 'ok', ref: 'x' }, { event: 'error' }])
+    hear(JSON.stringify(odd) + '\n' + JSON.stringify({ event: 'message', channel: 'room', data: 1, id: 'c1' }));
+  socket.say({ ...state, members: [{ userId: 'ada', lastSeen: 1 }] });
+  assert.deepEqual([got.filter((data) => data === 1).length, got.at(-1), rt.state, FakeSocket.all.length], [9, 'ada', 'open', 1]);
+});
+
 test('an attempt that began before there was a network is not waited for', async () => {
   await ren();
   await pass(2_000);

@@ -166,6 +166,24 @@ for (const [name, Maker] of Object.entries(makers)) {
     await reached(rt, 'open');
   });
 
+  test(`${name}: bytes instead of text, and a close of no known code, cost no more than a connection`, async () => {
+    const server = await greeter();
+    let n = 0;
+    server.removeAllListeners('connection');
+    server.on('connection', (socket) => {
+      socket.on('error', () => {});
+      socket.on('message', () => {
+        if (n++) return socket.send(hello);
+        socket.send(Buffer.from([0xff, 0, 10, 0xfe]));
+        socket.send(Buffer.alloc(0));
+        socket.close(4999, 'é'.repeat(60));
+      });
+    });
+    const { rt, errors } = connect(portOf(server), Maker);
+    await reached(rt, 'open');
+    assert.ok(n > 1 && errors.every((error) => error instanceof Error), String(errors));
+  });
+
   test(`${name}: an address that is none is told, and ends the client`, async () => {
     const rt = new RealtimeClient({ wsEndpoint: 'ftp://127.0.0.1/', clientId, WebSocket: Maker });
     const told: { code?: string }[] = [];
