@@ -93,6 +93,55 @@ func FuzzFrames(f *testing.F) {
 	})
 }
 
+// A loop over a growing message has no more than came, and ends with its client.
+func FuzzGrowing(f *testing.F) {
+	var all [][]byte
+	for _, g := range readGolden(f).Server {
+		if bytes.Contains([]byte(g.Frame), []byte(`"event":"stream`)) {
+			all = append(all, bytes.Replace([]byte(g.Frame), []byte(`"ref":7`), []byte(`"ref":1`), 1))
+		}
+	}
+	for _, frame := range all {
+		f.Add(frame)
+		f.Add(bytes.Join([][]byte{frame, []byte(`{"event":"unstreamed","channel":"room:42","id":"a1","code":"unavailable","retry":true}`), frame}, []byte("\n")))
+	}
+	f.Add(bytes.Join(all, []byte("\n")))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s := greet(t)
+		loop := &following{channel: "room:42", id: "a1", wake: make(chan struct{}, 1)}
+		s.followings = append(s.followings, loop)
+		s.ask(loop)
+		s.sent("")
+		size, last := 0, StreamPart{}
+		next := func() {
+			if part, ok, _ := s.nextPart(t.Context(), loop); ok {
+				for size += len(part.Text); len(part.Items) > 0; part.Items = part.Items[1:] {
+					size += len(part.Items[0])
+				}
+				last = part
+			}
+		}
+		for i, line := range bytes.Split(data, []byte("\n")) {
+			if s.take(line) != nil {
+				break
+			}
+			if i%2 == 0 { // a loop that lags is given several at once
+				next()
+			}
+			s.sent("")
+		}
+		next()
+		s.lose(nil)
+		s.fail(io.EOF)
+		if most := 3 * len(data); size > most { // a byte that is no text is given as U+FFFD
+			t.Errorf("%d bytes of %d", size, most)
+		}
+		if _, ok, err := s.nextPart(t.Context(), loop); ok || err == nil && last.State == realtime.StreamStreaming || len(s.out.calls) > 0 {
+			t.Errorf("after the end: %v, %v, and %d calls are left", ok, err, len(s.out.calls))
+		}
+	})
+}
+
 func FuzzStream(f *testing.F) {
 	for _, g := range readGolden(f).REN {
 		f.Add([]byte(g.Frame))
