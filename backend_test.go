@@ -39,93 +39,99 @@ func (f *follower) read(t *testing.T, n int) {
 	}
 }
 
+// faultyWorld is a Realtime on a log that lags, lies and loses, and a reader of it.
+type faultyWorld struct {
+	*testing.T
+	*backendtest.Faulty
+	rt *realtime.Realtime
+	f  *follower
+}
+
+func (w faultyWorld) put(keys ...string) {
+	w.Helper()
+	for _, key := range keys {
+		if err := w.rt.Emit(w.Context(), realtime.KVPut("demo", key)); err != nil {
+			w.Fatal(err)
+		}
+	}
+	synctest.Wait()
+}
+
+// faultyBackends are faults of a backend.
+var faultyBackends = []struct {
+	name string
+	do   func(faultyWorld)
+	want []string
+}{
+	{"no fault", func(w faultyWorld) { w.put("a", "b"); w.f.read(w.T, 2) }, []string{"a", "b"}},
+	{"lags", func(w faultyWorld) {
+		w.Hold()
+		w.put("a", "b")
+		w.Release()
+		w.f.read(w.T, 2)
+	}, []string{"a", "b"}},
+	{"repeats", func(w faultyWorld) {
+		w.put("a", "b", "c")
+		w.Repeat(3)
+		w.put("d")
+		w.f.read(w.T, 4)
+	}, []string{"a", "b", "c", "d"}},
+	{"skips", func(w faultyWorld) {
+		w.put("a")
+		w.f.read(w.T, 1)
+		w.Skip(1)
+		w.put("b", "c")
+		w.f.read(w.T, 2)
+	}, []string{"a", "b", "c"}},
+	{"loses its tail", func(w faultyWorld) {
+		w.put("a", "b", "c")
+		w.f.read(w.T, 3)
+		w.LoseTail(2)
+		synctest.Wait() // for the node to notice
+		w.put("d")
+		w.f.read(w.T, 2)
+	}, []string{"a", "b", "c", "epoch", "d"}},
+	{"changes epoch without a word", func(w faultyWorld) {
+		w.put("a")
+		w.f.read(w.T, 1)
+		w.NewEpoch()
+		w.put("b")
+		w.f.read(w.T, 2)
+	}, []string{"a", "epoch", "b"}},
+	{"breaks while following", func(w faultyWorld) {
+		w.put("a")
+		w.FailFollow(3, errors.New("connection lost"))
+		w.put("b")
+		w.f.read(w.T, 2)
+	}, []string{"a", "b"}},
+	{"refuses to store", func(w faultyWorld) {
+		full := errors.New("disk full")
+		w.FailAppend(1, full)
+		if err := w.rt.Emit(w.Context(), realtime.KVPut("demo", "a")); !errors.Is(err, full) {
+			w.Errorf("Emit returned %v", err)
+		}
+		w.put("b")
+		w.f.read(w.T, 1)
+	}, []string{"b"}},
+	{"stores and does not say so", func(w faultyWorld) {
+		w.FailAfterStore(1)
+		err := w.rt.Emit(w.Context(), realtime.KVPut("demo", "a"), realtime.WithID("once"))
+		if !errors.Is(err, realtime.ErrMaybeStored) {
+			w.Errorf("Emit returned %v", err)
+		}
+		if err := w.rt.Emit(w.Context(), realtime.KVPut("demo", "a"), realtime.WithID("once")); err != nil {
+			w.Errorf("Emit again returned %v", err)
+		}
+		w.put("b")
+		w.f.read(w.T, 2)
+	}, []string{"a", "b"}},
+}
+
 // TestFaultyBackend puts a log that lags, lies and loses below a Realtime: its
 // readers are told everything once and in order, or are told that they missed
 // something.
 func TestFaultyBackend(t *testing.T) {
-	type world struct {
-		*testing.T
-		*backendtest.Faulty
-		rt *realtime.Realtime
-		f  *follower
-	}
-	put := func(w world, keys ...string) {
-		w.Helper()
-		for _, key := range keys {
-			if err := w.rt.Emit(w.Context(), realtime.KVPut("demo", key)); err != nil {
-				w.Fatal(err)
-			}
-		}
-		synctest.Wait()
-	}
-	for _, test := range []struct {
-		name string
-		do   func(world)
-		want []string
-	}{
-		{"no fault", func(w world) { put(w, "a", "b"); w.f.read(w.T, 2) }, []string{"a", "b"}},
-		{"lags", func(w world) {
-			w.Hold()
-			put(w, "a", "b")
-			w.Release()
-			w.f.read(w.T, 2)
-		}, []string{"a", "b"}},
-		{"repeats", func(w world) {
-			put(w, "a", "b", "c")
-			w.Repeat(3)
-			put(w, "d")
-			w.f.read(w.T, 4)
-		}, []string{"a", "b", "c", "d"}},
-		{"skips", func(w world) {
-			put(w, "a")
-			w.f.read(w.T, 1)
-			w.Skip(1)
-			put(w, "b", "c")
-			w.f.read(w.T, 2)
-		}, []string{"a", "b", "c"}},
-		{"loses its tail", func(w world) {
-			put(w, "a", "b", "c")
-			w.f.read(w.T, 3)
-			w.LoseTail(2)
-			synctest.Wait() // for the node to notice
-			put(w, "d")
-			w.f.read(w.T, 2)
-		}, []string{"a", "b", "c", "epoch", "d"}},
-		{"changes epoch without a word", func(w world) {
-			put(w, "a")
-			w.f.read(w.T, 1)
-			w.NewEpoch()
-			put(w, "b")
-			w.f.read(w.T, 2)
-		}, []string{"a", "epoch", "b"}},
-		{"breaks while following", func(w world) {
-			put(w, "a")
-			w.FailFollow(3, errors.New("connection lost"))
-			put(w, "b")
-			w.f.read(w.T, 2)
-		}, []string{"a", "b"}},
-		{"refuses to store", func(w world) {
-			full := errors.New("disk full")
-			w.FailAppend(1, full)
-			if err := w.rt.Emit(w.Context(), realtime.KVPut("demo", "a")); !errors.Is(err, full) {
-				w.Errorf("Emit returned %v", err)
-			}
-			put(w, "b")
-			w.f.read(w.T, 1)
-		}, []string{"b"}},
-		{"stores and does not say so", func(w world) {
-			w.FailAfterStore(1)
-			err := w.rt.Emit(w.Context(), realtime.KVPut("demo", "a"), realtime.WithID("once"))
-			if !errors.Is(err, realtime.ErrMaybeStored) {
-				w.Errorf("Emit returned %v", err)
-			}
-			if err := w.rt.Emit(w.Context(), realtime.KVPut("demo", "a"), realtime.WithID("once")); err != nil {
-				w.Errorf("Emit again returned %v", err)
-			}
-			put(w, "b")
-			w.f.read(w.T, 2)
-		}, []string{"a", "b"}},
-	} {
+	for _, test := range faultyBackends {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := backendtest.NewFaulty(realtime.NewMemory())
@@ -139,7 +145,7 @@ func TestFaultyBackend(t *testing.T) {
 				next, stop := iter.Pull2(rt.EventsAfter(ctx, realtime.EventMatch{}, rt.Cursor()))
 				defer stop()
 				f := &follower{next: func() (realtime.RenEvent, error, bool) { return next() }}
-				test.do(world{t, b, rt, f})
+				test.do(faultyWorld{t, b, rt, f})
 				if diff := cmp.Diff(test.want, f.got); diff != "" {
 					t.Errorf("told (-want +got):\n%s", diff)
 				}

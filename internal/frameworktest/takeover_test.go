@@ -31,102 +31,107 @@ func tenants(tenant func(*http.Request) string, next http.Handler) http.Handler 
 	})
 }
 
+func byContext(ctx context.Context, _ *http.Request) string { return *ctx.Value(tenantKey{}).(*string) }
+
+func byPath(_ context.Context, r *http.Request) string { return strings.Split(r.URL.Path, "/")[2] }
+
+// valueCases are values of a request that a framework takes back when its handler returns.
+var valueCases = []struct {
+	name   string
+	serve  func(http.Handler) http.Handler
+	tenant func(context.Context, *http.Request) string // the policy's, of Allow's context or Authenticate's request
+	taken  bool
+}{
+	{"net/http", func(h http.Handler) http.Handler { return h }, byPath, true},
+	{"net/http, ServeMux", func(h http.Handler) http.Handler {
+		m := http.NewServeMux()
+		m.Handle("GET /api/{tenant}/realtime", h)
+		return m
+	}, func(_ context.Context, r *http.Request) string { return r.PathValue("tenant") }, true},
+	{"net/http, StripPrefix", func(h http.Handler) http.Handler {
+		m := http.NewServeMux()
+		m.Handle("/api/", http.StripPrefix("/api", h))
+		return m
+	}, func(_ context.Context, r *http.Request) string { return strings.Split(r.URL.Path, "/")[1] }, true},
+	{"net/http, a path that is put back", func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			path := r.URL.Path
+			r.URL.Path = "/x" + path
+			r.Header.Set("X-Tenant", strings.Split(path, "/")[2])
+			h.ServeHTTP(w, r)
+			r.URL.Path = path
+			r.Header.Del("X-Tenant")
+		})
+	}, func(_ context.Context, r *http.Request) string {
+		if !strings.HasPrefix(r.URL.Path, "/x/") {
+			return "nobody's"
+		}
+		return r.Header.Get("X-Tenant")
+	}, true},
+	{"net/http, values", func(h http.Handler) http.Handler {
+		return tenants(func(r *http.Request) string { return byPath(nil, r) }, h)
+	}, byContext, false},
+	{"net/http, values and WithCancel", func(h http.Handler) http.Handler {
+		return tenants(func(r *http.Request) string { return byPath(nil, r) }, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			ctx, cancel := context.WithCancel(r.Context())
+			defer cancel()
+			ctx, cancel = context.WithCancel(ctx)
+			defer cancel()
+			h.ServeHTTP(w, r.WithContext(ctx))
+		}))
+	}, byContext, false},
+	{"net/http, limited body", func(h http.Handler) http.Handler { return http.MaxBytesHandler(h, 1<<10) }, byPath, false},
+	{"chi", func(h http.Handler) http.Handler {
+		r := chi.NewRouter()
+		r.Handle("/api/{tenant}/realtime", h)
+		return r
+	}, func(ctx context.Context, r *http.Request) string {
+		if r != nil {
+			ctx = r.Context()
+		}
+		return chi.URLParamFromCtx(ctx, "tenant")
+	}, false},
+	{"gorilla", func(h http.Handler) http.Handler {
+		r := mux.NewRouter()
+		r.Handle("/api/{tenant}/realtime", h)
+		return r
+	}, func(ctx context.Context, r *http.Request) string {
+		if r == nil {
+			r = httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil)
+		}
+		return mux.Vars(r)["tenant"]
+	}, false},
+	{"gin", func(h http.Handler) http.Handler {
+		gin.SetMode(gin.ReleaseMode)
+		e := gin.New()
+		e.GET("/api/:tenant/realtime", func(c *gin.Context) {
+			tenants(func(*http.Request) string { return c.Param("tenant") }, h).ServeHTTP(c.Writer, c.Request)
+		})
+		return e
+	}, byContext, false},
+	{"echo v4", func(h http.Handler) http.Handler {
+		e := echo4.New()
+		e.GET("/api/:tenant/realtime", func(c echo4.Context) error {
+			tenants(func(*http.Request) string { return c.Param("tenant") }, h).ServeHTTP(c.Response(), c.Request())
+			return nil
+		})
+		return e
+	}, byContext, false},
+	{"echo v5", func(h http.Handler) http.Handler {
+		e := echo.New()
+		e.GET("/api/:tenant/realtime", func(c *echo.Context) error {
+			tenants(func(*http.Request) string { return c.Param("tenant") }, h).ServeHTTP(c.Response(), c.Request())
+			return nil
+		})
+		return e
+	}, byContext, false},
+}
+
 // Each router has its own way to tell the policy which tenant a request is for. It gets
 // the same answer for as long as a WebSocket is open, whatever other requests come in
 // between: where the router's answer ends with its handler, the WebSocket keeps that.
 func TestValuesOfOpenWebSockets(t *testing.T) {
-	byContext := func(ctx context.Context, _ *http.Request) string { return *ctx.Value(tenantKey{}).(*string) }
-	byPath := func(_ context.Context, r *http.Request) string { return strings.Split(r.URL.Path, "/")[2] }
-	for _, c := range []struct {
-		name   string
-		serve  func(http.Handler) http.Handler
-		tenant func(context.Context, *http.Request) string // the policy's, of Allow's context or Authenticate's request
-		taken  bool
-	}{
-		{"net/http", func(h http.Handler) http.Handler { return h }, byPath, true},
-		{"net/http, ServeMux", func(h http.Handler) http.Handler {
-			m := http.NewServeMux()
-			m.Handle("GET /api/{tenant}/realtime", h)
-			return m
-		}, func(_ context.Context, r *http.Request) string { return r.PathValue("tenant") }, true},
-		{"net/http, StripPrefix", func(h http.Handler) http.Handler {
-			m := http.NewServeMux()
-			m.Handle("/api/", http.StripPrefix("/api", h))
-			return m
-		}, func(_ context.Context, r *http.Request) string { return strings.Split(r.URL.Path, "/")[1] }, true},
-		{"net/http, a path that is put back", func(h http.Handler) http.Handler {
-			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				path := r.URL.Path
-				r.URL.Path = "/x" + path
-				r.Header.Set("X-Tenant", strings.Split(path, "/")[2])
-				h.ServeHTTP(w, r)
-				r.URL.Path = path
-				r.Header.Del("X-Tenant")
-			})
-		}, func(_ context.Context, r *http.Request) string {
-			if !strings.HasPrefix(r.URL.Path, "/x/") {
-				return "nobody's"
-			}
-			return r.Header.Get("X-Tenant")
-		}, true},
-		{"net/http, values", func(h http.Handler) http.Handler {
-			return tenants(func(r *http.Request) string { return byPath(nil, r) }, h)
-		}, byContext, false},
-		{"net/http, values and WithCancel", func(h http.Handler) http.Handler {
-			return tenants(func(r *http.Request) string { return byPath(nil, r) }, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				ctx, cancel := context.WithCancel(r.Context())
-				defer cancel()
-				ctx, cancel = context.WithCancel(ctx)
-				defer cancel()
-				h.ServeHTTP(w, r.WithContext(ctx))
-			}))
-		}, byContext, false},
-		{"net/http, limited body", func(h http.Handler) http.Handler { return http.MaxBytesHandler(h, 1<<10) }, byPath, false},
-		{"chi", func(h http.Handler) http.Handler {
-			r := chi.NewRouter()
-			r.Handle("/api/{tenant}/realtime", h)
-			return r
-		}, func(ctx context.Context, r *http.Request) string {
-			if r != nil {
-				ctx = r.Context()
-			}
-			return chi.URLParamFromCtx(ctx, "tenant")
-		}, false},
-		{"gorilla", func(h http.Handler) http.Handler {
-			r := mux.NewRouter()
-			r.Handle("/api/{tenant}/realtime", h)
-			return r
-		}, func(ctx context.Context, r *http.Request) string {
-			if r == nil {
-				r = httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil)
-			}
-			return mux.Vars(r)["tenant"]
-		}, false},
-		{"gin", func(h http.Handler) http.Handler {
-			gin.SetMode(gin.ReleaseMode)
-			e := gin.New()
-			e.GET("/api/:tenant/realtime", func(c *gin.Context) {
-				tenants(func(*http.Request) string { return c.Param("tenant") }, h).ServeHTTP(c.Writer, c.Request)
-			})
-			return e
-		}, byContext, false},
-		{"echo v4", func(h http.Handler) http.Handler {
-			e := echo4.New()
-			e.GET("/api/:tenant/realtime", func(c echo4.Context) error {
-				tenants(func(*http.Request) string { return c.Param("tenant") }, h).ServeHTTP(c.Response(), c.Request())
-				return nil
-			})
-			return e
-		}, byContext, false},
-		{"echo v5", func(h http.Handler) http.Handler {
-			e := echo.New()
-			e.GET("/api/:tenant/realtime", func(c *echo.Context) error {
-				tenants(func(*http.Request) string { return c.Param("tenant") }, h).ServeHTTP(c.Response(), c.Request())
-				return nil
-			})
-			return e
-		}, byContext, false},
-	} {
+	for _, c := range valueCases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			checkTenants(t, c.serve, c.tenant, c.taken && runtime.GOOS == "linux")

@@ -13,20 +13,22 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/presence"
 )
 
+// errorCalls are calls that return an error of the store.
+var errorCalls = map[string]func(context.Context, *node) error{
+	"Join":     func(ctx context.Context, n *node) error { return n.Join(ctx, with(tab("ann", "1"), `2`)) },
+	"Leave":    func(ctx context.Context, n *node) error { return n.Leave(ctx, key("ann", "1"), presence.Departure{}) },
+	"Touch":    func(ctx context.Context, n *node) error { return n.Touch(ctx, channel, "elsewhere") },
+	"Members":  func(ctx context.Context, n *node) error { _, err := n.Members(ctx, channel); return err },
+	"Nodes":    func(ctx context.Context, n *node) error { _, err := n.Nodes(ctx); return err },
+	"Channels": func(ctx context.Context, n *node) error { _, err := n.Channels(ctx); return err },
+	"Followed": func(ctx context.Context, n *node) error { _, err := n.Followed(ctx); return err },
+}
+
 // Errors go to the caller.
 func TestErrorsGoToTheCaller(t *testing.T) {
-	calls := map[string]func(context.Context, *node) error{
-		"Join":     func(ctx context.Context, n *node) error { return n.Join(ctx, with(tab("ann", "1"), `2`)) },
-		"Leave":    func(ctx context.Context, n *node) error { return n.Leave(ctx, key("ann", "1"), presence.Departure{}) },
-		"Touch":    func(ctx context.Context, n *node) error { return n.Touch(ctx, channel, "elsewhere") },
-		"Members":  func(ctx context.Context, n *node) error { _, err := n.Members(ctx, channel); return err },
-		"Nodes":    func(ctx context.Context, n *node) error { _, err := n.Nodes(ctx); return err },
-		"Channels": func(ctx context.Context, n *node) error { _, err := n.Channels(ctx); return err },
-		"Followed": func(ctx context.Context, n *node) error { _, err := n.Followed(ctx); return err },
-	}
 	for _, c := range []struct{ call, fails string }{
-		{"Join", "Get member"}, {"Join", "Put member"}, {"Leave", "Get member"}, {"Leave", "Delete member"},
-		{"Touch", "Get member"}, {"Members", "List member"}, {"Nodes", "List node"}, {"Channels", "List every member"}, {"Followed", "List node"},
+		{"Join", "Get member"}, {"Join", "Put member"}, {"Leave", "Get member"}, {"Leave", "Delete member"}, {"Touch", "Get member"},
+		{"Members", "List member"}, {"Nodes", "List node"}, {"Channels", "List every member"}, {"Followed", "List node"},
 		{"Followed", "List every followed"},
 	} {
 		t.Run(c.call+", "+c.fails, func(t *testing.T) {
@@ -40,14 +42,32 @@ func TestErrorsGoToTheCaller(t *testing.T) {
 					w.leave(other, "ann", "2", presence.Left, 0)
 				}
 				p.failing(only(c.fails, errCut))
-				if err := calls[c.call](w.ctx, n); !errors.Is(err, errCut) {
+				if err := errorCalls[c.call](w.ctx, n); !errors.Is(err, errCut) {
 					t.Errorf("%v", err)
 				}
 			})
 		})
 	}
+	inWorld(t, func(w *world) {
+		for _, fault := range []func(string) error{
+			only("Put node", errCut),
+			func(call string) error {
+				return map[string]error{"Put node": backend.ErrMaybeStored, "Get node": errCut}[call]
+			},
+		} {
+			p := w.probe()
+			p.failing(fault)
+			if err := presence.New(p, presence.Options{Node: "a", Lease: lease}).Start(w.ctx); !errors.Is(err, errCut) {
+				t.Errorf("Start: %v", err)
+			}
+		}
+	})
+}
+
+// A call ends with its context, also while it waits for another one.
+func TestCallsEndWithTheirContext(t *testing.T) {
 	for _, call := range []string{"Join", "Leave", "Touch"} {
-		t.Run(call+", waiting", func(t *testing.T) {
+		t.Run(call, func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				n, p, _ := w.probed("a", false)
 				p.slowDown(time.Second)
@@ -60,42 +80,30 @@ func TestErrorsGoToTheCaller(t *testing.T) {
 				if call == "Touch" {
 					time.Sleep(time.Nanosecond)
 				}
-				if err := calls[call](ctx, n); !errors.Is(err, context.DeadlineExceeded) {
+				if err := errorCalls[call](ctx, n); !errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("%v", err)
 				}
 				w.pass(time.Minute)
 			})
 		})
 	}
+}
+
+// A record that is malformed is an error of who reads it.
+func TestMalformedRecords(t *testing.T) {
 	for _, call := range []string{"Join", "Leave", "Members"} {
-		t.Run(call+", malformed", func(t *testing.T) {
+		t.Run(call, func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				n := w.start("a", true)
 				k := backend.Key{Kind: "member", Group: channel, Name: "ann"}
 				_, err := w.b.Put(w.ctx, backend.Write{Key: k, Value: []byte{9}})
 				w.must(err)
-				if err := calls[call](w.ctx, n); err == nil || !strings.Contains(err.Error(), "malformed") {
+				if err := errorCalls[call](w.ctx, n); err == nil || !strings.Contains(err.Error(), "malformed") {
 					t.Errorf("%v", err)
 				}
 			})
 		})
 	}
-	t.Run("Start", func(t *testing.T) {
-		inWorld(t, func(w *world) {
-			for _, fault := range []func(string) error{
-				only("Put node", errCut),
-				func(call string) error {
-					return map[string]error{"Put node": backend.ErrMaybeStored, "Get node": errCut}[call]
-				},
-			} {
-				p := w.probe()
-				p.failing(fault)
-				if err := presence.New(p, presence.Options{Node: "a", Lease: lease}).Start(w.ctx); !errors.Is(err, errCut) {
-					t.Errorf("%v", err)
-				}
-			}
-		})
-	})
 }
 
 // Of those who change a record at the same time each has its turn, until its
@@ -115,56 +123,59 @@ func TestConflictsAreTriedAgain(t *testing.T) {
 	})
 }
 
+// loopCases are what the loops of a node cannot do for a while.
+var loopCases = map[string]struct {
+	begin func(w *world, n *node)
+	fails string
+	then  []string // the events once it can
+}{
+	"renew":            {nil, "Put node", nil},
+	"renewed, perhaps": {nil, "Put node", nil},
+	"watch":            {nil, "List node", nil},
+	"sweep": {func(w *world, n *node) {
+		w.leave(n, "ann", "1", presence.Left, time.Second)
+	}, "Delete member", []string{annLeft}},
+	"settle": {func(w *world, n *node) {
+		n.store.failing(lateMembers(-1))
+		w.unknown(func(ctx context.Context) error { return n.Join(ctx, tab("bob", "1")) })
+		n.store.failing(nil)
+	}, "Get member", nil},
+	"restore": {func(_ *world, n *node) {
+		time.AfterFunc(time.Second, n.Lost) // when it cannot
+	}, "Get member", nil},
+	"reap": {func(w *world, n *node) {
+		b := w.start("b", false)
+		w.join(b, tab("bob", "1"))
+		w.pass(time.Second)
+		b.kill()
+		w.payloads()
+	}, "List every member", []string{`presence.leave bob {"reason":"node"}`}},
+	"give up": {func(w *world, n *node) {
+		b := w.start("b", false)
+		w.join(b, tab("bob", "1"))
+		w.pass(time.Second)
+		b.kill()
+		w.payloads()
+	}, "Delete node", []string{`presence.leave bob {"reason":"node"}`}},
+	"reap, whom it cannot remove": {func(w *world, n *node) {
+		b := w.start("b", false)
+		w.join(b, tab("bob", "1"))
+		w.pass(time.Second)
+		b.kill()
+		w.payloads()
+	}, "Delete member", []string{`presence.leave bob {"reason":"node"}`}},
+	"reap, who is gone": {func(w *world, n *node) {
+		b := w.start("b", false)
+		w.join(b, tab("bob", "1"))
+		w.pass(time.Second)
+		b.kill()
+		w.payloads()
+	}, "Get node", []string{`presence.leave bob {"reason":"node"}`}},
+}
+
 // Each loop of a node says what it cannot do, and does it when it can again.
 func TestLoopsGoOn(t *testing.T) {
-	for name, c := range map[string]struct {
-		begin func(w *world, n *node)
-		fails string
-		then  []string // the events once it can
-	}{
-		"renew":            {nil, "Put node", nil},
-		"renewed, perhaps": {nil, "Put node", nil},
-		"watch":            {nil, "List node", nil},
-		"sweep": {func(w *world, n *node) {
-			w.leave(n, "ann", "1", presence.Left, time.Second)
-		}, "Delete member", []string{annLeft}},
-		"settle": {func(w *world, n *node) {
-			n.store.failing(lateMembers(-1))
-			w.unknown(func(ctx context.Context) error { return n.Join(ctx, tab("bob", "1")) })
-			n.store.failing(nil)
-		}, "Get member", nil},
-		"restore": {func(_ *world, n *node) {
-			time.AfterFunc(time.Second, n.Lost) // when it cannot
-		}, "Get member", nil},
-		"reap": {func(w *world, n *node) {
-			b := w.start("b", false)
-			w.join(b, tab("bob", "1"))
-			w.pass(time.Second)
-			b.kill()
-			w.payloads()
-		}, "List every member", []string{`presence.leave bob {"reason":"node"}`}},
-		"give up": {func(w *world, n *node) {
-			b := w.start("b", false)
-			w.join(b, tab("bob", "1"))
-			w.pass(time.Second)
-			b.kill()
-			w.payloads()
-		}, "Delete node", []string{`presence.leave bob {"reason":"node"}`}},
-		"reap, whom it cannot remove": {func(w *world, n *node) {
-			b := w.start("b", false)
-			w.join(b, tab("bob", "1"))
-			w.pass(time.Second)
-			b.kill()
-			w.payloads()
-		}, "Delete member", []string{`presence.leave bob {"reason":"node"}`}},
-		"reap, who is gone": {func(w *world, n *node) {
-			b := w.start("b", false)
-			w.join(b, tab("bob", "1"))
-			w.pass(time.Second)
-			b.kill()
-			w.payloads()
-		}, "Get node", []string{`presence.leave bob {"reason":"node"}`}},
-	} {
+	for name, c := range loopCases {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				n, p, said := w.probed("a", false)

@@ -161,15 +161,17 @@ func TestManyFollowed(t *testing.T) {
 		if len(got) < 14_000 || len(got) > 16_000 {
 			w.t.Errorf("%d of %d are listed", len(got), len(many))
 		}
-		for range 2 { // it is said once, each time
-			w.pass(time.Minute)
+		once := func(pass time.Duration) { // once, each time; 64 writes are followed by a pause of 64 s
+			w.pass(pass)
 			if log := said.take(); strings.Count(log, "more channels are followed here") != 1 {
 				t.Errorf("it is said that %.300s", log)
 			}
-			onB.set("few")
-			w.pass(time.Minute)
-			onB.set(many...)
 		}
+		once(50 * time.Second)
+		onB.set("few")
+		w.pass(67 * time.Second)
+		onB.set(many...)
+		once(67 * time.Second)
 		b.kill()
 		w.pass(2 * lease)
 		w.recorded("after b's lease", 0)

@@ -186,30 +186,33 @@ func (o *overtaking) Put(ctx context.Context, w backend.Write) (backend.Revision
 	return o.Backend.Put(ctx, w)
 }
 
+// reconcileCases are records of a member of whom two sessions, 1 and 2, live on node a.
+var reconcileCases = map[string]struct {
+	record   []sessionRecord
+	overtake []sessionRecord // which the record becomes, in the middle of it
+	want     []sessionRecord
+	here     string
+}{
+	"as it is":          {record: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2"},
+	"one too many":      {record: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}, {"3", "a", ""}}, want: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2"},
+	"one is missing":    {record: []sessionRecord{{"2", "a", ""}}, want: []sessionRecord{{"2", "a", ""}, {"1", "a", ""}}, here: "1 2"},
+	"both are missing":  {record: []sessionRecord{{"3", "b", ""}}, want: []sessionRecord{{"3", "b", ""}, {"1", "a", ""}, {"2", "a", ""}}, here: "1 2"},
+	"nothing is there":  {want: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2"},
+	"another node's":    {record: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}, {"3", "b", ""}}, here: "1 2"},
+	"moved":             {record: []sessionRecord{{"1", "b", ""}, {"2", "a", ""}}, here: "2"},
+	"under an old name": {record: []sessionRecord{{"1", "a/1", ""}, {"2", "a", ""}}, want: []sessionRecord{{"2", "a", ""}, {"1", "a", ""}}, here: "1 2"},
+	"moved there and back": {
+		record: []sessionRecord{{"1", "b", ""}}, overtake: []sessionRecord{{"1", "a", ""}},
+		want: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2",
+	},
+}
+
 // Sessions of this node are recorded as its own. Sessions of other nodes, and those that
 // have moved to another node, are not.
 func TestReconcile(t *testing.T) {
 	id := memberID{"room", "ann"}
 	key := func(session string) Key { return Key{id.channel, id.user, session} }
-	for name, c := range map[string]struct {
-		record   []sessionRecord
-		overtake []sessionRecord // which the record becomes, in the middle of it
-		want     []sessionRecord
-		here     string
-	}{
-		"as it is":          {record: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2"},
-		"one too many":      {record: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}, {"3", "a", ""}}, want: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2"},
-		"one is missing":    {record: []sessionRecord{{"2", "a", ""}}, want: []sessionRecord{{"2", "a", ""}, {"1", "a", ""}}, here: "1 2"},
-		"both are missing":  {record: []sessionRecord{{"3", "b", ""}}, want: []sessionRecord{{"3", "b", ""}, {"1", "a", ""}, {"2", "a", ""}}, here: "1 2"},
-		"nothing is there":  {want: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2"},
-		"another node's":    {record: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}, {"3", "b", ""}}, here: "1 2"},
-		"moved":             {record: []sessionRecord{{"1", "b", ""}, {"2", "a", ""}}, here: "2"},
-		"under an old name": {record: []sessionRecord{{"1", "a/1", ""}, {"2", "a", ""}}, want: []sessionRecord{{"2", "a", ""}, {"1", "a", ""}}, here: "1 2"},
-		"moved there and back": {
-			record: []sessionRecord{{"1", "b", ""}}, overtake: []sessionRecord{{"1", "a", ""}},
-			want: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2",
-		},
-	} {
+	for name, c := range reconcileCases {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				store := &overtaking{Backend: memory.New(memory.Limits{})}

@@ -148,171 +148,174 @@ var (
 	failed   = growing.End{State: growing.Failed, Error: wire.Errorf("timeout", "too slow")}
 )
 
+// growCases are what is done with messages that grow, and what is told of them.
+var growCases = map[string]struct {
+	do   func(x *growth)
+	want string
+	open string // the channels that are followed then
+}{
+	"what there is, what is added and the end": {func(x *growth) {
+		o := x.begin("m", "one")
+		x.grow(1, o.Text)
+		x.run()
+		x.write(o, "two")
+		expect(x.t, "told", x.told(), "append m 3 two 6")
+		x.write(o, "three")
+		expect(x.t, "told", x.told(), "append m 6 three 11")
+		x.write(o, "four")
+		x.finish(o, complete)
+	}, "append m 11 four 15, end m complete 15", ""},
+	"the end alone": {func(x *growth) {
+		o := x.begin("m", "one")
+		x.grow(1, o.Text)
+		x.run()
+		x.finish(o, failed)
+	}, "end m failed 3 timeout", ""},
+	"from a place": {func(x *growth) {
+		o, at := x.begin("m", "onetwo"), int64(3)
+		x.growOp(wire.Op{Run: o.Run, Offset: &at}, o.Text)
+	}, "stream m streaming 3 two 6", "a"},
+	"from a place of another one": {func(x *growth) {
+		o, at := x.begin("m", "onetwo"), int64(3)
+		x.growOp(wire.Op{Run: "other", Offset: &at}, o.Text)
+	}, "stream m streaming 0 onetwo 6", "a"},
+	"from no place": {func(x *growth) {
+		o := x.begin("m", "one")
+		x.growOp(wire.Op{Run: o.Run}, o.Text)
+	}, "stream m streaming 0 one 3", "a"},
+	"one that has ended": {func(x *growth) {
+		o := x.begin("m", "one")
+		x.finish(o, failed)
+		x.grow(1, o.Text)
+	}, "stream#1 m failed 0 one 3 timeout", ""},
+	"between other answers": {func(x *growth) {
+		x.ping()
+		x.grow(1, x.begin("m", "one").Text)
+		x.ping()
+	}, "ping, stream#1 m streaming 0 one 3, ping", "a"},
+	"added and ended between pings": {func(x *growth) {
+		o := x.begin("m", "one")
+		x.grow(1, o.Text)
+		x.run()
+		x.ping()
+		x.write(o, "two")
+		x.finish(o, complete)
+		x.ping()
+	}, "ping, append m 3 two 6, end m complete 6, ping", ""},
+	"hidden": {func(x *growth) {
+		x.view.hidden = map[string]bool{"ada": true}
+		o := x.begin("m", "one")
+		x.grow(1, o.Text)
+		x.run()
+		x.write(o, "two")
+		x.grow(2, o.Text)
+	}, "error#2 not_found", ""},
+	"too many": {func(x *growth) {
+		var all []*growing.Own
+		for i := range 4 {
+			all = append(all, x.begin(fmt.Sprint("m", i), "one"))
+			x.grow(int64(i), all[i].Text)
+		}
+		expect(x.t, "told", x.told(), "stream#0 m0 streaming 0 one 3, stream#1 m1 streaming 0 one 3, stream#2 m2 streaming 0 one 3, error#3 too_many")
+		x.write(all[3], "two")
+		x.grow(4, all[0].Text)
+		x.finish(all[1], complete) // which makes room
+		x.grow(5, all[3].Text)
+	}, "stream#4 m0 streaming 0 one 3, end m1 complete 3, stream#5 m3 streaming 0 onetwo 6", "a"},
+	"again: those who share the connection lack nothing": {func(x *growth) {
+		o := x.begin("m", "one")
+		x.grow(1, o.Text)
+		x.run()
+		x.grow(2, o.Text)
+		x.write(o, "two")
+		expect(x.t, "told", x.told(), "append m 3 two 6, stream#2 m streaming 0 onetwo 6")
+		x.grow(3, o.Text)
+		x.finish(o, complete)
+	}, "end m complete 6, stream#3 m complete 0 onetwo 6", ""},
+	"another one with its id": {func(x *growth) {
+		old := x.begin("m", "one")
+		for i, o := range []*growing.Own{old, x.begin("x", ""), x.begin("y", "")} {
+			x.grow(int64(i), o.Text)
+		}
+		x.run()
+		x.unstream(3, "none")
+		x.finish(old, complete)
+		o := x.begin("m", "again")
+		x.Do(func() { x.Grow(wire.Op{}, o.Text, 1) })
+		x.write(o, "!")
+	}, "ok#3, end m complete 3, stream m streaming 0 again! 6", "a"},
+	"another one with its id, before the end is told": {func(x *growth) {
+		old := x.begin("m", "one") // there is no room for more than these
+		for i, o := range []*growing.Own{old, x.begin("x", ""), x.begin("y", "")} {
+			x.grow(int64(i), o.Text)
+		}
+		x.run()
+		var o *growing.Own
+		x.Do(func() { x.Grow(wire.Op{}, o.Text, 1) })
+		x.finish(old, complete)
+		o = x.begin("m", "again")
+		x.run()
+		x.write(o, "!")
+	}, "append m 5 ! 6", "a"},
+	"no longer": {func(x *growth) {
+		o := x.begin("m", "one")
+		x.grow(1, o.Text)
+		x.run()
+		x.unstream(2, "m")
+		x.write(o, "two")
+	}, "ok#2", ""},
+	"taken away": {func(x *growth) {
+		o, other := x.begin("m", "one"), x.begin("n", "one")
+		x.grow(1, o.Text) // turn 1
+		x.run()
+		restrict := func(turn uint64, channel string, why *wire.Error) {
+			x.Do(func() { x.Restrict(turn, map[string]*wire.Error{channel: why}) })
+		}
+		restrict(0, "a", forbidden) // it was allowed later
+		restrict(2, "b", forbidden)
+		restrict(3, "a", nil)
+		restrict(2, "a", forbidden)
+		x.grow(4, other.Text) // turn 2
+		expect(x.t, "told", x.told(), "stream#4 n streaming 0 one 3")
+		x.Do(func() { x.Grow(wire.Op{ID: "n"}, other.Text, 5) }) // allowed again
+		x.run()
+		restrict(4, "a", forbidden)
+		expect(x.t, "told", x.told(), "unstreamed m forbidden")
+		x.write(o, "two")
+		restrict(5, "a", forbidden)
+	}, "unstreamed n forbidden", ""},
+	"hidden from now on": {func(x *growth) {
+		o := x.begin("m", "one")
+		x.grow(1, o.Text)
+		x.run()
+		x.view.hidden = map[string]bool{"bob": true}
+		x.Do(x.ShowAgain)
+		expect(x.t, "told", x.told(), "")
+		x.view.hidden = map[string]bool{"ada": true}
+		x.Do(x.ShowAgain)
+		x.write(o, "two")
+	}, "unstreamed m forbidden", ""},
+	"lost": {func(x *growth) {
+		x.broken = make(chan struct{})
+		k := growing.Key{Channel: "a", ID: "m"}
+		go x.g.Begin(x.t.Context(), growing.Begin{Key: k}, func(error) {})
+		synctest.Wait()
+		lost, err := x.g.Follow(x.t.Context(), k)
+		if err != nil {
+			x.t.Fatal(err)
+		}
+		x.grow(1, lost)
+		x.run()
+		close(x.broken)
+		time.Sleep(time.Second)
+		expect(x.t, "told", x.told(), "unstreamed m unavailable retry")
+		x.grow(2, lost)
+	}, "error#2 unavailable retry", ""},
+}
+
 // What those are told who follow messages that grow, and in which order.
 func TestGrow(t *testing.T) {
-	for name, c := range map[string]struct {
-		do   func(x *growth)
-		want string
-		open string // the channels that are followed then
-	}{
-		"what there is, what is added and the end": {func(x *growth) {
-			o := x.begin("m", "one")
-			x.grow(1, o.Text)
-			x.run()
-			x.write(o, "two")
-			expect(x.t, "told", x.told(), "append m 3 two 6")
-			x.write(o, "three")
-			expect(x.t, "told", x.told(), "append m 6 three 11")
-			x.write(o, "four")
-			x.finish(o, complete)
-		}, "append m 11 four 15, end m complete 15", ""},
-		"the end alone": {func(x *growth) {
-			o := x.begin("m", "one")
-			x.grow(1, o.Text)
-			x.run()
-			x.finish(o, failed)
-		}, "end m failed 3 timeout", ""},
-		"from a place": {func(x *growth) {
-			o, at := x.begin("m", "onetwo"), int64(3)
-			x.growOp(wire.Op{Run: o.Run, Offset: &at}, o.Text)
-		}, "stream m streaming 3 two 6", "a"},
-		"from a place of another one": {func(x *growth) {
-			o, at := x.begin("m", "onetwo"), int64(3)
-			x.growOp(wire.Op{Run: "other", Offset: &at}, o.Text)
-		}, "stream m streaming 0 onetwo 6", "a"},
-		"from no place": {func(x *growth) {
-			o := x.begin("m", "one")
-			x.growOp(wire.Op{Run: o.Run}, o.Text)
-		}, "stream m streaming 0 one 3", "a"},
-		"one that has ended": {func(x *growth) {
-			o := x.begin("m", "one")
-			x.finish(o, failed)
-			x.grow(1, o.Text)
-		}, "stream#1 m failed 0 one 3 timeout", ""},
-		"between other answers": {func(x *growth) {
-			x.ping()
-			x.grow(1, x.begin("m", "one").Text)
-			x.ping()
-		}, "ping, stream#1 m streaming 0 one 3, ping", "a"},
-		"added and ended between pings": {func(x *growth) {
-			o := x.begin("m", "one")
-			x.grow(1, o.Text)
-			x.run()
-			x.ping()
-			x.write(o, "two")
-			x.finish(o, complete)
-			x.ping()
-		}, "ping, append m 3 two 6, end m complete 6, ping", ""},
-		"hidden": {func(x *growth) {
-			x.view.hidden = map[string]bool{"ada": true}
-			o := x.begin("m", "one")
-			x.grow(1, o.Text)
-			x.run()
-			x.write(o, "two")
-			x.grow(2, o.Text)
-		}, "error#2 not_found", ""},
-		"too many": {func(x *growth) {
-			var all []*growing.Own
-			for i := range 4 {
-				all = append(all, x.begin(fmt.Sprint("m", i), "one"))
-				x.grow(int64(i), all[i].Text)
-			}
-			expect(x.t, "told", x.told(), "stream#0 m0 streaming 0 one 3, stream#1 m1 streaming 0 one 3, stream#2 m2 streaming 0 one 3, error#3 too_many")
-			x.write(all[3], "two")
-			x.grow(4, all[0].Text)
-			x.finish(all[1], complete) // which makes room
-			x.grow(5, all[3].Text)
-		}, "stream#4 m0 streaming 0 one 3, end m1 complete 3, stream#5 m3 streaming 0 onetwo 6", "a"},
-		"again: those who share the connection lack nothing": {func(x *growth) {
-			o := x.begin("m", "one")
-			x.grow(1, o.Text)
-			x.run()
-			x.grow(2, o.Text)
-			x.write(o, "two")
-			expect(x.t, "told", x.told(), "append m 3 two 6, stream#2 m streaming 0 onetwo 6")
-			x.grow(3, o.Text)
-			x.finish(o, complete)
-		}, "end m complete 6, stream#3 m complete 0 onetwo 6", ""},
-		"another one with its id": {func(x *growth) {
-			old := x.begin("m", "one")
-			for i, o := range []*growing.Own{old, x.begin("x", ""), x.begin("y", "")} {
-				x.grow(int64(i), o.Text)
-			}
-			x.run()
-			x.unstream(3, "none")
-			x.finish(old, complete)
-			o := x.begin("m", "again")
-			x.Do(func() { x.Grow(wire.Op{}, o.Text, 1) })
-			x.write(o, "!")
-		}, "ok#3, end m complete 3, stream m streaming 0 again! 6", "a"},
-		"another one with its id, before the end is told": {func(x *growth) {
-			old := x.begin("m", "one") // there is no room for more than these
-			for i, o := range []*growing.Own{old, x.begin("x", ""), x.begin("y", "")} {
-				x.grow(int64(i), o.Text)
-			}
-			x.run()
-			var o *growing.Own
-			x.Do(func() { x.Grow(wire.Op{}, o.Text, 1) })
-			x.finish(old, complete)
-			o = x.begin("m", "again")
-			x.run()
-			x.write(o, "!")
-		}, "append m 5 ! 6", "a"},
-		"no longer": {func(x *growth) {
-			o := x.begin("m", "one")
-			x.grow(1, o.Text)
-			x.run()
-			x.unstream(2, "m")
-			x.write(o, "two")
-		}, "ok#2", ""},
-		"taken away": {func(x *growth) {
-			o, other := x.begin("m", "one"), x.begin("n", "one")
-			x.grow(1, o.Text) // turn 1
-			x.run()
-			restrict := func(turn uint64, channel string, why *wire.Error) {
-				x.Do(func() { x.Restrict(turn, map[string]*wire.Error{channel: why}) })
-			}
-			restrict(0, "a", forbidden) // it was allowed later
-			restrict(2, "b", forbidden)
-			restrict(3, "a", nil)
-			restrict(2, "a", forbidden)
-			x.grow(4, other.Text) // turn 2
-			expect(x.t, "told", x.told(), "stream#4 n streaming 0 one 3")
-			x.Do(func() { x.Grow(wire.Op{ID: "n"}, other.Text, 5) }) // allowed again
-			x.run()
-			restrict(4, "a", forbidden)
-			expect(x.t, "told", x.told(), "unstreamed m forbidden")
-			x.write(o, "two")
-			restrict(5, "a", forbidden)
-		}, "unstreamed n forbidden", ""},
-		"hidden from now on": {func(x *growth) {
-			o := x.begin("m", "one")
-			x.grow(1, o.Text)
-			x.run()
-			x.view.hidden = map[string]bool{"bob": true}
-			x.Do(x.ShowAgain)
-			expect(x.t, "told", x.told(), "")
-			x.view.hidden = map[string]bool{"ada": true}
-			x.Do(x.ShowAgain)
-			x.write(o, "two")
-		}, "unstreamed m forbidden", ""},
-		"lost": {func(x *growth) {
-			x.broken = make(chan struct{})
-			k := growing.Key{Channel: "a", ID: "m"}
-			go x.g.Begin(x.t.Context(), growing.Begin{Key: k}, func(error) {})
-			synctest.Wait()
-			lost, err := x.g.Follow(x.t.Context(), k)
-			if err != nil {
-				x.t.Fatal(err)
-			}
-			x.grow(1, lost)
-			x.run()
-			close(x.broken)
-			time.Sleep(time.Second)
-			expect(x.t, "told", x.told(), "unstreamed m unavailable retry")
-			x.grow(2, lost)
-		}, "error#2 unavailable retry", ""},
-	} {
+	for name, c := range growCases {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				x := newGrowth(t)

@@ -54,63 +54,66 @@ func TestRenderedAndCounted(t *testing.T) {
 	}
 }
 
+// renderCases are what a stream tells that renders, and how it ends.
+var renderCases = map[string]struct {
+	except uint64
+	do     func(s *stream, h *history)
+	want   string
+	end    string
+}{
+	"everything, then what happens": {99, func(s *stream, h *history) {
+		h.put("kv")
+		s.begin("", "kv", "bare")
+		s.run()
+		h.put("kv", "bare", "other")
+	}, "@2, @3 bare", "bye revoked @5"},
+	"fresh": {99, func(s *stream, h *history) {
+		h.put("kv")
+		s.begin("", "kv")
+	}, "hello fresh kv @1, all @1", "bye revoked @2"},
+	"resumed": {99, func(s *stream, h *history) {
+		h.put("kv")
+		s.begin(wire.Cursor(at(0)), "kv")
+	}, "hello resumed kv @0, @1", "bye revoked @2"},
+	"outrun": {99, func(s *stream, h *history) {
+		s.begin("", "kv")
+		s.run()
+		h.put("kv", "kv", "kv", "kv", "kv", "kv", "kv", "kv", "kv")
+	}, "reset evicted @9, all @9", "bye revoked @10"},
+	"a domain is lost": {99, func(s *stream, h *history) {
+		s.begin("", "kv")
+		s.run()
+		h.add(backend.Event{Type: backend.Reset, Resource: "kv"})
+	}, "reset backend @1, all @1", "bye revoked @2"},
+	"not everything": {1, func(s *stream, h *history) {
+		h.put("kv")
+		s.begin("", "kv")
+	}, "", "bye revoked"},
+	"not an event": {3, func(s *stream, h *history) {
+		s.begin("", "kv")
+		s.run()
+		h.put("kv", "kv", "kv", "kv")
+	}, "@1, @2", "bye revoked @2"},
+	"not after a reset": {10, func(s *stream, h *history) {
+		s.begin("", "kv")
+		s.run()
+		h.Reset(at(10))
+		h.put("kv")
+	}, "", "bye revoked"},
+	"not after a domain was lost": {2, func(s *stream, h *history) {
+		s.begin("", "kv")
+		s.run()
+		h.put("kv")
+		h.add(backend.Event{Type: backend.Reset, Resource: "kv"})
+		h.put("kv")
+	}, "@1", "bye revoked"},
+}
+
 // What a stream tells that renders, and that nothing follows what cannot be rendered except
 // the end, after which the client lacks nothing.
 func TestRender(t *testing.T) {
 	revoked := session.Ending{Reason: "revoked", Retry: time.Second}
-	for name, c := range map[string]struct {
-		except uint64
-		do     func(s *stream, h *history)
-		want   string
-		end    string
-	}{
-		"everything, then what happens": {99, func(s *stream, h *history) {
-			h.put("kv")
-			s.begin("", "kv", "bare")
-			s.run()
-			h.put("kv", "bare", "other")
-		}, "@2, @3 bare", "bye revoked @5"},
-		"fresh": {99, func(s *stream, h *history) {
-			h.put("kv")
-			s.begin("", "kv")
-		}, "hello fresh kv @1, all @1", "bye revoked @2"},
-		"resumed": {99, func(s *stream, h *history) {
-			h.put("kv")
-			s.begin(wire.Cursor(at(0)), "kv")
-		}, "hello resumed kv @0, @1", "bye revoked @2"},
-		"outrun": {99, func(s *stream, h *history) {
-			s.begin("", "kv")
-			s.run()
-			h.put("kv", "kv", "kv", "kv", "kv", "kv", "kv", "kv", "kv")
-		}, "reset evicted @9, all @9", "bye revoked @10"},
-		"a domain is lost": {99, func(s *stream, h *history) {
-			s.begin("", "kv")
-			s.run()
-			h.add(backend.Event{Type: backend.Reset, Resource: "kv"})
-		}, "reset backend @1, all @1", "bye revoked @2"},
-		"not everything": {1, func(s *stream, h *history) {
-			h.put("kv")
-			s.begin("", "kv")
-		}, "", "bye revoked"},
-		"not an event": {3, func(s *stream, h *history) {
-			s.begin("", "kv")
-			s.run()
-			h.put("kv", "kv", "kv", "kv")
-		}, "@1, @2", "bye revoked @2"},
-		"not after a reset": {10, func(s *stream, h *history) {
-			s.begin("", "kv")
-			s.run()
-			h.Reset(at(10))
-			h.put("kv")
-		}, "", "bye revoked"},
-		"not after a domain was lost": {2, func(s *stream, h *history) {
-			s.begin("", "kv")
-			s.run()
-			h.put("kv")
-			h.add(backend.Event{Type: backend.Reset, Resource: "kv"})
-			h.put("kv")
-		}, "@1", "bye revoked"},
-	} {
+	for name, c := range renderCases {
 		for size, budget := range budgets {
 			t.Run(name+"/"+size, func(t *testing.T) {
 				h := newHistory(ring.Limits{Records: 8, Bytes: 1 << 20, Age: time.Hour})
