@@ -40,11 +40,9 @@ type Sender struct {
 	size  int       // of all of it
 	by    time.Time // the peer must have taken it; zero: the link was not full
 
-	own  []byte // what follows of the message, after Room bytes
-	text []byte // the same of a message that others share
-	part []byte // the next message
-	op   byte   // of the next frame of a message
-	copy []byte // that frame, of a shared message
+	own   []byte // what follows of the message, after Room bytes
+	large *large // nil: there is none
+	op    byte   // of the next frame of a message
 
 	asking   bool          // a ping is due
 	pinging  bool          // it is in frame
@@ -55,6 +53,14 @@ type Sender struct {
 
 	echo     atomic.Pointer[CloseError] // the close frame of the peer, to be answered
 	finished atomic.Bool                // Finish was called
+}
+
+// large are messages that take several frames, or stand beside another one, and that others
+// share. A Sender rarely has one.
+type large struct {
+	text []byte // what follows of the message
+	part []byte // the next one
+	copy []byte // the next frame
 }
 
 // Share has all frames written by s, over link, from now on. wake is called, by any
@@ -100,13 +106,16 @@ func (s *Sender) Put(withRoom, frame, part []byte) {
 	case frame == nil && len(withRoom) > Room:
 		s.own = withRoom
 	case frame != nil && len(Text(frame)) > Fragment:
-		s.text = Text(frame)
+		s.large = &large{text: Text(frame)}
 	case frame != nil:
 		s.frame = frame // nothing is being sent
 		s.size = len(frame)
 	}
 	if len(part) > 0 {
-		s.part = part
+		if s.large == nil {
+			s.large = new(large)
+		}
+		s.large.part = part
 	}
 }
 
@@ -159,10 +168,7 @@ func (s *Sender) next(now time.Time) bool {
 		s.frame = s.ping(now)
 	case s.own != nil:
 		s.frame = s.fragment()
-	case s.text != nil:
-		s.frame = s.copyFragment()
-	case s.part != nil:
-		s.text, s.part = s.part, nil
+	case s.large != nil:
 		s.frame = s.copyFragment()
 	}
 	s.size = len(s.frame)
@@ -188,15 +194,22 @@ func (s *Sender) fragment() []byte {
 	return frame
 }
 
-// copyFragment returns the next frame of text.
+// copyFragment returns the next frame of large.
 func (s *Sender) copyFragment() []byte {
-	if s.copy == nil {
-		s.copy = make([]byte, Room+min(len(s.text), Fragment))
+	m := s.large
+	if m.text == nil {
+		m.text, m.part = m.part, nil
 	}
-	n := copy(s.copy[Room:], s.text)
-	frame := putHeader(s.copy[:Room+n], s.op, n == len(s.text))
-	if s.text, s.op = s.text[n:], opContinue; len(s.text) == 0 {
-		s.text, s.copy, s.op = nil, nil, opText
+	if m.copy == nil {
+		m.copy = make([]byte, Room+min(len(m.text), Fragment))
+	}
+	n := copy(m.copy[Room:], m.text)
+	frame := putHeader(m.copy[:Room+n], s.op, n == len(m.text))
+	if m.text, s.op = m.text[n:], opContinue; len(m.text) == 0 {
+		m.text, m.copy, s.op = nil, nil, opText
+		if m.part == nil {
+			s.large = nil
+		}
 	}
 	return frame
 }

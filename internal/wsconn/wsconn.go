@@ -63,19 +63,20 @@ type Conn struct {
 	opts Options
 
 	// the reader's
-	src    source
-	br     *bufio.Reader
-	left   int64 // bytes of a frame's payload that have not been read
-	astray bool  // the next byte is not the beginning of a frame
-	heard  latch // shut when the peer sends nothing from now on
-	deaf   latch // shut when no goroutine reads from now on
+	src   source
+	br    *bufio.Reader
+	left  int64 // bytes of a frame's payload that have not been read
+	heard latch // shut when the peer sends nothing from now on
+	deaf  latch // shut when no goroutine reads from now on
 
 	turn    chan struct{}          // holds one while a frame is being written; nil while shared writes
 	backlog tcp.Backlog            // guarded by turn, as ended
-	ended   bool                   // a close frame was written
 	pong    atomic.Pointer[[]byte] // the payload of a ping that is not answered yet
 	shared  *Sender                // writes all frames except the last ones; nil: those who have the turn do
 
+	// These stand together so that they take one word.
+	astray    bool          // the reader's: the next byte is not the beginning of a frame
+	ended     bool          // a close frame was written
 	receiving atomic.Bool   // a message is being received, so no pong can come in the middle of its frames
 	asked     atomic.Uint64 // the number in the last ping
 	answered  chan uint64   // numbers in pongs
