@@ -5,8 +5,10 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -124,7 +126,7 @@ const answersAtOnce = 16
 
 func (d *Driver) newSocket(w http.ResponseWriter, r *http.Request) *socket {
 	s := &socket{
-		Driver: d, opening: keepRequest(r), id: &nobody, late: r.URL.Query().Get("auth") == "hello",
+		Driver: d, opening: keepRequest(r), id: &nobody, late: isLate(r.URL.RawQuery),
 		paged: already, stopExpiry: func() bool { return false },
 	}
 	if d.takes(w, r) {
@@ -138,6 +140,16 @@ func (d *Driver) newSocket(w http.ResponseWriter, r *http.Request) *socket {
 	s.ctx, s.conn.Cancel = &s.life, s.cancel
 	s.conn.Recheck, s.conn.Owner = s.recheck, s
 	return s
+}
+
+// isLate reports whether a query says that the client authenticates with its hello. Most
+// have no such name, which is seen without parsing them.
+func isLate(query string) bool {
+	if !strings.Contains(query, "auth") && !strings.Contains(query, "%") {
+		return false
+	}
+	values, _ := url.ParseQuery(query) // what is well-formed of it
+	return values.Get("auth") == "hello"
 }
 
 // nobody is who is not known yet.

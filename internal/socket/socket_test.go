@@ -281,3 +281,16 @@ func TestFullSocketIsTriedWhenItHasRoom(t *testing.T) {
 		say(4, "late")
 	})
 }
+
+// A query says as it does when it is parsed whether the client authenticates later.
+func TestIsLate(t *testing.T) {
+	for _, query := range []string{
+		"", "auth=hello", "auth=hello&x=1", "x=1&auth=hello", "auth=hello&auth=x", "auth=x&auth=hello", "%61uth=hello", "a%75th=hell%6f",
+		"auth=Hello", "Auth=hello", "auth", "auth=", "xauth=hello", "x=auth", "auth=%", "%&auth=hello", "auth;hello", "ch=room%3A1",
+	} {
+		r := http.Request{URL: &url.URL{RawQuery: query}}
+		if got, want := isLate(query), r.URL.Query().Get("auth") == "hello"; got != want {
+			t.Errorf("%q: %v", query, got)
+		}
+	}
+}

@@ -14,7 +14,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -120,29 +119,28 @@ func Accept(conn net.Conn, rw *bufio.ReadWriter, r *http.Request, extra http.Hea
 }
 
 func (c *Conn) shake(r *http.Request, extra http.Header) error {
-	h := make(http.Header)
-	maps.Copy(h, extra)
-	for _, name := range []string{ // of a body, or of the connection, or ours
-		"Content-Encoding", "Content-Length", "Content-Type", "Keep-Alive", "Sec-Websocket-Extensions", "Sec-Websocket-Protocol",
-		"Trailer", "Transfer-Encoding",
-	} {
-		delete(h, name)
-	}
-	h.Set("Upgrade", "websocket")
-	h.Set("Connection", "Upgrade")
-	h.Set("Sec-WebSocket-Accept", acceptKey(r.Header.Get("Sec-WebSocket-Key")))
-	if r.Header.Get("Sec-WebSocket-Protocol") != "" {
-		h.Set("Sec-WebSocket-Protocol", c.opts.Subprotocol)
-	}
 	if err := c.net.SetWriteDeadline(time.Now().Add(c.opts.WriteTime)); err != nil {
 		return err
 	}
-	var answer bytes.Buffer // whose methods do not fail
-	answer.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
-	_ = h.Write(&answer)
+	answer := bytes.NewBuffer(make([]byte, 0, 256)) // whose methods do not fail
+	answer.WriteString("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ")
+	answer.WriteString(acceptKey(r.Header.Get("Sec-WebSocket-Key")))
+	if r.Header.Get("Sec-WebSocket-Protocol") != "" {
+		answer.WriteString("\r\nSec-WebSocket-Protocol: ")
+		answer.WriteString(c.opts.Subprotocol)
+	}
+	answer.WriteString("\r\n")
+	_ = extra.WriteSubset(answer, notExtra)
 	answer.WriteString("\r\n")
 	_, err := c.net.Write(answer.Bytes())
 	return err
+}
+
+// notExtra are headers of a body, or of the connection, or ours.
+var notExtra = map[string]bool{
+	"Connection": true, "Content-Encoding": true, "Content-Length": true, "Content-Type": true, "Keep-Alive": true,
+	"Sec-Websocket-Accept": true, "Sec-Websocket-Extensions": true, "Sec-Websocket-Protocol": true, "Trailer": true,
+	"Transfer-Encoding": true, "Upgrade": true,
 }
 
 // acceptKey is the answer to a client's key: RFC 6455, section 4.2.2.
