@@ -88,15 +88,15 @@ func (n *node) checkOrder(order map[string]int, epochs map[string]uint64) {
 }
 
 // checkReasons finds resets where the engine has all that it ever got, and members that
-// were taken for those of a dead node where none dies, and the store was not put back.
+// did not leave by themselves where nothing fails, no node dies, and clients renew in time.
 func (n *node) checkReasons() {
 	kept := len(n.losses) == 0 && len(n.engine.all) <= n.engine.retain
 	for _, s := range n.view {
 		if s.reset && kept {
 			n.t.Errorf("node %d is reset at %v, and nothing was lost", n.id, s.at.Sub(epoch))
 		}
-		if s.reason == "node" && n.rate == 0 && len(n.losses) == 0 {
-			n.t.Errorf("node %d sees %s leave %s with its node at %v, which lives", n.id, s.user, s.channel, s.at.Sub(epoch))
+		if s.typ == backend.PresenceLeave && s.reason != "left" && n.rate == 0 && len(n.losses) == 0 {
+			n.t.Errorf("node %d sees %s leave %s at %v by reason of %s", n.id, s.user, s.channel, s.at.Sub(epoch), s.reason)
 		}
 	}
 }
