@@ -11,7 +11,11 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/cors"
+	"github.com/maravilla-realtime/realtime/internal/driver"
 	"github.com/maravilla-realtime/realtime/internal/refused"
+	"github.com/maravilla-realtime/realtime/internal/renstream"
+	"github.com/maravilla-realtime/realtime/internal/ring"
+	"github.com/maravilla-realtime/realtime/internal/socket"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -174,4 +178,27 @@ type clientKey struct{}
 func clientID(ctx context.Context) string {
 	id, _ := ctx.Value(clientKey{}).(string)
 	return id
+}
+
+// newDrivers makes what drives connections.
+func (rt *Realtime) newDrivers() {
+	rt.driver = driver.Node{
+		Ring: rt.ring, Conns: rt.conns, Shards: rt.shards, Policy: rt.judge, Refused: rt.refusals, Logger: rt.log,
+		Hijack: driver.Hijack(rt.opts.Hijack), Heartbeat: rt.opts.Heartbeat, WriteTimeout: rt.opts.WriteTimeout,
+	}
+	if spans, ok := rt.opts.Tracer.(DeliveryTracer); ok {
+		rt.driver.Traced = func(kind string, e *ring.Entry, written time.Time) {
+			spans.Deliver(TraceContext(e.Trace), RenEvent(e.Event), ClientDelivery{Kind: kind, Came: e.Came(), Written: written})
+		}
+	}
+	rt.ren = renstream.New(renstream.Node{Node: rt.driver, Life: rt.opts.StreamLife})
+	limits := rt.opts.Limits
+	rt.sockets = socket.New(socket.Node{
+		Node: rt.driver, Rights: rt.rights, Past: rt.past, Growing: rt.growing, Members: rt.presence.members, Rosters: rt.presence.rosters, Publisher: rt.publisher,
+		Limits: socket.Limits{
+			Message: limits.Message, Metadata: limits.Metadata, Page: limits.Page, Channels: limits.Channels,
+			Rate: limits.Rate, Burst: limits.Burst, UserRate: limits.UserRate,
+		},
+		CloseGrace: rt.opts.Presence.CloseGrace, DropGrace: rt.opts.Presence.DropGrace, Running: rt.running,
+	})
 }

@@ -3,7 +3,6 @@ package realtime
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -13,7 +12,6 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/publish"
 	"github.com/maravilla-realtime/realtime/internal/roster"
 	"github.com/maravilla-realtime/realtime/internal/wire"
-	"golang.org/x/sync/errgroup"
 )
 
 // Presence records which users are in which channels. A member of a channel is a user,
@@ -29,6 +27,7 @@ import (
 type Presence struct {
 	rt      *Realtime
 	engine  *presence.Presence
+	members *presence.Members
 	rosters *roster.Rosters
 }
 
@@ -75,6 +74,7 @@ func (p *Presence) init(rt *Realtime) {
 			return rt.growing.Reap(ctx, isGone, mine)
 		},
 	})
+	p.members = &presence.Members{Presence: p.engine, Gate: rt.publisher.Gate, Logger: rt.log}
 	p.rosters = roster.New(roster.Node{
 		Presence: p.engine, Log: rt.backend, Ring: rt.ring, Uniform: rt.policy.See == nil, Time: engine.CallTime,
 		Running: rt.running, Go: rt.background.Go, // Close waits for connections first, which begin readings
@@ -97,7 +97,7 @@ func (p *Presence) Join(ctx context.Context, channel, userID string, metadata an
 		}
 	}
 	s.TTL = p.rt.opts.Presence.Lease
-	return p.join(ctx, s)
+	return p.members.Join(ctx, s)
 }
 
 // Leave ends at once the session that Join began for the same user and client. The
@@ -110,7 +110,7 @@ func (p *Presence) Leave(ctx context.Context, channel, userID string, opts ...Ev
 	if err != nil {
 		return err
 	}
-	return p.leave(ctx, s.Key, presence.Departure{Why: presence.Left, Depth: s.Depth})
+	return p.members.Leave(ctx, s.Key, presence.Departure{Why: presence.Left, Depth: s.Depth})
 }
 
 // Members lists the members of a channel, ordered by user id. Errors: [ErrBadChannel],
@@ -152,60 +152,6 @@ func (p *Presence) lease(ctx context.Context, channel, userID string, opts []Eve
 		s.ID = "node." + p.rt.node
 	}
 	return s, nil
-}
-
-func (p *Presence) join(ctx context.Context, s presence.Session) error {
-	g := p.rt.publisher.Gate(s.Depth)
-	if !g.Enter() {
-		return ErrClosed
-	}
-	defer g.Leave()
-	ctx, cancel := engine.Within(ctx, engine.CallTime)
-	defer cancel()
-	return engine.Public(p.engine.Join(ctx, s))
-}
-
-func (p *Presence) leave(ctx context.Context, k presence.Key, d presence.Departure) error {
-	ctx, cancel := engine.Within(ctx, engine.CallTime)
-	defer cancel()
-	return engine.Public(p.engine.Leave(ctx, k, d))
-}
-
-// leaveSurely is leave for sessions of this node whose clients are gone: it tries again
-// after a failure.
-func (p *Presence) leaveSurely(ctx context.Context, k presence.Key, why presence.Reason, in time.Duration) {
-	if in <= 0 {
-		err := p.leave(ctx, k, presence.Departure{Why: why})
-		if err == nil || errors.Is(err, ErrClosed) {
-			return
-		}
-		p.rt.log.Error("realtime: a member cannot leave; trying again", "channel", k.Channel, "user", k.User, "error", err)
-		in = 1
-	}
-	_ = p.leave(ctx, k, presence.Departure{Why: why, In: in}) // does not fail: a later leave is only scheduled
-}
-
-// leavesAtOnce bounds the concurrent calls of Leave for sessions that end together.
-const leavesAtOnce = 16
-
-// endAll ends sessions of this node whose clients are gone, all of them after the same
-// time.
-func (p *Presence) endAll(ctx context.Context, keys []presence.Key, why presence.Reason, in time.Duration) {
-	var leaving errgroup.Group
-	leaving.SetLimit(leavesAtOnce)
-	for _, k := range keys {
-		leaving.Go(func() error {
-			p.leaveSurely(ctx, k, why, in)
-			return nil
-		})
-	}
-	_ = leaving.Wait() // nil
-}
-
-func (p *Presence) touch(ctx context.Context, channel, user string) {
-	if err := p.engine.Touch(ctx, channel, user); err != nil && !errors.Is(ctx.Err(), context.Canceled) {
-		p.rt.log.Error("realtime: the lastSeen of a member cannot be moved", "channel", channel, "user", user, "error", err)
-	}
 }
 
 // Joiner is the part of a [Presence] that joins; [Leaver] and [MemberLister] are the

@@ -148,7 +148,7 @@ func (rt *Realtime) newRights() *rights.Rights {
 	node := rights.Node{
 		Conns: rt.conns, Closed: ErrClosed, Logger: rt.log,
 		Leave: func(ctx context.Context, userID string) {
-			rt.presence.endAll(ctx, rt.presence.engine.LeavingOf(userID), presence.Closed, 0)
+			rt.presence.members.EndAll(ctx, rt.presence.engine.LeavingOf(userID), presence.Closed, 0)
 		},
 	}
 	if !rt.alone() {

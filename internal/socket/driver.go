@@ -18,7 +18,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/publish"
 	"github.com/maravilla-realtime/realtime/internal/refused"
 	"github.com/maravilla-realtime/realtime/internal/rights"
-	"github.com/maravilla-realtime/realtime/internal/session"
+	"github.com/maravilla-realtime/realtime/internal/roster"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -29,7 +29,8 @@ type Node struct {
 	Rights    *rights.Rights
 	Past      *past.Reader
 	Growing   *growing.Growing
-	Members   Members
+	Members   *presence.Members
+	Rosters   *roster.Rosters
 	Publisher *publish.Publisher
 
 	CloseGrace, DropGrace time.Duration   // for which users stay: see realtime.PresenceOptions
@@ -49,20 +50,6 @@ func (l *Limits) pace() conns.Rate { return conns.Rate{PerSecond: l.Rate, Burst:
 // flood is how often it may send a frame.
 func (l *Limits) flood() conns.Rate {
 	return conns.Rate{PerSecond: FloodFactor * l.Rate, Burst: FloodFactor * l.Burst}
-}
-
-// Members are the members of channels. Errors are those of the API.
-type Members interface {
-	Join(ctx context.Context, s presence.Session) error
-	Leave(ctx context.Context, k presence.Key, d presence.Departure) error
-	// EndAll ends sessions of this node whose clients are gone, all of them after the same
-	// time.
-	EndAll(ctx context.Context, keys []presence.Key, why presence.Reason, in time.Duration)
-	// Leaving lists sessions of this node that are about to end.
-	Leaving(channel, user, source string) []presence.Key
-	// Touch moves the lastSeen of a member.
-	Touch(ctx context.Context, channel, user string)
-	Roster(ctx context.Context, channel string) (*session.Roster, error)
 }
 
 // Driver drives the sockets of a node.

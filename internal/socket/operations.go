@@ -306,7 +306,7 @@ func (s *socket) leave(session presence.Session, joined bool) *wire.Error {
 	p := s.node.Members
 	ctx, cancel := s.within(engine.CallTime)
 	defer cancel()
-	p.EndAll(ctx, p.Leaving(session.Channel, session.User, session.Source), presence.Left, 0)
+	p.EndAll(ctx, p.Presence.Leaving(session.Channel, session.User, session.Source), presence.Left, 0)
 	if !joined {
 		return nil
 	}

@@ -369,11 +369,11 @@ func (s *socket) Roster(channel string, done func(*session.Roster, *wire.Error))
 	ctx, cancel := s.within(rosterTime)
 	s.group.Go(func() {
 		defer cancel()
-		switch r, err := s.node.Members.Roster(ctx, channel); {
+		switch r, err := s.node.Rosters.Read(ctx, channel); {
 		case err == nil:
 			done(r, nil)
 		case !errors.Is(ctx.Err(), context.Canceled): // else nobody waits for it
-			done(nil, s.failed("members", err))
+			done(nil, s.failed("members", engine.Public(err)))
 		}
 	})
 	return cancel

@@ -50,7 +50,7 @@ var parts = []part{
 	{"socket", "internal/socket", nil, []string{"internal/socket", "."}},
 	{"driver", "internal/driver", nil, []string{"internal/driver", "."}},
 	{"policy", "internal/policy", nil, []string{"internal/policy", "."}},
-	{"admission", ".", []string{"policy.go", "rights.go", "grants.go", "http.go", "drivers.go"}, []string{"."}},
+	{"admission", ".", []string{"policy.go", "rights.go", "http.go"}, []string{"."}},
 	{"refused", "internal/refused", nil, []string{"internal/refused", "."}},
 	{"ask", "internal/ask", nil, []string{"internal/ask", "."}},
 	{"rights", "internal/rights", nil, []string{"internal/rights", "."}},
