@@ -171,6 +171,25 @@ func TestWSPieces(t *testing.T) {
 	}
 }
 
+// stalled lets the only client, which does not read, follow the channel room, and publishes
+// more than the kernel holds for it: numbered messages, whose number it returns. They are few,
+// since the kernel gives such a client up after 14 s.
+func stalled(t *testing.T, h *host, s *socket) (messages int) {
+	t.Helper()
+	s.send(`{"op":"hello","cid":"` + tab1 + `"}`)
+	s.send("{" + subscribe("room") + "}")
+	eventually(t, "a subscription", func() bool {
+		followed, err := h.Channels(t.Context())
+		return err == nil && slices.Contains(followed, "room")
+	})
+	const many = 40
+	for i := range many {
+		h.publish("room", json.RawMessage(fmt.Sprintf(`[%d,"%s"]`, i, strings.Repeat("x", 40_000))))
+	}
+	eventually(t, "a writer that waits", func() bool { return h.Stats().WebSocket.Writing == 1 })
+	return many
+}
+
 // A client that reads nothing for a while gets everything, in order, when it goes on.
 func TestWSStallOverTCP(t *testing.T) {
 	t.Parallel()
@@ -182,18 +201,8 @@ func TestWSStallOverTCP(t *testing.T) {
 func stallOverTCP(t *testing.T, hijack realtime.Hijack) {
 	h, dial := overTCP(t, &realtime.Options{WriteTimeout: time.Minute, Hijack: hijack})
 	s := dial()
-	s.send(`{"op":"hello","cid":"` + tab1 + `"}`)
-	s.send("{" + subscribe("room") + "}")
-	eventually(t, "a subscription", func() bool {
-		followed, err := h.Channels(t.Context())
-		return err == nil && slices.Contains(followed, "room")
-	})
-	const messages, size = 100, 40_000 // more than the kernel holds for who does not read
-	for i := range messages {
-		h.publish("room", json.RawMessage(fmt.Sprintf(`[%d,"%s"]`, i, strings.Repeat("x", size))))
-	}
+	messages := stalled(t, h, s)
 	greeted(dial()).ok(`"op":"ping"`)
-	eventually(t, "a writer that waits", func() bool { return h.Stats().WebSocket.Writing == 1 })
 	s.pump()
 	s.want("hello")
 	s.want("subscribed")
@@ -214,16 +223,7 @@ func TestRevokeWSStalledOverTCP(t *testing.T) {
 		if err := s.net.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil { // so that the kernel takes nothing more
 			t.Fatal(err)
 		}
-		s.send(`{"op":"hello","cid":"` + tab1 + `"}`)
-		s.send("{" + subscribe("room") + "}")
-		eventually(t, "a subscription", func() bool {
-			followed, err := h.Channels(t.Context())
-			return err == nil && slices.Contains(followed, "room")
-		})
-		for range 20 { // more than the kernel holds for who does not read
-			h.publish("room", strings.Repeat("x", 40_000))
-		}
-		eventually(t, "a writer that waits", func() bool { return h.Stats().WebSocket.Writing == 1 })
+		stalled(t, h, s)
 		hosts = append(hosts, h)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
