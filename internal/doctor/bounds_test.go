@@ -48,19 +48,54 @@ func TestGuard(t *testing.T) {
 		"127.0.0.1:80": false, "10.0.0.1:443": false, "[::1]:80": false, "203.0.113.7:443": false,
 	} {
 		for _, name := range []string{addr, "app.example.com:80"} {
-			var sent atomic.Bool
-			tr := &http.Transport{DialContext: peer{addr: addr, sent: &sent, closed: make(chan struct{}), once: new(sync.Once)}.dial}
+			for _, scheme := range []string{"http", "https"} {
+				var sent atomic.Bool
+				dialed := false
+				dial := func(ctx context.Context, network, name string) (net.Conn, error) {
+					dialed = true
+					return peer{addr: addr, sent: &sent, closed: make(chan struct{}), once: new(sync.Once)}.dial(ctx, network, name)
+				}
+				tr := &http.Transport{DialContext: dial, DialTLSContext: dial}
+				Guard(tr)
+				r, _ := http.NewRequest(http.MethodGet, (&url.URL{Scheme: scheme, Host: name}).String(), nil)
+				resp, err := tr.RoundTrip(r)
+				if resp != nil {
+					resp.Body.Close()
+				}
+				if errors.Is(err, errOwnLink) != refused || sent.Load() == refused {
+					t.Errorf("%s://%s at %s: %v, sent %v", scheme, name, addr, err, sent.Load())
+				}
+				if known := refused && name == addr; dialed == known { // a name must be looked up
+					t.Errorf("%s://%s at %s: dialed %v", scheme, name, addr, dialed)
+				}
+			}
+		}
+	}
+}
+
+// A stranger's headers are read up to a bound.
+func TestGuardOfHeaders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for size, refused := range map[int]bool{maxHeader / 2: false, 2 * maxHeader: true} {
+			ln := memnet.Listen()
+			srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("X-Long", strings.Repeat("x", size))
+			})}
+			go srv.Serve(ln)
+			tr := &http.Transport{DialContext: ln.Dial}
 			Guard(tr)
-			r, _ := http.NewRequest(http.MethodGet, (&url.URL{Scheme: "http", Host: name}).String(), nil)
+			r, _ := http.NewRequest(http.MethodGet, "http://app.example.com", nil)
 			resp, err := tr.RoundTrip(r)
 			if resp != nil {
 				resp.Body.Close()
 			}
-			if errors.Is(err, errOwnLink) != refused || sent.Load() == refused {
-				t.Errorf("%s at %s: %v, sent %v", name, addr, err, sent.Load())
+			if (err != nil) != refused {
+				t.Errorf("%d bytes: %v", size, err)
 			}
+			tr.CloseIdleConnections()
+			srv.Close()
 		}
-	}
+	})
 }
 
 // A proxy that the environment names is not asked to go there either.
