@@ -16,7 +16,7 @@ func TestFirstPing(t *testing.T) {
 			n := &Node{Heartbeat: every, Shards: shard.New(1, nil, nil)}
 			early := min(mostTogether, every/partsOfPings)
 			times := make(map[time.Time]bool)
-			const conns = 1000
+			const conns = 200
 			for range conns {
 				time.Sleep(time.Millisecond)
 				now := time.Now()
