@@ -87,20 +87,20 @@ const (
 	// HijackDefault is HijackPlain, and for WebSockets as well only where no middleware
 	// wraps the ResponseWriter, and neither a middleware nor a router has put anything
 	// around the context of the request.
-	HijackDefault = Hijack(driver.HijackDefault)
+	HijackDefault Hijack = Hijack(driver.HijackDefault)
 	// HijackNever has each connection driven by the goroutine of its request; a WebSocket
 	// has one more.
-	HijackNever = Hijack(driver.HijackNever)
+	HijackNever Hijack = Hijack(driver.HijackNever)
 	// HijackPlain is for connections without TLS, on Linux, where the policy has no See; and
 	// for REN streams only where no middleware wraps the ResponseWriter. The policy must not
 	// use values of the context of a WebSocket's request which end with its handler.
-	HijackPlain = Hijack(driver.HijackPlain)
+	HijackPlain Hijack = Hijack(driver.HijackPlain)
 	// HijackAlways is for all connections of HTTP/1.1 whose ResponseWriter, or what is
 	// beneath it, has Hijack. With TLS, on other systems, and where the host's
 	// listener wraps connections, each has one goroutine that waits for what its client
 	// sends. A slow See makes other connections wait. The policy must not use what
 	// HijackPlain says.
-	HijackAlways = Hijack(driver.HijackAlways)
+	HijackAlways Hijack = Hijack(driver.HijackAlways)
 )
 
 // PresenceOptions are the times for which members stay present without a connection.
