@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -195,5 +197,45 @@ func TestStorePutBackToAnEarlierOwner(t *testing.T) {
 		b.Lost()
 		w.pass(10 * time.Minute)
 		w.present(b, "later", "ann")
+	})
+}
+
+// interposed is a store that does something before a record is read.
+type interposed struct {
+	backend.Store
+	before func(backend.Key)
+}
+
+func (s *interposed) Get(ctx context.Context, k backend.Key) (backend.Item, error) {
+	s.before(k)
+	return s.Store.Get(ctx, k)
+}
+
+// A node that was given up, and has its record again since the store was put back, keeps
+// its sessions, also where another node is about to end them.
+func TestStorePutBackWhileSessionsEnd(t *testing.T) {
+	inWorld(t, func(w *world) {
+		b := w.start("b", false)
+		w.join(b, tab("ann", "1"))
+		w.payloads()
+		var once sync.Once
+		store := &interposed{w.b, func(k backend.Key) {
+			if k.Kind != "member" {
+				return
+			}
+			once.Do(func() {
+				_, err := w.b.Put(w.ctx, backend.Write{Key: backend.Key{Kind: "node", Group: "lease", Name: "b"}, Value: []byte{1}})
+				w.must(err)
+				b.store.failing(nil)
+				b.Lost()
+				time.Sleep(time.Second) // in which it finds that all is recorded
+			})
+		}}
+		a := w.startOn(presence.Options{Node: "a", Lease: lease}, store, slog.New(slog.DiscardHandler))
+		b.store.failing(func(k backend.Key) fault { return fault{err: errCut} })
+		w.pass(10 * time.Minute)
+		once.Do(func() { t.Error("nobody was about to end the session") })
+		w.present(a, "later", "ann")
+		w.expect("since the store was put back")
 	})
 }

@@ -341,21 +341,9 @@ func (p *Presence) watch(ctx context.Context) error {
 // reap ends the sessions of nodes that are gone, and the sessions recorded for this
 // node that do not live here.
 func (p *Presence) reap(ctx context.Context) error {
-	gone := make(map[string]bool)
+	g := &graves{store: p.store, gone: make(map[string]bool)}
 	for name := range p.peers.watched {
-		gone[name] = false
-	}
-	// A node has a record before it has anything else, so without one it is gone: its
-	// name never comes back.
-	isGone := func(name string) (bool, error) {
-		if _, known := gone[name]; !known {
-			rec, err := p.store.Get(ctx, nodeKey(name))
-			if err != nil {
-				return false, err
-			}
-			gone[name] = rec.Revision == 0
-		}
-		return gone[name], nil
+		g.gone[name] = false
 	}
 	for it, err := range p.store.List(ctx, memberKind, "") {
 		if err != nil {
@@ -369,33 +357,66 @@ func (p *Presence) reap(ctx context.Context) error {
 			if p.mine(s.node) {
 				continue
 			}
-			if _, err := isGone(s.node); err != nil {
-				return err
+			if _, known := g.gone[s.node]; !known {
+				if _, err := g.has(ctx, s.node); err != nil {
+					return err
+				}
 			}
 		}
-		if !slices.ContainsFunc(m.sessions, func(s sessionRecord) bool { return gone[s.node] || p.mine(s.node) && !p.lives(it.Group, it.Name, s.id) }) {
+		if !slices.ContainsFunc(m.sessions, func(s sessionRecord) bool {
+			return g.gone[s.node] || p.mine(s.node) && !p.lives(it.Group, it.Name, s.id)
+		}) {
 			continue
 		}
-		if err := p.reapMember(ctx, it.Group, it.Name, gone); err != nil {
+		if err := p.reapMember(ctx, it.Group, it.Name, g); err != nil {
 			return err
 		}
 	}
-	return errors.Join(p.reapFollowed(ctx, isGone), p.reapOthers(ctx, isGone, p.mine))
+	has := func(node string) (bool, error) { return g.has(ctx, node) }
+	return errors.Join(p.reapFollowed(ctx, has), p.reapOthers(ctx, has, p.mine))
 }
 
-func (p *Presence) reapMember(ctx context.Context, channel, user string, gone map[string]bool) error {
+// graves tells which nodes are gone. A node has a record before it has anything else, so
+// without one it is gone.
+type graves struct {
+	store backend.Store
+	gone  map[string]bool // what has been found out; of nodes that live, it is the answer
+}
+
+// has reports whether a node is gone, as the store has it now. It must be asked when what
+// the node has left was read, and that must be changed only if nobody else has: then it is
+// right even where the store is put back meanwhile, to when the node had its record. Such
+// a node lives on, and does not learn that it was ever given up.
+func (g *graves) has(ctx context.Context, node string) (bool, error) {
+	if gone, known := g.gone[node]; known && !gone {
+		return false, nil
+	}
+	rec, err := g.store.Get(ctx, nodeKey(node))
+	if err != nil {
+		return false, err
+	}
+	g.gone[node] = rec.Revision == 0
+	return g.gone[node], nil
+}
+
+// reapMember ends the sessions of a member that no node owns.
+func (p *Presence) reapMember(ctx context.Context, channel, user string, g *graves) error {
 	id := memberID{channel, user}
 	unlock, err := p.locks.Lock(ctx, id.lockKey())
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	return p.remove(ctx, id, nil, Departure{Why: Node}, func(s *sessionRecord) bool {
+	var unknown error
+	err = p.remove(ctx, id, nil, Departure{Why: Node}, func(s *sessionRecord) bool {
 		if p.mine(s.node) {
 			return !p.lives(channel, user, s.id)
 		}
-		return gone[s.node]
+		gone, err := g.has(ctx, s.node)
+		unknown = errors.Join(unknown, err)
+		return gone
 	})
+	return errors.Join(err, unknown)
 }
 
 // lives reports whether a session lives here.
