@@ -95,177 +95,198 @@ func (l *nodeLink) Put(ctx context.Context, w backend.Write) (backend.Revision, 
 	return l.Backend.Put(ctx, w)
 }
 
-func TestGroups(t *testing.T) {
-	type world struct {
-		*testing.T
-		*calls
-		*cluster
-	}
-	worker := func(w world, name string, f realtime.EventHandler) (*host, *nodeLink) {
-		w.Helper()
-		link := w.link()
-		h := start(w.T, open(), &realtime.Options{Backend: link})
-		noError(w.T, h.Group("work", nil, func(g *realtime.Group) error {
-			return g.OnKVChange(realtime.KVMatch{}, func(ctx context.Context, ev realtime.RenEvent) error {
-				w.add(name + " " + ev.Key)
-				if f != nil {
-					return f(ctx, ev)
-				}
-				return nil
-			})
-		}))
-		synctest.Wait()
-		return h, link
-	}
-	cases := map[string]func(w world){
-		"a group needs a name": func(w world) {
-			h := start(w.T, open(), &realtime.Options{Backend: w.link()})
-			err := h.OnKVChange(realtime.KVMatch{}, nil)
-			if !errors.Is(err, realtime.ErrBadGroup) {
-				w.Error(err)
+// groupWorld has the nodes of one test, and what their handlers were called with.
+type groupWorld struct {
+	*testing.T
+	*calls
+	*cluster
+}
+
+// worker starts a node that handles for the group "work": it notes name and key of each
+// event, and ends as f does.
+func (w groupWorld) worker(name string, f realtime.EventHandler) (*host, *nodeLink) {
+	w.Helper()
+	link := w.link()
+	h := start(w.T, open(), &realtime.Options{Backend: link})
+	noError(w.T, h.Group("work", nil, func(g *realtime.Group) error {
+		return g.OnKVChange(realtime.KVMatch{}, func(ctx context.Context, ev realtime.RenEvent) error {
+			w.add(name + " " + ev.Key)
+			if f != nil {
+				return f(ctx, ev)
 			}
-		},
-		"one node handles all": func(w world) {
-			a, _ := worker(w, "a", nil)
-			b, _ := worker(w, "b", nil)
-			for i := range 5 {
-				a.emit(realtime.KVPut("demo", fmt.Sprint("a", i)))
-				b.emit(realtime.KVPut("demo", fmt.Sprint("b", i)))
-			}
-			w.wantSorted(w.T, "a a0", "a a1", "a a2", "a a3", "a a4", "a b0", "a b1", "a b2", "a b3", "a b4")
-		},
-		"another one goes on where it was": func(w world) {
-			a, _ := worker(w, "a", nil)
-			b, _ := worker(w, "b", nil)
-			a.emit(realtime.KVPut("demo", "1"))
-			w.want(w.T, "a 1")
-			if err := a.Close(w.Context()); err != nil {
-				w.Error(err)
-			}
-			b.emit(realtime.KVPut("demo", "2"))
-			time.Sleep(4 * time.Second)
-			w.want(w.T, "b 2")
-		},
-		"what a dead node finished is not done again, though what it did not is lost": func(w world) {
-			_, link := worker(w, "a", func(ctx context.Context, ev realtime.RenEvent) error {
-				if ev.Key == "1" {
-					<-ctx.Done()
-				}
-				return ctx.Err()
-			})
-			for _, key := range []string{"1", "2", "3", "4"} {
-				noError(w.T, w.put(key))
-			}
-			w.wantSorted(w.T, "a 1", "a 2", "a 3", "a 4")
-			link.kill()
-			b := start(w.T, open(), &realtime.Options{Backend: w.link(), History: realtime.History{Events: 3}})
-			noError(w.T, b.Group("work", &realtime.GroupOptions{Missed: func(e *realtime.ResetError) { w.add("b missed " + e.Reason) }},
-				func(g *realtime.Group) error { return g.OnKVChange(realtime.KVMatch{}, w.handler("b")) }))
-			time.Sleep(20 * time.Second)
-			b.emit(realtime.KVPut("demo", "5"))
-			w.want(w.T, "b missed evicted", "b kv.put 5")
-		},
-		"handlers get what happens after their registration": func(w world) {
-			link := w.link()
-			link.lag = make(chan struct{})
-			h := start(w.T, open(), &realtime.Options{Backend: link})
-			on := func(g *realtime.Group, name string) error { return g.OnKVChange(realtime.KVMatch{}, w.handler(name)) }
-			h.emit(realtime.KVPut("demo", "1"))
-			var group *realtime.Group
-			noError(w.T, h.Group("work", nil, func(g *realtime.Group) error { group = g; return on(g, "first") }))
-			h.emit(realtime.KVPut("demo", "2"))
-			noError(w.T, on(group, "second"))
-			h.emit(realtime.KVPut("demo", "3"))
-			close(link.lag)
-			w.wantSorted(w.T, "first kv.put 2", "first kv.put 3", "second kv.put 3")
-		},
-		"a dead node's work is done again, what it finished is not": func(w world) {
-			_, link := worker(w, "a", func(ctx context.Context, ev realtime.RenEvent) error {
-				if ev.Key == "2" {
-					<-ctx.Done()
-					return ctx.Err()
-				}
-				return nil
-			})
-			b, _ := worker(w, "b", nil)
-			for _, key := range []string{"1", "2", "3"} {
-				b.emit(realtime.KVPut("demo", key))
-			}
-			w.wantSorted(w.T, "a 1", "a 2", "a 3")
-			link.kill()
-			synctest.Wait()
-			b.emit(realtime.KVPut("demo", "4"))
-			time.Sleep(15 * time.Second)
-			w.wantSorted(w.T, "b 2", "b 4")
-		},
-		"attempts go on counting": func(w world) {
-			attempts := func(ctx context.Context, _ realtime.RenEvent) error {
-				d, _ := realtime.DeliveryOf(ctx)
-				w.add(fmt.Sprint("attempt ", d.Attempt))
-				return errors.New("again")
-			}
-			a, _ := worker(w, "a", attempts)
-			a.emit(realtime.KVPut("demo", "1"))
-			w.want(w.T, "a 1", "attempt 1")
-			ctx, cancel := context.WithTimeout(w.Context(), time.Nanosecond)
-			defer cancel()
-			_ = a.Close(ctx) // while it waits for the second one
-			worker(w, "b", attempts)
-			w.want(w.T, "b 1", "attempt 2")
-		},
-		"an attempt that the end of its node interrupts does not count": func(w world) {
-			attempts := func(ctx context.Context, _ realtime.RenEvent) error {
-				d, _ := realtime.DeliveryOf(ctx)
-				w.add(fmt.Sprint("attempt ", d.Attempt))
-				<-ctx.Done()
-				return ctx.Err()
-			}
-			a, _ := worker(w, "a", attempts)
-			a.emit(realtime.KVPut("demo", "1"))
-			w.want(w.T, "a 1", "attempt 1")
-			ctx, cancel := context.WithTimeout(w.Context(), time.Second)
-			defer cancel()
-			_ = a.Close(ctx)
-			worker(w, "b", attempts)
-			w.want(w.T, "b 1", "attempt 1")
-		},
-		"one that lags in the log waits until it does not": func(w world) {
-			late := w.link()
-			late.lag = make(chan struct{})
-			b := start(w.T, open(), &realtime.Options{Backend: late, Groups: realtime.GroupOptions{
-				Missed: func(e *realtime.ResetError) { w.add("missed " + e.Reason) },
-			}})
-			a, _ := worker(w, "a", nil)
-			a.emit(realtime.KVPut("demo", "1"))
-			w.want(w.T, "a 1")
-			noError(w.T, a.Close(w.Context()))
-			noError(w.T, b.Group("work", nil, func(g *realtime.Group) error { return g.OnKVChange(realtime.KVMatch{}, w.handler("b")) }))
-			b.emit(realtime.KVPut("demo", "2"))
-			time.Sleep(time.Minute)
-			w.want(w.T)
-			close(late.lag)
-			w.want(w.T, "b kv.put 2")
-		},
-		"a new group begins now, an old one where it was": func(w world) {
-			a, _ := worker(w, "a", nil)
-			a.emit(realtime.KVPut("demo", "1"))
-			w.want(w.T, "a 1")
-			noError(w.T, a.Close(w.Context()))
-			between := start(w.T, open(), &realtime.Options{Backend: w.link()})
-			between.emit(realtime.KVPut("demo", "2"))
-			synctest.Wait()
-			noError(w.T, between.Group("new", nil, func(g *realtime.Group) error { return g.OnKVChange(realtime.KVMatch{}, w.handler("new")) }))
-			worker(w, "b", nil)
-			between.emit(realtime.KVPut("demo", "3"))
-			w.wantSorted(w.T, "b 2", "b 3", "new kv.put 3")
-		},
-	}
-	for name, f := range cases {
-		bubble(t, name, func(t *testing.T) {
-			w := world{t, &calls{}, newCluster()}
-			f(w)
+			return nil
 		})
+	}))
+	synctest.Wait()
+	return h, link
+}
+
+func TestGroups(t *testing.T) {
+	for name, f := range map[string]func(groupWorld){
+		"a group needs a name":             groupWorld.groupNeedsAName,
+		"one node handles all":             groupWorld.oneNodeHandlesAll,
+		"another one goes on where it was": groupWorld.anotherGoesOn,
+		"what a dead node finished is not done again, though what it did not is lost": groupWorld.deadNodeAndLostEvents,
+		"handlers get what happens after their registration":                          groupWorld.handlersAfterRegistration,
+		"a dead node's work is done again, what it finished is not":                   groupWorld.deadNodesWork,
+		"attempts go on counting":                                                     groupWorld.attemptsGoOnCounting,
+		"an attempt that the end of its node interrupts does not count":               groupWorld.interruptedAttempt,
+		"one that lags in the log waits until it does not":                            groupWorld.laggingNodeWaits,
+		"a new group begins now, an old one where it was":                             groupWorld.newAndOldGroup,
+	} {
+		bubble(t, name, func(t *testing.T) { f(groupWorld{t, &calls{}, newCluster()}) })
 	}
+}
+
+func (w groupWorld) groupNeedsAName() {
+	h := start(w.T, open(), &realtime.Options{Backend: w.link()})
+	err := h.OnKVChange(realtime.KVMatch{}, nil)
+	if !errors.Is(err, realtime.ErrBadGroup) {
+		w.Error(err)
+	}
+}
+
+func (w groupWorld) oneNodeHandlesAll() {
+	a, _ := w.worker("a", nil)
+	b, _ := w.worker("b", nil)
+	for i := range 5 {
+		a.emit(realtime.KVPut("demo", fmt.Sprint("a", i)))
+		b.emit(realtime.KVPut("demo", fmt.Sprint("b", i)))
+	}
+	w.wantSorted(w.T, "a a0", "a a1", "a a2", "a a3", "a a4", "a b0", "a b1", "a b2", "a b3", "a b4")
+}
+
+func (w groupWorld) anotherGoesOn() {
+	a, _ := w.worker("a", nil)
+	b, _ := w.worker("b", nil)
+	a.emit(realtime.KVPut("demo", "1"))
+	w.want(w.T, "a 1")
+	if err := a.Close(w.Context()); err != nil {
+		w.Error(err)
+	}
+	b.emit(realtime.KVPut("demo", "2"))
+	time.Sleep(4 * time.Second)
+	w.want(w.T, "b 2")
+}
+
+func (w groupWorld) deadNodeAndLostEvents() {
+	_, link := w.worker("a", func(ctx context.Context, ev realtime.RenEvent) error {
+		if ev.Key == "1" {
+			<-ctx.Done()
+		}
+		return ctx.Err()
+	})
+	for _, key := range []string{"1", "2", "3", "4"} {
+		noError(w.T, w.put(key))
+	}
+	w.wantSorted(w.T, "a 1", "a 2", "a 3", "a 4")
+	link.kill()
+	b := start(w.T, open(), &realtime.Options{Backend: w.link(), History: realtime.History{Events: 3}})
+	noError(w.T, b.Group("work", &realtime.GroupOptions{Missed: func(e *realtime.ResetError) { w.add("b missed " + e.Reason) }},
+		func(g *realtime.Group) error { return g.OnKVChange(realtime.KVMatch{}, w.handler("b")) }))
+	time.Sleep(20 * time.Second)
+	b.emit(realtime.KVPut("demo", "5"))
+	w.want(w.T, "b missed evicted", "b kv.put 5")
+}
+
+func (w groupWorld) handlersAfterRegistration() {
+	link := w.link()
+	link.lag = make(chan struct{})
+	h := start(w.T, open(), &realtime.Options{Backend: link})
+	on := func(g *realtime.Group, name string) error { return g.OnKVChange(realtime.KVMatch{}, w.handler(name)) }
+	h.emit(realtime.KVPut("demo", "1"))
+	var group *realtime.Group
+	noError(w.T, h.Group("work", nil, func(g *realtime.Group) error { group = g; return on(g, "first") }))
+	h.emit(realtime.KVPut("demo", "2"))
+	noError(w.T, on(group, "second"))
+	h.emit(realtime.KVPut("demo", "3"))
+	close(link.lag)
+	w.wantSorted(w.T, "first kv.put 2", "first kv.put 3", "second kv.put 3")
+}
+
+func (w groupWorld) deadNodesWork() {
+	_, link := w.worker("a", func(ctx context.Context, ev realtime.RenEvent) error {
+		if ev.Key == "2" {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		return nil
+	})
+	b, _ := w.worker("b", nil)
+	for _, key := range []string{"1", "2", "3"} {
+		b.emit(realtime.KVPut("demo", key))
+	}
+	w.wantSorted(w.T, "a 1", "a 2", "a 3")
+	link.kill()
+	synctest.Wait()
+	b.emit(realtime.KVPut("demo", "4"))
+	time.Sleep(15 * time.Second)
+	w.wantSorted(w.T, "b 2", "b 4")
+}
+
+func (w groupWorld) attemptsGoOnCounting() {
+	attempts := func(ctx context.Context, _ realtime.RenEvent) error {
+		d, _ := realtime.DeliveryOf(ctx)
+		w.add(fmt.Sprint("attempt ", d.Attempt))
+		return errors.New("again")
+	}
+	a, _ := w.worker("a", attempts)
+	a.emit(realtime.KVPut("demo", "1"))
+	w.want(w.T, "a 1", "attempt 1")
+	ctx, cancel := context.WithTimeout(w.Context(), time.Nanosecond)
+	defer cancel()
+	_ = a.Close(ctx) // while it waits for the second one
+	w.worker("b", attempts)
+	w.want(w.T, "b 1", "attempt 2")
+}
+
+func (w groupWorld) interruptedAttempt() {
+	attempts := func(ctx context.Context, _ realtime.RenEvent) error {
+		d, _ := realtime.DeliveryOf(ctx)
+		w.add(fmt.Sprint("attempt ", d.Attempt))
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	a, _ := w.worker("a", attempts)
+	a.emit(realtime.KVPut("demo", "1"))
+	w.want(w.T, "a 1", "attempt 1")
+	ctx, cancel := context.WithTimeout(w.Context(), time.Second)
+	defer cancel()
+	_ = a.Close(ctx)
+	w.worker("b", attempts)
+	w.want(w.T, "b 1", "attempt 1")
+}
+
+func (w groupWorld) laggingNodeWaits() {
+	late := w.link()
+	late.lag = make(chan struct{})
+	b := start(w.T, open(), &realtime.Options{Backend: late, Groups: realtime.GroupOptions{
+		Missed: func(e *realtime.ResetError) { w.add("missed " + e.Reason) },
+	}})
+	a, _ := w.worker("a", nil)
+	a.emit(realtime.KVPut("demo", "1"))
+	w.want(w.T, "a 1")
+	noError(w.T, a.Close(w.Context()))
+	noError(w.T, b.Group("work", nil, func(g *realtime.Group) error { return g.OnKVChange(realtime.KVMatch{}, w.handler("b")) }))
+	b.emit(realtime.KVPut("demo", "2"))
+	time.Sleep(time.Minute)
+	w.want(w.T)
+	close(late.lag)
+	w.want(w.T, "b kv.put 2")
+}
+
+func (w groupWorld) newAndOldGroup() {
+	a, _ := w.worker("a", nil)
+	a.emit(realtime.KVPut("demo", "1"))
+	w.want(w.T, "a 1")
+	noError(w.T, a.Close(w.Context()))
+	between := start(w.T, open(), &realtime.Options{Backend: w.link()})
+	between.emit(realtime.KVPut("demo", "2"))
+	synctest.Wait()
+	noError(w.T, between.Group("new", nil, func(g *realtime.Group) error { return g.OnKVChange(realtime.KVMatch{}, w.handler("new")) }))
+	w.worker("b", nil)
+	between.emit(realtime.KVPut("demo", "3"))
+	w.wantSorted(w.T, "b 2", "b 3", "new kv.put 3")
 }
 
 func TestHandlersMiss(t *testing.T) {
