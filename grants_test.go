@@ -27,46 +27,50 @@ func (h *host) everywhere() {
 	synctest.Wait()
 }
 
+// guest is who a host knows nothing of.
+const guest = ""
+
+var grantsOfNothing = []struct {
+	grant realtime.Grant
+	field string
+}{
+	{realtime.Grant{}, "resource"},
+	{realtime.GrantAll(""), "resource"},
+	{realtime.GrantAll("kv,db"), "resource"},
+	{realtime.GrantAll("").In("n").Under("ada"), "resource"},
+	{realtime.GrantAll("kv").In(guest), "namespace"},
+	{realtime.GrantAll("kv").In(guest).Under("ada"), "namespace"},
+	{realtime.GrantAll("db").In(guest), "namespace"},
+	{realtime.GrantAll("jobs").In(guest), "namespace"},
+	{realtime.GrantAll("*").In(guest), "namespace"},
+	{realtime.GrantAll("storage").In("photos"), "namespace"},
+	{realtime.GrantAll("realtime").In("lobby"), "namespace"},
+	{realtime.GrantAll("presence").In("lobby"), "namespace"},
+	{realtime.GrantAll("kv").Under(guest), "prefix"},
+	{realtime.GrantAll("kv").In("n").Under(guest), "prefix"},
+	{realtime.GrantAll("kv").Under(guest).In("n").WithData(), "prefix"},
+	{realtime.GrantAll("kv").Under("user:" + guest), "prefix"},
+	{realtime.GrantAll("kv").Under(guest + ":todos"), "prefix"},
+	{realtime.GrantAll("kv").Under("user:" + guest + ":todos"), "prefix"},
+	{realtime.GrantAll("kv").Under(":"), "prefix"},
+	{realtime.GrantAll("db").In("orders").Under(guest), "prefix"},
+	{realtime.GrantAll("jobs").Under(guest), "prefix"},
+	{realtime.GrantAll("storage").Under(guest), "prefix"},
+	{realtime.GrantAll("storage").Under("photos/" + guest), "prefix"},
+	{realtime.GrantAll("storage").Under("/"), "prefix"},
+	{realtime.GrantAll("realtime").Under(guest).WithData(), "prefix"},
+	{realtime.GrantAll("realtime").Under("room:" + guest).WithData(), "prefix"},
+	{realtime.GrantAll("presence").Under(guest), "prefix"},
+	{realtime.GrantAll("*").Under(guest), "prefix"},
+	{realtime.GrantAll("*").Under("photos/" + guest), "prefix"},
+	{realtime.GrantAll("*").Under("user:" + guest), "prefix"},
+}
+
 // A value that is empty by chance never widens a grant. It grants nothing, and is
 // logged once.
 func TestGrantsOfNothing(t *testing.T) {
 	t.Parallel()
-	const guest = ""
-	for _, c := range []struct {
-		grant realtime.Grant
-		field string
-	}{
-		{realtime.Grant{}, "resource"},
-		{realtime.GrantAll(""), "resource"},
-		{realtime.GrantAll("kv,db"), "resource"},
-		{realtime.GrantAll("").In("n").Under("ada"), "resource"},
-		{realtime.GrantAll("kv").In(guest), "namespace"},
-		{realtime.GrantAll("kv").In(guest).Under("ada"), "namespace"},
-		{realtime.GrantAll("db").In(guest), "namespace"},
-		{realtime.GrantAll("jobs").In(guest), "namespace"},
-		{realtime.GrantAll("*").In(guest), "namespace"},
-		{realtime.GrantAll("storage").In("photos"), "namespace"},
-		{realtime.GrantAll("realtime").In("lobby"), "namespace"},
-		{realtime.GrantAll("presence").In("lobby"), "namespace"},
-		{realtime.GrantAll("kv").Under(guest), "prefix"},
-		{realtime.GrantAll("kv").In("n").Under(guest), "prefix"},
-		{realtime.GrantAll("kv").Under(guest).In("n").WithData(), "prefix"},
-		{realtime.GrantAll("kv").Under("user:" + guest), "prefix"},
-		{realtime.GrantAll("kv").Under(guest + ":todos"), "prefix"},
-		{realtime.GrantAll("kv").Under("user:" + guest + ":todos"), "prefix"},
-		{realtime.GrantAll("kv").Under(":"), "prefix"},
-		{realtime.GrantAll("db").In("orders").Under(guest), "prefix"},
-		{realtime.GrantAll("jobs").Under(guest), "prefix"},
-		{realtime.GrantAll("storage").Under(guest), "prefix"},
-		{realtime.GrantAll("storage").Under("photos/" + guest), "prefix"},
-		{realtime.GrantAll("storage").Under("/"), "prefix"},
-		{realtime.GrantAll("realtime").Under(guest).WithData(), "prefix"},
-		{realtime.GrantAll("realtime").Under("room:" + guest).WithData(), "prefix"},
-		{realtime.GrantAll("presence").Under(guest), "prefix"},
-		{realtime.GrantAll("*").Under(guest), "prefix"},
-		{realtime.GrantAll("*").Under("photos/" + guest), "prefix"},
-		{realtime.GrantAll("*").Under("user:" + guest), "prefix"},
-	} {
+	for _, c := range grantsOfNothing {
 		bubble(t, fmt.Sprintf("%+v", c.grant), func(t *testing.T) {
 			h := start(t, withGrants(c.grant), nil)
 			for range 3 {

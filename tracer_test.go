@@ -139,51 +139,8 @@ func (d *diary) of(word string) (list []string) {
 // Appends and deliveries have spans where the publish was sampled, on all nodes, and only
 // so many for one event; replays have none.
 func TestSpansOfDeliveries(t *testing.T) {
-	bubble(t, "sampled", func(t *testing.T) {
-		c, d, elsewhere := newCluster(), &spans{flags: "01"}, &spans{flags: "01"}
-		h := start(t, open(), &realtime.Options{Backend: c.link(), Tracer: d})
-		other := start(t, open(), &realtime.Options{Backend: c.link(), Tracer: elsewhere})
-		plain := start(t, open(), &realtime.Options{Backend: c.link()})
-		h.ren(get("/ren?s=kv"))
-		for _, at := range []*host{h, other, plain} {
-			at.socket(get("/realtime")).ok(subscribe("room"))
-		}
-		cursor := h.Cursor()
-		h.publish("room", 1)
-		h.emit(realtime.KVPut("n", "k"))
-		synctest.Wait()
-		want := []string{"deliver k over ren after 0s with 01", "deliver room over websocket after 0s with 01"}
-		if got := d.of("deliver"); !slices.Equal(got, want) {
-			t.Errorf("%q", got)
-		}
-		if got := elsewhere.of("deliver"); !slices.Equal(got, want[1:]) {
-			t.Errorf("on another node: %q", got)
-		}
-		if got := d.of("append"); !slices.Equal(got, []string{"append  in publish: <nil>", "append room in publish: <nil>"}) {
-			t.Errorf("%q", got)
-		}
-		time.Sleep(time.Second)
-		h.socket(get("/realtime")).call(since("room", string(cursor)))
-		h.ren(get("/ren", "Last-Event-ID", string(cursor)))
-		synctest.Wait()
-		if got := d.of("deliver"); len(got) != 2 {
-			t.Errorf("with replays: %q", got)
-		}
-	})
-	bubble(t, "many", func(t *testing.T) {
-		d := &spans{flags: "01"}
-		h := start(t, open(), &realtime.Options{Tracer: d})
-		for range 30 {
-			h.socket(get("/realtime")).ok(subscribe("room"))
-		}
-		for range 2 {
-			h.publish("room", 1)
-			synctest.Wait()
-		}
-		if got := d.of("deliver"); len(got) != 32 {
-			t.Errorf("%d spans of two events", len(got))
-		}
-	})
+	bubble(t, "sampled", spansOfSampled)
+	bubble(t, "many", spansOfMany)
 	for _, flags := range []string{"00", "02", "x"} {
 		bubble(t, "flags "+flags, func(t *testing.T) {
 			d := &spans{flags: flags}
@@ -196,15 +153,64 @@ func TestSpansOfDeliveries(t *testing.T) {
 			}
 		})
 	}
-	bubble(t, "an append fails", func(t *testing.T) {
-		d, b := &spans{flags: "01"}, backendtest.NewFaulty(realtime.NewMemory())
-		h := start(t, open(), &realtime.Options{Tracer: d, Backend: b})
-		b.FailAppend(1, errDown)
-		_ = h.Publish(t.Context(), "room", 1)
-		if got := d.of("append"); !slices.Equal(got, []string{"append room in publish: down"}) {
-			t.Errorf("%q", got)
-		}
-	})
+	bubble(t, "an append fails", spansOfAFailedAppend)
+}
+
+func spansOfSampled(t *testing.T) {
+	c, d, elsewhere := newCluster(), &spans{flags: "01"}, &spans{flags: "01"}
+	h := start(t, open(), &realtime.Options{Backend: c.link(), Tracer: d})
+	other := start(t, open(), &realtime.Options{Backend: c.link(), Tracer: elsewhere})
+	plain := start(t, open(), &realtime.Options{Backend: c.link()})
+	h.ren(get("/ren?s=kv"))
+	for _, at := range []*host{h, other, plain} {
+		at.socket(get("/realtime")).ok(subscribe("room"))
+	}
+	cursor := h.Cursor()
+	h.publish("room", 1)
+	h.emit(realtime.KVPut("n", "k"))
+	synctest.Wait()
+	want := []string{"deliver k over ren after 0s with 01", "deliver room over websocket after 0s with 01"}
+	if got := d.of("deliver"); !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+	if got := elsewhere.of("deliver"); !slices.Equal(got, want[1:]) {
+		t.Errorf("on another node: %q", got)
+	}
+	if got := d.of("append"); !slices.Equal(got, []string{"append  in publish: <nil>", "append room in publish: <nil>"}) {
+		t.Errorf("%q", got)
+	}
+	time.Sleep(time.Second)
+	h.socket(get("/realtime")).call(since("room", string(cursor)))
+	h.ren(get("/ren", "Last-Event-ID", string(cursor)))
+	synctest.Wait()
+	if got := d.of("deliver"); len(got) != 2 {
+		t.Errorf("with replays: %q", got)
+	}
+}
+
+func spansOfMany(t *testing.T) {
+	d := &spans{flags: "01"}
+	h := start(t, open(), &realtime.Options{Tracer: d})
+	for range 30 {
+		h.socket(get("/realtime")).ok(subscribe("room"))
+	}
+	for range 2 {
+		h.publish("room", 1)
+		synctest.Wait()
+	}
+	if got := d.of("deliver"); len(got) != 32 {
+		t.Errorf("%d spans of two events", len(got))
+	}
+}
+
+func spansOfAFailedAppend(t *testing.T) {
+	d, b := &spans{flags: "01"}, backendtest.NewFaulty(realtime.NewMemory())
+	h := start(t, open(), &realtime.Options{Tracer: d, Backend: b})
+	b.FailAppend(1, errDown)
+	_ = h.Publish(t.Context(), "room", 1)
+	if got := d.of("append"); !slices.Equal(got, []string{"append room in publish: down"}) {
+		t.Errorf("%q", got)
+	}
 }
 
 // A tracer that returns too much, or nothing, does no harm.

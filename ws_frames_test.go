@@ -189,68 +189,75 @@ func (s modem) Read(p []byte) (int, error) {
 // on: what counts is progress.
 func TestSlowLinks(t *testing.T) {
 	t.Parallel()
-	bubble(t, "60 KB up at 5 KB/s", func(t *testing.T) {
-		h := start(t, open(), nil)
-		s, watch := h.socket(get("/realtime")), h.ren(get("/ren"))
-		data := strings.Repeat("x", 60<<10)
-		raw := frame(0x81, true, []byte(`{"op":"publish","ref":1,"channel":"room","data":"`+data+`"}`))
-		for ; len(raw) > 0; raw = raw[min(len(raw), 5<<10):] {
-			if _, err := s.net.Write(raw[:min(len(raw), 5<<10)]); err != nil {
-				t.Fatal(err)
-			}
-			time.Sleep(time.Second)
+	bubble(t, "60 KB up at 5 KB/s", slowLinkUp)
+	bubble(t, "1 MB down at 12 KB/s, WS", slowLinkDownWS)
+	bubble(t, "1 MB down at 12 KB/s, REN", slowLinkDownREN)
+}
+
+func slowLinkUp(t *testing.T) {
+	h := start(t, open(), nil)
+	s, watch := h.socket(get("/realtime")), h.ren(get("/ren"))
+	data := strings.Repeat("x", 60<<10)
+	raw := frame(0x81, true, []byte(`{"op":"publish","ref":1,"channel":"room","data":"`+data+`"}`))
+	for ; len(raw) > 0; raw = raw[min(len(raw), 5<<10):] {
+		if _, err := s.net.Write(raw[:min(len(raw), 5<<10)]); err != nil {
+			t.Fatal(err)
 		}
-		if o := s.next(); o.Event != "ok" {
-			t.Errorf("%s", o.raw)
-		}
-		if got := watch.keys(1); len(got) != len(data)+2 {
-			t.Errorf("%d bytes", len(got))
-		}
-	})
+		time.Sleep(time.Second)
+	}
+	if o := s.next(); o.Event != "ok" {
+		t.Errorf("%s", o.raw)
+	}
+	if got := watch.keys(1); len(got) != len(data)+2 {
+		t.Errorf("%d bytes", len(got))
+	}
+}
+
+func slowLinkDownWS(t *testing.T) {
 	data := strings.Repeat("x", 1<<20-100)
-	bubble(t, "1 MB down at 12 KB/s, WS", func(t *testing.T) {
-		h := start(t, open(), nil)
-		s := h.dialStalled(get("/realtime"))
-		s.send(`{"op":"hello","cid":"` + tab1 + `"}`)
-		s.send(`{` + subscribe("room") + `}`)
-		link := modem{s.net, 12 << 10}
-		got := make(chan int)
-		go func() {
-			n, err := 0, error(nil)
-			for b := make([]byte, 1<<20); err == nil && n < len(data); {
-				var m int
-				m, err = link.Read(b)
-				n += m
-			}
-			got <- n
-		}()
-		time.Sleep(5 * time.Second)
-		h.publish("room", data)
-		time.Sleep(10 * time.Second)
-		// A client that asks whether the server is there gets its answer meanwhile.
-		if _, err := s.net.Write(frame(0x89, true, []byte("there?"))); err != nil {
-			t.Error(err)
+	h := start(t, open(), nil)
+	s := h.dialStalled(get("/realtime"))
+	s.send(`{"op":"hello","cid":"` + tab1 + `"}`)
+	s.send(`{` + subscribe("room") + `}`)
+	link := modem{s.net, 12 << 10}
+	got := make(chan int)
+	go func() {
+		n, err := 0, error(nil)
+		for b := make([]byte, 1<<20); err == nil && n < len(data); {
+			var m int
+			m, err = link.Read(b)
+			n += m
 		}
-		if n := <-got; n < len(data) {
-			t.Errorf("%d bytes of %d", n, len(data))
-		}
-	})
-	bubble(t, "1 MB down at 12 KB/s, REN", func(t *testing.T) {
-		h := start(t, open(), nil)
-		s := h.renStalled(get("/ren"))
-		s.resp.Body = modem{s.resp.Body, 12 << 10}
-		s.pump()
-		s.next()
-		h.publish("room", data)
-		ev, ok := s.any(3 * time.Minute)
-		for ok && ev.Name == "ren.ping" {
-			ev, ok = s.any(3 * time.Minute)
-		}
-		if len(ev.Data) != len(data)+2 {
-			t.Errorf("%d bytes", len(ev.Data))
-		}
-		s.cut()
-	})
+		got <- n
+	}()
+	time.Sleep(5 * time.Second)
+	h.publish("room", data)
+	time.Sleep(10 * time.Second)
+	// A client that asks whether the server is there gets its answer meanwhile.
+	if _, err := s.net.Write(frame(0x89, true, []byte("there?"))); err != nil {
+		t.Error(err)
+	}
+	if n := <-got; n < len(data) {
+		t.Errorf("%d bytes of %d", n, len(data))
+	}
+}
+
+func slowLinkDownREN(t *testing.T) {
+	data := strings.Repeat("x", 1<<20-100)
+	h := start(t, open(), nil)
+	s := h.renStalled(get("/ren"))
+	s.resp.Body = modem{s.resp.Body, 12 << 10}
+	s.pump()
+	s.next()
+	h.publish("room", data)
+	ev, ok := s.any(3 * time.Minute)
+	for ok && ev.Name == "ren.ping" {
+		ev, ok = s.any(3 * time.Minute)
+	}
+	if len(ev.Data) != len(data)+2 {
+		t.Errorf("%d bytes", len(ev.Data))
+	}
+	s.cut()
 }
 
 // A message that cannot make it ends with a reason, which is also logged for who

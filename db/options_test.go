@@ -14,29 +14,7 @@ import (
 
 // TestOptions: each limit is the host's to set, and to lift.
 func TestOptions(t *testing.T) {
-	many := func(n int) func(tx *db.Tx) error {
-		return func(tx *db.Tx) error {
-			for range n {
-				if err := tx.Emit(realtime.DocumentUpdated("todos", "a")); err != nil {
-					return err
-				}
-			}
-			return nil
-		}
-	}
-	t.Run("MaxEvents", func(t *testing.T) {
-		d, _ := openWith(t, &db.Options{MaxEvents: 2})
-		if err := d.InTx(t.Context(), nil, many(2)); err != nil {
-			t.Error(err)
-		}
-		if err := d.InTx(t.Context(), nil, many(3)); !errors.Is(err, db.ErrTooMany) {
-			t.Errorf("3 of 2: %v", err)
-		}
-		d, _ = openWith(t, &db.Options{MaxEvents: -1})
-		if err := d.InTx(t.Context(), nil, many(10_001)); err != nil {
-			t.Errorf("without a limit: %v", err)
-		}
-	})
+	t.Run("MaxEvents", maxEvents)
 	for timeout, want := range map[time.Duration]error{time.Minute: db.ErrBusy, -1: nil} {
 		t.Run("BusyTimeout "+timeout.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -76,5 +54,29 @@ func TestOptions(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+func maxEvents(t *testing.T) {
+	many := func(n int) func(tx *db.Tx) error {
+		return func(tx *db.Tx) error {
+			for range n {
+				if err := tx.Emit(realtime.DocumentUpdated("todos", "a")); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}
+	d, _ := openWith(t, &db.Options{MaxEvents: 2})
+	if err := d.InTx(t.Context(), nil, many(2)); err != nil {
+		t.Error(err)
+	}
+	if err := d.InTx(t.Context(), nil, many(3)); !errors.Is(err, db.ErrTooMany) {
+		t.Errorf("3 of 2: %v", err)
+	}
+	d, _ = openWith(t, &db.Options{MaxEvents: -1})
+	if err := d.InTx(t.Context(), nil, many(10_001)); err != nil {
+		t.Errorf("without a limit: %v", err)
 	}
 }

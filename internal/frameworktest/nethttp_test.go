@@ -109,54 +109,57 @@ func late(f func(http.Handler) http.Handler) func(http.Handler) http.Handler {
 	return func(h http.Handler) http.Handler { return http.TimeoutHandler(f(h), time.Minute, "late") }
 }
 
+const timeoutWriter = "*http.timeoutWriter"
+
+var frameworks = []struct {
+	name    string
+	wrap    func(http.Handler) http.Handler
+	ends    bool   // the context of the request
+	ren, ws string // the type that the log names; "": it works
+}{
+	{"gin", withGin(), false, "", ""},
+	{"gin, wrapped", wrapped(withGin()), false, "", ""},
+	{"gin, late", late(withGin()), false, timeoutWriter, timeoutWriter},
+	{"gin, gzip", withGin(ginzip.Gzip(ginzip.DefaultCompression)), false, "*gzip.gzipWriter", ""},
+	{"gin, gzip, excluded", withGin(ginzip.Gzip(ginzip.DefaultCompression, ginzip.WithExcludedPaths([]string{"/api/"}))), false, "", ""},
+
+	{"echo v4", withEcho4(), false, "", ""},
+	{"echo v4, wrapped", wrapped(withEcho4()), false, "", ""},
+	{"echo v4, late", late(withEcho4()), false, timeoutWriter, timeoutWriter},
+	{"echo v4, gzip", withEcho4(echo4mw.Gzip()), false, "", ""},
+	{"echo v4, gzip, wrapped", wrapped(withEcho4(echo4mw.Gzip())), false, "", ""},
+	{"echo v4, gzip of long answers", withEcho4(echo4mw.GzipWithConfig(echo4mw.GzipConfig{MinLength: 1 << 20})), false, "", ""},
+	{"echo v4, body dump", withEcho4(echo4mw.BodyDump(func(echo4.Context, []byte, []byte) {})), false, "", ""},
+	{"echo v4, context timeout", withEcho4(echo4mw.ContextTimeout(soon)), true, "", ""},
+	//lint:ignore SA1019 people still have it
+	{"echo v4, timeout", withEcho4(echo4mw.TimeoutWithConfig(echo4mw.TimeoutConfig{Timeout: time.Minute})), false, timeoutWriter, timeoutWriter},
+
+	{"echo v5", withEcho(), false, "", ""},
+	{"echo v5, wrapped", wrapped(withEcho()), false, "", ""},
+	{"echo v5, late", late(withEcho()), false, timeoutWriter, timeoutWriter},
+	{"echo v5, gzip", withEcho(echomw.Gzip()), false, "", ""},
+	{"echo v5, gzip of long answers", withEcho(echomw.GzipWithConfig(echomw.GzipConfig{MinLength: 1 << 20})), false, "", ""},
+	{"echo v5, body dump", withEcho(echomw.BodyDump(func(*echo.Context, []byte, []byte, error) {})), false, "", ""},
+	{"echo v5, context timeout", withEcho(echomw.ContextTimeout(soon)), true, "", ""},
+
+	{"chi", withChi(), false, "", ""},
+	{"chi, wrapped", wrapped(withChi()), false, "", ""},
+	{"chi, late", late(withChi()), false, timeoutWriter, timeoutWriter},
+	{"chi, compress", withChi(chimw.Compress(gzip.BestSpeed)), false, "", ""},
+	{"chi, compress, wrapped", wrapped(withChi(chimw.Compress(gzip.BestSpeed))), false, "", ""},
+	{"chi, compress all", withChi(chimw.Compress(gzip.BestSpeed, "text/event-stream")), false, "", ""},
+	{"chi, timeout", withChi(chimw.Timeout(soon)), true, "", ""},
+	{"chi, throttle", withChi(chimw.Throttle(10)), false, "", ""},
+
+	{"gorilla", withGorilla(), false, "", ""},
+	{"gorilla, wrapped", wrapped(withGorilla()), false, "", ""},
+	{"gorilla, late", late(withGorilla()), false, timeoutWriter, timeoutWriter},
+	{"gorilla, compress", withGorilla(handlers.CompressHandler), false, "", ""},
+	{"gorilla, context timeout", withGorilla(within), true, "", ""},
+}
+
 func TestFrameworks(t *testing.T) {
-	const timeoutWriter = "*http.timeoutWriter"
-	for _, c := range []struct {
-		name    string
-		wrap    func(http.Handler) http.Handler
-		ends    bool   // the context of the request
-		ren, ws string // the type that the log names; "": it works
-	}{
-		{"gin", withGin(), false, "", ""},
-		{"gin, wrapped", wrapped(withGin()), false, "", ""},
-		{"gin, late", late(withGin()), false, timeoutWriter, timeoutWriter},
-		{"gin, gzip", withGin(ginzip.Gzip(ginzip.DefaultCompression)), false, "*gzip.gzipWriter", ""},
-		{"gin, gzip, excluded", withGin(ginzip.Gzip(ginzip.DefaultCompression, ginzip.WithExcludedPaths([]string{"/api/"}))), false, "", ""},
-
-		{"echo v4", withEcho4(), false, "", ""},
-		{"echo v4, wrapped", wrapped(withEcho4()), false, "", ""},
-		{"echo v4, late", late(withEcho4()), false, timeoutWriter, timeoutWriter},
-		{"echo v4, gzip", withEcho4(echo4mw.Gzip()), false, "", ""},
-		{"echo v4, gzip, wrapped", wrapped(withEcho4(echo4mw.Gzip())), false, "", ""},
-		{"echo v4, gzip of long answers", withEcho4(echo4mw.GzipWithConfig(echo4mw.GzipConfig{MinLength: 1 << 20})), false, "", ""},
-		{"echo v4, body dump", withEcho4(echo4mw.BodyDump(func(echo4.Context, []byte, []byte) {})), false, "", ""},
-		{"echo v4, context timeout", withEcho4(echo4mw.ContextTimeout(soon)), true, "", ""},
-		//lint:ignore SA1019 people still have it
-		{"echo v4, timeout", withEcho4(echo4mw.TimeoutWithConfig(echo4mw.TimeoutConfig{Timeout: time.Minute})), false, timeoutWriter, timeoutWriter},
-
-		{"echo v5", withEcho(), false, "", ""},
-		{"echo v5, wrapped", wrapped(withEcho()), false, "", ""},
-		{"echo v5, late", late(withEcho()), false, timeoutWriter, timeoutWriter},
-		{"echo v5, gzip", withEcho(echomw.Gzip()), false, "", ""},
-		{"echo v5, gzip of long answers", withEcho(echomw.GzipWithConfig(echomw.GzipConfig{MinLength: 1 << 20})), false, "", ""},
-		{"echo v5, body dump", withEcho(echomw.BodyDump(func(*echo.Context, []byte, []byte, error) {})), false, "", ""},
-		{"echo v5, context timeout", withEcho(echomw.ContextTimeout(soon)), true, "", ""},
-
-		{"chi", withChi(), false, "", ""},
-		{"chi, wrapped", wrapped(withChi()), false, "", ""},
-		{"chi, late", late(withChi()), false, timeoutWriter, timeoutWriter},
-		{"chi, compress", withChi(chimw.Compress(gzip.BestSpeed)), false, "", ""},
-		{"chi, compress, wrapped", wrapped(withChi(chimw.Compress(gzip.BestSpeed))), false, "", ""},
-		{"chi, compress all", withChi(chimw.Compress(gzip.BestSpeed, "text/event-stream")), false, "", ""},
-		{"chi, timeout", withChi(chimw.Timeout(soon)), true, "", ""},
-		{"chi, throttle", withChi(chimw.Throttle(10)), false, "", ""},
-
-		{"gorilla", withGorilla(), false, "", ""},
-		{"gorilla, wrapped", wrapped(withGorilla()), false, "", ""},
-		{"gorilla, late", late(withGorilla()), false, timeoutWriter, timeoutWriter},
-		{"gorilla, compress", withGorilla(handlers.CompressHandler), false, "", ""},
-		{"gorilla, context timeout", withGorilla(within), true, "", ""},
-	} {
+	for _, c := range frameworks {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			a := newApp(t)

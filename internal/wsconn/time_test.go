@@ -214,110 +214,120 @@ func TestStalledAfterABurst(t *testing.T) {
 	})
 }
 
-func TestPing(t *testing.T) {
-	answer := func(p *peer, data func(string) string) {
-		for {
-			f, err := p.next()
-			if err != nil {
-				return
-			}
-			if f.op == opPing {
-				p.net.Write(raw(finBit|opPong, data(string(f.data))))
-			}
+// pong answers pings with what data makes of theirs.
+func (p *peer) pong(data func(string) string) {
+	for {
+		f, err := p.next()
+		if err != nil {
+			return
+		}
+		if f.op == opPing {
+			p.net.Write(raw(finBit|opPong, data(string(f.data))))
 		}
 	}
-	same := func(s string) string { return s }
-	bubble(t, "answered", func(t *testing.T) {
-		p := connect(t, defaults())
-		p.serve()
-		go answer(p, same)
-		for range 3 {
-			if err := p.conn.Ping(t.Context()); err != nil {
-				t.Error(err)
-			}
-		}
-	})
+}
+
+func TestPing(t *testing.T) {
+	bubble(t, "answered", pingAnswered)
 	for name, data := range map[string]func(string) string{
 		"another": func(string) string { return "77" }, "nothing": func(string) string { return "" }, "text": func(s string) string { return "x" + s },
 	} {
 		bubble(t, "answered with "+name, func(t *testing.T) {
 			p := connect(t, defaults())
 			p.serve()
-			go answer(p, data)
+			go p.pong(data)
 			if err := p.conn.Ping(t.Context()); !errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Error(err)
 			}
 		})
 	}
 	for _, size := range []int{0, 100, 40 << 10, 100 << 20} {
-		bubble(t, fmt.Sprintf("not answered after %d bytes", size), func(t *testing.T) {
-			p := connect(t, defaults())
-			p.serve()
-			silent := make(chan struct{})
-			go answer(p, func(s string) string {
-				select {
-				case <-silent:
-					return "no"
-				default:
-					return s
-				}
-			})
-			// What was confirmed does not count.
-			for range 8 {
-				if err := errors.Join(p.conn.Write(make([]byte, 1<<20)), p.conn.Ping(t.Context())); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if err := p.conn.Write(make([]byte, size)); err != nil {
-				t.Fatal(err)
-			}
-			close(silent)
-			began := time.Now()
-			err := p.conn.Ping(t.Context())
-			want := 10*time.Second + time.Duration(min(size, 1<<20)/tcp.Rate)*time.Second
-			if took := time.Since(began); !errors.Is(err, os.ErrDeadlineExceeded) || took != want {
-				t.Errorf("%v after %v, want %v", err, took, want)
-			}
-		})
+		bubble(t, fmt.Sprintf("not answered after %d bytes", size), func(t *testing.T) { pingNotAnswered(t, size) })
 	}
-	// Nothing can come in the middle of a frame.
 	for _, answers := range []bool{true, false} {
-		bubble(t, fmt.Sprint("in the middle of a message, answered ", answers), func(t *testing.T) {
-			p := connect(t, defaults())
-			p.serve()
-			go io.Copy(io.Discard, p.br)
-			asked, took := make(chan error, 1), time.Duration(0)
-			go p.drip(raw(text, strings.Repeat("x", 60<<10)), 1<<10)
-			time.Sleep(time.Second)
-			go func() {
-				began := time.Now()
-				err := p.conn.Ping(t.Context())
-				took = time.Since(began)
-				asked <- err
-			}()
-			<-p.messages
-			if answers {
-				p.write(raw(finBit|opPong, "1"))
-			}
-			if err := <-asked; (err == nil) != answers || took < 59*time.Second || took > 70*time.Second {
-				t.Errorf("%v after %v", err, took)
-			}
-		})
+		bubble(t, fmt.Sprint("in the middle of a message, answered ", answers), func(t *testing.T) { pingInAMessage(t, answers) })
 	}
-	bubble(t, "given up", func(t *testing.T) {
-		p := connect(t, defaults())
-		p.serve()
-		go io.Copy(io.Discard, p.br)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if err := p.conn.Ping(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Error(err)
-		}
-		time.AfterFunc(time.Second, func() { p.net.Close() })
-		if err := p.conn.Ping(t.Context()); !errors.Is(err, net.ErrClosed) {
-			t.Error(err)
+	bubble(t, "given up", pingGivenUp)
+}
+
+// pingNotAnswered sends so many bytes before a ping that nobody answers.
+func pingNotAnswered(t *testing.T, size int) {
+	p := connect(t, defaults())
+	p.serve()
+	silent := make(chan struct{})
+	go p.pong(func(s string) string {
+		select {
+		case <-silent:
+			return "no"
+		default:
+			return s
 		}
 	})
+	// What was confirmed does not count.
+	for range 8 {
+		if err := errors.Join(p.conn.Write(make([]byte, 1<<20)), p.conn.Ping(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.conn.Write(make([]byte, size)); err != nil {
+		t.Fatal(err)
+	}
+	close(silent)
+	began := time.Now()
+	err := p.conn.Ping(t.Context())
+	want := 10*time.Second + time.Duration(min(size, 1<<20)/tcp.Rate)*time.Second
+	if took := time.Since(began); !errors.Is(err, os.ErrDeadlineExceeded) || took != want {
+		t.Errorf("%v after %v, want %v", err, took, want)
+	}
+}
+
+// Nothing can come in the middle of a frame.
+func pingInAMessage(t *testing.T, answers bool) {
+	p := connect(t, defaults())
+	p.serve()
+	go io.Copy(io.Discard, p.br)
+	asked, took := make(chan error, 1), time.Duration(0)
+	go p.drip(raw(text, strings.Repeat("x", 60<<10)), 1<<10)
+	time.Sleep(time.Second)
+	go func() {
+		began := time.Now()
+		err := p.conn.Ping(t.Context())
+		took = time.Since(began)
+		asked <- err
+	}()
+	<-p.messages
+	if answers {
+		p.write(raw(finBit|opPong, "1"))
+	}
+	if err := <-asked; (err == nil) != answers || took < 59*time.Second || took > 70*time.Second {
+		t.Errorf("%v after %v", err, took)
+	}
+}
+
+func pingAnswered(t *testing.T) {
+	p := connect(t, defaults())
+	p.serve()
+	go p.pong(func(s string) string { return s })
+	for range 3 {
+		if err := p.conn.Ping(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func pingGivenUp(t *testing.T) {
+	p := connect(t, defaults())
+	p.serve()
+	go io.Copy(io.Discard, p.br)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if err := p.conn.Ping(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	time.AfterFunc(time.Second, func() { p.net.Close() })
+	if err := p.conn.Ping(t.Context()); !errors.Is(err, net.ErrClosed) {
+		t.Error(err)
+	}
 }
 
 func TestClose(t *testing.T) {
@@ -364,29 +374,33 @@ func TestClose(t *testing.T) {
 			}
 		})
 	}
-	bubble(t, "with a message under way", func(t *testing.T) {
-		p := connect(t, defaults())
-		p.serve()
-		sent := make(chan error, 1)
-		go func() { sent <- p.conn.Write(make([]byte, 1<<20)) }()
-		synctest.Wait()
-		go p.conn.Close(1000, "")
-		if code, after := p.closed(true); code != 1000 || after != 0 {
-			t.Errorf("closed with %d, and the end %v later", code, after)
-		}
-		if err := <-sent; !errors.Is(err, net.ErrClosed) {
-			t.Errorf("Write returned %v", err)
-		}
-	})
-	bubble(t, "dropped", func(t *testing.T) {
-		p := connect(t, defaults())
-		p.serve()
-		sent := make(chan error, 1)
-		go func() { sent <- p.conn.Write(make([]byte, 1<<20)) }()
-		synctest.Wait()
-		p.conn.Drop()
-		if err := errors.Join(<-sent, <-p.ended); !errors.Is(err, net.ErrClosed) {
-			t.Errorf("%v", err)
-		}
-	})
+	bubble(t, "with a message under way", closeDuringAMessage)
+	bubble(t, "dropped", dropped)
+}
+
+func closeDuringAMessage(t *testing.T) {
+	p := connect(t, defaults())
+	p.serve()
+	sent := make(chan error, 1)
+	go func() { sent <- p.conn.Write(make([]byte, 1<<20)) }()
+	synctest.Wait()
+	go p.conn.Close(1000, "")
+	if code, after := p.closed(true); code != 1000 || after != 0 {
+		t.Errorf("closed with %d, and the end %v later", code, after)
+	}
+	if err := <-sent; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Write returned %v", err)
+	}
+}
+
+func dropped(t *testing.T) {
+	p := connect(t, defaults())
+	p.serve()
+	sent := make(chan error, 1)
+	go func() { sent <- p.conn.Write(make([]byte, 1<<20)) }()
+	synctest.Wait()
+	p.conn.Drop()
+	if err := errors.Join(<-sent, <-p.ended); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("%v", err)
+	}
 }

@@ -52,65 +52,71 @@ func TestHandshake(t *testing.T) {
 }
 
 func TestMessages(t *testing.T) {
-	bubble(t, "of all lengths", func(t *testing.T) {
-		p := connect(t, defaults())
-		p.serve()
-		for _, n := range []int{0, 1, 125, 126, 127, 4095, 4096, 4097, 1<<16 - 1, 1 << 16} {
-			msg := strings.Repeat("0123456789", n/10+1)[:n]
-			p.write(raw(text, msg))
-			if got := <-p.messages; got != msg {
-				t.Errorf("%d bytes: got %d, %.20q", n, len(got), got)
+	bubble(t, "of all lengths", messagesOfAllLengths)
+	bubble(t, "in fragments, with control frames between them", messagesInFragments)
+	bubble(t, "sent", messagesSent)
+}
+
+func messagesOfAllLengths(t *testing.T) {
+	p := connect(t, defaults())
+	p.serve()
+	for _, n := range []int{0, 1, 125, 126, 127, 4095, 4096, 4097, 1<<16 - 1, 1 << 16} {
+		msg := strings.Repeat("0123456789", n/10+1)[:n]
+		p.write(raw(text, msg))
+		if got := <-p.messages; got != msg {
+			t.Errorf("%d bytes: got %d, %.20q", n, len(got), got)
+		}
+	}
+}
+
+func messagesInFragments(t *testing.T) {
+	p := connect(t, defaults())
+	p.serve()
+	p.write(slices.Concat(raw(opText, "a\xe2"), raw(ping, "here?")))
+	p.want(opPong, "here?")
+	p.write(slices.Concat(raw(finBit|opPong, "nobody asked"), raw(opContinue, "\x82"), raw(opContinue, ""), raw(finBit|opContinue, "\xacz")))
+	if got := <-p.messages; got != "a€z" {
+		t.Errorf("%q", got)
+	}
+	p.write(raw(finBit|opText, "next"))
+	if got := <-p.messages; got != "next" {
+		t.Errorf("%q", got)
+	}
+}
+
+func messagesSent(t *testing.T) {
+	p := connect(t, defaults())
+	ways := map[string]func([]byte) error{
+		"Write": p.conn.Write,
+		"WriteWithRoom": func(msg []byte) error {
+			return p.conn.WriteWithRoom(append(bytes.Repeat([]byte("?"), Room), msg...))
+		},
+		"WriteFrame": func(msg []byte) error {
+			frame := Frame(msg)
+			shared := bytes.Clone(frame)
+			err := p.conn.WriteFrame(frame)
+			if !bytes.Equal(Text(frame), msg) || !bytes.Equal(frame, shared) {
+				t.Errorf("%d bytes: the frame has changed", len(msg))
+			}
+			return err
+		},
+	}
+	for _, n := range []int{0, 1, 125, 126, Fragment, Fragment + 1, 3 * Fragment, 1<<16 - 1, 1 << 16, 3*Fragment + 70_000} {
+		msg := make([]byte, n)
+		for i := range msg {
+			msg[i] = 'a' + byte(i%23)
+		}
+		for name, write := range ways {
+			wrote := make(chan error, 1)
+			go func() { wrote <- write(msg) }()
+			if got := p.message(); !bytes.Equal(got, msg) {
+				t.Errorf("%s, %d bytes: got %d", name, n, len(got))
+			}
+			if err := <-wrote; err != nil {
+				t.Errorf("%s: %v", name, err)
 			}
 		}
-	})
-	bubble(t, "in fragments, with control frames between them", func(t *testing.T) {
-		p := connect(t, defaults())
-		p.serve()
-		p.write(slices.Concat(raw(opText, "a\xe2"), raw(ping, "here?")))
-		p.want(opPong, "here?")
-		p.write(slices.Concat(raw(finBit|opPong, "nobody asked"), raw(opContinue, "\x82"), raw(opContinue, ""), raw(finBit|opContinue, "\xacz")))
-		if got := <-p.messages; got != "a€z" {
-			t.Errorf("%q", got)
-		}
-		p.write(raw(finBit|opText, "next"))
-		if got := <-p.messages; got != "next" {
-			t.Errorf("%q", got)
-		}
-	})
-	bubble(t, "sent", func(t *testing.T) {
-		p := connect(t, defaults())
-		ways := map[string]func([]byte) error{
-			"Write": p.conn.Write,
-			"WriteWithRoom": func(msg []byte) error {
-				return p.conn.WriteWithRoom(append(bytes.Repeat([]byte("?"), Room), msg...))
-			},
-			"WriteFrame": func(msg []byte) error {
-				frame := Frame(msg)
-				shared := bytes.Clone(frame)
-				err := p.conn.WriteFrame(frame)
-				if !bytes.Equal(Text(frame), msg) || !bytes.Equal(frame, shared) {
-					t.Errorf("%d bytes: the frame has changed", len(msg))
-				}
-				return err
-			},
-		}
-		for _, n := range []int{0, 1, 125, 126, Fragment, Fragment + 1, 3 * Fragment, 1<<16 - 1, 1 << 16, 3*Fragment + 70_000} {
-			msg := make([]byte, n)
-			for i := range msg {
-				msg[i] = 'a' + byte(i%23)
-			}
-			for name, write := range ways {
-				wrote := make(chan error, 1)
-				go func() { wrote <- write(msg) }()
-				if got := p.message(); !bytes.Equal(got, msg) {
-					t.Errorf("%s, %d bytes: got %d", name, n, len(got))
-				}
-				if err := <-wrote; err != nil {
-					t.Errorf("%s: %v", name, err)
-				}
-			}
-		}
-	})
+	}
 }
 
 func TestViolations(t *testing.T) {
