@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"net/http/httptest"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -73,6 +75,78 @@ func TestLeft(t *testing.T) {
 		close(end)
 		if err := calls.Wait(t.Context()); err != nil || calls.Left() != 0 {
 			t.Errorf("%v, left %d", err, calls.Left())
+		}
+	})
+}
+
+// noted is a log, and what it has of levels and texts.
+func noted() (*slog.Logger, *strings.Builder) {
+	b := new(strings.Builder)
+	return slog.New(slog.NewTextHandler(b, nil)), b
+}
+
+// A context ends with its call, in time or not; a call that has an answer after its
+// context has ended, but before it was left, has that answer.
+func TestContextEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, said := noted()
+		calls := ask.New(log)
+		var given context.Context
+		yes := func(ctx context.Context) (int, error) {
+			given = ctx
+			return 7, nil
+		}
+		if _, err := ask.Do(t.Context(), calls, ask.Allow, yes); err != nil || given.Err() == nil {
+			t.Errorf("%v, and the context goes on", err)
+		}
+		got, err := ask.Do(t.Context(), calls, ask.Allow, func(ctx context.Context) (int, error) {
+			<-ctx.Done()
+			return yes(ctx)
+		})
+		if got != 7 || err != nil || calls.Stats()["allow"].Outcomes["ok"] != 2 || said.Len() != 0 {
+			t.Errorf("%d, %v, logged %s", got, err, said)
+		}
+	})
+}
+
+// What a policy does not answer is logged, and so is a panic that reaches no caller. While
+// too many calls hang, no more are made.
+func TestHanging(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, said := noted()
+		calls, end := ask.New(log), make(chan struct{})
+		hang := func(context.Context) (int, error) {
+			<-end
+			panic("the host's")
+		}
+		var wg sync.WaitGroup
+		for range ask.MaxLeft {
+			wg.Go(func() { _, _ = ask.Do(t.Context(), calls, ask.Authenticate, hang) })
+		}
+		wg.Wait()
+		if n := strings.Count(said.String(), "level=WARN"); n != ask.MaxLeft || !strings.Contains(said.String(), "function=Authenticate") {
+			t.Errorf("%d calls are logged", n)
+		}
+		said.Reset()
+		began := time.Now()
+		_, err := ask.Do(t.Context(), calls, ask.Allow, func(context.Context) (int, error) {
+			t.Error("one more call")
+			return 0, nil
+		})
+		if !errors.Is(err, engine.ErrTemporary) || time.Since(began) != 0 || calls.Stats()["allow"].Outcomes["timeout"] != 1 {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		if !strings.Contains(said.String(), "level=WARN") {
+			t.Errorf("logged %s", said)
+		}
+		said.Reset()
+		close(end)
+		if err := calls.Wait(t.Context()); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if n := strings.Count(said.String(), "level=ERROR"); n != ask.MaxLeft || !strings.Contains(said.String(), "the host's") {
+			t.Errorf("%d panics are logged", n)
 		}
 	})
 }

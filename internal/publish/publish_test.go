@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/live"
 	"github.com/maravilla-realtime/realtime/internal/publish"
 	"github.com/maravilla-realtime/realtime/internal/refused"
@@ -23,9 +25,16 @@ type log struct {
 	backend.Log
 	entries []backend.Entry
 	err     error
+	given   context.Context // for Read
+	others  uint64          // events of other nodes, before those of this one
+	epoch   uint64          // since the one that the ring began with
+	busy    chan struct{}   // Append ends with it; nil: at once
 }
 
 func (l *log) Append(_ context.Context, e backend.Entry) (backend.Position, error) {
+	if l.busy != nil {
+		<-l.busy
+	}
 	if l.err != nil {
 		return backend.Position{}, l.err
 	}
@@ -33,11 +42,14 @@ func (l *log) Append(_ context.Context, e backend.Entry) (backend.Position, erro
 	return l.head(), nil
 }
 
-func (l *log) Read(context.Context, backend.Position, int) (backend.Page, error) {
+func (l *log) Read(ctx context.Context, _ backend.Position, _ int) (backend.Page, error) {
+	l.given = ctx
 	return backend.Page{Head: l.head()}, l.err
 }
 
-func (l *log) head() backend.Position { return backend.Position{Epoch: 1, Seq: uint64(len(l.entries))} }
+func (l *log) head() backend.Position {
+	return backend.Position{Epoch: 1 + l.epoch, Seq: l.others + uint64(len(l.entries))}
+}
 
 // node is a Publisher with its log and ring.
 func node(tracer publish.Tracer) (*publish.Publisher, *log, *ring.Ring) {
@@ -129,7 +141,11 @@ func TestPlace(t *testing.T) {
 			wait(t.Context())
 			return time.Since(began)
 		}
-		catchUp := func(ctx context.Context) { _ = p.CatchUp(ctx) }
+		catchUp := func(ctx context.Context) {
+			if err := p.CatchUp(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+				t.Error(err)
+			}
+		}
 		for _, wait := range []func(context.Context){p.Settle, catchUp, func(ctx context.Context) { p.Reach(ctx, l.head()) }} {
 			if got := waited(wait); got != 2*time.Second {
 				t.Errorf("waited %v for what does not come", got)
@@ -138,6 +154,9 @@ func TestPlace(t *testing.T) {
 		time.AfterFunc(time.Second, func() { come(history, l) })
 		if got := waited(p.Settle); got != time.Second || p.Stats().Unread != 0 {
 			t.Errorf("waited %v, unread: %d", got, p.Stats().Unread)
+		}
+		if err := p.CatchUp(t.Context()); err != nil || l.given.Err() == nil {
+			t.Errorf("%v, and the context of the log goes on", err)
 		}
 		if got := waited(catchUp); got != 0 {
 			t.Errorf("waited %v for what has come", got)
@@ -167,6 +186,11 @@ func TestSpans(t *testing.T) {
 	}
 }
 
+// marshaler is JSON, or what a host takes for it.
+type marshaler string
+
+func (m marshaler) MarshalJSON() ([]byte, error) { return []byte(m), nil }
+
 // What the host gives is compact JSON within the limit; and memory that is used again has
 // the same.
 func TestEncode(t *testing.T) {
@@ -182,6 +206,9 @@ func TestEncode(t *testing.T) {
 		{make(chan int), ""},
 		{json.RawMessage(`"` + long + `"`), ""},
 		{long, ""},
+		{json.RawMessage(`"<` + long[:97] + `"`), `"<` + long[:97] + `"`},
+		{marshaler("\"\xff\""), ""},
+		{marshaler(`"yes"`), `"yes"`},
 		{strings.Repeat("x", 98), `"` + strings.Repeat("x", 98) + `"`},
 	} {
 		pooled := publish.NewEncoder()
@@ -196,4 +223,138 @@ func TestEncode(t *testing.T) {
 	if _, err := publish.Encode(long, 10); !errors.Is(err, refused.ErrTooLarge) {
 		t.Errorf("too long: %v", err)
 	}
+}
+
+// Unread are the events of this node that come after all that the ring has, in the same
+// epoch.
+func TestUnread(t *testing.T) {
+	for name, c := range map[string]struct {
+		before, after int    // appended by this node, before and after the ring has read
+		others        uint64 // in the log, and read, after those of this node
+		epoch         uint64 // that has begun since the ring has read
+		want          uint64
+	}{
+		"nothing":         {},
+		"all read":        {before: 3},
+		"some read":       {before: 1, after: 2, want: 2},
+		"others are last": {before: 1, others: 2},
+		"another epoch":   {before: 1, after: 2, epoch: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, l, history := node(publish.Tracer{})
+			appendTo := func(n int) {
+				for range n {
+					if _, err := p.Append(t.Context(), publish.Message("room", nil), publish.Origin{}); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			appendTo(c.before)
+			l.others = c.others
+			come(history, l)
+			l.epoch = c.epoch
+			appendTo(c.after)
+			if got := p.Stats(); got.Unread != c.want || got.Calls.Outcomes["ok"] != uint64(c.before+c.after) {
+				t.Errorf("unread: %d, want %d; outcomes: %v", got.Unread, c.want, got.Calls.Outcomes)
+			}
+		})
+	}
+}
+
+// EndHost waits for what is on its way: into the log, and back from it.
+func TestEnd(t *testing.T) {
+	for name, c := range map[string]struct {
+		busy, unread time.Duration // how long an event is not in the log, and then not read
+		err          error
+		want         time.Duration
+	}{
+		"all is done":       {},
+		"slow":              {busy: time.Second, want: time.Second},
+		"not read":          {unread: time.Second, want: time.Second},
+		"both":              {busy: time.Second, unread: time.Second / 2, want: 1500 * time.Millisecond},
+		"hangs":             {busy: time.Hour, want: 2 * time.Second},
+		"is never read":     {unread: time.Hour, want: 2 * time.Second},
+		"fails":             {err: backend.ErrMaybeStored},
+		"fails after a bit": {busy: time.Second, err: backend.ErrMaybeStored, want: time.Second},
+	} {
+		for _, control := range []bool{false, true} {
+			t.Run(name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					p, l, history := node(publish.Tracer{})
+					l.busy, l.err = make(chan struct{}), c.err
+					time.AfterFunc(c.busy, func() { close(l.busy) })
+					done := make(chan error)
+					go func() {
+						var err error
+						if control {
+							err = p.AppendControl(t.Context(), backend.Entry{})
+						} else {
+							_, err = p.Append(t.Context(), publish.Message("room", nil), publish.Origin{})
+						}
+						time.Sleep(c.unread)
+						come(history, l)
+						done <- err
+					}()
+					synctest.Wait()
+					began, want := time.Now(), c.want
+					if control { // nobody waits to read it
+						want = min(c.busy, 2*time.Second)
+					}
+					if p.EndHost(t.Context()); time.Since(began) != want {
+						t.Errorf("control %v: ended after %v, want %v", control, time.Since(began), want)
+					}
+					if err := <-done; !errors.Is(err, c.err) {
+						t.Errorf("control %v: %v", control, err)
+					}
+				})
+			})
+		}
+	}
+}
+
+// What is live only goes to the sender with who sends it and with its kind: a newer one of
+// both replaces it there.
+func TestPass(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, sender := passer()
+		typing, drawing := json.RawMessage(`{"type":"typing"}`), json.RawMessage(`{"type":"drawing"}`)
+		for i, c := range []struct {
+			user    string
+			data    json.RawMessage
+			waiting int
+		}{{"ada", typing, 1}, {"ada", typing, 1}, {"bob", typing, 2}, {"ada", drawing, 3}} {
+			if err := p.Pass(publish.Message("room", c.data), publish.Origin{User: c.user}); err != nil || sender.Stats().Waiting != c.waiting {
+				t.Errorf("%d: %v, %d wait", i, err, sender.Stats().Waiting)
+			}
+		}
+		most := json.RawMessage(`"` + strings.Repeat("x", wire.MaxEphemeral-2) + `"`)
+		if err := p.Pass(publish.Message("large", most), publish.Origin{}); err != nil {
+			t.Error(err)
+		}
+		if err := p.Pass(publish.Message("large", append(most, ' ')), publish.Origin{}); !errors.Is(err, refused.ErrTooLarge) {
+			t.Errorf("too large: %v", err)
+		}
+		var err error
+		for i := 0; err == nil && i < 1<<20; i++ {
+			err = p.Pass(publish.Message(fmt.Sprint(i), nil), publish.Origin{})
+		}
+		if !errors.Is(err, engine.ErrTemporary) || !errors.Is(err, live.ErrFull) {
+			t.Errorf("too many: %v", err)
+		}
+		if got := p.Stats().Ephemeral; got["ok"] < 5 || got["too_large"] != 1 || got["full"] != 1 {
+			t.Errorf("outcomes: %v", got)
+		}
+		began := time.Now()
+		if p.EndHost(t.Context()); time.Since(began) != 0 {
+			t.Error("a message is still on its way")
+		}
+	})
+}
+
+// passer is a Publisher with its sender, which nobody runs.
+func passer() (*publish.Publisher, *live.Sender) {
+	sender := live.New()
+	sender.Rate = 100
+	history := ring.New(ring.Limits{Records: 10, Bytes: 1 << 20, Age: time.Hour}, backend.Position{Epoch: 1})
+	return publish.New(&log{}, history, sender, publish.Tracer{}), sender
 }

@@ -26,7 +26,7 @@ func TestLog(t *testing.T) {
 		}
 		refuse(1)
 		list := l.Newest()
-		if len(list) != 200 {
+		if len(list) != 200 || len(l.Newest()) != 200 {
 			t.Fatalf("%d are remembered", len(list))
 		}
 		about := refused.About{User: "ada", Address: "[::1]:1", Verb: "publish", Name: "1", Reason: "why"}
@@ -68,7 +68,8 @@ func TestWrite(t *testing.T) {
 		w := httptest.NewRecorder()
 		c.f.Write(w)
 		if got := strings.TrimSpace(w.Body.String()); w.Code != c.status || got != c.body || w.Header().Get("Retry-After") != c.after ||
-			w.Header().Get("Cache-Control") != "no-store" || w.Header().Get("Content-Type") != "application/json" {
+			w.Header().Get("Cache-Control") != "no-store" || w.Header().Get("Content-Type") != "application/json" ||
+			w.Header().Get("X-Content-Type-Options") != "nosniff" {
 			t.Errorf("%d %s %v", w.Code, got, w.Header())
 		}
 	}
