@@ -21,9 +21,7 @@ type mark struct {
 func (m *mark) raise(pos backend.Position) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if pos.Compare(m.pos) > 0 {
-		m.pos = pos
-	}
+	m.pos = m.pos.Max(pos)
 }
 
 func (m *mark) get() backend.Position {

@@ -171,11 +171,10 @@ func (p *Publisher) pass(ev backend.Event, from *Origin) error {
 	defer g.Leave()
 	ev = from.stamp(ev, time.Now())
 	ev.Key = match.TypeOf(ev.Data)
-	err := p.live.Publish(ev)
-	if errors.Is(err, live.ErrFull) {
+	if err := p.live.Publish(ev); err != nil { // live.ErrFull
 		return fault.Errorf("%w: %w", engine.ErrTemporary, err)
 	}
-	return err
+	return nil
 }
 
 // EndHost lets in no more events of the host and of clients, and waits until those that
@@ -205,8 +204,8 @@ type Stats struct {
 // Stats returns the present figures.
 func (p *Publisher) Stats() Stats {
 	s := Stats{Calls: p.calls.Stats(), Ephemeral: p.ephemeral.Values()}
-	if head, own := p.ring.Head(), p.accepted.get(); own.Epoch == head.Epoch && own.Seq > head.Seq {
-		s.Unread = own.Seq - head.Seq
+	if head, own := p.ring.Head(), p.accepted.get(); own.Epoch == head.Epoch {
+		s.Unread = max(own.Seq, head.Seq) - head.Seq
 	}
 	return s
 }
