@@ -93,10 +93,9 @@ func (c *Tally) Sent(by *Share, buf *session.Buffer, now time.Time) {
 	for _, why := range told.Resets {
 		c.resets.Inc(string(why))
 	}
-	if c.traced != nil && len(told.Traced) > 0 {
-		now := time.Now() // not before the last of them came
+	if c.traced != nil {
 		for _, e := range told.Traced {
-			c.traced(c.kind, e, now)
+			c.traced(c.kind, e, time.Now()) // now may be before it came
 		}
 	}
 }
