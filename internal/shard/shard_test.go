@@ -66,6 +66,9 @@ func TestWake(t *testing.T) {
 		end.Store(true)
 		task.Wake()
 		want(1)
+		if !task.woken.Load() {
+			t.Error("a task that has ended can be woken")
+		}
 		task.Wake()
 		want(0)
 	})
@@ -282,4 +285,15 @@ func TestWakeConcurrently(t *testing.T) {
 	all.Wait()
 	p.Close()
 	goroutines.Wait()
+}
+
+// Room for tasks that were woken is kept, as long as it is little.
+func TestRoomIsKept(t *testing.T) {
+	s := &pool(t, 1).shards[0]
+	for room, kept := range map[int]int{0: 0, 1: 1, mostKept: mostKept, mostKept + 1: 0} {
+		s.take(make([]*Task, 0, room))
+		if got := cap(s.take(nil)); got != kept {
+			t.Errorf("of room for %d, %d is kept", room, got)
+		}
+	}
 }
