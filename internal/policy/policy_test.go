@@ -99,7 +99,8 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
-// Who cannot be told from somebody else is let in as nobody.
+// Authenticate says who a client is. One that it refuses learns whether to come back, and the
+// host learns why.
 func TestIdentify(t *testing.T) {
 	past := time.Now().Add(-time.Second)
 	for name, c := range map[string]struct {
