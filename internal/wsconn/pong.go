@@ -41,9 +41,14 @@ func (c *Conn) TryPong() bool {
 	}
 }
 
-// isPong reports whether b is one whole pong of a client.
+// isPong reports whether b is one whole pong of a client, of a length that a control frame
+// may have: larger numbers in its place stand for lengths that follow.
 func isPong(b []byte) bool {
-	return len(b) >= 2+4 && b[0] == finBit|opPong && b[1]&maskBit != 0 && int(b[1]&^maskBit) == len(b)-2-4
+	if len(b) < 2+4 || b[0] != finBit|opPong || b[1]&maskBit == 0 {
+		return false
+	}
+	length := int(b[1] &^ maskBit)
+	return length <= maxControl && length == len(b)-2-4
 }
 
 // notePong notes that the peer has answered a ping, if that is the last one. A Sender looks
