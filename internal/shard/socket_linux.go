@@ -103,6 +103,7 @@ func (a *attempt) end(err error) (int, error) {
 
 // tryWrite writes until the kernel takes no more.
 func (a *attempt) tryWrite(fd uintptr) {
+	orderWrite(fd)
 	for a.n < len(a.p) {
 		n, err := send(fd, a.p[a.n:])
 		switch {
@@ -118,10 +119,11 @@ func (a *attempt) tryWrite(fd uintptr) {
 	}
 }
 
-// tryRead reads once. It is always done, so it never waits.
+// tryRead reads once. It is always done, so it never waits. Nor does it where the host has
+// put the socket into blocking mode: see [send].
 func (a *attempt) tryRead(fd uintptr) bool {
 	for {
-		n, err := syscall.Read(int(fd), a.p)
+		n, _, err := syscall.Recvfrom(int(fd), a.p, syscall.MSG_DONTWAIT)
 		switch {
 		case err == syscall.EINTR:
 			continue
@@ -132,6 +134,7 @@ func (a *attempt) tryRead(fd uintptr) bool {
 			a.err = io.EOF
 		default:
 			a.n = n
+			orderRead(fd)
 		}
 		return true
 	}

@@ -60,30 +60,9 @@ func TestNoPoller(t *testing.T) {
 	}
 }
 
-// A link does not block where the host has put the socket into blocking mode, as
-// [os.File.Fd] of the connection's File does.
+// A link does not block where the host has put the socket into blocking mode.
 func TestBlockingMode(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	client, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	conn, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	file, err := conn.(*net.TCPConn).File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	file.Fd()
-	file.Close()
+	client, conn := blockingConn(t)
 	var goroutines sync.WaitGroup
 	p := New(1, goroutines.Go, slog.New(slog.DiscardHandler))
 	defer func() { p.Close(); goroutines.Wait() }()
@@ -94,6 +73,46 @@ func TestBlockingMode(t *testing.T) {
 	if n, err := link.Write(make([]byte, much)); n == 0 || n == much || err != nil {
 		t.Errorf("wrote %d bytes of %d, which nobody reads: %v", n, much, err)
 	}
+}
+
+// Nor does a read block there: the goroutine of the poller may read, for which all
+// connections wait.
+func TestReadInBlockingMode(t *testing.T) {
+	client, conn := blockingConn(t)
+	var goroutines sync.WaitGroup
+	p := New(1, goroutines.Go, slog.New(slog.DiscardHandler))
+	defer func() { p.Close(); goroutines.Wait() }()
+	link, r, _ := p.Duplex(conn, nobody{})
+	defer link.Close()
+	defer time.AfterFunc(patience, func() { client.Close() }).Stop() // ends a read that blocks
+	if n, err := r.TryRead(make([]byte, 10)); n != 0 || err != nil {
+		t.Errorf("read %d bytes of nothing: %v", n, err)
+	}
+}
+
+// blockingConn returns both ends of a connection. The second is in blocking mode, as
+// [os.File.Fd] of the connection's File leaves it.
+func blockingConn(t *testing.T) (client, conn net.Conn) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if client, err = net.Dial("tcp", l.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	if conn, err = l.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	file, err := conn.(*net.TCPConn).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file.Fd()
+	file.Close()
+	return client, conn
 }
 
 type nobody struct{}

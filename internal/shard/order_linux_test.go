@@ -1,0 +1,58 @@
+package shard
+
+import (
+	"log/slog"
+	"net"
+	"sync"
+	"testing"
+)
+
+// What comes before a write comes before what follows its reading, on both sides, as with
+// each connection of package net. The race detector knows: a host that tests with it, and
+// looks in its test at what a function of it has noted before the answer, has no race.
+func TestOrder(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var goroutines sync.WaitGroup
+	p := New(1, goroutines.Go, slog.New(slog.DiscardHandler))
+	defer func() { p.Close(); goroutines.Wait() }()
+	link, r, _ := p.Duplex(conn, nobody{})
+	defer link.Close()
+	var asked, answered int
+	go func() {
+		var got [1]byte
+		for n := 0; n == 0; {
+			var err error
+			if n, err = r.TryRead(got[:]); err != nil {
+				t.Error(err)
+				break
+			}
+		}
+		answered = asked + 1
+		if _, err := link.Write(got[:]); err != nil {
+			t.Error(err)
+		}
+	}()
+	asked = 1
+	if _, err := client.Write([]byte("?")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if answered != 2 {
+		t.Errorf("answered %d", answered)
+	}
+}
