@@ -3,6 +3,8 @@ package conns_test
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -74,6 +76,32 @@ func TestContext(t *testing.T) {
 		}
 		<-late
 	})
+}
+
+// Whichever of those who wait stop, the end calls the others, the newest first.
+func TestContextStops(t *testing.T) {
+	for seed := range uint64(200) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		var c conns.Context
+		c.Begin(context.Background())
+		var called, waiting []int
+		var stops []func() bool
+		for i := range 10 {
+			waiting = append(waiting, i)
+			stops = append(stops, c.AfterFunc(func() { called = append(called, i) }))
+			for len(waiting) > 0 && r.IntN(2) == 0 {
+				at := r.IntN(len(waiting))
+				if stop := stops[waiting[at]]; !stop() || stop() {
+					t.Fatalf("seed %d: it is not stopped, or is twice", seed)
+				}
+				waiting = slices.Delete(waiting, at, at+1)
+			}
+		}
+		c.End(nil)
+		if slices.Reverse(waiting); !slices.Equal(called, waiting) {
+			t.Fatalf("seed %d: %v are called, want %v", seed, called, waiting)
+		}
+	}
 }
 
 // Who asks for Done after the end gets a channel that is closed; and an end without a

@@ -28,7 +28,7 @@ func (c *Conn) TryPong() bool {
 		return false
 	case n == 0:
 		return true
-	case n == len(buf) || !isPong(got) || !c.opts.Admit(): // there may be more; Read asks again
+	case !isPong(got) || !c.opts.Admit(): // Read asks again
 		s.early = bytes.Clone(got)
 		return false
 	default:

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -126,10 +127,12 @@ func TestTryPongAnswers(t *testing.T) {
 		if all, err := sender.Send(now); !all || err != nil {
 			t.Fatal(all, err)
 		}
-		s.pieces = []string{clientFrame(opPong, out.String()[2:])}
+		s.pieces = []string{clientFrame(opPong, out.String()[2:]), clientFrame(opPong, "0"), clientFrame(opPong, "17")}
 		out.Reset()
-		if !conn.TryPong() {
-			t.Error("the pong is not taken")
+		for range len(s.pieces) { // what a peer says beside it takes nothing back
+			if !conn.TryPong() {
+				t.Error("the pong is not taken")
+			}
 		}
 		if now = sender.PongBy(); !sender.Alive(now) || !sender.PongBy().IsZero() {
 			t.Error("the ping is not answered")
@@ -142,3 +145,28 @@ func TestTryPongAnswers(t *testing.T) {
 }
 
 type link struct{ io.Writer }
+
+// Who discards what comes on a connection that has rested waits for the close frame of the
+// peer.
+func TestDiscardWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := connect(t, defaults())
+		if err := p.conn.Share(new(Sender), &trickle{}, p.conn.net.(Reader), func() {}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.conn.Read(); err != ErrIdle {
+			t.Fatal(err)
+		}
+		p.conn.Rest()
+		go p.conn.Discard()
+		synctest.Wait()
+		if p.conn.heard.isClosed() || p.conn.deaf.isClosed() {
+			t.Error("it does not wait")
+		}
+		p.write([]byte(clientFrame(opText, "too late") + clientFrame(opClose, "")))
+		<-p.conn.Deaf()
+		if !p.conn.heard.isClosed() {
+			t.Error("the close frame is not heard")
+		}
+	})
+}
