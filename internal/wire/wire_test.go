@@ -267,3 +267,16 @@ func FuzzAppendString(f *testing.F) {
 		}
 	})
 }
+
+// The memory in which a frame is encoded is used again: nothing of one is in the next.
+func TestRENAgain(t *testing.T) {
+	long := &backend.Logged{Event: backend.Event{Type: "kv.put", Resource: "kv", Key: strings.Repeat("k", 300)}}
+	short := &backend.Logged{Event: backend.Event{Type: "db.insert", Resource: "db"}}
+	want := string(RENBare(short))
+	for range 10 {
+		first, second := string(REN(long)), string(REN(short))
+		if strings.Count(first, "kv.put") != 1 || second != want || strings.Count(want, "{") != 1 {
+			t.Fatalf("%s%s, want %s", first, second, want)
+		}
+	}
+}
