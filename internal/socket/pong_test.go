@@ -10,9 +10,12 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/driver"
+	"github.com/maravilla-realtime/realtime/internal/memnet"
 	"github.com/maravilla-realtime/realtime/internal/wsconn"
 )
 
@@ -49,6 +52,29 @@ func pair(t *testing.T) (client, conn net.Conn) {
 	return client, conn
 }
 
+// begun returns a socket that a shard drives over conn, and that waits for the hello.
+func begun(t *testing.T, d *Driver, conn net.Conn, admit func() bool) *socket {
+	d.node.Hijack, d.node.Running = driver.HijackAlways, t.Context()
+	r := httptest.NewRequest("GET", "/", nil)
+	s := d.newSocket(httptest.NewRecorder(), r)
+	handshake := d.node.Conns.Begin()
+	defer handshake.End()
+	if err := handshake.Add(&s.conn, ""); err != nil {
+		t.Fatal(err)
+	}
+	rw := bufio.NewReadWriter(bufio.NewReader(conn), bufio.NewWriter(conn))
+	var err error
+	if s.ws, err = wsconn.Accept(conn, rw, r, nil, wsconn.Options{
+		ReadLimit: 1 << 10, WriteTime: time.Minute, Patience: time.Minute, Admit: admit,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	s.sent = d.tally.Open()
+	s.begin(conn)
+	s.helloLate.Stop() // the machine may be slow
+	return s
+}
+
 // An idle WebSocket needs no goroutine for a pong, and rests again after it: what comes then
 // is read, as is what comes with a pong.
 func TestPongsOfAnIdleSocket(t *testing.T) {
@@ -56,33 +82,16 @@ func TestPongsOfAnIdleSocket(t *testing.T) {
 		t.Skip("there is no poller on " + runtime.GOOS)
 	}
 	d := newDriver(t, nil)
-	d.node.Hijack, d.node.Running = driver.HijackAlways, t.Context()
 	client, conn := pair(t)
-	r := httptest.NewRequest("GET", "/", nil)
-	s := d.newSocket(httptest.NewRecorder(), r)
-	handshake := d.node.Conns.Begin()
-	if err := handshake.Add(&s.conn, ""); err != nil {
-		t.Fatal(err)
-	}
-	handshake.End()
 	var frames, readers atomic.Int64
-	rw := bufio.NewReadWriter(bufio.NewReader(conn), bufio.NewWriter(conn))
-	var err error
-	if s.ws, err = wsconn.Accept(conn, rw, r, nil, wsconn.Options{
-		ReadLimit: 1 << 10, WriteTime: time.Minute, Patience: time.Minute, Admit: func() bool {
-			var stack [8 << 10]byte
-			if bytes.Contains(stack[:runtime.Stack(stack[:], false)], []byte("readOn")) {
-				readers.Add(1)
-			}
-			frames.Add(1)
-			return true
-		},
-	}); err != nil {
-		t.Fatal(err)
-	}
-	s.sent = d.tally.Open()
-	s.begin(conn)
-	s.helloLate.Stop() // the machine may be slow
+	s := begun(t, d, conn, func() bool {
+		var stack [8 << 10]byte
+		if bytes.Contains(stack[:runtime.Stack(stack[:], false)], []byte("readOn")) {
+			readers.Add(1)
+		}
+		frames.Add(1)
+		return true
+	})
 	var answers atomic.Int64
 	go func() {
 		for in := bufio.NewReader(client); ; {
@@ -137,4 +146,26 @@ func TestRest(t *testing.T) {
 			t.Errorf("%+v: it rests: %v, and is %d", c, got, s.reader.Load())
 		}
 	}
+}
+
+// A connection that rests ends in time though its client answers nothing, and does not leave.
+func TestEndOfASilentClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, l := newDriver(t, nil), memnet.Listen()
+		go func() {
+			client, _ := l.Dial(t.Context(), "", "")
+			_, _ = io.Copy(io.Discard, client)
+		}()
+		conn, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := begun(t, d, conn, func() bool { return true })
+		synctest.Wait()
+		if s.reader.Load() != resting {
+			t.Error("it does not rest")
+		}
+		s.conn.Cancel(conns.Rotated)
+		<-s.conn.Done()
+	})
 }
