@@ -2,7 +2,6 @@ package shard
 
 import (
 	"log/slog"
-	"net"
 	"sync"
 	"testing"
 )
@@ -11,20 +10,7 @@ import (
 // each connection of package net. The race detector knows: a host that tests with it, and
 // looks in its test at what a function of it has noted before the answer, has no race.
 func TestOrder(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	client, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	conn, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
+	client, conn := connected(t)
 	var goroutines sync.WaitGroup
 	p := New(1, goroutines.Go, slog.New(slog.DiscardHandler))
 	defer func() { p.Close(); goroutines.Wait() }()

@@ -90,9 +90,8 @@ func TestReadInBlockingMode(t *testing.T) {
 	}
 }
 
-// blockingConn returns both ends of a connection. The second is in blocking mode, as
-// [os.File.Fd] of the connection's File leaves it.
-func blockingConn(t *testing.T) (client, conn net.Conn) {
+// connected returns both ends of a connection.
+func connected(t *testing.T) (client, conn net.Conn) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -106,6 +105,13 @@ func blockingConn(t *testing.T) (client, conn net.Conn) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
+	return client, conn
+}
+
+// blockingConn is connected, with the second end in blocking mode, as [os.File.Fd] of the
+// connection's File leaves it.
+func blockingConn(t *testing.T) (client, conn net.Conn) {
+	client, conn = connected(t)
 	file, err := conn.(*net.TCPConn).File()
 	if err != nil {
 		t.Fatal(err)
