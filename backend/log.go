@@ -17,8 +17,9 @@ type Log interface {
 	// Record.Cause.
 	//
 	// Append blocks until the entry is as safe as the engine makes it, at most until ctx
-	// ends. It owns e.Data from then on, as the caller does: nobody changes it. A driver
-	// must not queue without a bound: one that gathers appends makes the next one wait.
+	// ends. The driver may keep e.Data; neither it nor the caller may change that from
+	// then on. A driver must not queue without a bound: one that gathers appends makes the
+	// next one wait.
 	Append(ctx context.Context, e Entry) (Position, error)
 
 	// Follow passes every record after the given position to sink: all of them, in
@@ -74,7 +75,9 @@ type Record struct {
 	// Where a Put and its entry are two requests (package onestep), the second one may
 	// arrive late, after its ID was forgotten and after newer changes of the same key.
 	// A reader of the log recognises such an entry: of the records of one key, one
-	// whose Cause is not greater than the last must be ignored.
+	// whose Cause is not greater than the last must be ignored. A reader that begins
+	// after the newer records were evicted cannot recognise it, and takes it for a
+	// change. The Store has the truth.
 	Cause Revision
 
 	// Time is when the engine stored the record, by the engine's clock. It must not

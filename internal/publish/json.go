@@ -58,7 +58,7 @@ var encoders = sync.Pool{New: func() any {
 // NewEncoder returns an Encoder, which the caller must Release.
 func NewEncoder() *Encoder { return encoders.Get().(*Encoder) }
 
-// mostKept is the size of an encoder that is worth to be kept.
+// mostKept is the size of an encoder that is worth keeping.
 const mostKept = 64 << 10
 
 // Release gives the encoder to the next who needs one, with what it has encoded.

@@ -219,7 +219,7 @@ var buffers = sync.Pool{New: func() any { return new(Buffer) }}
 // NewBuffer returns a buffer that is empty, and may have been used before.
 func NewBuffer() *Buffer { return buffers.Get().(*Buffer) }
 
-// mostKept is the size of a buffer that is worth to be kept: a batch and what it may be
+// mostKept is the size of a buffer that is worth keeping: a batch and what it may be
 // exceeded by, as a rule.
 const mostKept = 128 << 10
 

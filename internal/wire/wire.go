@@ -235,7 +235,7 @@ func (o *object) end() []byte {
 
 var objects = sync.Pool{New: func() any { return new(object) }}
 
-// mostKept is the size of an object's memory that is worth to be kept.
+// mostKept is the size of an object's memory that is worth keeping.
 const mostKept = 64 << 10
 
 // release gives the memory of an object from objects to the next one.
