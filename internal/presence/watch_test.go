@@ -81,6 +81,36 @@ func TestLateWriteOfADeadNode(t *testing.T) {
 	})
 }
 
+// Nobody's sessions are ended where the store does not say, when it is asked again, that their
+// node is gone.
+func TestReapThatCannotAskAgain(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, p, said := w.probed("a", false)
+		b := w.start("b", false)
+		w.join(b, tab("ann", "1"))
+		w.pass(time.Second)
+		b.kill()
+		asked := 0
+		p.failing(func(call string) error {
+			if call != "Get node" {
+				return nil
+			}
+			if asked++; asked == 1 {
+				return nil
+			}
+			return errCut
+		})
+		w.pass(2 * lease)
+		w.present(a, "while it cannot ask", "ann")
+		p.failing(nil)
+		if log := said.take(); asked < 2 || !strings.Contains(log, errCut.Error()) {
+			t.Errorf("asked %d times; it is said that %q", asked, log)
+		}
+		w.pass(lease)
+		w.present(a, "when it has asked")
+	})
+}
+
 // A record of a member that is malformed is told of, where sessions of dead nodes are looked
 // for.
 func TestReapOfAMalformedRecord(t *testing.T) {
