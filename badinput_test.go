@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -42,77 +43,103 @@ func many(n int) string {
 	return strings.Join(names, ",")
 }
 
-func TestBadRequests(t *testing.T) {
-	var nobody realtime.Policy
-	denied := open()
-	denied.Grants = nil
-	empty := withGrants()
-	failing := open()
-	failing.Grants = func(context.Context, realtime.Identity) ([]realtime.Grant, error) { return nil, errors.New("a secret") }
-	busy := open()
-	busy.Grants = func(context.Context, realtime.Identity) ([]realtime.Grant, error) { return nil, realtime.ErrTemporary }
-	stale := open()
-	stale.Authenticate = func(*http.Request) (realtime.Identity, error) {
+func grantsNil() realtime.Policy {
+	p := open()
+	p.Grants = nil
+	return p
+}
+
+func grantsFailing(err error) realtime.Policy {
+	p := open()
+	p.Grants = func(context.Context, realtime.Identity) ([]realtime.Grant, error) { return nil, err }
+	return p
+}
+
+func expiringNow() realtime.Policy {
+	p := open()
+	p.Authenticate = func(*http.Request) (realtime.Identity, error) {
 		return realtime.Identity{Expires: time.Now()}, nil
 	}
-	badUser := open()
-	badUser.Authenticate = func(*http.Request) (realtime.Identity, error) { return realtime.Identity{User: "a\nb"}, nil }
-	ws := func(path string, header ...string) request { return get(path, append(header, upgrade...)...) }
-	method := func(m, path string) request { r := get(path); r.method = m; return r }
+	return p
+}
 
-	for _, c := range []struct {
-		name   string
-		policy realtime.Policy
-		ask    request
-		status int
-		code   string
-		retry  bool
-	}{
-		{"REN, empty domain", open(), get("/ren?s=kv,,db"), 400, "bad_request", false},
-		{"REN, space", open(), get("/ren?s=kv,+db"), 400, "bad_request", false},
-		{"REN, NUL", open(), get("/ren?s=kv%00"), 400, "bad_request", false},
-		{"REN, not ASCII", open(), get("/ren?s=%C3%BC"), 400, "bad_request", false},
-		{"REN, invalid UTF-8", open(), get("/ren?s=%FF"), 400, "bad_request", false},
-		{"REN, reserved", open(), get("/ren?s=$x"), 400, "bad_request", false},
-		{"REN, * and more", open(), get("/ren?s=*,kv"), 400, "bad_request", false},
-		{"REN, long domain", open(), get("/ren?s=" + long), 400, "bad_request", false},
-		{"REN, domain of 65", open(), get("/ren?s=" + long[:65]), 400, "bad_request", false},
-		{"REN, 33 domains", open(), get("/ren?s=" + many(33)), 400, "too_many", false},
-		{"REN, s twice", open(), get("/ren?s=kv&s=db"), 400, "bad_request", false},
-		{"REN, lastEventId twice", open(), get("/ren?lastEventId=a&lastEventId=a"), 400, "bad_request", false},
-		{"REN, cid twice", open(), get("/ren?cid=" + tab1 + "&cid=" + tab2), 400, "bad_request", false},
-		{"REN, cid too short", open(), get("/ren?cid=short"), 400, "bad_request", false},
-		{"REN, cid too long", open(), get("/ren?cid=" + long), 400, "bad_request", false},
-		{"REN, bad client header", open(), get("/ren", "X-Ren-Client", "no client id, this"), 400, "bad_request", false},
-		{"REN, malformed query", open(), get("/ren?s=%zz"), 400, "bad_request", false},
-		{"REN, semicolon", open(), get("/ren?s=kv;lastEventId=x"), 400, "bad_request", false},
-		{"REN, POST", open(), method("POST", "/ren"), 405, "method", false},
-		{"REN, DELETE", open(), method("DELETE", "/ren"), 405, "method", false},
-		{"REN, foreign origin", open(), get("/ren", "Origin", "https://evil.test"), 403, "origin", false},
-		{"REN, nobody", nobody, get("/ren"), 401, "unauthorized", false},
-		{"REN, not authenticated", open(), get("/ren", "Authorization", "Bearer bad"), 401, "unauthorized", false},
-		{"REN, expired", open(), get("/ren", "Authorization", "Bearer expired"), 401, "expired", false},
-		{"REN, expires now", stale, get("/ren"), 401, "expired", false},
-		{"REN, temporary", open(), get("/ren", "Authorization", "Bearer later"), 503, "unavailable", true},
-		{"REN, no grants func", denied, get("/ren"), 403, "forbidden", false},
-		{"REN, no grants", empty, get("/ren"), 403, "forbidden", false},
-		{"REN, grants fail", failing, get("/ren"), 403, "forbidden", false},
-		{"REN, grants temporary", busy, get("/ren"), 503, "unavailable", true},
-		{"REN, bad user of the policy", badUser, get("/ren"), 500, "internal", false},
-		{"WS, foreign origin", open(), ws("/realtime", "Origin", "https://evil.test"), 403, "origin", false},
-		{"WS, nobody", nobody, ws("/realtime"), 401, "unauthorized", false},
-		{"WS, not authenticated", open(), ws("/realtime", "Authorization", "Bearer bad"), 401, "unauthorized", false},
-		{"WS, expired", open(), ws("/realtime", "Authorization", "Bearer expired"), 401, "expired", false},
-		{"WS, expires now", stale, ws("/realtime"), 401, "expired", false},
-		{"WS, temporary", open(), ws("/realtime", "Authorization", "Bearer later"), 503, "unavailable", true},
-		{"WS, foreign subprotocol", open(), ws("/realtime", "Sec-WebSocket-Protocol", "graphql-ws"), 400, "bad_request", false},
-		{"WS, no upgrade", open(), get("/realtime"), 426, "bad_request", false},
-		{"WS, old version", open(), get("/realtime", "Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "8", "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="), 426, "bad_request", false},
-		{"WS, no key", open(), get("/realtime", "Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13"), 400, "bad_request", false},
-		{"WS, POST", open(), method("POST", "/realtime"), 405, "method", false},
-		{"elsewhere", open(), get("/api/maravilla/nothing"), 404, "not_found", false},
-		{"above", open(), get("/"), 404, "not_found", false},
-	} {
+func ofBadUser() realtime.Policy {
+	p := open()
+	p.Authenticate = func(*http.Request) (realtime.Identity, error) { return realtime.Identity{User: "a\nb"}, nil }
+	return p
+}
+
+func upgrading(path string, header ...string) request {
+	return get(path, append(header, upgrade...)...)
+}
+
+func asking(method, path string) request {
+	r := get(path)
+	r.method = method
+	return r
+}
+
+type badRequest struct {
+	name   string
+	policy realtime.Policy
+	ask    request
+	status int
+	code   string
+	retry  bool
+}
+
+var badRENRequests = []badRequest{
+	{"REN, empty domain", open(), get("/ren?s=kv,,db"), 400, "bad_request", false},
+	{"REN, space", open(), get("/ren?s=kv,+db"), 400, "bad_request", false},
+	{"REN, NUL", open(), get("/ren?s=kv%00"), 400, "bad_request", false},
+	{"REN, not ASCII", open(), get("/ren?s=%C3%BC"), 400, "bad_request", false},
+	{"REN, invalid UTF-8", open(), get("/ren?s=%FF"), 400, "bad_request", false},
+	{"REN, reserved", open(), get("/ren?s=$x"), 400, "bad_request", false},
+	{"REN, * and more", open(), get("/ren?s=*,kv"), 400, "bad_request", false},
+	{"REN, long domain", open(), get("/ren?s=" + long), 400, "bad_request", false},
+	{"REN, domain of 65", open(), get("/ren?s=" + long[:65]), 400, "bad_request", false},
+	{"REN, 33 domains", open(), get("/ren?s=" + many(33)), 400, "too_many", false},
+	{"REN, s twice", open(), get("/ren?s=kv&s=db"), 400, "bad_request", false},
+	{"REN, lastEventId twice", open(), get("/ren?lastEventId=a&lastEventId=a"), 400, "bad_request", false},
+	{"REN, cid twice", open(), get("/ren?cid=" + tab1 + "&cid=" + tab2), 400, "bad_request", false},
+	{"REN, cid too short", open(), get("/ren?cid=short"), 400, "bad_request", false},
+	{"REN, cid too long", open(), get("/ren?cid=" + long), 400, "bad_request", false},
+	{"REN, bad client header", open(), get("/ren", "X-Ren-Client", "no client id, this"), 400, "bad_request", false},
+	{"REN, malformed query", open(), get("/ren?s=%zz"), 400, "bad_request", false},
+	{"REN, semicolon", open(), get("/ren?s=kv;lastEventId=x"), 400, "bad_request", false},
+	{"REN, POST", open(), asking("POST", "/ren"), 405, "method", false},
+	{"REN, DELETE", open(), asking("DELETE", "/ren"), 405, "method", false},
+	{"REN, foreign origin", open(), get("/ren", "Origin", "https://evil.test"), 403, "origin", false},
+	{"REN, nobody", realtime.Policy{}, get("/ren"), 401, "unauthorized", false},
+	{"REN, not authenticated", open(), get("/ren", "Authorization", "Bearer bad"), 401, "unauthorized", false},
+	{"REN, expired", open(), get("/ren", "Authorization", "Bearer expired"), 401, "expired", false},
+	{"REN, expires now", expiringNow(), get("/ren"), 401, "expired", false},
+	{"REN, temporary", open(), get("/ren", "Authorization", "Bearer later"), 503, "unavailable", true},
+	{"REN, no grants func", grantsNil(), get("/ren"), 403, "forbidden", false},
+	{"REN, no grants", withGrants(), get("/ren"), 403, "forbidden", false},
+	{"REN, grants fail", grantsFailing(errors.New("a secret")), get("/ren"), 403, "forbidden", false},
+	{"REN, grants temporary", grantsFailing(realtime.ErrTemporary), get("/ren"), 503, "unavailable", true},
+	{"REN, bad user of the policy", ofBadUser(), get("/ren"), 500, "internal", false},
+}
+
+var badWSRequests = []badRequest{
+	{"WS, foreign origin", open(), upgrading("/realtime", "Origin", "https://evil.test"), 403, "origin", false},
+	{"WS, nobody", realtime.Policy{}, upgrading("/realtime"), 401, "unauthorized", false},
+	{"WS, not authenticated", open(), upgrading("/realtime", "Authorization", "Bearer bad"), 401, "unauthorized", false},
+	{"WS, expired", open(), upgrading("/realtime", "Authorization", "Bearer expired"), 401, "expired", false},
+	{"WS, expires now", expiringNow(), upgrading("/realtime"), 401, "expired", false},
+	{"WS, temporary", open(), upgrading("/realtime", "Authorization", "Bearer later"), 503, "unavailable", true},
+	{"WS, foreign subprotocol", open(), upgrading("/realtime", "Sec-WebSocket-Protocol", "graphql-ws"), 400, "bad_request", false},
+	{"WS, no upgrade", open(), get("/realtime"), 426, "bad_request", false},
+	{"WS, old version", open(), get("/realtime", "Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "8", "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="), 426, "bad_request", false},
+	{"WS, no key", open(), get("/realtime", "Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13"), 400, "bad_request", false},
+	{"WS, POST", open(), asking("POST", "/realtime"), 405, "method", false},
+	{"elsewhere", open(), get("/api/maravilla/nothing"), 404, "not_found", false},
+	{"above", open(), get("/"), 404, "not_found", false},
+}
+
+func TestBadRequests(t *testing.T) {
+	for _, c := range slices.Concat(badRENRequests, badWSRequests) {
 		bubble(t, c.name, func(t *testing.T) {
 			h := start(t, c.policy, nil)
 			status, f := h.refused(c.ask)

@@ -32,23 +32,25 @@ func option(t *testing.T, c net.Conn, level, name int) (value int) {
 	return value
 }
 
+var tunedWhere = []struct {
+	name          string
+	tls, http2    bool
+	path          string
+	buffer, alive bool // whether they are tuned
+}{
+	{name: "REN", path: "/ren", buffer: true, alive: true},
+	{name: "REN over TLS", path: "/ren", tls: true, buffer: true, alive: true},
+	{name: "REN over HTTP/2", path: "/ren", tls: true, http2: true, alive: true},
+	{name: "WebSocket", path: "/realtime", buffer: true, alive: true},
+	{name: "page", path: "/realtime.js"},
+	{name: "refused", path: "/ren?s=!"},
+}
+
 // Streams tune the connections they run on, and pages theirs not.
 func TestConnContext(t *testing.T) {
 	t.Parallel()
 	const tcpUserTimeout = 18
-	for _, c := range []struct {
-		name          string
-		tls, http2    bool
-		path          string
-		buffer, alive bool // whether they are tuned
-	}{
-		{name: "REN", path: "/ren", buffer: true, alive: true},
-		{name: "REN over TLS", path: "/ren", tls: true, buffer: true, alive: true},
-		{name: "REN over HTTP/2", path: "/ren", tls: true, http2: true, alive: true},
-		{name: "WebSocket", path: "/realtime", buffer: true, alive: true},
-		{name: "page", path: "/realtime.js"},
-		{name: "refused", path: "/ren?s=!"},
-	} {
+	for _, c := range tunedWhere {
 		t.Run(c.name, func(t *testing.T) {
 			h := prepare(t, open(), nil)
 			defer h.Close(t.Context())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -32,6 +33,26 @@ func send(h http.Handler, method, target string, header ...string) *httptest.Res
 	return w
 }
 
+var corsRequests = []struct {
+	name, method, origin string
+	header               []string
+	status               int
+	allowed, served      bool
+}{
+	{"read", "GET", app, nil, 418, true, true},
+	{"write", "POST", app, []string{"Sec-Fetch-Site", "cross-site"}, 418, true, true},
+	{"no browser", "POST", "", nil, 418, false, true},
+	{"same origin", "POST", "http://example.com", []string{"Sec-Fetch-Site", "same-origin"}, 418, false, true},
+	{"foreign read", "GET", evil, []string{"Sec-Fetch-Site", "cross-site"}, 418, false, true}, // nobody can read it
+	{"foreign write", "POST", evil, []string{"Sec-Fetch-Site", "cross-site"}, 403, false, false},
+	{"prefix of a listed one", "GET", app + ".evil.example", nil, 418, false, true},
+	{"null", "GET", "null", nil, 418, false, true},
+	{"preflight", "OPTIONS", app, []string{"Access-Control-Request-Method", "PUT"}, 204, true, false},
+	{"foreign preflight", "OPTIONS", evil, []string{"Access-Control-Request-Method", "PUT"}, 418, false, true},
+	{"OPTIONS", "OPTIONS", app, nil, 418, true, true},
+	{"no preflight", "GET", app, []string{"Access-Control-Request-Method", "PUT"}, 418, true, true},
+}
+
 // TestCORS: pages of listed origins can ask anything of the host's routes, and
 // read the answer; to those of others nothing is said.
 func TestCORS(t *testing.T) {
@@ -49,25 +70,7 @@ func TestCORS(t *testing.T) {
 			served = append(served, r.Method)
 			w.WriteHeader(http.StatusTeapot)
 		}))))
-		for _, c := range []struct {
-			name, method, origin string
-			header               []string
-			status               int
-			allowed, served      bool
-		}{
-			{"read", "GET", app, nil, 418, true, true},
-			{"write", "POST", app, []string{"Sec-Fetch-Site", "cross-site"}, 418, true, true},
-			{"no browser", "POST", "", nil, 418, false, true},
-			{"same origin", "POST", "http://example.com", []string{"Sec-Fetch-Site", "same-origin"}, 418, false, true},
-			{"foreign read", "GET", evil, []string{"Sec-Fetch-Site", "cross-site"}, 418, false, true}, // nobody can read it
-			{"foreign write", "POST", evil, []string{"Sec-Fetch-Site", "cross-site"}, 403, false, false},
-			{"prefix of a listed one", "GET", app + ".evil.example", nil, 418, false, true},
-			{"null", "GET", "null", nil, 418, false, true},
-			{"preflight", "OPTIONS", app, []string{"Access-Control-Request-Method", "PUT"}, 204, true, false},
-			{"foreign preflight", "OPTIONS", evil, []string{"Access-Control-Request-Method", "PUT"}, 418, false, true},
-			{"OPTIONS", "OPTIONS", app, nil, 418, true, true},
-			{"no preflight", "GET", app, []string{"Access-Control-Request-Method", "PUT"}, 418, true, true},
-		} {
+		for _, c := range corsRequests {
 			served = nil
 			header := c.header
 			if c.origin != "" {
@@ -162,6 +165,43 @@ func list(h http.Header, name string) string {
 	return strings.Join(names, " ")
 }
 
+// corsAnswers are the ways in which a handler may answer.
+var corsAnswers = map[string]http.HandlerFunc{
+	"status": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) },
+	"body":   func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("body")) },
+	"copy": func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.Copy(w, struct{ io.Reader }{strings.NewReader("body")})
+	},
+	"nothing":    func(http.ResponseWriter, *http.Request) {},
+	"flush":      func(w http.ResponseWriter, _ *http.Request) { w.(http.Flusher).Flush() },
+	"controller": func(w http.ResponseWriter, _ *http.Request) { _ = http.NewResponseController(w).Flush() },
+	"error":      func(w http.ResponseWriter, _ *http.Request) { realtime.WriteError(w, realtime.ErrTemporary) },
+	"early hints": func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusEarlyHints)
+		w.Header().Set("Access-Control-Expose-Headers", "ETag, X-Total")
+		w.WriteHeader(http.StatusOK)
+	},
+}
+
+// headersOf returns those of an answer; header is in pairs.
+func headersOf(t *testing.T, server *httptest.Server, method, origin string, header ...string) http.Header {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, server.URL+"/ren?s=!", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Origin", origin)
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	resp, err := server.Client().Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	return resp.Header
+}
+
 // TestCORSBesideOthers: what a middleware of the host's says, outside or within,
 // and what CORS says, both arrive, each once, however the handler answers.
 func TestCORSBesideOthers(t *testing.T) {
@@ -174,43 +214,15 @@ func TestCORSBesideOthers(t *testing.T) {
 		"within":     func(h http.Handler) http.Handler { return rt.CORS(others(h)) },
 		"both sides": func(h http.Handler) http.Handler { return others(rt.CORS(others(rt.CORS(h)))) },
 	}
-	answers := map[string]http.HandlerFunc{
-		"status": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) },
-		"body":   func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("body")) },
-		"copy": func(w http.ResponseWriter, _ *http.Request) {
-			_, _ = io.Copy(w, struct{ io.Reader }{strings.NewReader("body")})
-		},
-		"nothing":    func(http.ResponseWriter, *http.Request) {},
-		"flush":      func(w http.ResponseWriter, _ *http.Request) { w.(http.Flusher).Flush() },
-		"controller": func(w http.ResponseWriter, _ *http.Request) { _ = http.NewResponseController(w).Flush() },
-		"error":      func(w http.ResponseWriter, _ *http.Request) { realtime.WriteError(w, realtime.ErrTemporary) },
-		"early hints": func(w http.ResponseWriter, _ *http.Request) {
-			w.WriteHeader(http.StatusEarlyHints)
-			w.Header().Set("Access-Control-Expose-Headers", "ETag, X-Total")
-			w.WriteHeader(http.StatusOK)
-		},
-		"library": rt.Handler().ServeHTTP,
-	}
+	answers := maps.Clone(corsAnswers)
+	answers["library"] = rt.Handler().ServeHTTP
 	for order, around := range orders {
 		for answer, h := range answers {
 			name := order + ", " + answer
 			server := httptest.NewServer(around(h))
 			ask := func(method, origin string, header ...string) http.Header {
 				t.Helper()
-				r, err := http.NewRequestWithContext(t.Context(), method, server.URL+"/ren?s=!", nil)
-				if err != nil {
-					t.Fatal(err)
-				}
-				r.Header.Set("Origin", origin)
-				for i := 0; i < len(header); i += 2 {
-					r.Header.Set(header[i], header[i+1])
-				}
-				resp, err := server.Client().Do(r)
-				if err != nil {
-					t.Fatalf("%s: %v", name, err)
-				}
-				resp.Body.Close()
-				return resp.Header
+				return headersOf(t, server, method, origin, header...)
 			}
 			got := ask("GET", app)
 			if list(got, "Access-Control-Expose-Headers") != "etag retry-after x-ren-cursor x-total" || list(got, "Vary") != "accept-encoding origin" ||

@@ -86,34 +86,14 @@ func TestRollingRestart(t *testing.T) {
 			if got := strings.Count(story(watch), "join"); got != clients {
 				t.Fatalf("%d joins", got)
 			}
-			var mu sync.Mutex
-			var accepted []string
+			var written accepted
 			for restart := range 3 {
-				stop := make(chan struct{})
-				var writers sync.WaitGroup
-				for w := range 4 {
-					writers.Go(func() {
-						for i := 0; ; i++ {
-							select {
-							case <-stop:
-								return
-							case <-time.After(time.Millisecond):
-							}
-							msg := fmt.Sprintf("%d.%d.%d", restart, w, i)
-							if err := h.Publish(context.Background(), "room", msg); err == nil {
-								mu.Lock()
-								accepted = append(accepted, msg)
-								mu.Unlock()
-							}
-						}
-					})
-				}
+				stop := written.write(h, restart)
 				time.Sleep(20 * time.Millisecond)
 				if err := h.shutDown(2 * time.Second); err != nil {
 					t.Error(err)
 				}
-				close(stop)
-				writers.Wait()
+				stop()
 				h = start(t, open(), &opts)
 				for _, r := range readers {
 					time.Sleep(r.leave(t)) // as they were told to
@@ -124,8 +104,8 @@ func TestRollingRestart(t *testing.T) {
 			for _, r := range readers {
 				r.read()
 				for kind, got := range map[string][]string{"WebSocket": r.onSocket, "REN": r.onStream} {
-					if slices.Sort(got); !slices.Equal(got, slices.Sorted(slices.Values(accepted))) {
-						t.Errorf("%s %s: %d of %d accepted messages", r.user, kind, len(got), len(accepted))
+					if slices.Sort(got); !slices.Equal(got, slices.Sorted(slices.Values(written.list))) {
+						t.Errorf("%s %s: %d of %d accepted messages", r.user, kind, len(got), len(written.list))
 					}
 				}
 			}
@@ -137,6 +117,39 @@ func TestRollingRestart(t *testing.T) {
 				t.Errorf("presence flaps later: %s", got)
 			}
 		})
+	}
+}
+
+// accepted is what was published without an error.
+type accepted struct {
+	mu   sync.Mutex
+	list []string
+}
+
+// write publishes from four goroutines until stop is called.
+func (a *accepted) write(h *host, restart int) (stop func()) {
+	stopped := make(chan struct{})
+	var writers sync.WaitGroup
+	for w := range 4 {
+		writers.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stopped:
+					return
+				case <-time.After(time.Millisecond):
+				}
+				msg := fmt.Sprintf("%d.%d.%d", restart, w, i)
+				if err := h.Publish(context.Background(), "room", msg); err == nil {
+					a.mu.Lock()
+					a.list = append(a.list, msg)
+					a.mu.Unlock()
+				}
+			}
+		})
+	}
+	return func() {
+		close(stopped)
+		writers.Wait()
 	}
 }
 

@@ -155,42 +155,25 @@ func TestFragmentsNotRendered(t *testing.T) {
 			}
 			return items(ctx, to, ev)
 		})
-		lastID := ""
-		// comes opens a page that comes back as an EventSource does, and says what it got.
-		comes := func(do func()) string {
-			var header []string
-			if lastID != "" {
-				header = []string{"Last-Event-ID", lastID}
-			}
-			page := h.fragments(header...)
-			synctest.Wait()
-			do()
-			synctest.Wait()
-			var got string
-			got, lastID = renderedFrom(lastID, page)
-			if err := h.Revoke(t.Context(), ""); err != nil { // it is closed
-				t.Error(err)
-			}
-			return got
-		}
+		page := &returningPage{host: h}
 		nothing := func() {}
 
 		broken.Store(true)
-		if got := comes(nothing); got != "bye end" {
+		if got := page.comes(nothing); got != "bye end" {
 			t.Errorf("broken at the start: %s", got)
 		}
 		broken.Store(false)
-		if got := comes(func() { broken.Store(true); h.emit(realtime.KVPut("todos", "a")) }); got != "list=<ul>|</ul> bye end" {
+		if got := page.comes(func() { broken.Store(true); h.emit(realtime.KVPut("todos", "a")) }); got != "list=<ul>|</ul> bye end" {
 			t.Errorf("after that: %s", got)
 		}
 		// It may never be rendered, so all is.
 		broken.Store(false)
-		if got := comes(nothing); got != "list=<ul>|</ul>" {
+		if got := page.comes(nothing); got != "list=<ul>|</ul>" {
 			t.Errorf("after an event that was not rendered: %s", got)
 		}
 		// A stream that ends for another reason goes on where it was.
 		slow.Store(true)
-		if got := comes(func() {
+		if got := page.comes(func() {
 			h.emit(realtime.KVPut("todos", "b"))
 			<-started
 			h.emit(realtime.KVPut("todos", "c"))
@@ -201,10 +184,34 @@ func TestFragmentsNotRendered(t *testing.T) {
 			t.Errorf("ended while it rendered: %s", got)
 		}
 		slow.Store(false)
-		if got := comes(nothing); got != "item=<li>b</li> item=<li>c</li>" {
+		if got := page.comes(nothing); got != "item=<li>b</li> item=<li>c</li>" {
 			t.Errorf("after that: %s", got)
 		}
 	})
+}
+
+// returningPage is a page that comes back as an EventSource does.
+type returningPage struct {
+	*host
+	lastID string
+}
+
+// comes opens the page, and says what it got.
+func (p *returningPage) comes(do func()) string {
+	var header []string
+	if p.lastID != "" {
+		header = []string{"Last-Event-ID", p.lastID}
+	}
+	page := p.fragments(header...)
+	synctest.Wait()
+	do()
+	synctest.Wait()
+	var got string
+	got, p.lastID = renderedFrom(p.lastID, page)
+	if err := p.Revoke(p.t.Context(), ""); err != nil { // it is closed
+		p.t.Error(err)
+	}
+	return got
 }
 
 // Streams of fragments have the rights of REN streams, and end as they do.

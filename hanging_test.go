@@ -303,40 +303,53 @@ func TestCloseOfABackendThatHangsEverywhere(t *testing.T) {
 	})
 }
 
+// stuckPolicy hangs for the user "stuck", for actions on "stuck" and, if it is to, for
+// grants: until its context ends or, if it is deaf, until it is released.
+type stuckPolicy struct {
+	deaf    bool
+	release chan struct{}
+	grants  atomic.Bool
+}
+
+func (s *stuckPolicy) hang(ctx context.Context) error {
+	if s.deaf {
+		<-s.release
+		return nil
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (s *stuckPolicy) policy() realtime.Policy {
+	p := open()
+	authenticate, grants := p.Authenticate, p.Grants
+	p.Authenticate = func(r *http.Request) (realtime.Identity, error) {
+		if bearer(r) == "stuck" {
+			return realtime.Identity{}, s.hang(r.Context())
+		}
+		return authenticate(r)
+	}
+	p.Allow = func(ctx context.Context, _ realtime.Identity, a realtime.Action) error {
+		if a.Name == "stuck" {
+			return s.hang(ctx)
+		}
+		return nil
+	}
+	p.Grants = func(ctx context.Context, id realtime.Identity) ([]realtime.Grant, error) {
+		if s.grants.Load() {
+			return nil, s.hang(ctx)
+		}
+		return grants(ctx, id)
+	}
+	return p
+}
+
 // A policy that hangs refuses for now, on every way in, and holds up nobody else.
 func TestPolicyThatHangs(t *testing.T) {
 	for name, deaf := range map[string]bool{"obeys": false, "deaf": true} {
 		bubble(t, name, func(t *testing.T) {
-			release, p := make(chan struct{}), open()
-			stuck := func(ctx context.Context) error {
-				if deaf {
-					<-release
-					return nil
-				}
-				<-ctx.Done()
-				return ctx.Err()
-			}
-			authenticate, grants := p.Authenticate, p.Grants
-			var hangsGrants atomic.Bool
-			p.Authenticate = func(r *http.Request) (realtime.Identity, error) {
-				if bearer(r) == "stuck" {
-					return realtime.Identity{}, stuck(r.Context())
-				}
-				return authenticate(r)
-			}
-			p.Allow = func(ctx context.Context, _ realtime.Identity, a realtime.Action) error {
-				if a.Name == "stuck" {
-					return stuck(ctx)
-				}
-				return nil
-			}
-			p.Grants = func(ctx context.Context, id realtime.Identity) ([]realtime.Grant, error) {
-				if hangsGrants.Load() {
-					return nil, stuck(ctx)
-				}
-				return grants(ctx, id)
-			}
-			h := start(t, p, nil)
+			stuck := &stuckPolicy{deaf: deaf, release: make(chan struct{})}
+			h := start(t, stuck.policy(), nil)
 			upgrade := get("/realtime", "Authorization", "Bearer stuck", "Connection", "Upgrade", "Upgrade", "websocket",
 				"Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA==")
 			refusedFor := func(what string, r request) {
@@ -348,9 +361,9 @@ func TestPolicyThatHangs(t *testing.T) {
 			}
 			refusedFor("upgrade", upgrade)
 			refusedFor("REN", get("/ren", "Authorization", "Bearer stuck"))
-			hangsGrants.Store(true)
+			stuck.grants.Store(true)
 			refusedFor("Grants", get("/ren"))
-			hangsGrants.Store(false)
+			stuck.grants.Store(false)
 			if _, err := h.Authorize(authorized("stuck"), realtime.Action{}); !temporary(err) {
 				t.Errorf("Authorize: %v", err)
 			}
@@ -370,7 +383,7 @@ func TestPolicyThatHangs(t *testing.T) {
 			if log := h.logs.String(); !strings.Contains(log, "function=Authenticate") || !strings.Contains(log, "function=Allow") {
 				t.Errorf("the log does not tell: %s", log)
 			}
-			close(release)
+			close(stuck.release)
 			synctest.Wait()
 		})
 	}

@@ -158,63 +158,57 @@ type hollow struct{ http.ResponseWriter }
 
 func (hollow) Unwrap() http.ResponseWriter { return nil }
 
+type writer = http.ResponseWriter
+
 // wrap makes a middleware of a writer.
-func wrap(f func(http.ResponseWriter) http.ResponseWriter) func(http.Handler) http.Handler {
+func wrap(f func(writer) writer) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(f(w), r) })
 	}
 }
 
+// timingOut is wrap within a TimeoutHandler.
+func timingOut(f func(writer) writer) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler { return http.TimeoutHandler(wrap(f)(next), time.Minute, "late") }
+}
+
+var middlewares = []struct {
+	name    string
+	wrap    func(http.Handler) http.Handler
+	ren, ws string // which type is named; "": it works
+}{
+	{"StripPrefix", func(next http.Handler) http.Handler { return http.StripPrefix("/api", next) }, "", ""},
+	{"Unwrap", wrap(func(w writer) writer { return wrapper{wrapper{w}} }), "", ""},
+	{"access log", wrap(func(w writer) writer { return &accessLog{ResponseWriter: w} }), "", ""},
+	{"gzip", wrap(func(w writer) writer { return &gzipped{ResponseWriter: w} }), "", ""},
+	{"gzip inside", wrap(func(w writer) writer { return lavish{wrapper{&gzipped{ResponseWriter: w}}, true} }), "", ""},
+	{"lavish", wrap(func(w writer) writer { return lavish{w, false} }), "", ""},
+	{"lavish, and panics", wrap(func(w writer) writer { return lavish{wrapper{w}, false} }), "", ""},
+	{"lavish, and does nothing", wrap(func(w writer) writer { return lavish{wrapper{w}, true} }), "", ""},
+	{"opaque", wrap(func(w writer) writer { return opaque{w} }), "realtime_test.opaque", "realtime_test.opaque"},
+	{"opaque inside", wrap(func(w writer) writer { return wrapper{opaque{w}} }), "realtime_test.opaque", "realtime_test.opaque"},
+	{"lavish outside", wrap(func(w writer) writer { return lavish{opaque{w}, false} }), "realtime_test.opaque", "realtime_test.opaque"},
+	{"TimeoutHandler", timingOut(func(w writer) writer { return w }), "*http.timeoutWriter", "*http.timeoutWriter"},
+	{"TimeoutHandler, and panics", timingOut(func(w writer) writer { return lavish{w, false} }), "*http.timeoutWriter", "*http.timeoutWriter"},
+	{"TimeoutHandler, and does nothing", timingOut(func(w writer) writer { return lavish{w, true} }), "*http.timeoutWriter", "*http.timeoutWriter"},
+	{"sealed", wrap(func(w writer) writer { return sealed{w} }), "realtime_test.sealed", ""},
+	{"sealed inside", wrap(func(w writer) writer { return wrapper{sealed{w}} }), "realtime_test.sealed", ""},
+	{"deadlines panic", wrap(func(w writer) writer { return faulty{ResponseWriter: w} }), "realtime_test.faulty", ""},
+	{"deadlines fail", wrap(func(w writer) writer { return wrapper{faulty{w, http.ErrNotSupported}} }), "realtime_test.faulty", ""},
+	{"deadlines fail for now", wrap(func(w writer) writer { return faulty{w, errors.New("closed")} }), "-", ""},
+	{"HTTP/3", wrap(func(w writer) writer { return foreign{w} }), "", "realtime_test.foreign"},
+	{"endless", wrap(func(w writer) writer { return endless{w} }), "realtime_test.endless", "realtime_test.endless"},
+	{"hollow", wrap(func(w writer) writer { return hollow{w} }), "realtime_test.hollow", "realtime_test.hollow"},
+}
+
 func TestStreamsBehindMiddlewares(t *testing.T) {
 	t.Parallel()
-	type writer = http.ResponseWriter
-	late := func(f func(writer) writer) func(http.Handler) http.Handler {
-		return func(next http.Handler) http.Handler { return http.TimeoutHandler(wrap(f)(next), time.Minute, "late") }
-	}
-	plain := func(w writer) writer { return w }
-	for _, c := range []struct {
-		name    string
-		wrap    func(http.Handler) http.Handler
-		ren, ws string // which type is named; "": it works
-	}{
-		{"StripPrefix", func(next http.Handler) http.Handler { return http.StripPrefix("/api", next) }, "", ""},
-		{"Unwrap", wrap(func(w writer) writer { return wrapper{wrapper{w}} }), "", ""},
-		{"access log", wrap(func(w writer) writer { return &accessLog{ResponseWriter: w} }), "", ""},
-		{"gzip", wrap(func(w writer) writer { return &gzipped{ResponseWriter: w} }), "", ""},
-		{"gzip inside", wrap(func(w writer) writer { return lavish{wrapper{&gzipped{ResponseWriter: w}}, true} }), "", ""},
-		{"lavish", wrap(func(w writer) writer { return lavish{w, false} }), "", ""},
-		{"lavish, and panics", wrap(func(w writer) writer { return lavish{wrapper{w}, false} }), "", ""},
-		{"lavish, and does nothing", wrap(func(w writer) writer { return lavish{wrapper{w}, true} }), "", ""},
-		{"opaque", wrap(func(w writer) writer { return opaque{w} }), "realtime_test.opaque", "realtime_test.opaque"},
-		{"opaque inside", wrap(func(w writer) writer { return wrapper{opaque{w}} }), "realtime_test.opaque", "realtime_test.opaque"},
-		{"lavish outside", wrap(func(w writer) writer { return lavish{opaque{w}, false} }), "realtime_test.opaque", "realtime_test.opaque"},
-		{"TimeoutHandler", late(plain), "*http.timeoutWriter", "*http.timeoutWriter"},
-		{"TimeoutHandler, and panics", late(func(w writer) writer { return lavish{w, false} }), "*http.timeoutWriter", "*http.timeoutWriter"},
-		{"TimeoutHandler, and does nothing", late(func(w writer) writer { return lavish{w, true} }), "*http.timeoutWriter", "*http.timeoutWriter"},
-		{"sealed", wrap(func(w writer) writer { return sealed{w} }), "realtime_test.sealed", ""},
-		{"sealed inside", wrap(func(w writer) writer { return wrapper{sealed{w}} }), "realtime_test.sealed", ""},
-		{"deadlines panic", wrap(func(w writer) writer { return faulty{ResponseWriter: w} }), "realtime_test.faulty", ""},
-		{"deadlines fail", wrap(func(w writer) writer { return wrapper{faulty{w, http.ErrNotSupported}} }), "realtime_test.faulty", ""},
-		{"deadlines fail for now", wrap(func(w writer) writer { return faulty{w, errors.New("closed")} }), "-", ""},
-		{"HTTP/3", wrap(func(w writer) writer { return foreign{w} }), "", "realtime_test.foreign"},
-		{"endless", wrap(func(w writer) writer { return endless{w} }), "realtime_test.endless", "realtime_test.endless"},
-		{"hollow", wrap(func(w writer) writer { return hollow{w} }), "realtime_test.hollow", "realtime_test.hollow"},
-	} {
+	for _, c := range middlewares {
 		bubble(t, c.name, func(t *testing.T) {
 			h := prepare(t, open(), nil)
 			h.handler = c.wrap(h.handler)
 			h.server.WriteTimeout = 2 * time.Second // a stream that lives on has deadlines of its own
 			h.serve()
-			refused := func(ask request, typ string) {
-				t.Helper()
-				status, f := h.refused(ask)
-				if status != 500 || f.Code != "streaming_unsupported" || *f.Retry {
-					t.Errorf("%s: %d %+v", ask.path, status, f)
-				}
-				if log := h.logs.String(); !strings.Contains(log, "type="+typ+" ") && !strings.Contains(log, "type="+typ+"\n") {
-					t.Errorf("the log does not name %s:\n%s", typ, log)
-				}
-			}
 			switch c.ws {
 			case "":
 				w := h.socket(get("/api/realtime"))
@@ -224,7 +218,7 @@ func TestStreamsBehindMiddlewares(t *testing.T) {
 					t.Error(got)
 				}
 			default:
-				refused(get("/realtime", upgrade...), c.ws)
+				h.unsupported(get("/realtime", upgrade...), c.ws)
 			}
 			if c.ws == "" && *hijack == int(realtime.HijackAlways) {
 				c.ren = "" // as a WebSocket
@@ -237,9 +231,21 @@ func TestStreamsBehindMiddlewares(t *testing.T) {
 					t.Error(s.resp.Status)
 				}
 			default:
-				refused(get("/ren"), c.ren)
+				h.unsupported(get("/ren"), c.ren)
 			}
 		})
+	}
+}
+
+// unsupported wants a refusal that the log explains with a type.
+func (h *host) unsupported(ask request, typ string) {
+	h.t.Helper()
+	status, f := h.refused(ask)
+	if status != 500 || f.Code != "streaming_unsupported" || *f.Retry {
+		h.t.Errorf("%s: %d %+v", ask.path, status, f)
+	}
+	if log := h.logs.String(); !strings.Contains(log, "type="+typ+" ") && !strings.Contains(log, "type="+typ+"\n") {
+		h.t.Errorf("the log does not name %s:\n%s", typ, log)
 	}
 }
 
@@ -335,65 +341,72 @@ func (h *host) overHTTP2() {
 // what was accepted, and a goodbye. A client that is gone ends it at once.
 func TestRENOutlivesTheContextOfTheRequest(t *testing.T) {
 	for _, proto := range []string{"HTTP/1.1", "HTTP/2"} {
-		bubble(t, proto, func(t *testing.T) {
-			h := prepare(t, open(), nil)
-			if proto == "HTTP/2" {
-				h.overHTTP2()
-			}
-			base, stop := context.WithCancel(context.Background())
-			h.server.BaseContext = func(net.Listener) context.Context { return base }
-			h.handler = timeout(time.Second, h.handler)
-			h.serve()
-
-			s, gone, cut := h.ren(get("/ren")), h.ren(get("/ren")), h.ren(get("/ren"))
-			time.Sleep(time.Minute)
-			h.emit(realtime.KVPut("n", "1"))
-			if got := s.keys(1) + gone.keys(1) + cut.keys(1); got != "111" {
-				t.Error(got)
-			}
-			gone.cut()
-			if n := h.streams(); n != 2 {
-				t.Errorf("%d streams, after one of three clients has gone", n)
-			}
-
-			stop()
-			if n := h.streams(); n != 2 {
-				t.Fatal("a stream ended with the context of the server")
-			}
-			h.emit(realtime.KVPut("n", "2"))
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-			defer cancel()
-			if err := h.Close(ctx); err != nil {
-				t.Error(err)
-			}
-			for _, s := range []*ren{s, cut} {
-				if got := s.keys(1); got != "2" {
-					t.Error(got)
-				}
-				if bye := s.next(); bye.Name != "ren.bye" || bye.Reason != "closing" {
-					t.Errorf("%s %s", bye.Name, bye.Raw)
-				}
-				s.ended()
-			}
-		})
-		bubble(t, proto+", cut", func(t *testing.T) {
-			h := prepare(t, open(), nil)
-			if proto == "HTTP/2" {
-				h.overHTTP2()
-			}
-			h.handler = timeout(time.Second, h.handler)
-			h.serve()
-			s := h.ren(get("/ren"))
-			time.Sleep(time.Minute)
-			h.listener.Cut()
-			if n := h.streams(); n != 0 {
-				t.Error("the stream goes on without a connection")
-			}
-			s.cut()
-		})
+		bubble(t, proto, func(t *testing.T) { outlivesTheContext(t, proto) })
+		bubble(t, proto+", cut", func(t *testing.T) { endsWhereItIsCut(t, proto) })
 	}
 	// Where nothing but the context tells, the stream ends with it, in an orderly way.
 	bubble(t, "HTTP/3", outlivesTheContextOfHTTP3)
+}
+
+// prepareOver prepares a host for a protocol.
+func prepareOver(t *testing.T, proto string) *host {
+	h := prepare(t, open(), nil)
+	if proto == "HTTP/2" {
+		h.overHTTP2()
+	}
+	return h
+}
+
+func outlivesTheContext(t *testing.T, proto string) {
+	h := prepareOver(t, proto)
+	base, stop := context.WithCancel(context.Background())
+	h.server.BaseContext = func(net.Listener) context.Context { return base }
+	h.handler = timeout(time.Second, h.handler)
+	h.serve()
+
+	s, gone, cut := h.ren(get("/ren")), h.ren(get("/ren")), h.ren(get("/ren"))
+	time.Sleep(time.Minute)
+	h.emit(realtime.KVPut("n", "1"))
+	if got := s.keys(1) + gone.keys(1) + cut.keys(1); got != "111" {
+		t.Error(got)
+	}
+	gone.cut()
+	if n := h.streams(); n != 2 {
+		t.Errorf("%d streams, after one of three clients has gone", n)
+	}
+
+	stop()
+	if n := h.streams(); n != 2 {
+		t.Fatal("a stream ended with the context of the server")
+	}
+	h.emit(realtime.KVPut("n", "2"))
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	if err := h.Close(ctx); err != nil {
+		t.Error(err)
+	}
+	for _, s := range []*ren{s, cut} {
+		if got := s.keys(1); got != "2" {
+			t.Error(got)
+		}
+		if bye := s.next(); bye.Name != "ren.bye" || bye.Reason != "closing" {
+			t.Errorf("%s %s", bye.Name, bye.Raw)
+		}
+		s.ended()
+	}
+}
+
+func endsWhereItIsCut(t *testing.T, proto string) {
+	h := prepareOver(t, proto)
+	h.handler = timeout(time.Second, h.handler)
+	h.serve()
+	s := h.ren(get("/ren"))
+	time.Sleep(time.Minute)
+	h.listener.Cut()
+	if n := h.streams(); n != 0 {
+		t.Error("the stream goes on without a connection")
+	}
+	s.cut()
 }
 
 func outlivesTheContextOfHTTP3(t *testing.T) {

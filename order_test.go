@@ -65,47 +65,54 @@ func TestOneOrder(t *testing.T) {
 				}
 			}
 		}
-		last := map[string]int{}
-		for _, o := range orders[0] {
-			var data string
-			_ = json.Unmarshal([]byte(o[strings.Index(o, `"`):]), &data)
-			p, i, _ := strings.Cut(data, ".")
-			if n, _ := strconv.Atoi(i); n != last[p] {
-				t.Fatalf("publisher %s: %d after %d", p, n, last[p]-1)
-			}
-			last[p]++
+		inOrderOfPublishers(t, orders[0])
+	})
+}
+
+// inOrderOfPublishers fails unless what each publisher said counts up from 0.
+func inOrderOfPublishers(t *testing.T, order []string) {
+	t.Helper()
+	last := map[string]int{}
+	for _, o := range order {
+		var data string
+		_ = json.Unmarshal([]byte(o[strings.Index(o, `"`):]), &data)
+		p, i, _ := strings.Cut(data, ".")
+		if n, _ := strconv.Atoi(i); n != last[p] {
+			t.Fatalf("publisher %s: %d after %d", p, n, last[p]-1)
+		}
+		last[p]++
+	}
+}
+
+// raceToSubscribe publishes while open runs, which returns what was got, once what was
+// published is known to be all through.
+func raceToSubscribe(t *testing.T, h *host, channel string, open func() (got func() []int)) {
+	const burst = 8
+	var started atomic.Int64
+	var publisher sync.WaitGroup
+	publisher.Go(func() {
+		for i := range burst {
+			started.Store(int64(i) + 1)
+			h.publish(channel, i)
 		}
 	})
+	got := open()
+	promised := int(started.Load())
+	publisher.Wait()
+	list := got()
+	for i, n := range list {
+		if n != list[0]+i {
+			t.Fatalf("got %v", list)
+		}
+	}
+	if n := len(list); n > 0 && list[n-1] != burst-1 || n < burst-promised {
+		t.Fatalf("got %v, but all from %d on were promised", list, promised)
+	}
 }
 
 // Promise 2: what is published once the client has its `subscribed` or hello
 // arrives, and nothing after the first event is missing.
 func TestNoHoleAtSubscribe(t *testing.T) {
-	const burst = 8
-	// race publishes while open runs, which returns what was got, once what was
-	// published is known to be all through.
-	race := func(t *testing.T, h *host, channel string, open func() (got func() []int)) {
-		var started atomic.Int64
-		var publisher sync.WaitGroup
-		publisher.Go(func() {
-			for i := range burst {
-				started.Store(int64(i) + 1)
-				h.publish(channel, i)
-			}
-		})
-		got := open()
-		promised := int(started.Load())
-		publisher.Wait()
-		list := got()
-		for i, n := range list {
-			if n != list[0]+i {
-				t.Fatalf("got %v", list)
-			}
-		}
-		if n := len(list); n > 0 && list[n-1] != burst-1 || n < burst-promised {
-			t.Fatalf("got %v, but all from %d on were promised", list, promised)
-		}
-	}
 	t.Run("WebSocket", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
@@ -113,7 +120,7 @@ func TestNoHoleAtSubscribe(t *testing.T) {
 			s := h.socket(get("/realtime"))
 			for i := range figure(600, 100_000) {
 				channel := fmt.Sprint("room:", i)
-				race(t, h, channel, func() func() []int {
+				raceToSubscribe(t, h, channel, func() func() []int {
 					s.ok(subscribe(channel))
 					return func() (list []int) {
 						s.settle(channel, func(o object) {
@@ -131,7 +138,7 @@ func TestNoHoleAtSubscribe(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			h := start(t, open(), nil)
 			for range figure(100, 20_000) {
-				race(t, h, "room", func() func() []int {
+				raceToSubscribe(t, h, "room", func() func() []int {
 					s := h.ren(get("/ren?s=realtime"))
 					return func() (list []int) {
 						for _, ev := range s.rest() {

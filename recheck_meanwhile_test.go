@@ -139,66 +139,92 @@ func TestRightsEndDuringReplay(t *testing.T) {
 	for kind, open := range clients {
 		for what, pause := range map[string]time.Duration{"fast": 10 * time.Millisecond, "slow": time.Second, "stalled": time.Hour} {
 			for _, verb := range []string{"Recheck", "Revoke"} {
-				bubble(t, kind+"/"+what+"/"+verb, func(t *testing.T) {
-					var may rights
-					h := start(t, may.policy(), nil)
-					cursor := string(h.Cursor())
-					for range 1500 {
-						h.publish("room", strings.Repeat("secret ", 130))
-					}
-					c := open(h, cursor)
-					var mu sync.Mutex
-					var got bytes.Buffer
-					reading := make(chan struct{})
-					go func() {
-						defer close(reading)
-						buf := make([]byte, 16<<10)
-						for {
-							n, err := c.Read(buf)
-							mu.Lock()
-							got.Write(buf[:n])
-							mu.Unlock()
-							if err != nil {
-								return
-							}
-							time.Sleep(pause)
-						}
-					}()
-					time.Sleep(300*time.Millisecond + 1)
-					may.take("room", errNotAllowed)
-					began := time.Now()
-					var err error
-					if verb == "Revoke" {
-						err = h.Revoke(t.Context(), "ada")
-					} else {
-						err = h.Recheck(t.Context(), "ada")
-					}
-					if took := time.Since(began); err != nil || took > time.Second {
-						t.Errorf("%s: %v after %v", verb, err, took)
-					}
-					synctest.Wait()
-					mu.Lock()
-					if n := got.Len(); n == 0 || n > 1<<20 {
-						t.Errorf("%d bytes of the replay came before: the test tests nothing", n)
-					}
-					got.Reset()
-					mu.Unlock()
-					time.Sleep(time.Minute)
-					mu.Lock()
-					if bytes.Contains(got.Bytes(), []byte("secret")) {
-						t.Errorf("%d bytes of the replay came after it", got.Len())
-					}
-					ended := !bytes.Contains(got.Bytes(), []byte("ping")) || bytes.Contains(got.Bytes(), []byte("bye"))
-					if what == "fast" && verb == "Recheck" && ended {
-						t.Errorf("the connection did not go on: %s", got.Bytes())
-					}
-					mu.Unlock()
-					c.Close()
-					<-reading
-				})
+				c := rightsInAReplay{open: open, pause: pause, verb: verb, goesOn: what == "fast" && verb == "Recheck"}
+				bubble(t, kind+"/"+what+"/"+verb, c.end)
 			}
 		}
 	}
+}
+
+// drained is what came over a connection.
+type drained struct {
+	mu    sync.Mutex
+	bytes []byte
+	ended chan struct{}
+}
+
+// drain reads 16 KiB at a time, with pauses, until the connection ends.
+func drain(conn net.Conn, pause time.Duration) *drained {
+	d := &drained{ended: make(chan struct{})}
+	go func() {
+		defer close(d.ended)
+		buf := make([]byte, 16<<10)
+		for {
+			n, err := conn.Read(buf)
+			d.mu.Lock()
+			d.bytes = append(d.bytes, buf[:n]...)
+			d.mu.Unlock()
+			if err != nil {
+				return
+			}
+			time.Sleep(pause)
+		}
+	}()
+	return d
+}
+
+// take returns what came since the last time.
+func (d *drained) take() []byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	got := d.bytes
+	d.bytes = nil
+	return got
+}
+
+type rightsInAReplay struct {
+	open   func(h *host, cursor string) net.Conn
+	pause  time.Duration // of the client, after each 16 KiB
+	verb   string        // that ends the rights
+	goesOn bool          // the connection
+}
+
+func (c rightsInAReplay) end(t *testing.T) {
+	var may rights
+	h := start(t, may.policy(), nil)
+	cursor := string(h.Cursor())
+	for range 1500 {
+		h.publish("room", strings.Repeat("secret ", 130))
+	}
+	conn := c.open(h, cursor)
+	got := drain(conn, c.pause)
+	time.Sleep(300*time.Millisecond + 1)
+	may.take("room", errNotAllowed)
+	began := time.Now()
+	var err error
+	if c.verb == "Revoke" {
+		err = h.Revoke(t.Context(), "ada")
+	} else {
+		err = h.Recheck(t.Context(), "ada")
+	}
+	if took := time.Since(began); err != nil || took > time.Second {
+		t.Errorf("%s: %v after %v", c.verb, err, took)
+	}
+	synctest.Wait()
+	if n := len(got.take()); n == 0 || n > 1<<20 {
+		t.Errorf("%d bytes of the replay came before: the test tests nothing", n)
+	}
+	time.Sleep(time.Minute)
+	after := got.take()
+	if bytes.Contains(after, []byte("secret")) {
+		t.Errorf("%d bytes of the replay came after it", len(after))
+	}
+	ended := !bytes.Contains(after, []byte("ping")) || bytes.Contains(after, []byte("bye"))
+	if c.goesOn && ended {
+		t.Errorf("the connection did not go on: %s", after)
+	}
+	conn.Close()
+	<-got.ended
 }
 
 // Of two calls at the same time, the one that asked first does not have the last

@@ -69,98 +69,128 @@ func (h *host) recheck(user string) {
 	}
 }
 
+// talk publishes numbers to channels until it is ended, and hardly ever pauses.
+type talk struct {
+	next atomic.Int64 // the first that is perhaps not published yet
+	stop chan struct{}
+	all  sync.WaitGroup
+}
+
+func (h *host) talk(channels ...string) *talk {
+	k := &talk{stop: make(chan struct{})}
+	k.all.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-k.stop:
+				return
+			default:
+			}
+			for _, channel := range channels {
+				h.publish(channel, i)
+			}
+			k.next.Store(int64(i) + 1)
+			if i%50 == 0 {
+				time.Sleep(time.Millisecond) // or the rest of a test hardly gets a turn
+			}
+		}
+	})
+	return k
+}
+
+func (k *talk) end() {
+	close(k.stop)
+	k.all.Wait()
+}
+
 // Rights that are taken away end with Recheck. Everything else continues without a gap,
 // while the publisher never pauses.
 func TestRecheck(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		for range figure(3, 100) {
-			var may rights
-			h := start(t, may.policy(), noLimits)
-			stream := h.ren(get("/ren", "Authorization", asAda))
-			s := h.socket(get("/realtime", "Authorization", asAda))
-			s.ok(subscribe("room"), subscribe("lobby"), `"op":"join","channel":"room"`, `"op":"join","channel":"lobby"`)
-			bob := h.socket(get("/realtime", "Authorization", "Bearer bob"))
-			bob.ok(subscribe("room"))
-			var n atomic.Int64
-			stop := make(chan struct{})
-			var publisher sync.WaitGroup
-			publisher.Go(func() {
-				for i := 0; ; i++ {
-					select {
-					case <-stop:
-						return
-					default:
-					}
-					h.publish("lobby", i)
-					h.publish("room", i)
-					n.Store(int64(i) + 1)
-					if i%50 == 0 {
-						time.Sleep(time.Millisecond)
-					}
-				}
-			})
-			bob.data(60)
-			may.take("room", errNotAllowed)
-			h.recheck("ada")
-			until := n.Load() // the next one is perhaps on its way already
-			members, err := h.Presence().Members(t.Context(), "room")
-			if err != nil || len(members) != 0 {
-				t.Errorf("still present: %v %v", members, err)
-			}
-			bob.data(60)
-			close(stop)
-			publisher.Wait()
-
-			var told []string
-			next := 0
-			for _, o := range s.rest() {
-				switch {
-				case o.Event != "message":
-					told = append(told, strings.Join([]string{o.Event, o.Channel, o.UserID, o.Code}, " "))
-				case o.Channel == "lobby":
-					if string(o.Data) != fmt.Sprint(next) {
-						t.Fatalf("lobby: got %s, want %d", o.Data, next)
-					}
-					next++
-				case number(o.Data) > until:
-					t.Fatalf("room: got %s after Recheck, which returned at %d", o.Data, until)
-				}
-			}
-			if want := "unsubscribed room  forbidden, left room ada forbidden"; strings.Join(told, ", ") != want {
-				t.Errorf("told %q, want %q", told, want)
-			}
-			if next != int(n.Load()) {
-				t.Errorf("lobby: got %d of %d", next, n.Load())
-			}
-			hellos, next := 0, 0
-			for _, ev := range stream.rest() {
-				switch {
-				case ev.Name == "ren.hello":
-					if hellos++; ev.State != "resumed" {
-						t.Errorf("%s", ev.Raw)
-					}
-				case ev.Channel == "lobby":
-					if string(ev.Data) != fmt.Sprint(next) {
-						t.Fatalf("lobby: got %s, want %d", ev.Data, next)
-					}
-					next++
-				case hellos > 0 || number(ev.Data) > until:
-					t.Fatalf("got %s after Recheck", ev.Raw)
-				}
-			}
-			if hellos != 1 || next != int(n.Load()) {
-				t.Errorf("stream: %d hellos more, %d of %d events of the lobby", hellos, next, n.Load())
-			}
-			s.ok(`"op":"ping"`)
-			if members, _ := h.Presence().Members(t.Context(), "lobby"); len(members) != 1 {
-				t.Errorf("members of the lobby: %v", members)
-			}
-			s.drop()
-			bob.drop()
-			stream.cut()
+			recheckInTheMiddle(t)
 		}
 	})
+}
+
+func recheckInTheMiddle(t *testing.T) {
+	var may rights
+	h := start(t, may.policy(), noLimits)
+	stream := h.ren(get("/ren", "Authorization", asAda))
+	s := h.socket(get("/realtime", "Authorization", asAda))
+	s.ok(subscribe("room"), subscribe("lobby"), `"op":"join","channel":"room"`, `"op":"join","channel":"lobby"`)
+	bob := h.socket(get("/realtime", "Authorization", "Bearer bob"))
+	bob.ok(subscribe("room"))
+	talk := h.talk("lobby", "room")
+	bob.data(60)
+	may.take("room", errNotAllowed)
+	h.recheck("ada")
+	until := talk.next.Load() // the next one is perhaps on its way already
+	members, err := h.Presence().Members(t.Context(), "room")
+	if err != nil || len(members) != 0 {
+		t.Errorf("still present: %v %v", members, err)
+	}
+	bob.data(60)
+	talk.end()
+	socketKeepsTheLobby(t, s.rest(), until, talk.next.Load())
+	streamKeepsTheLobby(t, stream.rest(), until, talk.next.Load())
+	s.ok(`"op":"ping"`)
+	if members, _ := h.Presence().Members(t.Context(), "lobby"); len(members) != 1 {
+		t.Errorf("members of the lobby: %v", members)
+	}
+	s.drop()
+	bob.drop()
+	stream.cut()
+}
+
+// socketKeepsTheLobby wants all of the lobby, and nothing of the room from until on.
+func socketKeepsTheLobby(t *testing.T, list []object, until, all int64) {
+	t.Helper()
+	var told []string
+	next := 0
+	for _, o := range list {
+		switch {
+		case o.Event != "message":
+			told = append(told, strings.Join([]string{o.Event, o.Channel, o.UserID, o.Code}, " "))
+		case o.Channel == "lobby":
+			if string(o.Data) != fmt.Sprint(next) {
+				t.Fatalf("lobby: got %s, want %d", o.Data, next)
+			}
+			next++
+		case number(o.Data) > until:
+			t.Fatalf("room: got %s after Recheck, which returned at %d", o.Data, until)
+		}
+	}
+	if want := "unsubscribed room  forbidden, left room ada forbidden"; strings.Join(told, ", ") != want {
+		t.Errorf("told %q, want %q", told, want)
+	}
+	if next != int(all) {
+		t.Errorf("lobby: got %d of %d", next, all)
+	}
+}
+
+// streamKeepsTheLobby is socketKeepsTheLobby for a stream, which says hello again.
+func streamKeepsTheLobby(t *testing.T, list []renEvent, until, all int64) {
+	t.Helper()
+	hellos, next := 0, 0
+	for _, ev := range list {
+		switch {
+		case ev.Name == "ren.hello":
+			if hellos++; ev.State != "resumed" {
+				t.Errorf("%s", ev.Raw)
+			}
+		case ev.Channel == "lobby":
+			if string(ev.Data) != fmt.Sprint(next) {
+				t.Fatalf("lobby: got %s, want %d", ev.Data, next)
+			}
+			next++
+		case hellos > 0 || number(ev.Data) > until:
+			t.Fatalf("got %s after Recheck", ev.Raw)
+		}
+	}
+	if hellos != 1 || next != int(all) {
+		t.Errorf("stream: %d hellos more, %d of %d events of the lobby", hellos, next, all)
+	}
 }
 
 func number(data []byte) (n int64) {
@@ -216,19 +246,21 @@ func TestRecheckDomains(t *testing.T) {
 	}
 }
 
+var recheckTroubles = []struct {
+	name    string
+	trouble func() error
+	told    string // on the WebSocket
+	bye     string // of the stream
+	code    int    // the WebSocket is closed with
+}{
+	{"all forbidden", func() error { return errNotAllowed }, "unsubscribed lobby forbidden false, unsubscribed room forbidden false", "forbidden", 0},
+	{"temporary", func() error { return realtime.ErrTemporary }, "unsubscribed lobby unavailable true, unsubscribed room unavailable true", "unavailable", 0},
+	{"panic", func() error { panic("host's fault") }, "", "internal", 1011},
+}
+
 // Answers of a policy other than yes and no.
 func TestRecheckTrouble(t *testing.T) {
-	for _, c := range []struct {
-		name    string
-		trouble func() error
-		told    string // on the WebSocket
-		bye     string // of the stream
-		code    int    // the WebSocket is closed with
-	}{
-		{"all forbidden", func() error { return errNotAllowed }, "unsubscribed lobby forbidden false, unsubscribed room forbidden false", "forbidden", 0},
-		{"temporary", func() error { return realtime.ErrTemporary }, "unsubscribed lobby unavailable true, unsubscribed room unavailable true", "unavailable", 0},
-		{"panic", func() error { panic("host's fault") }, "", "internal", 1011},
-	} {
+	for _, c := range recheckTroubles {
 		bubble(t, c.name, func(t *testing.T) {
 			var on atomic.Bool
 			p := open()

@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -31,30 +30,14 @@ func TestRevoke(t *testing.T) {
 			for _, s := range []*socket{ada, late, bob} {
 				s.ok(subscribe("room"))
 			}
-			var n atomic.Int64
-			stop := make(chan struct{})
-			var publisher sync.WaitGroup
-			publisher.Go(func() {
-				for {
-					select {
-					case <-stop:
-						return
-					default:
-						if i := n.Add(1); i%100 == 0 {
-							time.Sleep(time.Millisecond) // or the rest of the test hardly gets a turn
-						}
-						h.publish("room", n.Load())
-					}
-				}
-			})
+			talk := h.talk("room")
 			bob.data(120)
 			if err := h.Revoke(t.Context(), "ada"); err != nil {
 				t.Error(err)
 			}
-			revoked := n.Load()
+			revoked := talk.next.Load()
 			bob.data(50)
-			close(stop)
-			publisher.Wait()
+			talk.end()
 			for _, s := range []*socket{ada, late} {
 				code, last := s.closed()
 				bye := last[len(last)-1]

@@ -35,6 +35,28 @@ func guarded(t *testing.T, policy realtime.Policy) *host {
 	return h
 }
 
+var authorizations = []struct {
+	method, path string
+	header       []string
+	status       int
+	code, asked  string
+}{
+	{"POST", "a/b", nil, 200, "", "ada upload a/b"},
+	{"DELETE", "a/b", nil, 200, "", "ada delete a/b"},
+	{"GET", "a/b", nil, 200, "", "ada download a/b"},
+	{"POST", "closed", nil, 403, "forbidden", "ada upload closed"},
+	{"POST", "busy", nil, 503, "unavailable", "ada upload busy"},
+	{"POST", "slow", nil, 503, "unavailable", "ada upload slow"},
+	{"POST", "a", []string{"Authorization", "Bearer expired"}, 401, "expired", ""},
+	{"POST", "a", []string{"Authorization", "Bearer bad"}, 401, "unauthorized", ""},
+	{"POST", "a", []string{"Authorization", "Bearer later"}, 503, "unavailable", ""},
+	{"POST", "a", []string{"Sec-Fetch-Site", "cross-site"}, 403, "origin", ""},
+	{"DELETE", "a", []string{"Sec-Fetch-Site", "same-site"}, 403, "origin", ""},
+	{"PUT", "a", []string{"Origin", "https://evil.test"}, 403, "origin", ""},
+	{"POST", "a", []string{"Sec-Fetch-Site", "cross-site", "Origin", "https://app.example.com"}, 200, "", "ada upload a"},
+	{"GET", "a", []string{"Sec-Fetch-Site", "cross-site"}, 200, "", "ada download a"}, // a link from elsewhere
+}
+
 func TestAuthorize(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked []string
@@ -54,27 +76,7 @@ func TestAuthorize(t *testing.T) {
 			return nil
 		}
 		h := guarded(t, p)
-		for _, c := range []struct {
-			method, path string
-			header       []string
-			status       int
-			code, asked  string
-		}{
-			{"POST", "a/b", nil, 200, "", "ada upload a/b"},
-			{"DELETE", "a/b", nil, 200, "", "ada delete a/b"},
-			{"GET", "a/b", nil, 200, "", "ada download a/b"},
-			{"POST", "closed", nil, 403, "forbidden", "ada upload closed"},
-			{"POST", "busy", nil, 503, "unavailable", "ada upload busy"},
-			{"POST", "slow", nil, 503, "unavailable", "ada upload slow"},
-			{"POST", "a", []string{"Authorization", "Bearer expired"}, 401, "expired", ""},
-			{"POST", "a", []string{"Authorization", "Bearer bad"}, 401, "unauthorized", ""},
-			{"POST", "a", []string{"Authorization", "Bearer later"}, 503, "unavailable", ""},
-			{"POST", "a", []string{"Sec-Fetch-Site", "cross-site"}, 403, "origin", ""},
-			{"DELETE", "a", []string{"Sec-Fetch-Site", "same-site"}, 403, "origin", ""},
-			{"PUT", "a", []string{"Origin", "https://evil.test"}, 403, "origin", ""},
-			{"POST", "a", []string{"Sec-Fetch-Site", "cross-site", "Origin", "https://app.example.com"}, 200, "", "ada upload a"},
-			{"GET", "a", []string{"Sec-Fetch-Site", "cross-site"}, 200, "", "ada download a"}, // a link from elsewhere
-		} {
+		for _, c := range authorizations {
 			asked = nil
 			began := time.Now()
 			ask := get("/?path="+c.path, append([]string{"Authorization", "Bearer ada"}, c.header...)...)

@@ -281,24 +281,26 @@ type choppy struct {
 
 func (c *choppy) Read(p []byte) (int, error) { return c.r.Read(p[:min(len(p), 1+mathrand.N(c.most))]) }
 
+var parkedWhere = []struct {
+	name, request string
+	way           realtime.Hijack
+	middleware    func(http.Handler) http.Handler
+	see           bool
+	parked        bool
+}{
+	{"plain", askREN, realtime.HijackPlain, nil, false, runtime.GOOS == "linux"},
+	{"never", askREN, realtime.HijackNever, nil, false, false},
+	{"HTTP/1.0", strings.Replace(askREN, "1.1", "1.0", 1), realtime.HijackAlways, nil, false, false},
+	{"a body", strings.Replace(askREN, "Host", "Content-Length: 1\r\nHost", 1) + "x", realtime.HijackAlways, nil, false, false},
+	{"wrapped", askREN, realtime.HijackPlain, wrap(func(w http.ResponseWriter) http.ResponseWriter { return wrapper{w} }), false, false},
+	{"wrapped, always", askREN, realtime.HijackAlways, wrap(func(w http.ResponseWriter) http.ResponseWriter { return wrapper{w} }), false, true},
+	{"See", askREN, realtime.HijackPlain, nil, true, false},
+	{"See, always", askREN, realtime.HijackAlways, nil, true, true},
+}
+
 // What does not look like a stream over plain HTTP/1.1 runs in the handler.
 func TestParkedOnlyWhere(t *testing.T) {
-	for _, c := range []struct {
-		name, request string
-		way           realtime.Hijack
-		middleware    func(http.Handler) http.Handler
-		see           bool
-		parked        bool
-	}{
-		{"plain", askREN, realtime.HijackPlain, nil, false, runtime.GOOS == "linux"},
-		{"never", askREN, realtime.HijackNever, nil, false, false},
-		{"HTTP/1.0", strings.Replace(askREN, "1.1", "1.0", 1), realtime.HijackAlways, nil, false, false},
-		{"a body", strings.Replace(askREN, "Host", "Content-Length: 1\r\nHost", 1) + "x", realtime.HijackAlways, nil, false, false},
-		{"wrapped", askREN, realtime.HijackPlain, wrap(func(w http.ResponseWriter) http.ResponseWriter { return wrapper{w} }), false, false},
-		{"wrapped, always", askREN, realtime.HijackAlways, wrap(func(w http.ResponseWriter) http.ResponseWriter { return wrapper{w} }), false, true},
-		{"See", askREN, realtime.HijackPlain, nil, true, false},
-		{"See, always", askREN, realtime.HijackAlways, nil, true, true},
-	} {
+	for _, c := range parkedWhere {
 		t.Run(c.name, func(t *testing.T) {
 			policy := open()
 			if c.see {

@@ -78,7 +78,8 @@ func stall(h *host) {
 
 var later = func() { time.Sleep(13 * time.Minute) }
 
-func connectionDrivers() []driver {
+// renDrivers move the figures of streams.
+func renDrivers() []driver {
 	return []driver{
 		{"a stream opens", "REN.Open=1 REN.Opened=1 REN.Bytes Users=1", withHost(open(), nil, func(h *host) {
 			h.ren(get("/ren", "Authorization", asAda))
@@ -110,70 +111,77 @@ func connectionDrivers() []driver {
 			h.emit(realtime.KVPut("n", "l"))
 		})},
 		{"a stream gets nothing", "REN.Bytes", withStream(open(), nil, func(h *host, _ *ren) { time.Sleep(time.Minute) })},
+	}
+}
 
-		{"a WebSocket opens", "WebSocket.Open=1 WebSocket.Opened=1 WebSocket.Bytes Users=1 Operations.hello=1", withHost(open(), nil, func(h *host) {
-			h.socket(get("/realtime", "Authorization", asAda))
-		})},
-		{"a WebSocket is dropped", "WebSocket.Open=-1 WebSocket.Ended.client=1", withSocket(open(), nil, func(_ *host, s *socket) { s.drop() })},
-		{"a WebSocket is closed", "WebSocket.Open=-1 WebSocket.Ended.client=1", withSocket(open(), nil, func(_ *host, s *socket) { s.leave() })},
-		{"a WebSocket stalls", "WebSocket.Ended.slow=1", stalledSocket(func(h *host, s *socket) { stall(h) })},
-		{"a WebSocket waits for its client", "WebSocket.Writing=1", withHost(open(), nil, func(h *host) {
-			h.dialStalled(get("/realtime")).send(`{"op":"hello","cid":"` + tab1 + `"}`)
-		})},
-		{"a WebSocket is dead", "WebSocket.Ended.dead=1", stalledSocket(func(h *host, s *socket) {
-			_, _ = io.Copy(io.Discard, s.net) // pings as well, until it is dropped
-		})},
-		{"a WebSocket is slow when rights change", "WebSocket.Ended.rotate=1", stalledSocket(func(h *host, s *socket) {
-			h.publish("room", strings.Repeat("x", 500_000))
-			noError(h.t, h.Recheck(h.t.Context(), "ada"))
-		})},
-		{"a WebSocket breaks a rule", "WebSocket.Ended.violation=1", withSocket(open(), nil, func(_ *host, s *socket) {
-			s.send("\xff")
-		})},
-		{"a WebSocket expires", "WebSocket.Ended.expired=1", withSocket(expiring(), nil, func(*host, *socket) { later() })},
-		{"a WebSocket is revoked", "WebSocket.Ended.revoked=1", withSocket(open(), nil, func(h *host, _ *socket) { noError(h.t, h.Revoke(h.t.Context(), "ada")) })},
-		{"a WebSocket is silent", "WebSocket.Ended.hello_required=1", withHost(open(), nil, func(h *host) {
-			h.dial(get("/realtime"))
-			time.Sleep(11 * time.Second)
-		})},
-		{"a hello is refused", "WebSocket.Ended.refused=1 Refusals.unauthorized=1", withHost(open(), nil, func(h *host) {
-			h.dial(get("/realtime?auth=hello")).send(`{"op":"hello","cid":"` + tab1 + `","token":"bad"}`)
-		})},
-		{"a hello comes too soon", "WebSocket.Ended.unavailable=1 Refusals.unavailable=1", withHost(open(), nil, func(h *host) {
-			h.dial(get("/realtime?auth=hello")).send(`{"op":"hello","cid":"` + tab1 + `","token":"later"}`)
-		})},
-		{"a WebSocket panics", "WebSocket.Ended.internal=1", withSocket(blind(), nil, func(h *host, _ *socket) { h.publish("room", 1) })},
-		{"a node with a WebSocket closes", "WebSocket.Ended.closing=1", withSocket(open(), nil, func(h *host, _ *socket) { noError(h.t, h.Close(h.t.Context())) })},
-		{"a WebSocket gets events", "WebSocket.Delivered=2 WebSocket.Bytes WebSocket.Latency", withSocket(open(), nil, func(h *host, _ *socket) {
-			h.publish("room", 1)
-			h.publish("elsewhere", 1)
-			h.publish("room", 2)
-		})},
-		{"channels are followed", "Channels=2 Subscriptions=3", func(t *testing.T) (*host, func()) {
-			h := start(t, open(), nil)
-			a, b := h.socket(get("/realtime")), h.socket(get("/realtime"))
-			return h, func() {
-				a.ok(subscribe("one"), subscribe("two"))
-				b.ok(subscribe("one"))
-			}
-		}},
-		{"channels are left", "Channels=-1 Subscriptions=-2", func(t *testing.T) (*host, func()) {
-			h := start(t, open(), nil)
-			a, b := h.socket(get("/realtime")), h.socket(get("/realtime"))
+// wsDrivers move the figures of WebSockets.
+var wsDrivers = []driver{
+	{"a WebSocket opens", "WebSocket.Open=1 WebSocket.Opened=1 WebSocket.Bytes Users=1 Operations.hello=1", withHost(open(), nil, func(h *host) {
+		h.socket(get("/realtime", "Authorization", asAda))
+	})},
+	{"a WebSocket is dropped", "WebSocket.Open=-1 WebSocket.Ended.client=1", withSocket(open(), nil, func(_ *host, s *socket) { s.drop() })},
+	{"a WebSocket is closed", "WebSocket.Open=-1 WebSocket.Ended.client=1", withSocket(open(), nil, func(_ *host, s *socket) { s.leave() })},
+	{"a WebSocket stalls", "WebSocket.Ended.slow=1", stalledSocket(func(h *host, s *socket) { stall(h) })},
+	{"a WebSocket waits for its client", "WebSocket.Writing=1", withHost(open(), nil, func(h *host) {
+		h.dialStalled(get("/realtime")).send(`{"op":"hello","cid":"` + tab1 + `"}`)
+	})},
+	{"a WebSocket is dead", "WebSocket.Ended.dead=1", stalledSocket(func(h *host, s *socket) {
+		_, _ = io.Copy(io.Discard, s.net) // pings as well, until it is dropped
+	})},
+	{"a WebSocket is slow when rights change", "WebSocket.Ended.rotate=1", stalledSocket(func(h *host, s *socket) {
+		h.publish("room", strings.Repeat("x", 500_000))
+		noError(h.t, h.Recheck(h.t.Context(), "ada"))
+	})},
+	{"a WebSocket breaks a rule", "WebSocket.Ended.violation=1", withSocket(open(), nil, func(_ *host, s *socket) {
+		s.send("\xff")
+	})},
+	{"a WebSocket expires", "WebSocket.Ended.expired=1", withSocket(expiring(), nil, func(*host, *socket) { later() })},
+	{"a WebSocket is revoked", "WebSocket.Ended.revoked=1", withSocket(open(), nil, func(h *host, _ *socket) { noError(h.t, h.Revoke(h.t.Context(), "ada")) })},
+	{"a WebSocket is silent", "WebSocket.Ended.hello_required=1", withHost(open(), nil, func(h *host) {
+		h.dial(get("/realtime"))
+		time.Sleep(11 * time.Second)
+	})},
+	{"a hello is refused", "WebSocket.Ended.refused=1 Refusals.unauthorized=1", withHost(open(), nil, func(h *host) {
+		h.dial(get("/realtime?auth=hello")).send(`{"op":"hello","cid":"` + tab1 + `","token":"bad"}`)
+	})},
+	{"a hello comes too soon", "WebSocket.Ended.unavailable=1 Refusals.unavailable=1", withHost(open(), nil, func(h *host) {
+		h.dial(get("/realtime?auth=hello")).send(`{"op":"hello","cid":"` + tab1 + `","token":"later"}`)
+	})},
+	{"a WebSocket panics", "WebSocket.Ended.internal=1", withSocket(blind(), nil, func(h *host, _ *socket) { h.publish("room", 1) })},
+	{"a node with a WebSocket closes", "WebSocket.Ended.closing=1", withSocket(open(), nil, func(h *host, _ *socket) { noError(h.t, h.Close(h.t.Context())) })},
+	{"a WebSocket gets events", "WebSocket.Delivered=2 WebSocket.Bytes WebSocket.Latency", withSocket(open(), nil, func(h *host, _ *socket) {
+		h.publish("room", 1)
+		h.publish("elsewhere", 1)
+		h.publish("room", 2)
+	})},
+}
+
+// followDrivers move the figures of what both follow.
+var followDrivers = []driver{
+	{"channels are followed", "Channels=2 Subscriptions=3", func(t *testing.T) (*host, func()) {
+		h := start(t, open(), nil)
+		a, b := h.socket(get("/realtime")), h.socket(get("/realtime"))
+		return h, func() {
 			a.ok(subscribe("one"), subscribe("two"))
 			b.ok(subscribe("one"))
-			return h, func() { a.ok(`"op":"unsubscribe","channel":"one"`); b.drop() }
-		}},
-		{"a cursor is of no log", "REN.Resets.unknown=1 WebSocket.Resets.unknown=1", resets(func(h *host, _ *backendtest.Faulty, _ string) string { return "nonsense" })},
-		{"the epoch changes", "REN.Resets.epoch=1 WebSocket.Resets.epoch=1 History.Resets.epoch=1", openReset(newEpoch)},
-		{"records are lost", "REN.Resets.backend=1 WebSocket.Resets.backend=1 History.Resets.backend=1 Follow.Failures", openReset(loseRecords)},
-		{"a cursor is too old", "REN.Resets.evicted=1 WebSocket.Resets.evicted=1", resets(func(h *host, _ *backendtest.Faulty, cursor string) string {
-			h.publish("room", 1)
-			time.Sleep(6 * time.Minute)
-			h.publish("room", 2)
-			return cursor
-		})},
-	}
+		}
+	}},
+	{"channels are left", "Channels=-1 Subscriptions=-2", func(t *testing.T) (*host, func()) {
+		h := start(t, open(), nil)
+		a, b := h.socket(get("/realtime")), h.socket(get("/realtime"))
+		a.ok(subscribe("one"), subscribe("two"))
+		b.ok(subscribe("one"))
+		return h, func() { a.ok(`"op":"unsubscribe","channel":"one"`); b.drop() }
+	}},
+	{"a cursor is of no log", "REN.Resets.unknown=1 WebSocket.Resets.unknown=1", resets(func(h *host, _ *backendtest.Faulty, _ string) string { return "nonsense" })},
+	{"the epoch changes", "REN.Resets.epoch=1 WebSocket.Resets.epoch=1 History.Resets.epoch=1", openReset(newEpoch)},
+	{"records are lost", "REN.Resets.backend=1 WebSocket.Resets.backend=1 History.Resets.backend=1 Follow.Failures", openReset(loseRecords)},
+	{"a cursor is too old", "REN.Resets.evicted=1 WebSocket.Resets.evicted=1", resets(func(h *host, _ *backendtest.Faulty, cursor string) string {
+		h.publish("room", 1)
+		time.Sleep(6 * time.Minute)
+		h.publish("room", 2)
+		return cursor
+	})},
 }
 
 func stalledSocket(act func(h *host, s *socket)) func(t *testing.T) (*host, func()) {

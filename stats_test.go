@@ -67,7 +67,7 @@ func TestStats(t *testing.T) {
 	t.Parallel()
 	driven := make(map[string]bool)
 	var last map[string]float64
-	for _, d := range slices.Concat(connectionDrivers(), operationDrivers, refusalDrivers(), logDrivers, ephemeralDrivers, presenceDrivers, streamDrivers, groupDrivers, callDrivers()) {
+	for _, d := range slices.Concat(renDrivers(), wsDrivers, followDrivers, operationDrivers, refusalDrivers(), logDrivers, ephemeralDrivers, presenceDrivers, streamDrivers, groupDrivers, callDrivers()) {
 		bubble(t, d.name, func(t *testing.T) {
 			h, act := d.prepare(t)
 			synctest.Wait()

@@ -199,66 +199,74 @@ func TestRosterInPartsWithSee(t *testing.T) {
 	}
 }
 
+// rosterWorld has a client that is in the middle of reading a roster.
+type rosterWorld struct {
+	*host
+	*testing.T
+	s    *socket
+	b    *backendtest.Faulty
+	may  rights
+	hide atomic.Bool
+}
+
+func readingARoster(t *testing.T) *rosterWorld {
+	w := &rosterWorld{T: t}
+	p := w.may.policy()
+	p.See = func(_ realtime.Identity, ev realtime.RenEvent) bool {
+		return !w.hide.Load() || ev.Resource != "presence" || ev.User[len(ev.User)-1]%2 == 0
+	}
+	w.b = backendtest.NewFaulty(realtime.NewMemory())
+	w.host = start(t, p, &realtime.Options{Backend: w.b})
+	w.seat("room", 400, 1024)
+	w.s = w.dripping(50*time.Millisecond, get("/realtime", "Authorization", asAda))
+	w.s.ask(subscribe("room") + withPresence)
+	time.Sleep(175 * time.Millisecond) // some parts have come
+	return w
+}
+
+var middlesOfARoster = map[string]struct {
+	do   func(w *rosterWorld)
+	want string
+	code int
+}{
+	"nothing": {func(*rosterWorld) {}, "of 400, message 1", 0},
+	"subscribed again": {func(w *rosterWorld) { w.s.ask(subscribe("room") + withPresence) },
+		"subscribed resumed, unfinished, roster, of 400, message 1", 0},
+	"subscribed without presence": {func(w *rosterWorld) { w.s.ask(subscribe("room")) },
+		"subscribed resumed, message 1", 0},
+	"unsubscribed": {func(w *rosterWorld) { w.s.ask(`"op":"unsubscribe","channel":"room"`) }, "ok", 0},
+	"unsubscribed and back": {func(w *rosterWorld) {
+		w.s.ask(`"op":"unsubscribe","channel":"room"`)
+		w.s.ask(subscribe("room") + withPresence)
+		time.Sleep(75 * time.Millisecond)
+	}, "ok, subscribed fresh, roster, of 400, message 1", 0},
+	"left by a member": {func(w *rosterWorld) {
+		noError(w.T, w.Presence().Leave(w.Context(), "room", "user00007"))
+	}, "of 400, presence.leave user00007, message 1", 0},
+	"taken away": {func(w *rosterWorld) {
+		w.may.take("room", errNotAllowed)
+		w.recheck("ada")
+	}, "unsubscribed", 0},
+	"rechecked": {func(w *rosterWorld) { w.recheck("ada") }, "unfinished, roster, of 400, message 1", 0},
+	"hidden": {func(w *rosterWorld) {
+		w.hide.Store(true)
+		w.recheck("ada")
+	}, "unfinished, roster, of 200, message 1", 0},
+	"reset": {func(w *rosterWorld) { w.b.NewEpoch() }, "of 400, roster, reset, of 400, message 1", 0},
+	"closed": {func(w *rosterWorld) {
+		w.publish("room", 0)
+		go w.Close(context.Background())
+		time.Sleep(10 * time.Millisecond)
+	}, "message 0, bye closing", 1012},
+	"revoked": {func(w *rosterWorld) { noError(w.T, w.Revoke(w.Context(), "ada")) }, "bye revoked", 4403},
+}
+
 // Changes while a roster is being read.
 func TestMiddleOfARoster(t *testing.T) {
 	t.Parallel()
-	type world struct {
-		*host
-		*testing.T
-		s    *socket
-		b    *backendtest.Faulty
-		may  *rights
-		hide *atomic.Bool
-	}
-	for name, c := range map[string]struct {
-		do   func(w world)
-		want string
-		code int
-	}{
-		"nothing": {func(world) {}, "of 400, message 1", 0},
-		"subscribed again": {func(w world) { w.s.ask(subscribe("room") + withPresence) },
-			"subscribed resumed, unfinished, roster, of 400, message 1", 0},
-		"subscribed without presence": {func(w world) { w.s.ask(subscribe("room")) },
-			"subscribed resumed, message 1", 0},
-		"unsubscribed": {func(w world) { w.s.ask(`"op":"unsubscribe","channel":"room"`) }, "ok", 0},
-		"unsubscribed and back": {func(w world) {
-			w.s.ask(`"op":"unsubscribe","channel":"room"`)
-			w.s.ask(subscribe("room") + withPresence)
-			time.Sleep(75 * time.Millisecond)
-		}, "ok, subscribed fresh, roster, of 400, message 1", 0},
-		"left by a member": {func(w world) {
-			noError(w.T, w.Presence().Leave(w.Context(), "room", "user00007"))
-		}, "of 400, presence.leave user00007, message 1", 0},
-		"taken away": {func(w world) {
-			w.may.take("room", errNotAllowed)
-			w.recheck("ada")
-		}, "unsubscribed", 0},
-		"rechecked": {func(w world) { w.recheck("ada") }, "unfinished, roster, of 400, message 1", 0},
-		"hidden": {func(w world) {
-			w.hide.Store(true)
-			w.recheck("ada")
-		}, "unfinished, roster, of 200, message 1", 0},
-		"reset": {func(w world) { w.b.NewEpoch() }, "of 400, roster, reset, of 400, message 1", 0},
-		"closed": {func(w world) {
-			w.publish("room", 0)
-			go w.Close(context.Background())
-			time.Sleep(10 * time.Millisecond)
-		}, "message 0, bye closing", 1012},
-		"revoked": {func(w world) { noError(w.T, w.Revoke(w.Context(), "ada")) }, "bye revoked", 4403},
-	} {
+	for name, c := range middlesOfARoster {
 		bubble(t, name, func(t *testing.T) {
-			var w world
-			w.T, w.may, w.hide = t, &rights{}, &atomic.Bool{}
-			p := w.may.policy()
-			p.See = func(_ realtime.Identity, ev realtime.RenEvent) bool {
-				return !w.hide.Load() || ev.Resource != "presence" || ev.User[len(ev.User)-1]%2 == 0
-			}
-			w.b = backendtest.NewFaulty(realtime.NewMemory())
-			w.host = start(t, p, &realtime.Options{Backend: w.b})
-			w.seat("room", 400, 1024)
-			w.s = w.dripping(50*time.Millisecond, get("/realtime", "Authorization", asAda))
-			w.s.ask(subscribe("room") + withPresence)
-			time.Sleep(175 * time.Millisecond) // some parts have come
+			w := readingARoster(t)
 			c.do(w)
 			if c.code == 0 {
 				w.publish("room", 1)

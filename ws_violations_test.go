@@ -28,21 +28,20 @@ func frames(t *testing.T, b []byte) (list [][]byte) {
 	return list
 }
 
-// A WebSocket ends with one close frame, which says why, as the last that the server
-// sends: whatever the client breaks, and whatever it sends after that, or after its own
-// close frame. What it sent before is done; nobody else notices.
-func TestWSEndsOnce(t *testing.T) {
-	t.Parallel()
-	closing := func(code uint16, reason string) []byte {
-		return frame(0x88, true, append(binary.BigEndian.AppendUint16(nil, code), reason...))
-	}
-	type test struct {
-		name  string
-		raw   []byte
-		code  uint16 // 0: none, as the client gave none
-		ended string
-	}
-	tests := []test{
+// closing is a close frame of a client.
+func closing(code uint16, reason string) []byte {
+	return frame(0x88, true, append(binary.BigEndian.AppendUint16(nil, code), reason...))
+}
+
+type wsEnd struct {
+	name  string
+	raw   []byte
+	code  uint16 // 0: none, as the client gave none
+	ended string
+}
+
+func wsEnds() []wsEnd {
+	list := []wsEnd{
 		{"no code", frame(0x88, true, nil), 0, "client"},
 		{"going away", closing(1001, "bye €"), 1001, "client"},
 		{"longest reason", closing(4999, strings.Repeat("x", 123)), 4999, "client"},
@@ -61,10 +60,18 @@ func TestWSEndsOnce(t *testing.T) {
 		{"no mask", []byte{0x88, 2, 3, 0xE8}, 1002, "violation"},
 	}
 	for _, code := range []uint16{0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535} {
-		tests = append(tests, test{fmt.Sprint("code ", code), closing(code, "x"), 1002, "violation"})
+		list = append(list, wsEnd{fmt.Sprint("code ", code), closing(code, "x"), 1002, "violation"})
 	}
+	return list
+}
+
+// A WebSocket ends with one close frame, which says why, as the last that the server
+// sends: whatever the client breaks, and whatever it sends after that, or after its own
+// close frame. What it sent before is done; nobody else notices.
+func TestWSEndsOnce(t *testing.T) {
+	t.Parallel()
 	more := slices.Concat(frame(0x89, true, []byte("late")), frame(0x81, true, []byte(`{"op":"publish","channel":"room","data":"late"}`)), closing(1011, "late"))
-	for _, c := range tests {
+	for _, c := range wsEnds() {
 		for _, rest := range []struct {
 			name string
 			raw  []byte
