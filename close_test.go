@@ -148,7 +148,7 @@ func TestCloseEndsBehindWhatWasThere(t *testing.T) {
 			ended := make(chan int, 1)
 			if kind == "REN" {
 				stream := h.ren(get("/ren", "Last-Event-ID", cursor))
-				go func() { stream.events.end(); ended <- 1012 }()
+				go func() { stream.box.end(); ended <- 1012 }()
 			} else {
 				s := h.socket(get("/realtime"))
 				s.ok(since("room", cursor))

@@ -178,7 +178,7 @@ func (r *reader) open(h *host) {
 // read takes what came, and returns when the client was told to come back.
 func (r *reader) read() (retry time.Duration) {
 	synctest.Wait()
-	objects, _ := r.socket.objects.all()
+	objects, _ := r.socket.box.all()
 	for _, o := range objects {
 		switch o.Event {
 		case "message":
@@ -190,7 +190,7 @@ func (r *reader) read() (retry time.Duration) {
 			r.socketAt = o.Cursor
 		}
 	}
-	events, _ := r.stream.events.all()
+	events, _ := r.stream.box.all()
 	for _, ev := range events {
 		if r.streamAt = ev.ID; ev.Name == "message" {
 			r.onStream = append(r.onStream, string(ev.Data[1:len(ev.Data)-1]))
@@ -202,7 +202,7 @@ func (r *reader) read() (retry time.Duration) {
 // leave takes the rest of what a server that has ended said.
 func (r *reader) leave(t *testing.T) time.Duration {
 	retry := r.read()
-	if _, more := r.socket.objects.all(); more {
+	if _, more := r.socket.box.all(); more {
 		t.Errorf("%s: the WebSocket has not ended", r.user)
 	}
 	return retry / 20 // they come back one after the other here, not at once

@@ -1,15 +1,11 @@
 package realtime_test
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
-	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
@@ -18,13 +14,10 @@ import (
 
 // ren is an open REN stream.
 type ren struct {
-	t      testing.TB
+	incoming[renEvent]
 	resp   *http.Response
-	events *inbox[renEvent]
 	cancel context.CancelFunc
 	hello  renEvent
-
-	patience time.Duration // default patience
 }
 
 // renEvent is a data event, or a control event with a name.
@@ -39,6 +32,10 @@ type renEvent struct {
 	RetryMs                            int64
 	ExpiresIn                          *int64
 }
+
+func (ev renEvent) isPing() bool { return ev.Name == "ren.ping" }
+
+func (ev renEvent) text() string { return "event " + ev.Name + " " + ev.Raw }
 
 // ren opens a stream and reads its hello.
 func (h *host) ren(r request) *ren {
@@ -63,16 +60,17 @@ func (h *host) renStalled(r request) *ren {
 		h.t.Fatalf("%s: %s: %s", r.path, resp.Status, body)
 	}
 	h.t.Cleanup(func() { resp.Body.Close() })
-	return &ren{t: h.t, resp: resp, events: newInbox[renEvent](), cancel: cancel}
+	return &ren{incoming: newIncoming[renEvent](h.t), resp: resp, cancel: cancel}
 }
 
 func (s *ren) pump() {
 	go func() {
-		defer s.events.close()
+		defer s.box.close()
 		r := sse.NewReader(s.resp.Body, 8<<20)
 		for {
 			got, err := r.Next()
 			if err != nil {
+				s.err = err
 				return
 			}
 			ev := renEvent{Name: got.Name, ID: got.ID, Raw: got.Data, Retry: r.Retry}
@@ -87,7 +85,7 @@ func (s *ren) pump() {
 			if err != nil {
 				s.t.Errorf("event %q: %v", got.Data, err)
 			}
-			s.events.put(ev)
+			s.box.put(ev)
 		}
 	}()
 }
@@ -98,25 +96,6 @@ type control struct {
 	TS                                 int64
 	RetryMs                            int64
 	ExpiresIn                          *int64
-}
-
-// next returns the next event that is not a ping.
-func (s *ren) next() renEvent {
-	s.t.Helper()
-	for {
-		ev, ok := s.any(cmp.Or(s.patience, patience))
-		if !ok {
-			s.t.Fatal("the stream ended")
-		}
-		if ev.Name != "ren.ping" {
-			return ev
-		}
-	}
-}
-
-func (s *ren) any(wait time.Duration) (renEvent, bool) {
-	s.t.Helper()
-	return s.events.next(s.t, wait)
 }
 
 // keys reads n data events and returns their keys, or data if they have none.
@@ -137,29 +116,14 @@ func (s *ren) keys(n int) string {
 	return strings.Join(list, " ")
 }
 
-// rest returns, in a bubble, what else the stream has, without pings.
-func (s *ren) rest() []renEvent {
-	synctest.Wait()
-	all, _ := s.events.all()
-	return slices.DeleteFunc(all, func(ev renEvent) bool { return ev.Name == "ren.ping" })
-}
-
-// nothing fails if, in a bubble, the stream has anything but pings.
-func (s *ren) nothing() {
-	s.t.Helper()
-	for _, ev := range s.rest() {
-		s.t.Errorf("unexpected event %s %s", ev.Name, ev.Raw)
-	}
-}
-
 // ended waits for the end of the stream.
 func (s *ren) ended() {
 	s.t.Helper()
 	for {
-		if ev, ok := s.any(cmp.Or(s.patience, patience)); !ok {
+		if ev, ok := s.any(s.patience); !ok {
 			return
-		} else if ev.Name != "ren.ping" {
-			s.t.Errorf("unexpected event %s %s before the end", ev.Name, ev.Raw)
+		} else if !ev.isPing() {
+			s.t.Errorf("unexpected %s before the end", ev.text())
 		}
 	}
 }
@@ -168,5 +132,5 @@ func (s *ren) ended() {
 func (s *ren) cut() {
 	s.cancel()
 	s.resp.Body.Close()
-	s.events.end()
+	s.box.end()
 }

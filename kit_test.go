@@ -8,6 +8,7 @@ import (
 	"flag"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -264,6 +265,59 @@ func (b *inbox[T]) end() {
 			return
 		}
 		<-b.wake
+	}
+}
+
+// received is what a client of either kind reads.
+type received interface {
+	isPing() bool
+	text() string // for errors
+}
+
+// incoming is how tests read from an open connection, whatever is its kind.
+type incoming[T received] struct {
+	t        testing.TB
+	box      *inbox[T]
+	err      error         // how it ended; valid once box has ended
+	patience time.Duration // of next
+}
+
+func newIncoming[T received](t testing.TB) incoming[T] {
+	return incoming[T]{t: t, box: newInbox[T](), patience: patience}
+}
+
+// any returns what comes next, pings too. It is false at the end.
+func (c *incoming[T]) any(wait time.Duration) (T, bool) {
+	c.t.Helper()
+	return c.box.next(c.t, wait)
+}
+
+// next returns what comes next and is not a ping.
+func (c *incoming[T]) next() T {
+	c.t.Helper()
+	for {
+		got, ok := c.any(c.patience)
+		if !ok {
+			c.t.Fatalf("the connection ended: %v", c.err)
+		}
+		if !got.isPing() {
+			return got
+		}
+	}
+}
+
+// rest returns, in a bubble, what else there is, without pings.
+func (c *incoming[T]) rest() []T {
+	synctest.Wait()
+	all, _ := c.box.all()
+	return slices.DeleteFunc(all, T.isPing)
+}
+
+// nothing fails if, in a bubble, there is anything but pings.
+func (c *incoming[T]) nothing() {
+	c.t.Helper()
+	for _, got := range c.rest() {
+		c.t.Errorf("unexpected %s", got.text())
 	}
 }
 

@@ -6,10 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"slices"
 	"strings"
-	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/coder/websocket"
@@ -18,13 +15,11 @@ import (
 
 // socket is an open WebSocket.
 type socket struct {
-	t       testing.TB
-	ws      *websocket.Conn
-	net     net.Conn // beneath ws
-	objects *inbox[object]
-	err     error // how it ended; valid once objects has ended
-	hello   object
-	ref     int64
+	incoming[object]
+	ws    *websocket.Conn
+	net   net.Conn // beneath ws
+	hello object
+	ref   int64
 }
 
 // object is anything a server sends.
@@ -46,6 +41,10 @@ type object struct {
 	Metadata json.RawMessage
 	raw      string
 }
+
+func (o object) isPing() bool { return o.Event == "ping" }
+
+func (o object) text() string { return "object " + o.raw }
 
 // socket opens a WebSocket and greets.
 func (h *host) socket(r request) *socket {
@@ -81,7 +80,7 @@ func (h *host) dialStalled(r request) *socket {
 // dialOver is dialStalled over a network.
 func (h *host) dialOver(dial func(ctx context.Context, network, addr string) (net.Conn, error), r request) *socket {
 	h.t.Helper()
-	s := &socket{t: h.t, objects: newInbox[object]()}
+	s := &socket{incoming: newIncoming[object](h.t)}
 	transport := &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)
 		s.net = conn
@@ -103,9 +102,13 @@ func (h *host) dialOver(dial func(ctx context.Context, network, addr string) (ne
 	return s
 }
 
-func (s *socket) pump() {
+// pump reads as fast as it can.
+func (s *socket) pump() { s.drip(0) }
+
+// drip reads one message at a time, with a pause after each.
+func (s *socket) drip(pause time.Duration) {
 	go func() {
-		defer s.objects.close()
+		defer s.box.close()
 		for {
 			typ, msg, err := s.ws.Read(context.Background())
 			if err != nil {
@@ -118,10 +121,11 @@ func (s *socket) pump() {
 			for line := range strings.SplitSeq(string(msg), "\n") {
 				o := object{raw: line}
 				if err := json.Unmarshal([]byte(line), &o); err != nil {
-					s.t.Errorf("object %q: %v", line, err)
+					s.t.Errorf("object %.1000q: %v", line, err)
 				}
-				s.objects.put(o)
+				s.box.put(o)
 			}
+			time.Sleep(pause)
 		}
 	}()
 }
@@ -174,25 +178,6 @@ func (s *socket) answer(ref int64) object {
 	}
 }
 
-// next returns the next object that is not a ping.
-func (s *socket) next() object {
-	s.t.Helper()
-	for {
-		o, ok := s.any(patience)
-		if !ok {
-			s.t.Fatalf("the connection ended: %v", s.err)
-		}
-		if o.Event != "ping" {
-			return o
-		}
-	}
-}
-
-func (s *socket) any(wait time.Duration) (object, bool) {
-	s.t.Helper()
-	return s.objects.next(s.t, wait)
-}
-
 // want reads one object of the event.
 func (s *socket) want(event string) object {
 	s.t.Helper()
@@ -213,21 +198,6 @@ func (s *socket) data(n int) string {
 	return strings.Join(list, " ")
 }
 
-// rest returns, in a bubble, what else the server sent, without pings.
-func (s *socket) rest() []object {
-	synctest.Wait()
-	all, _ := s.objects.all()
-	return slices.DeleteFunc(all, func(o object) bool { return o.Event == "ping" })
-}
-
-// nothing fails if, in a bubble, the server sent anything but pings.
-func (s *socket) nothing() {
-	s.t.Helper()
-	for _, o := range s.rest() {
-		s.t.Errorf("unexpected object %s", o.raw)
-	}
-}
-
 // closed waits for the end, and returns the close code, -1 if there is none, and
 // the last objects.
 func (s *socket) closed() (code int, last []object) {
@@ -237,7 +207,7 @@ func (s *socket) closed() (code int, last []object) {
 		if !ok {
 			return int(websocket.CloseStatus(s.err)), last
 		}
-		if o.Event != "ping" {
+		if !o.isPing() {
 			last = append(last, o)
 		}
 	}
@@ -246,11 +216,11 @@ func (s *socket) closed() (code int, last []object) {
 // drop breaks the connection without a word.
 func (s *socket) drop() {
 	s.net.Close()
-	s.objects.end()
+	s.box.end()
 }
 
 // leave closes the connection in an orderly way.
 func (s *socket) leave() {
 	s.ws.Close(websocket.StatusNormalClosure, "")
-	s.objects.end()
+	s.box.end()
 }

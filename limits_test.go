@@ -285,7 +285,7 @@ func TestUsersAreForgotten(t *testing.T) {
 			s := h.tab(fmt.Sprint("user", i), "room")
 			if i%2 == 0 {
 				s.ws.Close(websocket.StatusNormalClosure, "")
-				s.objects.end()
+				s.box.end()
 			} else {
 				s.drop()
 			}

@@ -148,7 +148,7 @@ func TestRENStalledReader(t *testing.T) {
 		if len(got) == 0 || len(got) >= 200 {
 			t.Fatalf("the stalled reader got %d events", len(got))
 		}
-		if _, more := stalled.events.all(); more {
+		if _, more := stalled.box.all(); more {
 			t.Error("the stalled stream did not end")
 		}
 		again := h.ren(get("/ren", "Last-Event-ID", got[len(got)-1].ID))

@@ -95,7 +95,8 @@ func TestRENOverRealSockets(t *testing.T) {
 			if resp.ProtoMajor != major {
 				t.Errorf("protocol %s", resp.Proto)
 			}
-			s := &ren{t: t, resp: resp, events: newInbox[renEvent](), patience: pace.Slow(patience)}
+			s := &ren{incoming: newIncoming[renEvent](t), resp: resp}
+			s.patience = pace.Slow(patience)
 			s.pump()
 			if hello := s.next(); hello.State != "fresh" {
 				t.Errorf("hello %s", hello.Raw)

@@ -265,7 +265,7 @@ func (c *resumer) connect() {
 		if err != nil {
 			c.m.t.Fatal(err)
 		}
-		c.stream = &ren{t: c.m.t, resp: resp, events: newInbox[renEvent](), cancel: func() { conn.Close() }}
+		c.stream = &ren{incoming: newIncoming[renEvent](c.m.t), resp: resp, cancel: func() { conn.Close() }}
 		c.stream.pump()
 		return
 	}
@@ -273,7 +273,7 @@ func (c *resumer) connect() {
 	if err != nil {
 		c.m.t.Fatal(err)
 	}
-	c.socket = &socket{t: c.m.t, ws: ws, net: conn, objects: newInbox[object]()}
+	c.socket = &socket{incoming: newIncoming[object](c.m.t), ws: ws, net: conn}
 	c.m.t.Cleanup(func() { conn.Close() })
 	c.socket.pump()
 	c.try(`"op":"hello","cid":"` + tab1 + `"`)
@@ -367,13 +367,13 @@ func (c *resumer) end() {
 func (c *resumer) take(n int) {
 	switch {
 	case c.stream != nil:
-		events, more := c.stream.events.all()
+		events, more := c.stream.box.all()
 		for _, ev := range events[:min(n, len(events))] {
 			c.onStream(ev)
 		}
 		c.gone = !more
 	case c.socket != nil:
-		objects, more := c.socket.objects.all()
+		objects, more := c.socket.box.all()
 		for _, o := range objects[:min(n, len(objects))] {
 			c.onSocket(o)
 		}

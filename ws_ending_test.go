@@ -171,7 +171,7 @@ func TestWSStalledReader(t *testing.T) {
 		}
 		time.Sleep(11 * time.Second)
 		stalled.pump()
-		stalled.objects.end()
+		stalled.box.end()
 		again := h.socket(get("/realtime"))
 		if o := again.call(since("room", cursor)); o.State != "resumed" {
 			t.Errorf("%s", o.raw)

@@ -2,7 +2,6 @@ package realtime_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,28 +22,6 @@ func (h *host) seat(channel string, n, size int) {
 		h.join(channel, fmt.Sprintf("user%05d", i), strings.Repeat("m", size-2))
 	}
 	synctest.Wait()
-}
-
-// drip reads one message at a time, with a pause after each.
-func (s *socket) drip(pause time.Duration) {
-	go func() {
-		defer s.objects.close()
-		for {
-			_, msg, err := s.ws.Read(context.Background())
-			if err != nil {
-				s.err = err
-				return
-			}
-			for line := range strings.SplitSeq(string(msg), "\n") {
-				o := object{raw: line}
-				if err := json.Unmarshal([]byte(line), &o); err != nil {
-					s.t.Errorf("object %.100q: %v", line, err)
-				}
-				s.objects.put(o)
-			}
-			time.Sleep(pause)
-		}
-	}()
 }
 
 // dripping opens a WebSocket that reads slowly.
