@@ -109,38 +109,41 @@ func (d *delays) percentile(p float64) time.Duration {
 	return d.list[min(int(float64(len(d.list))*p/100), len(d.list)-1)]
 }
 
+// jitteryFollowers begin a client of each kind, and return its loop.
+var jitteryFollowers = map[string]func(*host, *http.Client) func(context.Context, func(string)){
+	"REN": func(h *host, web *http.Client) func(context.Context, func(string)) {
+		r := newRen(h.t, &client.RenOptions{HTTPClient: web, Logger: h.logs.logger()})
+		return func(ctx context.Context, tell func(string)) {
+			for ev, err := range r.Events(ctx) {
+				if err == nil {
+					tell(ev.Key)
+				} else if ctx.Err() == nil {
+					tell(err.Error())
+				}
+			}
+		}
+	},
+	"channels": func(h *host, web *http.Client) func(context.Context, func(string)) {
+		rt := newRealtime(h.t, &client.RealtimeOptions{HTTPClient: web, Logger: h.logs.logger()})
+		rt.Connect()
+		h.t.Cleanup(func() { rt.Close() })
+		return func(ctx context.Context, tell func(string)) {
+			for m, err := range rt.Subscribe(ctx, "room") {
+				if err == nil {
+					tell(wordOfMessage(m))
+				} else if ctx.Err() == nil {
+					tell(err.Error())
+				}
+			}
+		}
+	},
+}
+
 // A jittery link loses nothing, and is not punished: two messages a second, and
 // every client is cut off every 13 to 17 seconds, for two.
 func TestJitteryLinks(t *testing.T) {
 	const clients, messages = 6, 1200 // ten minutes
-	for name, follow := range map[string]func(*host, *http.Client) func(context.Context, func(string)){
-		"REN": func(h *host, web *http.Client) func(context.Context, func(string)) {
-			r := newRen(h.t, &client.RenOptions{HTTPClient: web, Logger: h.logs.logger()})
-			return func(ctx context.Context, tell func(string)) {
-				for ev, err := range r.Events(ctx) {
-					if err == nil {
-						tell(ev.Key)
-					} else if ctx.Err() == nil {
-						tell(err.Error())
-					}
-				}
-			}
-		},
-		"channels": func(h *host, web *http.Client) func(context.Context, func(string)) {
-			rt := newRealtime(h.t, &client.RealtimeOptions{HTTPClient: web, Logger: h.logs.logger()})
-			rt.Connect()
-			h.t.Cleanup(func() { rt.Close() })
-			return func(ctx context.Context, tell func(string)) {
-				for m, err := range rt.Subscribe(ctx, "room") {
-					if err == nil {
-						tell(wordOfMessage(m))
-					} else if ctx.Err() == nil {
-						tell(err.Error())
-					}
-				}
-			}
-		},
-	} {
+	for name, follow := range jitteryFollowers {
 		bubble(t, name, func(t *testing.T) {
 			h := start(t, realtime.AllowAll(), nil)
 			got := &delays{next: make(map[string]int)}

@@ -329,36 +329,40 @@ func stream(text string) http.HandlerFunc {
 	}
 }
 
+type renRefusal struct {
+	answer http.HandlerFunc
+	token  bool
+	want   *client.Error // nil: it is tried again
+	after  time.Duration // it took
+}
+
+func ourRefusal(code string, retry bool) string {
+	return fmt.Sprintf(`{"code":%q,"message":"so it is","retry":%v}`, code, retry)
+}
+
+var renRefusals = map[string]renRefusal{
+	"403":               {answer(403, ourRefusal("origin", false)), true, &client.Error{Code: "origin", Message: "so it is", Status: 403}, 0},
+	"400":               {answer(400, ourRefusal("too_many", false)), true, &client.Error{Code: "too_many", Message: "so it is", Status: 400}, 0},
+	"404":               {answer(404, ourRefusal("not_found", false)), true, &client.Error{Code: "not_found", Message: "so it is", Status: 404}, 0},
+	"401 without token": {answer(401, ourRefusal("unauthorized", false)), false, &client.Error{Code: "unauthorized", Message: "so it is", Status: 401}, 30 * time.Second},
+	"401 with token":    {answer(401, ourRefusal("expired", false)), true, &client.Error{Code: "expired", Message: "so it is", Status: 401}, 30 * time.Second},
+	"404 of a proxy":    {answer(404, "not there yet"), true, nil, 0},
+	"421":               {answer(421, ourRefusal("host", false)), true, &client.Error{Code: "host", Message: "so it is", Status: 421}, 0},
+	"400 of a proxy":    {answer(400, "<html>"), true, nil, 0},
+	"401 of a proxy":    {answer(401, "<html>"), true, nil, 0},
+	"403 of a proxy":    {answer(403, "<html>"), true, nil, 0},
+	"405 of a proxy":    {answer(405, "<html>"), true, nil, 0},
+	"426 of a proxy":    {answer(426, "<html>"), true, nil, 0},
+	"403 of a gateway":  {answer(403, `{"code":"AccessDenied","message":"no","retry":false}`), true, nil, 0},
+	"403 in part":       {answer(403, `{"code":"forbidden","message":"no"}`), true, nil, 0},
+	"403 for a while":   {answer(403, ourRefusal("forbidden", true)), true, nil, 0},
+	"500":               {answer(500, ourRefusal("internal", false)), true, nil, 0},
+	"503":               {answer(503, ourRefusal("unavailable", true)), true, nil, 0},
+	"a login page":      {answer(200, "<html>", "Content-Type", "text/html"), true, nil, 0},
+}
+
 func TestRenRefusals(t *testing.T) {
-	type test struct {
-		answer http.HandlerFunc
-		token  bool
-		want   *client.Error // nil: it is tried again
-		after  time.Duration // it took
-	}
-	ours := func(code string, retry bool) string {
-		return fmt.Sprintf(`{"code":%q,"message":"so it is","retry":%v}`, code, retry)
-	}
-	for name, test := range map[string]test{
-		"403":               {answer(403, ours("origin", false)), true, &client.Error{Code: "origin", Message: "so it is", Status: 403}, 0},
-		"400":               {answer(400, ours("too_many", false)), true, &client.Error{Code: "too_many", Message: "so it is", Status: 400}, 0},
-		"404":               {answer(404, ours("not_found", false)), true, &client.Error{Code: "not_found", Message: "so it is", Status: 404}, 0},
-		"401 without token": {answer(401, ours("unauthorized", false)), false, &client.Error{Code: "unauthorized", Message: "so it is", Status: 401}, 30 * time.Second},
-		"401 with token":    {answer(401, ours("expired", false)), true, &client.Error{Code: "expired", Message: "so it is", Status: 401}, 30 * time.Second},
-		"404 of a proxy":    {answer(404, "not there yet"), true, nil, 0},
-		"421":               {answer(421, ours("host", false)), true, &client.Error{Code: "host", Message: "so it is", Status: 421}, 0},
-		"400 of a proxy":    {answer(400, "<html>"), true, nil, 0},
-		"401 of a proxy":    {answer(401, "<html>"), true, nil, 0},
-		"403 of a proxy":    {answer(403, "<html>"), true, nil, 0},
-		"405 of a proxy":    {answer(405, "<html>"), true, nil, 0},
-		"426 of a proxy":    {answer(426, "<html>"), true, nil, 0},
-		"403 of a gateway":  {answer(403, `{"code":"AccessDenied","message":"no","retry":false}`), true, nil, 0},
-		"403 in part":       {answer(403, `{"code":"forbidden","message":"no"}`), true, nil, 0},
-		"403 for a while":   {answer(403, ours("forbidden", true)), true, nil, 0},
-		"500":               {answer(500, ours("internal", false)), true, nil, 0},
-		"503":               {answer(503, ours("unavailable", true)), true, nil, 0},
-		"a login page":      {answer(200, "<html>", "Content-Type", "text/html"), true, nil, 0},
-	} {
+	for name, test := range renRefusals {
 		bubble(t, name, func(t *testing.T) {
 			n := newNetwork(t, test.answer)
 			opts := &client.RenOptions{HTTPClient: n.http, Logger: n.logs.logger()}

@@ -171,53 +171,66 @@ func TestOneAtATime(t *testing.T) {
 	bubble(t, "churn", churn)
 }
 
-func churn(t *testing.T) {
-	var mu sync.Mutex
-	busy := map[string]int{}
-	var faults []string
-	live := map[string]bool{}
-	n := newNetwork(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"maravilla.realtime.v1"}})
+// slowServer takes 50 ms for an operation, and notes those that come meanwhile.
+type slowServer struct {
+	mu     sync.Mutex
+	busy   map[string]int
+	faults []string
+	live   map[string]bool
+}
+
+func (s *slowServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"maravilla.realtime.v1"}})
+	if err != nil {
+		return
+	}
+	defer ws.CloseNow()
+	var answers sync.WaitGroup
+	defer answers.Wait()
+	for {
+		_, msg, err := ws.Read(context.Background())
 		if err != nil {
 			return
 		}
-		defer ws.CloseNow()
-		var answers sync.WaitGroup
-		defer answers.Wait()
-		for {
-			_, msg, err := ws.Read(context.Background())
-			if err != nil {
-				return
-			}
-			var o operation
-			_ = json.Unmarshal(msg, &o)
-			if o.Op == "hello" {
-				_ = ws.Write(context.Background(), websocket.MessageText, []byte(`{"event":"hello","limits":{"message":65536,"rate":1000,"burst":1000}}`))
-				continue
-			}
-			kind := "presence"
-			if strings.HasSuffix(o.Op, "subscribe") {
-				kind = "subscription"
-			}
-			mu.Lock()
-			if busy[kind]++; busy[kind] > 1 {
-				faults = append(faults, "two at once: "+string(msg))
-			}
-			if kind == "subscription" {
-				live["subscribed"] = o.Op == "subscribe"
-			} else {
-				live["joined"] = o.Op != "leave"
-			}
-			mu.Unlock()
-			answers.Go(func() {
-				time.Sleep(50 * time.Millisecond)
-				mu.Lock()
-				busy[kind]--
-				mu.Unlock()
-				_ = ws.Write(context.Background(), websocket.MessageText, []byte(agree(o)))
-			})
+		var o operation
+		_ = json.Unmarshal(msg, &o)
+		if o.Op == "hello" {
+			_ = ws.Write(context.Background(), websocket.MessageText, []byte(`{"event":"hello","limits":{"message":65536,"rate":1000,"burst":1000}}`))
+			continue
 		}
-	}))
+		kind := s.begin(o, string(msg))
+		answers.Go(func() {
+			time.Sleep(50 * time.Millisecond)
+			s.mu.Lock()
+			s.busy[kind]--
+			s.mu.Unlock()
+			_ = ws.Write(context.Background(), websocket.MessageText, []byte(agree(o)))
+		})
+	}
+}
+
+// begin returns the kind of an operation.
+func (s *slowServer) begin(o operation, msg string) (kind string) {
+	kind = "presence"
+	if strings.HasSuffix(o.Op, "subscribe") {
+		kind = "subscription"
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.busy[kind]++; s.busy[kind] > 1 {
+		s.faults = append(s.faults, "two at once: "+msg)
+	}
+	if kind == "subscription" {
+		s.live["subscribed"] = o.Op == "subscribe"
+	} else {
+		s.live["joined"] = o.Op != "leave"
+	}
+	return kind
+}
+
+func churn(t *testing.T) {
+	server := &slowServer{busy: map[string]int{}, live: map[string]bool{}}
+	n := newNetwork(t, server)
 	rt := n.realtime(nil)
 	ctx := context.Background()
 	for i := range 100 {
@@ -239,10 +252,10 @@ func churn(t *testing.T) {
 	}
 	time.Sleep(time.Minute)
 	synctest.Wait()
-	mu.Lock()
-	defer mu.Unlock()
-	if len(faults) > 0 || live["subscribed"] || live["joined"] {
-		t.Errorf("in the end %v; %v", live, faults)
+	server.mu.Lock()
+	defer server.mu.Unlock()
+	if len(server.faults) > 0 || server.live["subscribed"] || server.live["joined"] {
+		t.Errorf("in the end %v; %v", server.live, server.faults)
 	}
 }
 

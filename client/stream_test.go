@@ -162,22 +162,24 @@ func streamWithoutRights(t *testing.T) {
 	}
 }
 
+var goldenStreams = map[string]string{
+	"stream empty": "[] streaming",
+	"stream,stream.append,stream.end complete":      "Hello, wörld[] complete",
+	"stream,stream.end cancelled":                   "Hello[] cancelled",
+	"stream,stream.end failed":                      "Hello[] failed internal",
+	"stream,unstreamed":                             "Hello[] streaming error forbidden",
+	"stream,unstreamed for a while,stream resumed":  "Hello, wörld[] streaming",
+	"stream,cut,stream resumed,stream.end complete": "Hello, wörld[] complete",
+	"stream,cut,stream failed":                      "Hello[] failed unavailable",
+	"stream complete":                               "Hello, wörld[] complete",
+	"stream failed":                                 "[] failed unavailable",
+	"stream of JSON,stream.append of JSON":          `[{"a":[1,2]} "x" null] streaming`,
+	"stream,stream.append,stream.append":            "Hello, wörld[] streaming",
+}
+
 // The golden frames of growing messages mean this to a loop.
 func TestStreamFrames(t *testing.T) {
-	for frames, want := range map[string]string{
-		"stream empty": "[] streaming",
-		"stream,stream.append,stream.end complete":      "Hello, wörld[] complete",
-		"stream,stream.end cancelled":                   "Hello[] cancelled",
-		"stream,stream.end failed":                      "Hello[] failed internal",
-		"stream,unstreamed":                             "Hello[] streaming error forbidden",
-		"stream,unstreamed for a while,stream resumed":  "Hello, wörld[] streaming",
-		"stream,cut,stream resumed,stream.end complete": "Hello, wörld[] complete",
-		"stream,cut,stream failed":                      "Hello[] failed unavailable",
-		"stream complete":                               "Hello, wörld[] complete",
-		"stream failed":                                 "[] failed unavailable",
-		"stream of JSON,stream.append of JSON":          `[{"a":[1,2]} "x" null] streaming`,
-		"stream,stream.append,stream.append":            "Hello, wörld[] streaming",
-	} {
+	for frames, want := range goldenStreams {
 		bubble(t, frames, func(t *testing.T) {
 			texts := make(map[string]string)
 			for _, g := range readGolden(t).Server {

@@ -50,21 +50,9 @@ func TestWaitedInVain(t *testing.T) {
 			}
 		}
 		calls("Connect was not called")
-		loops := func(ctx context.Context) (errs []error) {
-			for _, err := range rt.Subscribe(ctx, "room") {
-				errs = append(errs, err)
-			}
-			for _, err := range rt.Presence("room").Events(ctx) {
-				errs = append(errs, err)
-			}
-			for _, err := range rt.Stream(ctx, "room", "a1") {
-				errs = append(errs, err)
-			}
-			return errs
-		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		for i, err := range loops(ctx) {
+		for i, err := range loops(ctx, rt) {
 			if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "Connect was not called") {
 				t.Errorf("loop %d ended with %v", i, err)
 			}
@@ -77,4 +65,18 @@ func TestWaitedInVain(t *testing.T) {
 		h.listen.Cut()
 		calls("not connected")
 	})
+}
+
+// loops returns what ends the loops of a client.
+func loops(ctx context.Context, rt *client.Realtime) (errs []error) {
+	for _, err := range rt.Subscribe(ctx, "room") {
+		errs = append(errs, err)
+	}
+	for _, err := range rt.Presence("room").Events(ctx) {
+		errs = append(errs, err)
+	}
+	for _, err := range rt.Stream(ctx, "room", "a1") {
+		errs = append(errs, err)
+	}
+	return errs
 }

@@ -28,68 +28,77 @@ type (
 
 func (failing) MarshalText() ([]byte, error) { return nil, errors.New("no") }
 
-func TestRefused(t *testing.T) {
-	message := func(v any) tsgen.Schema {
-		return tsgen.Schema{Channels: map[string]tsgen.Channel{"c": {Message: v}}}
-	}
-	typed := func(types ...tsgen.Type) tsgen.Schema { return tsgen.Schema{Types: types} }
-	event := func(events ...tsgen.Event) tsgen.Schema { return tsgen.Schema{Events: events} }
+func message(v any) tsgen.Schema {
+	return tsgen.Schema{Channels: map[string]tsgen.Channel{"c": {Message: v}}}
+}
+
+func typed(types ...tsgen.Type) tsgen.Schema { return tsgen.Schema{Types: types} }
+
+func event(events ...tsgen.Event) tsgen.Schema { return tsgen.Schema{Events: events} }
+
+func localPoint() any {
 	type Point struct{ Z int } // another than the package's
-	for _, c := range []struct {
-		name   string
-		schema tsgen.Schema
-		want   string
-	}{
-		{"chan", message(withChan{}), `Channels["c"].Message.Deep[][…].Done: chan int cannot be encoded`},
-		{"func", message(withFunc{}), `Message.F: func() cannot`},
-		{"complex", message(withComplex{}), `Message.C: complex128 cannot`},
-		{"presence", tsgen.Schema{Channels: map[string]tsgen.Channel{"c": {Presence: func() {}}}}, `Channels["c"].Presence: func() cannot`},
-		{"data", event(tsgen.Event{Resource: "a", Type: "b", Data: make(chan int)}), `Events["a", "b"].Data: chan int cannot`},
-		{"key", message(badKey{}), `Message.M: map[tsgen_test.Point]int cannot be encoded as JSON: its keys are`},
-		{"collision", message(struct {
-			A FileInfo
-			B os.FileMode
-			C Chat
-			D struct{ P Page[Chat] }
-			E []struct{ PageChat }
-			F PageChat
-		}{}), `Message.F: github.com/maravilla-realtime/realtime/tsgen_test.Page[`},
-		{"local", message(struct {
-			A Pair[Optionals, int]
-			B Point
-		}{}), `would both be named Point: rename one with tsgen.Name`},
-		{"reserved", message(Channels{}), `a type of the module itself and github.com/maravilla-realtime/realtime/tsgen_test.Channels would both`},
-		{"nothing", message(nil), `Channels["c"]: has neither Message nor Presence`},
-		{"no kinds", message(tsgen.ByType{}), `empty ByType`},
-		{"kind without type", message(tsgen.ByType{"a": untyped{}}), `Message["a"]: tsgen_test.untyped is no struct`},
-		{"kind with a number", message(tsgen.ByType{"a": numbered{}}), `is no struct with a string`},
-		{"kind nil", message(tsgen.ByType{"a": nil}), `is no struct`},
-		{"kind of chan", message(tsgen.ByType{"a": struct {
-			Type string `json:"type"`
-			C    chan int
-		}{}}), `Message["a"].C: chan int`},
+	return struct {
+		A Pair[Optionals, int]
+		B Point
+	}{}
+}
 
-		{"empty enum", typed(tsgen.Enum[Status]()), `Types[0], of github.com/maravilla-realtime/realtime/tsgen_test.Status: an Enum without`},
-		{"nameless enum", typed(tsgen.Enum([]int{1})), `type without a name`},
-		{"two enums", typed(tsgen.Enum(Open), tsgen.Enum(Closed)), `Types[1], of github.com/maravilla-realtime/realtime/tsgen_test.Status: said twice`},
-		{"enum and as", typed(tsgen.Enum(Open), tsgen.As[Status]("string")), `said twice`},
-		{"two names", typed(tsgen.Name[Status]("A"), tsgen.Name[Status]("B")), `said twice`},
-		{"bad name", typed(tsgen.Name[Status]("a b")), `a bad name or type: "a b"`},
-		{"no name", typed(tsgen.Name[Status]("")), `a bad name or type`},
-		{"no type", typed(tsgen.As[Status]("")), `a bad name or type`},
-		{"zero type", typed(tsgen.Type{}), `Types[0] is empty`},
-		{"enum of what fails", tsgen.Schema{
-			Types:    []tsgen.Type{tsgen.Enum(failing("a"))},
-			Channels: map[string]tsgen.Channel{"c": {Message: failing("")}},
-		}, `Enum[github.com/maravilla-realtime/realtime/tsgen_test.failing]`},
+var refusedSchemas = []struct {
+	name   string
+	schema tsgen.Schema
+	want   string
+}{
+	{"chan", message(withChan{}), `Channels["c"].Message.Deep[][…].Done: chan int cannot be encoded`},
+	{"func", message(withFunc{}), `Message.F: func() cannot`},
+	{"complex", message(withComplex{}), `Message.C: complex128 cannot`},
+	{"presence", tsgen.Schema{Channels: map[string]tsgen.Channel{"c": {Presence: func() {}}}}, `Channels["c"].Presence: func() cannot`},
+	{"data", event(tsgen.Event{Resource: "a", Type: "b", Data: make(chan int)}), `Events["a", "b"].Data: chan int cannot`},
+	{"key", message(badKey{}), `Message.M: map[tsgen_test.Point]int cannot be encoded as JSON: its keys are`},
+	{"collision", message(struct {
+		A FileInfo
+		B os.FileMode
+		C Chat
+		D struct{ P Page[Chat] }
+		E []struct{ PageChat }
+		F PageChat
+	}{}), `Message.F: github.com/maravilla-realtime/realtime/tsgen_test.Page[`},
+	{"local", message(localPoint()), `would both be named Point: rename one with tsgen.Name`},
+	{"reserved", message(Channels{}), `a type of the module itself and github.com/maravilla-realtime/realtime/tsgen_test.Channels would both`},
+	{"nothing", message(nil), `Channels["c"]: has neither Message nor Presence`},
+	{"no kinds", message(tsgen.ByType{}), `empty ByType`},
+	{"kind without type", message(tsgen.ByType{"a": untyped{}}), `Message["a"]: tsgen_test.untyped is no struct`},
+	{"kind with a number", message(tsgen.ByType{"a": numbered{}}), `is no struct with a string`},
+	{"kind nil", message(tsgen.ByType{"a": nil}), `is no struct`},
+	{"kind of chan", message(tsgen.ByType{"a": struct {
+		Type string `json:"type"`
+		C    chan int
+	}{}}), `Message["a"].C: chan int`},
 
-		{"event twice", event(tsgen.Event{Resource: "a", Type: "b"}, tsgen.Event{Resource: "c", Type: "b"}, tsgen.Event{Resource: "a", Type: "b"}),
-			`Events["a", "b"]: is there twice`},
-		{"known resource", event(tsgen.Event{Resource: "kv", Type: "kv.put"}), `events of kv are in the SDK`},
-		{"bad resource", event(tsgen.Event{Resource: "a b", Type: "x"}), `resource must be`},
-		{"no event type", event(tsgen.Event{Resource: "a"}), `type is empty`},
-		{"bad event type", event(tsgen.Event{Resource: "a", Type: "$x"}), `type names that begin with $`},
-	} {
+	{"empty enum", typed(tsgen.Enum[Status]()), `Types[0], of github.com/maravilla-realtime/realtime/tsgen_test.Status: an Enum without`},
+	{"nameless enum", typed(tsgen.Enum([]int{1})), `type without a name`},
+	{"two enums", typed(tsgen.Enum(Open), tsgen.Enum(Closed)), `Types[1], of github.com/maravilla-realtime/realtime/tsgen_test.Status: said twice`},
+	{"enum and as", typed(tsgen.Enum(Open), tsgen.As[Status]("string")), `said twice`},
+	{"two names", typed(tsgen.Name[Status]("A"), tsgen.Name[Status]("B")), `said twice`},
+	{"bad name", typed(tsgen.Name[Status]("a b")), `a bad name or type: "a b"`},
+	{"no name", typed(tsgen.Name[Status]("")), `a bad name or type`},
+	{"no type", typed(tsgen.As[Status]("")), `a bad name or type`},
+	{"zero type", typed(tsgen.Type{}), `Types[0] is empty`},
+	{"enum of what fails", tsgen.Schema{
+		Types:    []tsgen.Type{tsgen.Enum(failing("a"))},
+		Channels: map[string]tsgen.Channel{"c": {Message: failing("")}},
+	}, `Enum[github.com/maravilla-realtime/realtime/tsgen_test.failing]`},
+
+	{"event twice", event(tsgen.Event{Resource: "a", Type: "b"}, tsgen.Event{Resource: "c", Type: "b"}, tsgen.Event{Resource: "a", Type: "b"}),
+		`Events["a", "b"]: is there twice`},
+	{"known resource", event(tsgen.Event{Resource: "kv", Type: "kv.put"}), `events of kv are in the SDK`},
+	{"bad resource", event(tsgen.Event{Resource: "a b", Type: "x"}), `resource must be`},
+	{"no event type", event(tsgen.Event{Resource: "a"}), `type is empty`},
+	{"bad event type", event(tsgen.Event{Resource: "a", Type: "$x"}), `type names that begin with $`},
+}
+
+func TestRefused(t *testing.T) {
+	for _, c := range refusedSchemas {
 		t.Run(c.name, func(t *testing.T) {
 			if src, err := tsgen.Generate(c.schema); err == nil {
 				t.Errorf("taken:\n%s", src)

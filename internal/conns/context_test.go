@@ -22,8 +22,6 @@ func TestContext(t *testing.T) {
 		c.Begin(context.WithValue(context.Background(), valueKey{}, "v"))
 		child, cancel := context.WithTimeout(&c, time.Hour)
 		defer cancel()
-		other, stopOther := context.WithCancel(c.Parent())
-		stopOther()
 		var called []int
 		stops := make([]func() bool, 4)
 		for i := range stops {
@@ -32,14 +30,8 @@ func TestContext(t *testing.T) {
 		if !stops[1]() || stops[1]() || !stops[3]() {
 			t.Error("a function is not stopped, or is twice")
 		}
-		derived, stopDerived := context.WithTimeout(c.Parent(), time.Hour)
-		defer stopDerived()
-		deep, stopDeep := context.WithTimeout(context.WithValue(derived, valueKey{}, "deep"), time.Hour)
-		defer stopDeep()
-		told := make(chan struct{})
-		context.AfterFunc(c.Parent(), func() { close(told) })
-		if c.Err() != nil || c.Cause() != nil || child.Err() != nil || other.Err() != context.Canceled || child.Value(valueKey{}) != "v" {
-			t.Errorf("%v, %v, %v, %v, %v", c.Err(), c.Cause(), child.Err(), other.Err(), child.Value(valueKey{}))
+		if c.Err() != nil || c.Cause() != nil || child.Err() != nil || child.Value(valueKey{}) != "v" {
+			t.Errorf("%v, %v, %v, %v", c.Err(), c.Cause(), child.Err(), child.Value(valueKey{}))
 		}
 		select {
 		case <-c.Done():
@@ -51,16 +43,6 @@ func TestContext(t *testing.T) {
 		c.End(errors.New("second"))
 		if c.Err() != context.Canceled || c.Cause() != first || child.Err() != context.Canceled {
 			t.Errorf("%v, %v, %v", c.Err(), c.Cause(), child.Err())
-		}
-		if derived.Err() != context.Canceled || deep.Err() != context.Canceled {
-			t.Errorf("derived: %v, %v", derived.Err(), deep.Err())
-		}
-		<-told
-		<-deep.Done()
-		after, stopAfter := context.WithCancel(c.Parent())
-		defer stopAfter()
-		if after.Err() == nil {
-			t.Error("what is derived from a context that has ended goes on")
 		}
 		if len(called) != 2 || called[0] != 2 || called[1] != 0 {
 			t.Errorf("%v are called", called)
@@ -102,6 +84,36 @@ func TestContextStops(t *testing.T) {
 			t.Fatalf("seed %d: %v are called, want %v", seed, called, waiting)
 		}
 	}
+}
+
+// What derives from its Parent ends with it as well.
+func TestContextsOfTheParent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c conns.Context
+		c.Begin(context.Background())
+		other, stopOther := context.WithCancel(c.Parent())
+		stopOther()
+		derived, stopDerived := context.WithTimeout(c.Parent(), time.Hour)
+		defer stopDerived()
+		deep, stopDeep := context.WithTimeout(context.WithValue(derived, valueKey{}, "deep"), time.Hour)
+		defer stopDeep()
+		told := make(chan struct{})
+		context.AfterFunc(c.Parent(), func() { close(told) })
+		if c.Err() != nil || other.Err() != context.Canceled || derived.Err() != nil || deep.Err() != nil {
+			t.Errorf("%v, %v, %v, %v", c.Err(), other.Err(), derived.Err(), deep.Err())
+		}
+		c.End(errors.New("first"))
+		if derived.Err() != context.Canceled || deep.Err() != context.Canceled {
+			t.Errorf("derived: %v, %v", derived.Err(), deep.Err())
+		}
+		<-told
+		<-deep.Done()
+		after, stopAfter := context.WithCancel(c.Parent())
+		defer stopAfter()
+		if after.Err() == nil {
+			t.Error("what is derived from a context that has ended goes on")
+		}
+	})
 }
 
 // Who asks for Done after the end gets a channel that is closed; and an end without a

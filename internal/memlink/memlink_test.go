@@ -117,6 +117,45 @@ func TestKill(t *testing.T) {
 	})
 }
 
+// sequence is what a node was told.
+type sequence struct {
+	mu   sync.Mutex
+	seqs []uint64
+}
+
+func (s *sequence) add(recs []backend.Record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range recs {
+		s.seqs = append(s.seqs, r.Pos.Seq)
+	}
+}
+
+// want fails unless it is the first n records.
+func (s *sequence) want(t *testing.T, n int) {
+	t.Helper()
+	synctest.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, seq := range s.seqs {
+		if seq != uint64(i+1) {
+			t.Fatalf("the records are %v", s.seqs)
+		}
+	}
+	if len(s.seqs) != n {
+		t.Fatalf("%d records, want %d", len(s.seqs), n)
+	}
+}
+
+func appends(t *testing.T, to *memlink.Node, n int) {
+	t.Helper()
+	for range n {
+		if _, err := to.Append(t.Context(), backend.Entry{Data: []byte("x")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // Follow goes on where it was, without gaps and repetitions, after either cut, and
 // holds up nobody meanwhile.
 func TestFollow(t *testing.T) {
@@ -127,54 +166,21 @@ func TestFollow(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			nodes(t, func(t *testing.T, a, b *memlink.Node) {
 				ctx, cancel := context.WithCancel(t.Context())
-				var mu sync.Mutex
-				var seqs []uint64
+				var got sequence
 				var ended sync.WaitGroup
-				ended.Go(func() {
-					_ = a.Follow(ctx, backend.Position{}, func(recs []backend.Record) {
-						mu.Lock()
-						defer mu.Unlock()
-						for _, r := range recs {
-							seqs = append(seqs, r.Pos.Seq)
-						}
-					})
-				})
-				want := func(n int) {
-					t.Helper()
-					synctest.Wait()
-					mu.Lock()
-					defer mu.Unlock()
-					for i, seq := range seqs {
-						if seq != uint64(i+1) {
-							t.Fatalf("the records are %v", seqs)
-						}
-					}
-					if len(seqs) != n {
-						t.Fatalf("%d records, want %d", len(seqs), n)
-					}
-				}
+				ended.Go(func() { _ = a.Follow(ctx, backend.Position{}, got.add) })
 				for round := range 3 {
-					for range 10 {
-						if _, err := b.Append(t.Context(), backend.Entry{Data: []byte("x")}); err != nil {
-							t.Fatal(err)
-						}
-					}
-					want(20*round + 10)
+					appends(t, b, 10)
+					got.want(t, 20*round+10)
 					link(a).Cut()
-					for range 10 {
-						if _, err := b.Append(t.Context(), backend.Entry{Data: []byte("x")}); err != nil {
-							t.Fatal(err)
-						}
-					}
-					want(20*round + 10)
+					appends(t, b, 10)
+					got.want(t, 20*round+10)
 					link(a).Heal()
-					want(20*round + 20)
+					got.want(t, 20*round+20)
 				}
 				a.Kill()
-				if _, err := b.Append(t.Context(), backend.Entry{Data: []byte("x")}); err != nil {
-					t.Fatal(err)
-				}
-				want(60)
+				appends(t, b, 1)
+				got.want(t, 60)
 				cancel()
 				ended.Wait()
 			})

@@ -112,17 +112,21 @@ func TestFollowedOfANodeThatComesBack(t *testing.T) {
 	})
 }
 
+func longNames(n int) []string {
+	names := make([]string, n)
+	for i := range names {
+		names[i] = fmt.Sprintf("%05d%s", i, strings.Repeat("x", 250))
+	}
+	return names
+}
+
 // However many there are, a node writes no more than one record a second, and no
 // more than 64 in all.
 func TestManyFollowed(t *testing.T) {
 	inWorld(t, func(w *world) {
 		a, _ := w.startFollowing("a")
 		b, _, onB, said := w.probedFollowing("b")
-		name := func(i int) string { return fmt.Sprintf("%05d%s", i, strings.Repeat("x", 250)) }
-		var many []string
-		for i := range 1000 {
-			many = append(many, name(i))
-		}
+		many := longNames(1000)
 		onB.set(many...)
 		w.pass(3 * time.Second)
 		w.followed(a, "a thousand", many...)
@@ -134,7 +138,7 @@ func TestManyFollowed(t *testing.T) {
 		writes := 0
 		b.store.failing(counting(&writes))
 		for i := range 100 {
-			onB.set(append([]string{"#" + name(0)}, many...)[i%2:]...) // moves all others
+			onB.set(append([]string{"#" + many[0]}, many...)[i%2:]...) // moves all others
 			w.pass(time.Second)
 		}
 		b.store.failing(nil)
@@ -150,9 +154,7 @@ func TestManyFollowed(t *testing.T) {
 			t.Errorf("it is said that %s", log)
 		}
 
-		for i := len(many); i < 20_000; i++ {
-			many = append(many, name(i))
-		}
+		many = longNames(20_000)
 		onB.set(many...)
 		w.pass(20 * time.Second)
 		w.recorded("too many", 64)

@@ -119,14 +119,15 @@ func messagesSent(t *testing.T) {
 	}
 }
 
-func TestViolations(t *testing.T) {
+type brokenRule struct {
+	name string
+	raw  []byte
+	code int
+}
+
+func brokenRules() []brokenRule {
 	change := func(b []byte, at int, to byte) []byte { b[at] = to; return b }
-	type test struct {
-		name string
-		raw  []byte
-		code int
-	}
-	tests := []test{
+	list := []brokenRule{
 		{"no mask", []byte{text, 2, '{', '}'}, 1002},
 		{"ping without a mask", []byte{ping, 0}, 1002},
 		{"continuation of nothing", raw(finBit|opContinue, "x"), 1002},
@@ -154,16 +155,20 @@ func TestViolations(t *testing.T) {
 		{"close within a message, with invalid UTF-8", slices.Concat(raw(opText, "a"), closing(1000, "\xff")), 1007},
 	}
 	for bit := byte(0x10); bit < finBit; bit <<= 1 {
-		tests = append(tests, test{fmt.Sprintf("reserved bit %#x", bit), change(raw(text, "x"), 0, text|bit), 1002},
-			test{fmt.Sprintf("reserved bit %#x of a ping", bit), change(raw(ping, "x"), 0, ping|bit), 1002})
+		list = append(list, brokenRule{fmt.Sprintf("reserved bit %#x", bit), change(raw(text, "x"), 0, text|bit), 1002},
+			brokenRule{fmt.Sprintf("reserved bit %#x of a ping", bit), change(raw(ping, "x"), 0, ping|bit), 1002})
 	}
 	for _, op := range []byte{3, 4, 5, 6, 7, 11, 12, 13, 14, 15} {
-		tests = append(tests, test{fmt.Sprint("reserved opcode ", op), raw(finBit|op, ""), 1002})
+		list = append(list, brokenRule{fmt.Sprint("reserved opcode ", op), raw(finBit|op, ""), 1002})
 	}
 	for _, code := range []int{0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535} {
-		tests = append(tests, test{fmt.Sprint("close code ", code), closing(code, ""), 1002})
+		list = append(list, brokenRule{fmt.Sprint("close code ", code), closing(code, ""), 1002})
 	}
-	for _, c := range tests {
+	return list
+}
+
+func TestViolations(t *testing.T) {
+	for _, c := range brokenRules() {
 		bubble(t, c.name, func(t *testing.T) {
 			p := connect(t, defaults())
 			p.serve()
