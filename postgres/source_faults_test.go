@@ -79,95 +79,107 @@ func TestSourceSaysWhatIsMissing(t *testing.T) {
 	mustNot(t, database(t, as), `select * from orders`, `insert into orders values (2)`, `create table x (n int)`)
 }
 
+// toldOfReset is what is told where a slot was lost between the rows 1 and 100.
+var toldOfReset = []string{"created orders 1", "reset db", "created orders 100"}
+
 // A slot that is lost is made again, and everybody who sees the tables is told once.
 func TestLostSlot(t *testing.T) {
-	reset := []string{"created orders 1", "reset db", "created orders 100"}
-	tables := published("orders", orders)
-	t.Run("dropped", func(t *testing.T) {
-		w := newFollowed(t, pgserver.Shared(t), tables...)
-		closeSource(t, w.source(postgres.SourceOptions{}))
-		s := w.source(postgres.SourceOptions{})
-		w.do(`insert into orders values (1)`)
-		w.streaming()
-		w.want("created orders 1")
-		closeSource(t, s)
-		w.dropSlot()
-		w.do(`insert into orders values (2)`) // which nobody can tell
-		w.source(postgres.SourceOptions{})
-		w.do(`insert into orders values (100)`)
-		w.want(reset[1:]...)
-	})
+	t.Run("dropped", slotDropped)
 	for name, make := range map[string]string{
 		"made again by hand": `select pg_drop_replication_slot('$pub'); select pg_create_logical_replication_slot('$pub', 'pgoutput')`,
 		"moved by hand":      `select pg_replication_slot_advance('$pub', pg_current_wal_lsn())`,
 	} {
-		t.Run(name, func(t *testing.T) {
-			w := newFollowed(t, pgserver.Shared(t), tables...)
-			s := w.source(postgres.SourceOptions{})
-			w.do(`insert into orders values (1)`)
-			w.want("created orders 1")
-			closeSource(t, s)
-			w.do(`insert into orders values (2)`) // which nobody can tell
-			eventually(t, "the slot is another one", func() bool {
-				_, err := w.pool.Exec(t.Context(), strings.ReplaceAll(make, "$pub", w.schema))
-				return err == nil
-			})
-			s = w.source(postgres.SourceOptions{})
-			w.do(`insert into orders values (100)`)
-			w.want(reset[1:]...)
-			closeSource(t, s) // and that one is known
-			w.source(postgres.SourceOptions{})
-			w.do(`insert into orders values (101)`)
-			w.want("created orders 101")
-		})
+		t.Run(name, func(t *testing.T) { slotChanged(t, make) })
 	}
-	t.Run("too much to keep", func(t *testing.T) {
-		w := newFollowed(t, pgserver.Start(t, "fsync=off", "wal_level=logical", "max_slot_wal_keep_size=1MB", "max_wal_size=32MB", "min_wal_size=32MB"), tables...)
-		s := w.source(postgres.SourceOptions{})
-		w.do(`insert into orders values (1)`)
-		w.want("created orders 1")
-		closeSource(t, s)
-		eventually(t, "the slot is lost", func() bool {
-			w.do(`insert into orders select coalesce(max(id), 0) + 1 from orders`, `select pg_switch_wal()`, `checkpoint`)
-			var status string
-			if err := w.pool.QueryRow(t.Context(), `select wal_status from pg_replication_slots where slot_name = $1`, w.schema).Scan(&status); err != nil {
-				t.Fatal(err)
-			}
-			return status == "lost"
-		})
-		w.source(postgres.SourceOptions{})
-		w.do(`insert into orders values (100)`)
-		w.want(reset[1:]...)
-	})
-	t.Run("without a publication", func(t *testing.T) {
-		w := newFollowed(t, pgserver.Shared(t), tables...)
-		s := w.source(postgres.SourceOptions{})
-		w.do(`insert into orders values (1)`)
-		w.streaming()
-		w.do(`drop publication $pub`, `insert into orders values (2)`)
-		eventually(t, "the source says what is missing", func() bool { return s.Err() != nil && strings.Contains(s.Err().Error(), "create publication") })
-		w.do(`create publication $pub for table orders, marks`)
-		eventually(t, "the source goes on", func() bool { return s.Err() == nil })
-		for _, want := range reset[:2] { // the reset comes with the slot that follows on it
-			if got := tell(event(t, w.log.Next(t))); got != want {
-				t.Errorf("told %q, want %q", got, want)
-			}
+	t.Run("too much to keep", slotTooMuchToKeep)
+	t.Run("without a publication", slotWithoutAPublication)
+	t.Run("another server", slotOfAnotherServer)
+}
+
+func slotDropped(t *testing.T) {
+	w := newFollowed(t, pgserver.Shared(t), published("orders", orders)...)
+	closeSource(t, w.source(postgres.SourceOptions{}))
+	s := w.source(postgres.SourceOptions{})
+	w.do(`insert into orders values (1)`)
+	w.streaming()
+	w.want("created orders 1")
+	closeSource(t, s)
+	w.dropSlot()
+	w.do(`insert into orders values (2)`) // which nobody can tell
+	w.source(postgres.SourceOptions{})
+	w.do(`insert into orders values (100)`)
+	w.want(toldOfReset[1:]...)
+}
+
+func slotTooMuchToKeep(t *testing.T) {
+	w := newFollowed(t, pgserver.Start(t, "fsync=off", "wal_level=logical", "max_slot_wal_keep_size=1MB", "max_wal_size=32MB", "min_wal_size=32MB"), published("orders", orders)...)
+	s := w.source(postgres.SourceOptions{})
+	w.do(`insert into orders values (1)`)
+	w.want("created orders 1")
+	closeSource(t, s)
+	eventually(t, "the slot is lost", func() bool {
+		w.do(`insert into orders select coalesce(max(id), 0) + 1 from orders`, `select pg_switch_wal()`, `checkpoint`)
+		var status string
+		if err := w.pool.QueryRow(t.Context(), `select wal_status from pg_replication_slots where slot_name = $1`, w.schema).Scan(&status); err != nil {
+			t.Fatal(err)
 		}
-		w.do(`insert into orders values (100)`)
-		w.want(reset[2:]...)
+		return status == "lost"
 	})
-	t.Run("another server", func(t *testing.T) {
-		w := newFollowed(t, pgserver.Shared(t), tables...)
-		s := w.source(postgres.SourceOptions{})
-		w.do(`insert into orders values (1)`)
-		w.streaming()
-		w.want("created orders 1")
-		closeSource(t, s)
-		w.do(`update ` + w.schema + `.store set value = convert_to(replace(convert_from(value, 'UTF8'), '"Timeline":1', '"Timeline":0'), 'UTF8') where kind = 'source'`)
-		w.source(postgres.SourceOptions{})
-		w.do(`insert into orders values (100)`)
-		w.want(reset[1:]...)
+	w.source(postgres.SourceOptions{})
+	w.do(`insert into orders values (100)`)
+	w.want(toldOfReset[1:]...)
+}
+
+func slotWithoutAPublication(t *testing.T) {
+	w := newFollowed(t, pgserver.Shared(t), published("orders", orders)...)
+	s := w.source(postgres.SourceOptions{})
+	w.do(`insert into orders values (1)`)
+	w.streaming()
+	w.do(`drop publication $pub`, `insert into orders values (2)`)
+	eventually(t, "the source says what is missing", func() bool { return s.Err() != nil && strings.Contains(s.Err().Error(), "create publication") })
+	w.do(`create publication $pub for table orders, marks`)
+	eventually(t, "the source goes on", func() bool { return s.Err() == nil })
+	for _, want := range toldOfReset[:2] { // the reset comes with the slot that follows on it
+		if got := tell(event(t, w.log.Next(t))); got != want {
+			t.Errorf("told %q, want %q", got, want)
+		}
+	}
+	w.do(`insert into orders values (100)`)
+	w.want(toldOfReset[2:]...)
+}
+
+func slotOfAnotherServer(t *testing.T) {
+	w := newFollowed(t, pgserver.Shared(t), published("orders", orders)...)
+	s := w.source(postgres.SourceOptions{})
+	w.do(`insert into orders values (1)`)
+	w.streaming()
+	w.want("created orders 1")
+	closeSource(t, s)
+	w.do(`update ` + w.schema + `.store set value = convert_to(replace(convert_from(value, 'UTF8'), '"Timeline":1', '"Timeline":0'), 'UTF8') where kind = 'source'`)
+	w.source(postgres.SourceOptions{})
+	w.do(`insert into orders values (100)`)
+	w.want(toldOfReset[1:]...)
+}
+
+// slotChanged runs a statement on the slot while nobody follows.
+func slotChanged(t *testing.T, make string) {
+	w := newFollowed(t, pgserver.Shared(t), published("orders", orders)...)
+	s := w.source(postgres.SourceOptions{})
+	w.do(`insert into orders values (1)`)
+	w.want("created orders 1")
+	closeSource(t, s)
+	w.do(`insert into orders values (2)`) // which nobody can tell
+	eventually(t, "the slot is another one", func() bool {
+		_, err := w.pool.Exec(t.Context(), strings.ReplaceAll(make, "$pub", w.schema))
+		return err == nil
 	})
+	s = w.source(postgres.SourceOptions{})
+	w.do(`insert into orders values (100)`)
+	w.want(toldOfReset[1:]...)
+	closeSource(t, s) // and that one is known
+	w.source(postgres.SourceOptions{})
+	w.do(`insert into orders values (101)`)
+	w.want("created orders 101")
 }
 
 // While one node makes the first slot, the call of another one does not return: what

@@ -123,18 +123,20 @@ func TestFaults(t *testing.T) {
 		until(t, c, fault.breaks, func(s status) bool { return s.Serving != from && s.Serving != "" })
 		hear(10 + len(seen))
 		post(t, srv.URL+"/cluster/"+from+"/"+fault.mends, http.StatusNoContent)
-		until(t, c, fault.mends, func(s status) bool {
-			for _, n := range s.Nodes {
-				if !n.Healthy {
-					return false
-				}
-			}
-			return true
-		})
+		until(t, c, fault.mends, allHealthy)
 	}
 	cancel()
 	for range seen { // until it has ended
 	}
+}
+
+func allHealthy(s status) bool {
+	for _, n := range s.Nodes {
+		if !n.Healthy {
+			return false
+		}
+	}
+	return true
 }
 
 func TestControl(t *testing.T) {

@@ -51,52 +51,32 @@ func open(t *testing.T) (*store, *httptest.Server) {
 	return db, srv
 }
 
+const order = `{"customer":"Granny","item":"Bird cage","cents":4990}`
+
+var orderRequests = []struct {
+	method, path, body string
+	want               int
+}{
+	{"POST", "?by=Ada", order, 204},
+	{"POST", "?by=Ada", strings.Replace(order, "4990", "99900", 1), 409},
+	{"POST", "?by=Ada", strings.Replace(order, "4990", "0", 1), 400},
+	{"POST", "", order, 400},
+	{"POST", "?by=Ada", "{", 400},
+	{"PATCH", "/6?by=Grace", `{"status":"paid"}`, 204},
+	{"PATCH", "/6?by=Grace", `{"status":"lost"}`, 400},
+	{"PATCH", "/99?by=Grace", `{"status":"paid"}`, 404},
+	{"DELETE", "/none?by=Grace", "", 404},
+	{"DELETE", "/6?by=Grace", "", 204},
+}
+
 // What is written through one process, or by psql, is told by the other one, in the order
 // of the commits; what is refused or rolled back is not told.
 func TestBoard(t *testing.T) {
 	db, srv := open(t)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	greeted := make(chan struct{}, 1)
-	ren, err := client.NewRen(srv.URL+"/b/api/maravilla/ren", &client.RenOptions{Subscriptions: []string{"db"}, OnState: func(s client.State) {
-		if s == client.StateOpen {
-			greeted <- struct{}{}
-		}
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	told := make(chan string, 100)
-	go func() {
-		for ev, err := range ren.Events(ctx) {
-			if err != nil {
-				told <- err.Error()
-				continue
-			}
-			told <- strings.TrimPrefix(ev.Type, "db.document.") + " " + ev.Key + " by " + ev.User
-		}
-	}()
-	select {
-	case <-greeted:
-	case <-ctx.Done():
-		t.Fatal("the stream does not open")
-	}
-	const order = `{"customer":"Granny","item":"Bird cage","cents":4990}`
-	for _, c := range []struct {
-		method, path, body string
-		want               int
-	}{
-		{"POST", "?by=Ada", order, 204},
-		{"POST", "?by=Ada", strings.Replace(order, "4990", "99900", 1), 409},
-		{"POST", "?by=Ada", strings.Replace(order, "4990", "0", 1), 400},
-		{"POST", "", order, 400},
-		{"POST", "?by=Ada", "{", 400},
-		{"PATCH", "/6?by=Grace", `{"status":"paid"}`, 204},
-		{"PATCH", "/6?by=Grace", `{"status":"lost"}`, 400},
-		{"PATCH", "/99?by=Grace", `{"status":"paid"}`, 404},
-		{"DELETE", "/none?by=Grace", "", 404},
-		{"DELETE", "/6?by=Grace", "", 204},
-	} {
+	told := followBoard(t, ctx, srv.URL+"/b/api/maravilla/ren")
+	for _, c := range orderRequests {
 		req, err := http.NewRequestWithContext(ctx, c.method, srv.URL+"/a/api/orders"+c.path, strings.NewReader(c.body))
 		if err != nil {
 			t.Fatal(err)
@@ -130,6 +110,35 @@ func TestBoard(t *testing.T) {
 			t.Fatalf("%q is not told", want)
 		}
 	}
+}
+
+// followBoard returns what a stream that is open tells.
+func followBoard(t *testing.T, ctx context.Context, url string) <-chan string {
+	greeted := make(chan struct{}, 1)
+	ren, err := client.NewRen(url, &client.RenOptions{Subscriptions: []string{"db"}, OnState: func(s client.State) {
+		if s == client.StateOpen {
+			greeted <- struct{}{}
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := make(chan string, 100)
+	go func() {
+		for ev, err := range ren.Events(ctx) {
+			if err != nil {
+				told <- err.Error()
+				continue
+			}
+			told <- strings.TrimPrefix(ev.Type, "db.document.") + " " + ev.Key + " by " + ev.User
+		}
+	}()
+	select {
+	case <-greeted:
+	case <-ctx.Done():
+		t.Fatal("the stream does not open")
+	}
+	return told
 }
 
 // Of an order of one's own nothing is run in the database.

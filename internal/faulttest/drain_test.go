@@ -27,33 +27,11 @@ func TestDrain(t *testing.T) {
 	}
 	allOpen(t, clients)
 
-	var mu sync.Mutex
-	speaker := newSpeaker(srv)
+	chat := &chat{speaker: newSpeaker(srv)}
 	var talking sync.WaitGroup
-	talking.Go(func() { // goes on until it is refused
-		tick := time.NewTicker(size(5*time.Millisecond, 100*time.Millisecond))
-		defer tick.Stop()
-		for i := 0; ; i++ {
-			<-tick.C
-			ch := channels[i%len(channels)]
-			mu.Lock()
-			err := srv.Publish(context.Background(), ch, note{N: speaker.said[ch] + 1})
-			if err == nil {
-				speaker.said[ch]++
-			}
-			mu.Unlock()
-			if err != nil {
-				if !errors.Is(err, realtime.ErrClosed) {
-					t.Errorf("publish: %v", err)
-				}
-				return
-			}
-		}
-	})
+	talking.Go(func() { chat.untilClosed(t) })
 	time.Sleep(size(500*time.Millisecond, 3*time.Second)) // of talk
-	mu.Lock()
-	accepted := maps.Clone(speaker.said)
-	mu.Unlock()
+	accepted := chat.accepted()
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
 	began := time.Now()
@@ -75,15 +53,7 @@ func TestDrain(t *testing.T) {
 		}
 		return true
 	})
-	lost, untold := 0, 0
-	for _, c := range clients {
-		for ch, n := range accepted {
-			lost += max(0, n-c.newest(ch))
-		}
-		if c.byes.Load() != 1 {
-			untold++
-		}
-	}
+	lost, untold := missed(clients, accepted)
 	sum, err := total(clients)
 	figure(t, "12 drain", "%d connections closed in %.2f s of %v: %d accepted before, %d deliveries lost, %d clients not told, %d goroutines left; %v",
 		n, took.Seconds(), deadline, sumOf(accepted), lost, untold, len(left), sum)
@@ -93,6 +63,54 @@ func TestDrain(t *testing.T) {
 	if lost+untold+len(left) > 0 {
 		t.Errorf("%d lost, %d not told, %d goroutines: %v", lost, untold, len(left), left)
 	}
+}
+
+// chat is what is published until the server refuses it.
+type chat struct {
+	mu sync.Mutex
+	*speaker
+}
+
+func (c *chat) untilClosed(t *testing.T) {
+	tick := time.NewTicker(size(5*time.Millisecond, 100*time.Millisecond))
+	defer tick.Stop()
+	for i := 0; ; i++ {
+		<-tick.C
+		ch := channels[i%len(channels)]
+		c.mu.Lock()
+		err := c.rt.Publish(context.Background(), ch, note{N: c.said[ch] + 1})
+		if err == nil {
+			c.said[ch]++
+		}
+		c.mu.Unlock()
+		if err != nil {
+			if !errors.Is(err, realtime.ErrClosed) {
+				t.Errorf("publish: %v", err)
+			}
+			return
+		}
+	}
+}
+
+// accepted returns how many there are, by channel.
+func (c *chat) accepted() map[string]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.said)
+}
+
+// missed counts the accepted notes that clients have not got, and the clients that got no
+// goodbye.
+func missed(clients []*client, accepted map[string]int) (lost, untold int) {
+	for _, c := range clients {
+		for ch, n := range accepted {
+			lost += max(0, n-c.newest(ch))
+		}
+		if c.byes.Load() != 1 {
+			untold++
+		}
+	}
+	return lost, untold
 }
 
 // never is the wait of a client that does not come back.

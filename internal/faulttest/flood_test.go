@@ -67,11 +67,7 @@ func flood(ctx context.Context, addr string, begin, frame []byte) (took time.Dur
 func TestFlood(t *testing.T) {
 	srv := serve(t, nil)
 	lat := &latencies{}
-	healthy := make([]*client, size(50, 500))
-	for i := range healthy {
-		healthy[i] = (&client{kind: "WS", base: "http://" + srv.addr, channels: []string{"room"}, onNote: lat.add}).start(t)
-	}
-	allOpen(t, healthy)
+	healthy := reading(t, "WS", srv, size(50, 500), lat.add)
 	speaker := newSpeaker(srv)
 	notes := size(60, 1200)
 	talk(t, speaker, 10) // warms up
@@ -109,10 +105,7 @@ func TestFlood(t *testing.T) {
 	beside := lat.take()
 	stop()
 	flooding.Wait()
-	ended := int64(0)
-	for _, opened := range openings(healthy) {
-		ended += opened - 1
-	}
+	ended := reopenings(healthy)
 	ratio := float64(p99(beside)) / float64(p99(baseline))
 	figure(t, "20 floods", "%d cut with 1008, within %v; p99 of %d others %v, was %v (ratio %.2f); %d others ended",
 		cuts, worst.Round(time.Millisecond), len(healthy), p99(beside), p99(baseline), ratio, ended)

@@ -123,14 +123,7 @@ func TestRollingRestart(t *testing.T) {
 		balancer.SetTarget(next.addr)
 		before := accepted
 		_ = current.cmd.Process.Signal(syscall.SIGTERM)
-		say(func() bool {
-			for _, c := range clients {
-				if c.opened.Load() < int64(round+2) || !c.open.Load() {
-					return false
-				}
-			}
-			return true
-		})
+		say(func() bool { return reopened(clients, int64(round+2)) })
 		for i, c := range clients {
 			if c.byes.Load() != int64(round+1) {
 				t.Errorf("client %d (%s) was told %d times, want %d", i, c.kind, c.byes.Load(), round+1)
@@ -155,4 +148,14 @@ func TestRollingRestart(t *testing.T) {
 	if want := restarts * n; sum.resets != want {
 		t.Errorf("%d resets were told, want %d", sum.resets, want)
 	}
+}
+
+// reopened says whether all are open, for the nth time at least.
+func reopened(clients []*client, n int64) bool {
+	for _, c := range clients {
+		if c.opened.Load() < n || !c.open.Load() {
+			return false
+		}
+	}
+	return true
 }

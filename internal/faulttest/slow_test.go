@@ -153,11 +153,7 @@ func testSlowReaders(t *testing.T, kind string) {
 	half, stall := size(50, 500), size(slow(4*time.Second), 10*time.Second)
 	srv := serve(t, &realtime.Options{WriteTimeout: stall, Heartbeat: heartbeat()})
 	lat := &latencies{}
-	healthy := make([]*client, half)
-	for i := range healthy {
-		healthy[i] = (&client{kind: kind, base: "http://" + srv.addr, channels: []string{"room"}, onNote: lat.add}).start(t)
-	}
-	allOpen(t, healthy)
+	healthy := reading(t, kind, srv, half, lat.add)
 	var v valve
 	stalled := stalling(t, kind, srv.addr, half, v.client())
 	t.Cleanup(v.open) // before the clients are stopped
@@ -187,14 +183,9 @@ func testSlowReaders(t *testing.T, kind string) {
 	v.open()
 	allOpen(t, stalled)
 	speaker.say(t, "room")
-	for _, c := range stalled {
-		eventually(t, "a stalled client has all", func() bool { return c.at("room", speaker.said["room"]) })
-	}
+	caughtUp(t, stalled, speaker.said["room"])
 	sum, err := total(slices.Concat(healthy, stalled))
-	ended := int64(0) // of the others
-	for _, before := range openings(healthy) {
-		ended += before - 1
-	}
+	ended := reopenings(healthy)
 	figure(t, "4 slow readers, "+kind, "%d of %d stalled, lagging by %d KiB: p99 of the others %v, was %v (ratio %.2f); publish ≤ %v; heap %+d KiB; kernel %d KiB a stalled reader; %d others ended; %d resumed, %d gaps, %d resets",
 		half, 2*half, backlog.size>>10, p99(beside), p99(baseline), float64(p99(beside))/float64(p99(baseline)), worst, growth>>10,
 		kernel/int64(half)>>10, ended, sum.resumed, sum.gaps, sum.resets)
@@ -217,6 +208,33 @@ func testSlowReaders(t *testing.T, kind string) {
 	if first := stalled[0].counts; first.resumed == 0 {
 		t.Error("the first stalled client did not resume")
 	}
+}
+
+// reading starts n clients that read all of the room.
+func reading(t *testing.T, kind string, srv *server, n int, onNote func(note)) []*client {
+	t.Helper()
+	list := make([]*client, n)
+	for i := range list {
+		list[i] = (&client{kind: kind, base: "http://" + srv.addr, channels: []string{"room"}, onNote: onNote}).start(t)
+	}
+	allOpen(t, list)
+	return list
+}
+
+// caughtUp waits until all clients have the notes of the room up to n.
+func caughtUp(t *testing.T, clients []*client, n int) {
+	t.Helper()
+	for _, c := range clients {
+		eventually(t, "a stalled client has all", func() bool { return c.at("room", n) })
+	}
+}
+
+// reopenings counts the connections that came after the first one of each client.
+func reopenings(clients []*client) (n int64) {
+	for _, opened := range openings(clients) {
+		n += opened - 1
+	}
+	return n
 }
 
 // watchMachine returns a function that tells for how long this process did not get

@@ -144,17 +144,7 @@ type tenantOf func(context.Context, *http.Request) string
 
 // checkTenants has clients of some tenants subscribe, which only works in their own.
 func checkTenants(t *testing.T, serve func(http.Handler) http.Handler, tenant tenantOf, taken bool) {
-	rt, err := realtime.New(realtime.Policy{
-		Authenticate: func(r *http.Request) (realtime.Identity, error) {
-			return realtime.Identity{Claims: tenant(r.Context(), r)}, nil
-		},
-		Allow: func(ctx context.Context, id realtime.Identity, a realtime.Action) error {
-			if of, ok := ctx.Value(tenantKey{}).(*string); ok && *of != a.Name || id.Claims != a.Name {
-				return fmt.Errorf("tenant %v may not have %s", id.Claims, a.Name)
-			}
-			return nil
-		},
-	}, nil)
+	rt, err := realtime.New(tenantPolicy(tenant), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,6 +176,37 @@ func checkTenants(t *testing.T, serve func(http.Handler) http.Handler, tenant te
 	if taken {
 		allReturned()
 	}
+	subscribeTenants(t, ctx, sockets)
+	if n := len(returned); n > 0 {
+		t.Errorf("the handlers of %d open WebSockets have returned", n)
+	}
+	for _, ws := range sockets {
+		ws.CloseNow()
+	}
+	(&app{Realtime: rt, t: t}).close()
+	if !taken {
+		allReturned()
+	}
+}
+
+// tenantPolicy allows each tenant the channel of its name.
+func tenantPolicy(tenant tenantOf) realtime.Policy {
+	return realtime.Policy{
+		Authenticate: func(r *http.Request) (realtime.Identity, error) {
+			return realtime.Identity{Claims: tenant(r.Context(), r)}, nil
+		},
+		Allow: func(ctx context.Context, id realtime.Identity, a realtime.Action) error {
+			if of, ok := ctx.Value(tenantKey{}).(*string); ok && *of != a.Name || id.Claims != a.Name {
+				return fmt.Errorf("tenant %v may not have %s", id.Claims, a.Name)
+			}
+			return nil
+		},
+	}
+}
+
+// subscribeTenants has each client say hello and subscribe, twice.
+func subscribeTenants(t *testing.T, ctx context.Context, sockets map[string]*websocket.Conn) {
+	t.Helper()
 	for _, hello := range []string{`{"op":"hello","cid":"0123456789abcdef","token":"x"}`, `{"op":"hello","ref":1,"token":"y"}`} {
 		for name, ws := range sockets {
 			for _, op := range []string{hello, fmt.Sprintf(`{"op":"subscribe","ref":2,"channel":"%s"}`, name)} {
@@ -201,15 +222,5 @@ func checkTenants(t *testing.T, serve func(http.Handler) http.Handler, tenant te
 				told = strings.Contains(string(msg), `"subscribed"`)
 			}
 		}
-	}
-	if n := len(returned); n > 0 {
-		t.Errorf("the handlers of %d open WebSockets have returned", n)
-	}
-	for _, ws := range sockets {
-		ws.CloseNow()
-	}
-	(&app{Realtime: rt, t: t}).close()
-	if !taken {
-		allReturned()
 	}
 }

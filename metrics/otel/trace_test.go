@@ -76,16 +76,7 @@ func TestTracer(t *testing.T) {
 		}
 		var got []string
 		for _, s := range stubs {
-			line := fmt.Sprintf("%s (%s) in %q", s.Name, s.SpanKind, names[s.Parent.SpanID()])
-			if s.Status.Code == codes.Error {
-				line += ": " + s.Status.Description
-			}
-			for _, a := range s.Attributes {
-				if k := string(a.Key); strings.HasPrefix(k, "messaging.") && k != "messaging.message.id" {
-					line += fmt.Sprintf(" %s=%s", k, a.Value.AsString())
-				}
-			}
-			got = append(got, line)
+			got = append(got, describe(s, names[s.Parent.SpanID()]))
 		}
 		slices.Sort(got)
 		want := []string{
@@ -105,6 +96,20 @@ func TestTracer(t *testing.T) {
 			t.Errorf("spans:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
 	})
+}
+
+// describe says what a span is, and what it has of a message.
+func describe(s tracetest.SpanStub, parent string) string {
+	line := fmt.Sprintf("%s (%s) in %q", s.Name, s.SpanKind, parent)
+	if s.Status.Code == codes.Error {
+		line += ": " + s.Status.Description
+	}
+	for _, a := range s.Attributes {
+		if k := string(a.Key); strings.HasPrefix(k, "messaging.") && k != "messaging.message.id" {
+			line += fmt.Sprintf(" %s=%s", k, a.Value.AsString())
+		}
+	}
+	return line
 }
 
 // A delivery to a client is a span within that of the publish, from when the event came
