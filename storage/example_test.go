@@ -18,29 +18,7 @@ import (
 // the server itself stores is announced as well.
 func Example() {
 	ctx := context.Background()
-	rt, err := realtime.New(realtime.Policy{
-		Authenticate: func(r *http.Request) (realtime.Identity, error) {
-			cookie, err := r.Cookie("session")
-			if err != nil {
-				return realtime.Identity{}, errors.New("no session")
-			}
-			return realtime.Identity{User: cookie.Value}, nil
-		},
-		Allow: func(_ context.Context, id realtime.Identity, a realtime.Action) error {
-			switch a.Verb {
-			case realtime.VerbDownload:
-				return nil
-			case realtime.VerbUpload, realtime.VerbDelete:
-				if strings.HasPrefix(a.Name, "photos/"+id.User+"/") {
-					return nil
-				}
-			}
-			return errors.New("not theirs")
-		},
-		Grants: func(context.Context, realtime.Identity) ([]realtime.Grant, error) {
-			return []realtime.Grant{realtime.GrantAll("storage").Under("photos")}, nil
-		},
-	}, nil)
+	rt, err := realtime.New(ownFolders(), nil)
 	must(err)
 	defer rt.Close(ctx)
 
@@ -82,6 +60,33 @@ func Example() {
 	// 201 Created
 	// storage.object.created photos/ada/cat.png
 	// storage.object.created photos/thumbs/cat.png
+}
+
+// ownFolders lets users change what is in photos/ and their name, and see all of photos.
+func ownFolders() realtime.Policy {
+	return realtime.Policy{
+		Authenticate: func(r *http.Request) (realtime.Identity, error) {
+			cookie, err := r.Cookie("session")
+			if err != nil {
+				return realtime.Identity{}, errors.New("no session")
+			}
+			return realtime.Identity{User: cookie.Value}, nil
+		},
+		Allow: func(_ context.Context, id realtime.Identity, a realtime.Action) error {
+			switch a.Verb {
+			case realtime.VerbDownload:
+				return nil
+			case realtime.VerbUpload, realtime.VerbDelete:
+				if strings.HasPrefix(a.Name, "photos/"+id.User+"/") {
+					return nil
+				}
+			}
+			return errors.New("not theirs")
+		},
+		Grants: func(context.Context, realtime.Identity) ([]realtime.Grant, error) {
+			return []realtime.Grant{realtime.GrantAll("storage").Under("photos")}, nil
+		},
+	}
 }
 
 func must(err error) {
