@@ -120,11 +120,11 @@ func (s *ren) keys(n int) string {
 func (s *ren) ended() {
 	s.t.Helper()
 	for {
-		if ev, ok := s.any(s.patience); !ok {
+		ev, ok := s.some(s.patience)
+		if !ok {
 			return
-		} else if !ev.isPing() {
-			s.t.Errorf("unexpected %s before the end", ev.text())
 		}
+		s.t.Errorf("unexpected %s before the end", ev.text())
 	}
 }
 

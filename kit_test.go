@@ -292,18 +292,28 @@ func (c *incoming[T]) any(wait time.Duration) (T, bool) {
 	return c.box.next(c.t, wait)
 }
 
-// next returns what comes next and is not a ping.
-func (c *incoming[T]) next() T {
+// some returns what comes next and is not a ping. It is false at the end.
+func (c *incoming[T]) some(wait time.Duration) (T, bool) {
 	c.t.Helper()
-	for {
-		got, ok := c.any(c.patience)
-		if !ok {
-			c.t.Fatalf("the connection ended: %v", c.err)
+	for late := time.Now().Add(24 * time.Hour); ; {
+		got, ok := c.any(wait)
+		if !ok || !got.isPing() {
+			return got, ok
 		}
-		if !got.isPing() {
-			return got
+		if time.Now().After(late) {
+			c.t.Fatal("nothing but pings came for a day")
 		}
 	}
+}
+
+// next is some of what has not ended.
+func (c *incoming[T]) next() T {
+	c.t.Helper()
+	got, ok := c.some(c.patience)
+	if !ok {
+		c.t.Fatalf("the connection ended: %v", c.err)
+	}
+	return got
 }
 
 // rest returns, in a bubble, what else there is, without pings.

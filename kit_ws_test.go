@@ -203,13 +203,11 @@ func (s *socket) data(n int) string {
 func (s *socket) closed() (code int, last []object) {
 	s.t.Helper()
 	for {
-		o, ok := s.any(time.Minute)
+		o, ok := s.some(time.Minute)
 		if !ok {
 			return int(websocket.CloseStatus(s.err)), last
 		}
-		if !o.isPing() {
-			last = append(last, o)
-		}
+		last = append(last, o)
 	}
 }
 
