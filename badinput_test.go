@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/maravilla-realtime/realtime"
 )
@@ -52,14 +51,6 @@ func grantsNil() realtime.Policy {
 func grantsFailing(err error) realtime.Policy {
 	p := open()
 	p.Grants = func(context.Context, realtime.Identity) ([]realtime.Grant, error) { return nil, err }
-	return p
-}
-
-func expiringNow() realtime.Policy {
-	p := open()
-	p.Authenticate = func(*http.Request) (realtime.Identity, error) {
-		return realtime.Identity{Expires: time.Now()}, nil
-	}
 	return p
 }
 
@@ -113,7 +104,7 @@ var badRENRequests = []badRequest{
 	{"REN, nobody", realtime.Policy{}, get("/ren"), 401, "unauthorized", false},
 	{"REN, not authenticated", open(), get("/ren", "Authorization", "Bearer bad"), 401, "unauthorized", false},
 	{"REN, expired", open(), get("/ren", "Authorization", "Bearer expired"), 401, "expired", false},
-	{"REN, expires now", expiringNow(), get("/ren"), 401, "expired", false},
+	{"REN, expires now", expiring(0), get("/ren"), 401, "expired", false},
 	{"REN, temporary", open(), get("/ren", "Authorization", "Bearer later"), 503, "unavailable", true},
 	{"REN, no grants func", grantsNil(), get("/ren"), 403, "forbidden", false},
 	{"REN, no grants", withGrants(), get("/ren"), 403, "forbidden", false},
@@ -127,7 +118,7 @@ var badWSRequests = []badRequest{
 	{"WS, nobody", realtime.Policy{}, upgrading("/realtime"), 401, "unauthorized", false},
 	{"WS, not authenticated", open(), upgrading("/realtime", "Authorization", "Bearer bad"), 401, "unauthorized", false},
 	{"WS, expired", open(), upgrading("/realtime", "Authorization", "Bearer expired"), 401, "expired", false},
-	{"WS, expires now", expiringNow(), upgrading("/realtime"), 401, "expired", false},
+	{"WS, expires now", expiring(0), upgrading("/realtime"), 401, "expired", false},
 	{"WS, temporary", open(), upgrading("/realtime", "Authorization", "Bearer later"), 503, "unavailable", true},
 	{"WS, foreign subprotocol", open(), upgrading("/realtime", "Sec-WebSocket-Protocol", "graphql-ws"), 400, "bad_request", false},
 	{"WS, no upgrade", open(), get("/realtime"), 426, "bad_request", false},

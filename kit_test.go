@@ -63,6 +63,15 @@ func withGrants(grants ...realtime.Grant) realtime.Policy {
 	return p
 }
 
+// expiring is open to ada, for so long after she has come.
+func expiring(after time.Duration) realtime.Policy {
+	p := open()
+	p.Authenticate = func(*http.Request) (realtime.Identity, error) {
+		return realtime.Identity{User: "ada", Expires: time.Now().Add(after)}, nil
+	}
+	return p
+}
+
 // hijack is how the connections of all tests are driven that do not say it themselves: the
 // same tests are for both ways.
 var hijack = flag.Int("hijack", 0, "realtime.Options.Hijack")

@@ -3,7 +3,6 @@ package realtime_test
 import (
 	"fmt"
 	"io"
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -82,11 +81,7 @@ func TestRENLife(t *testing.T) {
 
 func TestRENExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := open()
-		p.Authenticate = func(*http.Request) (realtime.Identity, error) {
-			return realtime.Identity{User: "ada", Expires: time.Now().Add(90 * time.Second)}, nil
-		}
-		h := start(t, p, nil)
+		h := start(t, expiring(90*time.Second), nil)
 		s := h.ren(get("/ren"))
 		time.Sleep(90*time.Second - 1)
 		s.nothing()
@@ -104,11 +99,7 @@ func TestRENExpires(t *testing.T) {
 func TestRENExpiresWhileCatchingUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p := open()
-		p.Authenticate = func(*http.Request) (realtime.Identity, error) {
-			return realtime.Identity{User: "ada", Expires: time.Now().Add(10 * time.Second)}, nil
-		}
-		h := start(t, p, nil)
+		h := start(t, expiring(10*time.Second), nil)
 		since := string(h.Cursor())
 		for range 4000 {
 			h.publish("room", strings.Repeat("x", 900))

@@ -3,13 +3,10 @@ package realtime_test
 import (
 	"encoding/json"
 	"io"
-	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/maravilla-realtime/realtime"
 )
 
 // A connection that ends in the middle of a replay hands out no cursor that hides
@@ -25,11 +22,7 @@ const replayed = 2000
 // expiresInAReplay returns a host whose connections end in the middle of what they replay
 // after the cursor.
 func expiresInAReplay(t *testing.T) (h *host, cursor string) {
-	p := open()
-	p.Authenticate = func(*http.Request) (realtime.Identity, error) {
-		return realtime.Identity{User: "ada", Expires: time.Now().Add(300 * time.Millisecond)}, nil
-	}
-	h = start(t, p, nil)
+	h = start(t, expiring(300*time.Millisecond), nil)
 	cursor = string(h.Cursor())
 	for range replayed {
 		h.publish("busy", strings.Repeat("x", 900))

@@ -115,15 +115,12 @@ func TestAuthorize(t *testing.T) {
 // outlives its end.
 func TestAuthorizeDeniesByDefault(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		noAllow, past := open(), open()
+		noAllow := open()
 		noAllow.Allow = nil
-		past.Authenticate = func(*http.Request) (realtime.Identity, error) {
-			return realtime.Identity{User: "ada", Expires: time.Now()}, nil
-		}
 		for _, c := range []struct {
 			policy realtime.Policy
 			code   string
-		}{{realtime.Policy{}, "unauthorized"}, {noAllow, "forbidden"}, {past, "expired"}} {
+		}{{realtime.Policy{}, "unauthorized"}, {noAllow, "forbidden"}, {expiring(0), "expired"}} {
 			h := prepare(t, c.policy, nil)
 			defer h.Close(context.Background())
 			id, err := h.Authorize(httptest.NewRequest("GET", "/", nil), realtime.Action{Verb: realtime.VerbDownload, Name: "a"})

@@ -3,7 +3,6 @@ package realtime_test
 import (
 	"context"
 	"io"
-	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -36,15 +35,6 @@ func withHost(policy realtime.Policy, opts *realtime.Options, act func(h *host))
 		h := start(t, policy, opts)
 		return h, func() { act(h) }
 	}
-}
-
-// expiring is open for a minute.
-func expiring() realtime.Policy {
-	p := open()
-	p.Authenticate = func(r *http.Request) (realtime.Identity, error) {
-		return realtime.Identity{User: bearer(r), Expires: time.Now().Add(time.Minute)}, nil
-	}
-	return p
 }
 
 // until is open, but what it grants, and what it allows, from the second time on is f's.
@@ -96,7 +86,7 @@ func renDrivers() []driver {
 			return h, func() { h.publish("room", strings.Repeat("x", 500_000)) }
 		}},
 		{"a stream gets old", "REN.Ended.rotate=1", withStream(open(), nil, func(_ *host, s *ren) { later() })},
-		{"a stream expires", "REN.Ended.expired=1", withStream(expiring(), nil, func(*host, *ren) { later() })},
+		{"a stream expires", "REN.Ended.expired=1", withStream(expiring(time.Minute), nil, func(*host, *ren) { later() })},
 		{"a stream is revoked", "REN.Ended.revoked=1", withStream(open(), nil, func(h *host, _ *ren) { noError(h.t, h.Revoke(h.t.Context(), "ada")) })},
 		{"a stream loses its grants", "REN.Ended.refused=1", withStream(until(func() error { return nil }), nil, func(h *host, _ *ren) {
 			noError(h.t, h.Recheck(h.t.Context(), "ada"))
@@ -135,7 +125,7 @@ var wsDrivers = []driver{
 	{"a WebSocket breaks a rule", "WebSocket.Ended.violation=1", withSocket(open(), nil, func(_ *host, s *socket) {
 		s.send("\xff")
 	})},
-	{"a WebSocket expires", "WebSocket.Ended.expired=1", withSocket(expiring(), nil, func(*host, *socket) { later() })},
+	{"a WebSocket expires", "WebSocket.Ended.expired=1", withSocket(expiring(time.Minute), nil, func(*host, *socket) { later() })},
 	{"a WebSocket is revoked", "WebSocket.Ended.revoked=1", withSocket(open(), nil, func(h *host, _ *socket) { noError(h.t, h.Revoke(h.t.Context(), "ada")) })},
 	{"a WebSocket is silent", "WebSocket.Ended.hello_required=1", withHost(open(), nil, func(h *host) {
 		h.dial(get("/realtime"))

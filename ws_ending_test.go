@@ -3,7 +3,6 @@ package realtime_test
 import (
 	"fmt"
 	"io"
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -107,11 +106,7 @@ func TestWSDeadPeer(t *testing.T) {
 func TestWSExpires(t *testing.T) {
 	for _, path := range []string{"/realtime", "/realtime?auth=hello"} {
 		bubble(t, path, func(t *testing.T) {
-			p := open()
-			p.Authenticate = func(*http.Request) (realtime.Identity, error) {
-				return realtime.Identity{User: "ada", Expires: time.Now().Add(time.Minute)}, nil
-			}
-			h := start(t, p, nil)
+			h := start(t, expiring(time.Minute), nil)
 			began := time.Now()
 			s := h.socket(get(path))
 			s.ok(subscribe("room"))
@@ -126,11 +121,7 @@ func TestWSExpires(t *testing.T) {
 func TestWSExpiresWhileCatchingUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p := open()
-		p.Authenticate = func(*http.Request) (realtime.Identity, error) {
-			return realtime.Identity{User: "ada", Expires: time.Now().Add(10 * time.Second)}, nil
-		}
-		h := start(t, p, nil)
+		h := start(t, expiring(10*time.Second), nil)
 		cursor := string(h.Cursor())
 		for range 4000 {
 			h.publish("room", strings.Repeat("x", 900))
