@@ -69,10 +69,10 @@ var valueCases = []struct {
 		return r.Header.Get("X-Tenant")
 	}, true},
 	{"net/http, values", func(h http.Handler) http.Handler {
-		return tenants(func(r *http.Request) string { return byPath(nil, r) }, h)
+		return tenants(func(r *http.Request) string { return byPath(r.Context(), r) }, h)
 	}, byContext, false},
 	{"net/http, values and WithCancel", func(h http.Handler) http.Handler {
-		return tenants(func(r *http.Request) string { return byPath(nil, r) }, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		return tenants(func(r *http.Request) string { return byPath(r.Context(), r) }, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			ctx, cancel := context.WithCancel(r.Context())
 			defer cancel()
 			ctx, cancel = context.WithCancel(ctx)
