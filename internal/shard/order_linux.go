@@ -3,6 +3,6 @@
 package shard
 
 // orderWrite and orderRead are for the race detector.
-func orderWrite(uintptr) {}
+func orderWrite() {}
 
 func orderRead(uintptr) {}

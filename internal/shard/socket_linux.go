@@ -103,7 +103,7 @@ func (a *attempt) end(err error) (int, error) {
 
 // tryWrite writes until the kernel takes no more.
 func (a *attempt) tryWrite(fd uintptr) {
-	orderWrite(fd)
+	orderWrite()
 	for a.n < len(a.p) {
 		n, err := send(fd, a.p[a.n:])
 		switch {
