@@ -118,7 +118,7 @@ type PresenceOptions struct {
 
 	// Lease is the time for which a user whom the server joined stays present, unless
 	// joined again. Default 90 s, since browsers slow the timers of hidden pages to one
-	// a minute.
+	// a minute. Members of a node that has died leave within 30 s, whatever this is.
 	Lease time.Duration
 }
 

@@ -32,7 +32,7 @@ type Node struct {
 
 	Hijack       Hijack
 	Heartbeat    time.Duration
-	WriteTimeout time.Duration // for the next Chunk, or message
+	WriteTimeout time.Duration // for the next 16 KiB of a stream, or the next message
 	Traced       Traced
 }
 
