@@ -16,6 +16,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/publish"
 	"github.com/maravilla-realtime/realtime/internal/refused"
 	"github.com/maravilla-realtime/realtime/internal/rights"
+	"github.com/maravilla-realtime/realtime/internal/session"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 	"github.com/maravilla-realtime/realtime/internal/wsconn"
 	"golang.org/x/time/rate"
@@ -189,6 +190,46 @@ func (s *socket) permit(a policy.Action) *wire.Error {
 		s.node.Refused.Remember(f.FromAddress(s.about.Address))
 	}
 	return f.Error
+}
+
+// subscribe begins a subscription.
+func (s *socket) subscribe(op wire.Op) *wire.Error {
+	back, err := op.Back(s.node.Limits.Page)
+	if err == nil && back.Messages > 0 {
+		s.node.Publisher.Settle(s.ctx) // so that the past has what this client has just published
+	}
+	if err == nil {
+		err = s.allow(policy.Subscribe, op.Channel)
+	}
+	if err == nil && back.Messages > 0 && s.node.Policy.AskHistory {
+		err = s.allow(policy.History, op.Channel)
+	}
+	if err != nil {
+		return err
+	}
+	turn := s.turn
+	s.begins++
+	s.do(func() {
+		s.session.Subscribe(op, session.Rewind{Back: back, Older: s.node.Past.Older != nil}, turn)
+		s.begun.Add(1)
+	})
+	return nil
+}
+
+// hasBegun waits until the subscriptions that the client has asked for have begun. It
+// returns false if the connection ends before that.
+func (s *socket) hasBegun() bool {
+	if s.begun.Load() == s.begins {
+		return true
+	}
+	done := make(chan struct{})
+	s.session.Do(func() { close(done) }) // after they have
+	select {
+	case <-done:
+		return true
+	case <-s.ctx.Done():
+		return false
+	}
 }
 
 // publish sends a message. A client's id for it is its own: it cannot take
