@@ -357,7 +357,7 @@ func (rd *Reader) Quiet() (pos backend.Position, quiet bool) {
 // those that it was woken for, and when the oldest of them came to this node. An entry
 // of several topics counts for each. Any goroutine may call it.
 func (rd *Reader) Unread() (n int, oldest time.Time) {
-	if rd.idle() { // as most are: whoever lists all readers need not take the ring's lock for each
+	if rd.idle() { // as most are: to list all readers takes the ring's lock for few
 		return 0, time.Time{}
 	}
 	rd.ring.mu.RLock()

@@ -1,8 +1,6 @@
 package shard
 
 import (
-	"log/slog"
-	"sync"
 	"testing"
 )
 
@@ -10,10 +8,8 @@ import (
 // each connection of package net. The race detector knows: a host that tests with it, and
 // looks in its test at what a function of it has noted before the answer, has no race.
 func TestOrder(t *testing.T) {
-	client, conn := connected(t)
-	var goroutines sync.WaitGroup
-	p := New(1, goroutines.Go, slog.New(slog.DiscardHandler))
-	defer func() { p.Close(); goroutines.Wait() }()
+	conn, client := tcp(t)
+	p := pool(t, 1)
 	link, r, _ := p.Duplex(conn, nobody{})
 	defer link.Close()
 	var asked, answered int

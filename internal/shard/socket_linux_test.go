@@ -62,10 +62,8 @@ func TestNoPoller(t *testing.T) {
 
 // A link does not block where the host has put the socket into blocking mode.
 func TestBlockingMode(t *testing.T) {
-	client, conn := blockingConn(t)
-	var goroutines sync.WaitGroup
-	p := New(1, goroutines.Go, slog.New(slog.DiscardHandler))
-	defer func() { p.Close(); goroutines.Wait() }()
+	conn, client := blocking(t)
+	p := pool(t, 1)
 	link := p.Link(conn, nobody{})
 	defer link.Close()
 	defer time.AfterFunc(patience, func() { client.Close() }).Stop() // ends a write that blocks
@@ -78,10 +76,8 @@ func TestBlockingMode(t *testing.T) {
 // Nor does a read block there: the goroutine of the poller may read, for which all
 // connections wait.
 func TestReadInBlockingMode(t *testing.T) {
-	client, conn := blockingConn(t)
-	var goroutines sync.WaitGroup
-	p := New(1, goroutines.Go, slog.New(slog.DiscardHandler))
-	defer func() { p.Close(); goroutines.Wait() }()
+	conn, client := blocking(t)
+	p := pool(t, 1)
 	link, r, _ := p.Duplex(conn, nobody{})
 	defer link.Close()
 	defer time.AfterFunc(patience, func() { client.Close() }).Stop() // ends a read that blocks
@@ -90,35 +86,17 @@ func TestReadInBlockingMode(t *testing.T) {
 	}
 }
 
-// connected returns both ends of a connection.
-func connected(t *testing.T) (client, conn net.Conn) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	if client, err = net.Dial("tcp", l.Addr().String()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { client.Close() })
-	if conn, err = l.Accept(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	return client, conn
-}
-
-// blockingConn is connected, with the second end in blocking mode, as [os.File.Fd] of the
-// connection's File leaves it.
-func blockingConn(t *testing.T) (client, conn net.Conn) {
-	client, conn = connected(t)
+// blocking is tcp, with its first end in blocking mode, as [os.File.Fd] of the connection's
+// File leaves it.
+func blocking(t *testing.T) (conn, client net.Conn) {
+	conn, client = tcp(t)
 	file, err := conn.(*net.TCPConn).File()
 	if err != nil {
 		t.Fatal(err)
 	}
 	file.Fd()
 	file.Close()
-	return client, conn
+	return conn, client
 }
 
 type nobody struct{}

@@ -16,6 +16,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/driver"
 	"github.com/maravilla-realtime/realtime/internal/memnet"
+	"github.com/maravilla-realtime/realtime/internal/pace"
 	"github.com/maravilla-realtime/realtime/internal/wsconn"
 )
 
@@ -24,14 +25,8 @@ const patience = 20 * time.Second
 // eventually waits until cond holds.
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	look := time.NewTicker(time.Millisecond)
-	defer look.Stop()
-	for late := time.After(patience); !cond(); {
-		select {
-		case <-look.C:
-		case <-late:
-			t.Fatalf("not within %v: %s", patience, what)
-		}
+	if !pace.Poll(patience, time.Millisecond, cond) {
+		t.Fatalf("not within %v at the machine's pace: %s", patience, what)
 	}
 }
 
@@ -50,6 +45,20 @@ func pair(t *testing.T) (client, conn net.Conn) {
 		t.Fatal(err)
 	}
 	return client, conn
+}
+
+// toSilent returns a connection in memory to a client that reads, and says nothing.
+func toSilent(t *testing.T) net.Conn {
+	l := memnet.Listen()
+	go func() {
+		client, _ := l.Dial(t.Context(), "", "")
+		_, _ = io.Copy(io.Discard, client)
+	}()
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn
 }
 
 // begun returns a socket that a shard drives over conn, and that waits for the hello.
@@ -151,15 +160,7 @@ func TestRest(t *testing.T) {
 // A connection that rests ends in time though its client answers nothing, and does not leave.
 func TestEndOfASilentClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d, l := newDriver(t, nil), memnet.Listen()
-		go func() {
-			client, _ := l.Dial(t.Context(), "", "")
-			_, _ = io.Copy(io.Discard, client)
-		}()
-		conn, err := l.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
+		d, conn := newDriver(t, nil), toSilent(t)
 		s := begun(t, d, conn, func() bool { return true })
 		synctest.Wait()
 		if s.reader.Load() != resting {

@@ -21,7 +21,6 @@ import (
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/driver"
-	"github.com/maravilla-realtime/realtime/internal/memnet"
 	"github.com/maravilla-realtime/realtime/internal/policy"
 	"github.com/maravilla-realtime/realtime/internal/poll"
 	"github.com/maravilla-realtime/realtime/internal/refused"
@@ -36,15 +35,7 @@ import (
 func TestIdleSocketReleasesItsBuffer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDriver(t, nil)
-		l := memnet.Listen()
-		go func() {
-			client, _ := l.Dial(t.Context(), "", "")
-			_, _ = io.Copy(io.Discard, client)
-		}()
-		conn, err := l.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
+		conn := toSilent(t)
 		defer conn.Close()
 		rw := bufio.NewReadWriter(bufio.NewReader(conn), bufio.NewWriter(conn))
 		ws, err := wsconn.Accept(conn, rw, httptest.NewRequest("GET", "/", nil), nil, wsconn.Options{WriteTime: time.Second})

@@ -181,14 +181,9 @@ func (in *input) raw(to *json.RawMessage) bool {
 
 // lengthOf returns how many bytes the value at the beginning of JSON has.
 func lengthOf(data []byte) int {
-	depth, quoted := 0, false
-	for i := 0; i < len(data); i++ {
-		switch c := data[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
+	depth := 0
+	for i, c := range unquoted(data) {
+		switch {
 		case c == '{' || c == '[':
 			depth++
 		case c == '}' || c == ']':
