@@ -272,7 +272,7 @@ func (rt *Realtime) newRetries() *dead.Retries {
 		Ask: func(ctx context.Context, what string, question json.RawMessage) (json.RawMessage, error) {
 			return rt.control.Ask(ctx, what, question)
 		},
-		Ending: rt.publisher.IsEnded, Running: rt.running, Closed: ErrClosed,
+		Ending: rt.publisher.IsEnded, Running: rt.running,
 	}
 	if !rt.alone() {
 		node.Holder = func(ctx context.Context, group string) (string, bool, error) {

@@ -146,7 +146,7 @@ func (rt *Realtime) Recheck(ctx context.Context, userID string) error {
 
 func (rt *Realtime) newRights() *rights.Rights {
 	node := rights.Node{
-		Conns: rt.conns, Closed: ErrClosed, Logger: rt.log,
+		Conns: rt.conns, Logger: rt.log,
 		Leave: func(ctx context.Context, userID string) {
 			rt.presence.members.EndAll(ctx, rt.presence.engine.LeavingOf(userID), presence.Closed, 0)
 		},
@@ -164,7 +164,6 @@ func (rt *Realtime) newControl() *control.Control {
 		Append: func(ctx context.Context, e backend.Entry) error {
 			return engine.Public(rt.publisher.AppendControl(ctx, e))
 		},
-		Closed: ErrClosed,
 		Do: map[string]func(context.Context, string) error{
 			control.Revoke: rt.rights.RevokeHere, control.Recheck: rt.rights.RecheckHere, doctor.Announce: rt.probes.Expect,
 		},

@@ -203,7 +203,7 @@ func (rt *Realtime) newGrowing() *growing.Growing {
 	o := rt.opts.Streams
 	return growing.New(growing.Node{
 		Name: rt.presence.engine.Name, Alone: rt.alone(), Store: rt.backend, Append: rt.appendLive,
-		Send: func() { rt.live.Soon() }, Ended: rt.endOf, Closed: ErrClosed, Logger: rt.log,
+		Send: func() { rt.live.Soon() }, Ended: rt.endOf, Logger: rt.log,
 		Running: rt.running, Go: rt.background.Go,
 		Limits: growing.Limits{
 			Bytes: o.Bytes, Memory: o.Memory, Open: o.Open, Channel: o.Channel, Idle: o.Idle, Message: rt.opts.Limits.Publish,

@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/engine"
 )
 
 // Ask is a kind of question that one node answers for all.
@@ -50,7 +51,7 @@ func (c *Control) Ask(ctx context.Context, what string, question json.RawMessage
 	case <-ctx.Done():
 		return nil, fmt.Errorf("no node has answered: %w", ctx.Err())
 	case <-c.node.Running.Done():
-		return nil, c.node.Closed
+		return nil, engine.ErrClosed
 	}
 }
 
@@ -59,7 +60,7 @@ func (c *Control) tellAnswer(ctx context.Context, what, id string, said json.Raw
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	err := c.tell(ctx, backend.Event{Type: answer, Key: id, Namespace: what, Data: said})
-	if err != nil && !errors.Is(err, c.node.Closed) && c.node.Running.Err() == nil {
+	if err != nil && !errors.Is(err, engine.ErrClosed) && c.node.Running.Err() == nil {
 		c.node.Logger.Error("realtime: an answer to other nodes is not told", "request", what, "error", err)
 	}
 }

@@ -35,7 +35,6 @@ type Node struct {
 	Do      map[string]func(ctx context.Context, userID string) error // on this node, by the type of the request
 	Asks    map[string]Ask                                            // by the type of the request
 	Logger  *slog.Logger
-	Closed  error           // what Append returns when this node is closed
 	Running context.Context // ends when the node ends
 	Go      func(func())    // runs a function in a goroutine for which the node waits
 }
@@ -133,7 +132,7 @@ func (c *Control) confirmed(ctx context.Context, r *request) error {
 		case <-ctx.Done():
 			return fault.Errorf("realtime: not confirmed by the nodes %q: %w", missing, ctx.Err())
 		case <-c.node.Running.Done(): // no confirmation is read any longer
-			return fault.Errorf("realtime: not confirmed by the nodes %q: %w", missing, c.node.Closed)
+			return fault.Errorf("realtime: not confirmed by the nodes %q: %w", missing, engine.ErrClosed)
 		}
 	}
 }
@@ -203,7 +202,7 @@ func (c *Control) oblige(ev backend.Event, do func(context.Context, string) erro
 			err = c.tell(ctx, backend.Event{Type: done, Key: ev.Key, User: ev.User})
 		}
 		switch {
-		case err == nil, errors.Is(err, c.node.Closed), c.node.Running.Err() != nil:
+		case err == nil, errors.Is(err, engine.ErrClosed), c.node.Running.Err() != nil:
 		case isOfRights(ev):
 			c.node.Logger.Error("realtime: a change of rights by another node is not confirmed", "user", ev.User, "error", err)
 		default:

@@ -14,11 +14,12 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/engine"
 )
 
 var (
 	errDown   = errors.New("the log is down")
-	errClosed = errors.New("closed")
+	errClosed = engine.ErrClosed
 )
 
 // cluster is a log of control records, and the nodes that follow it.
@@ -59,7 +60,7 @@ func nodes(t *testing.T, names ...string) *cluster {
 			}
 		}
 		n.Control = New(Node{
-			Name: func() string { return name }, Append: c.append, Closed: errClosed,
+			Name: func() string { return name }, Append: c.append,
 			Nodes:  func(context.Context) ([]string, error) { return c.alive(), c.err },
 			Do:     map[string]func(context.Context, string) error{Revoke: do(Revoke), Recheck: do(Recheck)},
 			Logger: slog.New(slog.NewTextHandler(&n.logs, nil)), Running: running, Go: c.work.Go,

@@ -27,7 +27,6 @@ type Node struct {
 	Ask     func(ctx context.Context, what string, question json.RawMessage) (json.RawMessage, error)
 	Ending  func() bool     // whether handlers are no longer called
 	Running context.Context // ends when the node ends
-	Closed  error           // what Retry returns where the node is closed
 	Logger  *slog.Logger
 }
 
@@ -69,7 +68,7 @@ func (rs *Retries) Retry(ctx context.Context, r Request) error {
 		case <-ctx.Done():
 			return fault.Errorf("realtime: no node holds the group: %w", ctx.Err())
 		case <-rs.node.Running.Done():
-			return rs.node.Closed
+			return engine.ErrClosed
 		}
 	}
 }
@@ -81,7 +80,7 @@ const retryAgain = 500 * time.Millisecond
 // [handle.ErrHeld] if none does.
 func (rs *Retries) once(ctx context.Context, r Request) error {
 	if rs.node.Ending() {
-		return rs.node.Closed
+		return engine.ErrClosed
 	}
 	if rs.node.Holder == nil {
 		if !rs.node.Groups.Has(rs.engineName(r.Group)) {
@@ -137,7 +136,7 @@ func (rs *Retries) ask(ctx context.Context, holder, group string, asked json.Raw
 	switch {
 	case err != nil && moved && ctx.Err() == nil:
 		return nil, handle.ErrHeld
-	case err != nil && !errors.Is(err, rs.node.Closed):
+	case err != nil && !errors.Is(err, engine.ErrClosed):
 		return nil, fault.Errorf("realtime: retry of a dead letter: %w", err)
 	}
 	return data, err

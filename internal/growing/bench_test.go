@@ -23,7 +23,7 @@ func node(t testing.TB) *growing.Growing {
 		Name: func() string { return "n" }, Alone: true, Store: log, Send: func() {},
 		Append: func(context.Context, backend.Entry) error { return nil },
 		Limits: growing.Limits{Bytes: 1 << 20, Memory: 1 << 40, Open: 1 << 20, Channel: 1 << 20, Idle: time.Hour, Message: 1 << 20},
-		Closed: context.Canceled, Logger: slog.New(slog.DiscardHandler), Running: t.Context(), Go: func(f func()) { go f() },
+		Logger: slog.New(slog.DiscardHandler), Running: t.Context(), Go: func(f func()) { go f() },
 		Ended: func(context.Context, growing.Key) (*backend.Event, error) { return nil, nil },
 	})
 	return g

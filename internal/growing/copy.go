@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -112,7 +113,7 @@ func (g *Growing) copy(r record) (*Text, error) {
 		g.drop(t)
 	}
 	if g.closed {
-		return nil, g.node.Closed
+		return nil, engine.ErrClosed
 	}
 	if g.copies >= maxCopies || g.crowded() {
 		return nil, ErrTooMany

@@ -34,8 +34,8 @@ func pair(t *testing.T, store backend.Store, most int64) (writer, reader *growin
 				}()
 			},
 			Limits: growing.Limits{Bytes: 1 << 20, Memory: most, Open: 9, Channel: 9, Idle: time.Hour, Message: 1 << 20},
-			Closed: context.Canceled, Logger: slog.New(slog.DiscardHandler),
-			Ended: func(context.Context, growing.Key) (*backend.Event, error) { return nil, nil },
+			Logger: slog.New(slog.DiscardHandler),
+			Ended:  func(context.Context, growing.Key) (*backend.Event, error) { return nil, nil },
 		})
 		nodes[name] = g
 		return g

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/metric"
 )
 
@@ -68,7 +69,6 @@ type Node struct {
 	Append  func(context.Context, backend.Entry) error
 	Send    func() // has Outgoing called soon
 	Limits  Limits
-	Closed  error // what is returned after Close
 	Logger  *slog.Logger
 	Running context.Context // ends when the node ends
 	Go      func(func())    // runs a function in a goroutine for which the node waits
@@ -248,7 +248,7 @@ func (g *Growing) Close(ctx context.Context, why End) (open int) {
 	}
 	g.mu.Unlock()
 	for _, o := range own {
-		o.abandon(g.node.Closed)
+		o.abandon(engine.ErrClosed)
 	}
 	return open
 }

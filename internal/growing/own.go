@@ -36,7 +36,7 @@ type Own struct {
 }
 
 // Begin begins a message; b has no Run. Its context ends with cancel. Errors:
-// [ErrTaken], [ErrTooMany], Node.Closed, and those of the store.
+// [ErrTaken], [ErrTooMany], [engine.ErrClosed], and those of the store.
 func (g *Growing) Begin(ctx context.Context, b Begin, cancel context.CancelCauseFunc) (*Own, error) {
 	b.Run = rand.Text()[:12]
 	o := &Own{
@@ -76,7 +76,7 @@ func (g *Growing) register(o *Own) error {
 	defer g.mu.Unlock()
 	switch t := g.texts[o.Key]; {
 	case g.closed:
-		return g.node.Closed
+		return engine.ErrClosed
 	case g.opened >= g.node.Limits.Open || g.channels[o.Channel] >= g.node.Limits.Channel || g.bytes.Load() > g.node.Limits.Memory:
 		return ErrTooMany
 	case t != nil && t.ended() == nil: // of this node, or of another one
@@ -171,7 +171,7 @@ func pause(ctx context.Context, attempt int) error {
 }
 
 // Write appends text. Bytes that are no UTF-8 become U+FFFD. Errors: [ErrTooLarge],
-// [ErrMixed], [ErrStopped], [ErrEnded], Node.Closed; then nothing is appended.
+// [ErrMixed], [ErrStopped], [ErrEnded], [engine.ErrClosed]; then nothing is appended.
 func (o *Own) Write(p []byte) (int, error) {
 	o.writing.Lock()
 	defer o.writing.Unlock()
@@ -335,7 +335,7 @@ func (o *Own) settle(e End) {
 			return
 		}
 		if o.g.node.Running.Err() != nil || errors.Is(err, backend.ErrClosed) || errors.Is(err, errNever) {
-			o.abandon(o.g.node.Closed)
+			o.abandon(engine.ErrClosed)
 			return
 		}
 		if err != nil && attempt == 3 {

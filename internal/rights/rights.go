@@ -20,7 +20,6 @@ type Node struct {
 	// Everywhere makes a request of package control to all nodes. Nil where there is only
 	// this one.
 	Everywhere func(ctx context.Context, what, userID string) error
-	Closed     error // what Recheck returns after Close
 	Logger     *slog.Logger
 }
 
@@ -96,7 +95,7 @@ func (rs *Rights) RevokeHere(ctx context.Context, userID string) error {
 // ctx, or 30 s if ctx has no deadline. If ctx ends first, it is still done.
 func (rs *Rights) RecheckHere(ctx context.Context, userID string) error {
 	if !rs.rechecks.Enter() {
-		return rs.node.Closed
+		return engine.ErrClosed
 	}
 	ctx, cancel := engine.Within(ctx, waitTime)
 	defer cancel()

@@ -12,11 +12,12 @@ import (
 
 	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/control"
+	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/rights"
 	"github.com/maravilla-realtime/realtime/internal/turns"
 )
 
-var errClosed = errors.New("closed")
+var errClosed = engine.ErrClosed
 
 // node is a node whose connections do what a test says.
 type node struct {
@@ -31,7 +32,7 @@ type node struct {
 
 func newNode(t *testing.T, cluster bool) *node {
 	n := &node{t: t, conns: conns.New(conns.Limits{Connections: 10})}
-	of := rights.Node{Conns: n.conns, Closed: errClosed, Logger: slog.New(slog.DiscardHandler), Leave: func(_ context.Context, userID string) {
+	of := rights.Node{Conns: n.conns, Logger: slog.New(slog.DiscardHandler), Leave: func(_ context.Context, userID string) {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		n.left = append(n.left, userID)
