@@ -30,7 +30,7 @@ func newGrowth(t *testing.T) *growth {
 		Name: func() string { return "n" }, Alone: true, Store: &breakable{memory.New(memory.Limits{}), x}, Send: func() {},
 		Append: func(context.Context, backend.Entry) error { return nil },
 		Limits: growing.Limits{Bytes: 1 << 20, Memory: 1 << 30, Open: 9, Channel: 9, Idle: time.Hour, Message: 1 << 20},
-		Closed: context.Canceled, Logger: slog.New(slog.DiscardHandler), Running: t.Context(), Go: func(f func()) { go f() },
+		Logger: slog.New(slog.DiscardHandler), Running: t.Context(), Go: func(f func()) { go f() },
 		Ended: func(context.Context, growing.Key) (*backend.Event, error) { return nil, nil },
 	})
 	go x.g.Run(t.Context())
