@@ -5,9 +5,9 @@ import (
 	"errors"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/internal/conns"
-	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/fault"
+	"github.com/maravilla-realtime/realtime/internal/log/bounded"
+	"github.com/maravilla-realtime/realtime/internal/transport/conns"
 )
 
 // Close shuts down in four steps:
@@ -42,7 +42,7 @@ func (rt *Realtime) Close(ctx context.Context) error {
 const closeTime = 5 * time.Second
 
 func (rt *Realtime) shutDown(ctx context.Context) error {
-	ctx, cancel := engine.Within(ctx, closeTime)
+	ctx, cancel := bounded.Within(ctx, closeTime)
 	defer cancel()
 	defer context.AfterFunc(ctx, rt.stop)()
 	late, giveUp := conns.Outlast(ctx, leaveBehind)

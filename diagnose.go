@@ -10,11 +10,11 @@ import (
 	"slices"
 
 	"github.com/maravilla-realtime/realtime/internal/doctor"
-	"github.com/maravilla-realtime/realtime/internal/httpwriter"
-	"github.com/maravilla-realtime/realtime/internal/socket"
-	"github.com/maravilla-realtime/realtime/internal/sse"
+	"github.com/maravilla-realtime/realtime/internal/transport/socket"
+	"github.com/maravilla-realtime/realtime/internal/web/httpwriter"
 	"github.com/maravilla-realtime/realtime/internal/wire"
-	"github.com/maravilla-realtime/realtime/internal/wsconn"
+	"github.com/maravilla-realtime/realtime/internal/wire/sse"
+	"github.com/maravilla-realtime/realtime/internal/wire/wsconn"
 )
 
 // Diagnosis is what [Realtime.Diagnose] has found.

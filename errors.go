@@ -5,24 +5,24 @@ import (
 	"fmt"
 	"net/http"
 
-	"github.com/maravilla-realtime/realtime/internal/dead"
-	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/growing"
 	"github.com/maravilla-realtime/realtime/internal/handle"
+	"github.com/maravilla-realtime/realtime/internal/handle/deadletters"
+	"github.com/maravilla-realtime/realtime/internal/log/bounded"
 	"github.com/maravilla-realtime/realtime/internal/match"
-	"github.com/maravilla-realtime/realtime/internal/policy"
 	"github.com/maravilla-realtime/realtime/internal/refused"
+	"github.com/maravilla-realtime/realtime/internal/rights/policy"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
 // Errors that functions of this package return, all possibly wrapped.
 var (
 	// ErrClosed: the Realtime was closed.
-	ErrClosed = engine.ErrClosed
+	ErrClosed = bounded.ErrClosed
 	// ErrMaybeStored: the backend did not say in time whether it stored the event. The
 	// event may have been stored, and delivered. Publishing again is safe with the
 	// same [WithID].
-	ErrMaybeStored = engine.ErrMaybeStored
+	ErrMaybeStored = bounded.ErrMaybeStored
 	// ErrBadChannel: a channel is empty, longer than 255 bytes, not UTF-8, has
 	// control characters, or begins with '$', which is reserved.
 	ErrBadChannel error = refused.New("realtime: bad channel", http.StatusBadRequest, "bad_channel", "the name of a channel "+wire.ChannelRule)
@@ -65,14 +65,14 @@ var (
 	// The event goes to [GroupOptions].DeadLetter at once.
 	ErrPermanent = errors.New("realtime: permanent failure")
 	// ErrHandlerFailed: the handler of a dead letter has failed again.
-	ErrHandlerFailed = dead.ErrFailed
+	ErrHandlerFailed = deadletters.ErrFailed
 	// ErrGone: the event is no longer in the log.
-	ErrGone = dead.ErrGone
+	ErrGone = deadletters.ErrGone
 	// ErrTemporary is for a [Policy] to wrap, if it cannot decide now. The client is
 	// told to come back (503) instead of being refused for good. Functions of this
 	// package return it if the backend did not answer in time, and nothing has
 	// happened.
-	ErrTemporary = engine.ErrTemporary
+	ErrTemporary = bounded.ErrTemporary
 	// ErrExpired is for [Policy.Authenticate] to wrap, if the credentials have expired.
 	// The client is told to get new ones.
 	ErrExpired = policy.ErrExpired

@@ -7,8 +7,8 @@ import (
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/handle"
+	"github.com/maravilla-realtime/realtime/internal/log/memory"
 	"github.com/maravilla-realtime/realtime/internal/match"
-	"github.com/maravilla-realtime/realtime/internal/memory"
 )
 
 // NewMemory returns the default backend.

@@ -9,7 +9,7 @@ import (
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/refused"
-	"github.com/maravilla-realtime/realtime/internal/renstream"
+	"github.com/maravilla-realtime/realtime/internal/transport/renstream"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
-	"github.com/maravilla-realtime/realtime/internal/sse"
+	"github.com/maravilla-realtime/realtime/internal/wire/sse"
 )
 
 // withFragments serves /fragments beside the library's own routes.

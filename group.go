@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/internal/dead"
-	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/handle"
+	"github.com/maravilla-realtime/realtime/internal/handle/deadletters"
+	"github.com/maravilla-realtime/realtime/internal/log/bounded"
 	"github.com/maravilla-realtime/realtime/internal/match"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
@@ -263,11 +263,11 @@ func (rt *Realtime) RetryDeadLetter(ctx context.Context, letter DeadLetter) erro
 	if _, ok := wire.ParseCursor(string(d.Cursor)); !ok {
 		return fmt.Errorf("%w: the dead letter names no event", ErrBadOption)
 	}
-	return rt.retries.Retry(ctx, dead.Request{Group: d.Group, Cursor: string(d.Cursor), Handler: letter.Handler, Attempt: d.Attempt + 1})
+	return rt.retries.Retry(ctx, deadletters.Request{Group: d.Group, Cursor: string(d.Cursor), Handler: letter.Handler, Attempt: d.Attempt + 1})
 }
 
-func (rt *Realtime) newRetries() *dead.Retries {
-	node := dead.Node{
+func (rt *Realtime) newRetries() *deadletters.Retries {
+	node := deadletters.Node{
 		Groups: rt.groups, Process: rt.groups.OwnName(), Logger: rt.log,
 		Ask: func(ctx context.Context, what string, question json.RawMessage) (json.RawMessage, error) {
 			return rt.control.Ask(ctx, what, question)
@@ -277,8 +277,8 @@ func (rt *Realtime) newRetries() *dead.Retries {
 	if !rt.alone() {
 		node.Holder = func(ctx context.Context, group string) (string, bool, error) {
 			holder, known, err := handle.Holder(ctx, rt.backend, group)
-			return holder, known, engine.Public(err)
+			return holder, known, bounded.Public(err)
 		}
 	}
-	return dead.NewRetries(node, &rt.dead)
+	return deadletters.NewRetries(node, &rt.dead)
 }

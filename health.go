@@ -4,8 +4,8 @@ import (
 	"context"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/fault"
+	"github.com/maravilla-realtime/realtime/internal/log/bounded"
 )
 
 // healthTime is the time that Health waits if ctx has no deadline.
@@ -17,14 +17,14 @@ const healthTime = 2 * time.Second
 // balancer, and writes nothing to the backend. Errors: [ErrClosed], and those of the
 // backend and of ctx.
 func (rt *Realtime) Health(ctx context.Context) error {
-	ctx, cancel := engine.Within(ctx, healthTime)
+	ctx, cancel := bounded.Within(ctx, healthTime)
 	defer cancel()
 	if rt.conns.IsClosed() {
 		return ErrClosed
 	}
 	page, err := rt.backend.Read(ctx, rt.ring.Head(), 0)
 	if err != nil {
-		return fault.Errorf("realtime: the backend does not answer: %w", engine.Public(err))
+		return fault.Errorf("realtime: the backend does not answer: %w", bounded.Public(err))
 	}
 	if err := rt.ring.Wait(ctx, page.Head); err != nil {
 		return fault.Errorf("realtime: the backend has events that do not come through: %w", err)
@@ -43,8 +43,8 @@ func (rt *Realtime) Nodes(ctx context.Context) ([]string, error) {
 	if rt.alone() {
 		return []string{rt.Node()}, nil
 	}
-	ctx, cancel := engine.Within(ctx, engine.CallTime)
+	ctx, cancel := bounded.Within(ctx, bounded.CallTime)
 	defer cancel()
 	names, err := rt.presence.engine.Nodes(ctx)
-	return names, engine.Public(err)
+	return names, bounded.Public(err)
 }

@@ -7,10 +7,10 @@ import (
 	"slices"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/fault"
+	"github.com/maravilla-realtime/realtime/internal/log/bounded"
+	"github.com/maravilla-realtime/realtime/internal/log/ring"
 	"github.com/maravilla-realtime/realtime/internal/past"
-	"github.com/maravilla-realtime/realtime/internal/ring"
 	"github.com/maravilla-realtime/realtime/internal/session"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
@@ -80,7 +80,7 @@ func (rt *Realtime) History(ctx context.Context, channel string, before Cursor, 
 	if err := rt.ended(ctx); err != nil {
 		return HistoryPage{}, err
 	}
-	ctx, cancel := engine.Within(ctx, engine.CallTime)
+	ctx, cancel := bounded.Within(ctx, bounded.CallTime)
 	defer cancel()
 	page, err := rt.past.Read(ctx, past.Query{Channel: channel, Before: string(before), Want: session.Want{Messages: n}})
 	switch {

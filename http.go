@@ -10,12 +10,12 @@ import (
 	"path"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/internal/cors"
-	"github.com/maravilla-realtime/realtime/internal/driver"
+	"github.com/maravilla-realtime/realtime/internal/log/ring"
 	"github.com/maravilla-realtime/realtime/internal/refused"
-	"github.com/maravilla-realtime/realtime/internal/renstream"
-	"github.com/maravilla-realtime/realtime/internal/ring"
-	"github.com/maravilla-realtime/realtime/internal/socket"
+	"github.com/maravilla-realtime/realtime/internal/transport/driver"
+	"github.com/maravilla-realtime/realtime/internal/transport/renstream"
+	"github.com/maravilla-realtime/realtime/internal/transport/socket"
+	"github.com/maravilla-realtime/realtime/internal/web/cors"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
-	"github.com/maravilla-realtime/realtime/internal/sse"
+	"github.com/maravilla-realtime/realtime/internal/wire/sse"
 )
 
 // ren is an open REN stream.

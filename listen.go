@@ -5,9 +5,9 @@ import (
 	"iter"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/listen"
-	"github.com/maravilla-realtime/realtime/internal/ring"
+	"github.com/maravilla-realtime/realtime/internal/log/bounded"
+	"github.com/maravilla-realtime/realtime/internal/log/ring"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -34,7 +34,7 @@ func (rt *Realtime) EventsAfter(ctx context.Context, m EventMatch, after Cursor)
 			})
 		}
 		if ended != nil {
-			yield(RenEvent{}, engine.Public(ended))
+			yield(RenEvent{}, bounded.Public(ended))
 		}
 	}
 }
@@ -44,7 +44,9 @@ func (rt *Realtime) listeners() *listen.Node {
 }
 
 // ended returns the error of ctx, or [ErrClosed], once one of both has ended.
-func (rt *Realtime) ended(ctx context.Context) error { return engine.Public(rt.listeners().Ended(ctx)) }
+func (rt *Realtime) ended(ctx context.Context) error {
+	return bounded.Public(rt.listeners().Ended(ctx))
+}
 
 // WaitFor returns the first event after the cursor that matches, and blocks until there
 // is one. To wait for an event that a call causes, take [Realtime.Cursor] before the

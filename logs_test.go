@@ -185,7 +185,7 @@ func (x *logExtractor) call(call *ast.CallExpr) error {
 		return nil
 	case of == "guard" && f.Sel.Name == "Log":
 		return x.line(where, "ERROR", call.Args[1], call.Args[3:], "panic", "stack")
-	case strings.Contains(where, "internal/guard/"): // it logs what it is given
+	case strings.Contains(where, "internal/host/guard/"): // it logs what it is given
 		return nil
 	case f.Sel.Name == "LogAttrs", f.Sel.Name == "Log" && len(call.Args) > 2:
 		return fmt.Errorf("%s: call Debug, Info, Warn or Error, so that %s can be checked", where, logPage)

@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/conns"
-	"github.com/maravilla-realtime/realtime/internal/driver"
-	"github.com/maravilla-realtime/realtime/internal/socket"
+	"github.com/maravilla-realtime/realtime/internal/transport/conns"
+	"github.com/maravilla-realtime/realtime/internal/transport/driver"
+	"github.com/maravilla-realtime/realtime/internal/transport/socket"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 

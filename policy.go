@@ -8,11 +8,11 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/ask"
 	"github.com/maravilla-realtime/realtime/internal/fault"
-	"github.com/maravilla-realtime/realtime/internal/grant"
-	"github.com/maravilla-realtime/realtime/internal/policy"
-	"github.com/maravilla-realtime/realtime/internal/site"
+	"github.com/maravilla-realtime/realtime/internal/rights/grant"
+	"github.com/maravilla-realtime/realtime/internal/rights/policy"
+	"github.com/maravilla-realtime/realtime/internal/rights/policycall"
+	"github.com/maravilla-realtime/realtime/internal/web/site"
 )
 
 // Policy decides who may do what from a browser. Everything that it does not allow is
@@ -151,24 +151,24 @@ func (p *Policy) compile() error {
 
 // timely returns the policy with functions that return in time, even if the host's
 // functions ignore their context.
-func (p Policy) timely(calls *ask.Calls) Policy {
+func (p Policy) timely(calls *policycall.Calls) Policy {
 	if p.allowAll {
 		return p
 	}
 	if f := p.Authenticate; f != nil {
 		p.Authenticate = func(r *http.Request) (Identity, error) {
-			return ask.Do(r.Context(), calls, ask.Authenticate, func(ctx context.Context) (Identity, error) { return f(r.WithContext(ctx)) })
+			return policycall.Do(r.Context(), calls, policycall.Authenticate, func(ctx context.Context) (Identity, error) { return f(r.WithContext(ctx)) })
 		}
 	}
 	if f := p.Allow; f != nil {
 		p.Allow = func(ctx context.Context, id Identity, a Action) error {
-			_, err := ask.Do(ctx, calls, ask.Allow, func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx, id, a) })
+			_, err := policycall.Do(ctx, calls, policycall.Allow, func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx, id, a) })
 			return err
 		}
 	}
 	if f := p.Grants; f != nil {
 		p.Grants = func(ctx context.Context, id Identity) ([]Grant, error) {
-			return ask.Do(ctx, calls, ask.Grants, func(ctx context.Context) ([]Grant, error) { return f(ctx, id) })
+			return policycall.Do(ctx, calls, policycall.Grants, func(ctx context.Context) ([]Grant, error) { return f(ctx, id) })
 		}
 	}
 	return p

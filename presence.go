@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/fault"
+	"github.com/maravilla-realtime/realtime/internal/log/bounded"
 	"github.com/maravilla-realtime/realtime/internal/presence"
+	"github.com/maravilla-realtime/realtime/internal/presence/roster"
 	"github.com/maravilla-realtime/realtime/internal/publish"
-	"github.com/maravilla-realtime/realtime/internal/roster"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -76,7 +76,7 @@ func (p *Presence) init(rt *Realtime) {
 	})
 	p.members = &presence.Members{Presence: p.engine, Gate: rt.publisher.Gate, Logger: rt.log}
 	p.rosters = roster.New(roster.Node{
-		Presence: p.engine, Log: rt.backend, Ring: rt.ring, Uniform: rt.policy.See == nil, Time: engine.CallTime,
+		Presence: p.engine, Log: rt.backend, Ring: rt.ring, Uniform: rt.policy.See == nil, Time: bounded.CallTime,
 		Running: rt.running, Go: rt.background.Go, // Close waits for connections first, which begin readings
 	})
 }
@@ -119,11 +119,11 @@ func (p *Presence) Members(ctx context.Context, channel string) ([]Member, error
 	if !wire.ValidChannel(channel) {
 		return nil, badChannelError(channel)
 	}
-	ctx, cancel := engine.Within(ctx, engine.CallTime)
+	ctx, cancel := bounded.Within(ctx, bounded.CallTime)
 	defer cancel()
 	found, err := p.engine.Members(ctx, channel)
 	if err != nil {
-		return nil, engine.Public(err)
+		return nil, bounded.Public(err)
 	}
 	members := make([]Member, len(found))
 	for i, m := range found {

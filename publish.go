@@ -7,8 +7,8 @@ import (
 	"slices"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/fault"
+	"github.com/maravilla-realtime/realtime/internal/log/bounded"
 	"github.com/maravilla-realtime/realtime/internal/publish"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
@@ -38,7 +38,7 @@ func (rt *Realtime) Publish(ctx context.Context, channel string, data any, opts 
 		ev.Data = bytes.Clone(ev.Data)
 	}
 	if o.Ephemeral {
-		return engine.Public(rt.publisher.Pass(ev, o.origin()))
+		return bounded.Public(rt.publisher.Pass(ev, o.origin()))
 	}
 	return rt.append(ctx, ev, o)
 }
@@ -63,7 +63,7 @@ func (rt *Realtime) Emit(ctx context.Context, ev RenEvent, opts ...EventOption) 
 func (rt *Realtime) append(ctx context.Context, ev backend.Event, o eventOptions) error {
 	pos, err := rt.publisher.Append(ctx, ev, o.origin())
 	if err != nil {
-		return engine.Public(err)
+		return bounded.Public(err)
 	}
 	if o.PublishedAt != nil {
 		rt.publisher.Reach(ctx, pos)

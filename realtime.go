@@ -12,29 +12,29 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/ask"
-	"github.com/maravilla-realtime/realtime/internal/conns"
-	"github.com/maravilla-realtime/realtime/internal/control"
-	"github.com/maravilla-realtime/realtime/internal/dead"
 	"github.com/maravilla-realtime/realtime/internal/doctor"
-	"github.com/maravilla-realtime/realtime/internal/driver"
-	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/fault"
-	"github.com/maravilla-realtime/realtime/internal/follow"
 	"github.com/maravilla-realtime/realtime/internal/growing"
 	"github.com/maravilla-realtime/realtime/internal/handle"
-	"github.com/maravilla-realtime/realtime/internal/live"
-	"github.com/maravilla-realtime/realtime/internal/memory"
+	"github.com/maravilla-realtime/realtime/internal/handle/deadletters"
+	"github.com/maravilla-realtime/realtime/internal/log/bounded"
+	"github.com/maravilla-realtime/realtime/internal/log/control"
+	"github.com/maravilla-realtime/realtime/internal/log/follow"
+	"github.com/maravilla-realtime/realtime/internal/log/live"
+	"github.com/maravilla-realtime/realtime/internal/log/memory"
+	"github.com/maravilla-realtime/realtime/internal/log/ring"
 	"github.com/maravilla-realtime/realtime/internal/past"
-	"github.com/maravilla-realtime/realtime/internal/policy"
 	"github.com/maravilla-realtime/realtime/internal/presence"
 	"github.com/maravilla-realtime/realtime/internal/publish"
 	"github.com/maravilla-realtime/realtime/internal/refused"
-	"github.com/maravilla-realtime/realtime/internal/renstream"
 	"github.com/maravilla-realtime/realtime/internal/rights"
-	"github.com/maravilla-realtime/realtime/internal/ring"
-	"github.com/maravilla-realtime/realtime/internal/shard"
-	"github.com/maravilla-realtime/realtime/internal/socket"
+	"github.com/maravilla-realtime/realtime/internal/rights/policy"
+	"github.com/maravilla-realtime/realtime/internal/rights/policycall"
+	"github.com/maravilla-realtime/realtime/internal/transport/conns"
+	"github.com/maravilla-realtime/realtime/internal/transport/driver"
+	"github.com/maravilla-realtime/realtime/internal/transport/renstream"
+	"github.com/maravilla-realtime/realtime/internal/transport/shard"
+	"github.com/maravilla-realtime/realtime/internal/transport/socket"
 )
 
 // Realtime is the library in one value: hosts publish through it and mount its
@@ -45,12 +45,12 @@ type Realtime struct {
 	// while it is held. The lock of the decisions of a socket is taken before any mutex. All
 	// other mutexes of this package are leaves: while one of them is held, no other lock is
 	// taken, and no code of the host or the backend runs.
-	policy   Policy         // its functions return in time
-	judge    *policy.Policy // the same, as connections ask it
-	deciding *ask.Calls     // the calls of these functions
+	policy   Policy            // its functions return in time
+	judge    *policy.Policy    // the same, as connections ask it
+	deciding *policycall.Calls // the calls of these functions
 	opts     Options
 	log      *slog.Logger
-	backend  *engine.Engine
+	backend  *bounded.Backend
 	ring     *ring.Ring
 	node     string // this process, in session keys and leases
 	started  time.Time
@@ -74,8 +74,8 @@ type Realtime struct {
 	sockets   *socket.Driver
 
 	unattributed atomic.Bool // see missAttribute
-	dead         dead.Letters
-	retries      *dead.Retries
+	dead         deadletters.List
+	retries      *deadletters.Retries
 
 	running    context.Context // ends when the background goroutines are to end
 	stop       context.CancelFunc
@@ -109,10 +109,10 @@ func New(policy Policy, opts *Options) (*Realtime, error) {
 		o.Backend = memory.New(memory.Limits(limits))
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	deciding := ask.New(o.Logger)
+	deciding := policycall.New(o.Logger)
 	rt := &Realtime{
 		policy: policy.timely(deciding), deciding: deciding, opts: o, log: o.Logger,
-		backend: engine.New(o.Backend, owned, o.Logger), node: rand.Text(), running: ctx, stop: stop,
+		backend: bounded.New(o.Backend, owned, o.Logger), node: rand.Text(), running: ctx, stop: stop,
 	}
 	rt.judge, rt.refusals, rt.started = rt.policy.asked(o.Logger), refused.NewLog(), time.Now()
 	starting, cancel := context.WithTimeout(ctx, startTime)
@@ -127,7 +127,7 @@ func New(policy Policy, opts *Options) (*Realtime, error) {
 // start reads the history and begins what runs in the background.
 func (rt *Realtime) start(ctx context.Context, limits ring.Limits) error {
 	var pos backend.Position
-	err := engine.Again(ctx, rt.log, func() (err error) {
+	err := bounded.Again(ctx, rt.log, func() (err error) {
 		pos, err = follow.Start(ctx, rt.backend, rt.opts.History.Events)
 		return err
 	})
@@ -136,7 +136,7 @@ func (rt *Realtime) start(ctx context.Context, limits ring.Limits) error {
 	}
 	rt.ring = ring.New(limits, pos)
 	rt.follower = &follow.Follower{Log: rt.backend, History: rt.ring, Logger: rt.log, Alone: rt.alone()}
-	if err := engine.Again(ctx, rt.log, func() error { return rt.follower.Fill(ctx) }); err != nil {
+	if err := bounded.Again(ctx, rt.log, func() error { return rt.follower.Fill(ctx) }); err != nil {
 		return err
 	}
 	rt.live = live.New()
@@ -145,7 +145,7 @@ func (rt *Realtime) start(ctx context.Context, limits ring.Limits) error {
 	rt.past = rt.newPast()
 	rt.presence.init(rt)
 	// The others must know the node before anybody joins.
-	if err := engine.Again(ctx, rt.log, func() error { return rt.presence.engine.Start(ctx) }); err != nil {
+	if err := bounded.Again(ctx, rt.log, func() error { return rt.presence.engine.Start(ctx) }); err != nil {
 		return err
 	}
 	rt.groups = rt.newGroups()
@@ -208,16 +208,16 @@ func (h history) Reset(pos backend.Position) {
 // if much changes: each writes at most 60 KiB of names a second. Channels that were
 // followed on a node that died are listed until the others give it up, within 30 s.
 func (rt *Realtime) Channels(ctx context.Context) ([]string, error) {
-	ctx, cancel := engine.Within(ctx, engine.CallTime)
+	ctx, cancel := bounded.Within(ctx, bounded.CallTime)
 	defer cancel()
 	rt.publisher.Settle(ctx) // so that a channel that this caller has just published to is listed
 	names, err := rt.presence.engine.Channels(ctx)
 	if err != nil {
-		return nil, engine.Public(err)
+		return nil, bounded.Public(err)
 	}
 	elsewhere, err := rt.presence.engine.Followed(ctx)
 	if err != nil {
-		return nil, engine.Public(err)
+		return nil, bounded.Public(err)
 	}
 	names = append(append(names, elsewhere...), rt.ring.Channels(time.Now().Add(-retainIdle))...)
 	slices.Sort(names)

@@ -11,10 +11,10 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
-	"github.com/maravilla-realtime/realtime/internal/pace"
+	"github.com/maravilla-realtime/realtime/internal/test/pace"
 )
 
-// Front servers may hold chunks back: see internal/faulttest.
+// Front servers may hold chunks back: see internal/test/faulttest.
 func TestRENIsNotChunked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, open(), nil)

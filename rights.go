@@ -6,16 +6,16 @@ import (
 	"net/http"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/ask"
-	"github.com/maravilla-realtime/realtime/internal/control"
-	"github.com/maravilla-realtime/realtime/internal/dead"
 	"github.com/maravilla-realtime/realtime/internal/doctor"
-	"github.com/maravilla-realtime/realtime/internal/engine"
-	"github.com/maravilla-realtime/realtime/internal/policy"
+	"github.com/maravilla-realtime/realtime/internal/handle/deadletters"
+	"github.com/maravilla-realtime/realtime/internal/log/bounded"
+	"github.com/maravilla-realtime/realtime/internal/log/control"
 	"github.com/maravilla-realtime/realtime/internal/presence"
 	"github.com/maravilla-realtime/realtime/internal/refused"
 	"github.com/maravilla-realtime/realtime/internal/rights"
-	"github.com/maravilla-realtime/realtime/internal/site"
+	"github.com/maravilla-realtime/realtime/internal/rights/policy"
+	"github.com/maravilla-realtime/realtime/internal/rights/policycall"
+	"github.com/maravilla-realtime/realtime/internal/web/site"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -59,11 +59,11 @@ func (rt *Realtime) authorize(r *http.Request, a Action) (Identity, *refused.Ref
 			return Identity{}, f
 		}
 	}
-	id, f := rt.judge.Identify(ask.Patiently(r))
+	id, f := rt.judge.Identify(policycall.Patiently(r))
 	if f != nil {
 		return Identity{}, f
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), ask.Time)
+	ctx, cancel := context.WithTimeout(r.Context(), policycall.Time)
 	defer cancel()
 	return Identity(id), rt.judge.Permit(ctx, id, policy.Action{Verb: string(a.Verb), Name: a.Name, ID: a.ID})
 }
@@ -162,12 +162,12 @@ func (rt *Realtime) newControl() *control.Control {
 		Name:  rt.presence.engine.Name,
 		Nodes: rt.presence.engine.Nodes,
 		Append: func(ctx context.Context, e backend.Entry) error {
-			return engine.Public(rt.publisher.AppendControl(ctx, e))
+			return bounded.Public(rt.publisher.AppendControl(ctx, e))
 		},
 		Do: map[string]func(context.Context, string) error{
 			control.Revoke: rt.rights.RevokeHere, control.Recheck: rt.rights.RecheckHere, doctor.Announce: rt.probes.Expect,
 		},
-		Asks:   map[string]control.Ask{dead.Ask: rt.retries.Asked()},
+		Asks:   map[string]control.Ask{deadletters.Ask: rt.retries.Asked()},
 		Logger: rt.log, Running: rt.running, Go: rt.background.Go,
 	})
 }

@@ -7,8 +7,8 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/internal/tcp"
-	"github.com/maravilla-realtime/realtime/internal/unused"
+	"github.com/maravilla-realtime/realtime/internal/web/tcp"
+	"github.com/maravilla-realtime/realtime/internal/web/unused"
 )
 
 // serveTime is the most time that Serve takes to shut down.

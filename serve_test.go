@@ -15,7 +15,7 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/maravilla-realtime/realtime"
-	"github.com/maravilla-realtime/realtime/internal/memnet"
+	"github.com/maravilla-realtime/realtime/internal/test/memnet"
 )
 
 // serving is a server that Serve runs on a network in memory.

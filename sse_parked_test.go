@@ -19,7 +19,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
-	"github.com/maravilla-realtime/realtime/internal/sse"
+	"github.com/maravilla-realtime/realtime/internal/wire/sse"
 )
 
 // serveTCP returns a Realtime on real sockets, and the address. middleware may be nil.

@@ -3,11 +3,11 @@ package realtime
 import (
 	"time"
 
-	"github.com/maravilla-realtime/realtime/internal/ask"
-	"github.com/maravilla-realtime/realtime/internal/driver"
-	"github.com/maravilla-realtime/realtime/internal/engine"
+	"github.com/maravilla-realtime/realtime/internal/log/bounded"
+	"github.com/maravilla-realtime/realtime/internal/log/ring"
 	"github.com/maravilla-realtime/realtime/internal/metric"
-	"github.com/maravilla-realtime/realtime/internal/ring"
+	"github.com/maravilla-realtime/realtime/internal/rights/policycall"
+	"github.com/maravilla-realtime/realtime/internal/transport/driver"
 )
 
 // Stats is a snapshot of what a node has, and of what it has done since [New]. Numbers of
@@ -215,7 +215,7 @@ func connectionStats(s driver.Stats) ConnectionStats {
 
 func callStats(c metric.CallStats) CallStats { return CallStats{c.Outcomes, histogram(c.Time)} }
 
-func backendStats(e engine.Stats) BackendStats {
+func backendStats(e bounded.Stats) BackendStats {
 	s := BackendStats{Methods: make(map[string]CallStats), Abandoned: e.Abandoned}
 	for name, c := range e.Methods {
 		s.Methods[name] = callStats(c)
@@ -223,7 +223,7 @@ func backendStats(e engine.Stats) BackendStats {
 	return s
 }
 
-func policyStats(calls *ask.Calls) PolicyStats {
+func policyStats(calls *policycall.Calls) PolicyStats {
 	s := PolicyStats{Functions: make(map[string]CallStats), Abandoned: calls.Left()}
 	for name, c := range calls.Stats() {
 		s.Functions[name] = callStats(c)

@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/growing"
+	"github.com/maravilla-realtime/realtime/internal/log/bounded"
 	"github.com/maravilla-realtime/realtime/internal/publish"
 	"github.com/maravilla-realtime/realtime/internal/refused"
 	"github.com/maravilla-realtime/realtime/internal/wire"
@@ -65,7 +65,7 @@ func (rt *Realtime) Stream(ctx context.Context, channel, id string, opts ...Even
 	defer g.Leave()
 	s := &Stream{rt: rt}
 	s.ctx, s.stop = context.WithCancelCause(context.WithoutCancel(ctx))
-	ctx, cancel := engine.Within(ctx, engine.CallTime)
+	ctx, cancel := bounded.Within(ctx, bounded.CallTime)
 	defer cancel()
 	if s.own, err = rt.growing.Begin(ctx, b, s.stop); err != nil {
 		s.stop(err)
@@ -142,7 +142,7 @@ func (s *Stream) Fail(why error) error {
 }
 
 func (s *Stream) end(e growing.End) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), engine.CallTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), bounded.CallTime)
 	defer cancel()
 	err := s.own.End(ctx, e)
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -167,7 +167,7 @@ func (rt *Realtime) StopStream(ctx context.Context, channel, id string) error {
 	if err := rt.ended(ctx); err != nil {
 		return err
 	}
-	ctx, cancel := engine.Within(ctx, engine.CallTime)
+	ctx, cancel := bounded.Within(ctx, bounded.CallTime)
 	defer cancel()
 	return streamError(rt.growing.Stop(ctx, growing.Key{Channel: channel, ID: id}))
 }
@@ -196,7 +196,7 @@ func streamError(err error) error {
 	case errors.Is(err, growing.ErrMixed):
 		return fmt.Errorf("%w: a growing message has text or JSON values", ErrBadOption)
 	}
-	return engine.Public(err)
+	return bounded.Public(err)
 }
 
 func (rt *Realtime) newGrowing() *growing.Growing {

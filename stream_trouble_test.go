@@ -13,7 +13,7 @@ import (
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/backendtest"
-	"github.com/maravilla-realtime/realtime/internal/memory"
+	"github.com/maravilla-realtime/realtime/internal/log/memory"
 )
 
 // What is written at once may be more than nodes send each other in one piece. No client

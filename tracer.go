@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/handle"
+	"github.com/maravilla-realtime/realtime/internal/log/bounded"
 	"github.com/maravilla-realtime/realtime/internal/publish"
 )
 
@@ -84,7 +84,7 @@ func (rt *Realtime) tracer() (spans publish.Tracer) {
 	}
 	spans.Publish = func(ctx context.Context, ev backend.Event) (context.Context, backend.Trace, func(error)) {
 		ctx, place, end := t.Publish(ctx, RenEvent(ev))
-		return ctx, place.carried(), func(err error) { end(engine.Public(err)) }
+		return ctx, place.carried(), func(err error) { end(bounded.Public(err)) }
 	}
 	if t, ok := t.(DeliveryTracer); ok {
 		spans.Append = func(ctx context.Context, ev backend.Event) func(error) { return t.Append(ctx, RenEvent(ev)) }

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/conformance"
+	"github.com/maravilla-realtime/realtime/internal/test/conformance"
 )
 
 // A rule must not depend on an empty backend. L rules are about the log, S rules

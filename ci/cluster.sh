@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 # Where there is no Redis or Postgres, a test says so and is skipped; with CI=true it fails.
 ci/redis.sh || true
 ci/postgres.sh || true
-cd internal/clusterfaults
+cd internal/test/clusterfaults
 
 # Not with the race detector, which the other tests run with: it changes what is
 # measured, and each of a dozen processes would run with it.

@@ -3,7 +3,7 @@
 # example: ci/db.sh [-full]. The full form takes 10,000 transactions, and kills.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-for module in internal/postgrestest postgres; do
+for module in internal/test/postgrestest postgres; do
 	(cd "$module" && REALTIME_REQUIRE_POSTGRES=1 go test -race -count=1 -timeout 20m . "$@")
 done
 (cd examples/postgres && REALTIME_REQUIRE_POSTGRES=1 go test -race -count=1 -timeout 20m ./...)

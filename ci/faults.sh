@@ -3,7 +3,7 @@
 # what was measured: the short form, or with -full the figures of
 # docs/reliability.md, which take more than an hour.
 set -euo pipefail
-cd "$(dirname "$0")/../internal/faulttest"
+cd "$(dirname "$0")/../internal/test/faulttest"
 
 missing=()
 for program in nginx haproxy caddy ip ss iptables; do

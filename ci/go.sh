@@ -16,7 +16,7 @@ go test -race . -args -hijack 1
 go test . -args -hijack 3
 
 # All seeds of the simulation: with the race detector, above, it tries a fifth of them.
-go test ./internal/simtest
+go test ./internal/test/simtest
 
 # Users of the library must not inherit what only its tests and tools need.
 allowed='^(github.com/(coder/websocket|gobwas/glob|google/go-cmp)|golang.org/x/(sync|time))$'

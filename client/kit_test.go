@@ -17,8 +17,8 @@ import (
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/client"
-	"github.com/maravilla-realtime/realtime/internal/memnet"
-	"github.com/maravilla-realtime/realtime/internal/memory"
+	"github.com/maravilla-realtime/realtime/internal/log/memory"
+	"github.com/maravilla-realtime/realtime/internal/test/memnet"
 )
 
 const (

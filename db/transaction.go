@@ -10,8 +10,8 @@ import (
 	"os"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/internal/detach"
 	"github.com/maravilla-realtime/realtime/internal/fault"
+	"github.com/maravilla-realtime/realtime/internal/publish/detach"
 )
 
 // transaction is a transaction that ends with its context, and the connection that

@@ -6,9 +6,9 @@ import (
 
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/detach"
 	"github.com/maravilla-realtime/realtime/internal/fault"
-	"github.com/maravilla-realtime/realtime/internal/outbox"
+	"github.com/maravilla-realtime/realtime/internal/publish/detach"
+	"github.com/maravilla-realtime/realtime/internal/publish/outbox"
 )
 
 // within returns the backend if transactions of d can append to it, or nil. It asks

@@ -28,9 +28,9 @@ func TestCommandsNameTests(t *testing.T) {
 		for _, m := range command.FindAllStringSubmatch(ours, -1) {
 			dirs := []string{filepath.Join(root, m[1])}
 			if strings.HasPrefix(m[0], "ci/faults.sh") {
-				dirs[0] = filepath.Join(root, "internal/faulttest")
+				dirs[0] = filepath.Join(root, "internal/test/faulttest")
 			} else if strings.HasPrefix(m[0], "ci/cluster.sh") {
-				dirs[0] = filepath.Join(root, "internal/clusterfaults")
+				dirs[0] = filepath.Join(root, "internal/test/clusterfaults")
 			} else if places := places(m[0]); places != nil {
 				for i, place := range places {
 					places[i] = filepath.Join(dirs[0], place)

@@ -15,7 +15,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/inspector"
-	"github.com/maravilla-realtime/realtime/internal/memnet"
+	"github.com/maravilla-realtime/realtime/internal/test/memnet"
 )
 
 // crowd publishes to m channels, and has n connections. Of the connections half are

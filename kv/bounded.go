@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/internal/detach"
+	"github.com/maravilla-realtime/realtime/internal/publish/detach"
 )
 
 // engineTime is how long a call of an engine may take.

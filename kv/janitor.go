@@ -9,7 +9,7 @@ import (
 
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/internal/fault"
-	"github.com/maravilla-realtime/realtime/internal/outbox"
+	"github.com/maravilla-realtime/realtime/internal/publish/outbox"
 )
 
 const (

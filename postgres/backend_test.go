@@ -11,8 +11,8 @@ import (
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/backendtest"
-	"github.com/maravilla-realtime/realtime/internal/drivertest"
-	"github.com/maravilla-realtime/realtime/internal/pgserver"
+	"github.com/maravilla-realtime/realtime/internal/test/enginetest"
+	"github.com/maravilla-realtime/realtime/internal/test/pgserver"
 	"github.com/maravilla-realtime/realtime/postgres"
 )
 
@@ -26,13 +26,13 @@ func TestNodesShareOneLog(t *testing.T) {
 	url := server(t)
 	schema := migrated(t, url)
 	a, b := open(t, url, schema, nil), open(t, url, schema, nil)
-	f := drivertest.Follow(t, b, head(t, b))
+	f := enginetest.Follow(t, b, head(t, b))
 	for i := range 20 {
 		from := a
 		if i%2 == 1 {
 			from = b
 		}
-		pos := drivertest.Append(t, from, fmt.Sprint(i))
+		pos := enginetest.Append(t, from, fmt.Sprint(i))
 		if got := f.Next(t); got.Pos != pos || string(got.Data) != fmt.Sprint(i) {
 			t.Fatalf("at %v node b read %q at %v", pos, got.Data, got.Pos)
 		}
@@ -49,8 +49,8 @@ func TestLostNotification(t *testing.T) {
 	url := server(t)
 	schema := migrated(t, url)
 	b := open(t, url, schema, nil)
-	f := drivertest.Follow(t, b, head(t, b))
-	drivertest.Append(t, b, "told")
+	f := enginetest.Follow(t, b, head(t, b))
+	enginetest.Append(t, b, "told")
 	f.Next(t)
 	pool := database(t, url)
 	var source string
@@ -62,7 +62,7 @@ func TestLostNotification(t *testing.T) {
 		t.Fatal("write does not notify")
 	}
 	run(t, pool, silent)
-	drivertest.Append(t, b, "not told")
+	enginetest.Append(t, b, "not told")
 	if got := string(f.Next(t).Data); got != "not told" {
 		t.Errorf("the record is %q", got)
 	}
@@ -75,7 +75,7 @@ func TestCutsAndCrashes(t *testing.T) {
 	url := s.URL("postgres")
 	schema := migrated(t, url)
 	a, b := open(t, url, schema, nil), open(t, url, schema, nil)
-	f := drivertest.Follow(t, b, head(t, b))
+	f := enginetest.Follow(t, b, head(t, b))
 	pool := database(t, url)
 	epoch := head(t, a).Epoch
 	for i := range 24 {
@@ -86,7 +86,7 @@ func TestCutsAndCrashes(t *testing.T) {
 			s.Kill()
 			s.Restart()
 		}
-		pos := drivertest.Append(t, a, fmt.Sprint(i))
+		pos := enginetest.Append(t, a, fmt.Sprint(i))
 		if pos.Epoch != epoch {
 			t.Fatalf("the epoch is %d, and was %d", pos.Epoch, epoch)
 		}
@@ -100,7 +100,7 @@ func TestCutsAndCrashes(t *testing.T) {
 func TestNoServer(t *testing.T) {
 	s := pgserver.Start(t, "fsync=off")
 	b := open(t, s.URL("postgres"), migrated(t, s.URL("postgres")), nil)
-	drivertest.Append(t, b, "before")
+	enginetest.Append(t, b, "before")
 	s.Kill()
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
@@ -111,7 +111,7 @@ func TestNoServer(t *testing.T) {
 		t.Error("Get returned nil without a server")
 	}
 	s.Restart()
-	drivertest.Append(t, b, "after")
+	enginetest.Append(t, b, "after")
 }
 
 // A standby that is promoted has perhaps not all that the primary had reported. The
@@ -123,7 +123,7 @@ func TestFailoverLosesTheTail(t *testing.T) {
 	standby := primary.Standby()
 	either := standby.URL("postgres") + "," + primary.Directory() // whichever takes writes
 	b := open(t, either, schema, nil)
-	drivertest.Append(t, b, "kept")
+	enginetest.Append(t, b, "kept")
 	pool := database(t, standby.URL("postgres"))
 	eventually(t, "the standby has the record", func() bool {
 		var n int
@@ -137,19 +137,19 @@ func TestFailoverLosesTheTail(t *testing.T) {
 		err := pool.QueryRow(t.Context(), `select exists (select from pg_stat_wal_receiver)`).Scan(&follows)
 		return err == nil && !follows
 	})
-	last := drivertest.Append(t, b, "only the primary has it")
+	last := enginetest.Append(t, b, "only the primary has it")
 	if err := b.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	primary.Kill()
 	standby.Promote()
 	c := open(t, either, schema, nil)
-	lost := drivertest.Follow(t, c, last).Lost(t)
-	again := drivertest.Append(t, c, "again")
+	lost := enginetest.Follow(t, c, last).Lost(t)
+	again := enginetest.Append(t, c, "again")
 	if again.Epoch <= last.Epoch || lost.Next.Epoch != again.Epoch {
 		t.Errorf("after %v the log goes on at %v, and Next was %v", last, again, lost.Next)
 	}
-	if got := string(drivertest.Follow(t, c, lost.Next).Next(t).Data); got != "again" {
+	if got := string(enginetest.Follow(t, c, lost.Next).Next(t).Data); got != "again" {
 		t.Errorf("following from Next gives %q", got)
 	}
 	if page, err := c.Read(t.Context(), backend.Position{}, 10); err != nil || page.First != again || len(page.Records) != 1 {
@@ -166,9 +166,9 @@ func TestServerIsPutBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			schema := migrated(t, url)
 			b := open(t, url, schema, nil)
-			drivertest.Append(t, b, "kept")
-			f := drivertest.Follow(t, b, backend.Position{})
-			last := drivertest.Append(t, b, "lost")
+			enginetest.Append(t, b, "kept")
+			f := enginetest.Follow(t, b, backend.Position{})
+			last := enginetest.Append(t, b, "lost")
 			f.Next(t)
 			f.Next(t)
 			k := backend.Key{Kind: "test", Group: "g", Name: "n"}
@@ -185,7 +185,7 @@ func TestServerIsPutBack(t *testing.T) {
 			run(t, pool, `alter sequence `+schema+`.revisions restart`)
 			run(t, pool, `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'maravilla realtime'`)
 			lost := f.Lost(t)
-			again := drivertest.Append(t, b, "again")
+			again := enginetest.Append(t, b, "again")
 			if again.Epoch <= last.Epoch || lost.Next.Epoch != again.Epoch {
 				t.Errorf("after %v the log goes on at %v, and Next was %v", last, again, lost.Next)
 			}
@@ -204,8 +204,8 @@ func TestAppendDoesNotUseAPositionTwice(t *testing.T) {
 	schema := migrated(t, url)
 	pool := database(t, url)
 	b := open(t, url, schema, nil)
-	f := drivertest.Follow(t, b, backend.Position{})
-	last := drivertest.Append(t, b, "lost")
+	f := enginetest.Follow(t, b, backend.Position{})
+	last := enginetest.Append(t, b, "lost")
 	f.Next(t)
 	run(t, pool, `delete from `+schema+`.log`)
 	pos, err := b.Append(t.Context(), backend.Entry{Data: []byte("again")})
@@ -257,7 +257,7 @@ func TestLongReader(t *testing.T) {
 		t.Fatal(err)
 	}
 	last := fill(t, b, 1000)
-	f := drivertest.Follow(t, b, backend.Position{Epoch: last.Epoch, Seq: last.Seq - 500})
+	f := enginetest.Follow(t, b, backend.Position{Epoch: last.Epoch, Seq: last.Seq - 500})
 	f.Next(t)
 	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
@@ -278,7 +278,7 @@ func TestAge(t *testing.T) {
 		page, err := b.Read(t.Context(), backend.Position{}, 10)
 		return err == nil && page.First.Seq == 11 && page.Head.Seq == 10 && len(page.Records) == 0
 	})
-	if pos := drivertest.Append(t, b, "next"); pos.Seq != 11 {
+	if pos := enginetest.Append(t, b, "next"); pos.Seq != 11 {
 		t.Errorf("the next record is at %v", pos)
 	}
 }
@@ -289,10 +289,10 @@ func TestIDsOutliveTheLog(t *testing.T) {
 	schema := migrated(t, url)
 	pool := database(t, url)
 	b := open(t, url, schema, func(o *postgres.Options) { o.Events = 10 })
-	first := drivertest.Append(t, b, "once")
+	first := enginetest.Append(t, b, "once")
 	for i := range 4 {
 		fill(t, b, 50)
-		if again := drivertest.Append(t, b, "once"); again != first && i < 2 {
+		if again := enginetest.Append(t, b, "once"); again != first && i < 2 {
 			t.Errorf("turn %d: the id got %v and then %v", i, first, again)
 		} else if again == first && i == 3 {
 			t.Error("the id is remembered for ever")
@@ -301,9 +301,9 @@ func TestIDsOutliveTheLog(t *testing.T) {
 		run(t, pool, `update `+schema+`.slots set began = began - interval '61 seconds' where ring = 'ids'`)
 		run(t, pool, `update `+schema+`.ids set at = at - interval '59 seconds'`)
 	}
-	twice := drivertest.Append(t, b, "twice")
+	twice := enginetest.Append(t, b, "twice")
 	run(t, pool, `update `+schema+`.ids set at = at - interval '121 seconds'`)
-	if again := drivertest.Append(t, b, "twice"); again == twice {
+	if again := enginetest.Append(t, b, "twice"); again == twice {
 		t.Error("an id is remembered for longer than two minutes")
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/maravilla-realtime/realtime/internal/drivertest"
-	"github.com/maravilla-realtime/realtime/internal/pgserver"
+	"github.com/maravilla-realtime/realtime/internal/test/enginetest"
+	"github.com/maravilla-realtime/realtime/internal/test/pgserver"
 	"github.com/maravilla-realtime/realtime/postgres"
 )
 
@@ -32,7 +32,7 @@ func BenchmarkTransaction(b *testing.B) {
 	open(b, url, box.Schema, large)
 	there := open(b, url, box.Schema, large)
 	pool := database(b, url)
-	f := drivertest.Follow(b, there, head(b, there))
+	f := enginetest.Follow(b, there, head(b, there))
 	var took []time.Duration
 	for b.Loop() {
 		if err := pgx.BeginFunc(b.Context(), pool, func(tx pgx.Tx) error { return box.Publish(b.Context(), tx, "room", 1) }); err != nil {

@@ -11,8 +11,8 @@ import (
 	"testing"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/drivertest"
-	"github.com/maravilla-realtime/realtime/internal/pgserver"
+	"github.com/maravilla-realtime/realtime/internal/test/enginetest"
+	"github.com/maravilla-realtime/realtime/internal/test/pgserver"
 	"github.com/maravilla-realtime/realtime/postgres"
 )
 
@@ -29,7 +29,7 @@ func TestMigrateAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := open(t, url, schema, nil)
-	pos := drivertest.Append(t, b, "kept")
+	pos := enginetest.Append(t, b, "kept")
 	if err := postgres.Migrate(t.Context(), postgres.Options{URL: url, Schema: schema}); err != nil {
 		t.Error(err)
 	}
@@ -57,7 +57,7 @@ func TestSchemaIsWhatMigrateMakes(t *testing.T) {
 	if err := postgres.Migrate(t.Context(), postgres.Options{URL: url, Schema: schema}); err != nil {
 		t.Error(err)
 	}
-	drivertest.Append(t, open(t, url, schema, nil), "x")
+	enginetest.Append(t, open(t, url, schema, nil), "x")
 	if whole, _ := postgres.Schema(""); !strings.Contains(whole, `create schema if not exists "realtime"`) || strings.Contains(sql, `"realtime"`) {
 		t.Error("the name of the schema is not in the SQL, or that of the default one is")
 	}
@@ -117,9 +117,9 @@ func TestLeastPrivileges(t *testing.T) {
 	grant(t, s, postgres.NodeGrants, schema, node)
 	grant(t, s, postgres.PublisherGrants, schema, publisher)
 	b := open(t, o.URL, schema, func(o *postgres.Options) { o.Events = 20 })
-	f := drivertest.Follow(t, b, backend.Position{})
+	f := enginetest.Follow(t, b, backend.Position{})
 	for i := range 100 { // so that tables are truncated
-		drivertest.Append(t, b, fmt.Sprint(i))
+		enginetest.Append(t, b, fmt.Sprint(i))
 		f.Next(t)
 	}
 	k := backend.Key{Kind: "test", Group: "g", Name: "n"}

@@ -16,8 +16,8 @@ import (
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/db"
-	"github.com/maravilla-realtime/realtime/internal/drivertest"
-	"github.com/maravilla-realtime/realtime/internal/pgserver"
+	"github.com/maravilla-realtime/realtime/internal/test/enginetest"
+	"github.com/maravilla-realtime/realtime/internal/test/pgserver"
 	"github.com/maravilla-realtime/realtime/postgres"
 )
 
@@ -46,7 +46,7 @@ func TestPublishInTransactions(t *testing.T) {
 	url := server(t)
 	box := postgres.Outbox{Schema: migrated(t, url)}
 	b := open(t, url, box.Schema, nil)
-	f := drivertest.Follow(t, b, backend.Position{})
+	f := enginetest.Follow(t, b, backend.Position{})
 	pool, sqlDB := database(t, url), openSQL(t, url)
 	publish := func(tx postgres.Tx, n int) error {
 		return errors.Join(box.Publish(t.Context(), tx, "room", n, realtime.AsUser("ada"), realtime.FromClient("0123456789abcdef")),
@@ -123,8 +123,8 @@ func TestIDInTransaction(t *testing.T) {
 	url := server(t)
 	box := postgres.Outbox{Schema: migrated(t, url)}
 	b := open(t, url, box.Schema, nil)
-	f := drivertest.Follow(t, b, backend.Position{})
-	drivertest.Append(t, b, "once")
+	f := enginetest.Follow(t, b, backend.Position{})
+	enginetest.Append(t, b, "once")
 	for range 2 {
 		err := pgx.BeginFunc(t.Context(), database(t, url), func(tx pgx.Tx) error {
 			return errors.Join(box.Publish(t.Context(), tx, "room", 1, realtime.WithID("once")),
@@ -134,7 +134,7 @@ func TestIDInTransaction(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	drivertest.Append(t, b, "end")
+	enginetest.Append(t, b, "end")
 	got := f.Next(t).ID + f.Next(t).ID + f.Next(t).ID
 	if got != "oncetwiceend" {
 		t.Errorf("the log has the ids %q", got)
@@ -146,13 +146,13 @@ func TestCommittedComesFirst(t *testing.T) {
 	url := server(t)
 	box := postgres.Outbox{Schema: migrated(t, url)}
 	b := open(t, url, box.Schema, nil)
-	f := drivertest.Follow(t, b, backend.Position{})
+	f := enginetest.Follow(t, b, backend.Position{})
 	pool := database(t, url)
 	for i := range 50 {
 		if err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error { return box.Publish(t.Context(), tx, "room", i) }); err != nil {
 			t.Fatal(err)
 		}
-		drivertest.Append(t, b, fmt.Sprint("after ", i))
+		enginetest.Append(t, b, fmt.Sprint("after ", i))
 		if ev := event(t, f.Next(t)); string(ev.Data) != fmt.Sprint(i) {
 			t.Fatalf("transaction %d: %+v", i, ev)
 		}
@@ -177,7 +177,7 @@ func TestElectedNodeHangs(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := open(t, url, box.Schema, nil)
-	f := drivertest.Follow(t, b, backend.Position{})
+	f := enginetest.Follow(t, b, backend.Position{})
 	if err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error { return box.Publish(t.Context(), tx, "room", 1) }); err != nil {
 		t.Fatal(err)
 	}
@@ -238,8 +238,8 @@ func TestInTxUsesTheOutbox(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := open(t, url, schema, nil)
-	drivertest.Append(t, other, "end")
-	f := drivertest.Follow(t, other, backend.Position{})
+	enginetest.Append(t, other, "end")
+	f := enginetest.Follow(t, other, backend.Position{})
 	f.Next(t)
 	f.Next(t)
 	if ev := event(t, f.Next(t)); ev.Type != "db.document.updated" {

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/drivertest"
-	"github.com/maravilla-realtime/realtime/internal/pgserver"
+	"github.com/maravilla-realtime/realtime/internal/test/enginetest"
+	"github.com/maravilla-realtime/realtime/internal/test/pgserver"
 	"github.com/maravilla-realtime/realtime/postgres"
 )
 
@@ -19,7 +19,7 @@ func sourced(b *testing.B) *followed {
 	w := newFollowed(b, pgserver.Start(b, "wal_level=logical", "max_connections=200"), published("orders", orders)...)
 	w.source(postgres.SourceOptions{})
 	w.streaming()
-	w.log = drivertest.Follow(b, w.b, head(b, w.b))
+	w.log = enginetest.Follow(b, w.b, head(b, w.b))
 	return w
 }
 

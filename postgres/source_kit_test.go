@@ -13,8 +13,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/drivertest"
-	"github.com/maravilla-realtime/realtime/internal/pgserver"
+	"github.com/maravilla-realtime/realtime/internal/test/enginetest"
+	"github.com/maravilla-realtime/realtime/internal/test/pgserver"
 	"github.com/maravilla-realtime/realtime/postgres"
 )
 
@@ -26,7 +26,7 @@ type followed struct {
 	url, schema string // of the log; the publication and the slot have the name of the schema
 	pool        *pgxpool.Pool
 	b           *postgres.Backend
-	log         *drivertest.Follower
+	log         *enginetest.Follower
 }
 
 // newFollowed makes a database on a server, and runs statements in it. "$pub" in them is
@@ -40,7 +40,7 @@ func newFollowed(t testing.TB, s *pgserver.Server, statements ...string) *follow
 	t.Cleanup(w.dropSlot)
 	w.do(statements...)
 	w.b = open(t, w.url, w.schema, large)
-	w.log = drivertest.Follow(t, w.b, backend.Position{})
+	w.log = enginetest.Follow(t, w.b, backend.Position{})
 	return w
 }
 

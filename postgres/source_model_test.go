@@ -13,7 +13,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/maravilla-realtime/realtime/internal/pgserver"
+	"github.com/maravilla-realtime/realtime/internal/test/pgserver"
 	"github.com/maravilla-realtime/realtime/postgres"
 )
 

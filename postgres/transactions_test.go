@@ -23,8 +23,8 @@ import (
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/db"
-	"github.com/maravilla-realtime/realtime/internal/drivertest"
-	"github.com/maravilla-realtime/realtime/internal/pgserver"
+	"github.com/maravilla-realtime/realtime/internal/test/enginetest"
+	"github.com/maravilla-realtime/realtime/internal/test/pgserver"
 	"github.com/maravilla-realtime/realtime/postgres"
 )
 
@@ -50,7 +50,7 @@ func TestTransactionsUnderKills(t *testing.T) {
 	run(t, pool, `create table `+schema+`.rows (id text primary key)`)
 	b := open(t, url, schema, large)
 	delivered := make(map[string]int)
-	f := drivertest.Follow(t, b, backend.Position{})
+	f := enginetest.Follow(t, b, backend.Position{})
 	n, appKills, serverKills := transactions(), 0, 0
 	for done := 0; done < n; {
 		app := startApp(t, url, schema)
@@ -70,7 +70,7 @@ func TestTransactionsUnderKills(t *testing.T) {
 		recovered(t, pool)
 	}
 	quiet(t, pool)
-	drivertest.Append(t, b, "end")
+	enginetest.Append(t, b, "end")
 	for r := f.Next(t); r.ID != "end"; r = f.Next(t) {
 		delivered[event(t, r).Key]++
 	}

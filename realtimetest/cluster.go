@@ -13,7 +13,7 @@ import (
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/backendtest"
 	"github.com/maravilla-realtime/realtime/client"
-	"github.com/maravilla-realtime/realtime/internal/memlink"
+	"github.com/maravilla-realtime/realtime/internal/test/memlink"
 )
 
 // Cluster is several nodes of one deployment, each with a Realtime and a network of

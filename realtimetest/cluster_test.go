@@ -15,7 +15,7 @@ import (
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/client"
-	"github.com/maravilla-realtime/realtime/internal/memory"
+	"github.com/maravilla-realtime/realtime/internal/log/memory"
 	"github.com/maravilla-realtime/realtime/realtimetest"
 )
 

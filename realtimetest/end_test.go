@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
-	"github.com/maravilla-realtime/realtime/internal/pace"
+	"github.com/maravilla-realtime/realtime/internal/test/pace"
 	"github.com/maravilla-realtime/realtime/realtimetest"
 )
 

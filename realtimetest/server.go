@@ -30,7 +30,7 @@ import (
 
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/backendtest"
-	"github.com/maravilla-realtime/realtime/internal/memory"
+	"github.com/maravilla-realtime/realtime/internal/log/memory"
 )
 
 // TB is what the kit needs of a [testing.TB].

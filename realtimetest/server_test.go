@@ -18,8 +18,8 @@ import (
 	"github.com/coder/websocket"
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/memory"
-	"github.com/maravilla-realtime/realtime/internal/sse"
+	"github.com/maravilla-realtime/realtime/internal/log/memory"
+	"github.com/maravilla-realtime/realtime/internal/wire/sse"
 	"github.com/maravilla-realtime/realtime/realtimetest"
 )
 

@@ -8,7 +8,7 @@ import (
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/backendtest"
-	"github.com/maravilla-realtime/realtime/internal/drivertest"
+	"github.com/maravilla-realtime/realtime/internal/test/enginetest"
 	"github.com/maravilla-realtime/realtime/redisbackend"
 	"github.com/redis/rueidis"
 )
@@ -44,8 +44,8 @@ func TestCutConnections(t *testing.T) { onEach(t, testCutConnections) }
 func testCutConnections(t *testing.T, k kind) {
 	s := startServer(t, k)
 	b := open(t, s.addr, nil)
-	first := drivertest.Append(t, b, "first")
-	f := drivertest.Follow(t, b, first)
+	first := enginetest.Append(t, b, "first")
+	f := enginetest.Follow(t, b, first)
 	for i := range 20 {
 		if i%5 == 0 {
 			c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{s.addr}, DisableCache: true})
@@ -55,7 +55,7 @@ func testCutConnections(t *testing.T, k kind) {
 			_ = c.Do(t.Context(), c.B().Arbitrary("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes").Build()).Error()
 			c.Close()
 		}
-		drivertest.Append(t, b, fmt.Sprint(i))
+		enginetest.Append(t, b, fmt.Sprint(i))
 		if got := string(f.Next(t).Data); got != fmt.Sprint(i) {
 			t.Fatalf("record %d is %q", i, got)
 		}
@@ -76,7 +76,7 @@ func testFollowEndsAtOnce(t *testing.T, k kind) {
 		}
 		defer cancel()
 		came, ended := make(chan struct{}), make(chan error, 1)
-		pos := drivertest.Append(t, b, fmt.Sprint(limit))
+		pos := enginetest.Append(t, b, fmt.Sprint(limit))
 		pos.Seq--
 		go func() {
 			ended <- b.Follow(ctx, pos, func([]backend.Record) { close(came) })
@@ -98,8 +98,8 @@ func TestServerLosesItsTail(t *testing.T) { onEach(t, testServerLosesItsTail) }
 func testServerLosesItsTail(t *testing.T, k kind) {
 	s := startServer(t, k)
 	b := open(t, s.addr, nil)
-	before := drivertest.Append(t, b, "before")
-	f := drivertest.Follow(t, b, backend.Position{})
+	before := enginetest.Append(t, b, "before")
+	f := enginetest.Follow(t, b, backend.Position{})
 	f.Next(t)
 	s.kill()
 	s.start() // with an empty log
@@ -107,11 +107,11 @@ func testServerLosesItsTail(t *testing.T, k kind) {
 	if lost.Next.Epoch <= before.Epoch {
 		t.Errorf("the log goes on after %v in epoch %d", before, lost.Next.Epoch)
 	}
-	after := drivertest.Append(t, b, "after")
+	after := enginetest.Append(t, b, "after")
 	if after.Epoch != lost.Next.Epoch {
 		t.Errorf("the next record is at %v, and Next was %v", after, lost.Next)
 	}
-	if got := string(drivertest.Follow(t, b, lost.Next).Next(t).Data); got != "after" {
+	if got := string(enginetest.Follow(t, b, lost.Next).Next(t).Data); got != "after" {
 		t.Errorf("following from Next gives %q", got)
 	}
 }
@@ -128,12 +128,12 @@ func testServerIsPutBack(t *testing.T, k kind) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	drivertest.Append(t, b, "kept")
+	enginetest.Append(t, b, "kept")
 	if err := c.Do(t.Context(), c.B().Save().Build()).Error(); err != nil {
 		t.Fatal(err)
 	}
-	last := drivertest.Append(t, b, "lost")
-	f := drivertest.Follow(t, b, backend.Position{})
+	last := enginetest.Append(t, b, "lost")
+	f := enginetest.Follow(t, b, backend.Position{})
 	f.Next(t)
 	f.Next(t)
 	key := backend.Key{Kind: "test", Group: "g", Name: "n"}
@@ -143,7 +143,7 @@ func testServerIsPutBack(t *testing.T, k kind) {
 	}
 	s.kill()
 	s.start()
-	again := drivertest.Append(t, b, "again")
+	again := enginetest.Append(t, b, "again")
 	if again.Epoch <= last.Epoch {
 		t.Errorf("after %v the log goes on at %v", last, again)
 	}

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/drivertest"
+	"github.com/maravilla-realtime/realtime/internal/test/enginetest"
 	"github.com/maravilla-realtime/realtime/redisbackend"
 	"github.com/redis/rueidis"
 )
@@ -45,15 +45,15 @@ func testSentinelFailover(t *testing.T, k kind) {
 	replica := startServer(t, k, "--replicaof", host, port)
 	sentinel := startSentinel(t, k, master)
 	b := openSentinel(t, sentinel)
-	before := drivertest.Append(t, b, "before")
-	f := drivertest.Follow(t, b, before)
+	before := enginetest.Append(t, b, "before")
+	f := enginetest.Follow(t, b, before)
 	for i := range 20 {
-		drivertest.Append(t, b, fmt.Sprint("old ", i))
+		enginetest.Append(t, b, fmt.Sprint("old ", i))
 		f.Next(t)
 	}
 	waitForReplica(t, replica.addr)
 	master.kill()
-	after := drivertest.Append(t, b, "after")
+	after := enginetest.Append(t, b, "after")
 	if after.Epoch <= before.Epoch {
 		t.Errorf("after the failover the log continues at %v, before it was at %v", after, before)
 	}
@@ -61,7 +61,7 @@ func testSentinelFailover(t *testing.T, k kind) {
 	if lost.Next.Epoch != after.Epoch {
 		t.Errorf("Next is %v, the first record of the new master is at %v", lost.Next, after)
 	}
-	if got := drivertest.Follow(t, b, backend.Position{Epoch: after.Epoch, Seq: after.Seq - 1}).Next(t); string(got.Data) != "after" {
+	if got := enginetest.Follow(t, b, backend.Position{Epoch: after.Epoch, Seq: after.Seq - 1}).Next(t); string(got.Data) != "after" {
 		t.Errorf("following the new master gives %q", got.Data)
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"io"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/internal/detach"
+	"github.com/maravilla-realtime/realtime/internal/publish/detach"
 )
 
 // bounded is Objects whose calls, except Put, have deadlines of their own; for Put see

@@ -19,7 +19,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
-	"github.com/maravilla-realtime/realtime/internal/memnet"
+	"github.com/maravilla-realtime/realtime/internal/test/memnet"
 	"github.com/maravilla-realtime/realtime/storage"
 )
 

@@ -21,10 +21,10 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
-	"github.com/maravilla-realtime/realtime/internal/detach"
 	"github.com/maravilla-realtime/realtime/internal/fault"
-	"github.com/maravilla-realtime/realtime/internal/keylock"
-	"github.com/maravilla-realtime/realtime/internal/outbox"
+	"github.com/maravilla-realtime/realtime/internal/publish/detach"
+	"github.com/maravilla-realtime/realtime/internal/publish/keylock"
+	"github.com/maravilla-realtime/realtime/internal/publish/outbox"
 	"github.com/maravilla-realtime/realtime/internal/refused"
 )
 

@@ -5,7 +5,7 @@ import (
 	"io"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/internal/detach"
+	"github.com/maravilla-realtime/realtime/internal/publish/detach"
 )
 
 // work is the body of a Put. Before it returns io.EOF it takes the lock of the path.

@@ -17,7 +17,7 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/maravilla-realtime/realtime"
-	"github.com/maravilla-realtime/realtime/internal/pace"
+	"github.com/maravilla-realtime/realtime/internal/test/pace"
 )
 
 // site is the running app.

@@ -12,7 +12,7 @@ import (
 	"testing/synctest"
 
 	"github.com/maravilla-realtime/realtime"
-	"github.com/maravilla-realtime/realtime/internal/sse"
+	"github.com/maravilla-realtime/realtime/internal/wire/sse"
 	"github.com/maravilla-realtime/realtime/realtimetest"
 )
 

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/maravilla-realtime/realtime/internal/localpg"
+	"github.com/maravilla-realtime/realtime/internal/test/localpg"
 	"github.com/maravilla-realtime/realtime/postgres"
 )
 

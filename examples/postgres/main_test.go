@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/client"
-	"github.com/maravilla-realtime/realtime/internal/localpg"
+	"github.com/maravilla-realtime/realtime/internal/test/localpg"
 )
 
 // The nodes are this test's binary once more.

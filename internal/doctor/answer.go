@@ -6,11 +6,11 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/internal/conns"
-	"github.com/maravilla-realtime/realtime/internal/httpwriter"
-	"github.com/maravilla-realtime/realtime/internal/sse"
-	"github.com/maravilla-realtime/realtime/internal/turns"
-	"github.com/maravilla-realtime/realtime/internal/wsconn"
+	"github.com/maravilla-realtime/realtime/internal/host/turns"
+	"github.com/maravilla-realtime/realtime/internal/transport/conns"
+	"github.com/maravilla-realtime/realtime/internal/web/httpwriter"
+	"github.com/maravilla-realtime/realtime/internal/wire/sse"
+	"github.com/maravilla-realtime/realtime/internal/wire/wsconn"
 )
 
 // Answers are what a node answers to the probes that it recognises. No policy is asked

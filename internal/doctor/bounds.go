@@ -106,8 +106,8 @@ func ofOwnLink(addr string) bool {
 	return ip.IsLinkLocalUnicast() || ip.IsMulticast()
 }
 
-// bounded reads at most as much as an answer may have.
-func bounded(body io.Reader) io.Reader { return io.LimitReader(body, maxAnswer) }
+// limited reads at most as much as an answer may have.
+func limited(body io.Reader) io.Reader { return io.LimitReader(body, maxAnswer) }
 
 // quoted quotes a header of an answer, which may be a stranger's.
 func quoted(s string) string { return fmt.Sprintf("%.*q", maxQuoted, s) }

@@ -21,8 +21,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
-	"github.com/maravilla-realtime/realtime/internal/sse"
 	"github.com/maravilla-realtime/realtime/internal/wire"
+	"github.com/maravilla-realtime/realtime/internal/wire/sse"
 )
 
 const (
@@ -180,9 +180,9 @@ func (p *Probe) stream(ctx context.Context, encoding string) (a answer) {
 	case a.status != http.StatusOK || !a.isStream():
 		a.body, _ = io.ReadAll(io.LimitReader(resp.Body, 1<<10)) // as much as there is
 	case a.header.Get("Content-Encoding") == "":
-		a.readEvents(bounded(resp.Body), began, Silence(p.Heartbeat))
+		a.readEvents(limited(resp.Body), began, Silence(p.Heartbeat))
 	default:
-		a.readBytes(bounded(resp.Body), began, Silence(p.Heartbeat))
+		a.readBytes(limited(resp.Body), began, Silence(p.Heartbeat))
 	}
 	return a
 }

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/internal/engine"
+	"github.com/maravilla-realtime/realtime/internal/log/bounded"
 )
 
 // Announce is the type of the control record that announces a probe by the name of its
@@ -37,7 +37,7 @@ func Name(secret string) string {
 }
 
 // ErrMany: too many examinations are under way.
-var ErrMany = fmt.Errorf("%w: more than %d examinations at once", engine.ErrTemporary, maxProbes)
+var ErrMany = fmt.Errorf("%w: more than %d examinations at once", bounded.ErrTemporary, maxProbes)
 
 // Expect has the node recognise a probe, by the name of its secret.
 func (p *Probes) Expect(_ context.Context, name string) error {

@@ -11,7 +11,7 @@ const (
 )
 
 // remedies are the lines of configuration that mend a finding, by its code and proxy.
-// Those of nginx, HAProxy and Caddy are proven: see internal/faulttest.
+// Those of nginx, HAProxy and Caddy are proven: see internal/test/faulttest.
 var remedies = map[string]map[string]string{
 	"buffering": {
 		Nginx:      "proxy_buffering off;   # and no proxy_ignore_headers X-Accel-Buffering",

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/engine"
+	"github.com/maravilla-realtime/realtime/internal/log/bounded"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -113,7 +113,7 @@ func (g *Growing) copy(r record) (*Text, error) {
 		g.drop(t)
 	}
 	if g.closed {
-		return nil, engine.ErrClosed
+		return nil, bounded.ErrClosed
 	}
 	if g.copies >= maxCopies || g.crowded() {
 		return nil, ErrTooMany

@@ -13,7 +13,7 @@ import (
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/growing"
-	"github.com/maravilla-realtime/realtime/internal/memory"
+	"github.com/maravilla-realtime/realtime/internal/log/memory"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 

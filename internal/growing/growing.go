@@ -21,7 +21,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/engine"
+	"github.com/maravilla-realtime/realtime/internal/log/bounded"
 	"github.com/maravilla-realtime/realtime/internal/metric"
 )
 
@@ -248,7 +248,7 @@ func (g *Growing) Close(ctx context.Context, why End) (open int) {
 	}
 	g.mu.Unlock()
 	for _, o := range own {
-		o.abandon(engine.ErrClosed)
+		o.abandon(bounded.ErrClosed)
 	}
 	return open
 }

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/engine"
+	"github.com/maravilla-realtime/realtime/internal/log/bounded"
 )
 
 // doubt is a record that a Put has perhaps stored whose caller has given up.
@@ -120,7 +120,7 @@ func (g *Growing) mendCopy(t *Text, now time.Time) (unknown bool) {
 // inquire finds out what has become of a message of which nothing is heard. It fails where
 // the store or the log does.
 func (g *Growing) inquire(ctx context.Context, t *Text) error {
-	ctx, cancel := context.WithTimeout(ctx, engine.CallTime)
+	ctx, cancel := context.WithTimeout(ctx, bounded.CallTime)
 	defer cancel()
 	r, open, err := g.open(ctx, t.Key)
 	if err != nil {
@@ -200,7 +200,7 @@ func (o *Own) restore(ctx context.Context) {
 	defer func() { <-o.settling }()
 	o.lost = true
 	for attempt := 0; o.lost && o.ended() == nil && pause(ctx, attempt) == nil; attempt++ {
-		call, cancel := context.WithTimeout(ctx, engine.CallTime)
+		call, cancel := context.WithTimeout(ctx, bounded.CallTime)
 		err := o.put(call, false)
 		cancel()
 		if o.lost = isLost(err); !o.lost && err != nil {
@@ -215,7 +215,7 @@ func (o *Own) verify(ctx context.Context) {
 	o.settling <- struct{}{}
 	defer func() { <-o.settling }()
 	for attempt := 0; o.rev != 0 && o.ended() == nil && ctx.Err() == nil; attempt++ {
-		call, cancel := context.WithTimeout(ctx, engine.CallTime)
+		call, cancel := context.WithTimeout(ctx, bounded.CallTime)
 		r, open, err := o.g.open(call, o.Key)
 		cancel()
 		if err != nil {
@@ -248,7 +248,7 @@ func (g *Growing) dueDoubts(now time.Time) (due []doubt) {
 
 // settle ends a message whose caller was told that it has perhaps begun.
 func (g *Growing) settle(ctx context.Context, d doubt) {
-	ctx, cancel := context.WithTimeout(ctx, engine.CallTime)
+	ctx, cancel := context.WithTimeout(ctx, bounded.CallTime)
 	defer cancel()
 	it, err := g.node.Store.Get(ctx, storeKey(d.Key))
 	if err != nil || it.Revision == 0 {

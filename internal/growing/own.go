@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/jitter"
+	"github.com/maravilla-realtime/realtime/internal/log/bounded"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -36,7 +36,7 @@ type Own struct {
 }
 
 // Begin begins a message; b has no Run. Its context ends with cancel. Errors:
-// [ErrTaken], [ErrTooMany], [engine.ErrClosed], and those of the store.
+// [ErrTaken], [ErrTooMany], [bounded.ErrClosed], and those of the store.
 func (g *Growing) Begin(ctx context.Context, b Begin, cancel context.CancelCauseFunc) (*Own, error) {
 	b.Run = rand.Text()[:12]
 	o := &Own{
@@ -76,7 +76,7 @@ func (g *Growing) register(o *Own) error {
 	defer g.mu.Unlock()
 	switch t := g.texts[o.Key]; {
 	case g.closed:
-		return engine.ErrClosed
+		return bounded.ErrClosed
 	case g.opened >= g.node.Limits.Open || g.channels[o.Channel] >= g.node.Limits.Channel || g.bytes.Load() > g.node.Limits.Memory:
 		return ErrTooMany
 	case t != nil && t.ended() == nil: // of this node, or of another one
@@ -171,7 +171,7 @@ func pause(ctx context.Context, attempt int) error {
 }
 
 // Write appends text. Bytes that are no UTF-8 become U+FFFD. Errors: [ErrTooLarge],
-// [ErrMixed], [ErrStopped], [ErrEnded], [engine.ErrClosed]; then nothing is appended.
+// [ErrMixed], [ErrStopped], [ErrEnded], [bounded.ErrClosed]; then nothing is appended.
 func (o *Own) Write(p []byte) (int, error) {
 	o.writing.Lock()
 	defer o.writing.Unlock()
@@ -327,7 +327,7 @@ func (o *Own) Stop() { o.begin(End{State: Cancelled}) }
 func (o *Own) settle(e End) {
 	whole := true
 	for attempt := 0; o.ended() == nil; attempt++ {
-		ctx, cancel := context.WithTimeout(o.g.node.Running, engine.CallTime)
+		ctx, cancel := context.WithTimeout(o.g.node.Running, bounded.CallTime)
 		end, err := o.try(ctx, e, &whole)
 		cancel()
 		if end != nil {
@@ -335,7 +335,7 @@ func (o *Own) settle(e End) {
 			return
 		}
 		if o.g.node.Running.Err() != nil || errors.Is(err, backend.ErrClosed) || errors.Is(err, errNever) {
-			o.abandon(engine.ErrClosed)
+			o.abandon(bounded.ErrClosed)
 			return
 		}
 		if err != nil && attempt == 3 {

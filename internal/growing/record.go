@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/fields"
+	"github.com/maravilla-realtime/realtime/internal/log/bounded"
 )
 
 // recordKind is the kind of the records of messages: their group is the channel, their
@@ -127,7 +127,7 @@ func (g *Growing) dueGraves(now time.Time) (due []grave) {
 // erase deletes records. Where the store fails, it leaves the rest for later.
 func (g *Growing) erase(ctx context.Context, graves []grave) {
 	for i, dead := range graves {
-		call, cancel := context.WithTimeout(ctx, engine.CallTime)
+		call, cancel := context.WithTimeout(ctx, bounded.CallTime)
 		err := g.node.Store.Delete(call, dead.Key, dead.revision, nil)
 		cancel()
 		if err == nil || errors.Is(err, backend.ErrConflict) || errors.Is(err, backend.ErrClosed) {

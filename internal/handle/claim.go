@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/progress"
+	"github.com/maravilla-realtime/realtime/internal/handle/progress"
 )
 
 // ErrHeld: another node holds the group.

@@ -17,8 +17,8 @@ import (
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/fault"
+	"github.com/maravilla-realtime/realtime/internal/log/ring"
 	"github.com/maravilla-realtime/realtime/internal/metric"
-	"github.com/maravilla-realtime/realtime/internal/ring"
 )
 
 // ErrBadGroup: a group cannot have its name, or there is none of this name.

@@ -7,10 +7,10 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/handle/lanes"
+	"github.com/maravilla-realtime/realtime/internal/handle/progress"
 	"github.com/maravilla-realtime/realtime/internal/jitter"
-	"github.com/maravilla-realtime/realtime/internal/lanes"
-	"github.com/maravilla-realtime/realtime/internal/progress"
-	"github.com/maravilla-realtime/realtime/internal/ring"
+	"github.com/maravilla-realtime/realtime/internal/log/ring"
 )
 
 // hold is the time in which this node holds a group. One goroutine reads the ring

@@ -8,10 +8,10 @@ import (
 	"log/slog"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/fault"
+	"github.com/maravilla-realtime/realtime/internal/host/timely"
+	"github.com/maravilla-realtime/realtime/internal/log/bounded"
 	"github.com/maravilla-realtime/realtime/internal/refused"
-	"github.com/maravilla-realtime/realtime/internal/timely"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -41,7 +41,7 @@ func NewHost(running context.Context, closed error, log *slog.Logger, older Olde
 func (h *Host) Wait(ctx context.Context) error { return h.calls.Wait(ctx) }
 
 // Older is [Reader].Older: it asks the host, and checks what it returns. Errors beside the
-// host's: [engine.ErrTemporary] if it did not return in time, that of a node that has ended, and
+// host's: [bounded.ErrTemporary] if it did not return in time, that of a node that has ended, and
 // [refused.ErrBadEvent] for what the host has returned.
 func (h *Host) Older(ctx context.Context, channel, before string, limit int) ([]Message, error) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -52,7 +52,7 @@ func (h *Host) Older(ctx context.Context, channel, before string, limit int) ([]
 	case err != nil && h.running.Err() != nil:
 		return nil, h.closed
 	case errors.Is(err, timely.ErrBusy), errors.Is(err, timely.ErrLeft), err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return nil, fault.Errorf("%w: History.Older did not return in time: %w", engine.ErrTemporary, err)
+		return nil, fault.Errorf("%w: History.Older did not return in time: %w", bounded.ErrTemporary, err)
 	case err != nil:
 		return nil, fault.Errorf("realtime: History.Older: %w", err)
 	}

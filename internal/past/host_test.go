@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/engine"
+	"github.com/maravilla-realtime/realtime/internal/log/bounded"
 	"github.com/maravilla-realtime/realtime/internal/past"
 	"github.com/maravilla-realtime/realtime/internal/refused"
 )
@@ -69,8 +69,8 @@ func TestHostHangs(t *testing.T) {
 		end  bool // the node ends
 		want error
 	}{
-		"slow":             {want: engine.ErrTemporary},
-		"hangs":            {left: true, want: engine.ErrTemporary},
+		"slow":             {want: bounded.ErrTemporary},
+		"hangs":            {left: true, want: bounded.ErrTemporary},
 		"slow, at the end": {end: true, want: errClosed},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -6,8 +6,8 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/internal/conns"
-	"github.com/maravilla-realtime/realtime/internal/engine"
+	"github.com/maravilla-realtime/realtime/internal/log/bounded"
+	"github.com/maravilla-realtime/realtime/internal/transport/conns"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -25,19 +25,19 @@ type Members struct {
 func (m *Members) Join(ctx context.Context, s Session) error {
 	g := m.Gate(s.Depth)
 	if !g.Enter() {
-		return engine.ErrClosed
+		return bounded.ErrClosed
 	}
 	defer g.Leave()
-	ctx, cancel := engine.Within(ctx, engine.CallTime)
+	ctx, cancel := bounded.Within(ctx, bounded.CallTime)
 	defer cancel()
-	return engine.Public(m.Presence.Join(ctx, s))
+	return bounded.Public(m.Presence.Join(ctx, s))
 }
 
 // Leave ends a session: see [Presence.Leave].
 func (m *Members) Leave(ctx context.Context, k Key, d Departure) error {
-	ctx, cancel := engine.Within(ctx, engine.CallTime)
+	ctx, cancel := bounded.Within(ctx, bounded.CallTime)
 	defer cancel()
-	return engine.Public(m.Presence.Leave(ctx, k, d))
+	return bounded.Public(m.Presence.Leave(ctx, k, d))
 }
 
 // leavesAtOnce bounds the concurrent calls of Leave for sessions that end together.
@@ -62,7 +62,7 @@ func (m *Members) EndAll(ctx context.Context, keys []Key, why Reason, in time.Du
 func (m *Members) leaveSurely(ctx context.Context, k Key, why Reason, in time.Duration) {
 	if in <= 0 {
 		err := m.Leave(ctx, k, Departure{Why: why})
-		if err == nil || errors.Is(err, engine.ErrClosed) {
+		if err == nil || errors.Is(err, bounded.ErrClosed) {
 			return
 		}
 		m.Logger.Error("realtime: a member cannot leave; trying again", "channel", k.Channel, "user", k.User, "error", err)

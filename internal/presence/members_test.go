@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/internal/conns"
-	"github.com/maravilla-realtime/realtime/internal/engine"
+	"github.com/maravilla-realtime/realtime/internal/log/bounded"
 	"github.com/maravilla-realtime/realtime/internal/presence"
+	"github.com/maravilla-realtime/realtime/internal/transport/conns"
 )
 
 // Joins pass the gate of what causes them; the sessions of clients that are gone end, also
@@ -26,7 +26,7 @@ func TestMembersOfTheHost(t *testing.T) {
 		w.must(m.Join(w.ctx, tab("ada", "1")))
 		w.must(m.Join(w.ctx, tab("bob", "1")))
 		gates[0].Close(w.ctx)
-		if err := m.Join(w.ctx, tab("eve", "1")); err != engine.ErrClosed {
+		if err := m.Join(w.ctx, tab("eve", "1")); err != bounded.ErrClosed {
 			w.t.Errorf("through a gate that is closed: %v", err)
 		}
 		fromHandler := tab("joe", "1")

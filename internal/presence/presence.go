@@ -21,7 +21,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/keylock"
+	"github.com/maravilla-realtime/realtime/internal/publish/keylock"
 )
 
 // Key names a session.

@@ -11,14 +11,14 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/conns"
-	"github.com/maravilla-realtime/realtime/internal/engine"
 	"github.com/maravilla-realtime/realtime/internal/fault"
-	"github.com/maravilla-realtime/realtime/internal/live"
+	"github.com/maravilla-realtime/realtime/internal/log/bounded"
+	"github.com/maravilla-realtime/realtime/internal/log/live"
+	"github.com/maravilla-realtime/realtime/internal/log/ring"
 	"github.com/maravilla-realtime/realtime/internal/match"
 	"github.com/maravilla-realtime/realtime/internal/metric"
 	"github.com/maravilla-realtime/realtime/internal/refused"
-	"github.com/maravilla-realtime/realtime/internal/ring"
+	"github.com/maravilla-realtime/realtime/internal/transport/conns"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -101,7 +101,7 @@ func (p *Publisher) Append(ctx context.Context, ev backend.Event, from Origin) (
 	}
 	defer g.Leave()
 	pos, err = p.append(ctx, ev, &from, began)
-	p.calls.Done(began, engine.Outcome(err))
+	p.calls.Done(began, bounded.Outcome(err))
 	if err == nil {
 		p.accepted.raise(pos)
 	}
@@ -141,7 +141,7 @@ func (p *Publisher) Gate(depth int) *conns.Gate {
 }
 
 // Pass sends a message that is live only. It does not block. Errors: [refused.ErrTooLarge], and
-// [engine.ErrTemporary] if too many wait.
+// [bounded.ErrTemporary] if too many wait.
 func (p *Publisher) Pass(ev backend.Event, from Origin) error {
 	err := p.pass(ev, &from)
 	p.ephemeral.Inc(passOutcome(err))
@@ -172,7 +172,7 @@ func (p *Publisher) pass(ev backend.Event, from *Origin) error {
 	ev = from.stamp(ev, time.Now())
 	ev.Key = match.TypeOf(ev.Data)
 	if err := p.live.Publish(ev); err != nil { // live.ErrFull
-		return fault.Errorf("%w: %w", engine.ErrTemporary, err)
+		return fault.Errorf("%w: %w", bounded.ErrTemporary, err)
 	}
 	return nil
 }

@@ -11,11 +11,11 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/engine"
-	"github.com/maravilla-realtime/realtime/internal/live"
+	"github.com/maravilla-realtime/realtime/internal/log/bounded"
+	"github.com/maravilla-realtime/realtime/internal/log/live"
+	"github.com/maravilla-realtime/realtime/internal/log/ring"
 	"github.com/maravilla-realtime/realtime/internal/publish"
 	"github.com/maravilla-realtime/realtime/internal/refused"
-	"github.com/maravilla-realtime/realtime/internal/ring"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -338,7 +338,7 @@ func TestPass(t *testing.T) {
 		for i := 0; err == nil && i < 1<<20; i++ {
 			err = p.Pass(publish.Message(fmt.Sprint(i), nil), publish.Origin{})
 		}
-		if !errors.Is(err, engine.ErrTemporary) || !errors.Is(err, live.ErrFull) {
+		if !errors.Is(err, bounded.ErrTemporary) || !errors.Is(err, live.ErrFull) {
 			t.Errorf("too many: %v", err)
 		}
 		if got := p.Stats().Ephemeral; got["ok"] < 5 || got["too_large"] != 1 || got["full"] != 1 {

@@ -6,10 +6,10 @@ import (
 	"slices"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/internal/conns"
-	"github.com/maravilla-realtime/realtime/internal/control"
-	"github.com/maravilla-realtime/realtime/internal/engine"
-	"github.com/maravilla-realtime/realtime/internal/turns"
+	"github.com/maravilla-realtime/realtime/internal/host/turns"
+	"github.com/maravilla-realtime/realtime/internal/log/bounded"
+	"github.com/maravilla-realtime/realtime/internal/log/control"
+	"github.com/maravilla-realtime/realtime/internal/transport/conns"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -59,7 +59,7 @@ const waitTime = 30 * time.Second
 // RevokeHere ends the connections of a user to this node, and waits for their end as long as
 // ctx, or 30 s if ctx has no deadline.
 func (rs *Rights) RevokeHere(ctx context.Context, userID string) error {
-	ctx, cancel := engine.Within(ctx, waitTime)
+	ctx, cancel := bounded.Within(ctx, waitTime)
 	defer cancel()
 	within := CallOf(ctx)
 	var theirs, asking []*conns.Conn
@@ -95,9 +95,9 @@ func (rs *Rights) RevokeHere(ctx context.Context, userID string) error {
 // ctx, or 30 s if ctx has no deadline. If ctx ends first, it is still done.
 func (rs *Rights) RecheckHere(ctx context.Context, userID string) error {
 	if !rs.rechecks.Enter() {
-		return engine.ErrClosed
+		return bounded.ErrClosed
 	}
-	ctx, cancel := engine.Within(ctx, waitTime)
+	ctx, cancel := bounded.Within(ctx, waitTime)
 	defer cancel()
 	within := CallOf(ctx)
 	theirs, done := rs.node.Conns.Invalidate(userID, within.authenticates), make(chan struct{})

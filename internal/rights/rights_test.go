@@ -10,14 +10,14 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/internal/conns"
-	"github.com/maravilla-realtime/realtime/internal/control"
-	"github.com/maravilla-realtime/realtime/internal/engine"
+	"github.com/maravilla-realtime/realtime/internal/host/turns"
+	"github.com/maravilla-realtime/realtime/internal/log/bounded"
+	"github.com/maravilla-realtime/realtime/internal/log/control"
 	"github.com/maravilla-realtime/realtime/internal/rights"
-	"github.com/maravilla-realtime/realtime/internal/turns"
+	"github.com/maravilla-realtime/realtime/internal/transport/conns"
 )
 
-var errClosed = engine.ErrClosed
+var errClosed = bounded.ErrClosed
 
 // node is a node whose connections do what a test says.
 type node struct {

@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/internal/control"
+	"github.com/maravilla-realtime/realtime/internal/log/control"
 	"github.com/maravilla-realtime/realtime/internal/rights"
 )
 

@@ -8,9 +8,9 @@ import (
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/growing"
-	"github.com/maravilla-realtime/realtime/internal/ring"
+	"github.com/maravilla-realtime/realtime/internal/log/ring"
 	"github.com/maravilla-realtime/realtime/internal/wire"
-	"github.com/maravilla-realtime/realtime/internal/wsconn"
+	"github.com/maravilla-realtime/realtime/internal/wire/wsconn"
 )
 
 // Channels is a connection that subscribes to channels. It has a cursor for each of

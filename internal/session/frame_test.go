@@ -9,7 +9,7 @@ import (
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/session"
 	"github.com/maravilla-realtime/realtime/internal/wire"
-	"github.com/maravilla-realtime/realtime/internal/wsconn"
+	"github.com/maravilla-realtime/realtime/internal/wire/wsconn"
 )
 
 // A message that is one event is one frame for all sessions, which is no copy. With

@@ -10,11 +10,11 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/ring"
+	"github.com/maravilla-realtime/realtime/internal/log/ring"
 	"github.com/maravilla-realtime/realtime/internal/session"
-	"github.com/maravilla-realtime/realtime/internal/sse"
 	"github.com/maravilla-realtime/realtime/internal/wire"
-	"github.com/maravilla-realtime/realtime/internal/wsconn"
+	"github.com/maravilla-realtime/realtime/internal/wire/sse"
+	"github.com/maravilla-realtime/realtime/internal/wire/wsconn"
 )
 
 const epoch = 1

@@ -13,7 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/sse"
+	"github.com/maravilla-realtime/realtime/internal/wire/sse"
 )
 
 // Subprotocol is the WebSocket subprotocol.

@@ -9,7 +9,7 @@ import (
 	"context"
 	"testing"
 
-	"github.com/maravilla-realtime/realtime/internal/conformance"
+	"github.com/maravilla-realtime/realtime/internal/test/conformance"
 	"github.com/maravilla-realtime/realtime/kv"
 )
 

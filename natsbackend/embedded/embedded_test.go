@@ -13,7 +13,7 @@ import (
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/backendtest"
-	"github.com/maravilla-realtime/realtime/internal/drivertest"
+	"github.com/maravilla-realtime/realtime/internal/test/enginetest"
 	"github.com/maravilla-realtime/realtime/natsbackend"
 	"github.com/maravilla-realtime/realtime/natsbackend/embedded"
 )
@@ -119,7 +119,7 @@ func TestStoreIsPutBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := open(t, s.URL(), nil)
-	keep := drivertest.Append(t, b, "kept")
+	keep := enginetest.Append(t, b, "kept")
 	changed, err := b.Put(t.Context(), backend.Write{Key: backend.Key{Kind: "k", Group: "g", Name: "n"}})
 	if err != nil {
 		t.Fatal(err)
@@ -142,7 +142,7 @@ func TestStoreIsPutBack(t *testing.T) {
 		})
 	}()
 	for i := range 3 {
-		drivertest.Append(t, b, fmt.Sprint("lost ", i))
+		enginetest.Append(t, b, fmt.Sprint("lost ", i))
 		<-records
 	}
 	s.Close()
@@ -156,7 +156,7 @@ func TestStoreIsPutBack(t *testing.T) {
 	case <-time.After(2 * time.Minute):
 		t.Fatal("the loss was not told")
 	}
-	again := drivertest.Append(t, b, "again")
+	again := enginetest.Append(t, b, "again")
 	if again.Epoch != lost.Next.Epoch {
 		t.Errorf("the log goes on at %v after %v", again, lost.Next)
 	}

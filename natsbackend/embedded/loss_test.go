@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/drivertest"
+	"github.com/maravilla-realtime/realtime/internal/test/enginetest"
 	"github.com/maravilla-realtime/realtime/natsbackend"
 	"github.com/maravilla-realtime/realtime/natsbackend/embedded"
 )
@@ -111,7 +111,7 @@ func TestStreamsAreGone(t *testing.T) {
 	b := open(t, e.srv.URL(), nil)
 	k := backend.Key{Kind: "k", Group: "g", Name: "n"}
 	rev := putSurely(t, b, backend.Write{Key: k})
-	keep := drivertest.Append(t, b, "kept")
+	keep := enginetest.Append(t, b, "kept")
 	ended := make(chan error, 1)
 	go func() { ended <- b.Follow(t.Context(), keep, func([]backend.Record) {}) }()
 	e.putBack(t.TempDir())
@@ -124,7 +124,7 @@ func TestStreamsAreGone(t *testing.T) {
 	case <-time.After(2 * time.Minute):
 		t.Fatal("the loss was not told")
 	}
-	if pos := drivertest.Append(t, b, "again"); pos.Epoch != lost.Next.Epoch {
+	if pos := enginetest.Append(t, b, "again"); pos.Epoch != lost.Next.Epoch {
 		t.Errorf("the log goes on at %v after %v", pos, lost.Next)
 	}
 	if again := putSurely(t, b, backend.Write{Key: k}); again <= rev {
@@ -138,10 +138,10 @@ func TestStreamsAreGone(t *testing.T) {
 func TestEntryOfLostChange(t *testing.T) {
 	e := startEngine(t)
 	b := open(t, e.srv.URL(), nil)
-	keep := drivertest.Append(t, b, "kept")
+	keep := enginetest.Append(t, b, "kept")
 	copied := e.copied()
 	changed := putSurely(t, b, backend.Write{Key: backend.Key{Kind: "k", Group: "g", Name: "n"}})
-	reading(t, b, keep, drivertest.Append(t, b, "lost"))
+	reading(t, b, keep, enginetest.Append(t, b, "lost"))
 	e.putBack(copied)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -171,12 +171,12 @@ func TestEpochIsLearned(t *testing.T) {
 			e := startEngine(t)
 			name := func(o *natsbackend.Options) { o.Name = "shared" }
 			knows, learns := open(t, e.srv.URL(), name), open(t, e.srv.URL(), name)
-			keep := drivertest.Append(t, knows, "kept")
+			keep := enginetest.Append(t, knows, "kept")
 			copied := e.copied()
-			reading(t, knows, keep, drivertest.Append(t, knows, "lost"))
+			reading(t, knows, keep, enginetest.Append(t, knows, "lost"))
 			e.putBack(copied)
 			k := backend.Key{Kind: "k", Group: "g", Name: "n"}
-			raised := drivertest.Append(t, knows, "again")
+			raised := enginetest.Append(t, knows, "again")
 			putSurely(t, knows, backend.Write{Key: k})
 			if raised.Epoch <= keep.Epoch {
 				t.Fatalf("the log goes on at %v after %v", raised, keep)
@@ -190,7 +190,7 @@ func TestEpochIsLearned(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if pos := drivertest.Append(t, learns, "and again"); pos.Epoch != raised.Epoch {
+			if pos := enginetest.Append(t, learns, "and again"); pos.Epoch != raised.Epoch {
 				t.Errorf("a node that has read it appends at %v, the others at %v", pos, raised)
 			}
 		})
@@ -204,10 +204,10 @@ func TestReceivedBeforeLoss(t *testing.T) {
 	e := startEngine(t)
 	shared := func(o *natsbackend.Options) { o.Name = "shared" }
 	b := open(t, e.srv.URL(), shared)
-	keep := drivertest.Append(t, b, "kept")
-	first := drivertest.Append(t, b, "first")
+	keep := enginetest.Append(t, b, "kept")
+	first := enginetest.Append(t, b, "first")
 	for i := range 20 {
-		drivertest.Append(t, b, fmt.Sprint("later ", i))
+		enginetest.Append(t, b, fmt.Sprint("later ", i))
 	}
 	busy, waiting := make(chan struct{}), make(chan struct{}, 1)
 	ended := make(chan error, 1)
@@ -228,7 +228,7 @@ func TestReceivedBeforeLoss(t *testing.T) {
 	if _, err := b.Get(t.Context(), k); err != nil { // by which it learns of the epoch
 		t.Fatal(err)
 	}
-	head := drivertest.Append(t, b, "again")
+	head := enginetest.Append(t, b, "again")
 	close(busy)
 	select {
 	case err := <-ended:

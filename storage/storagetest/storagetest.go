@@ -10,7 +10,7 @@ import (
 	"context"
 	"testing"
 
-	"github.com/maravilla-realtime/realtime/internal/conformance"
+	"github.com/maravilla-realtime/realtime/internal/test/conformance"
 	"github.com/maravilla-realtime/realtime/storage"
 )
 

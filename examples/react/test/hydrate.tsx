@@ -1,5 +1,5 @@
 // Not of the board: what the hooks say where a server renders, and when a page takes over what it has rendered. The server
-// has no clients; the page's are connected before it takes over. internal/browsertest builds it, and looks at the page.
+// has no clients; the page's are connected before it takes over. internal/test/browsertest builds it, and looks at the page.
 import { useChannel, useConnectionStatus, usePresence, useRen } from '@maravilla-realtime/client/react';
 import { StrictMode, type ReactNode } from 'react';
 import { hydrateRoot } from 'react-dom/client';

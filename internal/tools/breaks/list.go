@@ -9,13 +9,13 @@ const (
 	claimGo    = "internal/handle/claim.go"
 	holdGo     = "internal/handle/hold.go"
 	recordGo   = "internal/handle/record.go"
-	followGo   = "internal/follow/follow.go"
-	decodeGo   = "internal/follow/decode.go"
-	ringGo     = "internal/ring/ring.go"
-	readerGo   = "internal/ring/reader.go"
+	followGo   = "internal/log/follow/follow.go"
+	decodeGo   = "internal/log/follow/decode.go"
+	ringGo     = "internal/log/ring/ring.go"
+	readerGo   = "internal/log/ring/reader.go"
 	onestepGo  = "backend/onestep/onestep.go"
-	memLogGo   = "internal/memory/log.go"
-	memStoreGo = "internal/memory/store.go"
+	memLogGo   = "internal/log/memory/log.go"
+	memStoreGo = "internal/log/memory/store.go"
 )
 
 var breaches = []breach{

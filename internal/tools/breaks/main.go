@@ -44,9 +44,9 @@ type judge struct {
 
 func judges(seeds int) []judge {
 	return []judge{
-		{"internal/memory", []string{"-test.run=Conformance"}, []string{"internal/memory/", "backend/"}},
+		{"internal/log/memory", []string{"-test.run=Conformance"}, []string{"internal/log/memory/", "backend/"}},
 		{"backend/onestep", []string{"-test.run=Conformance"}, []string{"backend/"}},
-		{"internal/simtest", []string{"-test.run=TestCluster", "-test.failfast", "-seeds", fmt.Sprint(seeds)}, nil},
+		{"internal/test/simtest", []string{"-test.run=TestCluster", "-test.failfast", "-seeds", fmt.Sprint(seeds)}, nil},
 	}
 }
 

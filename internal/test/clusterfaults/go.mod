@@ -1,0 +1,44 @@
+module github.com/maravilla-realtime/realtime/internal/test/clusterfaults
+
+go 1.26.0
+
+require (
+	github.com/anishathalye/porcupine v1.3.1
+	github.com/jackc/pgx/v5 v5.12.0
+	github.com/maravilla-realtime/realtime v0.0.0
+	github.com/maravilla-realtime/realtime/natsbackend v0.0.0
+	github.com/maravilla-realtime/realtime/natsbackend/embedded v0.0.0
+	github.com/maravilla-realtime/realtime/postgres v0.0.0
+	github.com/maravilla-realtime/realtime/redisbackend v0.0.0
+	github.com/nats-io/nats.go v1.55.0
+	github.com/redis/rueidis v1.0.79
+	golang.org/x/sync v0.24.0
+)
+
+require (
+	github.com/antithesishq/antithesis-sdk-go v0.8.0-default-no-op // indirect
+	github.com/coder/websocket v1.8.15 // indirect
+	github.com/gobwas/glob v1.1.0 // indirect
+	github.com/google/go-tpm v0.9.8 // indirect
+	github.com/jackc/pgpassfile v1.0.0 // indirect
+	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
+	github.com/jackc/puddle/v2 v2.2.3 // indirect
+	github.com/klauspost/compress v1.20.3 // indirect
+	github.com/minio/highwayhash v1.0.4 // indirect
+	github.com/nats-io/jwt/v2 v2.8.2 // indirect
+	github.com/nats-io/nats-server/v2 v2.15.2 // indirect
+	github.com/nats-io/nkeys v0.4.16 // indirect
+	github.com/nats-io/nuid v1.0.1 // indirect
+	golang.org/x/crypto v0.58.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/text v0.43.0 // indirect
+	golang.org/x/time v0.16.0 // indirect
+)
+
+replace (
+	github.com/maravilla-realtime/realtime => ../../../
+	github.com/maravilla-realtime/realtime/natsbackend => ../../../natsbackend
+	github.com/maravilla-realtime/realtime/natsbackend/embedded => ../../../natsbackend/embedded
+	github.com/maravilla-realtime/realtime/postgres => ../../../postgres
+	github.com/maravilla-realtime/realtime/redisbackend => ../../../redisbackend
+)
