@@ -75,7 +75,7 @@ const endTime = time.Second
 func (rt *Realtime) sayEnded(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, endTime)
 	defer cancel()
-	if err := rt.presence.engine.End(ctx); err != nil {
+	if err := rt.presence.inner.End(ctx); err != nil {
 		rt.log.Warn("realtime: other nodes are not told that this one has ended; their Revoke and Recheck wait for it until they give it up", "error", err)
 	}
 }

@@ -67,5 +67,5 @@
 //
 // The log, presence and the progress of groups are in memory unless
 // [Options].Backend names an engine. Package backend is the contract of an engine, and
-// package backendtest tests a driver against it.
+// package backendtest tests a backend against it.
 package realtime

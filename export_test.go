@@ -45,7 +45,7 @@ func Waiting(rt *Realtime) int { return rt.Stats().Groups["$process"].Pending }
 // Remembered returns of how many users, and of how many sessions, rt keeps something
 // in memory.
 func (rt *Realtime) Remembered() (users, sessions int) {
-	return rt.conns.Users(), rt.presence.engine.Sessions()
+	return rt.conns.Users(), rt.presence.inner.Sessions()
 }
 
 // GroupProgress reads what was committed for a group.

@@ -27,7 +27,7 @@ import (
 // Its methods must be called by the function given to [Realtime.Group], or later; they
 // may be called concurrently, and do not block.
 type Group struct {
-	engine *handle.Group
+	inner  *handle.Group
 	tracer Tracer // nil: none
 }
 
@@ -90,8 +90,8 @@ func (o *GroupOptions) check(of string) error {
 		atLeast(0, of+".Timeout", o.Timeout))
 }
 
-// engine returns the options as the engine takes them.
-func (o GroupOptions) engine() handle.Options {
+// forHandle returns the options as package handle takes them.
+func (o GroupOptions) forHandle() handle.Options {
 	opts := handle.Options{
 		Concurrency: o.Concurrency, Attempts: o.Attempts, Backoff: o.Backoff, MaxBackoff: o.MaxBackoff, Timeout: o.Timeout,
 		Final:   func(err error) bool { return errors.Is(err, ErrPermanent) || errors.Is(err, ErrLoop) },
@@ -132,11 +132,11 @@ func (rt *Realtime) Group(name string, opts *GroupOptions, register func(*Group)
 	if err := o.check("GroupOptions"); err != nil {
 		return err
 	}
-	g := &Group{rt.groups.New(name, o.or(rt.opts.Groups).engine()), rt.opts.Tracer}
+	g := &Group{rt.groups.New(name, o.or(rt.opts.Groups).forHandle()), rt.opts.Tracer}
 	if err := register(g); err != nil {
 		return err
 	}
-	return groupError(name, rt.groups.Launch(g.engine))
+	return groupError(name, rt.groups.Launch(g.inner))
 }
 
 // groupError translates the errors of groups.
@@ -153,7 +153,7 @@ func groupError(name string, err error) error {
 
 // local registers handlers in the group of this process.
 func (rt *Realtime) local(register func(*Group) error) error {
-	return groupError("", rt.groups.Own(rt.opts.Groups.engine(), func(g *handle.Group) error {
+	return groupError("", rt.groups.Own(rt.opts.Groups.forHandle(), func(g *handle.Group) error {
 		return register(&Group{g, rt.opts.Tracer})
 	}))
 }
@@ -169,7 +169,7 @@ func (g *Group) add(r match.Rule, f EventHandler, err error) error {
 	if f == nil {
 		return errors.New("realtime: a handler is nil")
 	}
-	if g.engine.Add(r, func(ctx context.Context, d handle.Delivery) error { return g.call(ctx, f, d) }) != nil {
+	if g.inner.Add(r, func(ctx context.Context, d handle.Delivery) error { return g.call(ctx, f, d) }) != nil {
 		return ErrClosed
 	}
 	return nil
@@ -232,7 +232,7 @@ func deadLetter(d handle.Delivery, err error) DeadLetter {
 // once more; one that is handled then is no longer listed.
 func (rt *Realtime) DeadLetters() []DeadLetter {
 	var list []DeadLetter
-	for _, l := range rt.dead.All() {
+	for _, l := range rt.deadLetters.All() {
 		list = append(list, deadLetter(l.Delivery, l.Err))
 	}
 	return list
@@ -280,5 +280,5 @@ func (rt *Realtime) newRetries() *deadletters.Retries {
 			return holder, known, bounded.Public(err)
 		}
 	}
-	return deadletters.NewRetries(node, &rt.dead)
+	return deadletters.NewRetries(node, &rt.deadLetters)
 }

@@ -292,7 +292,7 @@ func (w groupWorld) newAndOldGroup() {
 func TestHandlersMiss(t *testing.T) {
 	bubble(t, "what was evicted before they came to it", missEvicted)
 	bubble(t, "a log that was made again", missAnotherLog)
-	bubble(t, "nothing, where a driver leaves a record out that can be read back", missNothingInAGap)
+	bubble(t, "nothing, where a backend leaves a record out that can be read back", missNothingInAGap)
 	bubble(t, "and the log tells where nobody else is told", missWithoutACallback)
 }
 

@@ -34,7 +34,7 @@ func (rt *Realtime) Health(ctx context.Context) error {
 
 // Node returns the name of this node in the cluster, which is another one after each
 // [New].
-func (rt *Realtime) Node() string { return rt.presence.engine.Name() }
+func (rt *Realtime) Node() string { return rt.presence.inner.Name() }
 
 // Nodes lists the nodes of the cluster that have not been given up, this one included. A
 // node that has died is listed for at most 30 s. If ctx has no deadline, it returns
@@ -45,6 +45,6 @@ func (rt *Realtime) Nodes(ctx context.Context) ([]string, error) {
 	}
 	ctx, cancel := bounded.Within(ctx, bounded.CallTime)
 	defer cancel()
-	names, err := rt.presence.engine.Nodes(ctx)
+	names, err := rt.presence.inner.Nodes(ctx)
 	return names, bounded.Public(err)
 }

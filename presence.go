@@ -26,7 +26,7 @@ import (
 // Leave that failed may have happened; to call it again is safe.
 type Presence struct {
 	rt      *Realtime
-	engine  *presence.Presence
+	inner   *presence.Presence
 	members *presence.Members
 	rosters *roster.Rosters
 }
@@ -68,15 +68,15 @@ const nodeLease = 30 * time.Second
 
 func (p *Presence) init(rt *Realtime) {
 	p.rt = rt
-	p.engine = presence.New(rt.backend, presence.Options{
-		Node: rt.node, Lease: nodeLease, Alone: rt.alone(), Followed: rt.ring.Followed,
+	p.inner = presence.New(rt.backend, presence.Options{
+		Node: rt.node, NodeLease: nodeLease, Alone: rt.alone(), Followed: rt.ring.Followed,
 		Reap: func(ctx context.Context, isGone func(string) (bool, error), mine func(string) bool) error {
 			return rt.growing.Reap(ctx, isGone, mine)
 		},
 	})
-	p.members = &presence.Members{Presence: p.engine, Gate: rt.publisher.Gate, Logger: rt.log}
+	p.members = &presence.Members{Presence: p.inner, Gate: rt.publisher.Gate, Logger: rt.log}
 	p.rosters = roster.New(roster.Node{
-		Presence: p.engine, Log: rt.backend, Ring: rt.ring, Uniform: rt.policy.See == nil, Time: bounded.CallTime,
+		Presence: p.inner, Log: rt.backend, Ring: rt.ring, Uniform: rt.policy.See == nil, Time: bounded.CallTime,
 		Running: rt.running, Go: rt.background.Go, // Close waits for connections first, which begin readings
 	})
 }
@@ -87,7 +87,7 @@ func (p *Presence) init(rt *Realtime) {
 // renews it. It counts as one session of the client that ctx or [FromClient] names,
 // otherwise of this server. Only a Leave for the same client ends that session earlier.
 func (p *Presence) Join(ctx context.Context, channel, userID string, metadata any, opts ...EventOption) error {
-	s, err := p.lease(ctx, channel, userID, opts)
+	s, err := p.serverSession(ctx, channel, userID, opts)
 	if err != nil {
 		return err
 	}
@@ -106,7 +106,7 @@ func (p *Presence) Join(ctx context.Context, channel, userID string, metadata an
 // [ErrClosed], [ErrLoop], [ErrMaybeStored], [ErrTemporary], and those of ctx and of the
 // backend.
 func (p *Presence) Leave(ctx context.Context, channel, userID string, opts ...EventOption) error {
-	s, err := p.lease(ctx, channel, userID, opts)
+	s, err := p.serverSession(ctx, channel, userID, opts)
 	if err != nil {
 		return err
 	}
@@ -121,7 +121,7 @@ func (p *Presence) Members(ctx context.Context, channel string) ([]Member, error
 	}
 	ctx, cancel := bounded.Within(ctx, bounded.CallTime)
 	defer cancel()
-	found, err := p.engine.Members(ctx, channel)
+	found, err := p.inner.Members(ctx, channel)
 	if err != nil {
 		return nil, bounded.Public(err)
 	}
@@ -132,8 +132,8 @@ func (p *Presence) Members(ctx context.Context, channel string) ([]Member, error
 	return members, nil
 }
 
-// lease returns the session of a server-side join.
-func (p *Presence) lease(ctx context.Context, channel, userID string, opts []EventOption) (s presence.Session, err error) {
+// serverSession returns the session of a server-side join.
+func (p *Presence) serverSession(ctx context.Context, channel, userID string, opts []EventOption) (s presence.Session, err error) {
 	if !wire.ValidChannel(channel) {
 		return s, badChannelError(channel)
 	}

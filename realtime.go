@@ -74,7 +74,7 @@ type Realtime struct {
 	sockets   *socket.Driver
 
 	unattributed atomic.Bool // see missAttribute
-	dead         deadletters.List
+	deadLetters  deadletters.List
 	retries      *deadletters.Retries
 
 	running    context.Context // ends when the background goroutines are to end
@@ -145,7 +145,7 @@ func (rt *Realtime) start(ctx context.Context, limits ring.Limits) error {
 	rt.past = rt.newPast()
 	rt.presence.init(rt)
 	// The others must know the node before anybody joins.
-	if err := bounded.Again(ctx, rt.log, func() error { return rt.presence.engine.Start(ctx) }); err != nil {
+	if err := bounded.Again(ctx, rt.log, func() error { return rt.presence.inner.Start(ctx) }); err != nil {
 		return err
 	}
 	rt.groups = rt.newGroups()
@@ -156,14 +156,14 @@ func (rt *Realtime) start(ctx context.Context, limits ring.Limits) error {
 	rt.control = rt.newControl()
 	rt.growing = rt.newGrowing()
 	rt.follower.Control, rt.follower.Growing = rt.controlled, rt.growing.Take
-	rt.follower.History = history{rt.ring, rt.presence.engine, rt.growing}
+	rt.follower.History = history{rt.ring, rt.presence.inner, rt.growing}
 	rt.shards = shard.New(runtime.GOMAXPROCS(0), rt.background.Go, rt.log)
 	rt.live.Append, rt.live.Rate, rt.live.Others, rt.live.Logger = rt.appendLive, rt.opts.Limits.Ephemeral, rt.growing.Outgoing, rt.log
 	rt.newDrivers()
 	rt.background.Go(func() { rt.follower.Run(rt.running) })
 	rt.background.Go(func() { rt.live.Run(rt.running) })
 	rt.background.Go(func() { rt.growing.Run(rt.running) })
-	rt.background.Go(func() { rt.presence.engine.Run(rt.running, rt.log) })
+	rt.background.Go(func() { rt.presence.inner.Run(rt.running, rt.log) })
 	return nil
 }
 
@@ -171,7 +171,7 @@ func (rt *Realtime) newGroups() *handle.Groups {
 	return handle.New(rt.running, handle.Node{
 		Name: rt.node, Alone: rt.alone(), Store: rt.backend, Log: rt.backend, Ring: rt.ring, Logger: rt.log,
 		Pending: rt.opts.History.Events, Depth: maxDepth,
-		Dead: rt.dead.Add,
+		Dead: rt.deadLetters.Add,
 		Now:  rt.publisher.Now, Settle: rt.publisher.Settle, Ending: rt.publisher.IsEnded, Go: rt.background.Go,
 	})
 }
@@ -211,11 +211,11 @@ func (rt *Realtime) Channels(ctx context.Context) ([]string, error) {
 	ctx, cancel := bounded.Within(ctx, bounded.CallTime)
 	defer cancel()
 	rt.publisher.Settle(ctx) // so that a channel that this caller has just published to is listed
-	names, err := rt.presence.engine.Channels(ctx)
+	names, err := rt.presence.inner.Channels(ctx)
 	if err != nil {
 		return nil, bounded.Public(err)
 	}
-	elsewhere, err := rt.presence.engine.Followed(ctx)
+	elsewhere, err := rt.presence.inner.Followed(ctx)
 	if err != nil {
 		return nil, bounded.Public(err)
 	}

@@ -148,7 +148,7 @@ func (rt *Realtime) newRights() *rights.Rights {
 	node := rights.Node{
 		Conns: rt.conns, Logger: rt.log,
 		Leave: func(ctx context.Context, userID string) {
-			rt.presence.members.EndAll(ctx, rt.presence.engine.LeavingOf(userID), presence.Closed, 0)
+			rt.presence.members.EndAll(ctx, rt.presence.inner.LeavingOf(userID), presence.Closed, 0)
 		},
 	}
 	if !rt.alone() {
@@ -159,8 +159,8 @@ func (rt *Realtime) newRights() *rights.Rights {
 
 func (rt *Realtime) newControl() *control.Control {
 	return control.New(control.Node{
-		Name:  rt.presence.engine.Name,
-		Nodes: rt.presence.engine.Nodes,
+		Name:  rt.presence.inner.Name,
+		Nodes: rt.presence.inner.Nodes,
 		Append: func(ctx context.Context, e backend.Entry) error {
 			return bounded.Public(rt.publisher.AppendControl(ctx, e))
 		},

@@ -245,7 +245,7 @@ func (rt *Realtime) Stats() Stats {
 		Ephemeral: rt.ephemeralStats(published.Ephemeral, history.Live),
 		History:   historyStats(history),
 		Follow:    rt.followStats(published.Unread),
-		Presence:  PresenceStats(rt.presence.engine.Stats()),
+		Presence:  PresenceStats(rt.presence.inner.Stats()),
 		Streams:   StreamStats(rt.growing.Stats()),
 		Groups:    make(map[string]GroupStats),
 		Backend:   backendStats(rt.backend.Stats()),

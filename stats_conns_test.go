@@ -68,9 +68,9 @@ func stall(h *host) {
 
 var later = func() { time.Sleep(13 * time.Minute) }
 
-// renDrivers move the figures of streams.
-func renDrivers() []driver {
-	return []driver{
+// renCauses move the figures of streams.
+func renCauses() []cause {
+	return []cause{
 		{"a stream opens", "REN.Open=1 REN.Opened=1 REN.Bytes Users=1", withHost(open(), nil, func(h *host) {
 			h.ren(get("/ren", "Authorization", asAda))
 		})},
@@ -104,8 +104,8 @@ func renDrivers() []driver {
 	}
 }
 
-// wsDrivers move the figures of WebSockets.
-var wsDrivers = []driver{
+// wsCauses move the figures of WebSockets.
+var wsCauses = []cause{
 	{"a WebSocket opens", "WebSocket.Open=1 WebSocket.Opened=1 WebSocket.Bytes Users=1 Operations.hello=1", withHost(open(), nil, func(h *host) {
 		h.socket(get("/realtime", "Authorization", asAda))
 	})},
@@ -146,8 +146,8 @@ var wsDrivers = []driver{
 	})},
 }
 
-// followDrivers move the figures of what both follow.
-var followDrivers = []driver{
+// followCauses move the figures of what both follow.
+var followCauses = []cause{
 	{"channels are followed", "Channels=2 Subscriptions=3", func(t *testing.T) (*host, func()) {
 		h := start(t, open(), nil)
 		a, b := h.socket(get("/realtime")), h.socket(get("/realtime"))

@@ -15,13 +15,13 @@ import (
 	"github.com/maravilla-realtime/realtime/backendtest"
 )
 
-func op(name, rest string) driver {
-	return driver{"operation " + name, "Operations." + name + "=1", withSocket(open(), nil, func(_ *host, s *socket) {
+func op(name, rest string) cause {
+	return cause{"operation " + name, "Operations." + name + "=1", withSocket(open(), nil, func(_ *host, s *socket) {
 		s.ask(`"op":"` + name + `"` + rest)
 	})}
 }
 
-var operationDrivers = []driver{
+var operationCauses = []cause{
 	op("subscribe", `,"channel":"a"`), op("history", `,"channel":"a"`), op("unsubscribe", `,"channel":"a"`), op("publish", `,"channel":"a","data":1`),
 	op("stream", `,"channel":"a","id":"s"`), op("unstream", `,"channel":"a","id":"s"`), op("stop", `,"channel":"a","id":"s"`),
 	op("join", `,"channel":"a"`), op("update", `,"channel":"a"`), op("leave", `,"channel":"a"`), op("ping", ""),
@@ -29,8 +29,8 @@ var operationDrivers = []driver{
 }
 
 // refused is a row of a code with which one operation of a WebSocket is refused.
-func refusedOp(code string, ops ...string) driver {
-	return driver{"refused: " + code, "Refusals." + code, withSocket(forbidding(), &realtime.Options{
+func refusedOp(code string, ops ...string) cause {
+	return cause{"refused: " + code, "Refusals." + code, withSocket(forbidding(), &realtime.Options{
 		Limits: realtime.Limits{Channels: 1, Rate: 1, Burst: 8},
 	}, func(_ *host, s *socket) {
 		for _, op := range ops {
@@ -53,8 +53,8 @@ func forbidding() realtime.Policy {
 }
 
 // refusedRequest is a row of a code with which one request is refused.
-func refusedRequest(code string, policy realtime.Policy, r request) driver {
-	return driver{"refused: " + code, "Refusals." + code + "=1", withHost(policy, &realtime.Options{Limits: realtime.Limits{Connections: 1}}, func(h *host) {
+func refusedRequest(code string, policy realtime.Policy, r request) cause {
+	return cause{"refused: " + code, "Refusals." + code + "=1", withHost(policy, &realtime.Options{Limits: realtime.Limits{Connections: 1}}, func(h *host) {
 		if code == "too_many" {
 			h.ren(r)
 		}
@@ -64,14 +64,14 @@ func refusedRequest(code string, policy realtime.Policy, r request) driver {
 	})}
 }
 
-func refusalDrivers() []driver {
+func refusalCauses() []cause {
 	post, panics := get("/ren"), forbidding()
 	post.method = http.MethodPost
 	panics.Authenticate = func(*http.Request) (realtime.Identity, error) { return realtime.Identity{User: "\n"}, nil }
 	none := forbidding()
 	none.Grants = nil
 	hosted := get("/ren")
-	return []driver{
+	return []cause{
 		refusedOp("bad_channel", `"op":"subscribe","channel":"$x"`),
 		{"refused: bad_json", "Refusals.bad_json=1 Operations.other=1", withSocket(open(), nil, func(_ *host, s *socket) { s.send("nonsense") })},
 		refusedOp("channel_limit", subscribe("another")),
@@ -113,8 +113,8 @@ func refusalDrivers() []driver {
 }
 
 // publishing is a row of an error of the backend.
-func publishing(outcome string, err error) driver {
-	return driver{"publish: " + outcome, "Publish.Time=1 Publish.Outcomes." + outcome + "=1", func(t *testing.T) (*host, func()) {
+func publishing(outcome string, err error) cause {
+	return cause{"publish: " + outcome, "Publish.Time=1 Publish.Outcomes." + outcome + "=1", func(t *testing.T) (*host, func()) {
 		b := backendtest.NewFaulty(realtime.NewMemory())
 		h := start(t, open(), &realtime.Options{Backend: b})
 		return h, func() {
@@ -126,8 +126,8 @@ func publishing(outcome string, err error) driver {
 	}}
 }
 
-// ephemeralDrivers move the figures of what is live only.
-var ephemeralDrivers = []driver{
+// ephemeralCauses move the figures of what is live only.
+var ephemeralCauses = []cause{
 	{"ephemeral messages come", "Ephemeral.Outcomes.ok=3 Ephemeral.Received=2", withSocket(open(), nil, func(h *host, s *socket) {
 		s.ok(subscribe("room"))
 		s.answer(s.ask(ephemeral("room", `{"type":"typing"}`))) // the message may come before it
@@ -189,7 +189,7 @@ func small(h realtime.History) *realtime.Options {
 	return &realtime.Options{History: h, Limits: realtime.Limits{Message: 1000, Publish: 1000, Metadata: 100}}
 }
 
-var logDrivers = []driver{
+var logCauses = []cause{
 	publishing("ok", nil),
 	publishing("maybe_stored", backend.ErrMaybeStored),
 	publishing("timeout", context.DeadlineExceeded),
@@ -231,7 +231,7 @@ var logDrivers = []driver{
 
 var errDown = errors.New("down")
 
-var presenceDrivers = []driver{
+var presenceCauses = []cause{
 	{"members join", "Presence.Members=1 Presence.Sessions=2 Presence.Joins=1 Presence.Updates=1", withHost(open(), nil, func(h *host) {
 		h.join("room", "ada", 1, realtime.FromClient(tab1))
 		h.join("room", "ada", 2, realtime.FromClient(tab2))
@@ -293,7 +293,7 @@ func put(h *host, n int) {
 	}
 }
 
-var groupDrivers = []driver{
+var groupCauses = []cause{
 	{"a group is held", "Groups.work.Held=1", withHost(open(), nil, func(h *host) { work(h, nothing) })},
 	{"a group works", "Groups.work.Calls=2", working(nothing, func(h *host) { put(h, 2) })},
 	{"a group lags", "Groups.work.Pending=2 Groups.work.Lag=2 Groups.work.LagTime", working(untilEnded, func(h *host) { put(h, 2); time.Sleep(time.Second) })},
@@ -322,9 +322,9 @@ func groupLoses(losing loss) func(t *testing.T) (*host, func()) {
 	}
 }
 
-// callDrivers are rows of each outcome of each method of the backend, and of each function
+// callCauses are rows of each outcome of each method of the backend, and of each function
 // of the policy.
-func callDrivers() (rows []driver) {
+func callCauses() (rows []cause) {
 	read := map[string]error{"ok": nil, "timeout": context.DeadlineExceeded, "canceled": context.Canceled, "closed": backend.ErrClosed, "error": errDown}
 	write := map[string]error{"maybe_stored": backend.ErrMaybeStored, "too_large": backend.ErrTooLarge, "conflict": backend.ErrConflict}
 	key := backend.Key{Kind: "k", Group: "g", Name: "n"}
@@ -348,7 +348,7 @@ func callDrivers() (rows []driver) {
 	for method, call := range calls {
 		row := func(outcome string, err error) {
 			path := "Backend.Methods." + method
-			rows = append(rows, driver{"backend: " + method + " " + outcome, path + ".Outcomes." + outcome + "=1 " + path + ".Time=1", scripted(func(h *host, b *script) {
+			rows = append(rows, cause{"backend: " + method + " " + outcome, path + ".Outcomes." + outcome + "=1 " + path + ".Time=1", scripted(func(h *host, b *script) {
 				b.fail(method, err)
 				call(h.t.Context(), realtime.Engine(h.Realtime))
 			})})
@@ -363,13 +363,13 @@ func callDrivers() (rows []driver) {
 		}
 	}
 	for outcome, err := range map[string]error{"lost": &backend.LostError{}, "canceled": context.Canceled, "closed": backend.ErrClosed} {
-		rows = append(rows, driver{"backend: follow " + outcome, "Backend.Methods.follow.Outcomes." + outcome + "=1",
+		rows = append(rows, cause{"backend: follow " + outcome, "Backend.Methods.follow.Outcomes." + outcome + "=1",
 			scripted(func(_ *host, b *script) { b.fail("follow", err) })})
 	}
-	return append(rows, policyDrivers()...)
+	return append(rows, policyCauses()...)
 }
 
-func policyDrivers() (rows []driver) {
+func policyCauses() (rows []cause) {
 	for outcome, err := range map[string]error{"ok": nil, "refused": errDown, "timeout": realtime.ErrTemporary} {
 		p := open()
 		p.Authenticate = func(r *http.Request) (realtime.Identity, error) {
@@ -390,20 +390,20 @@ func policyDrivers() (rows []driver) {
 			"grants":       func(h *host) { h.do(h.t.Context(), get("/ren")).Body.Close() },
 			"allow":        func(h *host) { h.socket(get("/realtime")).ask(subscribe("room")) },
 		} {
-			rows = append(rows, driver{"policy: " + function + " " + outcome, path(function), withHost(p, nil, ask)})
+			rows = append(rows, cause{"policy: " + function + " " + outcome, path(function), withHost(p, nil, ask)})
 		}
 	}
 	deaf := make(chan struct{})
 	p := open()
 	p.Allow = func(context.Context, realtime.Identity, realtime.Action) error { <-deaf; return nil }
 	return append(rows,
-		driver{"the policy hangs", "Policy.Abandoned=1", func(t *testing.T) (*host, func()) {
+		cause{"the policy hangs", "Policy.Abandoned=1", func(t *testing.T) (*host, func()) {
 			deaf = make(chan struct{})
 			h := start(t, p, nil)
 			t.Cleanup(func() { close(deaf) })
 			return h, func() { h.socket(get("/realtime")).ask(subscribe("room")); time.Sleep(10 * time.Second) }
 		}},
-		driver{"the backend hangs", "Backend.Abandoned=1", func(t *testing.T) (*host, func()) {
+		cause{"the backend hangs", "Backend.Abandoned=1", func(t *testing.T) (*host, func()) {
 			b := &hanging{Backend: lasting{realtime.NewMemory()}, deaf: true}
 			h := start(t, open(), &realtime.Options{Backend: b})
 			t.Cleanup(b.release)

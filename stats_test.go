@@ -52,8 +52,8 @@ func collect(all map[string]float64, path string, v reflect.Value) {
 	}
 }
 
-// driver is one way to move figures.
-type driver struct {
+// cause is one way to move figures.
+type cause struct {
 	name string
 	// moves lists the figures that move, by how much where that is certain: "Users=1".
 	moves string
@@ -67,7 +67,7 @@ func TestStats(t *testing.T) {
 	t.Parallel()
 	driven := make(map[string]bool)
 	var last map[string]float64
-	for _, d := range slices.Concat(renDrivers(), wsDrivers, followDrivers, operationDrivers, refusalDrivers(), logDrivers, ephemeralDrivers, presenceDrivers, streamDrivers, groupDrivers, callDrivers()) {
+	for _, d := range slices.Concat(renCauses(), wsCauses, followCauses, operationCauses, refusalCauses(), logCauses, ephemeralCauses, presenceCauses, streamCauses, groupCauses, callCauses()) {
 		bubble(t, d.name, func(t *testing.T) {
 			h, act := d.prepare(t)
 			synctest.Wait()

@@ -202,7 +202,7 @@ func streamError(err error) error {
 func (rt *Realtime) newGrowing() *growing.Growing {
 	o := rt.opts.Streams
 	return growing.New(growing.Node{
-		Name: rt.presence.engine.Name, Alone: rt.alone(), Store: rt.backend, Append: rt.appendLive,
+		Name: rt.presence.inner.Name, Alone: rt.alone(), Store: rt.backend, Append: rt.appendLive,
 		Send: func() { rt.live.Soon() }, Ended: rt.endOf, Logger: rt.log,
 		Running: rt.running, Go: rt.background.Go,
 		Limits: growing.Limits{

@@ -8,7 +8,7 @@ import (
 	"github.com/maravilla-realtime/realtime"
 )
 
-var streamDrivers = []driver{
+var streamCauses = []cause{
 	{"a message grows", "Streams.Open=1 Streams.Opened=1 Streams.Appends=2 Streams.Written=10 Streams.Bytes=10 Streams.Followers=1",
 		withSocket(open(), nil, func(h *host, s *socket) {
 			stream := h.stream("a1")

@@ -6,27 +6,27 @@
 // # Words
 //
 // An engine is what keeps data: NATS JetStream, Redis, Postgres, or the memory of
-// this process. A driver speaks to an engine and implements [Backend]. A node is a
-// process that uses a driver. All nodes of a deployment share one log and one
+// this process. A backend speaks to an engine and implements [Backend]. A node is a
+// process that uses a backend. All nodes of a deployment share one log and one
 // store.
 //
 // # Rules for every method
 //
 // Methods may be called concurrently. They honour ctx: a method must return soon
-// after ctx ends, whatever the engine does. A driver must also bound each request
+// after ctx ends, whatever the engine does. A backend must also bound each request
 // to the engine, and repeat it while ctx lasts: an engine may leave a request
 // without an answer (JetStream does while a stream has no leader).
 //
-// Neither side changes byte slices after they were passed, so a driver may keep
+// Neither side changes byte slices after they were passed, so a backend may keep
 // what it is given, and may share what it returns between callers.
 //
 // Errors may be wrapped. After Close: [ErrClosed]. If ctx ended before anything was
 // sent: its error. If a change was perhaps made, because the connection broke or
-// ctx ended while the driver waited for the answer, or because the engine does not
+// ctx ended while the backend waited for the answer, or because the engine does not
 // know: [ErrMaybeStored]. Any other error of a change means that nothing was changed and
-// nothing will be. A driver that cannot be sure must say ErrMaybeStored.
+// nothing will be. A backend that cannot be sure must say ErrMaybeStored.
 //
-// A driver may repeat a change by itself only if the repetition cannot take effect
+// A backend may repeat a change by itself only if the repetition cannot take effect
 // twice: an Append with an ID, or a Put, of which the second one conflicts.
 //
 // # What is linearizable, and what may be stale
@@ -38,7 +38,7 @@
 // nothing stronger.
 //
 // Get and List return what the newest finished Put stored. A replica that may lag
-// must not answer them: if any replica may answer, the driver must ask the leader,
+// must not answer them: if any replica may answer, the backend must ask the leader,
 // or compare with what the leader says is newest. An engine that is cut off from
 // its majority may answer with what it has; changes that are based on that fail
 // with [ErrConflict], so no harm is done.
@@ -72,11 +72,11 @@ type SingleProcess interface {
 	SingleProcess() bool
 }
 
-// The errors of a driver. All may be wrapped.
+// The errors of a backend. All may be wrapped.
 var (
 	// ErrClosed: the backend was closed.
 	ErrClosed = errors.New("backend: closed")
-	// ErrMaybeStored: the driver does not know whether the change was made.
+	// ErrMaybeStored: the backend does not know whether the change was made.
 	ErrMaybeStored = errors.New("backend: the change may have been stored")
 	// ErrConflict: the record does not have the revision that the change names.
 	ErrConflict = errors.New("backend: the record has another revision")

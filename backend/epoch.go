@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// EpochKey is the key of the record of the epoch, for drivers that use [RaiseEpoch].
+// EpochKey is the key of the record of the epoch, for backends that use [RaiseEpoch].
 var EpochKey = Key{Kind: "epoch", Group: "log", Name: "current"}
 
 // DecodeEpoch decodes the record of the epoch.
@@ -20,7 +20,7 @@ func DecodeEpoch(value []byte) (uint64, error) {
 }
 
 // RaiseEpoch agrees with all nodes on an epoch greater than known, and returns it. A
-// driver calls it when it finds that the engine lost its tail. A driver whose engine
+// backend calls it when it finds that the engine lost its tail. A backend whose engine
 // fences by itself does not need it.
 //
 // The record of the epoch may have been put back together with the log, and be older

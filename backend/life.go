@@ -8,8 +8,8 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/fault"
 )
 
-// Life is the life of a driver, with which the calls of its methods end. It is for
-// drivers: a Life is made by [NewLife], and its methods may be called concurrently.
+// Life is the life of a backend, with which the calls of its methods end. It is for
+// backends: a Life is made by [NewLife], and its methods may be called concurrently.
 type Life struct {
 	ctx  context.Context
 	end  context.CancelFunc

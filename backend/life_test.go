@@ -11,7 +11,7 @@ import (
 	"github.com/maravilla-realtime/realtime/backend"
 )
 
-// The calls of a driver end with it, and with their callers.
+// The calls of a backend end with it, and with their callers.
 func TestLife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		life, released := backend.NewLife(), 0
@@ -47,14 +47,14 @@ func TestLife(t *testing.T) {
 
 		time.AfterFunc(time.Second, func() { life.End(release) })
 		if err := life.Pause(kept, time.Minute); !errors.Is(err, backend.ErrClosed) || time.Since(began) != 2*time.Second {
-			t.Errorf("a pause in which the driver is closed: %v after %v", err, time.Since(began))
+			t.Errorf("a pause in which the backend is closed: %v after %v", err, time.Since(began))
 		}
 		life.End(release)
 		if err := life.Unanswered(cut); !errors.Is(err, backend.ErrMaybeStored) || !errors.Is(err, backend.ErrClosed) || strings.Count(err.Error(), "backend:") != 1 {
 			t.Errorf("a change that was not answered before the end: %v", err)
 		}
 		if _, _, err := life.Call(t.Context()); !errors.Is(err, backend.ErrClosed) || !life.Ended() || released != 1 {
-			t.Errorf("a call of a driver that was closed: %v; released %d times", err, released)
+			t.Errorf("a call of a backend that was closed: %v; released %d times", err, released)
 		}
 	})
 }

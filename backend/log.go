@@ -17,8 +17,8 @@ type Log interface {
 	// Record.Cause.
 	//
 	// Append blocks until the entry is as safe as the engine makes it, at most until ctx
-	// ends. The driver may keep e.Data; neither it nor the caller may change that from
-	// then on. A driver must not queue without a bound: one that gathers appends makes the
+	// ends. The backend may keep e.Data; neither it nor the caller may change that from
+	// then on. A backend must not queue without a bound: one that gathers appends makes the
 	// next one wait.
 	Append(ctx context.Context, e Entry) (Position, error)
 
@@ -28,7 +28,7 @@ type Log interface {
 	// ErrClosed, or a *LostError if it cannot keep the promise. While the engine
 	// cannot be reached, it waits and tries again.
 	//
-	// A driver that opens its stream again, for any reason, must begin with the last
+	// A backend that opens its stream again, for any reason, must begin with the last
 	// record it passed on, and compare it (Pos, ID, Data): if that is another record,
 	// or is gone, the engine has lost its tail, and Follow returns a LostError. To
 	// continue at the next sequence number is wrong: on a log that was put back to an
@@ -44,7 +44,7 @@ type Log interface {
 	// Read returns the oldest retained records after the given position, in order,
 	// at most limit of them, and where the log begins and ends. It may block until ctx
 	// ends, for the engine to answer, but never waits for records. The page belongs to the
-	// caller, except what records point to. A driver may return fewer than limit, but at least one if there is
+	// caller, except what records point to. A backend may return fewer than limit, but at least one if there is
 	// one. With limit 0 it returns only First and Head.
 	//
 	// A position before what is retained, or of an earlier epoch, is no error: the
@@ -61,8 +61,8 @@ type Entry struct {
 	Data []byte // at most [MaxData] bytes
 }
 
-// MaxData is the size of the largest Data that a driver must store, in bytes. An
-// engine that has to be configured for it is checked when its driver starts.
+// MaxData is the size of the largest Data that a backend must store, in bytes. An
+// engine that has to be configured for it is checked when its backend starts.
 const MaxData = 5 << 20
 
 // Record is a stored entry.

@@ -33,7 +33,7 @@ type Store interface {
 	// of one key are in the log in the order of its revisions, each exactly once.
 	//
 	// An engine that can do both in one step must do so. For others, package onestep
-	// builds this Put from the driver's Append and a Put without Append.
+	// builds this Put from the backend's Append and a Put without Append.
 	//
 	// A Put that is repeated after ErrMaybeStored conflicts if the first one took effect.
 	// The caller then reads the record to find out.
@@ -45,14 +45,14 @@ type Store interface {
 }
 
 // Key names a record. Kind is one of a few constants of the library, of [a-z] only.
-// Group and Name come from users: they hold 1 to 255 bytes each, of any value. A driver must encode
+// Group and Name come from users: they hold 1 to 255 bytes each, of any value. A backend must encode
 // them so that different keys stay different and no key has a meaning of its own
 // for the engine.
 type Key struct{ Kind, Group, Name string }
 
 // Revision tells the writes of a key apart. It grows with every write of the same
 // key, across deletions, and is never used twice: not for a record that was deleted and
-// created again, and not after the engine has lost its tail. A driver whose engine
+// created again, and not after the engine has lost its tail. A backend whose engine
 // derives revisions from its own state mixes the engine's clock into them.
 type Revision uint64
 
@@ -71,5 +71,5 @@ type Write struct {
 	Append *Entry   // nil: none
 }
 
-// MaxValue is the size of the largest value that a driver must store, in bytes.
+// MaxValue is the size of the largest value that a backend must store, in bytes.
 const MaxValue = 64 << 10

@@ -1,8 +1,8 @@
-// Package backendtest tests drivers against the rules of package backend. Its
+// Package backendtest tests backends against the rules of package backend. Its
 // [Faulty] is a backend that breaks or bends these rules on command, to test the
 // layer above.
 //
-// A driver's test is one line:
+// A backend's test is one line:
 //
 //	func TestConformance(t *testing.T) { backendtest.Run(t, open) }
 package backendtest

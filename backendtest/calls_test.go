@@ -11,8 +11,8 @@ import (
 // TestCallsAreAll: the rules on contexts and on Close look at every method that
 // can fail. Close itself is the other half of its rule.
 func TestCallsAreAll(t *testing.T) {
-	driver, failure := reflect.TypeFor[backend.Backend](), reflect.TypeFor[error]()
-	for method := range driver.Methods() {
+	methods, failure := reflect.TypeFor[backend.Backend](), reflect.TypeFor[error]()
+	for method := range methods.Methods() {
 		outs := method.Type.NumOut()
 		if method.Name == "Close" || outs == 0 || method.Type.Out(outs-1) != failure {
 			continue

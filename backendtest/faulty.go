@@ -12,7 +12,7 @@ import (
 // called concurrently.
 //
 // The faults of Hold, LoseTail, NewEpoch and the Fail methods can happen to a correct
-// driver. Those of Skip, Repeat and ForgetIDs break the contract.
+// backend. Those of Skip, Repeat and ForgetIDs break the contract.
 type Faulty struct {
 	backend.Backend
 

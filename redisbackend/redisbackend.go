@@ -45,7 +45,7 @@ import (
 // Options say where Redis is and what to keep there.
 type Options struct {
 	// Client is how to connect: addresses, credentials, TLS, Sentinel. InitAddress is
-	// required. New sets DisableCache and DisableRetry: a driver must not repeat what
+	// required. New sets DisableCache and DisableRetry: a backend must not repeat what
 	// may have taken effect.
 	Client rueidis.ClientOption
 

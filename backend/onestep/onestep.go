@@ -39,7 +39,7 @@ type Store struct {
 	// Append appends a record with the given Cause to the log of the engine. Otherwise
 	// it must do what [backend.Log].Append does. An append whose cause is of an earlier
 	// epoch must fail: its change may be lost with the tail of the log, and readers
-	// could not recognise that. So a driver that uses this Store must derive revisions
+	// could not recognise that. So a backend that uses this Store must derive revisions
 	// from the epoch.
 	Append func(ctx context.Context, e backend.Entry, cause backend.Revision) (backend.Position, error)
 }

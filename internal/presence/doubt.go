@@ -160,7 +160,7 @@ func (p *Presence) here(id memberID) (here []resident, node string) {
 	defer p.mu.Unlock()
 	if m := p.local.members[id]; m != nil {
 		soon := time.Now().Add(retryAfter)
-		open := soon.Before(p.peers.trust.Add(2 * p.lease))
+		open := soon.Before(p.peers.trust.Add(2 * p.nodeLease))
 		for _, s := range m.sessions {
 			here = append(here, resident{s.Session, !s.end.IsZero() && !s.end.After(soon), open && s.node == ""})
 		}

@@ -57,7 +57,7 @@ func TestErrorsGoToTheCaller(t *testing.T) {
 		} {
 			p := w.probe()
 			p.failing(fault)
-			if err := presence.New(p, presence.Options{Node: "a", Lease: lease}).Start(w.ctx); !errors.Is(err, errCut) {
+			if err := presence.New(p, presence.Options{Node: "a", NodeLease: lease}).Start(w.ctx); !errors.Is(err, errCut) {
 				t.Errorf("Start: %v", err)
 			}
 		}

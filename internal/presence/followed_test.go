@@ -34,7 +34,7 @@ func (c *channels) list() []string {
 // startFollowing starts a node on which something is followed.
 func (w *world) startFollowing(name string) (*node, *channels) {
 	c := &channels{}
-	return w.startWith(presence.Options{Node: name, Lease: lease, Followed: c.list}), c
+	return w.startWith(presence.Options{Node: name, NodeLease: lease, Followed: c.list}), c
 }
 
 func (w *world) followed(n *node, when string, want ...string) {
@@ -228,7 +228,7 @@ func (w *world) probedFollowing(name string) (*node, *probe, *channels, *journal
 	w.t.Helper()
 	c, p, said := &channels{}, w.probe(), new(journal)
 	log := slog.New(slog.NewTextHandler(said, nil))
-	return w.startOn(presence.Options{Node: name, Lease: lease, Followed: c.list}, p, log), p, c, said
+	return w.startOn(presence.Options{Node: name, NodeLease: lease, Followed: c.list}, p, log), p, c, said
 }
 
 // What cannot be recorded is said, and is recorded when it can be.

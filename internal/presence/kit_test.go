@@ -122,7 +122,7 @@ func inWorld(t *testing.T, f func(w *world)) {
 
 func (w *world) start(name string, alone bool) *node {
 	w.t.Helper()
-	return w.startWith(presence.Options{Node: name, Lease: lease, Alone: alone})
+	return w.startWith(presence.Options{Node: name, NodeLease: lease, Alone: alone})
 }
 
 func (w *world) startWith(o presence.Options) *node {

@@ -36,8 +36,8 @@ const lateLook = 3 * time.Minute
 // It is given up when its record has not changed for two thirds of the lease. So
 // its sessions end within one lease after its death: up to a sixth of it passes
 // before the first missing write, and up to a sixth before the others notice.
-func (p *Presence) every() time.Duration   { return p.lease / 6 }
-func (p *Presence) silence() time.Duration { return p.lease * 2 / 3 }
+func (p *Presence) every() time.Duration   { return p.nodeLease / 6 }
+func (p *Presence) silence() time.Duration { return p.nodeLease * 2 / 3 }
 
 // peers holds what a node knows of itself as a peer, and of the other nodes.
 type peers struct {
@@ -64,7 +64,7 @@ func (p *Presence) Start(ctx context.Context) error {
 	if p.alone {
 		return nil
 	}
-	p.peers.looks = []time.Time{time.Now().Add(2 * p.lease)} // for nodes that died before this one began
+	p.peers.looks = []time.Time{time.Now().Add(2 * p.nodeLease)} // for nodes that died before this one began
 	return p.renew(ctx)
 }
 
@@ -257,7 +257,7 @@ func (p *Presence) Lost() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	p.peers.trust = now.Add(p.lease)
+	p.peers.trust = now.Add(p.nodeLease)
 	p.peers.looks = append(p.peers.looks, p.peers.trust, now.Add(lateLook))
 	for s := range p.local.all {
 		s.node = ""

@@ -2,13 +2,14 @@
 // log of a backend, in the same way for all engines.
 //
 // A member is a user in a channel. Sessions keep a member there: tabs,
-// devices, servers. All sessions of a member are in one record of the store, and a
+// devices, servers. (What a connection follows is a session of another kind: see
+// internal/session.) All sessions of a member are in one record of the store, and a
 // change of that record carries the event that it causes. So joins and leaves of a
 // member alternate strictly in the log, even if nodes die half-way.
 //
 // The time of a session is measured by the node that owns it, with its monotonic
 // clock: no wall clocks are compared. A node keeps a record of its own alive; the
-// others end its sessions when that record has not changed for the lease.
+// others end its sessions when that record has not changed for the node lease.
 package presence
 
 import (
@@ -60,7 +61,7 @@ type Reason string
 const (
 	Left    Reason = "left"    // asked to
 	Closed  Reason = "closed"  // its last connection closed in an orderly way
-	Timeout Reason = "timeout" // its last connection broke, or its lease ran out
+	Timeout Reason = "timeout" // its last connection broke, or a server did not join it again
 	Node    Reason = "node"    // the node it was connected to is gone
 )
 
@@ -74,13 +75,13 @@ const seenEvery = 30 * time.Second
 // called concurrently, and may block as long as ctx. After an error a change may
 // have been made; it may be repeated.
 type Presence struct {
-	store backend.Store
-	name  string        // of this node
-	alone bool          // no other node uses the store
-	lease time.Duration // how long the sessions of a dead node stay
-	locks keylock.Locks // by member: this node makes one change of a member at a time
-	wake  chan struct{} // holds one: a session may end sooner than sweep expects
-	moved chan struct{} // holds one: restore has something to do
+	store     backend.Store
+	name      string        // of this node
+	alone     bool          // no other node uses the store
+	nodeLease time.Duration // how long the sessions of a dead node stay
+	locks     keylock.Locks // by member: this node makes one change of a member at a time
+	wake      chan struct{} // holds one: a session may end sooner than sweep expects
+	moved     chan struct{} // holds one: restore has something to do
 
 	reapOthers   func(ctx context.Context, isGone func(node string) (bool, error), mine func(node string) bool) error
 	followedHere func() []string
@@ -96,9 +97,9 @@ type Presence struct {
 
 // Options are how a node takes part.
 type Options struct {
-	Node  string        // unique among all nodes, ever
-	Lease time.Duration // how long a node may be silent before the others end its sessions
-	Alone bool          // there are no other nodes
+	Node      string        // unique among all nodes, ever
+	NodeLease time.Duration // how long a node may be silent before the others end its sessions
+	Alone     bool          // there are no other nodes
 
 	// Followed lists the channels that are followed on this node, for the others. nil:
 	// none are.
@@ -120,7 +121,7 @@ func New(store backend.Store, o Options) *Presence {
 		o.Reap = func(context.Context, func(string) (bool, error), func(string) bool) error { return nil }
 	}
 	return &Presence{
-		reapOthers: o.Reap, store: store, name: o.Node, alone: o.Alone, lease: o.Lease, node: o.Node, followedHere: o.Followed,
+		reapOthers: o.Reap, store: store, name: o.Node, alone: o.Alone, nodeLease: o.NodeLease, node: o.Node, followedHere: o.Followed,
 		wake: make(chan struct{}, 1), moved: make(chan struct{}, 1),
 		local: local{members: make(map[memberID]*localMember)}, doubts: make(map[memberID]*doubt),
 	}

@@ -149,5 +149,5 @@ func (w *world) probe() *probe {
 func (w *world) probed(name string, alone bool) (*node, *probe, *journal) {
 	w.t.Helper()
 	p, said := w.probe(), new(journal)
-	return w.startOn(presence.Options{Node: name, Lease: lease, Alone: alone}, p, slog.New(slog.NewTextHandler(said, nil))), p, said
+	return w.startOn(presence.Options{Node: name, NodeLease: lease, Alone: alone}, p, slog.New(slog.NewTextHandler(said, nil))), p, said
 }

@@ -153,7 +153,7 @@ func TestPack(t *testing.T) {
 // Doubts about so many members that they are not listed are a doubt about all.
 func TestTooManyDoubts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := New(memory.New(memory.Limits{}), Options{Node: "a", Lease: 30 * time.Second})
+		p := New(memory.New(memory.Limits{}), Options{Node: "a", NodeLease: 30 * time.Second})
 		if err := p.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -216,7 +216,7 @@ func TestReconcile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				store := &overtaking{Backend: memory.New(memory.Limits{})}
-				p := New(store, Options{Node: "a", Lease: 30 * time.Second})
+				p := New(store, Options{Node: "a", NodeLease: 30 * time.Second})
 				for _, session := range []string{"1", "2"} {
 					if err := p.Join(t.Context(), Session{Key: key(session)}); err != nil {
 						t.Fatal(err)
@@ -259,7 +259,7 @@ func TestReconcile(t *testing.T) {
 // doubt that is newer begins from the start.
 func TestDoubtsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := New(memory.New(memory.Limits{}), Options{Node: "a", Lease: 30 * time.Second})
+		p := New(memory.New(memory.Limits{}), Options{Node: "a", NodeLease: 30 * time.Second})
 		id := memberID{"room", "ann"}
 		settle := func(want bool) {
 			t.Helper()

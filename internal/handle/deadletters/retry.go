@@ -19,7 +19,7 @@ import (
 // Node is what retries use of their node.
 type Node struct {
 	Groups  *handle.Groups
-	Process string // the engine's name of the group whose public name is ""
+	Process string // the name that package handle has for the group whose public name is ""
 	// Holder returns the node that holds a group, as [handle.Holder] does, with public
 	// errors. Nil where the backend serves this process only.
 	Holder func(ctx context.Context, group string) (node string, known bool, err error)
@@ -83,7 +83,7 @@ func (rs *Retries) once(ctx context.Context, r Request) error {
 		return bounded.ErrClosed
 	}
 	if rs.node.Holder == nil {
-		if !rs.node.Groups.Has(rs.engineName(r.Group)) {
+		if !rs.node.Groups.Has(rs.innerName(r.Group)) {
 			return noGroup(r.Group)
 		}
 		said := rs.here(ctx, r)
@@ -160,8 +160,8 @@ func noGroup(name string) error {
 	return fmt.Errorf("%w: there is no group %s", handle.ErrBadGroup, wire.Quote(name))
 }
 
-// engineName returns the name of a group in the engine, given its public one.
-func (rs *Retries) engineName(public string) string {
+// innerName returns the name of a group in package handle, given its public one.
+func (rs *Retries) innerName(public string) string {
 	if public == "" {
 		return rs.node.Process
 	}
@@ -171,7 +171,7 @@ func (rs *Retries) engineName(public string) string {
 // here retries on this node, if it holds the group.
 func (rs *Retries) here(ctx context.Context, r Request) answer {
 	pos, _ := wire.ParseCursor(r.Cursor) // zero is in no log
-	err := rs.node.Groups.Retry(ctx, rs.engineName(r.Group), handle.Again{Pos: pos, Handler: r.Handler, Attempt: r.Attempt})
+	err := rs.node.Groups.Retry(ctx, rs.innerName(r.Group), handle.Again{Pos: pos, Handler: r.Handler, Attempt: r.Attempt})
 	said := answerTo(ctx, r, err)
 	rs.node.Logger.Info("realtime: a dead letter was retried", "group", r.Group, "cursor", r.Cursor, "outcome", said.Outcome, "error", said.Error)
 	return said
@@ -183,7 +183,7 @@ func (rs *Retries) Asked() control.Ask { return control.Ask{Take: rs.take, Heard
 // take returns what answers the request of another node, if this one holds the group.
 func (rs *Retries) take(asked json.RawMessage) func(context.Context) json.RawMessage {
 	var q question
-	if json.Unmarshal(asked, &q) != nil || !rs.node.Groups.Holds(rs.engineName(q.Group)) {
+	if json.Unmarshal(asked, &q) != nil || !rs.node.Groups.Holds(rs.innerName(q.Group)) {
 		return nil
 	}
 	return func(ctx context.Context) json.RawMessage {

@@ -1,6 +1,6 @@
 // Package follow reads the log of a backend into the history of a node.
 //
-// A driver must deliver a dense log. Follow checks that: it drops a record that is
+// A backend must deliver a dense log. Follow checks that: it drops a record that is
 // out of order, and reads back records that are missing between two others. Only if
 // they cannot be read is the history reset.
 package follow
@@ -125,7 +125,7 @@ var (
 
 // tailLost returns the error for a head that is before the history's own. The engine
 // may answer from an old copy, or may have lost its tail and not raised its epoch
-// yet. The driver's Follow finds out which.
+// yet. The backend's Follow finds out which.
 func (f *Follower) tailLost(head backend.Position) error {
 	f.Logger.Debug("realtime: the log ends before the last record that was read", "head", head)
 	return errTail
@@ -160,7 +160,7 @@ func (f *Follower) Run(ctx context.Context) {
 	}
 }
 
-// follow runs the driver's Follow until it fails, or a record is missing.
+// follow runs the backend's Follow until it fails, or a record is missing.
 func (f *Follower) follow(ctx context.Context, head backend.Position) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)

@@ -124,7 +124,7 @@ func TestFollow(t *testing.T) {
 	})
 }
 
-// Records that a driver left out are read back, and nobody is reset.
+// Records that a backend left out are read back, and nobody is reset.
 func TestGapIsReadBack(t *testing.T) {
 	following(t, func(w *world) {
 		w.b.Skip(2)

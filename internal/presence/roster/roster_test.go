@@ -57,7 +57,7 @@ func in(t *testing.T, events int, f func(t *testing.T, n *node)) {
 		history := ring.New(ring.Limits{Records: events, Bytes: 1 << 30, Age: time.Hour}, pos)
 		follower := &follow.Follower{Log: n.Backend, History: history, Logger: slog.New(slog.DiscardHandler), Alone: true}
 		all.Go(func() { follower.Run(running) })
-		members := presence.New(n, presence.Options{Node: "a", Lease: time.Minute, Alone: true})
+		members := presence.New(n, presence.Options{Node: "a", NodeLease: time.Minute, Alone: true})
 		n.Rosters = New(Node{
 			Presence: members, Log: n.Backend, Ring: history, Uniform: true, Time: 5 * time.Second, Running: running, Go: func(f func()) { all.Go(f) },
 		})

@@ -85,7 +85,7 @@ func (l *Link) Up() context.Context {
 // ErrDown: the engine cannot be reached.
 var ErrDown = errors.New("the engine cannot be reached")
 
-// patience is how long a request waits for its answer: a driver bounds each.
+// patience is how long a request waits for its answer: a backend bounds each.
 const patience = 3 * time.Second
 
 // Call runs do in a goroutine of late, and returns the answer that do gives. The

@@ -8,7 +8,7 @@ import (
 	"github.com/maravilla-realtime/realtime/backend"
 )
 
-// Node is the driver of one node of a cluster. The nodes share the engine, and Close
+// Node is the backend of one node of a cluster. The nodes share the engine, and Close
 // does not close it. The methods may be called concurrently.
 type Node struct {
 	engine backend.Backend
@@ -27,7 +27,7 @@ type Node struct {
 
 var _ backend.Backend = (*Node)(nil)
 
-// NewNode returns the driver of one more node.
+// NewNode returns the backend of one more node.
 func NewNode(engine backend.Backend) *Node {
 	n := &Node{engine: engine}
 	n.open, n.close = context.WithCancel(context.Background())
