@@ -158,9 +158,6 @@ func (rt *Realtime) local(register func(*Group) error) error {
 	}))
 }
 
-// alone reports whether the backend serves this process only.
-func (rt *Realtime) alone() bool { return rt.backend.SingleProcess() }
-
 // add adds a handler; err is the error of its rule.
 func (g *Group) add(r match.Rule, f EventHandler, err error) error {
 	if err != nil {
@@ -180,17 +177,6 @@ type Delivery struct {
 	Group   string // "" for the handlers registered on the Realtime
 	Cursor  Cursor // names the event: it is the same in every attempt, and differs from those of other events
 	Attempt int    // 1, 2, …
-}
-
-// maxDepth is how many handlers may react to each other in a row.
-const maxDepth = 8
-
-type depthKey struct{}
-
-// depth returns the number of handlers in a row that led to ctx.
-func depth(ctx context.Context) int {
-	n, _ := ctx.Value(depthKey{}).(int)
-	return n
 }
 
 type deliveryKey struct{}

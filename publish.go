@@ -236,6 +236,17 @@ func newEvent(ctx context.Context, limit int, ev RenEvent, opts []EventOption) (
 	return backend.Event(ev), o, nil
 }
 
+// maxDepth is how many handlers may react to each other in a row.
+const maxDepth = 8
+
+type depthKey struct{}
+
+// depth returns the number of handlers in a row that led to ctx.
+func depth(ctx context.Context) int {
+	n, _ := ctx.Value(depthKey{}).(int)
+	return n
+}
+
 // optionsOf returns the options of a call, for a method to which some mean nothing.
 func optionsOf(ctx context.Context, method string, opts []EventOption, meaningless ...string) (eventOptions, error) {
 	o := eventOptions{EventOptions: EventOptions{Client: clientID(ctx)}, depth: depth(ctx)}

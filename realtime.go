@@ -223,3 +223,6 @@ func (rt *Realtime) Channels(ctx context.Context) ([]string, error) {
 	slices.Sort(names)
 	return slices.Compact(names), nil
 }
+
+// alone reports whether the backend serves this process only.
+func (rt *Realtime) alone() bool { return rt.backend.SingleProcess() }
