@@ -34,10 +34,6 @@ const (
 // we do.
 type Pattern interface{ Match(string) bool }
 
-type anything struct{}
-
-func (anything) Match(string) bool { return true }
-
 type exactly string
 
 func (m exactly) Match(s string) bool { return s == string(m) }
@@ -58,8 +54,8 @@ const special = `*?[]{}\`
 
 // Compile compiles a pattern; "" matches everything. The error is [ErrBadPattern].
 func Compile(pattern string) (Pattern, error) {
-	if pattern == "" || pattern == "*" {
-		return anything{}, nil
+	if pattern == "" {
+		return prefix(""), nil
 	}
 	if i := strings.IndexAny(pattern, special); i < 0 {
 		return exactly(pattern), nil
@@ -92,7 +88,7 @@ func bounded(pattern string) error {
 			}
 			return nil
 		case syntax.Any, syntax.Super:
-			if last != syntax.Any && last != syntax.Super {
+			if last != syntax.Super { // a run is read two by two
 				wildcards++
 			}
 			if depth > 0 {
@@ -121,11 +117,9 @@ func Literal(p Pattern) (string, bool) {
 }
 
 // head returns what all strings that p matches begin with, as far as that is
-// easily told.
+// easily told of one that is not literal.
 func head(p Pattern) string {
 	switch p := p.(type) {
-	case exactly:
-		return string(p)
 	case prefix:
 		return string(p)
 	case globbed:

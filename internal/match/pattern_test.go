@@ -10,6 +10,7 @@ import (
 )
 
 func TestCompile(t *testing.T) {
+	long := strings.Repeat("a", 200)
 	for _, c := range []struct {
 		pattern, matches, others string // separated by spaces
 	}{
@@ -35,6 +36,11 @@ func TestCompile(t *testing.T) {
 		{"[*][*][*][*][*]", "*****", "****"},
 		{"{" + strings.Repeat("a,", 61) + "b}*", "a b bc", "c"},
 		{"{a,b,c,d}-{a,b,c,d}-{a,b,c,d}", "a-b-c", "a-b-e"},
+		{"a***b****c*****d", "abcd aXbXcXd", "abc"},                     // three runs
+		{strings.Repeat("?", 128), strings.Repeat("a", 128), "a"},       // as long as can be
+		{long + "*", long + " " + long + "x", "a"},                      // which costs nothing to match
+		{long, long, "a"},                                               // nor does this
+		{"*" + strings.Repeat("a", 127), strings.Repeat("a", 128), "a"}, // this does
 	} {
 		m, err := Compile(c.pattern)
 		if err != nil {
@@ -69,7 +75,7 @@ func TestCompileRefuses(t *testing.T) {
 		// alternatives that multiply
 		"*{" + strings.Repeat(",", 30) + "}{" + strings.Repeat(",", 38) + "}[*]", "{" + strings.Repeat("a,", 30) + "}*{" + strings.Repeat("?,", 20) + "?}[!x]",
 		"{" + strings.Repeat(",", 100) + "}x", "{a,b,c,d,e}{a,b,c,d,e}{a,b,c}",
-		strings.Repeat("?", 129), strings.Repeat("a", 128) + "*b",
+		strings.Repeat("?", 129), strings.Repeat("a", 128) + "*b", "a***b****c*****d*",
 	} {
 		if _, err := Compile(pattern); !errors.Is(err, ErrBadPattern) {
 			t.Errorf("%q: %v", pattern, err)

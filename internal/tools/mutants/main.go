@@ -81,6 +81,9 @@ var parts = []part{
 	{"keylock", "internal/publish/keylock", nil, []string{"internal/publish/keylock", "kv"}},
 	{"memory", "internal/log/memory", nil, []string{"internal/log/memory", "."}},
 	{"fields", "internal/fields", nil, []string{"internal/fields", "backend"}},
+	{"kv", "kv", nil, []string{"kv", "kv/kvtest"}},
+	{"storage", "storage", nil, []string{"storage", "storage/storagetest"}},
+	{"wire", "internal/wire", nil, []string{"internal/wire", "."}},
 	{"backend", "backend", nil, []string{"backend", "internal/log/follow", "internal/log/memory", "."}},
 }
 
