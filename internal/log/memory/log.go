@@ -103,9 +103,7 @@ func (l *eventLog) whenRoom(ctx context.Context, f func() error) error {
 		if err != errFull {
 			return err
 		}
-		if err := l.waitForRoom(ctx); err != nil {
-			return err
-		}
+		l.waitForRoom(ctx)
 	}
 }
 
@@ -189,13 +187,13 @@ func (l *eventLog) wake() {
 	}
 }
 
-// waitForRoom returns when an append may succeed. It holds no lock while it waits,
-// so it blocks only its caller.
-func (l *eventLog) waitForRoom(ctx context.Context) error {
+// waitForRoom returns when an append may succeed, or ctx ends. It holds no lock while it
+// waits, so it blocks only its caller.
+func (l *eventLog) waitForRoom(ctx context.Context) {
 	l.mu.Lock()
-	if l.closed || !l.full(l.slowest()) {
+	if l.closed || !l.full(l.slowest()) { // made since the append
 		l.mu.Unlock()
-		return nil
+		return
 	}
 	if l.room == nil {
 		l.room = make(chan struct{})
@@ -204,9 +202,7 @@ func (l *eventLog) waitForRoom(ctx context.Context) error {
 	l.mu.Unlock()
 	select {
 	case <-room:
-		return nil
 	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 
@@ -313,9 +309,6 @@ func (l *eventLog) Read(ctx context.Context, after backend.Position, limit int) 
 // between returns the records after from, up to and including to. The log must have
 // all of them.
 func (l *eventLog) between(from, to uint64) []backend.Record {
-	if from == to {
-		return nil
-	}
 	records := make([]backend.Record, to-from)
 	skip := int(from - l.floor.seq)
 	for i := range records {
