@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"strings"
 )
 
 // Payload is what the Data of an [Entry] says.
@@ -25,16 +26,7 @@ type Trace struct {
 // traceparent (W3C Trace Context, section 3.2.2.5).
 func (t *Trace) Sampled() bool {
 	const end = len("00-00000000000000000000000000000000-0000000000000000-00")
-	if len(t.Parent) < end || t.Parent[end-3] != '-' {
-		return false
-	}
-	switch c := t.Parent[end-1]; {
-	case '0' <= c && c <= '9':
-		return (c-'0')&1 == 1
-	case 'a' <= c && c <= 'f':
-		return (c-'a')&1 == 1
-	}
-	return false
+	return len(t.Parent) >= end && t.Parent[end-3] == '-' && strings.IndexByte("13579bdf", t.Parent[end-1]) >= 0
 }
 
 // The form of an encoded Payload: a byte with the version, then fields, each a byte
@@ -219,11 +211,9 @@ func decode(data []byte, d *Decoder) (p Payload, err error) {
 	return p, err
 }
 
+// number decodes a field that may be missing.
 func number(b []byte) (uint64, error) {
-	if b == nil {
-		return 0, nil
-	}
-	v, n := binary.Uvarint(b)
+	v, n := binary.Uvarint(b) // 0 of none
 	if n != len(b) {
 		return 0, errPayload
 	}

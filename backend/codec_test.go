@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -25,18 +26,55 @@ func TestPayload(t *testing.T) {
 		}
 	}
 	// A field that a later release adds is ignored, wherever it stands.
-	data := appendField(only.Encode(), 200, "new")
-	if got, err := DecodePayload(data); err != nil || !cmp.Equal(got, only) {
-		t.Errorf("with an unknown field: %v: %s", err, cmp.Diff(only, got))
+	for tag := tags; tag < 256; tag++ {
+		data := appendField(only.Encode(), byte(tag), "new")
+		if got, err := DecodePayload(data); err != nil || !cmp.Equal(got, only) {
+			t.Errorf("with the unknown field %d: %v: %s", tag, err, cmp.Diff(only, got))
+		}
 	}
 }
 
 // Logs outlive releases: the bytes stay as they are.
 func TestPayloadBytes(t *testing.T) {
-	p := Payload{Depth: 1, Event: Event{Type: "t", Resource: "r", UnixMilli: 300, Data: json.RawMessage(`1`)}}
-	want := "\x01" + "\x01\x01t" + "\x02\x01r" + "\x05\x02\xac\x02" + "\x0a\x01\x01" + "\x0b\x011"
-	if got := string(p.Encode()); got != want {
-		t.Errorf("encoded as %q, want %q", got, want)
+	for want, p := range map[string]Payload{
+		"\x01": {},
+		"\x01" + "\x01\x01t" + "\x02\x01r" + "\x05\x02\xac\x02" + "\x0a\x01\x01" + "\x0b\x011": {
+			Depth: 1, Event: Event{Type: "t", Resource: "r", UnixMilli: 300, Data: json.RawMessage(`1`)},
+		},
+	} {
+		if got := string(p.Encode()); got != want {
+			t.Errorf("encoded as %q, want %q", got, want)
+		}
+	}
+}
+
+// To encode an event costs one allocation, whatever it has.
+func TestPayloadAllocations(t *testing.T) {
+	long := strings.Repeat("x", 300) // more than what is rounded up
+	traced := full()
+	traced.Trace = Trace{Parent: long, State: long}
+	plain := full()
+	plain.Trace, plain.Event.Data = Trace{}, json.RawMessage(long)
+	named := Payload{Event: Event{Type: long, Key: long, Channel: long, User: long}}
+	for i, p := range []Payload{traced, plain, named} {
+		if n := testing.AllocsPerRun(10, func() { _ = p.Encode() }); n > 1 {
+			t.Errorf("payload %d: %g allocations", i, n)
+		}
+	}
+}
+
+// W3C Trace Context, section 3.2.2: a trace is recorded if the lowest bit of its flags is
+// set, also where a later version adds fields.
+func TestTraceSampled(t *testing.T) {
+	const ids = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"
+	for parent, want := range map[string]bool{
+		ids + "-01": true, ids + "-00": false, ids + "-03": true, ids + "-09": true, ids + "-08": false, ids + "-f0": false,
+		ids + "-0a": false, ids + "-0b": true, ids + "-0f": true, ids + "-0e": false, ids + "-01-more": true, ids + "-00-1": false,
+		"": false, ids: false, ids + "-1": false, ids + "01": false, ids + "x01": false, ids + "-0g": false, ids + "-0h": false, ids + "-0A": false, ids + "-0/": false, ids + "-0:": false, ids + "-0`": false,
+	} {
+		if got := (&Trace{Parent: parent}).Sampled(); got != want {
+			t.Errorf("%q: %v", parent, got)
+		}
 	}
 }
 

@@ -3,10 +3,12 @@ package backend_test
 import (
 	"context"
 	"errors"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/maravilla-realtime/realtime/backend"
 )
@@ -57,4 +59,28 @@ func TestLife(t *testing.T) {
 			t.Errorf("a call of a backend that was closed: %v; released %d times", err, released)
 		}
 	})
+}
+
+// A driver does not keep what its calls had, once they have returned.
+func TestLifeForgetsCalls(t *testing.T) {
+	type request struct{ body [64]byte }
+	life := backend.NewLife()
+	call := func() (context.Context, weak.Pointer[request]) {
+		r := new(request)
+		ctx, done, err := life.Call(context.WithValue(context.Background(), request{}, r))
+		if err != nil {
+			t.Fatal(err)
+		}
+		done()
+		return ctx, weak.Make(r)
+	}
+	ctx, _ := call()
+	if ctx.Err() == nil {
+		t.Error("the context of a call goes on after it")
+	}
+	_, r := call()
+	if runtime.GC(); r.Value() != nil {
+		t.Error("what a call had is kept")
+	}
+	life.End(func() {})
 }
