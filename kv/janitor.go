@@ -85,7 +85,7 @@ func (s *Store) reap(ctx context.Context) (next time.Time, first error) {
 		if !e.expired(time.Now()) {
 			return e.Expires, first
 		}
-		if err := s.end(ctx, e.Namespace, e.Key); err != nil && first == nil {
+		if err := s.end(ctx, e.Namespace, e.Key); first == nil {
 			first = err
 		}
 	}
@@ -103,7 +103,7 @@ func (s *Store) end(ctx context.Context, namespace, key string) error {
 	}
 	defer unlock()
 	_, state, err := s.current(ctx, namespace, key)
-	if err != nil || state != expired {
+	if state != expired {
 		return err
 	}
 	if err := s.engine.Delete(ctx, namespace, key); err != nil {

@@ -145,7 +145,7 @@ func namesAreKeptApart(ctx context.Context, engine kv.Engine) error {
 
 func slicesAreNotShared(ctx context.Context, engine kv.Engine) error {
 	value := bytes.Repeat([]byte("value"), 10_000) // too large to be copied for other reasons
-	e := kv.Entry{Namespace: "demo", Key: "key", Value: value, Version: "1"}
+	e := kv.Entry{Namespace: "demo", Key: "key", Value: value, Version: "1", Expires: noon}
 	if err := put(ctx, engine, e); err != nil {
 		return err
 	}
@@ -168,6 +168,10 @@ func slicesAreNotShared(ctx context.Context, engine kv.Engine) error {
 			return err
 		}
 		list[0].Value[0] = 'Z'
+		if list, err = engine.Expiring(ctx, 10); err != nil || len(list) != 1 {
+			return fmt.Errorf("%d entries expire: %w", len(list), err)
+		}
+		clear(list[0].Value) // which may be missing
 	}
 	return nil
 }
