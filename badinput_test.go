@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/test/testkit"
 )
 
 // long is input of which an error may not show more than 64 bytes.
@@ -243,7 +244,7 @@ func TestBadOperations(t *testing.T) {
 			s := h.socket(get("/realtime", "Authorization", "Bearer ada"))
 			s.send(c.frame)
 			o := s.next()
-			if f := parseRefusal(t, withoutEvent(t, o.raw)); o.Event != "error" || f.Code != c.code || *f.Retry {
+			if f := testkit.ParseRefusal(t, withoutEvent(t, o.raw)); o.Event != "error" || f.Code != c.code || *f.Retry {
 				t.Errorf("%s, want %s", o.raw, c.code)
 			}
 			brief(t, c.name, o.Message)

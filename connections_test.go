@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/test/testkit"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 	"github.com/maravilla-realtime/realtime/realtimetest"
 )
@@ -212,7 +213,7 @@ func TestRefusalsBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := open()
 		p.Authenticate = func(r *http.Request) (realtime.Identity, error) {
-			return realtime.Identity{}, errors.New(bearer(r) + strings.Repeat("ü", 1000))
+			return realtime.Identity{}, errors.New(testkit.Bearer(r) + strings.Repeat("ü", 1000))
 		}
 		h := start(t, p, nil)
 		for i := range 300 {

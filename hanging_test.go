@@ -14,6 +14,7 @@ import (
 
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/test/testkit"
 )
 
 // hanging is a backend of which some methods hang: until their context ends, or,
@@ -324,7 +325,7 @@ func (s *stuckPolicy) policy() realtime.Policy {
 	p := open()
 	authenticate, grants := p.Authenticate, p.Grants
 	p.Authenticate = func(r *http.Request) (realtime.Identity, error) {
-		if bearer(r) == "stuck" {
+		if testkit.Bearer(r) == "stuck" {
 			return realtime.Identity{}, s.hang(r.Context())
 		}
 		return authenticate(r)

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/test/testkit"
 	"github.com/maravilla-realtime/realtime/storage"
 )
 
@@ -108,7 +109,7 @@ func TestHostsOfAllRoutes(t *testing.T) {
 			for _, route := range routes {
 				w := httptest.NewRecorder()
 				h.ServeHTTP(w, arriving(route.method, route.path, c.evil, tcp("127.0.0.1"), route.header...))
-				f := parseRefusal(t, w.Body.Bytes())
+				f := testkit.ParseRefusal(t, w.Body.Bytes())
 				if w.Code != http.StatusMisdirectedRequest || f.Code != "host" || *f.Retry || w.Header().Get("Access-Control-Allow-Origin") != "" {
 					t.Errorf("%s %s: %d %+v %v", route.method, route.path, w.Code, f, w.Header())
 				}

@@ -1,21 +1,19 @@
 package realtime_test
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"io"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/test/testkit"
 	"github.com/maravilla-realtime/realtime/realtimetest"
 )
 
@@ -25,10 +23,7 @@ const (
 )
 
 // bubble runs a subtest in virtual time.
-func bubble(t *testing.T, name string, f func(t *testing.T)) {
-	t.Helper()
-	t.Run(name, func(t *testing.T) { synctest.Test(t, f) })
-}
+var bubble = testkit.Bubble
 
 // open is a policy that lets every bearer of a token in, as the user that the
 // token names, and everybody else as anonymous. "expired" and "later" are tokens
@@ -36,7 +31,7 @@ func bubble(t *testing.T, name string, f func(t *testing.T)) {
 func open() realtime.Policy {
 	return realtime.Policy{
 		Authenticate: func(r *http.Request) (realtime.Identity, error) {
-			switch token := bearer(r); token {
+			switch token := testkit.Bearer(r); token {
 			case "expired":
 				return realtime.Identity{}, realtime.ErrExpired
 			case "later":
@@ -50,10 +45,6 @@ func open() realtime.Policy {
 		Allow:  func(context.Context, realtime.Identity, realtime.Action) error { return nil },
 		Grants: realtime.AllowAll().Grants,
 	}
-}
-
-func bearer(r *http.Request) string {
-	return strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 }
 
 // withGrants is open with these grants for all.
@@ -173,16 +164,9 @@ func (h *host) do(ctx context.Context, r request) *http.Response {
 	return resp
 }
 
-// refusal is the one shape of errors.
-type refusal struct {
-	Code    string `json:"code"`
-	Message string `json:"message"`
-	Retry   *bool  `json:"retry"`
-}
-
 // refused returns the status and body of a request that is answered with an
 // error.
-func (h *host) refused(r request) (status int, f refusal) {
+func (h *host) refused(r request) (status int, f testkit.Refusal) {
 	h.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -196,17 +180,7 @@ func (h *host) refused(r request) (status int, f refusal) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	return resp.StatusCode, parseRefusal(h.t, body)
-}
-
-func parseRefusal(t testing.TB, body []byte) (f refusal) {
-	t.Helper()
-	dec := json.NewDecoder(bytes.NewReader(body))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&f); err != nil || f.Code == "" || f.Message == "" || f.Retry == nil {
-		t.Errorf("error %s is not {code, message, retry}: %v", body, err)
-	}
-	return f
+	return resp.StatusCode, testkit.ParseRefusal(h.t, body)
 }
 
 // inbox is what a client received and the test has not read yet. It has room for

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/test/testkit"
 )
 
 // wrapper is what middlewares put around a ResponseWriter. It hides everything
@@ -305,7 +306,7 @@ func TestStreamIntoARecorder(t *testing.T) {
 		h := start(t, open(), nil)
 		w := httptest.NewRecorder()
 		h.RenHandler().ServeHTTP(w, httptest.NewRequest("GET", "/ren", nil))
-		if f := parseRefusal(t, w.Body.Bytes()); w.Code != 500 || f.Code != "streaming_unsupported" {
+		if f := testkit.ParseRefusal(t, w.Body.Bytes()); w.Code != 500 || f.Code != "streaming_unsupported" {
 			t.Errorf("%d %+v", w.Code, f)
 		}
 	})

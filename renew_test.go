@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/test/testkit"
 )
 
 // tokens is a policy whose tokens say "user,lifetime,team", as of when they are
@@ -350,7 +351,7 @@ func TestRenewalPanics(t *testing.T) {
 		p := tokens()
 		inner := p.Authenticate
 		p.Authenticate = func(r *http.Request) (realtime.Identity, error) {
-			if bearer(r) == "panic" {
+			if testkit.Bearer(r) == "panic" {
 				panic(errors.New("host's fault"))
 			}
 			return inner(r)

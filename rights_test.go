@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/test/testkit"
 	"github.com/maravilla-realtime/realtime/kv"
 	"github.com/maravilla-realtime/realtime/storage"
 )
@@ -90,7 +91,7 @@ func TestAuthorize(t *testing.T) {
 				status = resp.StatusCode
 				resp.Body.Close()
 			} else {
-				var f refusal
+				var f testkit.Refusal
 				status, f = h.refused(ask)
 				code = f.Code
 				brief(t, c.path, f.Message)
@@ -167,7 +168,7 @@ func TestWriteError(t *testing.T) {
 	} {
 		w := httptest.NewRecorder()
 		realtime.WriteError(w, c.err)
-		f := parseRefusal(t, w.Body.Bytes())
+		f := testkit.ParseRefusal(t, w.Body.Bytes())
 		if w.Code != c.status || f.Code != c.code || *f.Retry != c.retry || strings.Contains(f.Message, "secret") ||
 			(w.Header().Get("Retry-After") != "") != c.retry || w.Header().Get("Content-Type") != "application/json" {
 			t.Errorf("%v: %d %s", c.err, w.Code, w.Body)

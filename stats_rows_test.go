@@ -13,6 +13,7 @@ import (
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/backendtest"
+	"github.com/maravilla-realtime/realtime/internal/test/testkit"
 )
 
 func op(name, rest string) cause {
@@ -373,7 +374,7 @@ func policyCauses() (rows []cause) {
 	for outcome, err := range map[string]error{"ok": nil, "refused": errDown, "timeout": realtime.ErrTemporary} {
 		p := open()
 		p.Authenticate = func(r *http.Request) (realtime.Identity, error) {
-			if bearer(r) == "first" {
+			if testkit.Bearer(r) == "first" {
 				return realtime.Identity{}, err
 			}
 			return realtime.Identity{User: "ada"}, nil

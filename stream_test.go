@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/test/testkit"
 )
 
 // grown is what a client of a growing message gets.
@@ -25,7 +26,7 @@ type grown struct {
 	TS           int64
 	Partial      bool
 	Retry        bool
-	Error        *refusal
+	Error        *testkit.Refusal
 }
 
 func grow(t testing.TB, o object) (g grown) {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/test/testkit"
 )
 
 // A client of another version is told which one is spoken: RFC 6455, section 4.2.2.
@@ -28,7 +29,7 @@ func TestWSVersions(t *testing.T) {
 			resp := h.do(t.Context(), ask)
 			defer resp.Body.Close()
 			body, _ := io.ReadAll(resp.Body)
-			if f := parseRefusal(t, body); f.Code != "bad_request" || *f.Retry {
+			if f := testkit.ParseRefusal(t, body); f.Code != "bad_request" || *f.Retry {
 				t.Errorf("%+v", f)
 			}
 			if v := resp.Header.Get("Sec-WebSocket-Version"); resp.StatusCode != http.StatusUpgradeRequired || v != "13" || resp.Header.Get("Upgrade") != "websocket" {

@@ -1,7 +1,6 @@
 package client_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"iter"
@@ -19,6 +18,7 @@ import (
 	"github.com/maravilla-realtime/realtime/client"
 	"github.com/maravilla-realtime/realtime/internal/log/memory"
 	"github.com/maravilla-realtime/realtime/internal/test/memnet"
+	"github.com/maravilla-realtime/realtime/internal/test/testkit"
 )
 
 const (
@@ -26,33 +26,14 @@ const (
 	realtimeURL = "http://host.test/api/maravilla/realtime"
 )
 
-// bubble runs a test in virtual time. Whatever goroutine is left at its end
-// fails it.
-func bubble(t *testing.T, name string, f func(t *testing.T)) {
-	t.Helper()
-	t.Run(name, func(t *testing.T) { synctest.Test(t, f) })
-}
+// bubble runs a test in virtual time.
+var bubble = testkit.Bubble
 
 // logs is a log that tests can read.
-type logs struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
+type logs struct{ testkit.Logs }
 
 func (l *logs) logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	return l.Logger(slog.LevelDebug)
 }
 
 // network serves handlers in memory, one after the other.
@@ -165,7 +146,7 @@ func (h *host) publish(channel string, messages ...string) {
 func byToken() realtime.Policy {
 	p := realtime.AllowAll()
 	p.Authenticate = func(r *http.Request) (realtime.Identity, error) {
-		token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+		token := testkit.Bearer(r)
 		if token == "" || token == "bad" {
 			return realtime.Identity{}, errors.New("who is it?")
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/client"
+	"github.com/maravilla-realtime/realtime/internal/test/testkit"
 )
 
 // issuer gives tokens that last for a minute each, of which the server takes those
@@ -55,7 +56,7 @@ func issued() (*issuer, realtime.Policy) {
 	p := realtime.AllowAll()
 	p.Authenticate = func(r *http.Request) (id realtime.Identity, err error) {
 		var expires int64
-		token := strings.Replace(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "), ".", " ", 1)
+		token := strings.Replace(testkit.Bearer(r), ".", " ", 1)
 		if _, err := fmt.Sscan(token, &id.User, &expires); err != nil {
 			return id, err
 		}

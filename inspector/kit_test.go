@@ -14,6 +14,7 @@ import (
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/client"
 	"github.com/maravilla-realtime/realtime/inspector"
+	"github.com/maravilla-realtime/realtime/internal/test/testkit"
 	"github.com/maravilla-realtime/realtime/realtimetest"
 )
 
@@ -22,7 +23,7 @@ import (
 func policy() realtime.Policy {
 	return realtime.Policy{
 		Authenticate: func(r *http.Request) (realtime.Identity, error) {
-			user := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+			user := testkit.Bearer(r)
 			if user == "mallory" {
 				return realtime.Identity{}, errors.New("the token of mallory is forged")
 			}

@@ -8,12 +8,12 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/client"
+	"github.com/maravilla-realtime/realtime/internal/test/testkit"
 	"github.com/maravilla-realtime/realtime/realtimetest"
 )
 
@@ -51,9 +51,7 @@ func (f *fake) during(do func()) string {
 	return said
 }
 
-func bubble(t *testing.T, name string, f func(t *testing.T)) {
-	t.Run(name, func(t *testing.T) { synctest.Test(t, f) })
-}
+var bubble = testkit.Bubble
 
 func put(t *testing.T, srv *realtimetest.Server, keys ...string) {
 	t.Helper()

@@ -18,7 +18,6 @@
 package realtimetest
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"net"
@@ -31,6 +30,7 @@ import (
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/backendtest"
 	"github.com/maravilla-realtime/realtime/internal/log/memory"
+	"github.com/maravilla-realtime/realtime/internal/test/testkit"
 )
 
 // TB is what the kit needs of a [testing.TB].
@@ -85,7 +85,7 @@ type Server struct {
 	shared  bool   // others use the log below it
 	timeout time.Duration
 	logger  *slog.Logger
-	logs    logs
+	logs    testkit.Logs
 	running sync.WaitGroup // Serve, connections, requests and recorders
 }
 
@@ -132,7 +132,7 @@ func newServer(t TB, policy realtime.Policy, o Options) *Server {
 		}
 	}
 	if o.Realtime.Logger == nil {
-		o.Realtime.Logger = slog.New(slog.NewTextHandler(&s.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		o.Realtime.Logger = s.logs.Logger(slog.LevelDebug)
 	}
 	s.logger = o.Realtime.Logger
 	rt, err := realtime.New(policy, &o.Realtime)
@@ -202,24 +202,6 @@ func (s *Server) HTTPClient() *http.Client {
 // [slog.TextHandler]; nothing if [Options].Realtime has a Logger. It says why a client
 // was refused, which no client is told.
 func (s *Server) Logs() string { return s.logs.String() }
-
-// logs is a log that may be read while it is written.
-type logs struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
 
 // settle waits, in a bubble, until everything else in it waits. Outside it
 // returns false at once.

@@ -15,11 +15,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/internal/test/memnet"
+	"github.com/maravilla-realtime/realtime/internal/test/testkit"
 	"github.com/maravilla-realtime/realtime/storage"
 )
 
@@ -29,7 +29,7 @@ const tab = "browser-0001.tab1"
 func open() realtime.Policy {
 	return realtime.Policy{
 		Authenticate: func(r *http.Request) (realtime.Identity, error) {
-			user := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+			user := testkit.Bearer(r)
 			if user == "expired" {
 				return realtime.Identity{}, realtime.ErrExpired
 			}
@@ -151,14 +151,9 @@ func (s *site) upload(path, body string) storage.Info {
 // refused checks that a reply is an error in the one shape.
 func (s *site) refused(what string, r reply, status int, code string) {
 	s.t.Helper()
-	var e struct {
-		Code, Message string
-		Retry         *bool
-	}
-	dec := json.NewDecoder(strings.NewReader(r.body))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&e); err != nil || e.Retry == nil || e.Message == "" || len(e.Message) > 400 {
-		s.t.Errorf("%s: %s %q is no error: %v", what, r.Status, r.body, err)
+	e := testkit.ParseRefusal(s.t, []byte(r.body))
+	if e.Retry == nil || len(e.Message) > 400 {
+		s.t.Errorf("%s: %s %q is no error", what, r.Status, r.body)
 	} else if r.StatusCode != status || e.Code != code || *e.Retry != (status == 408 || status == 503) {
 		s.t.Errorf("%s: %s %s, want %d %s", what, r.Status, r.body, status, code)
 	}
@@ -242,10 +237,8 @@ func (s *site) overHTTP(version string) {
 	s.client.Transport.(*http.Transport).Protocols = protocols
 }
 
-func bubble(t *testing.T, name string, f func(t *testing.T)) {
-	t.Helper()
-	t.Run(name, func(t *testing.T) { synctest.Test(t, f) })
-}
+// bubble runs a subtest in virtual time.
+var bubble = testkit.Bubble
 
 func read(t testing.TB, store *storage.Store, path string) string {
 	t.Helper()

@@ -1,7 +1,6 @@
 package follow
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/log/live"
+	"github.com/maravilla-realtime/realtime/internal/test/testkit"
 )
 
 func pos(epoch, seq uint64) backend.Position { return backend.Position{Epoch: epoch, Seq: seq} }
@@ -123,31 +123,19 @@ func TestFill(t *testing.T) {
 }
 
 // logs is what was logged, a line each.
-type logs struct {
-	mu sync.Mutex
-	bytes.Buffer
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.Buffer.Write(p)
-}
+type logs struct{ testkit.Logs }
 
 // levels returns the levels of the lines since its last call.
 func (l *logs) levels() (levels []string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for line := range strings.Lines(l.String()) {
+	for line := range strings.Lines(l.Take()) {
 		_, rest, _ := strings.Cut(line, "level=")
 		level, _, _ := strings.Cut(rest, " ")
 		levels = append(levels, level)
 	}
-	l.Reset()
 	return levels
 }
 
-func (l *logs) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
+func (l *logs) logger() *slog.Logger { return l.Logger(slog.LevelInfo) }
 
 // running runs a follower of a script whose history has read up to 1.3.
 func running(t *testing.T, s *script, then func(h *history, f *Follower, l *logs, stop func())) {

@@ -19,6 +19,7 @@ import (
 	"github.com/maravilla-realtime/realtime/client"
 	"github.com/maravilla-realtime/realtime/inspector"
 	"github.com/maravilla-realtime/realtime/internal/test/pace"
+	"github.com/maravilla-realtime/realtime/internal/test/testkit"
 )
 
 // What the tests know of the inspector's page.
@@ -49,7 +50,7 @@ func startInspectedWith(t *testing.T, heartbeat time.Duration) *inspected {
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
 	rt, err := realtime.New(realtime.Policy{
 		Authenticate: func(r *http.Request) (realtime.Identity, error) {
-			user := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+			user := testkit.Bearer(r)
 			if user == "mallory" {
 				return realtime.Identity{}, errors.New("the signature of the token is not ours")
 			}

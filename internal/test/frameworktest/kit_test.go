@@ -2,7 +2,6 @@ package frameworktest
 
 import (
 	"bufio"
-	"bytes"
 	"compress/flate"
 	"compress/gzip"
 	"context"
@@ -11,13 +10,13 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/coder/websocket"
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/internal/test/pace"
+	"github.com/maravilla-realtime/realtime/internal/test/testkit"
 )
 
 // patience is how long tests wait for what has to come.
@@ -27,26 +26,8 @@ const patience = 20 * time.Second
 type app struct {
 	*realtime.Realtime
 	t       *testing.T
-	logs    logs
+	logs    testkit.Logs
 	started chan context.Context // of the requests that reach the handler
-}
-
-// logs is what was logged.
-type logs struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
 }
 
 func newApp(t *testing.T) *app {
@@ -54,7 +35,7 @@ func newApp(t *testing.T) *app {
 	a := &app{t: t, started: make(chan context.Context, 10)}
 	all := realtime.AllowAll()
 	policy := realtime.Policy{Authenticate: all.Authenticate, Allow: all.Allow, Grants: all.Grants}
-	rt, err := realtime.New(policy, &realtime.Options{Logger: slog.New(slog.NewTextHandler(&a.logs, nil))})
+	rt, err := realtime.New(policy, &realtime.Options{Logger: a.logs.Logger(slog.LevelInfo)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,21 +14,11 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/test/memnet"
-	"github.com/maravilla-realtime/realtime/internal/test/pace"
+	"github.com/maravilla-realtime/realtime/internal/test/testkit"
 	"github.com/maravilla-realtime/realtime/internal/transport/conns"
 	"github.com/maravilla-realtime/realtime/internal/transport/driver"
 	"github.com/maravilla-realtime/realtime/internal/wire/wsconn"
 )
-
-const patience = 20 * time.Second
-
-// eventually waits until cond holds.
-func eventually(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	if !pace.Poll(patience, time.Millisecond, cond) {
-		t.Fatalf("not within %v at the machine's pace: %s", patience, what)
-	}
-}
 
 // pair returns both ends of a connection of the kernel's.
 func pair(t *testing.T) (client, conn net.Conn) {
@@ -124,15 +114,15 @@ func TestPongsOfAnIdleSocket(t *testing.T) {
 			if _, err := io.WriteString(client, c.text); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "all is read and answered", func() bool { return frames.Load() == came && answers.Load() == answered })
-			eventually(t, "it rests", func() bool { return s.reader.Load() == resting })
+			testkit.Eventually(t, "all is read and answered", func() bool { return frames.Load() == came && answers.Load() == answered })
+			testkit.Eventually(t, "it rests", func() bool { return s.reader.Load() == resting })
 			if got := readers.Load(); got != read {
 				t.Fatalf("%q: goroutines have read %d frames, want %d", c.text, got, read)
 			}
 		}
 	}
 	client.Close()
-	eventually(t, "the connection ends", func() bool { return d.tally.Stats().Open == 0 })
+	testkit.Eventually(t, "the connection ends", func() bool { return d.tally.Stats().Open == 0 })
 }
 
 // Who has read rests, unless something has come since it looked, or the connection has

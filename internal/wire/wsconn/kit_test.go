@@ -9,10 +9,10 @@ import (
 	"net"
 	"net/http"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/test/memnet"
+	"github.com/maravilla-realtime/realtime/internal/test/testkit"
 )
 
 // peer is a client that sends what it likes.
@@ -216,7 +216,5 @@ func (p *peer) closed(answer bool) (code int, after time.Duration) {
 	return code, time.Since(began)
 }
 
-func bubble(t *testing.T, name string, f func(t *testing.T)) {
-	t.Helper()
-	t.Run(name, func(t *testing.T) { synctest.Test(t, f) })
-}
+// bubble runs a subtest in virtual time.
+var bubble = testkit.Bubble
