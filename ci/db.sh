@@ -4,6 +4,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 for module in internal/test/postgrestest postgres; do
-	(cd "$module" && REALTIME_REQUIRE_POSTGRES=1 go test -race -count=1 -timeout 20m . "$@")
+	(cd "$module" && REALTIME_REQUIRE_POSTGRES=1 go test -vet=off -race -count=1 -timeout 20m . "$@")
 done
-(cd examples/postgres && REALTIME_REQUIRE_POSTGRES=1 go test -race -count=1 -timeout 20m ./...)
+(cd examples/postgres && REALTIME_REQUIRE_POSTGRES=1 go test -vet=off -race -count=1 -timeout 20m ./...)

@@ -3,14 +3,15 @@
 # documents, the package that npm would publish, and that what is committed is what
 # is built.
 set -euo pipefail
-cd "$(dirname "$0")/../client/js"
+cd "$(dirname "$0")/.."
 
-npm ci --no-audit --no-fund --silent
+ci/npm.sh client/js
+cd client/js
 npm run --silent check
 npm run --silent build
 npm test --silent
 npm run --silent docs
-REALTIME_REQUIRE_TSC=1 go test -count=1 -run TypeScript ../../tsgen
+REALTIME_REQUIRE_TSC=1 go test -vet=off -count=1 -run TypeScript ../../tsgen
 npm run --silent lint
 
 if [ -n "$(git status --porcelain -- dist)" ]; then

@@ -3,10 +3,10 @@
 # installs. Their own WebSockets, and that of the package `ws`, differ in how they
 # fail.
 set -euo pipefail
-cd "$(dirname "$0")/../client/js"
+cd "$(dirname "$0")/.."
 
-[ -d node_modules ] || npm ci --no-audit --no-fund --silent
-npm ci --prefix ../../ci/nodes --no-audit --no-fund --silent
+ci/npm.sh client/js ci/nodes
+cd client/js
 go run ../../internal/tools/buildjs -test .test
 for version in 20 22 24; do
 	node="../../ci/nodes/node_modules/node$version/bin/node"

@@ -2,9 +2,10 @@
 # Checks and builds the React example, and that the bundle that is committed is
 # what is built.
 set -euo pipefail
-cd "$(dirname "$0")/../examples/react"
+cd "$(dirname "$0")/.."
 
-npm ci --no-audit --no-fund --silent
+ci/npm.sh examples/react
+cd examples/react
 npm run --silent check
 npm run --silent build
 
