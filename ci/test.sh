@@ -16,7 +16,8 @@ skip() {
 	skipped+=("$1")
 }
 
-logs=$(mktemp -d)
+dir=$(mktemp -d)
+mkdir "$dir/running"
 lanes=()
 
 # stop ends the lanes, with all that they have started.
@@ -27,50 +28,57 @@ stop() {
 		sleep 2 # servers under test stop in order
 		kill -KILL -- "${lanes[@]/#/-}" || true
 	fi 2>/dev/null
-	rm -rf "$logs"
+	for log in "$dir"/running/*; do
+		[ ! -e "$log" ] || report "${log##*/}: INTERRUPTED" "$log"
+	done
+	rm -rf "$dir"
 }
 trap stop EXIT
-trap 'echo "INTERRUPTED"; exit 130' HUP INT TERM
+trap 'exit 130' HUP INT TERM
 
 # alone runs a command while the other lane runs none with it.
 alone() {
-	until mkdir "$logs/alone" 2>/dev/null; do sleep 0.1; done
+	until mkdir "$dir/alone" 2>/dev/null; do sleep 0.1; done
 	"$@"
-	rmdir "$logs/alone"
+	rmdir "$dir/alone"
 }
 
 report() {
-	printf '\n=== %s: %s after %d s\n' "$1" "$2" "$3"
-	cat "$4"
+	printf '\n=== %s\n' "$1"
+	cat "$2"
+	rm "$2"
 }
 
-# step runs a check of a lane. A check that fails does not keep the others from running.
+# step runs a check. One that fails does not keep the others from running.
 step() {
 	local name=$1 began=$SECONDS result=passed
-	local log="$logs/$name"
+	local log="$dir/running/$name"
 	shift
 	alone echo "... $name"
-	"$@" >"$log" 2>&1 || { result=FAILED && echo "$name" >>"$logs/failed"; }
-	alone report "$name" $result $((SECONDS - began)) "$log"
+	"$@" >"$log" 2>&1 || { result=FAILED && echo "$name" >>"$dir/failed"; }
+	alone report "$name: $result after $((SECONDS - began)) s" "$log"
 }
 
-# First what the lanes share: installed programs, and what is built of TypeScript and
+# First what the lanes share: what is installed, and what is built of TypeScript and
 # embedded in Go.
 if ci/redis.sh; then
 	export REALTIME_REQUIRE_REDIS=1
 else
 	skip "tests with Redis: need redis-server or valkey-server (apt-get install redis-server)"
 fi
-postgres=yes npm=yes chromium=yes
-ci/postgres.sh || postgres=
-[ $postgres ] || skip "tests with Postgres: need initdb (apt-get install postgresql), or REALTIME_POSTGRES=/directory/of/it"
+if ! ci/postgres.sh; then
+	no_postgres=1
+	skip "tests with Postgres: need initdb (apt-get install postgresql), or REALTIME_POSTGRES=/directory/of/it"
+fi
 ci/proxies.sh || skip "faults of proxies and networks: need nginx, haproxy, caddy, iproute2 and iptables"
-ci/chromium.sh || chromium=
-[ $chromium ] || skip "browser tests: need Chromium (apt-get install chromium), or REALTIME_BROWSER=/path/to/it"
-command -v npm >/dev/null || npm=
-if [ $npm ]; then
+if ! ci/chromium.sh; then
+	no_chromium=1
+	skip "browser tests: need Chromium (apt-get install chromium), or REALTIME_BROWSER=/path/to/it"
+fi
+if command -v npm >/dev/null; then
 	step "TypeScript: packages, and builds for Go" ci/sdk.sh
 else
+	no_npm=1
 	skip "TypeScript: needs Node.js with npm"
 fi
 
@@ -78,20 +86,20 @@ fi
 computing() {
 	step "Go: format, vet, staticcheck" ci/lint.sh
 	step "Go: tests, every module" ci/go.sh
-	[ $npm ] || return 0
+	[ ! "${no_npm:-}" ] || return 0
 	step "TypeScript: types, tests, build" ci/js.sh
 	step "TypeScript: tests in each Node.js" ci/node.sh
 	step "React example: types, build" ci/react.sh
 }
 
 # waiting has those with processes, networks and browsers, which mostly wait. They wait
-# at the machine's pace (internal/pace), so that the other lane makes them slow, not red.
+# at the machine's pace (internal/test/pace), so that the other lane makes them slow, not red.
 # One runs at a time.
 waiting() {
 	step "Faults" ci/faults.sh
 	step "Faults of clusters" ci/cluster.sh
-	[ ! $postgres ] || step "Go: tests with Postgres" ci/db.sh
-	[ ! $chromium ] || step "Browser tests" ci/browser.sh
+	[ "${no_postgres:-}" ] || step "Go: tests with Postgres" ci/db.sh
+	[ "${no_chromium:-}" ] || step "Browser tests" ci/browser.sh
 }
 
 set -m # a lane is a process group
@@ -101,13 +109,13 @@ waiting </dev/null &
 lanes+=($!)
 set +m
 for lane in "${lanes[@]}"; do
-	wait "$lane" || echo "a lane, which ended early" >>"$logs/failed"
+	wait "$lane" || echo "a lane, which ended early" >>"$dir/failed"
 done
 lanes=()
 
 echo
-if [ -e "$logs/failed" ]; then
-	sed 's/^/FAILED: /' "$logs/failed"
+if [ -e "$dir/failed" ]; then
+	sed 's/^/FAILED: /' "$dir/failed"
 fi
 if [ ${#skipped[@]} -gt 0 ]; then
 	printf 'skipped: %s\n' "${skipped[@]}"
@@ -116,5 +124,5 @@ if [ ${#skipped[@]} -gt 0 ]; then
 		exit 1
 	fi
 fi
-[ ! -e "$logs/failed" ] || exit 1
+[ ! -e "$dir/failed" ] || exit 1
 echo "All checks that ran have passed."
