@@ -87,17 +87,55 @@ func (n *node) checkOrder(order map[string]int, epochs map[string]uint64) {
 	}
 }
 
-// checkReasons finds resets where the engine has all that it ever got, and members that
-// did not leave by themselves where nothing fails, no node dies, and clients renew in time.
+// checkReasons finds resets where the engine has all that it ever got, and, where no
+// request fails and clients renew in time, members that did not leave by themselves,
+// although nobody died, or that left too soon after the engine was put back.
 func (n *node) checkReasons() {
 	kept := len(n.losses) == 0 && len(n.engine.all) <= n.engine.retain
 	for _, s := range n.view {
 		if s.reset && kept {
 			n.t.Errorf("node %d is reset at %v, and nothing was lost", n.id, s.at.Sub(epoch))
 		}
-		if s.typ == backend.PresenceLeave && s.reason != "left" && n.rate == 0 && len(n.losses) == 0 {
+		if s.typ != backend.PresenceLeave || s.reason == "left" || n.rate > 0 {
+			continue
+		}
+		switch lost := sinceLast(n.losses, s.at); {
+		case s.reason == "node" && lost > time.Second && lost < lease-time.Second:
+			n.t.Errorf("node %d sees %s leave %s at %v, by reason of node, %v after the engine lost its tail", n.id, s.user, s.channel, s.at.Sub(epoch), lost)
+		case s.reason == "timeout" && len(n.losses) > 0: // see roams
+		case s.reason != "node", lost > 2*lease && sinceLast(n.deaths, s.at) > lease+time.Second:
 			n.t.Errorf("node %d sees %s leave %s at %v by reason of %s", n.id, s.user, s.channel, s.at.Sub(epoch), s.reason)
 		}
+	}
+}
+
+// lease is how long the sessions of a dead node stay, and how long nobody ends those of
+// others after the engine was put back.
+const lease = 30 * time.Second
+
+// sinceLast returns how long before at the last of some times was.
+func sinceLast(times []time.Time, at time.Time) time.Duration {
+	last := epoch.Add(-time.Hour)
+	for _, t := range times {
+		if !t.After(at) && t.After(last) {
+			last = t
+		}
+	}
+	return at.Sub(last)
+}
+
+// checkThere finds a user who is not there although a Join was answered just now, where
+// no request fails.
+func (s *session) checkThere(n *node) {
+	if s.rate > 0 {
+		return
+	}
+	users := n.members(s.channel())
+	s.mu.Lock()
+	recent := sinceLast(s.losses, time.Now()) < around
+	s.mu.Unlock()
+	if !recent && n.alive() && !slices.Contains(users, s.user()) {
+		s.t.Errorf("%v has joined at node %d at %v, but the members are %v", s, n.id, time.Since(epoch), users)
 	}
 }
 
@@ -132,7 +170,7 @@ func (n *node) checkAlternation() {
 
 func (n *node) members(channel string) (users []string) {
 	found, err := n.rt.Presence().Members(context.Background(), channel)
-	if err != nil {
+	if err != nil && n.alive() {
 		n.t.Errorf("node %d: %v", n.id, err)
 	}
 	for _, m := range found {

@@ -60,6 +60,13 @@ func (e *engine) save() {
 	e.saved = e.now.clone()
 }
 
+// forget has lose put it back to nothing.
+func (e *engine) forget() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.saved = newEngine(0).now
+}
+
 // lose puts log and store back to what was saved. The log goes on in a greater epoch,
 // with or without the records of earlier ones.
 func (e *engine) lose(keep bool) {

@@ -110,6 +110,9 @@ func (n *node) kill() {
 	n.mu.Unlock()
 	n.trace("node %d is killed", n.id)
 	n.blame()
+	n.world.mu.Lock()
+	n.deaths = append(n.deaths, time.Now())
+	n.world.mu.Unlock()
 	n.link.kill()
 	n.end()
 }

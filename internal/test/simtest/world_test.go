@@ -28,6 +28,10 @@ type world struct {
 	oneStep bool  // the engine writes and appends at once
 	ttl     time.Duration
 	loses   bool // the engine loses its tail
+	empties bool // and in the end everything
+	dies    bool // nodes die
+	moves   bool // clients whose Join failed try another node
+	roams   bool // clients leave through any node
 	// streaming: growing messages are written.
 	streaming bool
 	late      sync.WaitGroup // of what outlives calls
@@ -42,6 +46,7 @@ type world struct {
 	ended    bool
 	faults   []time.Time
 	losses   []time.Time
+	deaths   []time.Time
 	lines    []line
 	acked    []string
 	sessions []*session
@@ -59,9 +64,26 @@ func newWorld(t *testing.T, seed int64) *world {
 	w.oneStep = draw(2, seed, "step") == 0
 	w.ttl = []time.Duration{90 * time.Second, 24 * time.Hour}[draw(2, seed, "ttl")]
 	w.loses = draw(3, seed, "loses") == 0
+	w.dies = w.rate > 0
+	if !slices.Contains(found, seed) { // those go on as they were when they found it
+		w.vary()
+	}
 	w.engine = newEngine([]int{60, 500, 5000}[draw(3, seed, "retain")])
 	w.engine.trace = w.trace
 	return w
+}
+
+// vary draws what is so in some worlds only.
+func (w *world) vary() {
+	// Where all nodes live, nobody looks for what the dead have left, and finds more.
+	steady := w.rate > 0 && draw(3, w.seed, "steady") == 0
+	w.loses = w.loses && !steady
+	w.dies = w.rate > 0 && !steady || w.loses
+	w.empties = w.loses && draw(2, w.seed, "empties") == 0
+	w.moves = true
+	// A node does not learn that another one has ended its session. If it must record its
+	// sessions again, it records this one, too, and ends it with its lease.
+	w.roams = w.ttl < time.Hour || w.rate == 0 && !w.loses
 }
 
 func (w *world) trace(format string, args ...any) {
@@ -174,39 +196,75 @@ func (w *world) direct() {
 		time.Sleep(time.Duration(is("pause", int64(30*time.Second))))
 		n := w.any("direct", i)
 		switch what := is("what", 10); {
-		case w.rate == 0 && what < 6: // a world in which little goes wrong
 		case what < 4:
-			away := time.Duration(is("away", int64(80*time.Second)))
-			w.trace("node %d is cut off for %v", n.id, away)
-			w.blame()
-			n.link.Cut()
-			w.late.Go(func() { time.Sleep(away); w.blame(); n.link.heal() })
-		case what < 6 && len(w.live()) > 1:
-			n.kill()
-			w.late.Go(func() {
-				for failed := 0; failed < 3; {
-					calm := !w.faulty()
-					_, err := w.start()
-					switch {
-					case err == nil:
-						return
-					case calm:
-						w.t.Errorf("a node cannot start: %v", err)
-						failed++
-					}
-				}
-			})
+			if w.rate > 0 { // else it is a world in which little goes wrong
+				w.cut(n, time.Duration(is("away", int64(80*time.Second))))
+			}
+		case what < 6:
+			if w.dies && len(w.live()) > 1 {
+				w.replace(n)
+			}
 		case w.loses:
 			w.engine.save()
 			time.Sleep(time.Duration(is("tail", int64(20*time.Second))))
-			w.trace("the engine loses its tail")
-			w.blame()
-			w.mu.Lock()
-			w.losses = append(w.losses, time.Now())
-			w.mu.Unlock()
-			w.engine.lose(is("keep", 2) == 0)
+			w.lose(is("keep", 2) == 0)
 		}
 	}
+	if w.empties {
+		w.restart()
+	}
+}
+
+// cut cuts a node off. Where no node dies, none is cut off for so long that it is given up.
+func (w *world) cut(n *node, away time.Duration) {
+	if !w.dies {
+		away /= 8
+	}
+	w.trace("node %d is cut off for %v", n.id, away)
+	w.blame()
+	n.link.Cut()
+	w.late.Go(func() { time.Sleep(away); w.blame(); n.link.heal() })
+}
+
+// replace kills a node. Another one starts.
+func (w *world) replace(n *node) {
+	n.kill()
+	w.late.Go(w.startSurely)
+}
+
+func (w *world) startSurely() {
+	for failed := 0; failed < 3; {
+		calm := !w.faulty()
+		_, err := w.start()
+		switch {
+		case err == nil:
+			return
+		case calm:
+			w.t.Errorf("a node cannot start: %v", err)
+			failed++
+		}
+	}
+}
+
+// lose has the engine lose what came after it was saved.
+func (w *world) lose(keep bool) {
+	w.trace("the engine loses its tail")
+	w.blame()
+	w.mu.Lock()
+	w.losses = append(w.losses, time.Now())
+	w.mu.Unlock()
+	w.engine.lose(keep)
+}
+
+// restart has the engine come back without anything, and a node, which knows nothing.
+func (w *world) restart() {
+	if len(w.live()) > 1 {
+		w.any("restart").kill()
+	}
+	w.engine.forget()
+	w.lose(false)
+	time.Sleep(time.Duration(draw(int64(3*time.Second), w.seed, "restart")))
+	w.startSurely()
 }
 
 // publishes sends messages, each once.
@@ -259,7 +317,7 @@ func (s *session) act() {
 // step does one thing.
 func (s *session) step(k int) {
 	is := func(aspect string, n int64) int64 { return draw(n, s.seed, "session", s.id, k, aspect) }
-	if s.node == nil {
+	if s.node == nil || s.moves && s.fresh && is("elsewhere", 2) == 0 {
 		s.node = s.any("session", s.id, k)
 	}
 	if !s.faulty() { // settle
@@ -268,7 +326,7 @@ func (s *session) step(k int) {
 			s.join(k)
 		case s.sure, s.fresh && s.id%2 == 0: // whose Join failed may leave it at that
 		default:
-			s.leave()
+			s.leave(s.node)
 		}
 		return
 	}
@@ -276,8 +334,10 @@ func (s *session) step(k int) {
 	case s.in && s.sure && p < 40 && s.ttl > time.Hour: // the node keeps it
 	case !s.in && p < 80, s.in && p < 60:
 		s.join(k)
+	case s.roams && s.in && is("through", 2) == 0 && p < 85:
+		s.leave(s.any("through", s.id, k))
 	case s.in && p < 85, !s.sure:
-		s.leave()
+		s.leave(s.node)
 	case s.in && s.ttl < time.Hour: // to another node
 		s.node = s.any("move", s.id, k)
 		s.join(k)
@@ -290,14 +350,14 @@ func (s *session) join(k int) {
 	s.trace("node %d: join %v: %v", n.id, s, err)
 	if err == nil {
 		s.in, s.sure, s.fresh = true, true, false
+		s.checkThere(n)
 		return
 	}
 	s.fresh = s.sure && !s.in || s.fresh
 	s.sure = s.sure && s.in // it was renewed, or not
 }
 
-func (s *session) leave() {
-	n := s.node
+func (s *session) leave(n *node) {
 	err := n.rt.Presence().Leave(context.Background(), s.channel(), s.user(), s.client())
 	s.trace("node %d: leave %v: %v", n.id, s, err)
 	s.in, s.sure, s.fresh = false, err == nil, false
