@@ -24,6 +24,7 @@ var compactSeeds = []string{
 	`true`, `tru`, `truex`, `nul`, `null1`, `fals`, `False`, `NaN`, `1 2`, `1,2`, `{}{}`, `""""`,
 	`"`, `"a`, `"\"`, `"\\"`, `"\"a`, `"\"a"`, `"\/\b\f\n\r\t"`, `"\x"`, `"\u12"`, `"\u12Ef"`, `"\u12eg"`, `"\ud800"`, `"\u123`, `"\`,
 	"\"\x00\"", "\"\x1f\"", "\"\x7f\"", "\"\n\"", "\"\u2028<>&\"", "\"1234567\x1f\"", "\"\xff\xfe\"", "\"a\x80bcdefg\"",
+	`[1"a"]`, `{"a":1"b":2}`, `[[][]]`, `{"a"`, `{"a":1,`, `{a":1}`, `[1`, `"a b"`, `"aa\u12"`, `"\u1234`, `"\u12:4"`, `"\u00aA"`, `"\u00fF"`,
 	`"12345678"`, `"1234567"`, `"123456"`, `"1234567\"8"`, `"12345678`, `"ääääää"`, `["12345678","1234"]`,
 }
 
@@ -62,6 +63,17 @@ func BenchmarkCompact(b *testing.B) {
 		out.Reset()
 		if _, err := CompactTo(&out, data); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// Data nests as deep as encoding/json allows, and no deeper, however compact it is: the
+// stack of a goroutine is bounded.
+func TestCompactDepth(t *testing.T) {
+	for depth, want := range map[int]bool{64: true, 65: true, 10_000: true, 10_001: false, 1_000_000: false} {
+		data := []byte(strings.Repeat("[", depth) + strings.Repeat("]", depth))
+		if _, err := Compact(data); (err == nil) != want {
+			t.Errorf("%d deep: %v", depth, err)
 		}
 	}
 }

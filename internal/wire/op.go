@@ -124,14 +124,14 @@ func decodeAny(frame []byte) (Op, *Error) {
 func split(frame []byte) (map[string]json.RawMessage, *Error) {
 	notJSON := Errorf("bad_json", "not a JSON object")
 	dec := json.NewDecoder(bytes.NewReader(frame))
-	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+	if t, _ := dec.Token(); t != json.Delim('{') { // nor after an error
 		return nil, notJSON
 	}
 	members := make(map[string]json.RawMessage, 8)
 	for dec.More() {
-		t, err := dec.Token()
-		name, ok := t.(string)
-		if err != nil || !ok {
+		t, _ := dec.Token()
+		name, ok := t.(string) // nor after an error
+		if !ok {
 			return nil, notJSON
 		}
 		if _, twice := members[name]; twice {

@@ -34,12 +34,11 @@ func items(content []byte) []byte {
 	return appendItems(b, content)
 }
 
+// appendItems appends content, which is not empty, as an array.
 func appendItems(dst, content []byte) []byte {
 	dst = append(append(dst, '['), content...)
-	if len(content) > 0 {
-		dst = dst[:len(dst)-1]
-	}
-	return append(dst, ']')
+	dst[len(dst)-1] = ']'
+	return dst
 }
 
 // content writes what stands between two places, if there is something.

@@ -18,6 +18,7 @@ var usual = []string{
 	`{"op":"publish","channel":"a","data":null}`, `{"op":"publish","channel":"a","data":"text"}`, `{"op":"publish","channel":"a","data":17}`,
 	`{"op":"history","channel":"a","before":"1.1","limit":100}`,
 	`{"op":"stream","channel":"a","id":"s1","run":"k3","offset":17}`,
+	`{"op":"publish","ref":90129,"channel":"my room","data":[9]}`,
 	`{"op":"ping"}`, `{"op":"unsubscribe","channel":""}`, "\n{\t\"op\":\"leave\"\r}\n",
 }
 
@@ -51,7 +52,7 @@ func TestDecodeUnusual(t *testing.T) {
 		`{"op":"ping","op":"ping"}`, `{"Op":"ping"}`, `{"o\u0070":"ping"}`, `{"op":"p\u0069ng"}`, `{"op":"a\"b"}`, "{\"op\":\"a\nb\"}", "{\"op\":\"\xff\"}",
 		`{"op":null}`, `{"op":1}`, `{"op":"ping","ref":"1"}`, `{"ref":01}`, `{"ref":-}`, `{"ref":1.0}`, `{"ref":1e3}`, `{"ref":9223372036854775807}`,
 		`{"ref":null}`, `{"presence":1}`, `{"presence":tru}`, `{"presence":truefalse}`, `{"data":}`, `{"data":1 2}`, `{"data":[}`, `{"data":{"a"}}`,
-		`{"data":"\x"}`, "{\"data\":\"\xff\"}", `{"data":1,"data":1}`, `{"other":1}`, `{"op":"ping`, `{"op":"ping"`,
+		`{"data":"\x"}`, "{\"data\":\"\xff\"}", `{"data":1,"data":1}`, `{"other":1}`, `{"x":,"ref":1}`, `{"op":}`, `{"cid":}`, `{"presence":}`, `{"op":,"ref":1}`, `{"op":"ping`, `{"op":"ping"`,
 	} {
 		if op, ok := decodeUsual([]byte(frame)); ok {
 			t.Errorf("%s is decoded as %+v", frame, op)
@@ -82,5 +83,15 @@ func TestDecodeNearlyUsual(t *testing.T) {
 			}
 		}
 		sameAsAny(t, frame)
+	}
+}
+
+// The operations that come often cost no memory.
+func TestDecodeUsualAllocations(t *testing.T) {
+	for _, frame := range []string{`{"op":"hello"}`, `{"op":"subscribe","presence":true}`, `{"op":"publish"}`, `{"op":"ping"}`} {
+		data := []byte(frame)
+		if n := testing.AllocsPerRun(10, func() { _, _ = DecodeOp(data) }); n > 0 {
+			t.Errorf("%s: %g allocations", frame, n)
+		}
 	}
 }

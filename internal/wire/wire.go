@@ -36,10 +36,9 @@ func ParseCursor(s string) (pos backend.Position, ok bool) {
 		return pos, false
 	}
 	epoch, seq, _ := strings.Cut(s, ".")
-	var err1, err2 error
-	pos.Epoch, err1 = strconv.ParseUint(epoch, 36, 64)
-	pos.Seq, err2 = strconv.ParseUint(seq, 36, 64)
-	if err1 != nil || err2 != nil || Cursor(pos) != s {
+	pos.Epoch, _ = strconv.ParseUint(epoch, 36, 64) // after an error, the cursor is another one
+	pos.Seq, _ = strconv.ParseUint(seq, 36, 64)
+	if Cursor(pos) != s {
 		return backend.Position{}, false
 	}
 	return pos, true

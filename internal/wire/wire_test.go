@@ -64,6 +64,7 @@ func TestQuote(t *testing.T) {
 		strings.Repeat("a", 64):       `"` + strings.Repeat("a", 64) + `"`,
 		strings.Repeat("a", 65):       `"` + strings.Repeat("a", 64) + `"…`,
 		strings.Repeat("a", 63) + "💬": `"` + strings.Repeat("a", 63) + `"…`,
+		strings.Repeat("\xff", 65):    `"` + strings.Repeat(`\xff`, 60) + `"…`, // what is no UTF-8 at all
 		"\xff":                        `"\xff"`,
 		"ü":                           `"\u00fc"`,
 	} {
@@ -252,7 +253,7 @@ func TestBadClientID(t *testing.T) {
 
 // A string is encoded as encoding/json does it, except what that escapes for HTML.
 func FuzzAppendString(f *testing.F) {
-	for _, seed := range []string{"", "plain", "\"\\\n\r\t\x00\x1f\x7f", "wörld \u2028\u2029\ufffd", "\xff\xc3", "<b>&", "💬\xf0\x9f"} {
+	for _, seed := range []string{"", "plain", "\"\\\n\r\t\x00\x1f\x7f", "wörld \u2028\u2029\ufffd", "\xff\xc3", "\x80", "a b", "<b>&", "💬\xf0\x9f"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
