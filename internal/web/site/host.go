@@ -19,8 +19,8 @@ func OverLoopback(r *http.Request) bool {
 	if local == nil {
 		return false
 	}
-	addr, err := netip.ParseAddrPort(local.String())
-	return err == nil && addr.Addr().Unmap().IsLoopback()
+	addr, _ := netip.ParseAddrPort(local.String()) // after an error it is no address
+	return addr.Addr().Unmap().IsLoopback()
 }
 
 // Hosts lists hosts that an app serves.
@@ -85,8 +85,8 @@ func parseHost(s string) (h host, ok bool) {
 	}
 	if inner, ok := strings.CutPrefix(name, "["); ok {
 		inner, ok = strings.CutSuffix(inner, "]")
-		addr, err := netip.ParseAddr(inner)
-		if !ok || err != nil || !addr.Is6() || addr.Zone() != "" {
+		addr, _ := netip.ParseAddr(inner) // after an error it is none of IPv6
+		if !ok || !addr.Is6() || addr.Zone() != "" {
 			return h, false
 		}
 		return host{addr.Unmap().String(), port}, true
@@ -103,7 +103,7 @@ func isShortAddress(name string) bool {
 	hex, isHex := strings.CutPrefix(last, "0x")
 	switch {
 	case isHex && strings.Trim(hex, "0123456789abcdef") == "":
-	case last != "" && strings.Trim(last, "0123456789") == "":
+	case strings.Trim(last, "0123456789") == "":
 	default:
 		return false
 	}

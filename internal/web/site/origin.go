@@ -29,7 +29,7 @@ func ParseOrigins(entries []string) (Origins, error) {
 }
 
 // Match reports whether the list has the origin of an Origin header.
-func (list Origins) Match(header string) bool { return header != "" && slices.Contains(list, header) }
+func (list Origins) Match(header string) bool { return slices.Contains(list, header) }
 
 // IsOwn reports whether a request does not come from a page of another site. Browsers
 // name the source of a request in Sec-Fetch-Site, even if a proxy changes Host; older
@@ -87,7 +87,7 @@ func serializeOrigin(entry string) (string, error) {
 		return "", errors.New("the origin is that of the page, http or https")
 	}
 	h, ok := parseHost(u.Host)
-	if addr, err := netip.ParseAddr(u.Hostname()); err == nil && addr.Is4In6() {
+	if addr, _ := netip.ParseAddr(u.Hostname()); addr.Is4In6() {
 		return "", errors.New("it is an IPv4 address, which is another origin than its form in IPv6")
 	}
 	if !ok || strings.HasSuffix(u.Host, ":") {
