@@ -17,11 +17,12 @@ import (
 // node is one of the cluster.
 type node struct {
 	*world
-	id   int
-	link *link
-	rt   *realtime.Realtime
-	stop context.CancelFunc // of its view
-	gone sync.WaitGroup
+	id    int
+	began time.Time
+	link  *link
+	rt    *realtime.Realtime
+	stop  context.CancelFunc // of its view
+	gone  sync.WaitGroup
 
 	mu    sync.Mutex
 	dead  bool
@@ -76,7 +77,7 @@ func (w *world) start() (*node, error) {
 	id := w.started
 	w.started++
 	w.mu.Unlock()
-	n := &node{world: w, id: id}
+	n := &node{world: w, id: id, began: time.Now()}
 	n.link = &link{world: w, node: id, count: make(map[string]int)}
 	rt, err := realtime.New(realtime.Policy{}, &realtime.Options{
 		Backend: w.driver(n.link), Logger: slog.New(slog.DiscardHandler), Presence: realtime.PresenceOptions{Lease: w.ttl},
