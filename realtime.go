@@ -163,7 +163,7 @@ func (rt *Realtime) start(ctx context.Context, limits ring.Limits) error {
 	rt.background.Go(func() { rt.follower.Run(rt.running) })
 	rt.background.Go(func() { rt.live.Run(rt.running) })
 	rt.background.Go(func() { rt.growing.Run(rt.running) })
-	rt.background.Go(func() { rt.presence.inner.Run(rt.running, rt.log) })
+	rt.background.Go(func() { rt.presence.inner.Run(rt.running) })
 	return nil
 }
 
