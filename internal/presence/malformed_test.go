@@ -30,7 +30,9 @@ func (w *world) overwrite(k backend.Key, value string) {
 	w.must(err)
 }
 
-func memberKey(user string) backend.Key { return backend.Key{Kind: "member", Group: channel, Name: user} }
+func memberKey(user string) backend.Key {
+	return backend.Key{Kind: "member", Group: channel, Name: user}
+}
 
 // reports checks that so many records were reported, and nothing else was said.
 func (w *world) reports(when string, said *journal, want int) {
