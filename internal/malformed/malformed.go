@@ -4,6 +4,7 @@
 package malformed
 
 import (
+	"fmt"
 	"log/slog"
 	"sync"
 
@@ -35,6 +36,6 @@ func (r *Records) Report(log *slog.Logger, k backend.Key, why error) {
 	r.mu.Unlock()
 	if !known && !full {
 		log.Error("realtime: a record of the store cannot be read, and is left alone; another program or a newer release has written it",
-			"kind", k.Kind, "group", k.Group, "name", k.Name, "error", why)
+			"record", fmt.Sprintf("%s %q %q", k.Kind, k.Group, k.Name), "error", why)
 	}
 }

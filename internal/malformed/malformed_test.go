@@ -25,7 +25,7 @@ func TestReportedOnce(t *testing.T) {
 	if n := strings.Count(said.String(), "\n"); n != maxReported {
 		t.Errorf("%d lines are logged, want %d", n, maxReported)
 	}
-	if line, _, _ := strings.Cut(said.String(), "\n"); !strings.Contains(line, "kind=member group=room name=user0 error=why") {
+	if line, _, _ := strings.Cut(said.String(), "\n"); !strings.Contains(line, `record="member \"room\" \"user0\"" error=why`) {
 		t.Errorf("the log says %s", line)
 	}
 }

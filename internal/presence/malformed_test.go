@@ -113,7 +113,7 @@ func TestOddMembersOfThisNode(t *testing.T) {
 		w.expect("back", `presence.join bob {}`, `presence.join cid {}`)
 		w.present(b, "back", "bob", "cid")
 		w.pass(time.Hour)
-		if log += said.take(); strings.Count(log, "name=odd ") != 1 {
+		if log += said.take(); strings.Count(log, `\"odd\"`) != 1 {
 			t.Errorf("the log says %s", log)
 		}
 	})
