@@ -29,8 +29,7 @@ type known struct {
 // another write comes in between, and returns it. f gets a member without sessions if
 // there is no record, and returns nil if there is nothing to change. If f leaves no
 // sessions, the record is deleted. At first f gets the record as guess has it, and the
-// request that would read it is saved; nil: it is read. A record that cannot be read is
-// reported and left as it is, and the error is [errRecord].
+// request that would read it is saved; nil: it is read.
 func (p *Presence) change(ctx context.Context, id memberID, guess *known, f func(*member) *change) (known, error) {
 	for attempt := 0; ; attempt++ {
 		was, guessed := guess, guess != nil
@@ -43,7 +42,6 @@ func (p *Presence) change(ctx context.Context, id memberID, guess *known, f func
 		}
 		m, err := was.member()
 		if err != nil {
-			p.malformed.Report(p.log, id.key(), err)
 			return known{}, err
 		}
 		c := f(&m)

@@ -3,7 +3,6 @@ package presence
 import (
 	"cmp"
 	"context"
-	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -124,10 +123,7 @@ func (p *Presence) reconcile(ctx context.Context, id memberID) error {
 		}
 		return c
 	})
-	switch {
-	case errors.Is(err, errRecord):
-		return nil // restore looks again, in case somebody mends the record
-	case err == nil:
+	if err == nil {
 		p.reconciled(id, node, elsewhere, open)
 	}
 	return err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -69,30 +70,32 @@ func (p *Presence) Start(ctx context.Context) error {
 
 // Run keeps the node alive, and ends sessions whose time is over, until ctx ends.
 // It logs errors of the store, and tries again.
-func (p *Presence) Run(ctx context.Context) {
+func (p *Presence) Run(ctx context.Context, log *slog.Logger) {
 	var running sync.WaitGroup
 	defer running.Wait()
-	running.Go(func() { p.repeat(ctx, p.wake, p.sweep) })
+	running.Go(func() { p.repeat(ctx, log, p.wake, p.sweep) })
 	if p.alone {
 		return
 	}
 	loop := func(wake <-chan struct{}, do func(context.Context) error) {
 		every := p.every()
 		running.Go(func() {
-			p.repeat(ctx, wake, func(ctx context.Context) (time.Duration, error) { return every, do(ctx) })
+			p.repeat(ctx, log, wake, func(ctx context.Context) (time.Duration, error) { return every, do(ctx) })
 		})
 	}
 	loop(nil, p.renew)
 	loop(nil, p.watch)
 	loop(nil, p.settle)
 	loop(p.moved, p.restore)
-	running.Go(func() { p.repeat(ctx, nil, p.recordFollowed) })
+	running.Go(func() {
+		p.repeat(ctx, log, nil, func(ctx context.Context) (time.Duration, error) { return p.recordFollowed(ctx, log) })
+	})
 }
 
 // retryAfter is the wait of a loop after an error.
 const retryAfter = time.Second
 
-func (p *Presence) repeat(ctx context.Context, wake <-chan struct{}, do func(context.Context) (time.Duration, error)) {
+func (p *Presence) repeat(ctx context.Context, log *slog.Logger, wake <-chan struct{}, do func(context.Context) (time.Duration, error)) {
 	for ctx.Err() == nil {
 		wait, err := do(ctx)
 		if errors.Is(err, backend.ErrClosed) {
@@ -100,7 +103,7 @@ func (p *Presence) repeat(ctx context.Context, wake <-chan struct{}, do func(con
 		}
 		if err != nil && ctx.Err() == nil {
 			p.tally.failures.Inc()
-			p.log.Error("realtime: presence cannot be kept; trying again", "error", err)
+			log.Error("realtime: presence cannot be kept; trying again", "error", err)
 			wait = min(wait, retryAfter)
 		}
 		select {
@@ -152,7 +155,7 @@ func (p *Presence) endDue(ctx context.Context, k Key) error {
 	p.mu.Unlock()
 	// Another node may own the session by now, if a server joins for a client.
 	err = p.remove(ctx, k.member(), p.guess(k.member(), false), d, func(s *sessionRecord) bool { return s.id == k.ID && p.mine(s.node) })
-	if err != nil && !errors.Is(err, errRecord) { // of a record that cannot be read it is never known
+	if err != nil {
 		return fmt.Errorf("end of a session in %q: %w", k.Channel, err)
 	}
 	p.mu.Lock()
@@ -182,11 +185,18 @@ func (p *Presence) renew(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if name != p.node {
+		p.distrust(time.Now())
 		signal(p.moved)
 	}
 	p.node, p.peers.revision = name, rev
 	return nil
 }
+
+// distrust has this node end no sessions of others for a lease, in which those record
+// them again: either the store was put back, or this node was given up. A node whose
+// record is gone cannot tell which, since the store answers sooner than the log, perhaps:
+// see [Presence.Lost]. It needs p.mu.
+func (p *Presence) distrust(now time.Time) { p.peers.trust = now.Add(p.nodeLease) }
 
 // errGivenUp: the others have deleted the record of this node.
 var errGivenUp = errors.New("presence: the node was given up")
@@ -254,7 +264,7 @@ func (p *Presence) Lost() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	p.peers.trust = now.Add(p.nodeLease)
+	p.distrust(now)
 	p.peers.looks = append(p.peers.looks, p.peers.trust, now.Add(lateLook))
 	for s := range p.local.all {
 		s.node = ""
@@ -285,19 +295,27 @@ func (p *Presence) restore(ctx context.Context) error {
 // gone.
 func (p *Presence) watch(ctx context.Context) error {
 	now := time.Now()
-	p.mu.Lock()
-	trusted := !now.Before(p.peers.trust)
-	p.mu.Unlock()
-	watched := make(map[string]sighting)
+	var nodes []backend.Item
 	for it, err := range p.store.List(ctx, nodeKind, nodeGroup) {
 		if err != nil {
 			return err
 		}
+		nodes = append(nodes, it)
+	}
+	own := p.nodeName()
+	p.mu.Lock()
+	if !slices.ContainsFunc(nodes, func(it backend.Item) bool { return it.Name == own }) {
+		p.distrust(now)
+	}
+	trusted := !now.Before(p.peers.trust)
+	p.mu.Unlock()
+	watched := make(map[string]sighting)
+	for _, it := range nodes {
 		s := p.peers.watched[it.Name]
 		switch {
 		case s.revision != it.Revision: // none yet, if it was not known
 			s = sighting{it.Revision, now}
-		case trusted && now.Sub(s.since) > p.silence() && it.Name != p.nodeName():
+		case trusted && now.Sub(s.since) > p.silence() && it.Name != own:
 			err := p.store.Delete(ctx, it.Key, it.Revision, nil)
 			switch {
 			case err == nil:
@@ -348,8 +366,7 @@ func (p *Presence) reap(ctx context.Context) error {
 		}
 		m, err := decodeMember(it.Value)
 		if err != nil {
-			p.malformed.Report(p.log, it.Key, err)
-			continue
+			return err
 		}
 		for _, s := range m.sessions {
 			if p.mine(s.node) {
@@ -366,7 +383,7 @@ func (p *Presence) reap(ctx context.Context) error {
 		}) {
 			continue
 		}
-		if err := p.reapMember(ctx, it.Group, it.Name, g); err != nil && !errors.Is(err, errRecord) {
+		if err := p.reapMember(ctx, it.Group, it.Name, g); err != nil {
 			return err
 		}
 	}

@@ -267,3 +267,31 @@ func TestEnd(t *testing.T) {
 		}
 	})
 }
+
+// A store that comes back empty tells so sooner than the log does, perhaps: a node that
+// does not know yet ends no sessions of those who do.
+func TestStoreIsPutBackUnheard(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a := w.start("a", false)
+		w.pass(2 * time.Second)
+		b := w.start("b", false)
+		w.join(a, tab("ann", "1"))
+		w.join(b, tab("bob", "1"))
+		w.pass(time.Minute)
+		w.payloads()
+		w.pass(2 * time.Second)
+		for _, kind := range []string{"member", "node"} {
+			for it, err := range w.b.List(w.ctx, kind, "") {
+				w.must(err)
+				w.must(w.b.Delete(w.ctx, it.Key, it.Revision, nil))
+			}
+		}
+		b.Lost()
+		w.pass(10 * time.Second)
+		w.expect("both are recorded again", `presence.join ann {}`, `presence.join bob {}`)
+		a.Lost()
+		w.pass(4 * time.Minute)
+		w.expect("nobody leaves")
+		w.present(b, "in the end", "ann", "bob")
+	})
+}

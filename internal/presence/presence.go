@@ -16,15 +16,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/malformed"
 	"github.com/maravilla-realtime/realtime/internal/publish/keylock"
 )
 
@@ -86,9 +83,6 @@ type Presence struct {
 	wake      chan struct{} // holds one: a session may end sooner than sweep expects
 	moved     chan struct{} // holds one: restore has something to do
 
-	log       *slog.Logger
-	malformed malformed.Records
-
 	reapOthers   func(ctx context.Context, isGone func(node string) (bool, error), mine func(node string) bool) error
 	followedHere func() []string
 	followed     followed
@@ -107,10 +101,6 @@ type Options struct {
 	NodeLease time.Duration // how long a node may be silent before the others end its sessions
 	Alone     bool          // there are no other nodes
 
-	// Logger is told of errors of the store, and of records that cannot be read. Nil:
-	// nobody is.
-	Logger *slog.Logger
-
 	// Followed lists the channels that are followed on this node, for the others. nil:
 	// none are.
 	Followed func() []string
@@ -127,14 +117,11 @@ func New(store backend.Store, o Options) *Presence {
 	if o.Followed == nil {
 		o.Followed = func() []string { return nil }
 	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
 	if o.Reap == nil {
 		o.Reap = func(context.Context, func(string) (bool, error), func(string) bool) error { return nil }
 	}
 	return &Presence{
-		log: o.Logger, reapOthers: o.Reap, store: store, name: o.Node, alone: o.Alone, nodeLease: o.NodeLease, node: o.Node, followedHere: o.Followed,
+		reapOthers: o.Reap, store: store, name: o.Node, alone: o.Alone, nodeLease: o.NodeLease, node: o.Node, followedHere: o.Followed,
 		wake: make(chan struct{}, 1), moved: make(chan struct{}, 1),
 		local: local{members: make(map[memberID]*localMember)}, doubts: make(map[memberID]*doubt),
 	}
@@ -203,19 +190,18 @@ func (p *Presence) Leave(ctx context.Context, k Key, d Departure) error {
 		return nil
 	}
 	unlock, err := p.lock(ctx, k)
-	if err != nil {
-		return err
+	if err == nil {
+		defer unlock()
+		err = p.remove(ctx, k.member(), p.guess(k.member(), false), d, func(s *sessionRecord) bool { return s.id == k.ID })
 	}
-	defer unlock()
-	err = p.remove(ctx, k.member(), p.guess(k.member(), false), d, func(s *sessionRecord) bool { return s.id == k.ID })
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err == nil {
 		p.local.remove(k)
 		return nil
 	}
-	// The session may have ended, so it must end: this node ends it soon, unless it
-	// joins again before.
+	// The session may have ended, and its client has perhaps gone, so it must end, even
+	// if there was no time to begin: this node ends it soon, unless it joins again before.
 	d.In = retryAfter
 	p.local.leave(k, d, time.Now())
 	signal(p.wake)
@@ -254,23 +240,19 @@ func (p *Presence) Touch(ctx context.Context, channel, user string) error {
 		return err
 	}
 	defer unlock()
-	err = p.update(ctx, id, p.guess(id, false), func(m *member) *change {
+	return p.update(ctx, id, p.guess(id, false), func(m *member) *change {
 		if len(m.sessions) == 0 || m.lastSeen >= now.UnixMilli() {
 			return nil
 		}
 		m.lastSeen = now.UnixMilli()
 		return &change{}
 	})
-	if errors.Is(err, errRecord) {
-		return nil // it was reported
-	}
-	return err
 }
 
 // Members lists the members of a channel, ordered by user. Each member reflects every
 // event logged before the call, and no event that is not in the log when the call
-// returns. Different members may be read at different moments. A member is left out whose
-// record this release cannot read. The caller must not change their metadata.
+// returns. Different members may be read at different moments. The caller must not
+// change their metadata.
 func (p *Presence) Members(ctx context.Context, channel string) ([]Member, error) {
 	members := []Member{}
 	for it, err := range p.store.List(ctx, memberKind, channel) {
@@ -279,8 +261,7 @@ func (p *Presence) Members(ctx context.Context, channel string) ([]Member, error
 		}
 		m, err := decodeMember(it.Value)
 		if err != nil {
-			p.malformed.Report(p.log, it.Key, err)
-			continue
+			return nil, err
 		}
 		members = append(members, Member{User: it.Name, Metadata: m.metadata, LastSeen: time.UnixMilli(m.lastSeen)})
 	}

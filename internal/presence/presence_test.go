@@ -3,8 +3,10 @@ package presence_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
@@ -231,4 +233,36 @@ func TestStoreFails(t *testing.T) {
 			t.Errorf("Join of unknown outcome returned %v", err)
 		}
 	})
+}
+
+// A Leave that could not even begin, because another change of the member took too long,
+// ends the session soon nevertheless, unless it joins again.
+func TestLeaveThatWaitsInVain(t *testing.T) {
+	for _, again := range []bool{false, true} {
+		t.Run(fmt.Sprintf("joins again %v", again), func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				n, p, _ := w.probed("a", false)
+				w.join(n, tab("ann", "1"))
+				p.slowDown(time.Second)
+				go n.Join(w.ctx, with(tab("ann", "2"), `2`))
+				synctest.Wait()
+				ctx, cancel := context.WithTimeout(w.ctx, time.Millisecond)
+				defer cancel()
+				if err := n.Leave(ctx, key("ann", "1"), presence.Departure{Why: presence.Left}); !errors.Is(err, context.DeadlineExceeded) {
+					t.Fatalf("%v", err)
+				}
+				p.slowDown(0)
+				if again {
+					w.join(n, with(tab("ann", "1"), `2`))
+				}
+				w.pass(5 * time.Second)
+				w.leave(n, "ann", "2", presence.Left, 0)
+				if again {
+					w.present(n, "it joined again", "ann")
+				} else {
+					w.present(n, "both have left")
+				}
+			})
+		})
+	}
 }
