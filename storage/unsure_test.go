@@ -14,14 +14,29 @@ import (
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/backendtest"
 	"github.com/maravilla-realtime/realtime/internal/log/memory"
-	"github.com/maravilla-realtime/realtime/internal/test/testkit"
 	"github.com/maravilla-realtime/realtime/storage"
 )
 
 // moody are Objects in whose calls something happens.
 type moody struct {
 	storage.Objects
-	testkit.Hooks
+	before func(ctx context.Context, method string) error // an error: it is not done
+	after  func(ctx context.Context, method string) error // an error: it is done, and says that it has failed
+}
+
+func (m *moody) around(ctx context.Context, method string, do func() error) error {
+	if m.before != nil {
+		if err := m.before(ctx, method); err != nil {
+			return err
+		}
+	}
+	err := do()
+	if m.after != nil {
+		if failed := m.after(ctx, method); failed != nil {
+			return failed
+		}
+	}
+	return err
 }
 
 // Put gathers the body first, as stores do that send it elsewhere.
@@ -30,7 +45,7 @@ func (m *moody) Put(ctx context.Context, path, typ string, body io.Reader) (info
 	if err != nil {
 		return info, false, err
 	}
-	err = m.Around(ctx, "Put", func() error {
+	err = m.around(ctx, "Put", func() error {
 		info, created, err = m.Objects.Put(ctx, path, typ, bytes.NewReader(b))
 		return err
 	})
@@ -38,16 +53,16 @@ func (m *moody) Put(ctx context.Context, path, typ string, body io.Reader) (info
 }
 
 func (m *moody) Delete(ctx context.Context, path string) error {
-	return m.Around(ctx, "Delete", func() error { return m.Objects.Delete(ctx, path) })
+	return m.around(ctx, "Delete", func() error { return m.Objects.Delete(ctx, path) })
 }
 
 func (m *moody) Open(ctx context.Context, path string) (content io.ReadSeekCloser, info storage.Info, err error) {
-	err = m.Around(ctx, "Open", func() error { content, info, err = m.Objects.Open(ctx, path); return err })
+	err = m.around(ctx, "Open", func() error { content, info, err = m.Objects.Open(ctx, path); return err })
 	return content, info, err
 }
 
 func (m *moody) List(ctx context.Context, prefix, cursor string, limit int) (list []storage.Info, next string, err error) {
-	err = m.Around(ctx, "List", func() error { list, next, err = m.Objects.List(ctx, prefix, cursor, limit); return err })
+	err = m.around(ctx, "List", func() error { list, next, err = m.Objects.List(ctx, prefix, cursor, limit); return err })
 	return list, next, err
 }
 
@@ -107,8 +122,8 @@ func TestCallerGoesWhileObjectsWrites(t *testing.T) {
 					}
 					return given.Err() // Objects that honour their context say so
 				}
-				if m.Before, m.After = hook, nil; stored {
-					m.Before, m.After = nil, hook
+				if m.before, m.after = hook, nil; stored {
+					m.before, m.after = nil, hook
 				}
 				if err := c.call(s.store, ctx); err != nil {
 					t.Errorf("%s: %v", c.want, err)
@@ -116,7 +131,7 @@ func TestCallerGoesWhileObjectsWrites(t *testing.T) {
 				if stored {
 					break
 				}
-				m.Before = nil
+				m.before = nil
 				s.expect("gone before it was stored", c.want)
 				if c.method == "Delete" { // so that there is one to delete
 					_ = putA(s.store, t.Context())
@@ -176,16 +191,16 @@ func TestObjectsFailAfterTheEnd(t *testing.T) {
 		{"delete, not done", deleteA, fails("Delete"), nil, ""},
 	} {
 		withMoody(t, c.name, func(t *testing.T, s *site, m *moody, log *backendtest.Faulty) {
-			m.Before, m.After = c.before, c.after
+			m.before, m.after = c.before, c.after
 			if err := c.call(s.store, t.Context()); !errors.Is(err, errMood) || errors.Is(err, storage.ErrUnannounced) {
 				t.Error(err)
 			}
 			s.expect("failed", c.want)
-			m.Before, m.After = nil, nil
+			m.before, m.after = nil, nil
 			if err := c.call(s.store, t.Context()); err != nil {
 				t.Errorf("repeated: %v", err)
 			}
-			m.After = c.after
+			m.after = c.after
 			_ = putA(s.store, t.Context())
 			log.FailAppend(1, errors.New("the log is down"))
 			if err := c.call(s.store, t.Context()); c.after != nil && (!errors.Is(err, errMood) || !errors.Is(err, storage.ErrUnannounced)) {
@@ -201,7 +216,7 @@ func TestObjectsAreGoneAfterTheEnd(t *testing.T) {
 	for method, call := range map[string]func(*storage.Store, context.Context) error{"Put": putA, "Delete": deleteA} {
 		withMoody(t, method, func(t *testing.T, s *site, m *moody, _ *backendtest.Faulty) {
 			gone := false
-			m.After = func(_ context.Context, in string) error {
+			m.after = func(_ context.Context, in string) error {
 				if gone = gone || in == method; gone {
 					return errMood
 				}
@@ -211,7 +226,7 @@ func TestObjectsAreGoneAfterTheEnd(t *testing.T) {
 				t.Error(err)
 			}
 			s.expect("gone", "updated a")
-			m.After = nil
+			m.after = nil
 			if err := call(s.store, t.Context()); err != nil {
 				t.Errorf("repeated: %v", err)
 			}
@@ -225,7 +240,7 @@ func TestObjectsAreGoneAfterTheEnd(t *testing.T) {
 func TestSilentObjects(t *testing.T) {
 	withMoody(t, "", func(t *testing.T, s *site, m *moody, _ *backendtest.Faulty) {
 		var silent string
-		m.Before = func(ctx context.Context, in string) error {
+		m.before = func(ctx context.Context, in string) error {
 			if in == silent {
 				<-ctx.Done()
 			}
@@ -260,7 +275,7 @@ func TestSilentObjects(t *testing.T) {
 // TestTimeouts: how long Objects may take is the host's to say, and to leave open.
 func TestTimeouts(t *testing.T) {
 	withMoody(t, "", func(t *testing.T, s *site, m *moody, _ *backendtest.Faulty) {
-		m.Before = func(ctx context.Context, _ string) error {
+		m.before = func(ctx context.Context, _ string) error {
 			select {
 			case <-ctx.Done():
 			case <-time.After(time.Hour):

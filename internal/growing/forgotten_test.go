@@ -20,10 +20,6 @@ import (
 // pair returns a node that writes and one that reads, of one store, both running. What one
 // sends the other one gets at once.
 func pair(t *testing.T, store backend.Store, most int64) (writer, reader *growing.Growing) {
-	return loggingPair(t, store, most, slog.New(slog.DiscardHandler))
-}
-
-func loggingPair(t *testing.T, store backend.Store, most int64, log *slog.Logger) (writer, reader *growing.Growing) {
 	nodes := make(map[string]*growing.Growing)
 	start := func(name, peer string) *growing.Growing {
 		g := growing.New(growing.Node{
@@ -38,7 +34,7 @@ func loggingPair(t *testing.T, store backend.Store, most int64, log *slog.Logger
 				}()
 			},
 			Limits: growing.Limits{Bytes: 1 << 20, Memory: most, Open: 9, Channel: 9, Idle: time.Hour, Message: 1 << 20},
-			Logger: log,
+			Logger: slog.New(slog.DiscardHandler),
 			Ended:  func(context.Context, growing.Key) (*backend.Event, error) { return nil, nil },
 		})
 		nodes[name] = g

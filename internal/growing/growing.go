@@ -22,7 +22,6 @@ import (
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/log/bounded"
-	"github.com/maravilla-realtime/realtime/internal/malformed"
 	"github.com/maravilla-realtime/realtime/internal/metric"
 )
 
@@ -85,8 +84,6 @@ type Growing struct {
 	wake  chan struct{} // holds one: there is something to tell
 	bytes atomic.Int64  // of all texts
 	tally tally
-
-	malformed malformed.Records
 
 	mu       sync.Mutex // after the locks of an Own, before the mu of a Text
 	closed   bool

@@ -86,6 +86,10 @@ func (l *link) fate(what string) (f fate) {
 		l.trace("node %d: %s #%d: %+v", l.node, what, n, f)
 		l.blame()
 	}
+	if l.busy && rate > 0 && strings.HasPrefix(what, "list ") { // there are many records
+		f.there += time.Duration(is("listed", int64(1200*time.Millisecond)))
+		f.back += time.Duration(is("answered", int64(1200*time.Millisecond)))
+	}
 	return f
 }
 

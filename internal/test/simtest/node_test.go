@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,15 +18,17 @@ import (
 // node is one of the cluster.
 type node struct {
 	*world
-	id    int
-	began time.Time
-	link  *link
-	rt    *realtime.Realtime
-	stop  context.CancelFunc // of its view
-	gone  sync.WaitGroup
+	id   int
+	link *link
+	rt   *realtime.Realtime
+	stop context.CancelFunc // of its view
+	gone sync.WaitGroup
 
 	mu    sync.Mutex
 	dead  bool
+	began time.Time
+	died  time.Time
+	cuts  []cut
 	view  []seen
 	calls []call
 	told  []time.Time // when its group missed something
@@ -81,6 +84,7 @@ func (w *world) start() (*node, error) {
 	n.link = &link{world: w, node: id, count: make(map[string]int)}
 	rt, err := realtime.New(realtime.Policy{}, &realtime.Options{
 		Backend: w.driver(n.link), Logger: slog.New(slog.DiscardHandler), Presence: realtime.PresenceOptions{Lease: w.ttl},
+		History: realtime.History{Events: w.history},
 	})
 	w.trace("node %d starts: %v", id, err)
 	if err != nil {
@@ -107,7 +111,7 @@ func (w *world) start() (*node, error) {
 // except what is on its way.
 func (n *node) kill() {
 	n.mu.Lock()
-	n.dead = true
+	n.dead, n.died = true, time.Now()
 	n.mu.Unlock()
 	n.trace("node %d is killed", n.id)
 	n.blame()
@@ -116,6 +120,22 @@ func (n *node) kill() {
 	n.world.mu.Unlock()
 	n.link.kill()
 	n.end()
+}
+
+// cut is a time in which a node cannot reach the engine.
+type cut struct{ from, to time.Time }
+
+// cut cuts the node off. It is healed after the given time, or earlier.
+func (n *node) cut(away time.Duration) {
+	n.mu.Lock()
+	n.cuts = append(n.cuts, cut{time.Now(), time.Now().Add(away)})
+	n.mu.Unlock()
+	n.link.Cut()
+}
+
+// wasCut reports whether the node was cut off at some time in between.
+func (n *node) wasCut(from, to time.Time) bool {
+	return slices.ContainsFunc(n.cuts, func(c cut) bool { return c.from.Before(to) && c.to.After(from) })
 }
 
 func (l *link) kill() {
@@ -152,9 +172,7 @@ func (n *node) watch(ctx context.Context, after realtime.Cursor) {
 		default:
 			s.typ, s.channel, s.user = ev.Type, ev.Channel, ev.User
 			if s.typ == backend.PresenceLeave {
-				var why struct{ Reason string }
-				_ = json.Unmarshal(ev.Data, &why) // "" is not what the checks look for
-				s.reason = why.Reason
+				s.reason = reasonOf(ev.Data)
 			}
 			if ev.Type == backend.Message && ev.Key == "" {
 				s.message = messageID(ev.Data)
@@ -164,6 +182,19 @@ func (n *node) watch(ctx context.Context, after realtime.Cursor) {
 		n.mu.Lock()
 		n.view = append(n.view, s)
 		n.mu.Unlock()
+		n.stall(ctx)
+	}
+}
+
+// stall has who follows the node read nothing for a while, now and then.
+func (n *node) stall(ctx context.Context) {
+	is := func(aspect string, n64 int64) int64 { return draw(n64, n.seed, n.id, "stall", len(n.view), aspect) }
+	if n.history == 0 || !n.faulty() || is("whether", 40) > 0 {
+		return
+	}
+	select {
+	case <-time.After(time.Duration(is("long", int64(80*time.Second)))):
+	case <-ctx.Done():
 	}
 }
 
@@ -171,6 +202,12 @@ func messageID(data []byte) string {
 	var b body
 	_ = json.Unmarshal(data, &b) // "" is no message of ours
 	return b.ID
+}
+
+func reasonOf(data []byte) string {
+	var why struct{ Reason string }
+	_ = json.Unmarshal(data, &why) // "" is not what the checks look for
+	return why.Reason
 }
 
 func (n *node) missed(err *realtime.ResetError) {

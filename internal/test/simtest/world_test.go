@@ -30,8 +30,11 @@ type world struct {
 	loses   bool // the engine loses its tail
 	empties bool // and in the end everything
 	dies    bool // nodes die
-	moves   bool // clients whose Join failed try another node
+	busy    bool // there are visitors, clients hurry and try other nodes, and lists are long
 	roams   bool // clients leave through any node
+	// history is how many events a node keeps; 0: more than there are. Where it is small,
+	// who follows a node stalls now and then, and misses events.
+	history int
 	// streaming: growing messages are written.
 	streaming bool
 	late      sync.WaitGroup // of what outlives calls
@@ -80,7 +83,8 @@ func (w *world) vary() {
 	w.loses = w.loses && !steady
 	w.dies = w.rate > 0 && !steady || w.loses
 	w.empties = w.loses && draw(2, w.seed, "empties") == 0
-	w.moves = true
+	w.busy = true
+	w.history = []int{60, 0, 0, 0}[draw(4, w.seed, "history")]
 	// A node does not learn that another one has ended its session. If it must record its
 	// sessions again, it records this one, too, and ends it with its lease.
 	w.roams = w.ttl < time.Hour || w.rate == 0 && !w.loses
@@ -161,6 +165,9 @@ func (w *world) run() {
 		w.sessions = append(w.sessions, s)
 		w.acting.Go(s.act)
 	}
+	if w.busy {
+		w.acting.Go(w.visits)
+	}
 	for i := range 4 {
 		if w.streaming {
 			w.acting.Go(func() { w.grows(i) })
@@ -202,7 +209,7 @@ func (w *world) direct() {
 			}
 		case what < 6:
 			if w.dies && len(w.live()) > 1 {
-				w.replace(n)
+				w.replace(n, time.Duration(is("whether", 2)*is("restart", int64(40*time.Second))))
 			}
 		case w.loses:
 			w.engine.save()
@@ -222,14 +229,20 @@ func (w *world) cut(n *node, away time.Duration) {
 	}
 	w.trace("node %d is cut off for %v", n.id, away)
 	w.blame()
-	n.link.Cut()
+	n.cut(away)
 	w.late.Go(func() { time.Sleep(away); w.blame(); n.link.heal() })
 }
 
-// replace kills a node. Another one starts.
-func (w *world) replace(n *node) {
+// replace kills a node. Another one starts, at once or when the others give it up, perhaps.
+func (w *world) replace(n *node, wait time.Duration) {
+	if !w.busy {
+		wait = 0
+	}
 	n.kill()
-	w.late.Go(w.startSurely)
+	w.late.Go(func() {
+		time.Sleep(wait)
+		w.startSurely()
+	})
 }
 
 func (w *world) startSurely() {
@@ -292,6 +305,7 @@ type session struct {
 	in    bool // the last call that was answered was Join
 	sure  bool // the last call was answered
 	fresh bool // not sure, and nothing but Joins have failed since it was out
+	stays stays
 }
 
 func (s *session) channel() string { return fmt.Sprintf("room%d", s.id%2) }
@@ -304,8 +318,11 @@ func (s *session) String() string { return fmt.Sprintf("%s/%s/c%d", s.channel(),
 
 func (s *session) act() {
 	s.sure = true
-	wait := 25 * time.Second // a lease of 90 s is renewed in time
 	for k := 0; !s.over(); k++ {
+		wait := 25 * time.Second // a lease of 90 s is renewed in time
+		if s.busy && !s.sure && s.faulty() && draw(2, s.seed, "session", s.id, k, "hasty") == 0 {
+			wait = 2 * time.Second // it reloads
+		}
 		time.Sleep(time.Duration(draw(int64(wait), s.seed, "session", s.id, k)))
 		if s.node != nil && !s.node.alive() {
 			s.in, s.sure, s.fresh, s.node = false, s.ttl < time.Hour || s.sure, false, nil
@@ -317,7 +334,7 @@ func (s *session) act() {
 // step does one thing.
 func (s *session) step(k int) {
 	is := func(aspect string, n int64) int64 { return draw(n, s.seed, "session", s.id, k, aspect) }
-	if s.node == nil || s.moves && s.fresh && is("elsewhere", 2) == 0 {
+	if s.node == nil || s.busy && s.fresh && is("elsewhere", 2) == 0 {
 		s.node = s.any("session", s.id, k)
 	}
 	if !s.faulty() { // settle
@@ -346,18 +363,24 @@ func (s *session) step(k int) {
 
 func (s *session) join(k int) {
 	n := s.node
+	joined := s.stays.asks(n, s.ttl)
 	err := n.rt.Presence().Join(context.Background(), s.channel(), s.user(), draw(2, s.seed, s.id, k/4, "metadata"), s.client())
 	s.trace("node %d: join %v: %v", n.id, s, err)
 	if err == nil {
 		s.in, s.sure, s.fresh = true, true, false
 		s.checkThere(n)
+		joined()
 		return
+	}
+	if s.busy && s.ttl < time.Hour && s.faulty() && draw(2, s.seed, "elsewhere", s.id, k) == 0 {
+		s.node = s.any("elsewhere", s.id, k)
 	}
 	s.fresh = s.sure && !s.in || s.fresh
 	s.sure = s.sure && s.in // it was renewed, or not
 }
 
 func (s *session) leave(n *node) {
+	s.stays.end()
 	err := n.rt.Presence().Leave(context.Background(), s.channel(), s.user(), s.client())
 	s.trace("node %d: leave %v: %v", n.id, s, err)
 	s.in, s.sure, s.fresh = false, err == nil, false

@@ -3,11 +3,11 @@ package socket
 import (
 	"net/http"
 
-	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/refused"
 	"github.com/maravilla-realtime/realtime/internal/rights"
 	"github.com/maravilla-realtime/realtime/internal/rights/policy"
 	"github.com/maravilla-realtime/realtime/internal/rights/policycall"
+	"github.com/maravilla-realtime/realtime/internal/transport/conns"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 

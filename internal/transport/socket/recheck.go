@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/host/guard"
 	"github.com/maravilla-realtime/realtime/internal/host/turns"
 	"github.com/maravilla-realtime/realtime/internal/log/bounded"
@@ -15,6 +14,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/rights"
 	"github.com/maravilla-realtime/realtime/internal/rights/policy"
 	"github.com/maravilla-realtime/realtime/internal/rights/policycall"
+	"github.com/maravilla-realtime/realtime/internal/transport/conns"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 	"golang.org/x/sync/errgroup"
 )

@@ -21,7 +21,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/internal/tcp"
+	"github.com/maravilla-realtime/realtime/internal/web/tcp"
 )
 
 // Options are all required.

@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/internal/conns"
+	"github.com/maravilla-realtime/realtime/internal/transport/conns"
 )
 
 type valueKey struct{}
