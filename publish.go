@@ -44,7 +44,8 @@ func (rt *Realtime) Publish(ctx context.Context, channel string, data any, opts 
 }
 
 // Emit announces an event, usually of a write: see [KVPut] and the other constructors,
-// or make a RenEvent with a resource and type of your own. Emit sets UnixMilli and
+// or make a RenEvent with a resource and type of your own. The resources and types of the
+// library's own events cannot be combined otherwise than they are there. Emit sets UnixMilli and
 // Source. Messages and presence have their own methods. Emit returns nil when the
 // backend has the event. If ctx has no deadline, it returns within 5 s. Errors:
 // [ErrBadEvent], [ErrBadOption] if [AsUser] names another user than ev, and those of

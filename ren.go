@@ -59,6 +59,8 @@ func (ev *RenEvent) check() error {
 		return fmt.Errorf("%w: type %s: %s", ErrBadEvent, wire.Quote(ev.Type), wire.NameFault(ev.Type))
 	case backend.InChannel(ev.Resource):
 		return fmt.Errorf("%w: %s events come from Publish and Presence", ErrBadEvent, ev.Resource)
+	case !backend.IsTypeOf(ev.Resource, ev.Type):
+		return fmt.Errorf("%w: %s is no type of the events of %s", ErrBadEvent, wire.Quote(ev.Type), ev.Resource)
 	case ev.Channel != "":
 		return fmt.Errorf("%w: only messages and presence have a channel", ErrBadEvent)
 	}

@@ -51,6 +51,27 @@ const (
 	Control = "$control" // the resource of what nodes tell each other; no view shows it
 )
 
+// resources are those of the types that the library itself gives events.
+var resources = map[string]string{
+	KVPut: KV, KVDelete: KV, KVExpired: KV,
+	DocumentCreated: DB, DocumentUpdated: DB, DocumentDeleted: DB,
+	ObjectCreated: Storage, ObjectUpdated: Storage, ObjectDeleted: Storage,
+	Message: Realtime, PresenceJoin: Presence, PresenceUpdate: Presence, PresenceLeave: Presence,
+}
+
+// IsTypeOf reports whether an event of a resource may have a type. The library's own
+// resources have the types above, and these are of no other resource.
+func IsTypeOf(resource, typ string) bool {
+	if of, own := resources[typ]; own {
+		return of == resource
+	}
+	switch resource {
+	case KV, DB, Storage, Realtime, Presence:
+		return false
+	}
+	return true
+}
+
 // Reset is the type of a control record whose Key is a domain: events of the domain
 // were lost before this place of the log, and nobody knows which. Views of the domain
 // are reset there. Nodes of older releases ignore it.
