@@ -3,11 +3,13 @@ package realtime_test
 import (
 	"context"
 	"crypto/tls"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 	"github.com/maravilla-realtime/realtime"
@@ -32,18 +34,35 @@ func option(t *testing.T, c net.Conn, level, name int) (value int) {
 	return value
 }
 
-var tunedWhere = []struct {
+type tuned struct {
 	name          string
 	tls, http2    bool
 	path          string
 	buffer, alive bool // whether they are tuned
-}{
+	write         time.Duration
+}
+
+var tunedWhere = []tuned{
 	{name: "REN", path: "/ren", buffer: true, alive: true},
 	{name: "REN over TLS", path: "/ren", tls: true, buffer: true, alive: true},
 	{name: "REN over HTTP/2", path: "/ren", tls: true, http2: true, alive: true},
 	{name: "WebSocket", path: "/realtime", buffer: true, alive: true},
+	{name: "REN with more time to write", path: "/ren", buffer: true, alive: true, write: time.Minute},
+	{name: "WebSocket with more time to write", path: "/realtime", buffer: true, alive: true, write: time.Minute},
+	{name: "REN over TLS with any time to write", path: "/ren", tls: true, buffer: true, alive: true, write: math.MaxInt64},
 	{name: "page", path: "/realtime.js"},
 	{name: "refused", path: "/ren?s=!"},
+}
+
+// patience is how long the kernel must wait, in milliseconds: longer than a write.
+func (c *tuned) patience() int {
+	switch c.write {
+	case 0:
+		return 14_000
+	case math.MaxInt64:
+		return math.MaxInt32
+	}
+	return int((c.write + 4*time.Second).Milliseconds())
 }
 
 // Streams tune the connections they run on, and pages theirs not.
@@ -52,7 +71,7 @@ func TestConnContext(t *testing.T) {
 	const tcpUserTimeout = 18
 	for _, c := range tunedWhere {
 		t.Run(c.name, func(t *testing.T) {
-			h := prepare(t, open(), nil)
+			h := prepare(t, open(), &realtime.Options{WriteTimeout: c.write})
 			defer h.Close(t.Context())
 			conns := make(chan net.Conn, 1)
 			server := httptest.NewUnstartedServer(h.handler)
@@ -87,7 +106,7 @@ func TestConnContext(t *testing.T) {
 			if got := option(t, conn, syscall.SOL_SOCKET, syscall.SO_SNDBUF); (got == 128<<10) != c.buffer {
 				t.Errorf("the send buffer is %d", got)
 			}
-			if got := option(t, conn, syscall.IPPROTO_TCP, tcpUserTimeout); (got == 14_000) != c.alive {
+			if got := option(t, conn, syscall.IPPROTO_TCP, tcpUserTimeout); (got == c.patience()) != c.alive {
 				t.Errorf("the user timeout is %d", got)
 			}
 			idle := option(t, conn, syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE)

@@ -53,7 +53,9 @@ type Options struct {
 
 	// WriteTimeout is the time in which a client must take the next 16 KiB, else its
 	// connection ends. It is longer by a second for each 8 KiB on their way to the
-	// client, at most 16 s. The client resumes when it comes back. Default 10 s.
+	// client, at most 16 s. The client resumes when it comes back. Default 10 s. With more,
+	// the kernel also notices a client of a REN stream later that has vanished: see
+	// [ConnContext].
 	WriteTimeout time.Duration
 
 	// Hijack says which connections leave net/http. Default: most of those without TLS.

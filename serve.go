@@ -101,8 +101,8 @@ func addConnContext(srv *http.Server) {
 // ConnContext is for [http.Server.ConnContext]. It lets streams tune the
 // connections they run on, and does not change other connections:
 //
-//   - A connection whose peer has vanished with its network ends within 30 s. Without
-//     this, heartbeats are written for a quarter of an hour before the kernel
+//   - A connection whose peer has vanished with its network ends within 30 s, and with
+//     a longer [Options].WriteTimeout than 10 s by so much later. Without this, heartbeats are written for a quarter of an hour before the kernel
 //     reports that they are not acknowledged. (Linux only.)
 //   - A stalled reader takes a small part of the kernel's memory, instead of
 //     megabytes. (HTTP/1.1; HTTP/2 has windows.)

@@ -103,7 +103,7 @@ func (p *parked) park(w http.ResponseWriter, r *http.Request, handshake *conns.H
 		d.node.RefuseWriter(w, missing)
 		return
 	}
-	tcp.Tune(conn, true)
+	tcp.Tune(conn, true, d.node.WriteTimeout)
 	sse.SetHeaders(w.Header())
 	p.net, p.head = conn, responseHead(w.Header())
 	p.sent = d.tally.Open()
@@ -236,7 +236,7 @@ func (p *parked) flush(now time.Time) (written bool, err error) {
 	for len(p.out) > 0 {
 		if p.chunk == 0 {
 			p.chunk = min(len(p.out), chunk)
-			p.slowAt = now.Add(p.node.WriteTimeout + p.backlog.Allow(p.net, now))
+			p.slowAt = now.Add(p.backlog.Allow(p.net, p.node.WriteTimeout, now))
 		}
 		n, err := p.link.Write(p.out[:p.chunk])
 		p.backlog.Add(n, now)

@@ -54,7 +54,7 @@ func (d *Driver) stream(w http.ResponseWriter, r *http.Request, begin func(*conn
 	handshake.End()
 	defer d.node.Conns.Remove(&s.conn)
 	s.sent = d.tally.Open()
-	s.net = tcp.TuneRequest(r)
+	s.net = tcp.TuneRequest(r, d.node.WriteTimeout)
 	if out.Gone() == nil {
 		// Nobody else tells when the client is gone. It may be there, though.
 		defer context.AfterFunc(r.Context(), func() { s.conn.Cancel(conns.Rotated) })()
@@ -232,7 +232,7 @@ func (s *stream) write(out []byte) error {
 	for len(out) > 0 {
 		n := min(len(out), chunk)
 		now := time.Now()
-		deadline := now.Add(s.node.WriteTimeout + s.backlog.Allow(s.net, now))
+		deadline := now.Add(s.backlog.Allow(s.net, s.node.WriteTimeout, now))
 		if err := s.w.SetWriteDeadline(deadline); err != nil {
 			return err
 		}

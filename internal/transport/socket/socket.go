@@ -44,7 +44,7 @@ func (s *socket) upgrade(w http.ResponseWriter, r *http.Request) net.Conn {
 		s.node.RefuseWriter(w, missing)
 		return nil
 	}
-	tcp.Tune(conn, true)
+	tcp.Tune(conn, true, s.node.WriteTimeout)
 	ws, err := wsconn.Accept(conn, rw, r, w.Header(), wsconn.Options{
 		Subprotocol: wire.Subprotocol, ReadLimit: s.node.Limits.Message,
 		Patience: MessageTime, WriteTime: s.node.WriteTimeout, Admit: s.admit,

@@ -54,15 +54,16 @@ func (b *Backlog) Wait(now time.Time) time.Duration {
 	return min(time.Duration(b.open/Rate)*time.Second, maxWait)
 }
 
-// Allow returns how much longer the next write may take, in whole seconds. If
-// [KeepAlive] was called for c, it makes the kernel wait as long. c may be nil.
-func (b *Backlog) Allow(c net.Conn, now time.Time) time.Duration {
+// Allow returns the time for the next write, of a peer that has the time write for one: it
+// is longer by whole seconds. If [KeepAlive] was called for c, it makes the kernel wait as
+// long. c may be nil.
+func (b *Backlog) Allow(c net.Conn, write time.Duration, now time.Time) time.Duration {
 	extra := min(b.Wait(now), maxExtra)
 	if extra != b.extra && c != nil {
 		if tcp := beneath(c); tcp != nil {
-			setUserTimeout(tcp, userTimeout+extra)
+			setUserTimeout(tcp, userTimeout(write)+extra)
 		}
 	}
 	b.extra = extra
-	return extra
+	return write + extra
 }

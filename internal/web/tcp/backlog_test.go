@@ -11,7 +11,7 @@ func TestBacklog(t *testing.T) {
 		var b Backlog
 		want := func(wait, extra time.Duration) {
 			t.Helper()
-			if w, e := b.Wait(time.Now()), b.Allow(nil, time.Now()); w != wait || e != extra {
+			if w, e := b.Wait(time.Now()), b.Allow(nil, 0, time.Now()); w != wait || e != extra {
 				t.Errorf("%v and %v, want %v and %v", w, e, wait, extra)
 			}
 		}

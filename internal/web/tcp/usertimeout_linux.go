@@ -1,6 +1,7 @@
 package tcp
 
 import (
+	"math"
 	"net"
 	"syscall"
 	"time"
@@ -16,7 +17,8 @@ func setUserTimeout(c *net.TCPConn, d time.Duration) {
 	if err != nil {
 		return // it is closed
 	}
+	ms := min(d.Milliseconds(), math.MaxInt32) // the kernel takes no more
 	_ = raw.Control(func(fd uintptr) {
-		_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpUserTimeout, int(d.Milliseconds()))
+		_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpUserTimeout, int(ms))
 	})
 }

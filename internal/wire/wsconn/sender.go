@@ -135,7 +135,7 @@ func (s *Sender) Send(now time.Time) (all bool, err error) {
 		case len(s.frame) == 0:
 			s.took(now)
 		case s.by.IsZero():
-			s.by = now.Add(s.conn.opts.WriteTime + s.conn.backlog.Allow(s.conn.net, now))
+			s.by = now.Add(s.conn.backlog.Allow(s.conn.net, s.conn.opts.WriteTime, now))
 			return false, nil
 		case !now.Before(s.by):
 			return false, os.ErrDeadlineExceeded

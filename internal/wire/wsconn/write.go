@@ -60,7 +60,7 @@ func (c *Conn) put(frame []byte, last bool) error {
 	}
 	c.ended = last
 	now := time.Now()
-	if err := c.net.SetWriteDeadline(now.Add(c.opts.WriteTime + c.backlog.Allow(c.net, now))); err != nil {
+	if err := c.net.SetWriteDeadline(now.Add(c.backlog.Allow(c.net, c.opts.WriteTime, now))); err != nil {
 		return err
 	}
 	_, err := c.net.Write(frame)
