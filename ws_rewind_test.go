@@ -3,6 +3,7 @@ package realtime_test
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -157,4 +158,38 @@ func TestWSRewindIsTakenAway(t *testing.T) {
 		}
 		s.want("presence.state")
 	})
+}
+
+// A subscription counts as more operations the more it rewinds by: it cannot be used to have
+// more of the past sent than pages of history can.
+func TestWSRewindsArePaced(t *testing.T) {
+	for name, c := range map[string]struct {
+		messages, bytes int
+		from, to        int // operations that are done at once, of a burst of 60
+	}{
+		"much":             {20, 16 << 10, 10, 30},
+		"much in one":      {1, 60 << 10, 28, 36},
+		"little":           {20, 10, 55, 60},
+		"nothing is there": {0, 0, 55, 60},
+	} {
+		bubble(t, name, func(t *testing.T) {
+			h := start(t, open(), nil)
+			for range c.messages {
+				h.publish("room", strings.Repeat("x", c.bytes))
+			}
+			s := h.socket(get("/realtime"))
+			done := 0
+			for range 60 {
+				if o := s.call(subscribe("room") + `,"rewind":20`); o.Code == "rate_limited" {
+					break
+				}
+				done++
+			}
+			if done < c.from || done > c.to {
+				t.Errorf("%d were done", done)
+			}
+			time.Sleep(20 * time.Second)
+			s.ok(subscribe("room"))
+		})
+	}
 }

@@ -175,6 +175,9 @@ func (c *Channels) Subscribe(op wire.Op, back Rewind, turn uint64) {
 func (c *Channels) subscribed(a answer) {
 	if a.back.Messages > 0 {
 		a.frame.Past = c.rewind(a.frame.Channel, a.back)
+		for _, m := range a.frame.Past.Messages {
+			c.buf.Told.Past += len(m)
+		}
 	}
 	c.Answer(a.frame)
 }

@@ -174,6 +174,7 @@ func (b *Buffer) Len() int { return len(b.Bytes) + len(wsconn.Text(b.Frame)) + l
 
 // Told is what a message says, for a driver that counts.
 type Told struct {
+	Past   int // bytes of messages that came with subscriptions
 	Events int // that the client gets
 	// Coalesced is how many it does not get, since there is a newer one of the same key.
 	Coalesced int

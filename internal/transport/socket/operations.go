@@ -109,6 +109,10 @@ func (s *socket) decide(op wire.Op) *wire.Error {
 // paced refuses operations that come too fast.
 func (s *socket) paced(op wire.Op) *wire.Error {
 	limits, cost := s.node.Limits, 1
+	if bytes := s.rewound.Load() / operationBytes * operationBytes; bytes > 0 { // of what comes with subscriptions
+		s.rewound.Add(-bytes)
+		s.charge(int(bytes))
+	}
 	if op.Op == "history" {
 		cost = min(historyCost, limits.Burst)
 	}

@@ -105,10 +105,11 @@ type socket struct {
 	begins     uint64          // subscriptions that were asked for
 	paged      <-chan struct{} // closed when the last page of history was sent
 
-	begun atomic.Uint64   // subscriptions that the writer has begun
-	buf   *session.Buffer // the writer's; nil while there is nothing to say
-	about conns.Card
-	sent  *driver.Share
+	begun   atomic.Uint64   // subscriptions that the writer has begun
+	rewound atomic.Int64    // bytes of messages that came with them, and are not charged yet
+	buf     *session.Buffer // the writer's; nil while there is nothing to say
+	about   conns.Card
+	sent    *driver.Share
 }
 
 // already is closed.
@@ -297,6 +298,9 @@ func (s *socket) fill() (more bool, err error) {
 // told counts what was written: now, or now began a write that did not block.
 func (s *socket) told(now time.Time) {
 	s.tally.Sent(s.sent, s.buf, now)
+	if n := s.buf.Told.Past; n > 0 {
+		s.rewound.Add(int64(n))
+	}
 	for _, code := range s.buf.Told.Errors {
 		s.node.Refused.Count(code)
 	}
