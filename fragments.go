@@ -28,8 +28,8 @@ type Fragment struct {
 // ctx ends after 5 s, or with the stream. While it runs, nothing is sent, and Revoke and
 // Recheck wait. If it calls one of them itself, with ctx, that call does not wait for its
 // own stream, which ends when it returns, and after Recheck comes back. Such a Recheck waits
-// at most half a second for the FragmentFunc of another stream of this node, which may wait for
-// this one: that stream ends as well, and comes back. An error ends the stream, and the page
+// at most half a second for the FragmentFunc of another stream, which may wait for this one:
+// that stream ends as well, and comes back. An error ends the stream, and the page
 // comes back without a cursor, so that all of its data is rendered.
 type FragmentFunc func(ctx context.Context, to *Fragment, ev RenEvent) error
 

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/maravilla-realtime/realtime/internal/log/control"
 	"github.com/maravilla-realtime/realtime/internal/transport/conns"
 )
 
@@ -23,6 +24,7 @@ type Call struct {
 	outer  *Call       // within which, by way of Recheck, this one is made
 	round  *round      // of the Recheck that asks, which the call is then part of
 	spared atomic.Bool // a Revoke has left the decision about Conn to Authenticate
+	ends   atomic.Bool // a Recheck within this FragmentFunc ends Conn
 	over   atomic.Bool
 }
 
@@ -32,7 +34,59 @@ type callKey struct{}
 // context for longer is no longer within the call.
 func (p *Call) Begin(ctx context.Context) (_ context.Context, end func()) {
 	p.outer = CallOf(ctx)
-	return context.WithValue(ctx, callKey{}, p), func() { p.over.Store(true) }
+	return &callContext{ctx, p}, func() { p.over.Store(true) }
+}
+
+// What the nodes of a cluster tell each other of the call that makes a Recheck.
+const (
+	byPolicy   = "policy"
+	byFragment = "fragment"
+)
+
+// tell returns a context for a request to all nodes within the call.
+func (p *Call) tell(ctx context.Context) context.Context {
+	switch {
+	case p == nil:
+		return ctx
+	case p.ByFragment():
+		return control.Within(ctx, byFragment)
+	}
+	return control.Within(ctx, byPolicy)
+}
+
+// elsewhere returns a context within the call of another node that makes the request of ctx,
+// if there is one. So that two nodes, where calls make such requests at the same time, do
+// not wait for each other.
+func elsewhere(ctx context.Context) (_ context.Context, end func()) {
+	from := control.From(ctx)
+	if from == "" {
+		return ctx, func() {}
+	}
+	call := &Call{Fragment: from == byFragment}
+	return call.Begin(ctx)
+}
+
+// callContext is the context of a call. Unlike that of [context.WithValue] it passes
+// AfterFunc on: package context follows the context of a connection by it alone. See
+// [conns.Context.Parent].
+type callContext struct {
+	context.Context
+	call *Call
+}
+
+func (c *callContext) Value(key any) any {
+	if key == (callKey{}) {
+		return c.call
+	}
+	return c.Context.Value(key)
+}
+
+// AfterFunc has f called when the context ends: see [context.AfterFunc].
+func (c *callContext) AfterFunc(f func()) (stop func() bool) {
+	if follows, ok := c.Context.(interface{ AfterFunc(func()) func() bool }); ok {
+		return follows.AfterFunc(f)
+	}
+	return context.AfterFunc(c.Context, f)
 }
 
 // CallOf returns the innermost call that ctx is within, or nil. The methods of nil are those
@@ -62,9 +116,25 @@ func (p *Call) about(c *conns.Conn) bool {
 	return p.find(func(p *Call) bool { return p.Conn == c }) != nil
 }
 
-// renders reports whether the call is within a FragmentFunc for a connection.
+// renders reports whether the call is within a FragmentFunc for a connection, and notes that
+// a Recheck of that ends it.
 func (p *Call) renders(c *conns.Conn) bool {
-	return p.find(func(p *Call) bool { return p.Conn == c && p.Fragment }) != nil
+	call := p.find(func(p *Call) bool { return p.Conn == c && p.Fragment })
+	if call != nil {
+		call.ends.Store(true)
+	}
+	return call != nil
+}
+
+// endRendered ends the connections whose FragmentFunc the call is within, if a Recheck was to
+// check them.
+func (p *Call) endRendered() {
+	p.find(func(p *Call) bool {
+		if p.ends.Load() {
+			p.Conn.Cancel(conns.Rotated)
+		}
+		return false
+	})
 }
 
 // spare reports whether Authenticate is deciding about a connection. A Revoke must then

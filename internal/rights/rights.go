@@ -47,10 +47,11 @@ func (rs *Rights) Revoke(ctx context.Context, userID string) error {
 // Recheck is [Rights.RecheckHere] on all nodes. A Recheck within a Recheck stays on its
 // node: see [control.Obliged].
 func (rs *Rights) Recheck(ctx context.Context, userID string) error {
+	defer CallOf(ctx).endRendered() // last, as ctx ends with it
 	if rs.node.Everywhere == nil || control.Obliged(ctx) || CallOf(ctx).rechecks() != nil {
 		return rs.RecheckHere(ctx, userID)
 	}
-	return rs.node.Everywhere(ctx, control.Recheck, userID)
+	return rs.node.Everywhere(CallOf(ctx).tell(ctx), control.Recheck, userID)
 }
 
 // waitTime is the time to wait for the connections of a node if ctx has no deadline.
@@ -101,10 +102,7 @@ func (rs *Rights) RecheckHere(ctx context.Context, userID string) error {
 	defer cancel()
 	within := CallOf(ctx)
 	theirs, done := rs.node.Conns.Invalidate(userID, within.authenticates), make(chan struct{})
-	if i := slices.IndexFunc(theirs, within.renders); i >= 0 {
-		defer theirs[i].Cancel(conns.Rotated) // last, as ctx ends with it
-		theirs = slices.Delete(theirs, i, i+1)
-	}
+	theirs = slices.DeleteFunc(theirs, within.renders)
 	call := &Call{round: within.rechecks()}
 	if call.round == nil {
 		call.round = new(round)
@@ -112,7 +110,9 @@ func (rs *Rights) RecheckHere(ctx context.Context, userID string) error {
 	go func() { // Close waits for it
 		defer rs.rechecks.Leave()
 		defer close(done)
-		ctx, end := call.Begin(context.WithoutCancel(ctx))
+		ctx, leave := elsewhere(context.WithoutCancel(ctx))
+		defer leave()
+		ctx, end := call.Begin(ctx)
 		defer end()
 		rs.recheckAll(ctx, slices.DeleteFunc(theirs, func(c *conns.Conn) bool { return !call.round.take(c) }))
 	}()

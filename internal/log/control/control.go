@@ -73,7 +73,22 @@ const askTime = 5 * time.Second
 // Further requests are not confirmed, so that the other node reports this one.
 const doAtOnce = 64
 
-type obligedKey struct{}
+type obligedKey struct{} // with the value of a request from within a call: see [From]
+
+// Within says in the context of a request what of the host makes it, which waits for the
+// other nodes and for which they should not wait in turn. They learn it from [From].
+func Within(ctx context.Context, what string) context.Context {
+	return context.WithValue(ctx, withinKey{}, what)
+}
+
+type withinKey struct{}
+
+// From returns what the node whose request ctx is of has said with [Within]; "" if it has said
+// nothing, or is of an older version.
+func From(ctx context.Context) string {
+	from, _ := ctx.Value(obligedKey{}).(string)
+	return from
+}
 
 // Obliged reports whether ctx is that of a request of another node. A request within it
 // must stay on its node: otherwise a policy that calls Recheck whenever it is asked
@@ -95,7 +110,8 @@ func (c *Control) Everywhere(ctx context.Context, what, userID string) error {
 		defer c.mu.Unlock()
 		delete(c.asked, id)
 	}()
-	told := c.tell(ctx, backend.Event{Type: what, Key: id, User: userID})
+	within, _ := ctx.Value(withinKey{}).(string)
+	told := c.tell(ctx, backend.Event{Type: what, Key: id, User: userID, Namespace: within})
 	err := c.node.Do[what](ctx, userID) // even if the others cannot be told
 	if told != nil {
 		return errors.Join(err, fault.Errorf("realtime: the other nodes are not told: %w", told))
@@ -195,7 +211,7 @@ func (c *Control) oblige(ev backend.Event, do func(context.Context, string) erro
 	}
 	c.node.Go(func() {
 		defer func() { <-c.doing }()
-		ctx, cancel := context.WithTimeout(context.WithValue(c.node.Running, obligedKey{}, true), askTime)
+		ctx, cancel := context.WithTimeout(context.WithValue(c.node.Running, obligedKey{}, ev.Namespace), askTime)
 		defer cancel()
 		err := do(ctx, ev.User)
 		if err == nil {

@@ -6,7 +6,6 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/refused"
 	"github.com/maravilla-realtime/realtime/internal/rights"
 	"github.com/maravilla-realtime/realtime/internal/rights/policy"
-	"github.com/maravilla-realtime/realtime/internal/rights/policycall"
 	"github.com/maravilla-realtime/realtime/internal/transport/conns"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
@@ -56,9 +55,7 @@ func (s *socket) hello(op wire.Op) *wire.Error {
 // authenticate tells who opened the connection, with a token, if there is one, as
 // the bearer token of that request.
 func (s *socket) authenticate(call *rights.Call, token string) (policy.Identity, *refused.Refusal) {
-	ctx, cancel := s.within(policycall.Time)
-	defer cancel()
-	ctx, end := call.Begin(ctx)
+	ctx, end := call.Begin(s.life.Parent())
 	defer end()
 	r := s.opening.again(ctx, s.about.Address)
 	if token != "" {

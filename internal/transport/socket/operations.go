@@ -14,7 +14,6 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/refused"
 	"github.com/maravilla-realtime/realtime/internal/rights"
 	"github.com/maravilla-realtime/realtime/internal/rights/policy"
-	"github.com/maravilla-realtime/realtime/internal/rights/policycall"
 	"github.com/maravilla-realtime/realtime/internal/session"
 	"github.com/maravilla-realtime/realtime/internal/transport/conns"
 	"github.com/maravilla-realtime/realtime/internal/wire"
@@ -179,12 +178,10 @@ func (s *socket) allow(verb string, channel string) *wire.Error {
 	return s.permit(policy.Action{Verb: verb, Name: channel})
 }
 
-// permit asks the policy about an action.
+// permit asks the policy about an action. The policy has a deadline of its own.
 func (s *socket) permit(a policy.Action) *wire.Error {
-	ctx, cancel := s.within(policycall.Time)
-	defer cancel()
 	call := &rights.Call{Conn: &s.conn, Holds: true}
-	ctx, end := call.Begin(ctx)
+	ctx, end := call.Begin(s.life.Parent())
 	defer end()
 	f := s.node.Policy.Permit(ctx, *s.id, a)
 	if f == nil {

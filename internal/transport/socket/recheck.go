@@ -13,7 +13,6 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/refused"
 	"github.com/maravilla-realtime/realtime/internal/rights"
 	"github.com/maravilla-realtime/realtime/internal/rights/policy"
-	"github.com/maravilla-realtime/realtime/internal/rights/policycall"
 	"github.com/maravilla-realtime/realtime/internal/transport/conns"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 	"golang.org/x/sync/errgroup"
@@ -114,8 +113,8 @@ type verdict struct {
 	sessions map[presence.Key]*wire.Error
 }
 
-// judge asks the policy about everything, each question with a deadline of its
-// own, when its turn has come.
+// judge asks the policy about everything. The deadline of each question begins when its
+// turn has come.
 func (s *socket) judge(ctx context.Context, id policy.Identity, channels, rewinding []string, sessions []membership, turns *turns.Turns) verdict {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -163,8 +162,6 @@ func (s *socket) judge(ctx context.Context, id policy.Identity, channels, rewind
 
 // ask asks the policy about one action. The second error is that it panicked.
 func (s *socket) ask(ctx context.Context, id policy.Identity, a policy.Action) (refused *wire.Error, panicked error) {
-	ctx, cancel := context.WithTimeout(ctx, policycall.Time)
-	defer cancel()
 	panicked = guard.Call(func() error {
 		if f := s.node.Policy.Permit(ctx, id, a); f != nil {
 			refused = s.node.Refused.Add(f.FromAddress(s.about.Address)).Error
