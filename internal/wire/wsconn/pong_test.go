@@ -1,6 +1,7 @@
 package wsconn
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"io"
@@ -19,7 +20,9 @@ type script struct {
 
 func (s *script) TryRead(p []byte) (int, error) {
 	if len(s.pieces) == 0 {
-		return 0, s.err
+		err := s.err
+		s.err = nil // it is told once
+		return 0, err
 	}
 	n := copy(p, s.pieces[0])
 	if s.pieces[0] = s.pieces[0][n:]; s.pieces[0] == "" {
@@ -66,6 +69,7 @@ func TestTryPong(t *testing.T) {
 		"a ping":                  {comes: clientFrame(opPing, "7")},
 		"a close":                 {comes: clientFrame(opClose, "")},
 		"one without a mask":      {comes: string(controlFrame(opPong, []byte("7")))},
+		"one of two, and more":    {comes: "\x8a\x05" + strings.Repeat("x", 4+5)}, // without a mask
 		"one that goes on":        {comes: string(rune(opPong)) + pong[1:]},
 		"one with a long length":  {comes: "\x8a\xfe" + strings.Repeat("x", 4+126)},
 		"one with a longer one":   {comes: "\x8a\xff" + strings.Repeat("x", 4+127)},
@@ -98,6 +102,24 @@ func TestTryPong(t *testing.T) {
 				t.Errorf("Read gets %q, %v; %q came", rest, err, want)
 			}
 		})
+	}
+}
+
+// Where something has been read already, or what comes is read in the usual way, TryPong
+// takes nothing.
+func TestTryPongLeavesToRead(t *testing.T) {
+	pong := clientFrame(opPong, "7")
+	begun := &Conn{opts: Options{Admit: func() bool { return true }}, br: bufio.NewReader(nil)}
+	s := &script{pieces: []string{pong}}
+	begun.src.try = s
+	usual := &Conn{opts: Options{Admit: func() bool { return true }}}
+	for name, conn := range map[string]*Conn{"a message is being read": begun, "there is no Reader": usual} {
+		if conn.TryPong() {
+			t.Errorf("%s: something is taken", name)
+		}
+	}
+	if len(s.pieces) != 1 {
+		t.Error("it has read what follows the beginning of a message")
 	}
 }
 

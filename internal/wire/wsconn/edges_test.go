@@ -1,0 +1,347 @@
+package wsconn
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// The examples of RFC 6455, section 5.7, and a message whose payload comes in pieces that
+// the mask does not divide.
+func TestExamplesOfTheRFC(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := connect(t, defaults())
+		p.serve()
+		p.write([]byte("\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58"))
+		if got := <-p.messages; got != "Hello" {
+			t.Errorf("the masked message is read as %q", got)
+		}
+		p.write([]byte("\x89\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58"))
+		p.want(opPong, "Hello")
+		whole := raw(text, "a message in many pieces")
+		for len(whole) > 0 {
+			n := min(3, len(whole))
+			p.write(whole[:n])
+			whole = whole[n:]
+			synctest.Wait()
+		}
+		if got := <-p.messages; got != "a message in many pieces" {
+			t.Errorf("read as %q", got)
+		}
+		p.write(raw(ping, strings.Repeat("x", 125))) // as long as can be
+		p.want(opPong, strings.Repeat("x", 125))
+	})
+	if got := string(Frame([]byte("Hello"))); got != "\x81\x05Hello" {
+		t.Errorf("a message is framed as %q", got)
+	}
+	if Text(nil) != nil {
+		t.Error("no frame has a text")
+	}
+}
+
+// A thousand bytes in each ten seconds are progress enough, and a little less is not.
+func TestLeastProgress(t *testing.T) {
+	for size, want := range map[int]bool{Progress: true, Progress - 1: false} {
+		synctest.Test(t, func(t *testing.T) {
+			p := connect(t, defaults())
+			p.serve()
+			msg := strings.Repeat("x", 5*size)
+			whole := raw(text, msg)
+			head := len(whole) - len(msg)
+			p.write(whole[:head])
+			for whole = whole[head:]; len(whole) > 0; whole = whole[size:] {
+				if _, err := p.net.Write(whole[:size]); err != nil {
+					break
+				}
+				synctest.Wait()
+				time.Sleep(9 * time.Second)
+			}
+			select {
+			case got := <-p.messages:
+				if !want || got != msg {
+					t.Errorf("%d bytes at a time: %d arrive", size, len(got))
+				}
+			default:
+				if want {
+					t.Errorf("%d bytes at a time do not arrive: %v", size, <-p.ended)
+				}
+			}
+			p.net.Close()
+		})
+	}
+}
+
+// A peer that does not read costs one wait, however long the message is and whatever else
+// it is owed, and the error is told.
+func TestStalledInALongMessage(t *testing.T) {
+	msg := strings.Repeat("x", 10*Fragment)
+	for name, write := range map[string]func(c *Conn, msg string) error{
+		"Write":         func(c *Conn, msg string) error { return c.Write([]byte(msg)) },
+		"WriteWithRoom": func(c *Conn, msg string) error { return c.WriteWithRoom(append(make([]byte, Room), msg...)) },
+		"WriteFrame":    func(c *Conn, msg string) error { return c.WriteFrame(Frame([]byte(msg))) },
+	} {
+		for _, msg := range []string{msg, "short"} {
+			bubble(t, name, func(t *testing.T) {
+				p := connect(t, defaults())
+				p.conn.owePong([]byte("pong"))
+				began := time.Now()
+				err := write(p.conn, msg)
+				if took := time.Since(began); !errors.Is(err, os.ErrDeadlineExceeded) || took != defaults().WriteTime {
+					t.Errorf("%v after %v", err, took)
+				}
+			})
+		}
+		bubble(t, name+" to nobody", func(t *testing.T) {
+			p := connect(t, defaults())
+			p.net.Close()
+			if err := write(p.conn, msg); err == nil {
+				t.Error("no error")
+			}
+			if err := p.conn.Ping(t.Context()); err == nil {
+				t.Error("a ping to nobody has no error")
+			}
+		})
+	}
+}
+
+// A pong that is owed when the connection is closed does not end the wait for the peer.
+func TestCloseWithAPongOwed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := connect(t, defaults())
+		go p.conn.Discard()
+		p.conn.owePong([]byte("late"))
+		closed := make(chan time.Duration)
+		began := time.Now()
+		go func() { p.conn.Close(1001, ""); closed <- time.Since(began) }()
+		if f, err := p.next(); err != nil || f.op != opClose {
+			t.Fatal(f, err)
+		}
+		time.Sleep(time.Second)
+		p.write(closing(1001, ""))
+		if took := <-closed; took != time.Second {
+			t.Errorf("it took %v", took)
+		}
+		if f, err := p.next(); err == nil {
+			t.Errorf("%v follows the close frame", f)
+		}
+	})
+}
+
+// A ping ends with the close frame of the peer.
+func TestPingAndCloseFrame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := connect(t, defaults())
+		go p.conn.Read()
+		asked := make(chan error, 1)
+		began := time.Now()
+		go func() { asked <- p.conn.Ping(t.Context()) }()
+		if f, err := p.next(); err != nil || f.op != opPing {
+			t.Fatal(f, err)
+		}
+		go io.Copy(io.Discard, p.br) // the answer
+		p.write(closing(1001, ""))
+		if err := <-asked; !errors.Is(err, net.ErrClosed) || time.Since(began) > 0 {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+	})
+}
+
+// What comes with the request is read first.
+func TestEarly(t *testing.T) {
+	for early, want := range map[string]bool{"": false, clientFrame(opText, "early"): true} {
+		synctest.Test(t, func(t *testing.T) {
+			p := ask(t, defaults(), request+"\r\n"+early, nil)
+			if got := p.conn.IsEarly(); got != want {
+				t.Errorf("%q: early is %v", early, got)
+			}
+			if want {
+				if msg, err := p.conn.Read(); string(msg) != "early" || err != nil || p.conn.IsEarly() {
+					t.Errorf("%q, %v", msg, err)
+				}
+			}
+		})
+	}
+}
+
+// full is a link that takes so many bytes more, or fails.
+type full struct {
+	room, writes int
+	got          bytes.Buffer
+	err          error
+}
+
+func (l *full) Write(p []byte) (int, error) {
+	l.writes++
+	n := min(l.room, len(p))
+	l.room -= n
+	l.got.Write(p[:n])
+	return n, l.err
+}
+
+// What the peer takes in time is forgiven: the next frame has all its time, and a full
+// link is tried once.
+func TestSenderTimeBeginsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		link := &full{room: 3}
+		s := connect(t, defaults()).share(link)
+		send := func(want bool) {
+			t.Helper()
+			link.writes = 0
+			if all, err := s.Send(time.Now()); all != want || err != nil || !want && link.writes > 2 || s.By().IsZero() != want {
+				t.Errorf("%v, %v, after %d writes, until %v", all, err, link.writes, s.By())
+			}
+		}
+		for range 3 {
+			s.Put(nil, Frame([]byte("message")), nil)
+			send(false)
+			if wait := time.Until(s.By()); wait != defaults().WriteTime {
+				t.Errorf("the peer has %v", wait)
+			}
+			time.Sleep(9 * time.Second)
+			send(false)
+			link.room = 100
+			send(true)
+			link.room = 3
+			time.Sleep(time.Minute)
+		}
+	})
+}
+
+// Nothing is sent that nobody asked for: no ping beside a message, no second ping while
+// the first one waits, no message of nothing.
+func TestSenderSendsNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		link := &full{room: 1 << 20}
+		s := connect(t, defaults()).share(link)
+		send := func(want string) {
+			t.Helper()
+			link.got.Reset()
+			if all, err := s.Send(time.Now()); !all || err != nil || link.got.String() != want {
+				t.Errorf("%v, %v: sent %q, want %q", all, err, link.got.String(), want)
+			}
+		}
+		send("")
+		s.Put(make([]byte, Room), nil, nil)
+		send("")
+		s.Put(append(make([]byte, Room), "own"...), nil, nil)
+		send("\x81\x03own")
+		if !s.PongBy().IsZero() || !s.Alive(time.Now().Add(time.Hour)) {
+			t.Error("it waits for the answer to a ping that was not sent")
+		}
+		s.Ping()
+		s.Ping()
+		send("\x89\x011")
+		by := s.PongBy()
+		time.Sleep(time.Second)
+		s.Ping()
+		send("")
+		if s.PongBy() != by {
+			t.Error("the peer has longer for its answer")
+		}
+		s.answered.Store(1)
+		if !s.Alive(time.Now()) {
+			t.Error("it has answered")
+		}
+		s.Ping()
+		s.Put(nil, Frame([]byte("frame")), nil)
+		send("\x81\x05frame\x89\x012")
+	})
+}
+
+// A link that fails ends it, at once.
+func TestSenderFails(t *testing.T) {
+	broken := errors.New("broken")
+	synctest.Test(t, func(t *testing.T) {
+		link := &full{}
+		p := connect(t, defaults())
+		s := p.share(link)
+		s.Put(nil, Frame([]byte("frame")), nil)
+		if all, err := s.Send(time.Now()); all || err != nil {
+			t.Fatal(all, err)
+		}
+		if s.Settle() {
+			t.Error("it is settled though the link has taken nothing")
+		}
+		link.err = broken
+		if all, err := s.Send(time.Now()); all || err != broken {
+			t.Errorf("%v, %v", all, err)
+		}
+		if !s.Settle() {
+			t.Error("it waits for a link that has failed")
+		}
+		s.Put(append(make([]byte, Room), "more"...), nil, nil)
+		p.net.Close()
+		if err := s.Finish(); err == nil {
+			t.Error("finished though the peer has gone")
+		}
+	})
+}
+
+// A ping of the peer wakes the one who sends; once that has finished, it is answered by
+// the one who reads.
+func TestSenderAnswersPings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		link, woken := &full{room: 1 << 20}, 0
+		p, s := connect(t, defaults()), new(Sender)
+		if err := p.conn.Share(s, link, nil, func() { woken++ }); err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			for {
+				if _, err := p.conn.Read(); err != nil {
+					return
+				}
+			}
+		}()
+		p.write(slices.Concat(raw(ping, "one"), raw(ping, "two")))
+		synctest.Wait()
+		if woken != 1 {
+			t.Errorf("woken %d times", woken)
+		}
+		if all, err := s.Send(time.Now()); !all || err != nil || link.got.String() != "\x8a\x03two" {
+			t.Errorf("%v, %v: sent %q", all, err, link.got.String())
+		}
+		if err := s.Finish(); err != nil {
+			t.Fatal(err)
+		}
+		p.write(raw(ping, "three"))
+		p.want(opPong, "three")
+		p.write(closing(1001, ""))
+		if f, err := p.next(); err != nil || f.code() != 1001 {
+			t.Errorf("answered with %v, %v", f, err)
+		}
+	})
+}
+
+// Who breaks a rule is told which one.
+func TestViolationsAreExplained(t *testing.T) {
+	for name, c := range map[string]struct {
+		raw  []byte
+		want string
+	}{
+		"reserved bits":    {slices.Concat(raw(text|0x40, ""), raw(text, "after")), "reserved bits"},
+		"close code":       {closing(1005, ""), "bad close code"},
+		"half a code":      {raw(finBit|opClose, "x"), "half a close code"},
+		"UTF-8 of a close": {closing(1000, "\xff"), "invalid UTF-8"},
+	} {
+		bubble(t, name, func(t *testing.T) {
+			p := connect(t, defaults())
+			p.serve()
+			go p.net.Write(c.raw)
+			if f, err := p.next(); err != nil || f.op != opClose || !strings.Contains(string(f.data), c.want) {
+				t.Errorf("%v, %v", f, err)
+			}
+			p.net.Close()
+			if <-p.ended; len(p.messages) > 0 {
+				t.Errorf("the message %q is read", <-p.messages)
+			}
+		})
+	}
+}
