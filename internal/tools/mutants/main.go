@@ -43,7 +43,7 @@ type part struct {
 var parts = []part{
 	{"ring", "internal/log/ring", nil, []string{"internal/log/ring", "."}},
 	{"session", "internal/session", nil, []string{"internal/session", "."}},
-	{"growing", "internal/growing", nil, []string{"internal/growing", "."}},
+	{"growing", "internal/growing", nil, []string{"internal/growing", "internal/session", "."}},
 	{"wsconn", "internal/wire/wsconn", nil, []string{"internal/wire/wsconn", "."}},
 	{"shard", "internal/transport/shard", nil, []string{"internal/transport/shard", "."}},
 	{"renstream", "internal/transport/renstream", nil, []string{"internal/transport/renstream", "."}},

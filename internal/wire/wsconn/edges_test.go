@@ -1,16 +1,20 @@
 package wsconn
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"io"
 	"net"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/maravilla-realtime/realtime/internal/web/tcp"
 )
 
 // The examples of RFC 6455, section 5.7, and a message whose payload comes in pieces that
@@ -115,14 +119,15 @@ func TestStalledInALongMessage(t *testing.T) {
 func TestCloseWithAPongOwed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := connect(t, defaults())
-		go p.conn.Discard()
 		p.conn.owePong([]byte("late"))
-		closed := make(chan time.Duration)
+		closed := make(chan time.Duration, 1)
 		began := time.Now()
 		go func() { p.conn.Close(1001, ""); closed <- time.Since(began) }()
 		if f, err := p.next(); err != nil || f.op != opClose {
 			t.Fatal(f, err)
 		}
+		synctest.Wait() // for its answer, which nobody reads yet
+		go p.conn.Discard()
 		time.Sleep(time.Second)
 		p.write(closing(1001, ""))
 		if took := <-closed; took != time.Second {
@@ -344,4 +349,90 @@ func TestViolationsAreExplained(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The rest of a message that has begun is waited for, also by a reader that does not wait
+// for messages, and the end of the connection is told.
+func TestReaderInAMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := connect(t, defaults())
+		if err := p.conn.Share(new(Sender), &full{}, p.conn.net.(Reader), func() {}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.conn.Read(); err != ErrIdle {
+			t.Errorf("nothing has come: %v", err)
+		}
+		whole := slices.Concat(raw(opText, "first, "), raw(finBit|opContinue, "second"))
+		for _, cut := range []int{1, 3, 8, 13, 14, 20} {
+			go func() {
+				p.net.Write(whole[:cut])
+				time.Sleep(time.Second)
+				p.net.Write(whole[cut:])
+			}()
+			synctest.Wait() // the first part has come
+			if msg, err := p.conn.Read(); string(msg) != "first, second" || err != nil {
+				t.Errorf("cut at %d: %q, %v", cut, msg, err)
+			}
+		}
+		p.net.Close()
+		if _, err := p.conn.Read(); err == nil || err == ErrIdle {
+			t.Errorf("the peer has gone: %v", err)
+		}
+	})
+}
+
+// A peer that has gone before the handshake leaves nothing.
+func TestHandshakeOfNobody(t *testing.T) {
+	client, server := net.Pipe()
+	client.Close()
+	r := httptest.NewRequest("GET", "/", nil)
+	rw := bufio.NewReadWriter(bufio.NewReader(server), bufio.NewWriter(server))
+	if c, err := Accept(server, rw, r, nil, defaults()); c != nil || err == nil {
+		t.Errorf("%v, %v", c, err)
+	}
+	if err := server.SetDeadline(time.Time{}); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("the connection is not closed: %v", err)
+	}
+	if c, err := Accept(server, rw, r, nil, defaults()); c != nil || err == nil {
+		t.Errorf("of a closed connection: %v, %v", c, err)
+	}
+}
+
+// What was written to a slow peer gives it more time, until it has answered a ping.
+func TestSenderBacklog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		link := &full{room: 1 << 20}
+		s := connect(t, defaults()).share(link)
+		for range 5 * tcp.Rate / (8 << 10) {
+			s.Put(nil, Frame(make([]byte, 8<<10)), nil)
+			if all, err := s.Send(time.Now()); !all || err != nil {
+				t.Fatal(all, err)
+			}
+		}
+		s.Ping()
+		if all, err := s.Send(time.Now()); !all || err != nil {
+			t.Fatal(all, err)
+		}
+		if wait := time.Until(s.PongBy()); wait != defaults().Patience+5*time.Second {
+			t.Errorf("it has %v for its answer", wait)
+		}
+		stall := func(want time.Duration) {
+			t.Helper()
+			link.room = 0
+			s.Put(nil, Frame([]byte("x")), nil)
+			if all, err := s.Send(time.Now()); all || err != nil || time.Until(s.By()) != want {
+				t.Errorf("%v, %v, and %v to take it", all, err, time.Until(s.By()))
+			}
+			link.room = 1 << 20
+			if all, err := s.Send(time.Now()); !all || err != nil {
+				t.Errorf("%v, %v", all, err)
+			}
+		}
+		stall(defaults().WriteTime + 5*time.Second)
+		s.answered.Store(1)
+		if !s.Alive(time.Now()) {
+			t.Error("it has answered")
+		}
+		stall(defaults().WriteTime)
+	})
 }

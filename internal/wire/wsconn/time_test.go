@@ -385,6 +385,7 @@ func closeDuringAMessage(t *testing.T) {
 	go func() { sent <- p.conn.Write(make([]byte, 1<<20)) }()
 	synctest.Wait()
 	go p.conn.Close(1000, "")
+	synctest.Wait() // for its turn
 	if code, after := p.closed(true); code != 1000 || after != 0 {
 		t.Errorf("closed with %d, and the end %v later", code, after)
 	}
