@@ -108,8 +108,9 @@ func TestStalledInALongMessage(t *testing.T) {
 			if err := write(p.conn, msg); err == nil {
 				t.Error("no error")
 			}
-			if err := p.conn.Ping(t.Context()); err == nil {
-				t.Error("a ping to nobody has no error")
+			began := time.Now()
+			if err := p.conn.Ping(t.Context()); err == nil || time.Since(began) > 0 {
+				t.Errorf("a ping to nobody: %v after %v", err, time.Since(began))
 			}
 		})
 	}
@@ -381,21 +382,38 @@ func TestReaderInAMessage(t *testing.T) {
 	})
 }
 
-// A peer that has gone before the handshake leaves nothing.
-func TestHandshakeOfNobody(t *testing.T) {
-	client, server := net.Pipe()
-	client.Close()
-	r := httptest.NewRequest("GET", "/", nil)
-	rw := bufio.NewReadWriter(bufio.NewReader(server), bufio.NewWriter(server))
-	if c, err := Accept(server, rw, r, nil, defaults()); c != nil || err == nil {
-		t.Errorf("%v, %v", c, err)
+// deadEnd is a connection on which nothing can be written.
+type deadEnd struct {
+	net.Conn
+	deadline, write error
+	closed          bool
+}
+
+func (d *deadEnd) SetWriteDeadline(time.Time) error { return d.deadline }
+func (d *deadEnd) Write([]byte) (int, error)        { return 0, d.write }
+func (d *deadEnd) Close() error                     { d.closed = true; return nil }
+
+// A handshake that cannot be answered leaves nothing.
+func TestHandshakeFails(t *testing.T) {
+	broken := errors.New("broken")
+	for _, d := range []*deadEnd{{deadline: broken}, {write: broken}} {
+		rw := bufio.NewReadWriter(bufio.NewReader(strings.NewReader("")), bufio.NewWriter(io.Discard))
+		if c, err := Accept(d, rw, httptest.NewRequest("GET", "/", nil), nil, defaults()); c != nil || !errors.Is(err, broken) || !d.closed {
+			t.Errorf("%v, %v, closed: %v", c, err, d.closed)
+		}
 	}
-	if err := server.SetDeadline(time.Time{}); !errors.Is(err, io.ErrClosedPipe) {
-		t.Errorf("the connection is not closed: %v", err)
-	}
-	if c, err := Accept(server, rw, r, nil, defaults()); c != nil || err == nil {
-		t.Errorf("of a closed connection: %v, %v", c, err)
-	}
+}
+
+// A peer that takes no answer to its ping is not read from without end.
+func TestPongNotTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := connect(t, defaults())
+		go p.net.Write(raw(ping, "x"))
+		began := time.Now()
+		if _, err := p.conn.Read(); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) != defaults().WriteTime {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+	})
 }
 
 // What was written to a slow peer gives it more time, until it has answered a ping.
