@@ -45,6 +45,9 @@ func TestExamplesOfTheRFC(t *testing.T) {
 	if got := string(Frame([]byte("Hello"))); got != "\x81\x05Hello" {
 		t.Errorf("a message is framed as %q", got)
 	}
+	if got := string(Frame(make([]byte, 1<<16))[:10]); got != "\x81\x7f\x00\x00\x00\x00\x00\x01\x00\x00" {
+		t.Errorf("64 KiB are framed as %q", got)
+	}
 	if Text(nil) != nil {
 		t.Error("no frame has a text")
 	}
