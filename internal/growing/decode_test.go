@@ -3,6 +3,7 @@ package growing
 import (
 	"bytes"
 	"encoding/json"
+	"strings"
 	"testing"
 	"unicode/utf8"
 
@@ -50,6 +51,34 @@ func FuzzDecodePiece(f *testing.F) {
 			t.Errorf("it becomes %d %d %d %q: %v", f2, t2, k2, c2, err)
 		}
 	})
+}
+
+// What another node sends is a piece within its content, or nothing.
+func TestDecodePiece(t *testing.T) {
+	for b, want := range map[string]bool{
+		"\x00\x00\x00":                          true, // the answer of a message that is empty
+		"\x00\x05\x01hello":                     true,
+		"\x05\x0a\x01hello":                     true,
+		"\x06\x0a\x01hello":                     false, // beyond the end
+		"\x00\x04\x01hello":                     false,
+		"\x00\x05\x02[1,2]":                     true,
+		"\x00\x05\x03hello":                     false, // of no kind
+		"\x00\x05\x00hello":                     false,
+		"\x00\x05":                              false,
+		"\x00":                                  false,
+		"":                                      false,
+		"\x80":                                  false, // half a number
+		"\x00\x80":                              false,
+		"\x00" + strings.Repeat("\xff", 11):     false, // no number
+		strings.Repeat("\xff", 11) + "\x01\x01": false,
+		"\x00\x80\x80\x80\x80\x04\x01" + "x":    true, // 1 GiB
+		"\x00\x81\x80\x80\x80\x04\x01" + "x":    false,
+		"\x81\x80\x80\x80\x04\x82\x80\x80\x80\x04\x01x": false,
+	} {
+		if _, _, _, _, err := decodePiece([]byte(b)); (err == nil) != want {
+			t.Errorf("%q: %v", b, err)
+		}
+	}
 }
 
 // Whatever the log says of an end, it is no end or one that can be shown.
