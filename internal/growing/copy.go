@@ -397,12 +397,12 @@ func encodePiece(from, total int, kind wire.Kind, content []byte) []byte {
 func decodePiece(b []byte) (from, total int, kind wire.Kind, content []byte, err error) {
 	const most = 1 << 30
 	f, n := binary.Uvarint(b)
-	if n <= 0 || f > most {
+	if n <= 0 {
 		return 0, 0, 0, nil, errPiece
 	}
 	b = b[n:]
 	t, n := binary.Uvarint(b)
-	if n <= 0 || t > most || len(b) == n {
+	if n <= 0 || t > most || len(b) == n { // f is less than t, see below
 		return 0, 0, 0, nil, errPiece
 	}
 	kind, content = wire.Kind(b[n]), b[n+1:]
