@@ -62,8 +62,8 @@ export function useQuery<T, Own extends AnyRenEvent = never>(
 }
 
 /**
- * The last messages of a channel, at most `limit` of them (100), and how to publish another one: `publish` stays the same
- * until the channel changes. With another channel or limit it begins without messages.
+ * The last messages of a channel, at most `limit` of them (100) and without those that are live only, and how to publish another
+ * one: `publish` stays the same until the channel changes. With another channel or limit it begins without messages.
  */
 export function useChannel<C = Untyped, P = Untyped, Name extends ChannelOf<C> = ChannelOf<C>>(
   client: RealtimeClient<C, P> | undefined, channel: Name, limit = 100,

@@ -179,7 +179,7 @@ export interface ChannelNews<T = unknown> {
   resets: number;
 }
 
-/** Collects the messages of a channel, the last `limit` of them. */
+/** Collects the messages of a channel, the last `limit` of them. Those that are live only are left out. */
 export function channelStore<C = Untyped, P = Untyped, Name extends ChannelOf<C> = ChannelOf<C>>(
   client: RealtimeClient<C, P> | undefined, channel: Name, limit = 100,
 ): Store<ChannelNews<OfChannel<C, Name>>> {
@@ -188,7 +188,9 @@ export function channelStore<C = Untyped, P = Untyped, Name extends ChannelOf<C>
     const missed = (): void => set((now = { ...now, resets: now.resets + 1 }));
     if (again) missed();
     const offs = [
-      client.subscribe(channel, (message) => set((now = { ...now, messages: limit > 0 ? [...now.messages, message].slice(-limit) : [] }))),
+      client.subscribe(channel, (message) => {
+        if (!message.ephemeral) set((now = { ...now, messages: limit > 0 ? [...now.messages, message].slice(-limit) : [] }));
+      }),
       client.onReset((reset) => reset.channel === channel && missed()),
     ];
     return () => offs.forEach((off) => off());

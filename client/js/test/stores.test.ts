@@ -146,6 +146,19 @@ test('channelStore with a limit of 0 keeps nothing', async () => {
   rt.disconnect();
 });
 
+test('channelStore leaves out what is live only', async () => {
+  const rt = new RealtimeClient({ clientId: 'client-of-this-tab' });
+  rt.connect();
+  const store = channelStore(rt, 'room', 3);
+  const off = store.subscribe(() => {});
+  await settle();
+  for (let n = 1; n <= 5; n++)
+    FakeSocket.last.say({ event: 'message', channel: 'room', data: n, id: 'c' + n }, { event: 'message', channel: 'room', data: 'typing', ephemeral: true });
+  assert.deepEqual(store.getSnapshot().messages.map(({ data }) => data), [3, 4, 5]);
+  off();
+  rt.disconnect();
+});
+
 test('renStore and channelStore tell those who listen again of the gap', async () => {
   const rt = new RealtimeClient({ clientId: 'client-of-this-tab' });
   rt.connect();
