@@ -11,6 +11,12 @@ export interface Wish {
   join_?: object | undefined;
 }
 
+/** An object through which somebody joins and leaves. */
+export interface Owner {
+  /** Somebody has joined through it, and leaves nobody else's presence. */
+  joined_?: boolean;
+}
+
 /**
  * The client's own presence in a channel: has the server know the last wish, on each connection again. It asks one question at a
  * time; of the wishes that come meanwhile, only the last is sent.
@@ -21,7 +27,7 @@ export interface OwnPresence {
   /** Whether anybody is present, or may be soon. */
   wanted_(): boolean;
   /** Changes the wish, or ends it. Without one, there is something to do for a join only. */
-  want_(own: Partial<Wish> | undefined, done: Done, by: object): void;
+  want_(own: Partial<Wish> | undefined, done: Done, by: Owner): void;
   /** Tells the server the wish, if it does not know it. */
   sync_(): void;
   /** The connection is gone, and with it the presence of those who wish for none. */
@@ -40,7 +46,7 @@ export function createOwnPresence(
   channel: string, outbox: Outbox, sync: () => void, refuse: (why: Partial<RealtimeError>) => void,
 ): OwnPresence {
   const waiting = new Set<Done>(); // to be told what has come of their wishes
-  const owners = new Set<object>(); // through which the wish was made: who has joined and not left
+  const owners = new Set<Owner>(); // through which the wish was made: who has joined and not left
   let wish: Wish | undefined;
   let agreed: Wish | undefined; // the last wish that the server has agreed to
   let joined: boolean | undefined; // on this connection
@@ -56,14 +62,19 @@ export function createOwnPresence(
     asker_: asker,
     wanted_: () => !!(wish || had() || asker.state_ > 1),
     want_(own, done, by) {
-      const join = own?.join_;
-      if (!join && !wish && own) return done(new RealtimeError('not_joined'));
-      if (!own && owners.delete(by) && owners.size) return done();
-      if (!own || !wish || (join && wish.userId !== own.userId)) owners.clear(); // somebody else is present from now on, or nobody
-      if (join) owners.add(by);
+      const was = owners.has(by);
+      if (!own) {
+        owners.delete(by);
+        if (by.joined_ && owners.size) return done();
+        owners.clear();
+      } else if (own.join_) {
+        if (wish?.userId !== own.userId) owners.clear(); // somebody else is present from now on
+        owners.add(by);
+        by.joined_ = true;
+      } else if (!wish) return done(new RealtimeError('not_joined'));
       wish = own && { ...wish, ...own };
       waiting.add((error) => {
-        if (join && error) owners.delete(by);
+        if (error && !was) owners.delete(by);
         done(error);
       });
       sync();

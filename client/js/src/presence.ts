@@ -26,8 +26,8 @@ export interface Presence<Metadata = unknown> {
    */
   update(metadata: Metadata): Promise<void>;
   /**
-   * Ends the presence, once all objects of the channel through which this client has joined have left; through one that has not
-   * joined, at once. Nothing happens if there is none.
+   * Ends the presence, once all objects of the channel through which this client has joined have left; through one that has never
+   * joined, at once. Nothing happens if there is none, or if this object has left already.
    */
   leave(): Promise<void>;
   /** Calls `cb` with each member: those who are there, and those who come. Returns how to stop that. */

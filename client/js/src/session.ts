@@ -1,4 +1,4 @@
-import type { Wish } from './ownPresence.js';
+import type { Owner, Wish } from './ownPresence.js';
 import { createChannel, type Channel, type RealtimeEvent, type RealtimeMessage, type RealtimeReset } from './channel.js';
 import { asError, parse, RealtimeError } from './errors.js';
 import { random } from './id.js';
@@ -103,7 +103,7 @@ export function createSession(client: Client, options: RealtimeClientOptions): v
       return new Socket(to, 'maravilla.realtime.v1');
     } catch (e) {
       // The address is none, or the page may not connect to it.
-      throw /^(Syntax|Security|Type)Error$/.test((e as Error)?.name) ? new RealtimeError('bad_request', String(e)) : e;
+      throw /^(Syntax|Security|Type)/.test((e as Error)?.name) ? new RealtimeError('bad_request', String(e)) : e;
     }
   };
   const open = layer.socket?.(connect, options) ?? connect;
@@ -139,7 +139,7 @@ export function createSession(client: Client, options: RealtimeClientOptions): v
         check();
       }),
     presence(name: string): Presence {
-      const wish = (own?: Wish): Promise<void> =>
+      const wish: Owner & ((own?: Wish) => Promise<void>) = (own) =>
         promised((done) => {
           JSON.stringify(own); // throws before anything is changed
           use(name).own_.want_(own, done, wish);

@@ -61,6 +61,36 @@ test('three objects, one of which joins again while it leaves: the last one ends
   assert.equal((await said()).at(-1), 'leave ada');
 });
 
+for (const [name, leave] of Object.entries({
+  'again': async () => {
+    await one.leave();
+    await one.leave();
+  },
+  'several times at once': () => Promise.all([one.leave(), one.leave(), one.leave()]),
+}))
+  test(`who leaves ${name} leaves once`, async () => {
+    await Promise.all([one.join('ada'), two.join('ada')]);
+    await leave();
+    assert.equal((await said()).includes('leave ada'), false);
+    await two.leave();
+    assert.equal((await said()).at(-1), 'leave ada');
+  });
+
+test('who has left does not end what others have begun since', async () => {
+  await one.join('ada');
+  await one.leave();
+  await two.join('ada');
+  await one.leave();
+  assert.equal((await said()).at(-1), 'join ada');
+});
+
+test('whose user somebody else has replaced does not end the new one', async () => {
+  await one.join('ada');
+  await two.join('eve');
+  await one.leave();
+  assert.equal((await said()).includes('leave eve'), false);
+});
+
 test('an update changes nothing of who is present through what', async () => {
   await Promise.all([one.join('ada'), two.join('ada')]);
   await one.update({ n: 1 });
@@ -91,6 +121,24 @@ test('who was refused keeps nobody present', async () => {
   refuse = (op) => op['metadata'] === 'large';
   const refused = assert.rejects(two.join('ada', 'large'), { code: 'too_large' });
   await refused;
+  await one.leave();
+  assert.equal((await said()).at(-1), 'leave ada');
+});
+
+test('who was refused ends nobody else by leaving', async () => {
+  await one.join('ada');
+  refuse = (op) => op['metadata'] === 'large';
+  await assert.rejects(two.join('ada', 'large'), { code: 'too_large' });
+  await two.leave();
+  assert.equal((await said()).includes('leave ada'), false);
+});
+
+test('who was there and is refused holds the presence', async () => {
+  await Promise.all([one.join('ada'), two.join('ada')]);
+  refuse = (op) => op['metadata'] === 'large';
+  await assert.rejects(one.join('ada', 'large'), { code: 'too_large' });
+  await two.leave();
+  assert.equal((await said()).includes('leave ada'), false);
   await one.leave();
   assert.equal((await said()).at(-1), 'leave ada');
 });
