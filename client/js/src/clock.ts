@@ -2,9 +2,9 @@ let date = 0; // what Date.now() was
 let lost = 0; // by which it has been set back, in all
 let ahead = 0; // of steady() it would be otherwise, at the most
 
-/** Milliseconds by a clock that nobody sets, and that may stand still while the machine sleeps. */
+/** Milliseconds by a clock that nobody sets, and that may stand still while the machine sleeps, or in somebody's test. */
 export function steady(): number {
-  return globalThis.performance?.now() ?? Date.now();
+  return globalThis.performance?.now?.() ?? Date.now();
 }
 
 /**

@@ -57,7 +57,6 @@ export function createOutbox(): Outbox {
   let pace: RateLimit | undefined; // of the connection
   let size: number;
   let lastRef = 0;
-  let timer: ReturnType<typeof setTimeout> | undefined;
 
   const kept = (): Entry[] => entries.filter((entry) => entry.timer_);
   const settle = (entry: Entry, error?: RealtimeError, answer?: Frame): void => {
@@ -78,12 +77,7 @@ export function createOutbox(): Outbox {
       // A server closes the connection over a frame that is too large, and again each time it is sent.
       else if (new Blob([text]).size > size) settle(entry, new RealtimeError('too_large'));
       else {
-        const wait = pace!.take_();
-        clearTimeout(timer);
-        if (wait) {
-          timer = setTimeout(pump, wait);
-          return;
-        }
+        if (!pace!.take_(pump)) return;
         entry.ref_ = ++lastRef;
         send(text);
       }
@@ -116,7 +110,6 @@ export function createOutbox(): Outbox {
     },
     cut_() {
       send = pace = undefined;
-      clearTimeout(timer);
       entries = kept();
       for (const entry of entries) entry.ref_ = undefined;
     },

@@ -7,7 +7,7 @@ type PageEvent = 'online' | 'pagehide' | 'pageshow' | 'visibilitychange' | 'free
  */
 export function onPage(handlers: Partial<Record<PageEvent, () => unknown>>, signal?: AbortSignal): void {
   const hear = (event: Event): void => {
-    if (!(event.target as Node).parentNode && !('detail' in event)) handlers[event.type as PageEvent]!();
+    if (!((event.target as Node).parentNode || 'detail' in event)) handlers[event.type as PageEvent]!();
   };
   // By capturing, the window also hears what is sent to the document.
   for (const type in handlers) globalThis.addEventListener?.(type, hear, { signal: signal!, capture: true });

@@ -41,7 +41,7 @@ export interface Reconnector<Reset> {
   /** The same for errors that every attempt may run into: once, until an attempt has succeeded. */
   complain_(error: unknown): void;
   /** Warns in the console, once, that something may be wrong with the way to the server. */
-  suspect_(what: string): void;
+  suspect_(what: unknown): void;
   /** Tells the reset listeners. */
   missed_(reset: Reset): void;
   /** Begins, unless begun. */
@@ -118,21 +118,20 @@ export function createReconnector<Reset>(
     if (state !== client.state) tell(states, (client.state = state));
   };
   const drop = (): void => {
-    if (now() - dueAt > late) deniedUntil = 0; // the machine slept: the time for credentials begins again
     clearTimeout(timer);
+    if (now() - dueAt > late) deniedUntil = 0; // the machine slept: the time for credentials begins again
     attempt?.abort();
     heardAt = -Infinity; // an event that wakes the page ends the wait for another attempt
   };
-  const wait = (ms: number, then: () => void): void => {
+  const wait = (until: number, then: () => void): void => {
     clearTimeout(timer);
-    dueAt = now() + ms;
-    timer = setTimeout(then, ms);
+    dueAt = until;
+    timer = setTimeout(then, until - now());
   };
   /** Looks after an attempt and its connection. */
-  const watch = (): void => wait(Math.min(heardAt + silence - now(), renewAt - now(), look), async () => {
-    const open = client.state === 'open';
-    if (now() - heardAt >= silence) return self.lost_(!open && Error('no answer'));
-    if (!open) self.suspect_('late: proxy?');
+  const watch = (): void => wait(Math.min(heardAt + silence, renewAt, now() + look), async () => {
+    if (now() - heardAt >= silence) return self.lost_(!openedAt && Error('no answer'));
+    if (!openedAt) self.suspect_('late: proxy?');
     if (now() < renewAt) return watch();
     // Gets new credentials before those of the open connection expire.
     const { signal } = attempt!;
@@ -188,7 +187,7 @@ export function createReconnector<Reset>(
       let leaving = false; // until the page is hidden, or shown
       /** The network came back, or the page did. */
       const wake = (): void => {
-        if (!leaving && now() - heardAt >= (client.state === 'open' ? missed : hasty)) void dial();
+        if (!leaving && now() - heardAt >= (openedAt ? missed : hasty)) void dial();
       };
       /** The page goes away: into the back/forward cache, or for good, or is frozen where it is. */
       const hide = (): void => {
@@ -227,7 +226,7 @@ export function createReconnector<Reset>(
     heard_() {
       heardAt = now();
     },
-    opened_(ms = 0, retry = floor) {
+    opened_(ms = 0, retry = 0) {
       openedAt ??= now();
       floor = retry;
       deniedUntil = 0;
@@ -255,7 +254,7 @@ export function createReconnector<Reset>(
       else deniedUntil = 0; // it begins again with a restart; and where there was no network, there was no such time
       ms = Math.min((proven && bye) || Math.max(ms, bye ?? floor) + atLeast, longest);
       if (options.autoReconnect === false || (denied ? left <= 0 : refused && !error.retry)) return self.stop_(error);
-      wait(ms, dial);
+      wait(now() + ms, dial);
       become('connecting');
       if (error && !refused) self.complain_(error); // last, as a listener may stop us
     },

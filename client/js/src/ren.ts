@@ -98,10 +98,12 @@ export class RenClient<Own extends AnyRenEvent = never> {
         ...(from && { 'Last-Event-ID': from }),
         ...(token && { Authorization: 'Bearer ' + token }),
       };
-      const answer = await open(url, headers, signal, take, reconnector.heard_, cursor ? undefined : start?.at_).catch(reconnector.log_);
+      const answer = await open(url, headers, signal, take, reconnector.heard_, cursor ? undefined : start?.at_)
+        // A server that has answered before is away; if none has, something may be wrong here.
+        .catch((e) => void (signal.aborted || cursor || reconnector.suspect_(e)));
       if (answer && answer.status < 429) {
         // A proxy may answer with the same status, as while the server is deployed, and means nothing final by it.
-        const { code, message, retry } = Object(parse(await answer.text().catch(String))) as Partial<RealtimeError>;
+        const { code, message, retry } = Object(parse((await answer.text().catch(reconnector.log_)) as string)) as Partial<RealtimeError>;
         if (!answer.ok && code?.match?.(/^[a-z_]+$/) && retry === false) throw new RealtimeError(code, message);
         reconnector.suspect_('HTTP ' + answer.status);
       }

@@ -10,7 +10,7 @@ export interface StreamEvent {
 
 /**
  * Reads an event stream from pieces of any size: the returned function takes them, and emits the events they complete. It
- * throws a RangeError when an event is longer than 8 million characters.
+ * throws a TypeError when an event is longer than 8 million characters.
  */
 export function createParser(emit: (event: StreamEvent) => void): (bytes: Uint8Array) => void {
   const limit = 8.4e6; // UTF-16 units; the largest event a server sends is 1 MiB before escaping
@@ -39,11 +39,11 @@ export function createParser(emit: (event: StreamEvent) => void): (bytes: Uint8A
     let text = decoder.decode(bytes, { stream: true });
     if (!text) return;
     if (last + text[0]! === '\r\n') text = text.slice(1);
-    last = text.at(-1);
+    last = text.slice(-1);
     const lines = text.split(/\r\n?|\n/);
     lines[0] = rest + lines[0]!; // which is not searched again with each piece
     rest = lines.pop()!;
     lines.forEach(take);
-    if (rest.length + data.length > limit) throw RangeError('too long');
+    if (rest.length + data.length > limit) throw TypeError('too long');
   };
 }

@@ -18,17 +18,14 @@ export type OpenStream = (
 /** Reads a stream with fetch: unlike EventSource it sends headers, shows the status, and comes back after a 503. */
 export const fetchStream: OpenStream = async (url, headers, signal, take, heard) => {
   const type = 'text/event-stream';
-  const answer = await fetch(url, { headers: { Accept: type, ...headers }, signal, credentials: 'include', cache: 'no-store' });
-  if (!answer.headers.get('Content-Type')?.startsWith(type)) return answer;
+  const answer = await fetch(url, {
+    headers: { Accept: type, ...headers }, signal, credentials: 'include', cache: 'no-store',
+    redirect: 'manual', // as of a WebSocket: another origin would be given the headers
+  });
+  if (!answer.headers.get('Content-Type')?.includes(type)) return answer;
   const parse = createParser((event) => signal.aborted || take(event));
-  await answer.body!.pipeTo(
-    new WritableStream({
-      write(bytes) {
-        heard();
-        parse(bytes);
-      },
-    }),
-  );
+  const reader = answer.body!.getReader();
+  for (let bytes; (bytes = (await reader.read()).value); parse(bytes)) heard();
   return undefined;
 };
 

@@ -14,7 +14,7 @@ beforeEach(() => {
 });
 
 afterEach(() => {
-  globalThis.performance = performance;
+  globalThis.performance = performance; // with a now of its own from each test's begin()
 });
 
 /** What passes by now() while `body` runs. */
@@ -101,11 +101,36 @@ test('a date that stood still and catches up costs neither the connection nor wh
   rt.disconnect();
 });
 
-test('without performance all is published, too', async () => {
-  Object.assign(globalThis, { performance: undefined });
-  const rt = await connect();
-  for (let n = 0; n < 30; n++) void rt.publish('a', n);
-  await pass(5000);
-  assert.equal(FakeSocket.last.ops('publish').length, 30);
-  rt.disconnect();
-});
+const broken: Record<string, () => void> = {
+  'without performance': () => Object.assign(globalThis, { performance: undefined }),
+  'without performance, and with the date fixed': () => {
+    Object.assign(globalThis, { performance: undefined });
+    clock.fixed = clock.now;
+  },
+  'with a performance that is not all there': () => Object.assign(globalThis, { performance: {} }),
+  'with a performance.now that gives nothing': () => (performance.now = () => undefined as never),
+  'with a performance.now that stands still': () => {
+    const { steps } = clock;
+    performance.now = () => steps;
+  },
+  'with a performance.now that stands still at 0': () => (performance.now = () => 0),
+  'with both clocks standing still': () => {
+    const { steps } = clock;
+    performance.now = () => steps;
+    clock.fixed = clock.now;
+  },
+};
+
+for (const [name, spoil] of Object.entries(broken))
+  for (const when of ['before', 'after'])
+    test(`${name}, from ${when} the connection on, all is published, no faster than allowed`, async () => {
+      if (when === 'before') spoil();
+      const rt = await connect();
+      if (when === 'after') spoil();
+      for (let n = 0; n < 30; n++) void rt.publish('a', n);
+      await pass(1000);
+      assert.ok(FakeSocket.last.ops('publish').length <= 17);
+      await pass(4000);
+      assert.equal(FakeSocket.last.ops('publish').length, 30);
+      rt.disconnect();
+    });

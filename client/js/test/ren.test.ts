@@ -48,7 +48,7 @@ test('the first request', async () => {
   assert.equal(request.headers.get('Last-Event-ID'), null);
   assert.equal(request.headers.get('Authorization'), null);
   assert.equal(request.headers.get('Accept'), 'text/event-stream');
-  assert.deepEqual([request.init.credentials, request.init.cache], ['include', 'no-store']);
+  assert.deepEqual([request.init.credentials, request.init.cache, request.init.redirect], ['include', 'no-store', 'manual']);
   assert.equal(ren.state, 'connecting');
   assert.equal(ren.getClientId(), clientId);
 });

@@ -143,6 +143,49 @@ test('frames that no server of ours sends are told, and the connection goes on',
   assert.deepEqual([got.filter((data) => data === 1).length, got.at(-1), rt.state, FakeSocket.all.length], [9, 'ada', 'open', 1]);
 });
 
+const { fetch: usual } = globalThis;
+const gives = (answer: unknown) => async () => answer as Response;
+for (const [name, spoil] of Object.entries<() => unknown>({
+  'without fetch': () => delete (globalThis as { fetch?: unknown }).fetch,
+  'whose fetch is mocked, and gives nothing': () => (globalThis.fetch = (() => undefined) as never),
+  'whose fetch is mocked with as little as another test needs': () => (globalThis.fetch = gives({ ok: true, json: async () => ({}) })),
+  'whose fetch is mocked with a refusal': () => (globalThis.fetch = gives({ ok: false, status: 401, json: async () => ({}) })),
+  'whose fetch is mocked without a body': () => (globalThis.fetch = gives({ ok: true, headers: new Headers({ 'Content-Type': 'text/event-stream' }) })),
+  'whose fetch throws': () => (globalThis.fetch = () => {
+    throw new Error('not mocked');
+  }),
+  'without a network': () => (globalThis.fetch = () => Promise.reject(new TypeError('Failed to fetch'))),
+}))
+  test(`RenClient on a host ${name} says so in the console, once`, async () => {
+    const warned: unknown[] = [];
+    mock.method(console, 'warn', (...what: unknown[]) => void warned.push(what.join(' ')));
+    spoil();
+    try {
+      const client = await ren();
+      await settle();
+      assert.match(warned.join(), /^\[ren\] \w*Error: /);
+      await pass(60_000);
+      assert.deepEqual([warned.length, told, client.state], [1, [], 'connecting']);
+    } finally {
+      globalThis.fetch = usual;
+    }
+  });
+
+test('RenClient says nothing of a server that is away, once it has been there, nor of an attempt that the page ends', async () => {
+  const warned: unknown[] = [];
+  mock.method(console, 'warn', (...what: unknown[]) => void warned.push(what));
+  (await ren()).close();
+  await settle();
+  const client = await ren({ maxBackoffMs: 500 });
+  await requests.at(-1)!.stream('event: ren.hello\nid: c\ndata: {"state":"fresh"}\n\n');
+  await requests.at(-1)!.cut();
+  for (let i = 0; i < 5; i++) {
+    await pass(1_000);
+    await requests.at(-1)!.fail();
+  }
+  assert.deepEqual([warned, told, client.state], [[], [], 'connecting']);
+});
+
 test('an attempt that began before there was a network is not waited for', async () => {
   await ren();
   await pass(2_000);

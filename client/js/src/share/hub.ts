@@ -73,11 +73,7 @@ export function createHub(
   let lastRef = 0;
 
   const pump = (): void => {
-    while (queue.length) {
-      const wait = pace.take_();
-      if (wait) return void setTimeout(pump, wait);
-      send(queue.shift()!);
-    }
+    while (queue.length && pace.take_(pump)) send(queue.shift()!);
   };
   const ask = (op: Op | undefined, tab?: string, answered?: Answered): void => {
     if (!op) return;
