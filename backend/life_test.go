@@ -63,7 +63,7 @@ func TestLife(t *testing.T) {
 
 // A driver does not keep what its calls had, once they have returned.
 func TestLifeForgetsCalls(t *testing.T) {
-	type request struct{ body [64]byte }
+	type request [64]byte
 	life := backend.NewLife()
 	call := func() (context.Context, weak.Pointer[request]) {
 		r := new(request)
