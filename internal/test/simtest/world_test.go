@@ -82,7 +82,7 @@ func (w *world) vary() {
 	steady := w.rate > 0 && draw(3, w.seed, "steady") == 0
 	w.loses = w.loses && !steady
 	w.dies = w.rate > 0 && !steady || w.loses
-	w.empties = w.loses && draw(2, w.seed, "empties") == 0
+	w.empties = w.loses
 	w.busy = true
 	w.history = []int{60, 0, 0, 0}[draw(4, w.seed, "history")]
 	// A node does not learn that another one has ended its session. If it must record its
