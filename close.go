@@ -5,9 +5,9 @@ import (
 	"errors"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/log/bounded"
-	"github.com/maravilla-realtime/realtime/internal/transport/conns"
 )
 
 // Close shuts down in four steps:

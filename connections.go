@@ -4,7 +4,7 @@ import (
 	"iter"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/internal/transport/conns"
+	"github.com/maravilla-realtime/realtime/internal/conns"
 )
 
 // Connection is an open connection of a client to this node, as it was when

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
-	"github.com/maravilla-realtime/realtime/internal/transport/conns"
+	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/transport/driver"
 	"github.com/maravilla-realtime/realtime/internal/transport/socket"
 	"github.com/maravilla-realtime/realtime/internal/wire"

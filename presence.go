@@ -9,8 +9,8 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/log/bounded"
 	"github.com/maravilla-realtime/realtime/internal/presence"
-	"github.com/maravilla-realtime/realtime/internal/presence/roster"
 	"github.com/maravilla-realtime/realtime/internal/publish"
+	"github.com/maravilla-realtime/realtime/internal/session/roster"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -69,7 +69,7 @@ const nodeLease = 30 * time.Second
 func (p *Presence) init(rt *Realtime) {
 	p.rt = rt
 	p.inner = presence.New(rt.backend, presence.Options{
-		Node: rt.node, NodeLease: nodeLease, Alone: rt.alone(), Followed: rt.ring.Followed,
+		Node: rt.node, NodeLease: nodeLease, Alone: rt.alone(), Logger: rt.log, Followed: rt.ring.Followed,
 		Reap: func(ctx context.Context, isGone func(string) (bool, error), mine func(string) bool) error {
 			return rt.growing.Reap(ctx, isGone, mine)
 		},

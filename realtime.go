@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/doctor"
 	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/growing"
@@ -30,7 +31,6 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/rights"
 	"github.com/maravilla-realtime/realtime/internal/rights/policy"
 	"github.com/maravilla-realtime/realtime/internal/rights/policycall"
-	"github.com/maravilla-realtime/realtime/internal/transport/conns"
 	"github.com/maravilla-realtime/realtime/internal/transport/driver"
 	"github.com/maravilla-realtime/realtime/internal/transport/renstream"
 	"github.com/maravilla-realtime/realtime/internal/transport/shard"
@@ -163,7 +163,7 @@ func (rt *Realtime) start(ctx context.Context, limits ring.Limits) error {
 	rt.background.Go(func() { rt.follower.Run(rt.running) })
 	rt.background.Go(func() { rt.live.Run(rt.running) })
 	rt.background.Go(func() { rt.growing.Run(rt.running) })
-	rt.background.Go(func() { rt.presence.inner.Run(rt.running, rt.log) })
+	rt.background.Go(func() { rt.presence.inner.Run(rt.running) })
 	return nil
 }
 

@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/internal/web/tcp"
+	"github.com/maravilla-realtime/realtime/internal/tcp"
 	"github.com/maravilla-realtime/realtime/internal/web/unused"
 )
 

@@ -15,8 +15,8 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/test/pace"
-	"github.com/maravilla-realtime/realtime/internal/transport/conns"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 

@@ -2,7 +2,6 @@ package realtime_test
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"strings"
 	"sync"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/test/testkit"
 )
 
 func TestWSChannelLimit(t *testing.T) {
@@ -89,22 +89,10 @@ func TestWSTooManyErrors(t *testing.T) {
 
 // frame is a WebSocket frame as no honest client might send it.
 func frame(first byte, masked bool, payload []byte) []byte {
-	b := []byte{first, 0}
-	switch n := len(payload); {
-	case n < 126:
-		b[1] = byte(n)
-	case n < 1<<16:
-		b[1] = 126
-		b = binary.BigEndian.AppendUint16(b, uint16(n))
-	default:
-		b[1] = 127
-		b = binary.BigEndian.AppendUint64(b, uint64(n))
+	if !masked {
+		return testkit.Frame(first, nil, payload)
 	}
-	if masked {
-		b[1] |= 0x80
-		b = append(b, 0, 0, 0, 0)
-	}
-	return append(b, payload...)
+	return testkit.Frame(first, new([4]byte), payload)
 }
 
 func TestWSViolations(t *testing.T) {

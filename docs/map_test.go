@@ -1,9 +1,14 @@
 package docs_test
 
 import (
+	"go/parser"
+	"go/token"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -80,4 +85,69 @@ func checkRow(t *testing.T, row string) {
 			t.Errorf("the table in CONTRIBUTING.md names %s, which is not there: %s", m[1], row)
 		}
 	}
+}
+
+// Each folder below internal imports only those that CONTRIBUTING.md names before it. Its
+// tests, and what only tests use, may import what they like.
+func TestOneWay(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "CONTRIBUTING.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var order []string
+	for _, row := range regexp.MustCompile(`(?m)^    (?:small parts|the way|beside it) +(.*)$`).FindAllStringSubmatch(string(text), -1) {
+		order = append(order, strings.Fields(row[1])...)
+	}
+	folders, err := os.ReadDir(filepath.Join(root, "internal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range folders {
+		at := slices.Index(order, f.Name())
+		if at < 0 {
+			t.Errorf("CONTRIBUTING.md does not say what internal/%s may import", f.Name())
+			continue
+		}
+		if f.Name() == "test" || f.Name() == "tools" {
+			continue
+		}
+		for file, imported := range importsBelow(t, f.Name()) {
+			for _, other := range imported {
+				if i := slices.Index(order, other); i > at {
+					t.Errorf("%s imports internal/%s, which is after internal/%s in CONTRIBUTING.md", file, other, f.Name())
+				}
+			}
+		}
+	}
+}
+
+// importsBelow returns, for each file below a folder of internal that is no test, the
+// folders of internal that it imports.
+func importsBelow(t *testing.T, folder string) map[string][]string {
+	t.Helper()
+	found := make(map[string][]string)
+	err := filepath.WalkDir(filepath.Join(root, "internal", folder), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, i := range parsed.Imports {
+			name, err := strconv.Unquote(i.Path.Value)
+			if err != nil {
+				return err
+			}
+			if _, rest, ours := strings.Cut(name, "maravilla-realtime/realtime/internal/"); ours {
+				first, _, _ := strings.Cut(rest, "/")
+				found[path] = append(found[path], first)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
 }

@@ -245,7 +245,7 @@ func TestCloseWhileAKeyIsWritten(t *testing.T) {
 	watch(t, func(t *testing.T, w *watched) {
 		put(t, w.Store, "a", "1", kv.TTL(time.Second))
 		gate := make(chan struct{})
-		w.engine.after = func(_ context.Context, method string) error {
+		w.engine.After = func(_ context.Context, method string) error {
 			if method == "Get" { // before it is written
 				<-gate
 			}
@@ -268,7 +268,7 @@ func TestCloseWhileAKeyIsWritten(t *testing.T) {
 // What the engine has stored although it said that it had failed ends in time.
 func TestExpiryOfAnUnsurePut(t *testing.T) {
 	watch(t, func(t *testing.T, w *watched) {
-		w.engine.after = fails("Put")
+		w.engine.After = fails("Put")
 		if _, err := w.Put(t.Context(), "demo", "a", nil, kv.TTL(5*time.Second)); !errors.Is(err, errMood) {
 			t.Fatal(err)
 		}
@@ -280,14 +280,14 @@ func TestExpiryOfAnUnsurePut(t *testing.T) {
 // A write does nothing where the engine cannot say what there is.
 func TestWriteThatCannotRead(t *testing.T) {
 	withMoody(t, "", func(t *testing.T, s *kv.Store, r *recorder, m *moody) {
-		m.before = fails("Get")
+		m.Before = fails("Get")
 		_, err := s.Put(t.Context(), "demo", "a", []byte("2"))
 		for _, err := range []error{err, s.Delete(t.Context(), "demo", "a")} {
 			if !errors.Is(err, errMood) || errors.Is(err, kv.ErrUnannounced) {
 				t.Error(err)
 			}
 		}
-		m.before = nil
+		m.Before = nil
 		r.expect(t, "")
 		holds(t, s, "a", "1")
 	})
@@ -299,11 +299,11 @@ func TestDeleteExpired(t *testing.T) {
 		w.looks.failWith(errMood)
 		put(t, w.Store, "a", "2", kv.TTL(time.Second))
 		pass(time.Second)
-		w.engine.before = fails("Delete")
+		w.engine.Before = fails("Delete")
 		if err := w.Delete(t.Context(), "demo", "a"); !errors.Is(err, errMood) {
 			t.Errorf("a deletion that failed: %v", err)
 		}
-		w.engine.before = nil
+		w.engine.Before = nil
 		if err := w.Delete(t.Context(), "demo", "a"); err != nil {
 			t.Error(err)
 		}

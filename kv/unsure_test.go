@@ -8,48 +8,33 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/test/testkit"
 	"github.com/maravilla-realtime/realtime/kv"
 )
 
 // moody is an engine in whose calls something happens.
 type moody struct {
 	kv.Engine
-	before func(ctx context.Context, method string) error // an error: it is not done
-	after  func(ctx context.Context, method string) error // an error: it is done, and says that it has failed
-}
-
-func (m *moody) around(ctx context.Context, method string, do func() error) error {
-	if m.before != nil {
-		if err := m.before(ctx, method); err != nil {
-			return err
-		}
-	}
-	err := do()
-	if m.after != nil {
-		if failed := m.after(ctx, method); failed != nil {
-			return failed
-		}
-	}
-	return err
+	testkit.Hooks
 }
 
 func (m *moody) Get(ctx context.Context, namespace, key string) (e kv.Entry, err error) {
-	if err = m.around(ctx, "Get", func() error { e, err = m.Engine.Get(ctx, namespace, key); return err }); err != nil {
+	if err = m.Around(ctx, "Get", func() error { e, err = m.Engine.Get(ctx, namespace, key); return err }); err != nil {
 		return kv.Entry{}, err
 	}
 	return e, nil
 }
 
 func (m *moody) Put(ctx context.Context, e kv.Entry) error {
-	return m.around(ctx, "Put", func() error { return m.Engine.Put(ctx, e) })
+	return m.Around(ctx, "Put", func() error { return m.Engine.Put(ctx, e) })
 }
 
 func (m *moody) Delete(ctx context.Context, namespace, key string) error {
-	return m.around(ctx, "Delete", func() error { return m.Engine.Delete(ctx, namespace, key) })
+	return m.Around(ctx, "Delete", func() error { return m.Engine.Delete(ctx, namespace, key) })
 }
 
 func (m *moody) List(ctx context.Context, namespace, prefix, after string, limit int) (list []kv.Entry, err error) {
-	err = m.around(ctx, "List", func() error { list, err = m.Engine.List(ctx, namespace, prefix, after, limit); return err })
+	err = m.Around(ctx, "List", func() error { list, err = m.Engine.List(ctx, namespace, prefix, after, limit); return err })
 	return list, err
 }
 
@@ -75,7 +60,7 @@ func TestCallerGoesWhileTheEngineWrites(t *testing.T) {
 			"Delete": func(ctx context.Context) error { return s.Delete(ctx, "demo", "a") },
 		} {
 			ctx, cancel := context.WithCancel(t.Context())
-			m.after = func(given context.Context, in string) error {
+			m.After = func(given context.Context, in string) error {
 				if in == method {
 					cancel()
 					synctest.Wait()
@@ -98,7 +83,7 @@ func TestCallerGoesBefore(t *testing.T) {
 			"Delete": func(ctx context.Context) error { return s.Delete(ctx, "demo", "a") },
 		} {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			m.after = func(_ context.Context, in string) error { // without a look at its context
+			m.After = func(_ context.Context, in string) error { // without a look at its context
 				if in == "Get" {
 					<-ctx.Done()
 				}
@@ -108,7 +93,7 @@ func TestCallerGoesBefore(t *testing.T) {
 				t.Errorf("%s: %v", method, err)
 			}
 			cancel()
-			m.after = nil
+			m.After = nil
 			holds(t, s, "a", "1")
 			r.expect(t, "")
 		}
@@ -146,16 +131,16 @@ func TestEngineFailsAfterWriting(t *testing.T) {
 		{"delete, not done", del, fails("Delete"), nil, ""},
 	} {
 		withMoody(t, c.name, func(t *testing.T, s *kv.Store, r *recorder, m *moody) {
-			m.before, m.after = c.before, c.after
+			m.Before, m.After = c.before, c.after
 			verb, _, _ := strings.Cut(c.name, ",")
 			if err := c.call(s); !errors.Is(err, errMood) || errors.Is(err, kv.ErrUnannounced) || !strings.HasPrefix(err.Error(), "kv: "+verb+": ") {
 				t.Error(err)
 			}
 			r.expect(t, c.want)
 			r.failWith(errDown)
-			m.before, m.after = nil, nil
+			m.Before, m.After = nil, nil
 			_, _ = s.Put(t.Context(), "demo", "a", []byte("3"))
-			m.before, m.after = c.before, c.after
+			m.Before, m.After = c.before, c.after
 			if err := c.call(s); !errors.Is(err, errMood) || errors.Is(err, kv.ErrUnannounced) != (c.want != "") {
 				t.Errorf("without a log: %v", err)
 			}
@@ -168,7 +153,7 @@ func TestEngineFailsAfterWriting(t *testing.T) {
 func TestEngineIsGoneAfterWriting(t *testing.T) {
 	withMoody(t, "put", func(t *testing.T, s *kv.Store, r *recorder, m *moody) {
 		gone := false
-		m.after = func(_ context.Context, in string) error {
+		m.After = func(_ context.Context, in string) error {
 			if gone = gone || in == "Put"; gone {
 				return errMood
 			}
@@ -181,7 +166,7 @@ func TestEngineIsGoneAfterWriting(t *testing.T) {
 	})
 	withMoody(t, "delete", func(t *testing.T, s *kv.Store, r *recorder, m *moody) {
 		gone := false
-		m.after = func(_ context.Context, in string) error {
+		m.After = func(_ context.Context, in string) error {
 			if gone = gone || in == "Delete"; gone {
 				return errMood
 			}
@@ -190,7 +175,7 @@ func TestEngineIsGoneAfterWriting(t *testing.T) {
 		if err := s.Delete(t.Context(), "demo", "a"); !errors.Is(err, errMood) {
 			t.Error(err)
 		}
-		m.after = nil
+		m.After = nil
 		if err := s.Delete(t.Context(), "demo", "a"); err != nil {
 			t.Error(err)
 		}
@@ -206,7 +191,7 @@ func TestEngineIsGoneAfterWriting(t *testing.T) {
 func TestSilentEngine(t *testing.T) {
 	withMoody(t, "", func(t *testing.T, s *kv.Store, r *recorder, m *moody) {
 		var silent string
-		m.before = func(ctx context.Context, in string) error {
+		m.Before = func(ctx context.Context, in string) error {
 			if in == silent {
 				<-ctx.Done()
 			}

@@ -14,29 +14,14 @@ import (
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/backendtest"
 	"github.com/maravilla-realtime/realtime/internal/log/memory"
+	"github.com/maravilla-realtime/realtime/internal/test/testkit"
 	"github.com/maravilla-realtime/realtime/storage"
 )
 
 // moody are Objects in whose calls something happens.
 type moody struct {
 	storage.Objects
-	before func(ctx context.Context, method string) error // an error: it is not done
-	after  func(ctx context.Context, method string) error // an error: it is done, and says that it has failed
-}
-
-func (m *moody) around(ctx context.Context, method string, do func() error) error {
-	if m.before != nil {
-		if err := m.before(ctx, method); err != nil {
-			return err
-		}
-	}
-	err := do()
-	if m.after != nil {
-		if failed := m.after(ctx, method); failed != nil {
-			return failed
-		}
-	}
-	return err
+	testkit.Hooks
 }
 
 // Put gathers the body first, as stores do that send it elsewhere.
@@ -45,7 +30,7 @@ func (m *moody) Put(ctx context.Context, path, typ string, body io.Reader) (info
 	if err != nil {
 		return info, false, err
 	}
-	err = m.around(ctx, "Put", func() error {
+	err = m.Around(ctx, "Put", func() error {
 		info, created, err = m.Objects.Put(ctx, path, typ, bytes.NewReader(b))
 		return err
 	})
@@ -53,16 +38,16 @@ func (m *moody) Put(ctx context.Context, path, typ string, body io.Reader) (info
 }
 
 func (m *moody) Delete(ctx context.Context, path string) error {
-	return m.around(ctx, "Delete", func() error { return m.Objects.Delete(ctx, path) })
+	return m.Around(ctx, "Delete", func() error { return m.Objects.Delete(ctx, path) })
 }
 
 func (m *moody) Open(ctx context.Context, path string) (content io.ReadSeekCloser, info storage.Info, err error) {
-	err = m.around(ctx, "Open", func() error { content, info, err = m.Objects.Open(ctx, path); return err })
+	err = m.Around(ctx, "Open", func() error { content, info, err = m.Objects.Open(ctx, path); return err })
 	return content, info, err
 }
 
 func (m *moody) List(ctx context.Context, prefix, cursor string, limit int) (list []storage.Info, next string, err error) {
-	err = m.around(ctx, "List", func() error { list, next, err = m.Objects.List(ctx, prefix, cursor, limit); return err })
+	err = m.Around(ctx, "List", func() error { list, next, err = m.Objects.List(ctx, prefix, cursor, limit); return err })
 	return list, next, err
 }
 
@@ -122,8 +107,8 @@ func TestCallerGoesWhileObjectsWrites(t *testing.T) {
 					}
 					return given.Err() // Objects that honour their context say so
 				}
-				if m.before, m.after = hook, nil; stored {
-					m.before, m.after = nil, hook
+				if m.Before, m.After = hook, nil; stored {
+					m.Before, m.After = nil, hook
 				}
 				if err := c.call(s.store, ctx); err != nil {
 					t.Errorf("%s: %v", c.want, err)
@@ -131,7 +116,7 @@ func TestCallerGoesWhileObjectsWrites(t *testing.T) {
 				if stored {
 					break
 				}
-				m.before = nil
+				m.Before = nil
 				s.expect("gone before it was stored", c.want)
 				if c.method == "Delete" { // so that there is one to delete
 					_ = putA(s.store, t.Context())
@@ -191,16 +176,16 @@ func TestObjectsFailAfterTheEnd(t *testing.T) {
 		{"delete, not done", deleteA, fails("Delete"), nil, ""},
 	} {
 		withMoody(t, c.name, func(t *testing.T, s *site, m *moody, log *backendtest.Faulty) {
-			m.before, m.after = c.before, c.after
+			m.Before, m.After = c.before, c.after
 			if err := c.call(s.store, t.Context()); !errors.Is(err, errMood) || errors.Is(err, storage.ErrUnannounced) {
 				t.Error(err)
 			}
 			s.expect("failed", c.want)
-			m.before, m.after = nil, nil
+			m.Before, m.After = nil, nil
 			if err := c.call(s.store, t.Context()); err != nil {
 				t.Errorf("repeated: %v", err)
 			}
-			m.after = c.after
+			m.After = c.after
 			_ = putA(s.store, t.Context())
 			log.FailAppend(1, errors.New("the log is down"))
 			if err := c.call(s.store, t.Context()); c.after != nil && (!errors.Is(err, errMood) || !errors.Is(err, storage.ErrUnannounced)) {
@@ -216,7 +201,7 @@ func TestObjectsAreGoneAfterTheEnd(t *testing.T) {
 	for method, call := range map[string]func(*storage.Store, context.Context) error{"Put": putA, "Delete": deleteA} {
 		withMoody(t, method, func(t *testing.T, s *site, m *moody, _ *backendtest.Faulty) {
 			gone := false
-			m.after = func(_ context.Context, in string) error {
+			m.After = func(_ context.Context, in string) error {
 				if gone = gone || in == method; gone {
 					return errMood
 				}
@@ -226,7 +211,7 @@ func TestObjectsAreGoneAfterTheEnd(t *testing.T) {
 				t.Error(err)
 			}
 			s.expect("gone", "updated a")
-			m.after = nil
+			m.After = nil
 			if err := call(s.store, t.Context()); err != nil {
 				t.Errorf("repeated: %v", err)
 			}
@@ -240,7 +225,7 @@ func TestObjectsAreGoneAfterTheEnd(t *testing.T) {
 func TestSilentObjects(t *testing.T) {
 	withMoody(t, "", func(t *testing.T, s *site, m *moody, _ *backendtest.Faulty) {
 		var silent string
-		m.before = func(ctx context.Context, in string) error {
+		m.Before = func(ctx context.Context, in string) error {
 			if in == silent {
 				<-ctx.Done()
 			}
@@ -275,7 +260,7 @@ func TestSilentObjects(t *testing.T) {
 // TestTimeouts: how long Objects may take is the host's to say, and to leave open.
 func TestTimeouts(t *testing.T) {
 	withMoody(t, "", func(t *testing.T, s *site, m *moody, _ *backendtest.Faulty) {
-		m.before = func(ctx context.Context, _ string) error {
+		m.Before = func(ctx context.Context, _ string) error {
 			select {
 			case <-ctx.Done():
 			case <-time.After(time.Hour):

@@ -6,8 +6,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/host/turns"
-	"github.com/maravilla-realtime/realtime/internal/transport/conns"
 	"github.com/maravilla-realtime/realtime/internal/web/httpwriter"
 	"github.com/maravilla-realtime/realtime/internal/wire/sse"
 	"github.com/maravilla-realtime/realtime/internal/wire/wsconn"

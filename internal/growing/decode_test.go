@@ -14,7 +14,7 @@ import (
 
 func FuzzDecodeRecord(f *testing.F) {
 	for _, r := range []record{
-		{}, {Begin: Begin{Run: "K3XW5M2PQ7RT", User: "ada", Source: "tag", UnixMilli: 1795465200123, Metadata: json.RawMessage(`{"a":1}`), Depth: 3}, node: "n/1", ended: true},
+		{node: "n"}, {Begin: Begin{Run: "K3XW5M2PQ7RT", User: "ada", Source: "tag", UnixMilli: 1795465200123, Metadata: json.RawMessage(`{"a":1}`), Depth: 3}, node: "n/1", ended: true},
 	} {
 		f.Add(encodeRecord(r))
 	}

@@ -20,6 +20,10 @@ import (
 // pair returns a node that writes and one that reads, of one store, both running. What one
 // sends the other one gets at once.
 func pair(t *testing.T, store backend.Store, most int64) (writer, reader *growing.Growing) {
+	return loggingPair(t, store, most, slog.New(slog.DiscardHandler))
+}
+
+func loggingPair(t *testing.T, store backend.Store, most int64, log *slog.Logger) (writer, reader *growing.Growing) {
 	nodes := make(map[string]*growing.Growing)
 	start := func(name, peer string) *growing.Growing {
 		g := growing.New(growing.Node{
@@ -34,7 +38,7 @@ func pair(t *testing.T, store backend.Store, most int64) (writer, reader *growin
 				}()
 			},
 			Limits: growing.Limits{Bytes: 1 << 20, Memory: most, Open: 9, Channel: 9, Idle: time.Hour, Message: 1 << 20},
-			Logger: slog.New(slog.DiscardHandler),
+			Logger: log,
 			Ended:  func(context.Context, growing.Key) (*backend.Event, error) { return nil, nil },
 		})
 		nodes[name] = g

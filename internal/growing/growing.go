@@ -22,6 +22,7 @@ import (
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/log/bounded"
+	"github.com/maravilla-realtime/realtime/internal/malformed"
 	"github.com/maravilla-realtime/realtime/internal/metric"
 )
 
@@ -84,6 +85,8 @@ type Growing struct {
 	wake  chan struct{} // holds one: there is something to tell
 	bytes atomic.Int64  // of all texts
 	tally tally
+
+	malformed malformed.Records
 
 	mu       sync.Mutex // after the locks of an Own, before the mu of a Text
 	closed   bool

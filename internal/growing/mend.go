@@ -123,7 +123,7 @@ func (g *Growing) inquire(ctx context.Context, t *Text) error {
 	ctx, cancel := context.WithTimeout(ctx, bounded.CallTime)
 	defer cancel()
 	r, open, err := g.open(ctx, t.Key)
-	if err != nil {
+	if err != nil && !errors.Is(err, errRecord) { // which says nothing about the message
 		return err
 	}
 	if open && r.Run == t.Run {
@@ -218,7 +218,7 @@ func (o *Own) verify(ctx context.Context) {
 		call, cancel := context.WithTimeout(ctx, bounded.CallTime)
 		r, open, err := o.g.open(call, o.Key)
 		cancel()
-		if err != nil {
+		if err != nil && !errors.Is(err, errRecord) { // somebody else has written the record
 			_ = pause(ctx, attempt) // its end is seen above
 			continue
 		}
@@ -289,7 +289,7 @@ func (g *Growing) Reap(ctx context.Context, isGone func(node string) (bool, erro
 		}
 		r, err := decodeRecord(it.Value)
 		if err != nil {
-			g.node.Logger.Error("realtime: the record of a growing message cannot be read", "channel", it.Group, "id", it.Name, "error", err)
+			g.malformed.Report(g.node.Logger, it.Key, err)
 			continue
 		}
 		dead := false

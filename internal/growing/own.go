@@ -139,6 +139,7 @@ func (o *Own) put(ctx context.Context, isNew bool) error {
 		if old = it.Revision; old != 0 {
 			switch r, err := decodeRecord(it.Value); {
 			case err != nil:
+				o.g.malformed.Report(o.g.node.Logger, k, err)
 				return err
 			case r.Run == o.Run && r.ended:
 				return fmt.Errorf("%w: %s", ErrEnded, Failed)
@@ -414,7 +415,7 @@ func (o *Own) gone(ctx context.Context, e End) (*End, error) {
 
 // isLost reports whether a record is still lost that put was to put back.
 func isLost(err error) bool {
-	return err != nil && !errors.Is(err, ErrTaken) && !errors.Is(err, ErrEnded)
+	return err != nil && !errors.Is(err, ErrTaken) && !errors.Is(err, ErrEnded) && !errors.Is(err, errRecord)
 }
 
 // lastWrite lets nobody write from now on, since the message has ended.

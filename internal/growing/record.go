@@ -60,11 +60,14 @@ func decodeRecord(b []byte) (r record, err error) {
 	if m := f.Text(); len(m) > 0 {
 		r.Metadata = bytes.Clone(m)
 	}
-	if f.Bad {
+	if f.Bad || len(r.node) == 0 || len(r.node) > maxNode {
 		return r, errRecord
 	}
 	return r, nil
 }
+
+// maxNode bounds the name of a node, which is part of a key: see [backend.Key].
+const maxNode = 255
 
 // open returns the record of a message that is open, if there is one.
 func (g *Growing) open(ctx context.Context, k Key) (r record, open bool, err error) {
@@ -73,6 +76,7 @@ func (g *Growing) open(ctx context.Context, k Key) (r record, open bool, err err
 		return r, false, err
 	}
 	if r, err = decodeRecord(it.Value); err != nil {
+		g.malformed.Report(g.node.Logger, it.Key, err)
 		return r, false, err
 	}
 	r.Key = k

@@ -29,7 +29,8 @@ type known struct {
 // another write comes in between, and returns it. f gets a member without sessions if
 // there is no record, and returns nil if there is nothing to change. If f leaves no
 // sessions, the record is deleted. At first f gets the record as guess has it, and the
-// request that would read it is saved; nil: it is read.
+// request that would read it is saved; nil: it is read. A record that cannot be read is
+// reported and left as it is, and the error is [errRecord].
 func (p *Presence) change(ctx context.Context, id memberID, guess *known, f func(*member) *change) (known, error) {
 	for attempt := 0; ; attempt++ {
 		was, guessed := guess, guess != nil
@@ -42,6 +43,7 @@ func (p *Presence) change(ctx context.Context, id memberID, guess *known, f func
 		}
 		m, err := was.member()
 		if err != nil {
+			p.malformed.Report(p.log, id.key(), err)
 			return known{}, err
 		}
 		c := f(&m)

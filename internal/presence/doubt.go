@@ -3,6 +3,7 @@ package presence
 import (
 	"cmp"
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -123,7 +124,10 @@ func (p *Presence) reconcile(ctx context.Context, id memberID) error {
 		}
 		return c
 	})
-	if err == nil {
+	switch {
+	case errors.Is(err, errRecord):
+		return nil // restore looks again, in case somebody mends the record
+	case err == nil:
 		p.reconciled(id, node, elsewhere, open)
 	}
 	return err

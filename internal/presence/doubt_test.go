@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -231,7 +230,7 @@ func TestStorePutBackWhileSessionsEnd(t *testing.T) {
 				time.Sleep(time.Second) // in which it finds that all is recorded
 			})
 		}}
-		a := w.startOn(presence.Options{Node: "a", NodeLease: lease}, store, slog.New(slog.DiscardHandler))
+		a := w.startOn(presence.Options{Node: "a", NodeLease: lease}, store, nil)
 		b.store.failing(func(k backend.Key) fault { return fault{err: errCut} })
 		w.pass(10 * time.Minute)
 		once.Do(func() { t.Error("nobody was about to end the session") })

@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
 // A node records which channels are followed on it, so that the others can list them.
@@ -45,13 +45,13 @@ type followedRecord struct {
 
 // recordFollowed records which channels are followed here, where that has changed, and
 // returns how long to wait before the next look.
-func (p *Presence) recordFollowed(ctx context.Context, log *slog.Logger) (time.Duration, error) {
+func (p *Presence) recordFollowed(ctx context.Context) (time.Duration, error) {
 	if err := p.knowRecorded(ctx); err != nil {
 		return followedEvery, err
 	}
 	values, cut := pack(p.followedHere())
 	if cut && !p.followed.cut {
-		log.Warn("realtime: more channels are followed here than other nodes can be told; Channels lists not all of them there")
+		p.log.Warn("realtime: more channels are followed here than other nodes can be told; Channels lists not all of them there")
 	}
 	p.followed.cut = cut
 	wrote := 0
@@ -156,6 +156,17 @@ func pack(names []string) (values [][]byte, cut bool) {
 	return values, false
 }
 
+var errFollowed = errors.New("presence: malformed record of followed channels")
+
+// unpack is the inverse of [pack], of one record.
+func unpack(value []byte) (names []string, err error) {
+	names = strings.Split(string(value), "\n")
+	if slices.ContainsFunc(names, func(name string) bool { return !wire.ValidChannel(name) }) {
+		return nil, errFollowed
+	}
+	return names, nil
+}
+
 // Followed lists the channels that are followed on other nodes, as they recorded it a
 // second or some ago; those of a node that has died until it is given up. Some may be
 // listed more than once.
@@ -168,9 +179,15 @@ func (p *Presence) Followed(ctx context.Context) (channels []string, err error) 
 		if err != nil {
 			return nil, err
 		}
-		if slices.Contains(nodes, it.Group) && !p.mine(it.Group) {
-			channels = append(channels, strings.Split(string(it.Value), "\n")...)
+		if !slices.Contains(nodes, it.Group) || p.mine(it.Group) {
+			continue
 		}
+		names, err := unpack(it.Value)
+		if err != nil {
+			p.malformed.Report(p.log, it.Key, err)
+			continue
+		}
+		channels = append(channels, names...)
 	}
 	return channels, nil
 }

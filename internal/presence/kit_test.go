@@ -127,19 +127,20 @@ func (w *world) start(name string, alone bool) *node {
 
 func (w *world) startWith(o presence.Options) *node {
 	w.t.Helper()
-	return w.startOn(o, w.b, slog.New(slog.DiscardHandler))
+	return w.startOn(o, w.b, nil)
 }
 
 func (w *world) startOn(o presence.Options, store backend.Store, log *slog.Logger) *node {
 	w.t.Helper()
 	n := &node{name: o.Node, store: &flaky{Store: store}, gone: make(chan struct{})}
+	o.Logger = log
 	n.Presence = presence.New(n.store, o)
 	w.must(n.Start(w.ctx))
 	ctx, die := context.WithCancel(w.ctx)
 	n.die = die
 	go func() {
 		defer close(n.gone)
-		n.Run(ctx, log)
+		n.Run(ctx)
 	}()
 	w.nodes = append(w.nodes, n)
 	return n

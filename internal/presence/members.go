@@ -6,8 +6,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/log/bounded"
-	"github.com/maravilla-realtime/realtime/internal/transport/conns"
 	"golang.org/x/sync/errgroup"
 )
 

@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/log/bounded"
 	"github.com/maravilla-realtime/realtime/internal/presence"
-	"github.com/maravilla-realtime/realtime/internal/transport/conns"
 )
 
 // Joins pass the gate of what causes them; the sessions of clients that are gone end, also

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -70,32 +69,30 @@ func (p *Presence) Start(ctx context.Context) error {
 
 // Run keeps the node alive, and ends sessions whose time is over, until ctx ends.
 // It logs errors of the store, and tries again.
-func (p *Presence) Run(ctx context.Context, log *slog.Logger) {
+func (p *Presence) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
-	running.Go(func() { p.repeat(ctx, log, p.wake, p.sweep) })
+	running.Go(func() { p.repeat(ctx, p.wake, p.sweep) })
 	if p.alone {
 		return
 	}
 	loop := func(wake <-chan struct{}, do func(context.Context) error) {
 		every := p.every()
 		running.Go(func() {
-			p.repeat(ctx, log, wake, func(ctx context.Context) (time.Duration, error) { return every, do(ctx) })
+			p.repeat(ctx, wake, func(ctx context.Context) (time.Duration, error) { return every, do(ctx) })
 		})
 	}
 	loop(nil, p.renew)
 	loop(nil, p.watch)
 	loop(nil, p.settle)
 	loop(p.moved, p.restore)
-	running.Go(func() {
-		p.repeat(ctx, log, nil, func(ctx context.Context) (time.Duration, error) { return p.recordFollowed(ctx, log) })
-	})
+	running.Go(func() { p.repeat(ctx, nil, p.recordFollowed) })
 }
 
 // retryAfter is the wait of a loop after an error.
 const retryAfter = time.Second
 
-func (p *Presence) repeat(ctx context.Context, log *slog.Logger, wake <-chan struct{}, do func(context.Context) (time.Duration, error)) {
+func (p *Presence) repeat(ctx context.Context, wake <-chan struct{}, do func(context.Context) (time.Duration, error)) {
 	for ctx.Err() == nil {
 		wait, err := do(ctx)
 		if errors.Is(err, backend.ErrClosed) {
@@ -103,7 +100,7 @@ func (p *Presence) repeat(ctx context.Context, log *slog.Logger, wake <-chan str
 		}
 		if err != nil && ctx.Err() == nil {
 			p.tally.failures.Inc()
-			log.Error("realtime: presence cannot be kept; trying again", "error", err)
+			p.log.Error("realtime: presence cannot be kept; trying again", "error", err)
 			wait = min(wait, retryAfter)
 		}
 		select {
@@ -155,7 +152,7 @@ func (p *Presence) endDue(ctx context.Context, k Key) error {
 	p.mu.Unlock()
 	// Another node may own the session by now, if a server joins for a client.
 	err = p.remove(ctx, k.member(), p.guess(k.member(), false), d, func(s *sessionRecord) bool { return s.id == k.ID && p.mine(s.node) })
-	if err != nil {
+	if err != nil && !errors.Is(err, errRecord) { // of a record that cannot be read it is never known
 		return fmt.Errorf("end of a session in %q: %w", k.Channel, err)
 	}
 	p.mu.Lock()
@@ -366,7 +363,8 @@ func (p *Presence) reap(ctx context.Context) error {
 		}
 		m, err := decodeMember(it.Value)
 		if err != nil {
-			return err
+			p.malformed.Report(p.log, it.Key, err)
+			continue
 		}
 		for _, s := range m.sessions {
 			if p.mine(s.node) {
@@ -383,7 +381,7 @@ func (p *Presence) reap(ctx context.Context) error {
 		}) {
 			continue
 		}
-		if err := p.reapMember(ctx, it.Group, it.Name, g); err != nil {
+		if err := p.reapMember(ctx, it.Group, it.Name, g); err != nil && !errors.Is(err, errRecord) {
 			return err
 		}
 	}

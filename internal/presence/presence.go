@@ -16,12 +16,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/malformed"
 	"github.com/maravilla-realtime/realtime/internal/publish/keylock"
 )
 
@@ -83,6 +86,9 @@ type Presence struct {
 	wake      chan struct{} // holds one: a session may end sooner than sweep expects
 	moved     chan struct{} // holds one: restore has something to do
 
+	log       *slog.Logger
+	malformed malformed.Records
+
 	reapOthers   func(ctx context.Context, isGone func(node string) (bool, error), mine func(node string) bool) error
 	followedHere func() []string
 	followed     followed
@@ -101,6 +107,10 @@ type Options struct {
 	NodeLease time.Duration // how long a node may be silent before the others end its sessions
 	Alone     bool          // there are no other nodes
 
+	// Logger is told of errors of the store, and of records that cannot be read. Nil:
+	// nobody is.
+	Logger *slog.Logger
+
 	// Followed lists the channels that are followed on this node, for the others. nil:
 	// none are.
 	Followed func() []string
@@ -117,11 +127,14 @@ func New(store backend.Store, o Options) *Presence {
 	if o.Followed == nil {
 		o.Followed = func() []string { return nil }
 	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
 	if o.Reap == nil {
 		o.Reap = func(context.Context, func(string) (bool, error), func(string) bool) error { return nil }
 	}
 	return &Presence{
-		reapOthers: o.Reap, store: store, name: o.Node, alone: o.Alone, nodeLease: o.NodeLease, node: o.Node, followedHere: o.Followed,
+		log: o.Logger, reapOthers: o.Reap, store: store, name: o.Node, alone: o.Alone, nodeLease: o.NodeLease, node: o.Node, followedHere: o.Followed,
 		wake: make(chan struct{}, 1), moved: make(chan struct{}, 1),
 		local: local{members: make(map[memberID]*localMember)}, doubts: make(map[memberID]*doubt),
 	}
@@ -240,19 +253,23 @@ func (p *Presence) Touch(ctx context.Context, channel, user string) error {
 		return err
 	}
 	defer unlock()
-	return p.update(ctx, id, p.guess(id, false), func(m *member) *change {
+	err = p.update(ctx, id, p.guess(id, false), func(m *member) *change {
 		if len(m.sessions) == 0 || m.lastSeen >= now.UnixMilli() {
 			return nil
 		}
 		m.lastSeen = now.UnixMilli()
 		return &change{}
 	})
+	if errors.Is(err, errRecord) {
+		return nil // it was reported
+	}
+	return err
 }
 
 // Members lists the members of a channel, ordered by user. Each member reflects every
 // event logged before the call, and no event that is not in the log when the call
-// returns. Different members may be read at different moments. The caller must not
-// change their metadata.
+// returns. Different members may be read at different moments. A member is left out whose
+// record this release cannot read. The caller must not change their metadata.
 func (p *Presence) Members(ctx context.Context, channel string) ([]Member, error) {
 	members := []Member{}
 	for it, err := range p.store.List(ctx, memberKind, channel) {
@@ -261,7 +278,8 @@ func (p *Presence) Members(ctx context.Context, channel string) ([]Member, error
 		}
 		m, err := decodeMember(it.Value)
 		if err != nil {
-			return nil, err
+			p.malformed.Report(p.log, it.Key, err)
+			continue
 		}
 		members = append(members, Member{User: it.Name, Metadata: m.metadata, LastSeen: time.UnixMilli(m.lastSeen)})
 	}

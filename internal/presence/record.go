@@ -36,6 +36,9 @@ func (m *member) encode() []byte {
 	return b
 }
 
+// maxNode bounds the name of a node, which is part of a key: see [backend.Key].
+const maxNode = 255
+
 var errRecord = errors.New("presence: malformed record of a member")
 
 func decodeMember(b []byte) (m member, err error) {
@@ -47,10 +50,13 @@ func decodeMember(b []byte) (m member, err error) {
 	if metadata := f.Text(); len(metadata) > 0 {
 		m.metadata = metadata
 	}
+	named := true
 	for len(f.Rest) > 0 {
-		m.sessions = append(m.sessions, sessionRecord{string(f.Text()), string(f.Text()), string(f.Text())})
+		s := sessionRecord{string(f.Text()), string(f.Text()), string(f.Text())}
+		m.sessions = append(m.sessions, s)
+		named = named && 0 < len(s.node) && len(s.node) <= maxNode
 	}
-	if f.Bad {
+	if f.Bad || !named {
 		return m, errRecord
 	}
 	return m, nil

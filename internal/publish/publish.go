@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/log/bounded"
 	"github.com/maravilla-realtime/realtime/internal/log/live"
@@ -18,7 +19,6 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/match"
 	"github.com/maravilla-realtime/realtime/internal/metric"
 	"github.com/maravilla-realtime/realtime/internal/refused"
-	"github.com/maravilla-realtime/realtime/internal/transport/conns"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 

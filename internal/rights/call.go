@@ -8,8 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/log/control"
-	"github.com/maravilla-realtime/realtime/internal/transport/conns"
 )
 
 // Call is a running call of the policy. The policy gets it in its context. If the

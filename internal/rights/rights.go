@@ -6,10 +6,10 @@ import (
 	"slices"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/host/turns"
 	"github.com/maravilla-realtime/realtime/internal/log/bounded"
 	"github.com/maravilla-realtime/realtime/internal/log/control"
-	"github.com/maravilla-realtime/realtime/internal/transport/conns"
 	"golang.org/x/sync/errgroup"
 )
 

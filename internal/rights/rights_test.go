@@ -10,11 +10,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/host/turns"
 	"github.com/maravilla-realtime/realtime/internal/log/bounded"
 	"github.com/maravilla-realtime/realtime/internal/log/control"
 	"github.com/maravilla-realtime/realtime/internal/rights"
-	"github.com/maravilla-realtime/realtime/internal/transport/conns"
 )
 
 var errClosed = bounded.ErrClosed

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/test/pace"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -59,7 +60,7 @@ func natsURLs(addrs []string) string { return "nats://" + strings.Join(addrs, ",
 // natsLeader returns the server that leads the log.
 func natsLeader(t testing.TB, servers []*server) *server {
 	t.Helper()
-	nc, err := nats.Connect(natsURLs(addresses(servers)), nats.MaxReconnects(-1))
+	nc, err := nats.Connect(natsURLs(addresses(servers)), nats.MaxReconnects(-1), nats.Timeout(pace.Slow(answerTime)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +71,7 @@ func natsLeader(t testing.TB, servers []*server) *server {
 	}
 	var leader *server
 	within(t, patience, "the log has a leader", func() bool {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), pace.Slow(answerTime))
 		defer cancel()
 		s, err := js.Stream(ctx, "realtime_log")
 		if err != nil || s.CachedInfo().Cluster == nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/test/pace"
 	"github.com/maravilla-realtime/realtime/natsbackend"
 	"github.com/maravilla-realtime/realtime/postgres"
 	"github.com/maravilla-realtime/realtime/redisbackend"
@@ -36,15 +37,18 @@ type nodeConfig struct {
 	InTx     bool     // every second message is published in a transaction of the host
 }
 
+// logAge keeps the log of a test whole, which on a busy machine lasts for minutes.
+const logAge = time.Hour
+
 func (c nodeConfig) open(ctx context.Context) (backend.Backend, error) {
 	if c.NATS != "" {
 		return natsbackend.New(ctx, natsbackend.Options{
-			URL: c.NATS, Replicas: c.Replicas,
-			Connect: []nats.Option{ignoreDiscovered, nats.PingInterval(time.Second), nats.MaxPingsOutstanding(2)},
+			URL: c.NATS, Replicas: c.Replicas, Age: logAge,
+			Connect: []nats.Option{ignoreDiscovered, nats.PingInterval(time.Second), nats.MaxPingsOutstanding(2), nats.Timeout(pace.Slow(answerTime))},
 		})
 	}
 	if c.Postgres != "" {
-		o := postgres.Options{URL: c.Postgres}
+		o := postgres.Options{URL: c.Postgres, Age: logAge}
 		if err := postgres.Migrate(ctx, o); err != nil {
 			return nil, err
 		}

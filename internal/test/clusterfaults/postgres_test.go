@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/maravilla-realtime/realtime/internal/test/faultproxy"
 	"github.com/maravilla-realtime/realtime/internal/test/localpg"
+	"github.com/maravilla-realtime/realtime/internal/test/pace"
 )
 
 // pgServer is a Postgres, which kill -9 leaves as it leaves others: what it has answered
@@ -56,9 +58,12 @@ func (s *pgServer) command() *exec.Cmd {
 	return cmd
 }
 
-// postgresURL is where a database is that one of some addresses takes writes for.
+// postgresURL is where a database is that one of some addresses takes writes for. On a
+// machine so busy that a server needs longer than the timeout for each connection, nobody
+// would ever get one.
 func postgresURL(addrs ...string) string {
-	return fmt.Sprintf("postgres://%s@%s/postgres?sslmode=disable&connect_timeout=2", localpg.User, strings.Join(addrs, ","))
+	timeout := math.Ceil(pace.Slow(answerTime).Seconds())
+	return fmt.Sprintf("postgres://%s@%s/postgres?sslmode=disable&connect_timeout=%.0f", localpg.User, strings.Join(addrs, ","), timeout)
 }
 
 // postgresNode is where a node finds the database. It says there what it is called by.

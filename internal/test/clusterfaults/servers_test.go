@@ -13,10 +13,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/test/pace"
 	"github.com/maravilla-realtime/realtime/natsbackend/embedded"
 	"github.com/nats-io/nats.go"
 	"github.com/redis/rueidis"
 )
+
+// answerTime is how long a server may take for an answer, at the machine's pace, before it
+// is asked again.
+const answerTime = 2 * time.Second
 
 // server is one of an engine's, with a directory of its own.
 type server struct {
@@ -87,7 +92,7 @@ func startNATS(t testing.TB, n int) []*server {
 			o.Cluster, o.Routes = routes[i], routes
 		}
 		s.process = &process{t: t, name: o.Name, make: func() *exec.Cmd { return self(t, roleNATS, o) }, ready: func() error {
-			nc, err := nats.Connect("nats://" + s.addr)
+			nc, err := nats.Connect("nats://"+s.addr, nats.Timeout(pace.Slow(answerTime)))
 			if err == nil {
 				nc.Close()
 			}
@@ -127,12 +132,12 @@ func startRedis(t testing.TB, name string, args ...string) *server {
 
 // redisInfo asks a server about itself.
 func redisInfo(addr, section string) (string, error) {
-	c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{addr}, DisableCache: true, Dialer: net.Dialer{Timeout: time.Second}})
+	c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{addr}, DisableCache: true, Dialer: net.Dialer{Timeout: pace.Slow(answerTime)}})
 	if err != nil {
 		return "", err
 	}
 	defer c.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), pace.Slow(answerTime))
 	defer cancel()
 	return c.Do(ctx, c.B().Info().Section(section).Build()).ToString()
 }

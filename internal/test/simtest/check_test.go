@@ -102,7 +102,7 @@ func (n *node) checkReasons() {
 			continue
 		}
 		switch lost := sinceLast(n.losses, s.at); {
-		case s.reason == "node" && lost > time.Second && lost < silence-time.Second:
+		case s.reason == "node" && lost > time.Second && lost < lease-time.Second && !n.newcomer(s.at.Add(-lost), s.at):
 			n.t.Errorf("node %d sees %s leave %s at %v, by reason of node, %v after the engine lost its tail", n.id, s.user, s.channel, s.at.Sub(epoch), lost)
 		case s.reason == "timeout" && len(n.losses) > 0: // see roams
 		case s.reason != "node", lost > 2*lease && sinceLast(n.deaths, s.at) > lease+time.Second:
@@ -115,9 +115,14 @@ func (n *node) checkReasons() {
 // others after the engine was put back.
 const lease = 30 * time.Second
 
-// silence is how long a node has been silent before it is given up. One that has started
-// after the engine was put back waits no longer.
-const silence = 20 * time.Second
+// silence is how long a node watches another one that is silent before it gives it up.
+const silence = lease * 2 / 3
+
+// newcomer reports whether a node has started since the engine was put back that has
+// watched the others for long enough to give one up. It knows of no loss.
+func (w *world) newcomer(lost, at time.Time) bool {
+	return slices.ContainsFunc(w.nodes, func(n *node) bool { return n.began.After(lost) && at.Sub(n.began) >= silence })
+}
 
 // sinceLast returns how long before at the last of some times was.
 func sinceLast(times []time.Time, at time.Time) time.Duration {

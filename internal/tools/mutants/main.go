@@ -58,7 +58,7 @@ var parts = []part{
 	{"site", "internal/web/site", nil, []string{"internal/web/site", "."}},
 	{"cors", "internal/web/cors", nil, []string{"internal/web/cors", "."}},
 	{"presence", "internal/presence", nil, []string{"internal/presence", "."}},
-	{"rosters", "internal/presence/roster", nil, []string{"internal/presence/roster", "."}},
+	{"rosters", "internal/session/roster", nil, []string{"internal/session/roster", "."}},
 	{"members", ".", []string{"presence.go"}, []string{"."}},
 	{"groups", "internal/handle", []string{"groups.go", "group.go", "hold.go", "retry.go"}, []string{"internal/handle", "."}},
 	{"deadletters", "internal/handle/deadletters", nil, []string{"internal/handle/deadletters", "."}},

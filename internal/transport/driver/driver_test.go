@@ -16,13 +16,13 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/log/ring"
 	"github.com/maravilla-realtime/realtime/internal/refused"
 	"github.com/maravilla-realtime/realtime/internal/rights"
 	"github.com/maravilla-realtime/realtime/internal/rights/grant"
 	"github.com/maravilla-realtime/realtime/internal/rights/policy"
 	"github.com/maravilla-realtime/realtime/internal/session"
-	"github.com/maravilla-realtime/realtime/internal/transport/conns"
 	"github.com/maravilla-realtime/realtime/internal/web/httpwriter"
 )
 

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/session"
-	"github.com/maravilla-realtime/realtime/internal/transport/conns"
 )
 
 // BenchmarkFigures measures what Stats costs a write to a client, beside the least that a

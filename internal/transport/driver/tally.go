@@ -4,10 +4,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/log/ring"
 	"github.com/maravilla-realtime/realtime/internal/metric"
 	"github.com/maravilla-realtime/realtime/internal/session"
-	"github.com/maravilla-realtime/realtime/internal/transport/conns"
 )
 
 // Traced makes the span of an event that was written to a client of a connection of a

@@ -10,15 +10,15 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/fault"
 	"github.com/maravilla-realtime/realtime/internal/refused"
 	"github.com/maravilla-realtime/realtime/internal/session"
-	"github.com/maravilla-realtime/realtime/internal/transport/conns"
+	"github.com/maravilla-realtime/realtime/internal/tcp"
 	"github.com/maravilla-realtime/realtime/internal/transport/driver"
 	"github.com/maravilla-realtime/realtime/internal/transport/poll"
 	"github.com/maravilla-realtime/realtime/internal/transport/shard"
 	"github.com/maravilla-realtime/realtime/internal/web/httpwriter"
-	"github.com/maravilla-realtime/realtime/internal/web/tcp"
 	"github.com/maravilla-realtime/realtime/internal/wire/sse"
 )
 

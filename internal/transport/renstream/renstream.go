@@ -6,8 +6,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/refused"
-	"github.com/maravilla-realtime/realtime/internal/transport/conns"
 	"github.com/maravilla-realtime/realtime/internal/transport/driver"
 	"github.com/maravilla-realtime/realtime/internal/web/httpwriter"
 )

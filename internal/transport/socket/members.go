@@ -5,8 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/presence"
-	"github.com/maravilla-realtime/realtime/internal/transport/conns"
 )
 
 // memberships are the sessions of a socket: the channels and users it is present as.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/log/bounded"
 	"github.com/maravilla-realtime/realtime/internal/log/live"
 	"github.com/maravilla-realtime/realtime/internal/presence"
@@ -15,7 +16,6 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/rights"
 	"github.com/maravilla-realtime/realtime/internal/rights/policy"
 	"github.com/maravilla-realtime/realtime/internal/session"
-	"github.com/maravilla-realtime/realtime/internal/transport/conns"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 	"github.com/maravilla-realtime/realtime/internal/wire/wsconn"
 	"golang.org/x/time/rate"

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/host/guard"
 	"github.com/maravilla-realtime/realtime/internal/host/turns"
 	"github.com/maravilla-realtime/realtime/internal/log/bounded"
@@ -13,7 +14,6 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/refused"
 	"github.com/maravilla-realtime/realtime/internal/rights"
 	"github.com/maravilla-realtime/realtime/internal/rights/policy"
-	"github.com/maravilla-realtime/realtime/internal/transport/conns"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 	"golang.org/x/sync/errgroup"
 )

@@ -124,24 +124,7 @@ func (p *peer) write(b []byte) {
 
 // raw is a frame as a client sends it, unless a test changes it.
 func raw(first byte, payload string) []byte {
-	b := []byte{first, 0}
-	switch n := len(payload); {
-	case n < 126:
-		b[1] = byte(n)
-	case n < 1<<16:
-		b[1] = 126
-		b = binary.BigEndian.AppendUint16(b, uint16(n))
-	default:
-		b[1] = 127
-		b = binary.BigEndian.AppendUint64(b, uint64(n))
-	}
-	b[1] |= maskBit
-	mask := [4]byte{1, 2, 3, 4}
-	b = append(b, mask[:]...)
-	at := len(b)
-	b = append(b, payload...)
-	unmask(b[at:], mask, 0)
-	return b
+	return testkit.Frame(first, &[4]byte{1, 2, 3, 4}, []byte(payload))
 }
 
 func closing(code int, reason string) []byte {

@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/internal/web/tcp"
+	"github.com/maravilla-realtime/realtime/internal/tcp"
 )
 
 // full is a link that takes so many bytes more, or fails.

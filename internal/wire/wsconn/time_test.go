@@ -13,7 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/internal/web/tcp"
+	"github.com/maravilla-realtime/realtime/internal/tcp"
 )
 
 // drip sends b at a rate, in bytes a second, until it is all sent or the server

@@ -21,7 +21,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/internal/web/tcp"
+	"github.com/maravilla-realtime/realtime/internal/tcp"
 )
 
 // Options are all required.

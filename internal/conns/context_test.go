@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/internal/transport/conns"
+	"github.com/maravilla-realtime/realtime/internal/conns"
 )
 
 type valueKey struct{}

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/maravilla-realtime/realtime/internal/transport/conns"
+	"github.com/maravilla-realtime/realtime/internal/conns"
 )
 
 // A bucket allows what a [golang.org/x/time/rate.Limiter] does.
