@@ -115,8 +115,8 @@ func (b *Backend) intact(ctx context.Context, epoch uint64) (bool, error) {
 	if err != nil || m == nil { // evicted meanwhile
 		return m == nil, err
 	}
-	r, err := b.record(m.header(), m.Data, m.Seq, m.Time)
-	return same(&r, last), err
+	r := b.record(m.header(), m.Data, m.Seq, m.Time)
+	return same(&r, last), nil
 }
 
 // same reports whether two records of one place are the same.

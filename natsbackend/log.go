@@ -70,25 +70,22 @@ func (b *Backend) publishOnce(ctx context.Context, epoch uint64, m *nats.Msg) (*
 	}
 }
 
-func (b *Backend) record(h nats.Header, data []byte, seq uint64, at time.Time) (r backend.Record, err error) {
+// record returns the record of a message. Another program may have sent it: what its
+// headers do not say is not there, and who reads the data finds that they are malformed. An
+// error would end the log at it.
+func (b *Backend) record(h nats.Header, data []byte, seq uint64, at time.Time) (r backend.Record) {
 	b.learn(h)
 	r.Pos = backend.Position{Epoch: b.epoch.Load(), Seq: seq}
 	if r.Data, r.Time = data, at; r.Data == nil {
 		r.Data = []byte{}
 	}
-	if id := h.Get(jetstream.MsgIDHeader); id != "" {
-		if r.ID, err = decode(id); err != nil {
-			return r, err
-		}
+	if id, err := decode(h.Get(jetstream.MsgIDHeader)); err == nil {
+		r.ID = id
 	}
-	if cause := h.Get(causeHeader); cause != "" {
-		n, err := strconv.ParseUint(cause, 10, 64)
-		if err != nil {
-			return r, fmt.Errorf("natsbackend: record %d has the cause %q", seq, cause)
-		}
+	if n, err := strconv.ParseUint(h.Get(causeHeader), 10, 64); err == nil {
 		r.Cause = backend.Revision(n)
 	}
-	return r, nil
+	return r
 }
 
 // pageMax is how many records are read at once.
@@ -140,9 +137,8 @@ func (b *Backend) fill(ctx context.Context, page backend.Page, from, to uint64) 
 			if seq > to {
 				return nil
 			}
-			r, err := b.record(m.Header, m.Data, seq, at)
-			records = append(records, r)
-			return err
+			records = append(records, b.record(m.Header, m.Data, seq, at))
+			return nil
 		})
 		if err != nil {
 			return page, err
@@ -350,10 +346,7 @@ func (f *follower) take(ctx context.Context, m jetstream.Msg, compare *bool) err
 	if err != nil {
 		return err
 	}
-	r, err := f.record(m.Headers(), m.Data(), meta.Sequence.Stream, meta.Timestamp)
-	if err != nil {
-		return err
-	}
+	r := f.record(m.Headers(), m.Data(), meta.Sequence.Stream, meta.Timestamp)
 	if *compare {
 		*compare = false
 		switch {

@@ -215,11 +215,11 @@ func (s *store) list(ctx context.Context, kind, group string) ([]backend.Item, e
 		before := from
 		request := map[string]any{"seq": from, "batch": listMax, "next_by_subj": filter}
 		pending, err := s.b.batch(ctx, s.b.storeStream(), request, func(m *nats.Msg, seq uint64, _ time.Time) error {
+			from = seq + 1
 			k, err := s.key(m.Header.Get(jetstream.SubjectHeader))
 			if err != nil {
-				return err
+				return nil // another program has sent it: it is no record
 			}
-			from = seq + 1
 			s.b.learn(m.Header)
 			if delete(found, k); !isDeletion(m.Header) {
 				found[k] = s.item(k, m.Data, seq)

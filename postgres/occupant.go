@@ -43,7 +43,7 @@ func (o *occupant) look(ctx context.Context, slot slotState) error {
 		return nil
 	}
 	p, err := o.source.progress(ctx)
-	if err != nil || p.PID == slot.pid {
+	if err != nil || p.PID == slot.pid || p.PID == unsaid {
 		return err
 	}
 	var program, role string

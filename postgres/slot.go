@@ -233,8 +233,11 @@ type progress struct {
 	System    string // the installation of the server
 	Timeline  int
 	Lost      bool // the slot is to be made again
-	PID       int  // of the server's process for who follows the slot
+	PID       int  // of the server's process for who follows the slot; 0: nobody has so far; or unsaid
 }
+
+// unsaid is the PID of a record of the releases that did not store it.
+const unsaid = -1
 
 // strange reports whether a slot is further than this package has ever told the server:
 // somebody has made another one of the same name, or moved it, and nobody knows what was
@@ -251,6 +254,7 @@ func (s *Source) progressKey() backend.Key {
 func (s *Source) progress(ctx context.Context) (p progress, err error) {
 	it, err := s.backend.Get(ctx, s.progressKey())
 	if err == nil && it.Revision != 0 {
+		p.PID = unsaid
 		err = json.Unmarshal(it.Value, &p)
 	}
 	p.rev = it.Revision
@@ -259,6 +263,7 @@ func (s *Source) progress(ctx context.Context) (p progress, err error) {
 
 // store stores progress together with entries of the log: all of it, or nothing.
 func (s *Source) store(ctx context.Context, p *progress, entries []backend.Entry) error {
+	p.PID = max(p.PID, 0)
 	value, err := json.Marshal(p)
 	if err != nil {
 		return err

@@ -267,6 +267,26 @@ func TestStrangerUsesTheSlot(t *testing.T) {
 	}
 }
 
+// A source of an earlier release does not say which process of the server it uses: it is no
+// other program to one that waits for its slot.
+func TestSourceOfAnEarlierRelease(t *testing.T) {
+	w := newFollowed(t, pgserver.Shared(t), published("orders", orders)...)
+	s := w.source(postgres.SourceOptions{})
+	w.streaming()
+	closeSource(t, s)
+	var pid int
+	if err := w.pool.QueryRow(t.Context(), `select pid from pg_stat_activity where backend_type = 'checkpointer'`).Scan(&pid); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Occupied(t.Context(), pid); err == nil || !strings.Contains(err.Error(), "in use by another program") {
+		t.Errorf("of a process that is not named: %v", err)
+	}
+	w.do(`update $pub.store set value = convert_to((convert_from(value, 'UTF8')::jsonb - 'PID')::text, 'UTF8') where kind = 'source'`)
+	if err := s.Occupied(t.Context(), pid); err != nil {
+		t.Errorf("where no process is named: %v", err)
+	}
+}
+
 // lines are what a logger has written.
 type lines struct {
 	mu   sync.Mutex

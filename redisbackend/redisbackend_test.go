@@ -153,3 +153,55 @@ func testServerIsPutBack(t *testing.T, k kind) {
 		t.Errorf("the record got revision %d after %d, %v", second, rev, err)
 	}
 }
+
+// What another program writes into the keys of the store is no record, and hides none. What
+// it adds to the log keeps its place.
+func TestForeignEntries(t *testing.T) { onEach(t, testForeignEntries) }
+
+func testForeignEntries(t *testing.T, k kind) {
+	s := startServer(t, k)
+	b := open(t, s.addr, nil)
+	f := enginetest.Follow(t, b, backend.Position{})
+	before := enginetest.Append(t, b, "before")
+	key := backend.Key{Kind: "k", Group: "g", Name: "n"}
+	if _, err := b.Put(t.Context(), backend.Write{Key: key, Value: []byte("v")}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{s.addr}, DisableCache: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	do := func(args ...string) {
+		if err := c.Do(t.Context(), c.B().Arbitrary(args...).Build()).Error(); err != nil {
+			t.Fatalf("%q: %v", args, err)
+		}
+	}
+	do("HSET", b.Key("s", "k", "g"), "odd", "no revision", "empty", "", "digits", "12")
+	do("HINCRBY", b.Key("meta"), "seq", "1")
+	do("XADD", b.Key("log"), fmt.Sprintf("%d-%d", before.Epoch, before.Seq+1), "foreign", "1")
+	after := enginetest.Append(t, b, "after")
+
+	want := []string{"before", "", "after"}
+	page, err := b.Read(t.Context(), backend.Position{}, 10)
+	if err != nil || len(page.Records) != len(want) || page.Head != after {
+		t.Fatalf("%d records up to %v, %v", len(page.Records), page.Head, err)
+	}
+	for i, text := range want {
+		if got := f.Next(t); string(got.Data) != text || string(page.Records[i].Data) != text || got.Pos != page.Records[i].Pos {
+			t.Errorf("record %d is %+v, as read %+v, want %q", i, got, page.Records[i], text)
+		}
+	}
+	for it, err := range b.List(t.Context(), "k", "") {
+		if err != nil || it.Key != key || string(it.Value) != "v" {
+			t.Errorf("found %+v, %v", it, err)
+		}
+	}
+	odd := backend.Key{Kind: "k", Group: "g", Name: "odd"}
+	if it, err := b.Get(t.Context(), odd); err != nil || it.Revision != 0 {
+		t.Errorf("%+v, %v", it, err)
+	}
+	if _, err := b.Put(t.Context(), backend.Write{Key: odd, Value: []byte("v")}); err != nil {
+		t.Errorf("a record in its place: %v", err)
+	}
+}

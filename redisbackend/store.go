@@ -3,7 +3,6 @@ package redisbackend
 import (
 	"context"
 	"errors"
-	"fmt"
 	"iter"
 	"strconv"
 	"strings"
@@ -17,13 +16,15 @@ import (
 func (b *Backend) hash(kind, group string) string { return b.key("s", kind, group) }
 func (b *Backend) groups(kind string) string      { return b.key("g", kind) }
 
-func item(k backend.Key, stored string) (backend.Item, error) {
-	digits, value, _ := strings.Cut(stored, ":")
+// item returns a record. What has no revision, as another program has written it, is none,
+// as it is to the scripts: an error would end a List at it, and hide the records of others.
+func item(k backend.Key, stored string) backend.Item {
+	digits, value, found := strings.Cut(stored, ":")
 	rev, err := strconv.ParseUint(digits, 10, 64)
-	if err != nil {
-		return backend.Item{}, fmt.Errorf("redisbackend: the record of %q has the revision %q", k, digits)
+	if err != nil || !found {
+		return backend.Item{Key: k}
 	}
-	return backend.Item{Key: k, Value: []byte(value), Revision: backend.Revision(rev)}, nil
+	return backend.Item{Key: k, Value: []byte(value), Revision: backend.Revision(rev)}
 }
 
 // Get implements [backend.Store]. Only the master is asked.
@@ -40,7 +41,7 @@ func (b *Backend) Get(ctx context.Context, k backend.Key) (backend.Item, error) 
 	case err != nil:
 		return backend.Item{}, b.failed(err)
 	}
-	return item(k, stored)
+	return item(k, stored), nil
 }
 
 // groupsAtOnce is how many groups List reads in one round trip.
@@ -85,8 +86,8 @@ func (b *Backend) list(ctx context.Context, kind string, groups []string, yield 
 			return false
 		}
 		for name, stored := range all {
-			it, err := item(backend.Key{Kind: kind, Group: groups[i], Name: name}, stored)
-			if !yield(it, err) || err != nil {
+			it := item(backend.Key{Kind: kind, Group: groups[i], Name: name}, stored)
+			if it.Revision != 0 && !yield(it, nil) {
 				return false
 			}
 		}

@@ -13,7 +13,6 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"iter"
 	"time"
 
@@ -69,24 +68,28 @@ func (r *record) encode() []byte {
 	return append(b, r.value...)
 }
 
-func decode(b []byte) (r record, err error) {
+// decode decodes a record. One that no Store has written is a plain one, with all of it as
+// its value: an error would end a List at it, and hide the records of others. Who reads the
+// value finds that it is malformed.
+func decode(b []byte) (r record) {
+	foreign := record{kind: plain, value: b}
 	if len(b) == 0 {
-		return r, errors.New("onestep: empty record")
+		return foreign
 	}
 	r.kind, r.value = b[0], b[1:]
 	switch r.kind {
 	case plain:
-		return r, nil
+		return r
 	case written, deleted:
 	default:
-		return r, fmt.Errorf("onestep: record of kind %q", r.kind)
+		return foreign
 	}
 	f := fields.Reader{Rest: r.value}
 	r.entry.ID, r.entry.Data = string(f.Text()), f.Text()
 	if r.value = f.Rest; f.Bad {
-		return r, errors.New("onestep: malformed record")
+		return foreign
 	}
-	return r, nil
+	return r
 }
 
 // Put implements [backend.Store].
@@ -164,10 +167,7 @@ func (s Store) List(ctx context.Context, kind, group string) iter.Seq2[backend.I
 // settle finishes the step if the record holds an entry, and returns the record
 // without it. If another writer has changed the record meanwhile, again is true.
 func (s Store) settle(ctx context.Context, it backend.Item) (settled backend.Item, again bool, err error) {
-	r, err := decode(it.Value)
-	if err != nil {
-		return backend.Item{}, false, fmt.Errorf("%w: record %q", err, it.Key)
-	}
+	r := decode(it.Value)
 	if r.kind == plain {
 		it.Value = r.value
 		return it, false, nil

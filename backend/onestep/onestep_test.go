@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -231,5 +232,42 @@ func nodesDie(t *testing.T, seed uint64) {
 	}
 	if at != string(last.Value) || len(page.Records) < 20 {
 		t.Errorf("after %d steps the record is %q, and the log ends with %q", len(page.Records), last.Value, at)
+	}
+}
+
+// A record that no Store has written is given as it is, and hides no others. It can be
+// changed and deleted.
+func TestForeignRecords(t *testing.T) {
+	e := newEngine()
+	foreign := map[string]string{"empty": "", "other kind": "x", "cut": "w\x05a", "other program": `{"a":1}`}
+	key := func(name string) backend.Key { return backend.Key{Kind: "k", Group: "g", Name: name} }
+	for name, value := range foreign {
+		if _, err := e.Store.Plain.Put(t.Context(), backend.Write{Key: key(name), Value: []byte(value)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := e.Store.Put(t.Context(), backend.Write{Key: key("own"), Value: []byte("v"), Append: &backend.Entry{Data: []byte("e")}}); err != nil {
+		t.Fatal(err)
+	}
+	foreign["own"] = "v"
+	found := make(map[string]string)
+	for it, err := range e.Store.List(t.Context(), "k", "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		found[it.Name] = string(it.Value)
+		got, err := e.Store.Get(t.Context(), it.Key)
+		if err != nil || string(got.Value) != string(it.Value) || got.Revision != it.Revision {
+			t.Errorf("%s: Get %+v, %v; List %+v", it.Name, got, err, it)
+		}
+		if it.Revision, err = e.Store.Put(t.Context(), backend.Write{Key: it.Key, Value: []byte("new"), If: it.Revision}); err != nil {
+			t.Errorf("%s: Put: %v", it.Name, err)
+		}
+		if err := e.Store.Delete(t.Context(), it.Key, it.Revision, nil); err != nil {
+			t.Errorf("%s: Delete: %v", it.Name, err)
+		}
+	}
+	if !maps.Equal(found, foreign) {
+		t.Errorf("found %q, want %q", found, foreign)
 	}
 }

@@ -233,7 +233,9 @@ func (g *Growing) asked(t *Text, data []byte) {
 func (g *Growing) take(t *Text, data []byte) {
 	from, total, kind, content, err := decodePiece(data)
 	if err != nil {
-		g.node.Logger.Error("realtime: a piece of a growing message cannot be read", "channel", t.Channel, "id", t.ID, "error", err)
+		g.unread.Do(func() { // there may be many
+			g.node.Logger.Error("realtime: a piece of a growing message cannot be read", "channel", t.Channel, "id", t.ID, "error", err)
+		})
 		return
 	}
 	g.mu.Lock()

@@ -87,6 +87,7 @@ type Growing struct {
 	tally tally
 
 	malformed malformed.Records
+	unread    sync.Once // the first piece that cannot be read is logged
 
 	mu       sync.Mutex // after the locks of an Own, before the mu of a Text
 	closed   bool

@@ -169,3 +169,29 @@ func TestOddRecordsOfThisNode(t *testing.T) {
 		})
 	}
 }
+
+// Pieces that cannot be read come often, and are reported once. Others are taken.
+func TestOddPieces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		said := new(journal)
+		writer, reader := loggingPair(t, memory.New(memory.Limits{}), 1<<30, slog.New(slog.NewTextHandler(said, nil)))
+		k := growing.Key{Channel: "room", ID: "a1"}
+		o, copied := copied(t, writer, reader, k)
+		defer copied.Follow(func() {}).Close()
+		for range 100 {
+			reader.Live(&backend.Event{Type: growing.Piece, Channel: k.Channel, Key: k.ID, Version: o.Run, Data: []byte{99}})
+		}
+		if _, err := o.Write([]byte("text")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if v := copied.From(0); string(v.Content) != "text" {
+			t.Errorf("the copy is %+v", v)
+		}
+		said.mu.Lock()
+		defer said.mu.Unlock()
+		if log := said.buf.String(); strings.Count(log, "\n") != 1 || !strings.Contains(log, "a piece of a growing message cannot be read") {
+			t.Errorf("the log says %s", log)
+		}
+	})
+}

@@ -13,6 +13,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/host/guard"
 	"github.com/maravilla-realtime/realtime/internal/jitter"
 	"github.com/maravilla-realtime/realtime/internal/log/ring"
+	"github.com/maravilla-realtime/realtime/internal/malformed"
 	"github.com/maravilla-realtime/realtime/internal/match"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
@@ -27,6 +28,8 @@ type Group struct {
 	start  backend.Position // where the group begins if it has no progress yet
 	claim  *Claim
 	tally  tally
+
+	malformed malformed.Records
 
 	mu       sync.RWMutex
 	index    match.Index[*handler]
@@ -135,6 +138,8 @@ func (g *Group) run(ctx context.Context) {
 			g.setHold(nil)
 		case errors.Is(err, backend.ErrClosed):
 			return
+		case errors.Is(err, errRecord):
+			g.malformed.Report(g.node.Logger, g.claim.key, err)
 		case !errors.Is(err, ErrHeld) && ctx.Err() == nil:
 			g.node.Logger.Error("realtime: a group of handlers cannot be claimed; trying again", "group", g.PublicName(), "error", err)
 		}

@@ -278,3 +278,43 @@ func TestClosedGroups(t *testing.T) {
 		s.close()
 	})
 }
+
+// A group whose record cannot be read waits until it can, and says so once. Others go on.
+func TestOddRecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memory.New(memory.Limits{})
+		odd, err := store.Put(t.Context(), backend.Write{Key: key("odd"), Value: garbage})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := groupsOver(t, store)
+		handled := make(map[string]int)
+		var mu sync.Mutex
+		for _, name := range []string{"mailer", "odd"} {
+			s.group(name, Options{}, func(context.Context, Delivery) error {
+				mu.Lock()
+				defer mu.Unlock()
+				handled[name]++
+				return nil
+			})
+		}
+		s.put("a", "b")
+		time.Sleep(30 * time.Minute)
+		s.put("c")
+		if diff := cmp.Diff(map[string]int{"mailer": 3}, handled); diff != "" {
+			t.Error(diff)
+		}
+		if err := store.Delete(t.Context(), key("odd"), odd, nil); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		s.put("d")
+		s.close()
+		if handled["odd"] == 0 || handled["mailer"] != 4 {
+			t.Errorf("in the end %v", handled)
+		}
+		if said := s.logs.String(); strings.Count(said, "\n") != 1 || !strings.Contains(said, "cannot be read") {
+			t.Errorf("the log says %s", said)
+		}
+	})
+}

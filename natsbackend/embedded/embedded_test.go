@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/test/enginetest"
 	"github.com/maravilla-realtime/realtime/natsbackend"
 	"github.com/maravilla-realtime/realtime/natsbackend/embedded"
+	"github.com/nats-io/nats.go"
 )
 
 func start(t testing.TB, o embedded.Options) *embedded.Server {
@@ -162,5 +164,57 @@ func TestStoreIsPutBack(t *testing.T) {
 	}
 	if pos, err := b.Store.Append(t.Context(), backend.Entry{Data: []byte("late")}, changed); err == nil {
 		t.Errorf("the entry of a change that is perhaps lost is at %v", pos)
+	}
+}
+
+// What another program sends to the subjects of the log and of the store keeps its place,
+// or is no record. It ends neither the log nor a list.
+func TestForeignMessages(t *testing.T) {
+	s := start(t, embedded.Options{})
+	const name = "foreign"
+	b := open(t, s.URL(), func(o *natsbackend.Options) { o.Name = name })
+	f := enginetest.Follow(t, b, backend.Position{})
+	enginetest.Append(t, b, "before")
+	k := backend.Key{Kind: "k", Group: "g", Name: "n"}
+	if _, err := b.Put(t.Context(), backend.Write{Key: k, Value: []byte("v")}); err != nil {
+		t.Fatal(err)
+	}
+	nc, err := nats.Connect(s.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	send := func(subject string, h nats.Header) {
+		m := &nats.Msg{Subject: subject, Header: h, Data: []byte("foreign")}
+		if answer, err := nc.RequestMsg(m, 20*time.Second); err != nil || strings.Contains(string(answer.Data), "error") {
+			t.Fatalf("%s: %v %s", subject, err, answer.Data)
+		}
+	}
+	send(name+".log", nats.Header{"Nats-Msg-Id": {"%"}})
+	send(name+".log", nats.Header{"Realtime-Cause": {"none"}})
+	send(name+".store.aw=.Zw=.deep.er", nil)
+	send(name+".store.aw=.Zw=.%", nil)
+	send(name+".store.aw=.Zw=.b2Rk=", nil) // "odd"
+	after := enginetest.Append(t, b, "after")
+
+	want := []string{"before", "foreign", "foreign", "after"}
+	page, err := b.Read(t.Context(), backend.Position{}, 10)
+	if err != nil || len(page.Records) != len(want) || page.Head != after {
+		t.Fatalf("%d records up to %v, %v", len(page.Records), page.Head, err)
+	}
+	for i, text := range want {
+		if got := f.Next(t); string(got.Data) != text || string(page.Records[i].Data) != text || got.Pos != page.Records[i].Pos || got.Cause != 0 {
+			t.Errorf("record %d is %+v, as read %+v, want %q", i, got, page.Records[i], text)
+		}
+	}
+	found := make(map[string]string)
+	for it, err := range b.List(t.Context(), "k", "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		found[it.Name] = string(it.Value)
+	}
+	if !maps.Equal(found, map[string]string{"n": "v", "odd": "foreign"}) {
+		t.Errorf("found %q", found)
 	}
 }

@@ -71,6 +71,7 @@ type Follower struct {
 
 	decode decoder
 	tally  tally
+	warned bool // of live events that cannot be read
 }
 
 // Fill reads the records that the log has after the history's head at the time of
@@ -287,8 +288,9 @@ func (f *Follower) unshown(l *backend.Logged, control func(backend.Event)) backe
 		return kept
 	}
 	said, err := live.Decode(l.Event.Data)
-	if err != nil {
-		f.Logger.Error("realtime: a record of live events cannot be read", "position", l.Pos, "error", err)
+	if err != nil && !f.warned {
+		f.warned = true
+		f.Logger.Error("realtime: the log has live events that this release cannot read; such events are not shown", "position", l.Pos, "error", err)
 	}
 	for _, p := range said {
 		if p.Event.Resource == backend.Control {

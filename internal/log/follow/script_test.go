@@ -278,8 +278,7 @@ func (k *kept) Put(recs []*backend.Logged) {
 }
 
 // Messages with a key, and live records that are no messages, tell of growing messages.
-// Live messages stand with their record; one that cannot be read costs what comes after
-// it in its record.
+// Live messages stand with their record. That one cannot be read is said once.
 func TestUnshownRecords(t *testing.T) {
 	var l logs
 	h := &kept{history: history{head: pos(1, 0)}}
@@ -317,9 +316,13 @@ func TestUnshownRecords(t *testing.T) {
 	if err := f.put([]backend.Record{bad}, h.Put, f.Control); err != nil || !slices.Equal(l.levels(), []string{"ERROR"}) || len(h.live) != 2 {
 		t.Errorf("%v, live %v", err, h.live)
 	}
+	bad.Pos = pos(1, 7)
+	if err := f.put([]backend.Record{bad}, h.Put, f.Control); err != nil || len(l.levels()) > 0 || len(h.live) != 3 {
+		t.Errorf("the next one: %v, live %v", err, h.live)
+	}
 	f.Growing = nil // as while the history is filled
 	again := recs[2]
-	again.Pos = pos(1, 7)
+	again.Pos = pos(1, 8)
 	if err := f.put([]backend.Record{again}, h.Put, f.Control); err != nil {
 		t.Error(err)
 	}

@@ -6,6 +6,7 @@
 package live
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -30,20 +31,21 @@ func Encode(batch []backend.Payload) json.RawMessage {
 	return b
 }
 
-// Decode is the inverse of [Encode]. With an error it returns what comes before the
-// fault. The payloads share data.
+// Decode is the inverse of [Encode]. It leaves out payloads that this release cannot read,
+// and returns the error of the first one. The payloads share data.
 func Decode(data []byte) (batch []backend.Payload, err error) {
 	for len(data) > 0 {
 		length, n := binary.Uvarint(data)
 		if n <= 0 || length > uint64(len(data)-n) {
-			return batch, errBatch
+			return batch, cmp.Or(err, errBatch)
 		}
 		end := n + int(length)
-		p, err := backend.DecodePayload(data[n:end])
-		if err != nil {
-			return batch, err
+		p, unread := backend.DecodePayload(data[n:end])
+		if unread == nil {
+			batch = append(batch, p)
 		}
-		batch, data = append(batch, p), data[end:]
+		err = cmp.Or(err, unread)
+		data = data[end:]
 	}
-	return batch, nil
+	return batch, err
 }

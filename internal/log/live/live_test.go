@@ -330,6 +330,18 @@ func TestBounds(t *testing.T) {
 	})
 }
 
+// A payload that cannot be read is left out, and those around it are not.
+func TestDecodeLeavesOut(t *testing.T) {
+	one := func(text string) []byte {
+		return Encode([]backend.Payload{{Event: message("a", "ada", "typing", text)}})
+	}
+	newer := []byte{3, 99, 1, 1} // of another version
+	batch, err := Decode(slices.Concat(one("1"), newer, one("2"), newer))
+	if err == nil || len(batch) != 2 || string(batch[0].Event.Data) != "1" || string(batch[1].Event.Data) != "2" {
+		t.Errorf("%v: %+v", err, batch)
+	}
+}
+
 // What is malformed is an error, after what comes before it.
 func TestDecodeErrors(t *testing.T) {
 	good := []byte(Encode([]backend.Payload{{Event: message("a", "ada", "typing", `1`)}}))
