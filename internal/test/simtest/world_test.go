@@ -209,7 +209,8 @@ func (w *world) direct() {
 			}
 		case what < 6:
 			if w.dies && len(w.live()) > 1 {
-				w.replace(n, time.Duration(is("whether", 2)*is("restart", int64(40*time.Second))))
+				// Half of those who follow come when the others give the dead one up.
+				w.replace(n, time.Duration(is("whether", 2))*(silence+time.Duration(is("restart", int64(8*time.Second)))))
 			}
 		case w.loses:
 			w.engine.save()
