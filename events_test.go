@@ -150,6 +150,7 @@ func matchData(t *testing.T) {
 		{realtime.DocumentDeleted("users", "bob"), []string{"db db.document.deleted bob"}},
 		{realtime.ObjectCreated("photos/1.png"), []string{"storage storage.object.created photos/1.png"}},
 		{realtime.ObjectDeleted("docs/1"), []string{"deleted storage.object.deleted docs/1"}},
+		{realtime.RenEvent{Resource: "db", Namespace: "users", Key: "ada", Type: "db.document.archived"}, []string{"db db.document.archived ada"}},
 		{realtime.RenEvent{Resource: "custom", Namespace: "jobs", Type: "priority:high"}, []string{"custom priority:high"}},
 		{realtime.RenEvent{Resource: "custom", Namespace: "jobs", Type: "priority:low"}, nil},
 		{realtime.RenEvent{Resource: "other", Namespace: "jobs", Type: "priority:high"}, nil},

@@ -44,10 +44,9 @@ func (rt *Realtime) Publish(ctx context.Context, channel string, data any, opts 
 }
 
 // Emit announces an event, usually of a write: see [KVPut] and the other constructors,
-// or make a RenEvent with a resource and type of your own. The resources and types of the
-// library's own events cannot be combined otherwise than they are there. Emit sets UnixMilli and
-// Source. Messages and presence have their own methods. Emit returns nil when the
-// backend has the event. If ctx has no deadline, it returns within 5 s. Errors:
+// or make a RenEvent with a resource and type of your own. A type that has a constructor
+// goes with its own resource only. Emit sets UnixMilli and Source. Messages and presence
+// have their own methods. Emit returns nil when the backend has the event. If ctx has no deadline, it returns within 5 s. Errors:
 // [ErrBadEvent], [ErrBadOption] if [AsUser] names another user than ev, and those of
 // [Realtime.Publish].
 //

@@ -60,7 +60,7 @@ func (ev *RenEvent) check() error {
 	case backend.InChannel(ev.Resource):
 		return fmt.Errorf("%w: %s events come from Publish and Presence", ErrBadEvent, ev.Resource)
 	case !backend.IsTypeOf(ev.Resource, ev.Type):
-		return fmt.Errorf("%w: %s is no type of the events of %s", ErrBadEvent, wire.Quote(ev.Type), ev.Resource)
+		return fmt.Errorf("%w: %s is the type of another resource's events than %s", ErrBadEvent, wire.Quote(ev.Type), wire.Quote(ev.Resource))
 	case ev.Channel != "":
 		return fmt.Errorf("%w: only messages and presence have a channel", ErrBadEvent)
 	}

@@ -59,17 +59,12 @@ var resources = map[string]string{
 	Message: Realtime, PresenceJoin: Presence, PresenceUpdate: Presence, PresenceLeave: Presence,
 }
 
-// IsTypeOf reports whether an event of a resource may have a type. The library's own
-// resources have the types above, and these are of no other resource.
+// IsTypeOf reports whether an event of a resource may have a type. A type of the library's
+// own events is of its own resource only, since views and handlers know these events by
+// their type. Any other type may be of any resource.
 func IsTypeOf(resource, typ string) bool {
-	if of, own := resources[typ]; own {
-		return of == resource
-	}
-	switch resource {
-	case KV, DB, Storage, Realtime, Presence:
-		return false
-	}
-	return true
+	of, own := resources[typ]
+	return !own || of == resource
 }
 
 // Reset is the type of a control record whose Key is a domain: events of the domain
