@@ -3,6 +3,7 @@ package faulttest
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os/exec"
@@ -83,13 +84,18 @@ type valved struct {
 }
 
 func (c valved) Read(p []byte) (int, error) {
-	c.valve.mu.Lock()
-	shut := c.valve.shut
-	c.valve.mu.Unlock()
+	c.valve.pass()
+	return c.Conn.Read(p)
+}
+
+// pass waits until the valve is open.
+func (v *valve) pass() {
+	v.mu.Lock()
+	shut := v.shut
+	v.mu.Unlock()
 	if shut != nil {
 		<-shut
 	}
-	return c.Conn.Read(p)
 }
 
 // fill is what is published to stall readers: more than the kernel holds.
@@ -115,13 +121,18 @@ func (f fill) publish(t testing.TB) {
 
 func heartbeat() time.Duration { return size(3*time.Second, 9*time.Second) }
 
-// stalling returns clients that also follow what fill publishes.
-func stalling(t testing.TB, kind, addr string, n int, network *http.Client) []*client {
+// stalling returns clients that also follow what fill publishes. They come back when the
+// valve is open: so all are ended at some time.
+func stalling(t testing.TB, kind, addr string, n int, v *valve) []*client {
 	t.Helper()
-	clients := make([]*client, n)
+	clients, network := make([]*client, n), v.client()
+	back := func(int, time.Duration) time.Duration {
+		v.pass()
+		return rand.N(20 * time.Millisecond)
+	}
 	for i := range clients {
 		// A connection that the kernel has given up meanwhile ends without a sign.
-		c := &client{kind: kind, base: "http://" + addr, channels: []string{"room"}, http: network, quiet: slow(heartbeat() * 5 / 2)}
+		c := &client{kind: kind, base: "http://" + addr, channels: []string{"room"}, http: network, wait: back, quiet: slow(heartbeat() * 5 / 2)}
 		if kind == "WS" {
 			c.channels = append(c.channels, "fill")
 		} else {
@@ -155,7 +166,7 @@ func testSlowReaders(t *testing.T, kind string) {
 	lat := &latencies{}
 	healthy := reading(t, kind, srv, half, lat.add)
 	var v valve
-	stalled := stalling(t, kind, srv.addr, half, v.client())
+	stalled := stalling(t, kind, srv.addr, half, &v)
 	t.Cleanup(v.open) // before the clients are stopped
 	speaker := newSpeaker(srv)
 	talk(t, speaker, 10) // warms up
@@ -289,7 +300,7 @@ func TestKernelMemory(t *testing.T) {
 			}
 			srv.listen(t, "127.0.0.1:0")
 			var v valve
-			stalling(t, kind, srv.addr, readers, v.client())
+			stalling(t, kind, srv.addr, readers, &v)
 			t.Cleanup(v.open)
 			v.close()
 			fill{kind, srv, 8 << 20}.publish(t)
