@@ -70,7 +70,9 @@ type Record struct {
 	Entry
 	Pos Position
 
-	// Cause is the revision that the record's Put created (see Write.Append), or 0.
+	// Cause is a revision of the key whose change the record tells (see Write.Append),
+	// greater than those of earlier changes; 0 of other records. It need not be the one that
+	// Put returned: package onestep writes the key twice.
 	//
 	// Where a Put and its entry are two requests (package onestep), the second one may
 	// arrive late, after its ID was forgotten and after newer changes of the same key.
