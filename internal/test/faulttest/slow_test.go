@@ -121,9 +121,10 @@ func (f fill) publish(t testing.TB) {
 
 func heartbeat() time.Duration { return size(3*time.Second, 9*time.Second) }
 
-// stalling returns clients that also follow what fill publishes. They come back when the
-// valve is open: so all are ended at some time.
-func stalling(t testing.TB, kind, addr string, n int, v *valve) []*client {
+// stalling returns clients that also follow what fill publishes. They give up after a
+// silence of quiet, since a connection that the kernel has given up ends without a sign,
+// and come back when the valve is open: so all are ended at some time.
+func stalling(t testing.TB, kind, addr string, n int, v *valve, quiet time.Duration) []*client {
 	t.Helper()
 	clients, network := make([]*client, n), v.client()
 	back := func(int, time.Duration) time.Duration {
@@ -131,8 +132,7 @@ func stalling(t testing.TB, kind, addr string, n int, v *valve) []*client {
 		return rand.N(20 * time.Millisecond)
 	}
 	for i := range clients {
-		// A connection that the kernel has given up meanwhile ends without a sign.
-		c := &client{kind: kind, base: "http://" + addr, channels: []string{"room"}, http: network, wait: back, quiet: slow(heartbeat() * 5 / 2)}
+		c := &client{kind: kind, base: "http://" + addr, channels: []string{"room"}, http: network, wait: back, quiet: quiet}
 		if kind == "WS" {
 			c.channels = append(c.channels, "fill")
 		} else {
@@ -161,12 +161,12 @@ func TestSlowReaders(t *testing.T) {
 }
 
 func testSlowReaders(t *testing.T, kind string) {
-	half, stall := size(50, 500), size(slow(4*time.Second), 10*time.Second)
+	half, stall, quiet := size(50, 500), size(slow(4*time.Second), 10*time.Second), slow(heartbeat()*5/2)
 	srv := serve(t, &realtime.Options{WriteTimeout: stall, Heartbeat: heartbeat()})
 	lat := &latencies{}
 	healthy := reading(t, kind, srv, half, lat.add)
 	var v valve
-	stalled := stalling(t, kind, srv.addr, half, &v)
+	stalled := stalling(t, kind, srv.addr, half, &v, quiet)
 	t.Cleanup(v.open) // before the clients are stopped
 	speaker := newSpeaker(srv)
 	talk(t, speaker, 10) // warms up
@@ -189,7 +189,7 @@ func testSlowReaders(t *testing.T, kind string) {
 	beside := lat.take()
 	growth := int64(heapInUse()) - int64(heap)
 	kernel := kernelMemory(t, srv.addr)
-	within(t, patience+stall, "the stalled ones are ended", func() bool { return srv.streams() == half })
+	within(t, patience+quiet, "the stalled ones are ended", func() bool { return srv.streams() == half })
 
 	v.open()
 	allOpen(t, stalled)
@@ -300,12 +300,13 @@ func TestKernelMemory(t *testing.T) {
 			}
 			srv.listen(t, "127.0.0.1:0")
 			var v valve
-			stalling(t, kind, srv.addr, readers, &v)
+			quiet := slow(heartbeat() * 5 / 2)
+			stalling(t, kind, srv.addr, readers, &v, quiet)
 			t.Cleanup(v.open)
 			v.close()
 			fill{kind, srv, 8 << 20}.publish(t)
 			most := int64(0) // until they are ended, as nobody knows when the kernel is full
-			eventually(t, "the stalled ones are ended", func() bool {
+			within(t, patience+quiet, "the stalled ones are ended", func() bool {
 				time.Sleep(100 * time.Millisecond)
 				most = max(most, kernelMemory(t, srv.addr))
 				return srv.streams() == 0
