@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/db"
 )
 
@@ -222,5 +223,28 @@ func TestContextEndsInTheFunction(t *testing.T) {
 				diary.expect(t, "rollback")
 			})
 		})
+	}
+}
+
+// What is emitted through a Tx that was kept would be announced by nobody: it is refused,
+// however the transaction has ended.
+func TestEmitAfterTheEnd(t *testing.T) {
+	d, diary := open(t)
+	for name, leave := range map[string]func() error{
+		"commit": func() error { return nil }, "rollback": func() error { return errDown }, "panic": func() error { panic("oops") },
+	} {
+		var kept *db.Tx
+		func() {
+			defer func() { _ = recover() }()
+			_ = d.InTx(t.Context(), nil, func(tx *db.Tx) error {
+				kept = tx
+				return leave()
+			})
+		}()
+		diary.take()
+		if err := kept.Emit(realtime.DocumentUpdated("todos", "a")); !errors.Is(err, sql.ErrTxDone) {
+			t.Errorf("after a %s: %v", name, err)
+		}
+		diary.expect(t, "")
 	}
 }

@@ -105,6 +105,7 @@ type Tx struct {
 	*sql.Tx
 	events []realtime.RenEvent
 	most   int // of them; negative: any number
+	ended  bool
 }
 
 // Commit only returns an error: InTx commits. If the function committed, the events
@@ -116,11 +117,14 @@ func (tx *Tx) Rollback() error { return errEnd }
 
 var errEnd = errors.New("db: InTx ends the transaction")
 
-// Emit announces ev after the transaction has committed. Errors: [ErrTooMany], and
+// Emit announces ev after the transaction has committed. Errors: [ErrTooMany],
 // [realtime.ErrBadEvent] for an event that Realtime.Emit would refuse, except for its
-// size, which is checked by the publisher. The caller must not change the Data
-// afterwards. Emit does not block.
+// size, which is checked by the publisher, and [sql.ErrTxDone] after the end of the
+// transaction. The caller must not change the Data afterwards. Emit does not block.
 func (tx *Tx) Emit(ev realtime.RenEvent) error {
+	if tx.ended {
+		return fault.Errorf("db: emit: %w", sql.ErrTxDone)
+	}
 	if err := ev.Validate(); err != nil {
 		return err
 	}
@@ -161,7 +165,7 @@ func (d *DB) InTx(ctx context.Context, opts *sql.TxOptions, f func(tx *Tx) error
 	}
 	defer t.end() // of a panic; it does nothing after a commit or rollback
 	tx := &Tx{Tx: t.Tx, most: d.opts.MaxEvents}
-	if err := f(tx); err != nil {
+	if err := tx.run(f); err != nil {
 		return t.rollback(explain(c, ctx, err))
 	}
 	unlock, err := d.lock(ctx, tx.events)
@@ -186,6 +190,12 @@ func (d *DB) InTx(ctx context.Context, opts *sql.TxOptions, f func(tx *Tx) error
 	default:
 		return fault.Errorf("db: commit: %w", err)
 	}
+}
+
+// run calls f. Afterwards tx emits nothing, since nobody would announce it.
+func (tx *Tx) run(f func(tx *Tx) error) error {
+	defer func() { tx.ended = true }()
+	return f(tx)
 }
 
 // explain translates the error of a function for the caller. If ctx has ended, and

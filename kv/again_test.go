@@ -1,7 +1,6 @@
 package kv_test
 
 import (
-	"context"
 	"errors"
 	"testing"
 	"time"
@@ -67,15 +66,15 @@ func againWithTheNextPut(t *testing.T, s *kv.Store, r *recorder, engine *sick) {
 func againAfterAnUnknownOutcome(t *testing.T, s *kv.Store, r *recorder, engine *sick) {
 	put(t, s, "a", "1")
 	r.take()
-	engine.failWith("Delete", context.DeadlineExceeded)
-	if err := s.Delete(t.Context(), "demo", "a"); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, kv.ErrUnannounced) {
+	engine.failWith("Delete", errMood)
+	if err := s.Delete(t.Context(), "demo", "a"); !errors.Is(err, errMood) || errors.Is(err, kv.ErrUnannounced) {
 		t.Fatal(err)
 	}
 	engine.failWith("Delete", nil)
 	put(t, s, "a", "2") // it had not
 	r.expect(t, "put:a")
-	engine.failWith("Delete", context.DeadlineExceeded)
-	if err := s.Delete(t.Context(), "demo", "a"); !errors.Is(err, context.DeadlineExceeded) {
+	engine.failWith("Delete", errMood)
+	if err := s.Delete(t.Context(), "demo", "a"); !errors.Is(err, errMood) {
 		t.Fatal(err)
 	}
 	engine.failWith("Delete", nil)

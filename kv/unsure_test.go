@@ -148,6 +148,28 @@ func TestEngineFailsAfterWriting(t *testing.T) {
 	}
 }
 
+// TestDeadlineOfTheEngine: an engine has contexts of its own. Their end is not that of the
+// caller's, which would mean that nothing was written.
+func TestDeadlineOfTheEngine(t *testing.T) {
+	for method, call := range map[string]func(*kv.Store) error{
+		"Put":    func(s *kv.Store) error { _, err := s.Put(context.Background(), "demo", "a", []byte("2")); return err },
+		"Delete": func(s *kv.Store) error { return s.Delete(context.Background(), "demo", "a") },
+	} {
+		withMoody(t, method, func(t *testing.T, s *kv.Store, r *recorder, m *moody) {
+			m.After = func(_ context.Context, in string) error {
+				if in == method {
+					return context.DeadlineExceeded
+				}
+				return nil
+			}
+			if err := call(s); err == nil || errors.Is(err, context.DeadlineExceeded) {
+				t.Error(err)
+			}
+			r.expect(t, strings.ToLower(method)+":a")
+		})
+	}
+}
+
 // TestEngineIsGoneAfterWriting: if nobody can tell whether a write has happened,
 // followers are made to read again.
 func TestEngineIsGoneAfterWriting(t *testing.T) {

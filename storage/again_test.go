@@ -107,7 +107,7 @@ func TestTriedAgain(t *testing.T) {
 
 		s.upload("x")
 		s.announced("uploaded", "created a")
-		s.objects.deleted = context.DeadlineExceeded
+		s.objects.deleted = errMood
 		if err := s.store.Delete(context.Background(), "a"); !errors.Is(err, s.objects.deleted) || errors.Is(err, storage.ErrUnannounced) {
 			t.Errorf("perhaps deleted: %v", err)
 		}

@@ -220,6 +220,28 @@ func TestObjectsAreGoneAfterTheEnd(t *testing.T) {
 	}
 }
 
+// TestDeadlineOfObjects: Objects have contexts of their own. Their end is not that of the
+// caller's, which would mean that nothing was written.
+func TestDeadlineOfObjects(t *testing.T) {
+	for method, c := range map[string]struct {
+		call func(*storage.Store, context.Context) error
+		want string
+	}{"Put": {putA, "updated a"}, "Delete": {deleteA, "deleted a"}} {
+		withMoody(t, method, func(t *testing.T, s *site, m *moody, _ *backendtest.Faulty) {
+			m.After = func(_ context.Context, in string) error {
+				if in == method {
+					return context.DeadlineExceeded
+				}
+				return nil
+			}
+			if err := c.call(s.store, t.Context()); err == nil || errors.Is(err, context.DeadlineExceeded) {
+				t.Error(err)
+			}
+			s.expect("stored", c.want)
+		})
+	}
+}
+
 // TestSilentObjects: no call waits without end, and the time of Put does not run
 // while the body comes.
 func TestSilentObjects(t *testing.T) {

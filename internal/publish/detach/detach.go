@@ -81,10 +81,10 @@ func (c *Context) Explain(err error) error {
 		return nil
 	case context.Cause(c) == ErrNoAnswer:
 		return fault.Errorf("%w: %w", ErrNoAnswer, Opaque(err))
+	case c.detached: // of a deadline of the callee's own too
+		return Opaque(err)
 	case callerErr == nil:
 		return err
-	case c.detached:
-		return Opaque(err)
 	case errors.Is(err, context.Canceled) && !errors.Is(err, callerErr):
 		return fault.Errorf("%w: %w", callerErr, err)
 	}

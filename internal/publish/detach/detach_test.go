@@ -91,6 +91,21 @@ func TestBound(t *testing.T) {
 	})
 }
 
+// From the point of no return on, no error is taken for the end of the caller's context:
+// not the callee's own, whether the caller has gone or waits.
+func TestErrorsOfTheCalleesOwn(t *testing.T) {
+	for _, own := range []error{context.DeadlineExceeded, context.Canceled} {
+		fail := func(context.Context) error { return fmt.Errorf("dial: %w", own) }
+		err := detach.Write(t.Context(), time.Minute, fail)
+		if errors.Is(err, own) || err == nil || err.Error() != "dial: "+own.Error() {
+			t.Errorf("a write: %v", err)
+		}
+		if err := detach.Read(t.Context(), time.Minute, fail); !errors.Is(err, own) {
+			t.Errorf("a read: %v", err)
+		}
+	}
+}
+
 func TestOpaque(t *testing.T) {
 	other := errors.New("other")
 	err := detach.Opaque(fmt.Errorf("%w: %w", other, context.Canceled))
