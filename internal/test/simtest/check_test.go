@@ -101,12 +101,12 @@ func (n *node) checkReasons() {
 		if s.typ != backend.PresenceLeave || s.reason == "left" || n.rate > 0 {
 			continue
 		}
-		switch lost := sinceLast(n.losses, s.at); {
-		case s.reason == "node" && lost > time.Second && lost < lease-time.Second && !n.newcomer(s.at.Add(-lost), s.at):
-			n.t.Errorf("node %d sees %s leave %s at %v, by reason of node, %v after the engine lost its tail", n.id, s.user, s.channel, s.at.Sub(epoch), lost)
+		switch lost := sinceLast(n.losses, s.said); {
+		case s.reason == "node" && lost > time.Second && lost < lease-time.Second && !n.newcomer(s.said.Add(-lost), s.said):
+			n.t.Errorf("node %d sees %s leave %s at %v, by reason of node, %v after the engine lost its tail", n.id, s.user, s.channel, s.said.Sub(epoch), lost)
 		case s.reason == "timeout" && len(n.losses) > 0: // see roams
-		case s.reason != "node", lost > 2*lease && sinceLast(n.deaths, s.at) > lease+time.Second:
-			n.t.Errorf("node %d sees %s leave %s at %v by reason of %s", n.id, s.user, s.channel, s.at.Sub(epoch), s.reason)
+		case s.reason != "node", lost > 2*lease && sinceLast(n.deaths, s.said) > lease+time.Second:
+			n.t.Errorf("node %d sees %s leave %s at %v by reason of %s", n.id, s.user, s.channel, s.said.Sub(epoch), s.reason)
 		}
 	}
 }

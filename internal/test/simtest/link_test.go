@@ -14,6 +14,9 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/test/memlink"
 )
 
+// latest is how much later than asked a request is carried out, at most.
+const latest = 150 * time.Second
+
 // draw returns a number below n that depends on what it is for and on nothing else,
 // so that goroutines which run in another order draw the same.
 func draw(n int64, what ...any) int64 {
@@ -68,7 +71,7 @@ func (l *link) fate(what string) (f fate) {
 	rate := l.rate
 	switch p := is("kind", 1000); {
 	case p > 1000-4*rate && strings.Contains(what, " member "): // what nobody may forget
-		f.there += time.Duration(is("late", int64(150*time.Second)))
+		f.there += time.Duration(is("late", int64(latest)))
 	case p < rate:
 		f.err = memlink.ErrDown
 	case p < 2*rate:
@@ -76,7 +79,7 @@ func (l *link) fate(what string) (f fate) {
 	case p < 4*rate:
 		f.unanswered = true
 	case p < 5*rate: // late, and done although nobody waits any longer
-		f.there += time.Duration(is("late", int64(150*time.Second)))
+		f.there += time.Duration(is("late", int64(latest)))
 	case p < 7*rate:
 		f.there += time.Duration(is("slow", int64(6*time.Second)))
 	case p < 8*rate:

@@ -43,6 +43,7 @@ type seen struct {
 	reason  string // of a leave
 	message string // its id
 	at      time.Time
+	said    time.Time // when the event was made, which may be long before; in whole milliseconds
 }
 
 // call is one call of a handler. It ended when the node no longer held the group, at
@@ -170,7 +171,7 @@ func (n *node) watch(ctx context.Context, after realtime.Cursor) {
 		case err != nil:
 			return
 		default:
-			s.typ, s.channel, s.user = ev.Type, ev.Channel, ev.User
+			s.typ, s.channel, s.user, s.said = ev.Type, ev.Channel, ev.User, time.UnixMilli(ev.UnixMilli)
 			if s.typ == backend.PresenceLeave {
 				s.reason = reasonOf(ev.Data)
 			}

@@ -16,7 +16,19 @@ type stay struct {
 }
 
 // stays notes what a client does. Only that client's goroutine uses it until the end.
-type stays struct{ list []stay }
+type stays struct {
+	list    []stay
+	unknown time.Time // until when a Leave without an answer may end a stay
+}
+
+// left notes that the client called Leave on a node, and with which error. What becomes of
+// a Leave on another node than that of the session is unknown to the latter, so it may end
+// the next stay as well.
+func (s *stays) left(on, home *node, err error) {
+	if err != nil && on != home {
+		s.unknown = time.Now().Add(latest)
+	}
+}
 
 // end ends the stays that are open: what the client does from now on may end them.
 func (s *stays) end() {
@@ -34,7 +46,11 @@ func (s *stays) asks(n *node, ttl time.Duration) (joined func()) {
 	if i := len(s.list); i > 0 && s.list[i-1].node != n {
 		s.end() // even if this Join fails, it may have taken the session over
 	}
-	return func() { s.list = append(s.list, stay{asked, time.Now(), asked.Add(ttl), n}) }
+	return func() {
+		if from := time.Now(); from.After(s.unknown) {
+			s.list = append(s.list, stay{asked, from, asked.Add(ttl), n})
+		}
+	}
 }
 
 // at returns the stay of a moment, nil if there is none.

@@ -384,5 +384,6 @@ func (s *session) leave(n *node) {
 	s.stays.end()
 	err := n.rt.Presence().Leave(context.Background(), s.channel(), s.user(), s.client())
 	s.trace("node %d: leave %v: %v", n.id, s, err)
+	s.stays.left(n, s.node, err)
 	s.in, s.sure, s.fresh = false, err == nil, false
 }
