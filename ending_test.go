@@ -278,7 +278,7 @@ func TestBadOptions(t *testing.T) {
 	for name, o := range map[string]realtime.Options{
 		"Heartbeat": {Heartbeat: -1}, "StreamLife": {StreamLife: 1}, "WriteTimeout": {WriteTimeout: -1},
 		"Presence.Lease": {Presence: realtime.PresenceOptions{Lease: -1}},
-		"History.Age":    {History: realtime.History{Age: time.Second - 1}}, "History.Events": {History: realtime.History{Events: -1}},
+		"History.Age":    {History: realtime.History{Age: time.Millisecond - 1}}, "History.Events": {History: realtime.History{Events: -1}},
 		"History.Bytes": {History: realtime.History{Bytes: 512 << 10}}, "Limits.Metadata": {Limits: limits{Metadata: 60<<10 + 1}},
 		"Limits.Publish": {Limits: limits{Publish: most + 1}}, "Limits.Message": {Limits: limits{Message: most + 1}},
 	} {

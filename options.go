@@ -151,8 +151,8 @@ type History struct {
 	// Bytes must be at least four times the largest of Limits.Publish, Message and
 	// Metadata, so that readers can get an event before it is evicted.
 	Bytes int64
-	// Age is that of events at this node. It must be at least a second, for the same
-	// reason.
+	// Age is that of events at this node. It must be at least a millisecond: what is
+	// evicted before its readers come resets them.
 	Age time.Duration
 
 	// Older returns messages of a channel that are older than the history, from a
@@ -269,7 +269,7 @@ func (o *Options) check() error {
 		atLeast(0, "Options.Heartbeat", o.Heartbeat), atLeast(0, "Options.WriteTimeout", o.WriteTimeout),
 		atLeast(0, "Options.Presence.Lease", o.Presence.Lease), atLeast(time.Second, "Options.StreamLife", o.StreamLife),
 		atLeast(0, "Options.History.Events", h.Events), atLeast(historyHolds*largest, "Options.History.Bytes", h.Bytes),
-		atLeast(time.Second, "Options.History.Age", h.Age),
+		atLeast(time.Millisecond, "Options.History.Age", h.Age),
 		atLeast(0, "Options.Limits.Message", l.Message), atLeast(0, "Options.Limits.Publish", l.Publish),
 		atLeast(0, "Options.Limits.Metadata", l.Metadata), atLeast(1, "Options.Limits.Page", l.Page),
 		atMost(maxHistory, "Options.Limits.Page", l.Page),
