@@ -289,16 +289,24 @@ func TestBadOptions(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	for _, history := range []realtime.History{
-		{Bytes: 4*most - 1}, // with the limits below
-		{Bytes: -1},
+	transactional := struct {
+		backend.Backend
+		backend.Transactional // whose events may have 1 MiB
+	}{Backend: realtime.NewMemory()}
+	for _, o := range []realtime.Options{
+		{History: realtime.History{Bytes: 4*most - 1}, Limits: limits{Publish: most}},
+		{History: realtime.History{Bytes: -1}, Limits: limits{Publish: most}},
+		{History: realtime.History{Bytes: 4<<20 - 1}, Limits: limits{Publish: 1 << 10}, Backend: transactional},
 	} {
-		o := realtime.Options{History: history, Limits: limits{Publish: most}}
 		if rt, err := realtime.New(realtime.Policy{}, &o); err == nil {
 			t.Errorf("%+v is accepted", o)
 			rt.Close(t.Context())
 		}
 	}
+	o := realtime.Options{History: realtime.History{Bytes: 4 << 20}, Limits: limits{Publish: 1 << 10}, Backend: transactional}
+	rt, err := realtime.New(realtime.Policy{}, &o)
+	noError(t, err)
+	noError(t, rt.Close(t.Context()))
 }
 
 // The largest messages that the options permit reach everybody who reads at once,

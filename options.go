@@ -149,7 +149,8 @@ type StreamOptions struct {
 type History struct {
 	Events int
 	// Bytes must be at least four times the largest of Limits.Publish, Message and
-	// Metadata, so that readers can get an event before it is evicted.
+	// Metadata, so that readers can get an event before it is evicted. If transactions
+	// can append to the Backend (module postgres), it must be at least 4 MiB.
 	Bytes int64
 	// Age is that of events at this node. It must be at least a millisecond: what is
 	// evicted before its readers come resets them.
@@ -264,6 +265,9 @@ const historyHolds = 4
 func (o *Options) check() error {
 	h, l := o.History, o.Limits
 	largest := int64(max(l.Publish, l.Message, l.Metadata, 0))
+	if _, ok := o.Backend.(backend.Transactional); ok {
+		largest = max(largest, defaultPublish) // see EventEntry
+	}
 	return errors.Join(
 		atLeast(0, "Options.Hijack", int(o.Hijack)), atMost(int(HijackAlways), "Options.Hijack", int(o.Hijack)),
 		atLeast(0, "Options.Heartbeat", o.Heartbeat), atLeast(0, "Options.WriteTimeout", o.WriteTimeout),
