@@ -149,16 +149,6 @@ func (f foreign) SetWriteDeadline(at time.Time) error {
 	return http.NewResponseController(f.ResponseWriter).SetWriteDeadline(at)
 }
 
-// endless wraps itself.
-type endless struct{ http.ResponseWriter }
-
-func (e endless) Unwrap() http.ResponseWriter { return e }
-
-// hollow wraps nothing.
-type hollow struct{ http.ResponseWriter }
-
-func (hollow) Unwrap() http.ResponseWriter { return nil }
-
 type writer = http.ResponseWriter
 
 // wrap makes a middleware of a writer.
@@ -200,6 +190,11 @@ var middlewares = []struct {
 	{"HTTP/3", wrap(func(w writer) writer { return foreign{w} }), "", "realtime_test.foreign"},
 	{"endless", wrap(func(w writer) writer { return endless{w} }), "realtime_test.endless", "realtime_test.endless"},
 	{"hollow", wrap(func(w writer) writer { return hollow{w} }), "realtime_test.hollow", "realtime_test.hollow"},
+	{"gone", wrap(func(w writer) writer { return gone{w} }), "*realtime_test.accessLog", "*realtime_test.accessLog"},
+	{"timeless", wrap(func(w writer) writer { return timeless{w} }), "", ""},
+	{"timeless inside", wrap(func(w writer) writer { return lavish{wrapper{timeless{wrapper{w}}}, true} }), "", ""},
+	{"unbuffered", wrap(func(w writer) writer { return unbuffered{w} }), "", ""},
+	{"incomparable", wrap(func(w writer) writer { return incomparable{foreign{w}, nil} }), "", "realtime_test.incomparable"},
 }
 
 func TestStreamsBehindMiddlewares(t *testing.T) {

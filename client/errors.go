@@ -69,7 +69,7 @@ func refusalOf(body []byte) *Error {
 // retryAfter returns the seconds of Retry-After, or 0 if there is none or it is a date.
 func retryAfter(h http.Header) time.Duration {
 	n, err := strconv.ParseUint(strings.TrimSpace(h.Get("Retry-After")), 10, 31)
-	if err != nil {
+	if err != nil && !errors.Is(err, strconv.ErrRange) { // then n is the largest
 		return 0
 	}
 	return time.Duration(n) * time.Second

@@ -394,6 +394,7 @@ func TestRenRefusals(t *testing.T) {
 	bubble(t, "401, then a new token", renRefused401)
 	bubble(t, "a token that cannot be had is asked for again", renWithoutToken)
 	bubble(t, "Retry-After is waited for", renRefusedForAWhile)
+	bubble(t, "a Retry-After of ages is bounded", renRefusedForAges)
 }
 
 func renRefused401(t *testing.T) {
@@ -429,4 +430,17 @@ func renRefusedForAWhile(t *testing.T) {
 	loop.want(t, "")
 	time.Sleep(2 * time.Second)
 	loop.want(t, "a")
+}
+
+func renRefusedForAges(t *testing.T) {
+	n := newNetwork(t, answers(answer(503, "", "Retry-After", "99999999999"),
+		answer(200, "retry: 9999999999999\nevent: ren.hello\nid: 1.1\ndata: {\"state\":\"fresh\"}\n\n", "Content-Type", "text/event-stream")))
+	n.ren(nil)
+	for asked := 1; asked < 4; asked++ { // one refusal, then streams that end at once
+		time.Sleep(5*time.Minute - time.Second)
+		if got := len(n.asked()); got != asked {
+			t.Errorf("%d attempts, want %d", got, asked)
+		}
+		time.Sleep(time.Second)
+	}
 }

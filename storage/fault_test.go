@@ -311,6 +311,10 @@ type hollow struct{ http.ResponseWriter }
 
 func (hollow) Unwrap() http.ResponseWriter { return nil }
 
+type gone struct{ http.ResponseWriter } // the Unwrap of a nil pointer panics
+
+func (gone) Unwrap() http.ResponseWriter { return (*statusWriter)(nil) }
+
 type panicking struct{ http.ResponseWriter }
 
 func (panicking) SetReadDeadline(time.Time) error  { panic("no deadlines") }
@@ -326,9 +330,10 @@ func TestHiddenDeadlines(t *testing.T) {
 		"struct { http.ResponseWriter }": func(w http.ResponseWriter) http.ResponseWriter {
 			return struct{ http.ResponseWriter }{w}
 		},
-		"endless":   func(w http.ResponseWriter) http.ResponseWriter { return endless{w} },
-		"hollow":    func(w http.ResponseWriter) http.ResponseWriter { return hollow{w} },
-		"panicking": func(w http.ResponseWriter) http.ResponseWriter { return around{panicking{w}} },
+		"endless":      func(w http.ResponseWriter) http.ResponseWriter { return endless{w} },
+		"hollow":       func(w http.ResponseWriter) http.ResponseWriter { return hollow{w} },
+		"statusWriter": func(w http.ResponseWriter) http.ResponseWriter { return gone{w} },
+		"panicking":    func(w http.ResponseWriter) http.ResponseWriter { return around{panicking{w}} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -46,18 +46,22 @@ func newUpload(w http.ResponseWriter, r *http.Request, opts HandlerOptions) *upl
 // [http.ResponseController] for ever, and one whose method relies on an ability that
 // the writer beneath it lacks panics: both are errors, as if there were no deadlines.
 func probe(w http.ResponseWriter, set func() error) (inner http.ResponseWriter, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %v", v)
+		}
+	}()
 	inner = w
 	for range 100 {
 		u, ok := inner.(interface{ Unwrap() http.ResponseWriter })
-		if !ok || u.Unwrap() == nil {
-			defer func() {
-				if v := recover(); v != nil {
-					err = fmt.Errorf("panic: %v", v)
-				}
-			}()
+		if !ok {
 			return inner, set()
 		}
-		inner = u.Unwrap()
+		next := u.Unwrap()
+		if next == nil {
+			return inner, set()
+		}
+		inner = next
 	}
 	return inner, errors.New("it wraps itself")
 }

@@ -39,7 +39,9 @@ func unwrap(w http.ResponseWriter) []http.ResponseWriter {
 		if !ok {
 			break
 		}
-		if w = u.Unwrap(); w == nil {
+		w = nil // unless it returns one: it may panic, as one does that is nil
+		_ = guard.Call(func() error { w = u.Unwrap(); return nil })
+		if w == nil {
 			break
 		}
 		chain = append(chain, w)
@@ -80,12 +82,22 @@ func delegates(chain []http.ResponseWriter, able func(http.ResponseWriter) bool)
 	return list
 }
 
+// callees is delegates and the innermost writer, which has the ability: another one may
+// do nothing, or not know of errors.
+func callees(chain []http.ResponseWriter, able func(http.ResponseWriter) bool) []http.ResponseWriter {
+	list := delegates(chain, able)
+	if last := len(chain) - 1; last > 0 && able(chain[last-1]) {
+		list = append(list, chain[last])
+	}
+	return list
+}
+
 // Stream writes a stream through the middlewares around it.
 type Stream struct {
 	http.ResponseWriter
-	rc       *http.ResponseController
 	flushers []http.ResponseWriter
-	gone     <-chan bool // see Gone
+	timers   []http.ResponseWriter // whose deadlines are set
+	gone     <-chan bool           // see Gone
 }
 
 // New finds everything that a stream needs, before anything is written, and
@@ -99,12 +111,11 @@ func New(w http.ResponseWriter, deadline time.Time) (*Stream, *Unsupported) {
 	case !hasDeadlines(inner):
 		return nil, &Unsupported{Method: "SetWriteDeadline", Writer: inner}
 	}
-	s := &Stream{ResponseWriter: w, rc: http.NewResponseController(w), flushers: delegates(chain, canFlush)}
-	if s.flushers[len(s.flushers)-1] != inner {
-		s.flushers = append(s.flushers, inner) // which knows of errors that http.Flusher cannot tell
-	}
-	if err := s.SetWriteDeadline(deadline); errors.Is(err, http.ErrNotSupported) || errors.Is(err, guard.ErrPanic) {
-		return nil, &Unsupported{"SetWriteDeadline", delegates(chain, hasDeadlines)[0], err}
+	s := &Stream{ResponseWriter: w, flushers: callees(chain, canFlush), timers: callees(chain, hasDeadlines)}
+	for _, w := range s.timers {
+		if err := setWriteDeadline(w, deadline); errors.Is(err, http.ErrNotSupported) || errors.Is(err, guard.ErrPanic) {
+			return nil, &Unsupported{"SetWriteDeadline", w, err}
+		}
 	}
 	// The request's context also ends with a middleware's timeout, or with the
 	// server's BaseContext. CloseNotify of net/http's writers reports only the client.
@@ -118,8 +129,15 @@ func New(w http.ResponseWriter, deadline time.Time) (*Stream, *Unsupported) {
 func (s *Stream) Gone() <-chan bool { return s.gone }
 
 // SetWriteDeadline limits the writes that follow, and those under way.
-func (s *Stream) SetWriteDeadline(at time.Time) error {
-	return guard.Call(func() error { return s.rc.SetWriteDeadline(at) })
+func (s *Stream) SetWriteDeadline(at time.Time) (failed error) {
+	for _, w := range s.timers {
+		failed = setWriteDeadline(w, at)
+	}
+	return failed // as the innermost says
+}
+
+func setWriteDeadline(w http.ResponseWriter, at time.Time) error {
+	return guard.Call(func() error { return w.(interface{ SetWriteDeadline(time.Time) error }).SetWriteDeadline(at) })
 }
 
 // Flush sends what was written.
@@ -180,11 +198,16 @@ func Hijack(w http.ResponseWriter) (net.Conn, *bufio.ReadWriter, *Unsupported) {
 			conn, rw, err = w.(http.Hijacker).Hijack()
 			return err
 		})
-		if err == nil && (conn == nil || rw == nil) {
-			err = errors.New("no connection")
-		}
-		if err == nil {
+		switch {
+		case err == nil && conn != nil:
+			if rw == nil { // the connection is no longer the server's, so nobody else can answer
+				rw = bufio.NewReadWriter(bufio.NewReader(conn), bufio.NewWriter(conn))
+			}
 			return conn, rw, nil
+		case err == nil:
+			err = errors.New("no connection")
+		case conn != nil:
+			_ = conn.Close() // or its client would wait for ever
 		}
 		why = &Unsupported{"http.Hijacker", w, err}
 	}

@@ -171,8 +171,8 @@ func (r *Reader) skip() error {
 }
 
 func (r *Reader) setRetry(value string) {
-	// digits only: no sign, unlike strconv
-	if n, err := strconv.ParseUint(value, 10, 40); err == nil {
+	// Digits only: no sign, unlike strconv. Out of range, n is the largest.
+	if n, err := strconv.ParseUint(value, 10, 40); err == nil || errors.Is(err, strconv.ErrRange) {
 		r.Retry = time.Duration(n) * time.Millisecond
 	}
 }
