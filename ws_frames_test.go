@@ -191,6 +191,7 @@ func (s modem) Read(p []byte) (int, error) {
 func TestSlowLinks(t *testing.T) {
 	t.Parallel()
 	bubble(t, "60 KB up at 5 KB/s", slowLinkUp)
+	bubble(t, "60 KB up at 1.2 KB/s, in one frame", slowFrameUp)
 	bubble(t, "1 MB down at 12 KB/s, WS", slowLinkDownWS)
 	bubble(t, "1 MB down at 12 KB/s, REN", slowLinkDownREN)
 }
@@ -212,6 +213,28 @@ func slowLinkUp(t *testing.T) {
 	if got := watch.keys(1); len(got) != len(data)+2 {
 		t.Errorf("%d bytes", len(got))
 	}
+}
+
+// A browser cannot answer a ping within a frame. What comes of the frame says meanwhile
+// that the client is there.
+func slowFrameUp(t *testing.T) {
+	h := start(t, open(), nil)
+	s, watch := h.dialStalled(get("/realtime")), h.ren(get("/ren"))
+	s.send(`{"op":"hello","cid":"` + tab1 + `"}`)
+	got := drain(s.net, 0) // and answers no ping
+	data := strings.Repeat("x", 60<<10)
+	raw := frame(0x81, true, []byte(`{"op":"publish","ref":1,"channel":"room","data":"`+data+`"}`))
+	for ; len(raw) > 0; raw = raw[min(len(raw), 120):] {
+		if _, err := s.net.Write(raw[:min(len(raw), 120)]); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	if got := watch.keys(1); len(got) != len(data)+2 {
+		t.Errorf("%d bytes", len(got))
+	}
+	s.net.Close()
+	<-got.ended
 }
 
 func slowLinkDownWS(t *testing.T) {
