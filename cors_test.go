@@ -249,6 +249,37 @@ func TestCORSBesideOthers(t *testing.T) {
 	}
 }
 
+// TestCORSMends: what others set in another case, or before they panic, is mended as well.
+func TestCORSMends(t *testing.T) {
+	p := open()
+	p.Origins = []string{app}
+	rt := prepare(t, p, nil).Realtime
+	lower := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header()["access-control-expose-headers"] = []string{"X-Total"}
+		w.Header()["access-control-allow-origin"] = []string{"*"}
+	})
+	panics := rt.CORS(others(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("out of order") })))
+	recovers := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			if recover() != nil {
+				w.WriteHeader(http.StatusInternalServerError)
+			}
+		}()
+		panics.ServeHTTP(w, r)
+	})
+	for name, h := range map[string]http.Handler{"lower case": rt.CORS(lower), "panic": recovers} {
+		got := send(h, "GET", "/todos", "Origin", app).Result().Header
+		for name := range got {
+			if name != http.CanonicalHeaderKey(name) {
+				t.Errorf("%s is left", name)
+			}
+		}
+		if exposed := list(got, "Access-Control-Expose-Headers"); !strings.Contains(exposed, "x-ren-cursor x-total") || list(got, "Access-Control-Allow-Origin") != app {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
 // TestCORSKeepsAbilities: what CORS wraps can stream, be hijacked, and set deadlines.
 func TestCORSKeepsAbilities(t *testing.T) {
 	p := open()

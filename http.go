@@ -108,8 +108,8 @@ func (rt *Realtime) CORS(next http.Handler) http.Handler {
 			return
 		}
 		mending := cors.NewWriter(w, func() { rt.policy.allowCrossOrigin(w.Header(), r) })
+		defer mending.Send() // also for who recovers from a panic, and answers
 		next.ServeHTTP(mending, r)
-		mending.Send()
 	}))
 }
 

@@ -31,9 +31,22 @@ func AllowPreflight(h http.Header, r *http.Request) {
 
 // Allow lets a page of an origin read the answer, the headers of a list included.
 func Allow(h http.Header, origin, expose string) {
+	respell(h)
 	h.Set("Access-Control-Allow-Origin", origin)
 	h.Set("Access-Control-Allow-Credentials", "true")
 	include(h, "Access-Control-Expose-Headers", expose)
+}
+
+// respell finds the headers that others have set by a name in another case than
+// [http.Header] has. A page cannot read an answer with two allowed origins.
+func respell(h http.Header) {
+	for name, values := range h {
+		canonical := http.CanonicalHeaderKey(name)
+		if canonical != name && strings.HasPrefix(canonical, "Access-Control-") {
+			delete(h, name)
+			h[canonical] = append(h[canonical], values...)
+		}
+	}
 }
 
 // VaryByOrigin says that the answer depends on the origin of the request.
