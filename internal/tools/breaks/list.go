@@ -30,7 +30,7 @@ var breaches = []breach{
 	{"a change of unknown outcome is looked at once only", doubtGo, "if d.looked = true; last {", "if d.looked = true; last || d.looked {"},
 	{"a node's record is not renewed", nodesGo, "loop(nil, p.renew)", ""},
 	{"a node is given up although it renews its record", nodesGo, "case s.revision != it.Revision: // none yet", "case s.revision == 0: // none yet"},
-	{"a node renews its record once in a lease", nodesGo, "loop(nil, p.renew)", "running.Go(func() {\n\t\tp.repeat(ctx, log, nil, func(ctx context.Context) (time.Duration, error) { return p.nodeLease, p.renew(ctx) })\n\t})"},
+	{"a node renews its record once in a lease", nodesGo, "loop(nil, p.renew)", "running.Go(func() {\n\t\tp.repeat(ctx, nil, func(ctx context.Context) (time.Duration, error) { return p.nodeLease, p.renew(ctx) })\n\t})"},
 	{"dead nodes are not given up", nodesGo, "now.Sub(s.since) > p.silence()", "now.Sub(s.since) > 1000*p.silence()"},
 	{"nobody looks again long after a death", nodesGo, "looks = append(looks, now, now.Add(lateLook))", "looks = append(looks, now)"},
 	{"sessions of this node that live nowhere stay", nodesGo, "return g.gone[s.node] || p.mine(s.node) && !p.lives(it.Group, it.Name, s.id)", "return g.gone[s.node]"},
