@@ -4,7 +4,6 @@ package grant
 import (
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/log/ring"
@@ -162,28 +161,4 @@ func Topics(grants []Grant, asked []string) []ring.Topic {
 		seen[t] = true
 		return again
 	})
-}
-
-// Once remembers what was said, so that it is not said with each request. The zero Once is
-// ready for use.
-type Once struct {
-	mu   sync.Mutex
-	said map[string]struct{}
-}
-
-// maxSaid bounds what is remembered; what comes later is not said at all.
-const maxSaid = 100
-
-// First reports whether something is to be said now.
-func (o *Once) First(what string) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if _, said := o.said[what]; said || len(o.said) == maxSaid {
-		return false
-	}
-	if o.said == nil {
-		o.said = make(map[string]struct{})
-	}
-	o.said[what] = struct{}{}
-	return true
 }

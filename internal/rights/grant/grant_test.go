@@ -138,16 +138,3 @@ func TestTopics(t *testing.T) {
 		}
 	}
 }
-
-func TestOnce(t *testing.T) {
-	var o grant.Once
-	if !o.First("a") || o.First("a") || !o.First("b") {
-		t.Error("each is said once")
-	}
-	for i := range 200 {
-		o.First(string(rune('c' + i)))
-	}
-	if o.First("more") {
-		t.Error("what is remembered has no bound")
-	}
-}

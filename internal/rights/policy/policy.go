@@ -15,6 +15,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/log/bounded"
 	"github.com/maravilla-realtime/realtime/internal/refused"
 	"github.com/maravilla-realtime/realtime/internal/rights/grant"
+	"github.com/maravilla-realtime/realtime/internal/said"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -32,7 +33,7 @@ type Policy struct {
 	AskHistory   bool                                                   // whether Allow is asked about the verb History
 	Logger       *slog.Logger
 
-	flaws grant.Once // of grants, that were logged
+	flaws said.Once // of grants, that were logged
 }
 
 // Identity is who a client is.
