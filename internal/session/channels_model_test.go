@@ -175,7 +175,7 @@ func (m *channelsModel) bye() {
 
 // finish reads all that is left, and compares with what there is.
 func (m *channelsModel) finish() {
-	for n := 0; m.dirty || m.more || len(m.asked) > 0; n++ {
+	for n := 0; m.dirty.Load() || m.more || len(m.asked) > 0; n++ {
 		if m.fill(); len(m.asked) > 0 {
 			m.read()
 		}

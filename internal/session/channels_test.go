@@ -154,7 +154,7 @@ func TestChannels(t *testing.T) {
 				c2 := newChannels(t, h)
 				c2.budget = budget
 				c.do(c2, h)
-				if !c2.dirty {
+				if !c2.dirty.Load() {
 					t.Error("it was not woken")
 				}
 				expect(t, "told", flat(c2.told()), c.want)
@@ -200,7 +200,7 @@ func TestClosedChannels(t *testing.T) {
 	c.subscribe(1, "a", "", false)
 	c.run()
 	c.Close()
-	if h.say("a"); c.dirty {
+	if h.say("a"); c.dirty.Load() {
 		t.Error("woken after the end")
 	}
 }
@@ -218,13 +218,13 @@ func TestTold(t *testing.T) {
 	if told || short(t, []string{out}) != "left" {
 		t.Errorf("told %q, and said so: %v", out, told)
 	}
-	if !c.dirty {
+	if !c.dirty.Load() {
 		t.Error("not woken")
 	}
 	if c.fill(); !told {
 		t.Error("nobody says that it was told")
 	}
-	if c.dirty {
+	if c.dirty.Load() {
 		t.Error("woken by nothing")
 	}
 }

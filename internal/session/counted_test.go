@@ -20,7 +20,9 @@ func (d *driver) counted() string {
 	for more := true; more; {
 		_, more = d.fill()
 		told := d.buf.Told
-		for what, n := range map[string]int{"events": told.Events, "coalesced": told.Coalesced, "traced": len(told.Traced)} {
+		for what, n := range map[string]int{
+			"events": told.Events, "coalesced": told.Coalesced, "traced": len(told.Traced), "bytes of the past": told.Past,
+		} {
 			if n > 0 {
 				words = append(words, fmt.Sprint(what, " ", n))
 			}
@@ -70,6 +72,19 @@ func TestCounted(t *testing.T) {
 		c.subscribe(4, "d", "", false)
 		expect(t, "refused", c.counted(), "channel_limit")
 	})
+}
+
+// What comes of the past with a subscription is counted in bytes, and not as events.
+func TestCountedOfThePast(t *testing.T) {
+	h := newHistory(roomy)
+	c := newChannels(t, h)
+	h.say("a", "a", "a")
+	size := 0
+	for _, rec := range h.log[1:] {
+		size += len(wire.Channel(rec))
+	}
+	c.rewind(1, "a", "", false, 2, 0)
+	expect(t, "two messages", c.counted(), fmt.Sprint("bytes of the past ", size))
 }
 
 // Of one event no more than so many deliveries have spans.

@@ -74,8 +74,11 @@ func TestEvery(t *testing.T) {
 		if synctest.Wait(); !woken.Load() {
 			t.Error("not woken a second time")
 		}
+		expect(t, "the newest", d.stream(), "@8")
+		h.keyed("c")
+		expect(t, "within the interval after it", d.stream(), "")
 		s.Bye(session.Ending{Reason: "closing", Rest: h.Head()})
-		expect(t, "the end does not wait", d.stream(), "@8, bye closing @8")
+		expect(t, "the end does not wait", d.stream(), "@9, bye closing @9")
 	})
 }
 

@@ -57,7 +57,7 @@ func TestDoWhileABatchIsTold(t *testing.T) {
 	s.budget = tight
 	s.fill()
 	s.Do(func() { s.Ping(0) })
-	s.dirty = false // the driver was woken, and asks
+	s.dirty.Store(false) // the driver was woken, and asks
 	expect(t, "told", s.told(), "@2, ping @2")
 }
 
@@ -104,12 +104,12 @@ func TestNoWakeUpIsLost(t *testing.T) {
 			func() { s.Do(func() { h.put("kv"); meanwhile++ }) },
 			func() { s.Do(func() { s.Do(func() { meanwhile++ }) }) },
 		} {
-			if s.dirty {
+			if s.dirty.Load() {
 				t.Error("woken by nothing")
 			}
 			f()
-			for more := true; s.dirty || more; {
-				if !s.dirty {
+			for more := true; s.dirty.Load() || more; {
+				if !s.dirty.Load() {
 					t.Fatal("not woken")
 				}
 				for more = true; more; {

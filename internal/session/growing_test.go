@@ -54,7 +54,7 @@ func (b *breakable) Put(ctx context.Context, w backend.Write) (backend.Revision,
 func (x *growth) run() (all []string) {
 	x.t.Helper()
 	synctest.Wait()
-	for all = x.channels.run(); x.dirty; {
+	for all = x.channels.run(); x.dirty.Load(); {
 		all = append(all, x.channels.run()...)
 	}
 	return all
@@ -328,6 +328,30 @@ func TestGrow(t *testing.T) {
 					t.Errorf("%d follow after the end", n)
 				}
 			})
+		})
+	}
+}
+
+// Who asks for a message while it ends is told of its end, with the content or after it.
+func TestGrowWhileItEnds(t *testing.T) {
+	text := strings.Repeat("x", 200_000) // which takes a while to encode
+	for range 50 {
+		synctest.Test(t, func(t *testing.T) {
+			x := newGrowth(t)
+			o := x.begin("m", text)
+			asked := make(chan struct{})
+			x.Do(func() { close(asked) })
+			x.grow(1, o.Text)
+			go func() {
+				<-asked
+				if err := o.End(t.Context(), complete); err != nil {
+					t.Error(err)
+				}
+			}()
+			x.channels.run() // both at once
+			x.run()
+			expect(t, "followed", strings.Join(x.Asked(), " "), "")
+			x.Close()
 		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -82,15 +83,15 @@ type driver struct {
 	s      *session.Session
 	budget session.Budget
 	buf    session.Buffer
-	dirty  bool // it was woken
+	dirty  atomic.Bool // it was woken
 	fills  []string
 }
 
-func (d *driver) wake() { d.dirty = true }
+func (d *driver) wake() { d.dirty.Store(true) }
 
 // fill is one Fill.
 func (d *driver) fill() (out string, more bool) {
-	d.dirty = false
+	d.dirty.Store(false)
 	more = d.s.Fill(&d.buf, d.budget)
 	out = string(d.buf.Bytes) + string(wsconn.Text(d.buf.Frame))
 	if d.buf.Part != nil {

@@ -89,7 +89,6 @@ type form interface {
 func (s *Session) init(f form, r *ring.Ring, wake func()) {
 	s.form, s.ring, s.wake = f, r, wake
 	s.read()
-	s.pos = r.Head()
 }
 
 // read begins with a new reader.

@@ -85,7 +85,7 @@ func (m *streamModel) bye() {
 }
 
 func (m *streamModel) finish() {
-	for m.dirty || m.more {
+	for m.dirty.Load() || m.more {
 		m.fill()
 	}
 	for range 2 { // the first is told before the head is looked for

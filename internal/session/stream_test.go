@@ -158,7 +158,7 @@ func TestStream(t *testing.T) {
 				s := newStream(t, h)
 				s.budget = budget
 				c.do(s, h)
-				if !s.dirty {
+				if !s.dirty.Load() {
 					t.Error("it was not woken")
 				}
 				expect(t, "told", s.told(), c.want)
@@ -191,11 +191,11 @@ func TestRegrantLetsGo(t *testing.T) {
 	s.run()
 	s.Do(func() { s.Regrant(&view{}, topics("kv"), session.Hello{Domains: []string{"kv"}}) })
 	s.run()
-	if h.put("db"); s.dirty {
+	if h.put("db"); s.dirty.Load() {
 		t.Error("woken by what is not granted")
 	}
 	s.Close()
-	if h.put("kv"); s.dirty {
+	if h.put("kv"); s.dirty.Load() {
 		t.Error("woken after it was closed")
 	}
 }

@@ -2,10 +2,12 @@ package roster
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -27,19 +29,59 @@ import (
 type node struct {
 	*Rosters
 	*memory.Backend
-	t        *testing.T
-	readings atomic.Int32
-	reading  func(ctx context.Context, n int) error // the n-th, from 1
+	t         *testing.T
+	readings  atomic.Int32
+	reading   func(ctx context.Context, n int) error // the n-th, from 1
+	meanwhile func()                                 // after the store was read, before anything else
+	lags      atomic.Bool                            // the history gets nothing that is appended
+}
+
+// followed is the log of a node as its history follows it.
+type followed struct {
+	*memory.Backend
+	of *node
+}
+
+// Follow implements [backend.Log].
+func (f followed) Follow(ctx context.Context, after backend.Position, sink func([]backend.Record)) error {
+	return f.Backend.Follow(ctx, after, func(records []backend.Record) {
+		if f.of.lags.Load() {
+			<-ctx.Done()
+		}
+		sink(records)
+	})
 }
 
 // List implements [backend.Store].
 func (n *node) List(ctx context.Context, kind, group string) iter.Seq2[backend.Item, error] {
+	if n.meanwhile != nil && group == "room" {
+		return n.stale(ctx, kind)
+	}
 	if n.reading != nil && group == "room" {
 		if err := n.reading(ctx, int(n.readings.Add(1))); err != nil {
 			return func(yield func(backend.Item, error) bool) { yield(backend.Item{}, err) }
 		}
 	}
 	return n.Backend.List(ctx, kind, group)
+}
+
+// stale lists what the room held before something is done with it.
+func (n *node) stale(ctx context.Context, kind string) iter.Seq2[backend.Item, error] {
+	var items []backend.Item
+	for it, err := range n.Backend.List(ctx, kind, "room") {
+		if err != nil {
+			n.t.Error(err)
+		}
+		items = append(items, it)
+	}
+	n.meanwhile()
+	return func(yield func(backend.Item, error) bool) {
+		for _, it := range items {
+			if !yield(it, nil) {
+				return
+			}
+		}
+	}
 }
 
 // in runs a test in virtual time, with a node that keeps so many events.
@@ -55,7 +97,7 @@ func in(t *testing.T, events int, f func(t *testing.T, n *node)) {
 			t.Fatal(err)
 		}
 		history := ring.New(ring.Limits{Records: events, Bytes: 1 << 30, Age: time.Hour}, pos)
-		follower := &follow.Follower{Log: n.Backend, History: history, Logger: slog.New(slog.DiscardHandler), Alone: true}
+		follower := &follow.Follower{Log: followed{n.Backend, n}, History: history, Logger: slog.New(slog.DiscardHandler), Alone: true}
 		all.Go(func() { follower.Run(running) })
 		members := presence.New(n, presence.Options{Node: "a", NodeLease: time.Minute, Alone: true})
 		n.Rosters = New(Node{
@@ -73,6 +115,21 @@ func (n *node) join(user, metadata string) {
 	n.t.Helper()
 	s := presence.Session{Key: presence.Key{Channel: "room", User: user, ID: "1"}, Metadata: []byte(metadata)}
 	if err := n.node.Presence.Join(n.t.Context(), s); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// say appends a message to a channel.
+func (n *node) say(channel string) error {
+	p := backend.Payload{Event: backend.Event{Type: backend.Message, Resource: backend.Realtime, Channel: channel}}
+	_, err := n.Append(n.t.Context(), backend.Entry{ID: rand.Text(), Data: p.Encode()})
+	return err
+}
+
+func (n *node) leave(user string) {
+	n.t.Helper()
+	k := presence.Key{Channel: "room", User: user, ID: "1"}
+	if err := n.node.Presence.Leave(n.t.Context(), k, presence.Departure{Why: presence.Left}); err != nil {
 		n.t.Fatal(err)
 	}
 }
@@ -187,6 +244,59 @@ func TestMoreThanTheHistoryKeeps(t *testing.T) {
 		busy = 1 << 20
 		if err := n.ask(1)()[0]; !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%v where changes do not end", err)
+		}
+	})
+}
+
+// Who joins, leaves or changes while the store is read is in the roster as the log has
+// them at its place; everybody else is as the store has them.
+func TestChangesDuringAReading(t *testing.T) {
+	in(t, 100, func(t *testing.T, n *node) {
+		for _, user := range []string{"ada", "bob", "eve", "zoe"} {
+			n.join(user, "1")
+		}
+		n.meanwhile = func() {
+			n.join("ada", "2")
+			n.leave("bob")
+			n.join("carl", "1")
+			n.join("dan", "1")
+			n.leave("dan")
+			n.leave("eve")
+			n.join("eve", "3")
+			if err := n.say("room"); err != nil {
+				t.Error(err)
+			}
+		}
+		changing, err := n.Read(t.Context(), "room")
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.meanwhile = nil
+		members, err := n.node.Presence.Members(t.Context(), "room")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, m := range members {
+			names = append(names, m.User+" "+string(m.Metadata))
+		}
+		if want := []string{"ada 2", "carl 1", "eve 3", "zoe 1"}; !slices.Equal(names, want) {
+			t.Errorf("the store has %v, want %v", names, want)
+		}
+		if want := session.NewRoster("room", n.node.Ring.Head(), members, true); !reflect.DeepEqual(changing, want) {
+			t.Errorf("the roster is %+v, want %+v", changing, want)
+		}
+	})
+}
+
+// A history that lags does not hold a reading for longer than that may take.
+func TestReadingWhileTheHistoryLags(t *testing.T) {
+	in(t, 100, func(t *testing.T, n *node) {
+		n.lags.Store(true)
+		n.join("ada", "1")
+		start := time.Now()
+		if err := n.ask(1)()[0]; !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 5*time.Second {
+			t.Errorf("%v after %v", err, time.Since(start))
 		}
 	})
 }
