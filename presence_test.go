@@ -105,6 +105,35 @@ func TestMembers(t *testing.T) {
 	})
 }
 
+// What is no member is refused.
+func TestMemberOfBadJSON(t *testing.T) {
+	for _, text := range []string{`{"userId":1}`, `{"lastSeen":"now"}`, `[]`, `{`} {
+		var m realtime.Member
+		if err := json.Unmarshal([]byte(text), &m); err == nil {
+			t.Errorf("%s became %+v", text, m)
+		}
+	}
+}
+
+// A join that names no client is a session of its server: another server has its own, and
+// only the last Leave ends the membership.
+func TestSessionsOfServers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, hosts := clustered(t, 2, open(), nil)
+		watch := hosts[0].presence()
+		story(watch) // its hello
+		for _, h := range hosts {
+			h.join("room", "ada", nil)
+		}
+		for i, want := range []string{"ada join", "ada leave left"} {
+			noError(t, hosts[i].Presence().Leave(t.Context(), "room", "ada"))
+			if got := story(watch); got != want {
+				t.Errorf("after %d servers have left: %q, want %q", i+1, got, want)
+			}
+		}
+	})
+}
+
 // Promise 7: presence does not flap.
 func TestThousandReloads(t *testing.T) {
 	t.Parallel()

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
@@ -149,6 +150,37 @@ func TestStreamWhenOutcomesAreUnknown(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		h.tells("a1 streaming", "a1 failed")
 		h.stream("a2")
+	})
+}
+
+// refusing is a backend that refuses to end streams as long as it is down.
+type refusing struct {
+	backend.Backend
+	down atomic.Bool
+}
+
+func (b *refusing) Put(ctx context.Context, w backend.Write) (backend.Revision, error) {
+	if w.Kind == "stream" && w.If != 0 && b.down.Load() {
+		return 0, errors.New("the store is down")
+	}
+	return b.Backend.Put(ctx, w)
+}
+
+// A message of a dead node fails as soon as it can be recorded, however late that is.
+func TestStreamOfADeadNodeWhileTheStoreIsDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		b := &refusing{Backend: c.link()}
+		b.down.Store(true)
+		a, link := c.node(t, open())
+		h := start(t, open(), lasts(&realtime.Options{Backend: b}))
+		a.stream("a1")
+		link.kill()
+		time.Sleep(5 * time.Minute)
+		h.tells("a1 streaming")
+		b.down.Store(false)
+		time.Sleep(time.Minute)
+		h.tells("a1 streaming", "a1 failed")
 	})
 }
 
