@@ -335,7 +335,7 @@ func TestGrow(t *testing.T) {
 // Who asks for a message while it ends is told of its end, with the content or after it.
 func TestGrowWhileItEnds(t *testing.T) {
 	text := strings.Repeat("x", 200_000) // which takes a while to encode
-	for range 50 {
+	for range 20 {
 		synctest.Test(t, func(t *testing.T) {
 			x := newGrowth(t)
 			o := x.begin("m", text)
