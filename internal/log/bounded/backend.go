@@ -29,7 +29,8 @@ func Within(ctx context.Context, d time.Duration) (context.Context, context.Canc
 	return context.WithTimeout(ctx, d)
 }
 
-// leftRunning bounds the abandoned calls of one kind.
+// leftRunning bounds the abandoned calls of one method; of those of a store, about one kind
+// of record.
 const leftRunning = 256
 
 // Backend is a backend for the rest of the library. Each call has a deadline and returns
@@ -40,8 +41,9 @@ type Backend struct {
 	memory *memory.Backend // inner, if it is the one in memory, whose calls end in time
 	owned  bool            // Close closes inner
 
-	// Separate for each kind, so that abandoned calls of one kind do not block another.
-	follows, appends, reads, gets, lists, puts, deletes *method
+	// Separate, so that abandoned calls of one method do not block another.
+	follows, appends, reads    *method
+	gets, lists, puts, deletes *storeMethod
 }
 
 var _ backend.Backend = (*Backend)(nil)
@@ -52,11 +54,12 @@ func New(inner backend.Backend, owned bool, log *slog.Logger) *Backend {
 		log.Error("realtime: panic in a call of the backend that had been given up", "panic", p.Value, "stack", string(p.Stack))
 	}
 	calls := func(outcomes ...string) *method { return newMethod(lost, outcomes...) }
+	store := func(outcomes ...string) *storeMethod { return newStoreMethod(lost, outcomes...) }
 	own, _ := inner.(*memory.Backend)
 	return &Backend{
 		inner: inner, owned: owned, log: log, memory: own,
 		follows: calls("lost", "canceled", "closed"), appends: calls(appendOutcomes...), reads: calls(readOutcomes...),
-		gets: calls(readOutcomes...), lists: calls(readOutcomes...), puts: calls(changeOutcomes...), deletes: calls(changeOutcomes...),
+		gets: store(readOutcomes...), lists: store(readOutcomes...), puts: store(changeOutcomes...), deletes: store(changeOutcomes...),
 	}
 }
 
@@ -141,7 +144,7 @@ func (b *Backend) Read(ctx context.Context, after backend.Position, limit int) (
 
 // Get implements [backend.Store].
 func (b *Backend) Get(ctx context.Context, k backend.Key) (backend.Item, error) {
-	return read(ctx, b, b.gets, func(ctx context.Context) (backend.Item, error) { return b.inner.Get(ctx, k) })
+	return read(ctx, b, b.gets.of(k.Kind), func(ctx context.Context) (backend.Item, error) { return b.inner.Get(ctx, k) })
 }
 
 // listTime is the time for List if its caller sets no deadline: there may be 100,000
@@ -157,7 +160,7 @@ func (b *Backend) List(ctx context.Context, kind, group string) iter.Seq2[backen
 	return func(yield func(backend.Item, error) bool) {
 		ctx, cancel := Within(ctx, listTime)
 		defer cancel()
-		items, err := read(ctx, b, b.lists, func(ctx context.Context) (items []backend.Item, err error) {
+		items, err := read(ctx, b, b.lists.of(kind), func(ctx context.Context) (items []backend.Item, err error) {
 			for it, err := range b.inner.List(ctx, kind, group) {
 				if err != nil {
 					return nil, err
@@ -195,12 +198,12 @@ func (b *Backend) listMemory(ctx context.Context, kind, group string) iter.Seq2[
 
 // Put implements [backend.Store].
 func (b *Backend) Put(ctx context.Context, w backend.Write) (backend.Revision, error) {
-	return write(ctx, b, b.puts, func(ctx context.Context) (backend.Revision, error) { return b.inner.Put(ctx, w) })
+	return write(ctx, b, b.puts.of(w.Kind), func(ctx context.Context) (backend.Revision, error) { return b.inner.Put(ctx, w) })
 }
 
 // Delete implements [backend.Store].
 func (b *Backend) Delete(ctx context.Context, k backend.Key, ifRevision backend.Revision, entry *backend.Entry) error {
-	_, err := write(ctx, b, b.deletes, func(ctx context.Context) (struct{}, error) {
+	_, err := write(ctx, b, b.deletes.of(k.Kind), func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, b.inner.Delete(ctx, k, ifRevision, entry)
 	})
 	return err
@@ -220,8 +223,8 @@ func (b *Backend) Close(ctx context.Context) error {
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastMoment)
 	defer cancel()
-	for _, m := range b.methods() {
-		if m.Wait(last) != nil {
+	for calls := range b.allCalls() {
+		if calls.Wait(last) != nil {
 			b.log.Warn("realtime: the backend does not return from a call that was given up")
 			break
 		}
