@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -106,6 +107,29 @@ func TestLostCommit(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestPanicOfTheDriver: also that of a COMMIT says nothing of the outcome, and neither it
+// nor that of a ROLLBACK keeps anybody waiting.
+func TestPanicOfTheDriver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, diary := open(t)
+		diary.onCommit = func() { panic("the driver's") }
+		if err := d.InTx(t.Context(), nil, emit("a")); !errors.Is(err, db.ErrMaybeCommitted) || !strings.Contains(err.Error(), "the driver's") {
+			t.Errorf("the error is %v", err)
+		}
+		diary.expect(t, "write, commit, emit updated a")
+		diary.onCommit = nil
+		diary.panicRollback = true
+		if err := d.InTx(t.Context(), nil, func(*db.Tx) error { return errDown }); !errors.Is(err, errDown) || !strings.Contains(err.Error(), "the driver's") {
+			t.Errorf("the error is %v", err)
+		}
+		diary.expect(t, "rollback")
+		if err := d.InTx(t.Context(), nil, emit("a")); err != nil {
+			t.Error(err)
+		}
+		diary.expect(t, "write, commit, emit updated a")
+	})
 }
 
 // TestFunctionHasEndedTheTransaction: past InTx, by the transaction within.

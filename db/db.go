@@ -22,8 +22,8 @@ var (
 	// in the log. Such an error is an [*UnannouncedError].
 	ErrUnannounced = errors.New("db: committed, but not announced")
 	// ErrMaybeCommitted: the database did not say whether it committed the
-	// transaction. The connection broke in the middle of COMMIT, or there was no
-	// answer within [Options].AnswerTimeout. The events were announced anyway, so that
+	// transaction. The connection broke in the middle of COMMIT, the driver panicked, or
+	// there was no answer within [Options].AnswerTimeout. The events were announced anyway, so that
 	// clients read the documents again. If they could not be announced, the error
 	// matches [ErrUnannounced] as well.
 	ErrMaybeCommitted = errors.New("db: maybe committed")

@@ -20,17 +20,18 @@ var errDown = errors.New("the log is down")
 type diary struct {
 	realtime.Publisher
 
-	mu           sync.Mutex
-	lines        []string
-	failCommit   error
-	failRollback error
-	failEmit     map[string]error // by key
-	commits      chan struct{}    // a commit waits for a receive, if there is one
-	onCommit     func()           // called when the rows are there, and before the answer
-	dead         error            // of a Ping
-	failBegin    int              // that many find their connection dead
-	hang         string           // "begin", "commit" or "rollback" ends with its context only
-	attended     bool             // Emit ends with its context only
+	mu            sync.Mutex
+	lines         []string
+	failCommit    error
+	failRollback  error
+	panicRollback bool
+	failEmit      map[string]error // by key
+	commits       chan struct{}    // a commit waits for a receive, if there is one
+	onCommit      func()           // called when the rows are there, and before the answer
+	dead          error            // of a Ping
+	failBegin     int              // that many find their connection dead
+	hang          string           // "begin", "commit" or "rollback" ends with its context only
+	attended      bool             // Emit ends with its context only
 }
 
 func (d *diary) write(line string) {
@@ -108,6 +109,10 @@ func (c *conn) Commit() error {
 
 func (c *conn) Rollback() error {
 	c.write("rollback")
+	if c.panicRollback {
+		c.panicRollback = false
+		panic("the driver's")
+	}
 	return errors.Join(c.answer("rollback"), c.failRollback)
 }
 

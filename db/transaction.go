@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/fault"
+	"github.com/maravilla-realtime/realtime/internal/host/guard"
 	"github.com/maravilla-realtime/realtime/internal/publish/detach"
 )
 
@@ -21,6 +22,9 @@ type transaction struct {
 	ctx  *detach.Context
 	conn *sql.Conn
 	most time.Duration // for an answer
+	// The driver has panicked. Package sql then keeps the lock of the connection, so that
+	// closing it would never return.
+	panicked bool
 }
 
 // begin begins a transaction. Like [sql.DB.BeginTx], it tries again if a connection
@@ -45,19 +49,19 @@ func (d *DB) beginOnce(c *detach.Context, opts *sql.TxOptions) (*transaction, er
 		_ = conn.Close() // the error of BEGIN is the one to return
 		return nil, err
 	}
-	return &transaction{tx, c, conn, d.opts.AnswerTimeout}, nil
+	return &transaction{Tx: tx, ctx: c, conn: conn, most: d.opts.AnswerTimeout}, nil
 }
 
 // commit commits and releases the connection. An error means that the database did
 // not commit, unless it matches [ErrMaybeCommitted].
 func (t *transaction) commit() error {
 	defer t.ctx.Bound(t.most)()
-	defer t.conn.Close()
-	err := t.Commit()
+	defer t.release()
+	err := t.call(t.Commit)
 	if err == nil {
 		return nil
 	}
-	if lost(err) || t.conn.PingContext(t.ctx) != nil {
+	if t.panicked || lost(err) || t.conn.PingContext(t.ctx) != nil {
 		return fault.Errorf("%w: %w", ErrMaybeCommitted, detach.Opaque(t.ctx.Explain(err)))
 	}
 	return err
@@ -66,8 +70,22 @@ func (t *transaction) commit() error {
 // end rolls back and releases the connection, unless commit has released it.
 func (t *transaction) end() error {
 	defer t.ctx.Bound(t.most)()
-	defer t.conn.Close()
-	return t.Rollback()
+	defer t.release()
+	return t.call(t.Rollback)
+}
+
+// call calls a method of the driver, whose panic is an error: nobody else could tell what
+// became of the transaction.
+func (t *transaction) call(f func() error) error {
+	err := guard.Call(f)
+	t.panicked = t.panicked || errors.Is(err, guard.ErrPanic)
+	return err
+}
+
+func (t *transaction) release() {
+	if !t.panicked {
+		_ = t.conn.Close() // the connection goes back to the pool, or is gone
+	}
 }
 
 // rollback rolls back because of err.
