@@ -19,7 +19,7 @@ func (c *cluster) handler() http.Handler {
 	mux.HandleFunc("GET /cluster", c.tell)
 	mux.HandleFunc("POST /cluster/{node}/{action}", c.control)
 	mux.Handle("/", web.Files(page))
-	return http.NewCrossOriginProtection().Handler(mux)
+	return web.Local(http.NewCrossOriginProtection().Handler(mux))
 }
 
 func (c *cluster) control(w http.ResponseWriter, r *http.Request) {

@@ -162,3 +162,26 @@ func TestControl(t *testing.T) {
 		t.Errorf("after the end there is %+v", s)
 	}
 }
+
+// A page whose name was made to resolve to this machine presses no buttons.
+func TestRebinding(t *testing.T) {
+	srv := httptest.NewServer((&cluster{}).handler())
+	defer srv.Close()
+	for path, method := range map[string]string{
+		"/": "GET", "/cluster": "GET", "/cluster/a/kill": "POST", "/api/maravilla/ren": "GET", "/shared/ui.js": "GET",
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), method, srv.URL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = "rebind.test"
+		resp, err := srv.Client().Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusMisdirectedRequest {
+			t.Errorf("%s %s: %s", method, path, resp.Status)
+		}
+	}
+}

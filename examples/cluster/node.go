@@ -49,7 +49,7 @@ func serveNode(ctx context.Context, name, nats string) error {
 		}
 	})
 	mux.HandleFunc("POST /tick", func(w http.ResponseWriter, r *http.Request) { publishTick(w, r, rt) })
-	return web.Serve(ctx, "Node "+name, "127.0.0.1:0", rt, mux)
+	return web.Serve(ctx, "Node "+name, "127.0.0.1:0", rt, rt.Attribute(mux)) // which refuses other hosts than this machine
 }
 
 // tick is a message of the clock.

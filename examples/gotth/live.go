@@ -26,8 +26,9 @@ func (a *app) handler() http.Handler {
 	mux.HandleFunc("POST /here", known(a.here))
 	mux.HandleFunc("POST /away", known(a.away))
 	mux.Handle("/", web.Files(page))
-	// The protection keeps the pages of other sites from posting here.
-	return http.NewCrossOriginProtection().Handler(web.Secure(mux))
+	// The protection keeps the pages of other sites from posting here, and Local those whose
+	// name was made to resolve to this machine.
+	return web.Local(http.NewCrossOriginProtection().Handler(web.Secure(mux)))
 }
 
 // live is the page's stream of HTML. It begins with all parts, so that nothing is missing

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -268,6 +270,13 @@ func TestRefusals(t *testing.T) {
 		w := httptest.NewRecorder()
 		if s.handler().ServeHTTP(w, r); w.Code != http.StatusForbidden {
 			t.Errorf("a page of another site: %d", w.Code)
+		}
+		r = httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Host = "rebind.test" // which was made to resolve to this machine
+		r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, net.Addr(&net.TCPAddr{IP: net.IPv6loopback, Port: 80})))
+		w = httptest.NewRecorder()
+		if s.handler().ServeHTTP(w, r); w.Code != http.StatusMisdirectedRequest {
+			t.Errorf("a page of another name: %d", w.Code)
 		}
 	})
 }

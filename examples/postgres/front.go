@@ -36,7 +36,7 @@ func (f *front) handler() http.Handler {
 	mux.HandleFunc("GET /place", f.place)
 	mux.HandleFunc("POST /psql/{name}", f.run)
 	mux.Handle("/", web.Files(page))
-	return http.NewCrossOriginProtection().Handler(mux)
+	return web.Local(http.NewCrossOriginProtection().Handler(mux))
 }
 
 // door leads to a process.

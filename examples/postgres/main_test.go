@@ -5,12 +5,14 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/client"
+	"github.com/maravilla-realtime/realtime/examples/internal/child"
 	"github.com/maravilla-realtime/realtime/internal/test/localpg"
 )
 
@@ -173,5 +175,28 @@ func TestNoPostgres(t *testing.T) {
 	t.Setenv("REALTIME_POSTGRES", t.TempDir())
 	if _, err := openDatabase(t.Context(), ""); err == nil || !strings.Contains(err.Error(), "initdb") {
 		t.Errorf("the error is %v", err)
+	}
+}
+
+// A page whose name was made to resolve to this machine runs no statements.
+func TestRebinding(t *testing.T) {
+	srv := httptest.NewServer(newFront([]*child.Process{{Name: "a", URL: &url.URL{}}}, &store{psql: "psql"}).handler())
+	defer srv.Close()
+	for path, method := range map[string]string{
+		"/": "GET", "/place": "GET", "/psql/pay": "POST", "/a/api/orders": "GET", "/api/maravilla/realtime.js": "GET",
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), method, srv.URL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = "rebind.test"
+		resp, err := srv.Client().Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusMisdirectedRequest {
+			t.Errorf("%s %s: %s", method, path, resp.Status)
+		}
 	}
 }

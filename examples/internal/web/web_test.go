@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -33,6 +34,38 @@ func TestFiles(t *testing.T) {
 		}
 		if got := w.Header().Get("Content-Security-Policy"); !strings.HasPrefix(got, "default-src 'self'") {
 			t.Errorf("GET %s: Content-Security-Policy %q", path, got)
+		}
+	}
+}
+
+// Over a loopback address only this machine's own names are served.
+func TestLocal(t *testing.T) {
+	local := web.Local(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	for _, c := range []struct {
+		at, host string
+		refused  bool
+	}{
+		{"127.0.0.1:8080", "localhost:8080", false},
+		{"127.0.0.1:8080", "LOCALHOST.", false},
+		{"127.0.0.1:8080", "app.localhost:8080", false},
+		{"[::1]:8080", "[::1]:8080", false},
+		{"[::1]:8080", "[::1]", false},
+		{"127.0.0.1:8080", "127.8.9.10", false},
+		{"127.0.0.1:8080", "rebind.test:8080", true},
+		{"[::1]:8080", "rebind.test", true},
+		{"[::ffff:127.0.0.1]:8080", "rebind.test", true},
+		{"127.0.0.1:8080", "localhost.rebind.test", true},
+		{"127.0.0.1:8080", "0.0.0.0:8080", true},
+		{"127.0.0.1:8080", "", true},
+		{"192.0.2.1:8080", "rebind.test", false}, // it is not on this machine only
+	} {
+		r := httptest.NewRequest(http.MethodPost, "/", nil)
+		r.Host = c.host
+		at := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(c.at))
+		w := httptest.NewRecorder()
+		local.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, net.Addr(at))))
+		if (w.Code == http.StatusMisdirectedRequest) != c.refused {
+			t.Errorf("%q at %s: %d", c.host, c.at, w.Code)
 		}
 	}
 }
