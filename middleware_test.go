@@ -15,16 +15,9 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/test/oddwriter"
 	"github.com/maravilla-realtime/realtime/internal/test/testkit"
 )
-
-// wrapper is what middlewares put around a ResponseWriter. It hides everything
-// but Unwrap.
-type wrapper struct{ http.ResponseWriter }
-
-func (w wrapper) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-type opaque struct{ http.ResponseWriter } // hides everything
 
 // accessLog counts, as middlewares do that log requests.
 type accessLog struct {
@@ -124,21 +117,6 @@ func (s sealed) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return http.NewResponseController(s.ResponseWriter).Hijack()
 }
 
-// faulty has methods that fail.
-type faulty struct {
-	http.ResponseWriter
-	err error // nil: they panic
-}
-
-func (f faulty) Unwrap() http.ResponseWriter { return f.ResponseWriter }
-
-func (f faulty) SetWriteDeadline(time.Time) error {
-	if f.err == nil {
-		panic("no deadlines")
-	}
-	return f.err
-}
-
 // foreign is the writer of another server than net/http's, such as HTTP/3's: it
 // has what streams need, and tells by the context alone that the client is gone.
 type foreign struct{ http.ResponseWriter }
@@ -152,11 +130,7 @@ func (f foreign) SetWriteDeadline(at time.Time) error {
 type writer = http.ResponseWriter
 
 // wrap makes a middleware of a writer.
-func wrap(f func(writer) writer) func(http.Handler) http.Handler {
-	return func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(f(w), r) })
-	}
-}
+var wrap = oddwriter.Wrap
 
 // timingOut is wrap within a TimeoutHandler.
 func timingOut(f func(writer) writer) func(http.Handler) http.Handler {
@@ -169,30 +143,33 @@ var middlewares = []struct {
 	ren, ws string // which type is named; "": it works
 }{
 	{"StripPrefix", func(next http.Handler) http.Handler { return http.StripPrefix("/api", next) }, "", ""},
-	{"Unwrap", wrap(func(w writer) writer { return wrapper{wrapper{w}} }), "", ""},
+	{"Unwrap", wrap(func(w writer) writer { return oddwriter.Wrapper(oddwriter.Wrapper(w)) }), "", ""},
 	{"access log", wrap(func(w writer) writer { return &accessLog{ResponseWriter: w} }), "", ""},
 	{"gzip", wrap(func(w writer) writer { return &gzipped{ResponseWriter: w} }), "", ""},
-	{"gzip inside", wrap(func(w writer) writer { return lavish{wrapper{&gzipped{ResponseWriter: w}}, true} }), "", ""},
+	{"gzip inside", wrap(func(w writer) writer { return lavish{oddwriter.Wrapper(&gzipped{ResponseWriter: w}), true} }), "", ""},
 	{"lavish", wrap(func(w writer) writer { return lavish{w, false} }), "", ""},
-	{"lavish, and panics", wrap(func(w writer) writer { return lavish{wrapper{w}, false} }), "", ""},
-	{"lavish, and does nothing", wrap(func(w writer) writer { return lavish{wrapper{w}, true} }), "", ""},
-	{"opaque", wrap(func(w writer) writer { return opaque{w} }), "realtime_test.opaque", "realtime_test.opaque"},
-	{"opaque inside", wrap(func(w writer) writer { return wrapper{opaque{w}} }), "realtime_test.opaque", "realtime_test.opaque"},
-	{"lavish outside", wrap(func(w writer) writer { return lavish{opaque{w}, false} }), "realtime_test.opaque", "realtime_test.opaque"},
+	{"lavish, and panics", wrap(func(w writer) writer { return lavish{oddwriter.Wrapper(w), false} }), "", ""},
+	{"lavish, and does nothing", wrap(func(w writer) writer { return lavish{oddwriter.Wrapper(w), true} }), "", ""},
+	{"opaque", wrap(oddwriter.Opaque), "oddwriter.opaque", "oddwriter.opaque"},
+	{"opaque inside", wrap(func(w writer) writer { return oddwriter.Wrapper(oddwriter.Opaque(w)) }), "oddwriter.opaque", "oddwriter.opaque"},
+	{"lavish outside", wrap(func(w writer) writer { return lavish{oddwriter.Opaque(w), false} }), "oddwriter.opaque", "oddwriter.opaque"},
 	{"TimeoutHandler", timingOut(func(w writer) writer { return w }), "*http.timeoutWriter", "*http.timeoutWriter"},
 	{"TimeoutHandler, and panics", timingOut(func(w writer) writer { return lavish{w, false} }), "*http.timeoutWriter", "*http.timeoutWriter"},
 	{"TimeoutHandler, and does nothing", timingOut(func(w writer) writer { return lavish{w, true} }), "*http.timeoutWriter", "*http.timeoutWriter"},
 	{"sealed", wrap(func(w writer) writer { return sealed{w} }), "realtime_test.sealed", ""},
-	{"sealed inside", wrap(func(w writer) writer { return wrapper{sealed{w}} }), "realtime_test.sealed", ""},
-	{"deadlines panic", wrap(func(w writer) writer { return faulty{ResponseWriter: w} }), "realtime_test.faulty", ""},
-	{"deadlines fail", wrap(func(w writer) writer { return wrapper{faulty{w, http.ErrNotSupported}} }), "realtime_test.faulty", ""},
-	{"deadlines fail for now", wrap(func(w writer) writer { return faulty{w, errors.New("closed")} }), "-", ""},
+	{"sealed inside", wrap(func(w writer) writer { return oddwriter.Wrapper(sealed{w}) }), "realtime_test.sealed", ""},
+	{"deadlines panic", wrap(func(w writer) writer { return oddwriter.Faulty(w, nil) }), "oddwriter.faulty", ""},
+	{"deadlines fail", wrap(func(w writer) writer { return oddwriter.Wrapper(oddwriter.Faulty(w, http.ErrNotSupported)) }), "oddwriter.faulty", ""},
+	{"deadlines fail for now", wrap(func(w writer) writer { return oddwriter.Faulty(w, errors.New("closed")) }), "-", ""},
 	{"HTTP/3", wrap(func(w writer) writer { return foreign{w} }), "", "realtime_test.foreign"},
-	{"endless", wrap(func(w writer) writer { return endless{w} }), "realtime_test.endless", "realtime_test.endless"},
-	{"hollow", wrap(func(w writer) writer { return hollow{w} }), "realtime_test.hollow", "realtime_test.hollow"},
-	{"gone", wrap(func(w writer) writer { return gone{w} }), "*realtime_test.accessLog", "*realtime_test.accessLog"},
-	{"timeless", wrap(func(w writer) writer { return timeless{w} }), "", ""},
-	{"timeless inside", wrap(func(w writer) writer { return lavish{wrapper{timeless{wrapper{w}}}, true} }), "", ""},
+	{"endless", wrap(oddwriter.Endless), "oddwriter.endless", "oddwriter.endless"},
+	{"endless, and able", wrap(oddwriter.EndlessAble), "", "oddwriter.able"},
+	{"hollow", wrap(oddwriter.Hollow), "oddwriter.hollow", "oddwriter.hollow"},
+	{"gone", wrap(oddwriter.Gone), "*oddwriter.wrapper", "*oddwriter.wrapper"},
+	{"timeless", wrap(oddwriter.Timeless), "", ""},
+	{"timeless inside", wrap(func(w writer) writer {
+		return lavish{oddwriter.Wrapper(oddwriter.Timeless(oddwriter.Wrapper(w))), true}
+	}), "", ""},
 	{"unbuffered", wrap(func(w writer) writer { return unbuffered{w} }), "", ""},
 	{"incomparable", wrap(func(w writer) writer { return incomparable{foreign{w}, nil} }), "", "realtime_test.incomparable"},
 }

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/test/oddwriter"
 	"github.com/maravilla-realtime/realtime/internal/wire/sse"
 )
 
@@ -292,8 +293,8 @@ var parkedWhere = []struct {
 	{"never", askREN, realtime.HijackNever, nil, false, false},
 	{"HTTP/1.0", strings.Replace(askREN, "1.1", "1.0", 1), realtime.HijackAlways, nil, false, false},
 	{"a body", strings.Replace(askREN, "Host", "Content-Length: 1\r\nHost", 1) + "x", realtime.HijackAlways, nil, false, false},
-	{"wrapped", askREN, realtime.HijackPlain, wrap(func(w http.ResponseWriter) http.ResponseWriter { return wrapper{w} }), false, false},
-	{"wrapped, always", askREN, realtime.HijackAlways, wrap(func(w http.ResponseWriter) http.ResponseWriter { return wrapper{w} }), false, true},
+	{"wrapped", askREN, realtime.HijackPlain, wrap(oddwriter.Wrapper), false, false},
+	{"wrapped, always", askREN, realtime.HijackAlways, wrap(oddwriter.Wrapper), false, true},
 	{"See", askREN, realtime.HijackPlain, nil, true, false},
 	{"See, always", askREN, realtime.HijackAlways, nil, true, true},
 }

@@ -17,6 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/test/oddwriter"
 	"github.com/maravilla-realtime/realtime/storage"
 )
 
@@ -296,50 +297,22 @@ func TestInternalErrorsAreLoggedNotShown(t *testing.T) {
 	})
 }
 
-// hiding is a middleware that hides the deadlines, in one way or another.
-func hiding(wrap func(http.ResponseWriter) http.ResponseWriter) func(http.Handler) http.Handler {
-	return func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(wrap(w), r) })
-	}
-}
-
-type endless struct{ http.ResponseWriter }
-
-func (e endless) Unwrap() http.ResponseWriter { return e }
-
-type hollow struct{ http.ResponseWriter }
-
-func (hollow) Unwrap() http.ResponseWriter { return nil }
-
-type gone struct{ http.ResponseWriter } // the Unwrap of a nil pointer panics
-
-func (gone) Unwrap() http.ResponseWriter { return (*statusWriter)(nil) }
-
-type panicking struct{ http.ResponseWriter }
-
-func (panicking) SetReadDeadline(time.Time) error  { panic("no deadlines") }
-func (panicking) SetWriteDeadline(time.Time) error { panic("no deadlines") }
-
-type around struct{ http.ResponseWriter }
-
-func (a around) Unwrap() http.ResponseWriter { return a.ResponseWriter }
-
 // Without deadlines bodies would be endless. What is sent has the server's own.
 func TestHiddenDeadlines(t *testing.T) {
 	for name, wrap := range map[string]func(http.ResponseWriter) http.ResponseWriter{
-		"struct { http.ResponseWriter }": func(w http.ResponseWriter) http.ResponseWriter {
-			return struct{ http.ResponseWriter }{w}
+		"oddwriter.opaque":   oddwriter.Opaque,
+		"oddwriter.endless":  oddwriter.Endless,
+		"oddwriter.hollow":   oddwriter.Hollow,
+		"*oddwriter.wrapper": oddwriter.Gone,
+		"oddwriter.faulty": func(w http.ResponseWriter) http.ResponseWriter {
+			return oddwriter.Wrapper(oddwriter.Faulty(w, nil))
 		},
-		"endless":      func(w http.ResponseWriter) http.ResponseWriter { return endless{w} },
-		"hollow":       func(w http.ResponseWriter) http.ResponseWriter { return hollow{w} },
-		"statusWriter": func(w http.ResponseWriter) http.ResponseWriter { return gone{w} },
-		"panicking":    func(w http.ResponseWriter) http.ResponseWriter { return around{panicking{w}} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := serve(t, open(), nil, hiding(wrap))
+				s := serve(t, open(), nil, oddwriter.Wrap(wrap))
 				s.refused("hidden", s.do("POST", "upload?path=a", strings.NewReader("x")), 500, "streaming_unsupported")
-				if !strings.Contains(s.logs.String(), name) {
+				if !strings.Contains(s.logs.String(), "type="+name+" ") {
 					t.Errorf("the log does not name the type: %s", s.logs.String())
 				}
 				s.nothing("hidden")
@@ -350,6 +323,28 @@ func TestHiddenDeadlines(t *testing.T) {
 					t.Errorf("downloaded %d %q", r.StatusCode, r.body)
 				}
 			})
+		})
+	}
+}
+
+// A writer whose deadlines do nothing, or that wraps itself, changes nothing as long as the
+// server's can be reached: who stalls is cut off.
+func TestOddDeadlines(t *testing.T) {
+	for name, wrap := range map[string]func(http.ResponseWriter) http.ResponseWriter{
+		"timeless": func(w http.ResponseWriter) http.ResponseWriter {
+			return oddwriter.Timeless(oddwriter.Wrapper(w))
+		},
+		"endless, and able": oddwriter.EndlessAble,
+	} {
+		bubble(t, name, func(t *testing.T) {
+			s := serve(t, open(), nil, oddwriter.Wrap(wrap))
+			s.upload("a", "there")
+			if r := s.do("GET", "download?path=a", nil); r.StatusCode != 200 || r.body != "there" {
+				t.Errorf("downloaded %d %q", r.StatusCode, r.body)
+			}
+			conn := s.dial(sized)
+			defer time.AfterFunc(time.Minute, func() { conn.Close() }).Stop() // else it would wait for ever
+			s.refused(name, answered(t, conn), 408, "timeout")
 		})
 	}
 }

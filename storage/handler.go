@@ -152,10 +152,10 @@ func (h *handler) admit(w http.ResponseWriter, r *http.Request, verb realtime.Ve
 const maxType = 127 // bytes of a media type
 
 func (h *handler) upload(w *paced, r *http.Request) error {
-	body := newUpload(w.ResponseWriter, r, h.opts)
-	if inner, err := probe(w.ResponseWriter, body.idle); err != nil {
+	body, missing := newUpload(w.ResponseWriter, r, h.opts)
+	if missing != nil {
 		h.opts.Logger.ErrorContext(r.Context(), "storage: a ResponseWriter hides SetReadDeadline; the middleware that wraps it "+
-			"needs an Unwrap method, or must not wrap this route", "type", fmt.Sprintf("%T", inner), "error", err)
+			"needs an Unwrap method, or must not wrap this route", "type", fmt.Sprintf("%T", missing.Writer), "error", missing)
 		return refuse(http.StatusInternalServerError, "streaming_unsupported", "a middleware of the server does not support streaming")
 	}
 	defer body.leave()

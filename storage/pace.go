@@ -2,13 +2,13 @@ package storage
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/web/httpwriter"
 )
 
 // pace is the number of bytes that a client must send or take within
@@ -25,7 +25,7 @@ const pace = 16 << 10
 type upload struct {
 	from     io.Reader // a http.MaxBytesReader
 	max      int64
-	rc       *http.ResponseController
+	deadline *httpwriter.Deadline
 	patience time.Duration
 	n        int64         // bytes of the current pace that have come
 	left     time.Duration // the time for the rest of it
@@ -33,46 +33,26 @@ type upload struct {
 	err      error
 }
 
-func newUpload(w http.ResponseWriter, r *http.Request, opts HandlerOptions) *upload {
+// newUpload fails if a ResponseWriter hides deadlines.
+func newUpload(w http.ResponseWriter, r *http.Request, opts HandlerOptions) (*upload, *httpwriter.Unsupported) {
+	deadline, missing := httpwriter.ReadDeadline(w, time.Time{})
+	if missing != nil {
+		return nil, missing
+	}
 	return &upload{
 		from: http.MaxBytesReader(w, r.Body, opts.MaxSize), max: opts.MaxSize,
-		rc: http.NewResponseController(w), patience: opts.Patience, left: opts.Patience,
+		deadline: deadline, patience: opts.Patience, left: opts.Patience,
 		ended: r.ContentLength == 0,
-	}
+	}, nil
 }
 
-// probe calls what sets a deadline for the first time, and returns the innermost
-// writer, which others may hide. A writer that wraps itself would keep
-// [http.ResponseController] for ever, and one whose method relies on an ability that
-// the writer beneath it lacks panics: both are errors, as if there were no deadlines.
-func probe(w http.ResponseWriter, set func() error) (inner http.ResponseWriter, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("panic: %v", v)
-		}
-	}()
-	inner = w
-	for range 100 {
-		u, ok := inner.(interface{ Unwrap() http.ResponseWriter })
-		if !ok {
-			return inner, set()
-		}
-		next := u.Unwrap()
-		if next == nil {
-			return inner, set()
-		}
-		inner = next
-	}
-	return inner, errors.New("it wraps itself")
-}
-
-// idle removes the deadline. It fails if a ResponseWriter hides deadlines.
-func (u *upload) idle() error { return u.rc.SetReadDeadline(time.Time{}) }
+// idle removes the deadline.
+func (u *upload) idle() error { return u.deadline.Set(time.Time{}) }
 
 func (u *upload) Read(p []byte) (int, error) {
 	began := time.Now()
 	if !u.ended && u.err == nil {
-		u.err = u.rc.SetReadDeadline(began.Add(u.left))
+		u.err = u.deadline.Set(began.Add(u.left))
 	}
 	if u.err != nil {
 		return 0, u.err
@@ -113,7 +93,7 @@ func (u *upload) count(n int, took time.Duration) {
 // of a refused body, and leave bounds that time.
 func (u *upload) leave() {
 	if !u.ended && u.err == nil {
-		_ = u.rc.SetReadDeadline(time.Now().Add(u.patience)) // it has worked before
+		_ = u.deadline.Set(time.Now().Add(u.patience)) // it has worked before
 	}
 }
 
@@ -129,22 +109,19 @@ func (u *upload) tooLarge() error {
 // If a deadline cannot be set, only the server's own applies.
 type paced struct {
 	http.ResponseWriter
-	rc       *http.ResponseController
+	deadline *httpwriter.Deadline // nil: it cannot be set
 	patience time.Duration
-	timed    bool // deadlines can be set
 }
 
 func newPaced(w http.ResponseWriter, patience time.Duration) *paced {
-	p := &paced{ResponseWriter: w, rc: http.NewResponseController(w), patience: patience}
-	_, err := probe(w, func() error { return p.rc.SetWriteDeadline(time.Time{}) })
-	p.timed = err == nil
-	return p
+	deadline, _ := httpwriter.WriteDeadline(w, time.Time{})
+	return &paced{w, deadline, patience}
 }
 
 // limit sets the deadline of the writes that follow; zero means none.
 func (p *paced) limit(at time.Time) {
-	if p.timed {
-		_ = p.rc.SetWriteDeadline(at) // it has worked before
+	if p.deadline != nil {
+		_ = p.deadline.Set(at) // it has worked before
 	}
 }
 

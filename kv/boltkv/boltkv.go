@@ -23,10 +23,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/fault"
+	"github.com/maravilla-realtime/realtime/internal/said"
 	"github.com/maravilla-realtime/realtime/kv"
 	bolt "go.etcd.io/bbolt"
 )
@@ -42,9 +42,6 @@ var (
 // lockTime is how long Open waits for another process to close the file.
 const lockTime = 5 * time.Second
 
-// maxReported is how many damaged records are logged.
-const maxReported = 100
-
 // Options are all optional: the zero value of each field means its default, and
 // a nil *Options means all defaults.
 type Options struct {
@@ -55,11 +52,9 @@ type Options struct {
 
 // Engine implements [kv.Engine].
 type Engine struct {
-	db  *bolt.DB
-	log *slog.Logger
-
-	mu       sync.Mutex
-	reported map[string]bool // names of damaged records
+	db       *bolt.DB
+	log      *slog.Logger
+	reported said.Once // names of damaged records
 }
 
 var _ kv.Engine = (*Engine)(nil)
@@ -79,7 +74,7 @@ func Open(path string, opts *Options) (*Engine, error) {
 	if err != nil {
 		return nil, errors.Join(fault.Errorf("boltkv: open %s: %w", path, err), db.Close())
 	}
-	e := &Engine{db: db, log: slog.Default(), reported: map[string]bool{}}
+	e := &Engine{db: db, log: slog.Default()}
 	if opts != nil && opts.Logger != nil {
 		e.log = opts.Logger
 	}
@@ -212,13 +207,7 @@ func (e *Engine) Expiring(ctx context.Context, limit int) (list []kv.Entry, err 
 
 // report logs a damaged record, once.
 func (e *Engine) report(name []byte, err error) {
-	e.mu.Lock()
-	told := e.reported[string(name)] || len(e.reported) >= maxReported
-	if !told {
-		e.reported[string(name)] = true
-	}
-	e.mu.Unlock()
-	if !told {
+	if e.reported.First(string(name)) {
 		e.log.Error("boltkv: a damaged record is skipped", "error", err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
+	"github.com/maravilla-realtime/realtime/internal/said"
 	"github.com/maravilla-realtime/realtime/kv"
 	"github.com/maravilla-realtime/realtime/kv/kvtest"
 	bolt "go.etcd.io/bbolt"
@@ -243,7 +244,7 @@ func TestDamagedTimes(t *testing.T) {
 // TestDamageReportsAreBounded: a file that is damaged all over fills no memory.
 func TestDamageReportsAreBounded(t *testing.T) {
 	e, log := logging(t)
-	for i := range 2 * maxReported {
+	for i := range 2 * said.Most {
 		write(t, e, entriesBucket, join("demo", strconv.Itoa(i)), []byte("x"))
 	}
 	for range 2 {
@@ -251,8 +252,8 @@ func TestDamageReportsAreBounded(t *testing.T) {
 			t.Errorf("listed %q, %v", keys(list), err)
 		}
 	}
-	if n := strings.Count(log.String(), "\n"); n != maxReported || len(e.reported) != maxReported {
-		t.Errorf("%d lines, %d names are kept", n, len(e.reported))
+	if n := strings.Count(log.String(), "\n"); n != said.Most {
+		t.Errorf("%d lines of log, want %d", n, said.Most)
 	}
 }
 

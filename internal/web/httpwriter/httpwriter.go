@@ -27,10 +27,14 @@ type Unsupported struct {
 }
 
 func (u *Unsupported) Error() string {
+	if u.Cause == nil {
+		return fmt.Sprintf("realtime: %T has no %s", u.Writer, u.Method)
+	}
 	return fmt.Sprintf("realtime: %T has no %s: %v", u.Writer, u.Method, u.Cause)
 }
 
-// unwrap returns w and the writers beneath it, the innermost last.
+// unwrap returns w and the writers beneath it, the innermost last. One that wraps itself
+// is the innermost.
 func unwrap(w http.ResponseWriter) []http.ResponseWriter {
 	const most = 100 // so that a writer that wraps itself does not loop for ever
 	chain := []http.ResponseWriter{w}
@@ -59,11 +63,6 @@ func canFlush(w http.ResponseWriter) bool {
 
 func isHijacker(w http.ResponseWriter) bool {
 	_, ok := w.(http.Hijacker)
-	return ok
-}
-
-func hasDeadlines(w http.ResponseWriter) bool {
-	_, ok := w.(interface{ SetWriteDeadline(time.Time) error })
 	return ok
 }
 
@@ -96,8 +95,8 @@ func callees(chain []http.ResponseWriter, able func(http.ResponseWriter) bool) [
 type Stream struct {
 	http.ResponseWriter
 	flushers []http.ResponseWriter
-	timers   []http.ResponseWriter // whose deadlines are set
-	gone     <-chan bool           // see Gone
+	deadline *Deadline
+	gone     <-chan bool // see Gone
 }
 
 // New finds everything that a stream needs, before anything is written, and
@@ -105,18 +104,14 @@ type Stream struct {
 func New(w http.ResponseWriter, deadline time.Time) (*Stream, *Unsupported) {
 	chain := unwrap(w)
 	inner := chain[len(chain)-1]
-	switch {
-	case !canFlush(inner):
+	if !canFlush(inner) {
 		return nil, &Unsupported{Method: "http.Flusher", Writer: inner}
-	case !hasDeadlines(inner):
-		return nil, &Unsupported{Method: "SetWriteDeadline", Writer: inner}
 	}
-	s := &Stream{ResponseWriter: w, flushers: callees(chain, canFlush), timers: callees(chain, hasDeadlines)}
-	for _, w := range s.timers {
-		if err := setWriteDeadline(w, deadline); errors.Is(err, http.ErrNotSupported) || errors.Is(err, guard.ErrPanic) {
-			return nil, &Unsupported{"SetWriteDeadline", w, err}
-		}
+	timed, missing := newDeadline(chain, "SetWriteDeadline", writes, deadline)
+	if missing != nil {
+		return nil, missing
 	}
+	s := &Stream{ResponseWriter: w, flushers: callees(chain, canFlush), deadline: timed}
 	// The request's context also ends with a middleware's timeout, or with the
 	// server's BaseContext. CloseNotify of net/http's writers reports only the client.
 	if n, ok := inner.(interface{ CloseNotify() <-chan bool }); ok {
@@ -129,16 +124,7 @@ func New(w http.ResponseWriter, deadline time.Time) (*Stream, *Unsupported) {
 func (s *Stream) Gone() <-chan bool { return s.gone }
 
 // SetWriteDeadline limits the writes that follow, and those under way.
-func (s *Stream) SetWriteDeadline(at time.Time) (failed error) {
-	for _, w := range s.timers {
-		failed = setWriteDeadline(w, at)
-	}
-	return failed // as the innermost says
-}
-
-func setWriteDeadline(w http.ResponseWriter, at time.Time) error {
-	return guard.Call(func() error { return w.(interface{ SetWriteDeadline(time.Time) error }).SetWriteDeadline(at) })
-}
+func (s *Stream) SetWriteDeadline(at time.Time) error { return s.deadline.Set(at) }
 
 // Flush sends what was written.
 func (s *Stream) Flush() error {
@@ -180,7 +166,7 @@ func Hijackable(w http.ResponseWriter, r *http.Request) *Unsupported {
 	switch {
 	case !isHijacker(inner):
 		return &Unsupported{Method: "http.Hijacker", Writer: inner}
-	case !hasDeadlines(inner) && r.Context().Value(http.ServerContextKey) == nil:
+	case writes(inner) == nil && r.Context().Value(http.ServerContextKey) == nil:
 		// Fasthttp's adaptor can be hijacked, but reuses the memory of the request.
 		return &Unsupported{Method: "SetWriteDeadline", Writer: inner}
 	}
