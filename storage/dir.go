@@ -31,10 +31,24 @@ import (
 // does not distinguish case, "A" and "a" are one object, and a [realtime.Policy] that
 // decides by path must compare accordingly.
 type Dir struct {
-	root *os.Root
+	root tree
 
 	mu   sync.Mutex // guards folders and their contents: held briefly, not while bodies arrive
 	last time.Time  // of the latest object written
+}
+
+// tree is the directory: an [*os.Root], which tests let fail.
+type tree interface {
+	Mkdir(name string, perm os.FileMode) error
+	MkdirAll(name string, perm os.FileMode) error
+	Open(name string) (*os.File, error)
+	OpenFile(name string, flag int, perm os.FileMode) (*os.File, error)
+	Lstat(name string) (os.FileInfo, error)
+	Chtimes(name string, atime, mtime time.Time) error
+	Rename(from, to string) error
+	Remove(name string) error
+	RemoveAll(name string) error
+	Close() error
 }
 
 var _ Objects = (*Dir)(nil)
@@ -44,14 +58,17 @@ const tempDir = ".tmp" // no valid path begins with a dot
 // OpenDir opens a directory. It makes the directory if there is none, and removes
 // files that a crash left unfinished. The caller must close the Dir.
 func OpenDir(name string) (*Dir, error) {
-	if err := os.MkdirAll(name, 0o700); err != nil {
-		return nil, fault.Errorf("storage: %w", err)
-	}
+	made := os.MkdirAll(name, 0o700)
 	root, err := os.OpenRoot(name)
 	if err != nil {
-		return nil, fault.Errorf("storage: %w", err)
+		return nil, fault.Errorf("storage: %w", cmp.Or(made, err))
 	}
-	if err = root.RemoveAll(tempDir); err == nil {
+	return openTree(root)
+}
+
+func openTree(root tree) (*Dir, error) {
+	err := root.RemoveAll(tempDir)
+	if err == nil {
 		err = root.Mkdir(tempDir, 0o700)
 	}
 	if err != nil {
@@ -192,23 +209,31 @@ func (d *Dir) stat(name string) (fs.FileInfo, error) {
 	if !ValidPath(name) {
 		return nil, ErrBadPath
 	}
-	for i := 0; i <= len(name); i++ {
-		if i < len(name) && name[i] != '/' {
+	for i, c := range []byte(name) {
+		if c != '/' {
 			continue
 		}
-		fi, err := d.root.Lstat(name[:i])
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			return nil, ErrNotFound
+		switch fi, err := d.lstat(name[:i]); {
 		case err != nil:
 			return nil, err
-		case i == len(name) && fi.Mode().IsRegular():
-			return fi, nil
-		case i == len(name) || !fi.IsDir():
+		case !fi.IsDir():
 			return nil, ErrBadPath
 		}
 	}
-	return nil, ErrNotFound // not reached: the last element returns
+	fi, err := d.lstat(name)
+	if err == nil && !fi.Mode().IsRegular() {
+		err = ErrBadPath
+	}
+	return fi, err
+}
+
+// lstat describes what is at a path. The error is ErrNotFound if there is nothing.
+func (d *Dir) lstat(name string) (fs.FileInfo, error) {
+	fi, err := d.root.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = ErrNotFound
+	}
+	return fi, err
 }
 
 func describe(name string, fi fs.FileInfo) Info {
