@@ -19,6 +19,7 @@ var appPage []byte
 // users of which are whom their cookie names.
 type App struct {
 	URL string // ends with a slash
+	Mux *http.ServeMux
 
 	t  testing.TB
 	rt *realtime.Realtime
@@ -41,8 +42,8 @@ func StartApp(t testing.TB) *App {
 	if err != nil {
 		t.Fatal(err)
 	}
-	app := &App{t: t, rt: rt}
 	mux := http.NewServeMux()
+	app := &App{Mux: mux, t: t, rt: rt}
 	mux.Handle("/api/maravilla/", rt.Handler())
 	mux.HandleFunc("/redirect", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, r.FormValue("to"), http.StatusTemporaryRedirect)
