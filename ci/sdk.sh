@@ -3,6 +3,6 @@
 # and the page of the React example.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-ci/npm.sh client/js ci/nodes examples/react
+ci/npm.sh client/js ci/nodes ci/typescripts examples/react
 go run ./internal/tools/buildjs
 go run ./internal/tools/buildpage examples/react
