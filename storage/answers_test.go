@@ -84,7 +84,7 @@ func TestTroubleIsExplained(t *testing.T) {
 func TestBadQueries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, open(), nil)
-		for _, query := range []string{"", "?", "?name=a", "?path=a&path=b", "?path=%zz", "?path=a;b"} {
+		for _, query := range []string{"", "?", "?name=a", "?path=a&path=b", "?path=%zz", "?path=a;b", "?path=a&x=%zz"} {
 			s.refused(query, s.do("POST", "upload"+query, strings.NewReader("x")), 400, "bad_request")
 			s.refused(query, s.do("DELETE", "delete"+query, nil), 400, "bad_request")
 		}

@@ -52,9 +52,6 @@ type opened struct {
 func (o *opened) Read(p []byte) (int, error) {
 	defer o.ctx.Bound(o.most)()
 	n, err := o.content.Read(p)
-	if err == io.EOF {
-		return n, err
-	}
 	return n, o.ctx.Explain(err)
 }
 

@@ -179,12 +179,16 @@ func TestBrokenDisk(t *testing.T) {
 			failed, f.left = f.failed, -1
 			what := fmt.Sprintf("%s: call %d fails, %q", c.name, n, failed)
 			content := map[bool]string{true: "new", false: "old"}
+			if made := failed == "read" || failed == "write" || failed == "sync"; err == nil && failed != "" && failed != "remove" ||
+				err != nil && !made && !errors.Is(err, errFlaw) {
+				t.Errorf("%s: %v", what, err)
+			}
 			switch got := files(t, name); {
 			case err != nil && (failed == "" || got != before):
 				t.Errorf("%s: %v, and there are %s", what, err, got)
 			case errors.Is(err, storage.ErrNotFound), errors.Is(err, storage.ErrBadPath):
 				t.Errorf("%s: %v", what, err)
-			case err == nil && got != c.after && failed != "remove": // of a folder
+			case err == nil && got != c.after && (failed != "remove" || strings.Contains(got, "b/old")): // of a folder
 				t.Errorf("%s, but there are %s, want %s", what, got, c.after)
 			case c.path == "a/b/old" || err == nil && c.path != "":
 				if b, _ := os.ReadFile(filepath.Join(name, c.path)); string(b) != content[err == nil] {
@@ -313,11 +317,90 @@ func TestBadPathBeforeTheBody(t *testing.T) {
 	}
 }
 
+// stuck is a directory that cannot be closed.
+type stuck struct{ storage.Tree }
+
+func (stuck) Close() error { return errFlaw }
+
+// A call whose context has ended does nothing, and one whose context ends gives up.
+func TestDirContexts(t *testing.T) {
+	m := &meanwhile{at: "open a"}
+	dir, _ := openTree(t, func(t storage.Tree) storage.Tree { m.Tree = t; return m })
+	ctx, cancel := context.WithCancel(context.Background())
+	m.do = cancel
+	if list, _, err := dir.List(ctx, "", "", 10); !errors.Is(err, context.Canceled) {
+		t.Errorf("listed %v, %v", list, err)
+	}
+	if info, created, err := dir.Put(ctx, "new", "", strings.NewReader("x")); created || !errors.Is(err, context.Canceled) {
+		t.Errorf("put %v, %v, %v", info, created, err)
+	}
+	empty, err := storage.OpenDir(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer empty.Close()
+	if _, _, err := empty.List(ctx, "", "", 10); !errors.Is(err, context.Canceled) {
+		t.Errorf("listed nothing: %v", err)
+	}
+}
+
+// walked notes which folders are read, and how many objects are looked at.
+type walked struct {
+	storage.Tree
+	folders []string
+	objects int
+}
+
+func (w *walked) Open(name string) (*os.File, error) {
+	w.folders = append(w.folders, name)
+	return w.Tree.Open(name)
+}
+
+func (w *walked) Lstat(name string) (os.FileInfo, error) {
+	w.objects++
+	return w.Tree.Lstat(name)
+}
+
+// A list reads what it needs: not the folders that cannot have what is asked for, and not
+// the objects after its end.
+func TestListReadsLittle(t *testing.T) {
+	w := &walked{}
+	dir, name := openTree(t, func(t storage.Tree) storage.Tree { w.Tree = t; return w })
+	for _, path := range []string{"a/1", "a/2", "ab/1", "ab/c/1", "b/1", "c/1", "c/2", "c/3"} {
+		write(t, filepath.Join(name, path), "x")
+	}
+	for _, c := range []struct {
+		prefix, after string
+		limit         int
+		folders       string
+		objects       int
+	}{
+		{"ab/", "", 10, ". ab ab/c", 2},
+		{"b", "", 10, ". b", 1},
+		{"", "ab/c/1", 10, ". ab ab/c b c", 5},
+		{"", "bb", 10, ". c", 4},
+		{"", "", 1, ". a", 2},
+		{"c/", "", 1, ". c", 2},
+	} {
+		w.folders, w.objects = nil, 0
+		list, _, err := dir.List(context.Background(), c.prefix, c.after, c.limit)
+		if got := strings.Join(w.folders, " "); err != nil || got != c.folders || w.objects != c.objects {
+			t.Errorf("%d of %q after %q: %v, %v: the folders %s are read, want %s, and %d objects looked at, want %d",
+				c.limit, c.prefix, c.after, list, err, got, c.folders, w.objects, c.objects)
+		}
+	}
+}
+
 // A Dir that is closed does nothing.
 func TestClosedDir(t *testing.T) {
-	dir, name := openTree(t, same)
+	f := &flawed{left: -1}
+	dir, name := openTree(t, func(t storage.Tree) storage.Tree { f.Tree = t; return f })
 	if err := dir.Close(); err != nil {
 		t.Fatal(err)
+	}
+	f.Tree = stuck{f.Tree}
+	if err := dir.Close(); !errors.Is(err, errFlaw) {
+		t.Errorf("closed again: %v", err)
 	}
 	_, _, put := dir.Put(context.Background(), "new", "", strings.NewReader("x"))
 	_, _, open := dir.Open(context.Background(), "old")

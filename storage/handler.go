@@ -186,20 +186,17 @@ func (h *handler) upload(w *paced, r *http.Request) error {
 	if created {
 		status = http.StatusCreated
 	}
-	return answer(w, status, info)
+	answer(w, status, info)
+	return nil
 }
 
-func answer(w http.ResponseWriter, status int, v any) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
+func answer(w http.ResponseWriter, status int, info Info) {
+	b, _ := json.Marshal(info) // of strings and a number
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
 	_, _ = w.Write(append(b, '\n')) // the client is gone, or has it
-	return nil
 }
 
 func (h *handler) delete(w http.ResponseWriter, r *http.Request) error {

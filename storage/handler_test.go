@@ -114,7 +114,7 @@ func TestGoodNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, open(), nil)
 		for _, name := range []string{
-			"a", "A/b/C.png", "ünïcode/Ω/日本.txt", "a b/c+d&e=f%2f#.txt", "x..y", "console", "com10", "nullable.txt", "$x", "~", "-rf", "a.tmp",
+			"a", "A/b/C.png", "ünïcode/Ω/日本.txt", "a b/c+d&e=f%2f#.txt", "x..y", "console", "com10", "com", "com12", "comx", "lptä", "nullable.txt", "$x", "~", "-rf", "a.tmp",
 			strings.Repeat("a", storage.MaxPath), strings.Repeat("a/", 127) + "a", "e\u0301", "a'b", "👩‍👧",
 		} {
 			s.upload(url.QueryEscape(name), "content")
@@ -276,11 +276,14 @@ func TestClaimedTypesAreNotBelieved(t *testing.T) {
 			"image/png": "image/png", "IMAGE/PNG": "image/png", "text/plain": "text/plain; charset=utf-8",
 			"text/plain%3B charset=utf-7": "text/plain; charset=utf-8", "image/svg+xml": "application/octet-stream",
 			"text/html": "application/octet-stream", "image/png, text/html": "application/octet-stream",
+			"image/png; x": "application/octet-stream",
 		} {
 			query := "?path=" + url.QueryEscape(claim)
 			s.do("POST", "upload"+query, strings.NewReader("x"))
 			if r := s.do("GET", "download"+query, nil); r.Header.Get("Content-Type") != want {
 				t.Errorf("%s is served as %q, want %q", claim, r.Header.Get("Content-Type"), want)
+			} else if how, _, _ := strings.Cut(r.Header.Get("Content-Disposition"), ";"); (how == "inline") == (want == "application/octet-stream") {
+				t.Errorf("%s is shown %s", claim, how)
 			}
 		}
 	})

@@ -140,7 +140,6 @@ func (s *Store) Put(ctx context.Context, path, typ string, body io.Reader) (info
 	w := begin(ctx, body, s.objects.opts.PutTimeout, func() (func(), error) { return s.writing.Lock(ctx, path) })
 	defer w.close()
 	info, created, err = s.objects.Put(w.ctx, path, typ, w)
-	w.stop()
 	switch {
 	case err != nil && w.ended && !errors.Is(err, ErrBadPath):
 		return Info{}, false, s.unsurePut(ctx, path, w.ctx.Explain(err))
@@ -221,7 +220,7 @@ func (s *Store) unsureDelete(ctx context.Context, path string, cause error) erro
 func (s *Store) look(ctx context.Context, path string) (Info, error) {
 	content, info, err := s.objects.Open(context.WithoutCancel(ctx), path)
 	if err == nil {
-		err = content.Close()
+		_ = content.Close() // it is there, whatever this says
 	}
 	return info, err
 }
@@ -240,10 +239,10 @@ const maxList = 1000
 // List returns objects whose paths begin with prefix; see [Objects]. It returns
 // 1,000 at most, also if limit is not positive.
 func (s *Store) List(ctx context.Context, prefix, cursor string, limit int) (list []Info, next string, err error) {
-	if limit <= 0 || limit > maxList {
+	if limit <= 0 {
 		limit = maxList
 	}
-	return s.objects.List(ctx, prefix, cursor, limit)
+	return s.objects.List(ctx, prefix, cursor, min(limit, maxList))
 }
 
 // unheard returns the event to emit for ev if the event owed was never emitted: for

@@ -45,9 +45,10 @@ type copying struct {
 	total  int           // that much; -1: it has not answered yet
 	asked  time.Time
 	heard  time.Time
+	lost   bool // the log has lost something since the store was asked what has become of it
 	queued bool // it is in Growing.asking
 	end    *End // how it ended, while content is missing
-	bytes  int  // of the content, then
+	bytes  int  // of the content, at its end
 	since  time.Time
 	wrong  bool // it cannot be followed on
 }
@@ -312,8 +313,9 @@ func (g *Growing) finishCopy(t, past *Text, end End, bytes int) {
 	}
 	t.reach(len(past.content))
 	t.mu.Unlock()
+	t.copy.bytes = bytes
 	if end.Partial = have < bytes; end.Partial && end.State != Failed {
-		t.copy.end, t.copy.bytes, t.copy.since = &end, bytes, time.Now()
+		t.copy.end, t.copy.since = &end, time.Now()
 		g.ask(t) // the writer keeps it for a while
 		return
 	}

@@ -114,7 +114,7 @@ func (g *Growing) mendCopy(t *Text, now time.Time) (unknown bool) {
 	case now.Sub(c.asked) > askEvery, (c.total < 0 || c.end != nil) && now.Sub(c.asked) > askAgain:
 		g.ask(t)
 	}
-	return now.Sub(c.heard) > unheard
+	return c.lost || now.Sub(c.heard) > unheard
 }
 
 // inquire finds out what has become of a message of which nothing is heard. It fails where
@@ -128,7 +128,7 @@ func (g *Growing) inquire(ctx context.Context, t *Text) error {
 	}
 	if open && r.Run == t.Run {
 		g.mu.Lock()
-		t.copy.heard = time.Now() // it is open: its writer answers, or is found dead
+		t.copy.heard, t.copy.lost = time.Now(), false // it is open: its writer answers, or is found dead
 		g.mu.Unlock()
 		return nil
 	}
@@ -174,7 +174,7 @@ func (g *Growing) Lost(store bool) {
 		switch {
 		case t.ended() != nil:
 		case t.own == nil:
-			t.copy.heard = time.Now().Add(-unheard) // asked about at once
+			t.copy.lost = true
 			g.ask(t)
 		case store:
 			o := t.own
