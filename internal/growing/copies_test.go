@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/growing"
 	"github.com/maravilla-realtime/realtime/internal/log/bounded"
 )
@@ -55,6 +56,26 @@ func TestFollow(t *testing.T) {
 			c.store.fails(1, "get", errStore, false)
 		}, errStore, "", 0},
 		"the log is broken": {func(c *cluster, w, _ *growing.Growing) { c.breakLog() }, errStore, "", 0},
+		"ended, and known, and the record is gone": {func(c *cluster, w, r *growing.Growing) {
+			o := c.begin(w, "a1")
+			c.write(o, "text")
+			c.follow(r, "a1")
+			c.end(o, growing.Complete)
+			c.forget(0)
+			overwrite(c.t, c.store, "a1", nil)
+		}, nil, "text complete", 0},
+		"it ends meanwhile": {func(c *cluster, w, _ *growing.Growing) {
+			o := c.begin(w, "a1")
+			c.separate("w", true)
+			time.AfterFunc(time.Second, func() { c.end(o, growing.Complete) })
+		}, nil, " complete", time.Second},
+		"what comes cannot be read": {func(c *cluster, w, r *growing.Growing) {
+			o := c.begin(w, "a1")
+			c.separate("w", true)
+			time.AfterFunc(time.Second, func() {
+				r.Take(&backend.Event{Resource: backend.Control, Type: growing.Piece, Channel: "room", Key: "a1", Version: o.Run, Data: []byte{99}})
+			})
+		}, growing.ErrBusy, "", 3 * time.Second},
 		"the node is closed": {func(c *cluster, w, r *growing.Growing) {
 			c.begin(w, "a1")
 			r.Close(c.t.Context(), growing.End{State: growing.Failed})
@@ -114,6 +135,14 @@ func TestCopyGrows(t *testing.T) {
 		}
 		c.separate("w", false)
 		time.Sleep(12 * time.Second) // it asks for what may have been lost
+		c.wantText("after a while", text, want, "grows")
+		c.separate("w", true)
+		c.write(o, "lost")
+		time.Sleep(time.Second)
+		c.separate("w", false)
+		c.write(o, "gap") // by which it sees that something was
+		want += "lostgap"
+		time.Sleep(200 * time.Millisecond)
 		c.wantText("in the end", text, want, "grows")
 		if s := r.Stats(); s.Copies != 1 || s.Open != 0 || s.Bytes != int64(len(want)) || s.Followers != 1 {
 			t.Errorf("%+v", s)
@@ -143,6 +172,7 @@ func TestInterest(t *testing.T) {
 			t.Errorf("%d pieces answer", n)
 		}
 		c.count("r", growing.Ask)
+		c.store.count()
 		time.Sleep(time.Minute + time.Second)
 		if n := c.count("r", growing.Ask); n < 5 || n > 7 {
 			t.Errorf("asked %d times in a minute", n)
@@ -163,6 +193,9 @@ func TestInterest(t *testing.T) {
 			t.Errorf("the copy is kept: %+v", s)
 		}
 		c.wantText("forgotten", text, "xy", "")
+		if calls := c.store.count(); calls != 0 {
+			t.Errorf("%d calls of the store about a message of which all is heard", calls)
+		}
 		c.count("w", growing.Piece)
 		c.write(o, "z")
 		time.Sleep(time.Second)
@@ -172,6 +205,34 @@ func TestInterest(t *testing.T) {
 		text = c.follow(r, "a1")
 		c.wantText("followed again", text, "xyz", "grows")
 	})
+}
+
+// Who follows what this node has asks nobody.
+func TestFollowAsksNobody(t *testing.T) {
+	for _, alone := range []bool{true, false} {
+		inCluster(t, fmt.Sprint(alone), func(t *testing.T, c *cluster) {
+			w, _ := c.start("w", alone, roomy)
+			o := c.begin(w, "a1")
+			follows := []*growing.Growing{w}
+			if !alone {
+				r := c.node("r")
+				c.follow(r, "a1")
+				follows = append(follows, r)
+			}
+			c.store.count()
+			for _, g := range follows {
+				c.follow(g, "a1")
+			}
+			if alone {
+				c.end(o, growing.Complete)
+				c.store.count()
+				c.wantText("ended", c.follow(w, "a1"), "", "complete")
+			}
+			if calls := c.store.count(); calls != 0 {
+				t.Errorf("%d calls of the store", calls)
+			}
+		})
+	}
 }
 
 // Of what other nodes are to get, so much is taken at a time.
@@ -186,6 +247,7 @@ func TestOutgoing(t *testing.T) {
 			c.write(o, strings.Repeat("x", 40<<10))
 			go r.Follow(t.Context(), o.Key)
 			synctest.Wait()
+			r.Lost(false) // asks once more, for what it is about to ask
 		}
 		for i, want := range []int{1, 1, 1, 0} {
 			batch, more := r.Outgoing(1)
@@ -232,7 +294,7 @@ func TestOutgoing(t *testing.T) {
 			go r.Follow(t.Context(), k)
 		}
 		synctest.Wait()
-		if batch, more := r.Outgoing(2*(64+200+1) + 1); len(batch) != 3 || !more {
+		if batch, more := r.Outgoing(2 * (64 + 200 + 1)); len(batch) != 2 || !more {
 			t.Errorf("%d questions, more %v", len(batch), more)
 		}
 	})
@@ -253,7 +315,7 @@ func TestEndOfACopy(t *testing.T) {
 		"in the log":                         {5, "last", 0, growing.Complete, "complete", 0},
 		"in the log, though nothing came":    {5, "last", time.Minute, growing.Complete, "complete", 0},
 		"too large for the log":              {500, "last", 0, growing.Complete, "complete", 2 * time.Second},
-		"too large, and it comes late":       {500, "last", 3 * time.Second, growing.Complete, "complete", 4500 * time.Millisecond},
+		"too large, and it comes late":       {500, strings.Repeat("last", 10_000), 3 * time.Second, growing.Complete, "complete", 4500 * time.Millisecond},
 		"too large, and it never comes":      {500, "last", time.Hour, growing.Complete, "complete partial", 7500 * time.Millisecond},
 		"too large, and the end has failed":  {500, "last", time.Hour, growing.Failed, "failed partial", 0},
 		"too large, and all of it was there": {500, "", time.Hour, growing.Complete, "complete", 0},
@@ -282,6 +344,7 @@ func TestEndOfACopy(t *testing.T) {
 			if !strings.HasSuffix(f.shows, "partial") {
 				want += f.last
 			}
+			c.wantText("the writer's", o.Text, strings.Repeat("x", f.size)+f.last, string(f.state))
 			c.wantText("ended", text, want, f.shows)
 			if n := r.Bytes(); n != int64(len(want)) {
 				t.Errorf("%d bytes of %d are counted", n, len(want))
@@ -422,6 +485,8 @@ func TestMemoryOfFollowed(t *testing.T) {
 		c.write(o2, "y")
 		time.Sleep(time.Second)
 		c.wantText("beyond it by one", text2, "y", "grows")
+		_, err = r.Begin(t.Context(), growing.Begin{Key: growing.Key{Channel: "room", ID: "a4"}}, func(error) {})
+		wantErr(t, "begin", err, growing.ErrTooMany)
 		c.write(o2, "z")
 		time.Sleep(time.Second)
 		c.wantText("given up", text2, "y", "")

@@ -142,7 +142,7 @@ func (g *Growing) ask(t *Text) {
 // send has Outgoing send what the other nodes want. g.mu and t.mu must be held.
 func (g *Growing) send(t *Text) {
 	o := &t.out
-	if t.own == nil || o.queued || !o.answer && (o.sent >= len(t.content) || time.Now().After(o.until)) {
+	if o.queued || !o.answer && (o.sent >= len(t.content) || time.Now().After(o.until)) {
 		return
 	}
 	o.queued = true
@@ -287,7 +287,7 @@ func (g *Growing) ready(t *Text, have int) {
 		return
 	default:
 	}
-	if c.total >= 0 && have >= c.total || t.ended() != nil || c.wrong {
+	if c.total >= 0 && have >= c.total || t.ended() != nil {
 		t.mu.Lock()
 		t.tell(time.Now()) // those who wait read it at once
 		t.mu.Unlock()

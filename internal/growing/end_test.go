@@ -45,8 +45,10 @@ func TestEndIn(t *testing.T) {
 		say("room", "", "")
 	}
 	ends("room a complete")
-	for range 3000 {
+	for range 1095 {
 		say("room", "", "")
 	}
-	ends("none")
+	ends("room a complete")
+	say("room", "", "")
+	ends("none") // after 4,096 messages
 }

@@ -126,6 +126,7 @@ func TestOddEnds(t *testing.T) {
 				g.Take(&ev)
 			}
 		}
+		c.count("w", growing.Piece)
 		tell("another", "a1", "x", "complete")
 		tell(o.Run, "a2", "x", "complete")
 		tell(o.Run, "a1", "x", "streaming")
@@ -139,7 +140,6 @@ func TestOddEnds(t *testing.T) {
 		w.Take(&backend.Event{Resource: backend.Control, Type: growing.Ask, Channel: "room", Key: "a1", Version: o.Run})
 		r.Take(&backend.Event{Resource: backend.Control, Type: growing.Ask, Channel: "room", Key: "a1", Version: o.Run, Data: []byte{0}})
 		r.Stopped(&backend.Event{Type: growing.Stop, Channel: "room", Key: "a1", Version: o.Run})
-		c.count("w", growing.Piece)
 		time.Sleep(time.Second)
 		c.wantText("writer", o.Text, "text", "grows")
 		c.wantText("reader", text, "text", "grows")

@@ -190,7 +190,6 @@ func (g *Growing) Lost(store bool) {
 			}
 		})
 	}
-	g.signal()
 }
 
 // restore puts the record of an open message back, if the store has lost it. If others
@@ -250,10 +249,8 @@ func (g *Growing) dueDoubts(now time.Time) (due []doubt) {
 func (g *Growing) settle(ctx context.Context, d doubt) {
 	ctx, cancel := context.WithTimeout(ctx, bounded.CallTime)
 	defer cancel()
-	it, err := g.node.Store.Get(ctx, storeKey(d.Key))
-	if err != nil || it.Revision == 0 {
-		return // a later look, or the sweep after the end of this node, finds it
-	}
+	// Where this fails, a later look, or the sweep after the end of this node, finds it.
+	it, _ := g.node.Store.Get(ctx, storeKey(d.Key))
 	if r, err := decodeRecord(it.Value); err == nil && r.Run == d.run && !r.ended {
 		_ = g.fail(ctx, it, r)
 	}

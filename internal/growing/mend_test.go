@@ -89,6 +89,28 @@ func TestReap(t *testing.T) {
 	}
 }
 
+// Records of what has ended go with the node that would have deleted them.
+func TestReapOfEnded(t *testing.T) {
+	for name, mine := range map[string]string{"of a dead node": "r", "of an earlier life": "w"} {
+		inCluster(t, name, func(t *testing.T, c *cluster) {
+			w, stop := c.start("w", false, roomy)
+			c.end(c.begin(w, "a1"), growing.Complete)
+			stop()
+			r := c.node(mine)
+			time.Sleep(time.Hour)
+			reap(t, r, mine, "w")
+			if calls := c.store.count(); calls == 0 {
+				t.Error("nothing was done")
+			}
+			c.wantTold("reaped", "a1", "streaming complete")
+			time.Sleep(10 * time.Minute)
+			for it := range c.store.List(t.Context(), "stream", "") {
+				t.Errorf("%v is left", it.Key)
+			}
+		})
+	}
+}
+
 // What fails while the messages of others are looked at is told, and the next look goes on.
 func TestReapFaults(t *testing.T) {
 	for name, f := range map[string]struct {
@@ -306,6 +328,67 @@ func TestStoreWasPutBack(t *testing.T) {
 			}
 		})
 	}
+}
+
+// While the store is broken, a node does not ask it about each message again and again.
+func TestUnheardWhileBroken(t *testing.T) {
+	inCluster(t, "", func(t *testing.T, c *cluster) {
+		w, r := c.node("w"), c.node("r")
+		for i := range 5 {
+			c.begin(w, fmt.Sprint(i))
+			c.follow(r, fmt.Sprint(i))
+		}
+		c.separate("r", true)
+		time.Sleep(25 * time.Second)
+		c.store.fails(-1, "get", errStore, false)
+		time.Sleep(20 * time.Second)
+		c.store.count()
+		time.Sleep(10 * time.Second)
+		if calls := c.store.count(); calls < 5 || calls > 11 {
+			t.Errorf("%d calls in ten seconds", calls)
+		}
+	})
+}
+
+// Who gave up beginning a message, and does not know whether it has begun, does not end
+// another one's.
+func TestDoubtAboutAnother(t *testing.T) {
+	inCluster(t, "", func(t *testing.T, c *cluster) {
+		w, x := c.node("w"), c.node("x")
+		n := 0
+		c.store.set(func(_ context.Context, _ string, do func() error) error {
+			switch n++; n {
+			case 1:
+				return backend.ErrMaybeStored
+			case 2:
+				return errStore
+			}
+			return do()
+		})
+		_, err := w.Begin(t.Context(), growing.Begin{Key: room}, func(error) {})
+		wantErr(t, "begin", err, backend.ErrMaybeStored)
+		o := c.begin(x, "a1")
+		time.Sleep(10 * time.Minute)
+		c.write(o, "x")
+		c.wantTold("in the end", "a1", "streaming")
+	})
+}
+
+// Who stops a message stops its writer at once, whatever the store does.
+func TestStopsAtOnce(t *testing.T) {
+	inCluster(t, "", func(t *testing.T, c *cluster) {
+		g := c.node("n")
+		var cause error
+		o, err := g.Begin(t.Context(), growing.Begin{Key: room}, func(why error) { cause = why })
+		wantErr(t, "begin", err, nil)
+		c.store.fails(20, "put", errStore, false)
+		o.Stop()
+		wantErr(t, "cause", cause, growing.ErrStopped)
+		_, err = o.Write([]byte("x"))
+		wantErr(t, "write", err, growing.ErrStopped)
+		wantErr(t, "end", o.End(t.Context(), growing.End{State: growing.Complete}), growing.ErrStopped)
+		c.wantTold("in the end", "a1", "streaming cancelled")
+	})
 }
 
 // A node that is alone, or has nothing, has nothing to ask after a loss.

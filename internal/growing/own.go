@@ -294,7 +294,6 @@ func (o *Own) begin(e End) {
 	}
 	if len(o.left) > 0 {
 		content, _ := runes(nil, o.left, true)
-		o.left = nil
 		o.append(wire.Text, content)
 	}
 	e.UnixMilli = time.Now().UnixMilli()

@@ -30,6 +30,7 @@ func TestWrites(t *testing.T) {
 		{"12345678\xc3", "!\xa9x", "\xa9", "=12345678é"},
 		{"\xff\xff\xff", "!\xff", "x", "=\ufffd\ufffd\ufffdx"},
 		{"", "=", "[1]", "=1,"},
+		{"123456789", "\xf0", "!\x9f", "=123456789"},
 		{"![1234567890]", "ok", "=ok"},
 	} {
 		inCluster(t, strings.Join(steps, " "), func(t *testing.T, c *cluster) {
@@ -113,7 +114,7 @@ func TestEndWithinACharacter(t *testing.T) {
 func TestLimitsOfMessages(t *testing.T) {
 	inCluster(t, "", func(t *testing.T, c *cluster) {
 		limits := roomy
-		limits.Open, limits.Channel = 4, 2
+		limits.Open, limits.Channel = 5, 3
 		g, _ := c.start("n", true, limits)
 		open := func(channel, id string, want error) *growing.Own {
 			t.Helper()
@@ -124,22 +125,23 @@ func TestLimitsOfMessages(t *testing.T) {
 		first := open("x", "1", nil)
 		open("x", "1", growing.ErrTaken)
 		open("x", "2", nil)
-		open("x", "3", growing.ErrTooMany) // of the channel
+		open("x", "3", nil)
+		open("x", "4", growing.ErrTooMany) // of the channel
 		open("y", "1", nil)
 		open("z", "1", nil)
 		open("w", "1", growing.ErrTooMany)
 		c.end(first, growing.Complete)
-		open("x", "3", nil)
+		open("x", "5", nil)
 		open("y", "2", growing.ErrTooMany)
 		s := g.Stats()
-		if s.Open != 4 || s.Opened != 5 || s.Ended["complete"] != 1 || s.Copies != 0 {
+		if s.Open != 5 || s.Opened != 6 || s.Ended["complete"] != 1 || s.Copies != 0 {
 			t.Errorf("%+v", s)
 		}
-		if open := g.Close(t.Context(), growing.End{State: growing.Failed}); open != 4 {
+		if open := g.Close(t.Context(), growing.End{State: growing.Failed}); open != 5 {
 			t.Errorf("%d were open when it closed", open)
 		}
 		open("q", "1", bounded.ErrClosed)
-		if s := g.Stats(); s.Open != 0 || s.Ended["failed"] != 4 {
+		if s := g.Stats(); s.Open != 0 || s.Ended["failed"] != 5 {
 			t.Errorf("closed: %+v", s)
 		}
 	})

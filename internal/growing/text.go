@@ -139,7 +139,7 @@ func (t *Text) Frame(place int) (frame []byte, next int, end *End) {
 	switch {
 	case place >= t.told:
 		return nil, place, t.end
-	case t.piece.from == place && t.piece.to == t.told && t.piece.frame != nil:
+	case t.piece.from == place && t.piece.to == t.told:
 	default:
 		a := wire.StreamAppend{Channel: t.Channel, ID: t.ID, Kind: t.kind, Offset: place, Content: t.content[place:t.told], Next: t.told}
 		frame := a.Frame()
@@ -199,16 +199,11 @@ func (t *Text) ended() *End {
 // beginning of a character is left, except at the end of the text.
 func runes(dst, p []byte, last bool) (_ []byte, left []byte) {
 	for len(p) > 0 {
-		r, n := utf8.DecodeRune(p)
-		switch {
-		case r != utf8.RuneError || n > 1:
-			dst = append(dst, p[:n]...)
-		case !last && !utf8.FullRune(p):
+		if !last && !utf8.FullRune(p) {
 			return dst, p
-		default:
-			dst = utf8.AppendRune(dst, utf8.RuneError)
 		}
-		p = p[n:]
+		r, n := utf8.DecodeRune(p)
+		dst, p = utf8.AppendRune(dst, r), p[n:]
 	}
 	return dst, nil
 }
