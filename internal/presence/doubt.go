@@ -1,8 +1,8 @@
 package presence
 
 import (
-	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"maps"
 	"slices"
@@ -89,29 +89,29 @@ func (p *Presence) reconcile(ctx context.Context, id memberID) error {
 	var node string
 	var elsewhere, open []Key
 	err = p.update(ctx, id, nil, func(m *member) *change {
-		var here []resident
+		var here residents
 		here, node = p.here(id)
 		elsewhere, open = nil, nil
 		before := slices.Clone(m.sessions)
 		c := &change{why: Timeout}
 		if removed := m.remove(func(s *sessionRecord) bool {
-			return p.mine(s.node) && !slices.ContainsFunc(here, func(h resident) bool { return h.ID == s.id })
+			return p.mine(s.node) && !slices.ContainsFunc(here.sessions, func(h resident) bool { return h.ID == s.id })
 		}); removed != nil {
 			c.source = removed.source
 		}
-		for _, s := range here {
+		for _, s := range here.sessions {
 			switch owner := m.owner(s.ID); {
-			case owner == node, owner == "" && s.ending:
-			case owner != "" && !p.mine(owner) && s.lost: // see Lost
-				open = append(open, s.Key)
-			case owner != "" && !p.mine(owner): // it joined at another node since
-				elsewhere = append(elsewhere, s.Key)
-			default:
+			case owner == node, s.ending:
+			case owner == "" || p.mine(owner):
 				if len(before) == 0 {
-					m.metadata, c.source, c.depth = s.Metadata, s.Source, s.Depth
+					m.metadata, c.source, c.depth = here.metadata, s.Source, s.Depth
 				}
 				m.put(s.ID, node, s.Source)
 				m.lastSeen = max(m.lastSeen, time.Now().UnixMilli())
+			case s.lost: // see Lost
+				open = append(open, s.Key)
+			default: // it joined at another node since
+				elsewhere = append(elsewhere, s.Key)
 			}
 		}
 		switch {
@@ -150,6 +150,12 @@ func (p *Presence) reconciled(id memberID, node string, elsewhere, open []Key) {
 	}
 }
 
+// residents are the sessions of a member that live here.
+type residents struct {
+	sessions []resident      // in any order
+	metadata json.RawMessage // of the newest Join among them and those that have ended
+}
+
 // resident is a session that lives here.
 type resident struct {
 	Session
@@ -159,16 +165,16 @@ type resident struct {
 
 // here returns the sessions of a member that live here, and the present name of the
 // node.
-func (p *Presence) here(id memberID) (here []resident, node string) {
+func (p *Presence) here(id memberID) (here residents, node string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if m := p.local.members[id]; m != nil {
 		soon := time.Now().Add(retryAfter)
 		open := soon.Before(p.peers.trust.Add(2 * p.nodeLease))
+		here.metadata = m.metadata
 		for _, s := range m.sessions {
-			here = append(here, resident{s.Session, !s.end.IsZero() && !s.end.After(soon), open && s.node == ""})
+			here.sessions = append(here.sessions, resident{s.Session, !s.end.IsZero() && !s.end.After(soon), open && s.node == ""})
 		}
 	}
-	slices.SortFunc(here, func(a, b resident) int { return cmp.Compare(a.ID, b.ID) })
 	return here, p.node
 }

@@ -2,6 +2,7 @@ package presence
 
 import (
 	"container/heap"
+	"encoding/json"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
@@ -26,8 +27,9 @@ type local struct {
 }
 
 type localMember struct {
-	seen, stored time.Time // when it was last seen here, and when that was last stored
-	known        known     // the record as this node wrote it last; zero: it does not know
+	seen, stored time.Time       // when it was last seen here, and when that was last stored
+	metadata     json.RawMessage // of the newest Join here
+	known        known           // the record as this node wrote it last; zero: it does not know
 	sessions     map[string]*session
 }
 
@@ -59,7 +61,7 @@ func (l *local) join(s Session, node string, now time.Time) {
 		m = &localMember{sessions: make(map[string]*session)}
 		l.members[s.member()] = m
 	}
-	m.seen, m.stored = now, now
+	m.seen, m.stored, m.metadata = now, now, s.Metadata
 	it := m.sessions[s.ID]
 	if it == nil {
 		it = &session{index: -1}

@@ -22,6 +22,7 @@ func TestMemberRecord(t *testing.T) {
 		{}, {lastSeen: 1 << 50, metadata: []byte(`{"a":1}`)},
 		{sessions: []sessionRecord{{"1", "a", "tab"}}},
 		{lastSeen: 1, metadata: []byte(`1`), sessions: []sessionRecord{{"1", "a", ""}, {"2", "a/1", "tab"}}},
+		{sessions: []sessionRecord{{"1", strings.Repeat("n", maxNode), ""}}},
 	} {
 		whole := m.encode()
 		got, err := decodeMember(whole)
@@ -39,8 +40,10 @@ func TestMemberRecord(t *testing.T) {
 		"nothing": {}, "another version": {memberVersion + 1, 0, 0}, "no time": {memberVersion},
 		"a time too large": append([]byte{memberVersion}, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 0),
 		"no metadata":      {memberVersion, 5}, "metadata longer than all": {memberVersion, 5, 2, '1'},
-		"a session of one field": {memberVersion, 5, 0, 1, '1'},
-		"a session of two":       {memberVersion, 5, 0, 1, '1', 1, 'a'},
+		"a session of one field":                   {memberVersion, 5, 0, 1, '1'},
+		"a session of two":                         {memberVersion, 5, 0, 1, '1', 1, 'a'},
+		"a session without a node, before another": {memberVersion, 5, 0, 1, '1', 0, 0, 1, '2', 1, 'a', 0},
+		"the name of a node too long":              (&member{sessions: []sessionRecord{{"1", strings.Repeat("n", maxNode+1), ""}}}).encode(),
 	} {
 		if m, err := decodeMember(b); !errors.Is(err, errRecord) {
 			t.Errorf("%s: %+v, %v", name, m, err)
@@ -195,12 +198,12 @@ var reconcileCases = map[string]struct {
 }{
 	"as it is":          {record: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2"},
 	"one too many":      {record: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}, {"3", "a", ""}}, want: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2"},
-	"one is missing":    {record: []sessionRecord{{"2", "a", ""}}, want: []sessionRecord{{"2", "a", ""}, {"1", "a", ""}}, here: "1 2"},
-	"both are missing":  {record: []sessionRecord{{"3", "b", ""}}, want: []sessionRecord{{"3", "b", ""}, {"1", "a", ""}, {"2", "a", ""}}, here: "1 2"},
+	"one is missing":    {record: []sessionRecord{{"2", "a", ""}}, want: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2"},
+	"both are missing":  {record: []sessionRecord{{"3", "b", ""}}, want: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}, {"3", "b", ""}}, here: "1 2"},
 	"nothing is there":  {want: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2"},
 	"another node's":    {record: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}, {"3", "b", ""}}, here: "1 2"},
 	"moved":             {record: []sessionRecord{{"1", "b", ""}, {"2", "a", ""}}, here: "2"},
-	"under an old name": {record: []sessionRecord{{"1", "a/1", ""}, {"2", "a", ""}}, want: []sessionRecord{{"2", "a", ""}, {"1", "a", ""}}, here: "1 2"},
+	"under an old name": {record: []sessionRecord{{"1", "a/1", ""}, {"2", "a", ""}}, want: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2"},
 	"moved there and back": {
 		record: []sessionRecord{{"1", "b", ""}}, overtake: []sessionRecord{{"1", "a", ""}},
 		want: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2",
@@ -239,6 +242,7 @@ func TestReconcile(t *testing.T) {
 				}
 				it, _ := store.Get(t.Context(), k)
 				m, err := decodeMember(it.Value)
+				slices.SortFunc(m.sessions, func(a, b sessionRecord) int { return cmp.Compare(a.id, b.id) })
 				if want := cmp.Or(len(c.want), len(c.record)); err != nil || len(m.sessions) != want || c.want != nil && !slices.Equal(m.sessions, c.want) {
 					t.Errorf("the record has %+v, %v", m.sessions, err)
 				}
