@@ -86,19 +86,15 @@ func (p *Presence) update(ctx context.Context, id memberID, guess *known, f func
 }
 
 // guess returns the record of a member as this node has written it last; nil: it does not
-// know, or the store is in this process and answers at once. Of a user who has no session
-// here it guesses that there is no record if joins is set.
-func (p *Presence) guess(id memberID, joins bool) *known {
-	if p.alone {
-		return nil
-	}
+// know. Of a user who has no session here it guesses that there is no record.
+func (p *Presence) guess(id memberID) *known {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	m := p.local.members[id]
 	switch {
-	case m == nil && joins:
+	case m == nil:
 		return &known{}
-	case m == nil || m.known.revision == 0:
+	case m.known.revision == 0:
 		return nil
 	}
 	k := m.known

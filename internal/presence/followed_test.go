@@ -250,6 +250,7 @@ func TestFollowedGoesOn(t *testing.T) {
 		"delete":            {func(_ *world, _ *node, on *channels) { on.set() }, map[string]error{"Delete followed": errCut}, ""},
 		"read after a loss": {func(_ *world, n *node, _ *channels) { n.Lost() }, map[string]error{"List followed": errCut}, "zebra"},
 		"list the dead":     {die, map[string]error{"List every followed": errCut}, "zebra"},
+		"ask for the dead":  {die, map[string]error{"Get node": errCut}, "zebra"},
 		"delete the dead":   {die, map[string]error{"Delete followed": errCut}, "zebra"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -407,5 +408,19 @@ func TestFollowedByAnotherRelease(t *testing.T) {
 		onB.set()
 		w.pass(5 * time.Second)
 		w.recorded("in the end", 3)
+	})
+}
+
+// Writes that fail for want of knowledge are paced like those that do not.
+func TestFollowedInConflictIsPaced(t *testing.T) {
+	inWorld(t, func(w *world) {
+		_, p, on, _ := w.probedFollowing("a")
+		w.pass(3 * time.Second)
+		p.failing(only("Put followed", backend.ErrConflict))
+		on.set("room")
+		w.pass(time.Minute)
+		if n := p.count("Put followed"); n < 20 || n > 31 {
+			t.Errorf("%d writes in a minute", n)
+		}
 	})
 }

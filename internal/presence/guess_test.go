@@ -1,9 +1,11 @@
 package presence_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/internal/presence"
 )
 
@@ -53,5 +55,49 @@ func TestRecordsOfOthersAreRead(t *testing.T) {
 			t.Errorf("%d reads of sessions that are not known", reads)
 		}
 		w.expect("nobody has left")
+	})
+}
+
+// A record that another node has changed meanwhile costs one more request, and no wait. After
+// a write whose outcome is unknown the record is read, a moment later.
+func TestWrongGuesses(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, p, _ := w.probed("a", false)
+		b := w.start("b", false)
+		w.join(a, tab("ann", "1"))
+		w.join(b, tab("ann", "2"))
+		w.pass(time.Second) // between two looks of the loops
+		p.failing(nil)
+		began := time.Now()
+		w.join(a, with(tab("ann", "1"), `1`))
+		if took, reads, writes := time.Since(began), p.count("Get member"), p.count("Put member"); took > 0 || reads != 1 || writes != 2 {
+			t.Errorf("where another node has written: %d reads and %d writes in %v", reads, writes, took)
+		}
+
+		p.failing(times(1, "Put member", backend.ErrMaybeStored))
+		began = time.Now()
+		w.join(a, with(tab("ann", "1"), `2`))
+		if took, reads, writes := time.Since(began), p.count("Get member"), p.count("Put member"); took == 0 || reads != 1 || writes != 2 {
+			t.Errorf("of unknown outcome: %d reads and %d writes in %v", reads, writes, took)
+		}
+	})
+}
+
+// What a node does not know of a record, since its last change of it has failed, it reads
+// before it writes.
+func TestUnknownRecordsAreRead(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, p, _ := w.probed("a", false)
+		w.join(a, tab("ann", "1"))
+		w.pass(31 * time.Second) // in which no lastSeen is stored
+		p.failing(only("Put member", errCut))
+		if err := a.Touch(w.ctx, channel, "ann"); !errors.Is(err, errCut) {
+			t.Error(err)
+		}
+		p.failing(nil)
+		w.join(a, with(tab("ann", "1"), `1`))
+		if reads, writes := p.count("Get member"), p.count("Put member"); reads != 1 || writes != 1 {
+			t.Errorf("%d reads and %d writes", reads, writes)
+		}
 	})
 }

@@ -44,31 +44,19 @@ func (m *Members) Leave(ctx context.Context, k Key, d Departure) error {
 const leavesAtOnce = 16
 
 // EndAll ends sessions of this node whose clients are gone, all of them after the same
-// time. What fails is tried again later.
+// time. What fails is tried again by the node: see [Presence.Leave].
 func (m *Members) EndAll(ctx context.Context, keys []Key, why Reason, in time.Duration) {
 	var leaving errgroup.Group
 	leaving.SetLimit(leavesAtOnce)
 	for _, k := range keys {
 		leaving.Go(func() error {
-			m.leaveSurely(ctx, k, why, in)
+			if err := m.Leave(ctx, k, Departure{Why: why, In: in}); err != nil && !errors.Is(err, bounded.ErrClosed) {
+				m.Logger.Error("realtime: a member cannot leave; trying again", "channel", k.Channel, "user", k.User, "error", err)
+			}
 			return nil
 		})
 	}
 	_ = leaving.Wait() // nil
-}
-
-// leaveSurely is Leave for sessions of this node whose clients are gone: it tries again
-// after a failure.
-func (m *Members) leaveSurely(ctx context.Context, k Key, why Reason, in time.Duration) {
-	if in <= 0 {
-		err := m.Leave(ctx, k, Departure{Why: why})
-		if err == nil || errors.Is(err, bounded.ErrClosed) {
-			return
-		}
-		m.Logger.Error("realtime: a member cannot leave; trying again", "channel", k.Channel, "user", k.User, "error", err)
-		in = 1
-	}
-	_ = m.Leave(ctx, k, Departure{Why: why, In: in}) // does not fail: a later leave is only scheduled
 }
 
 // Touch moves the lastSeen of a member: see [Presence.Touch].

@@ -151,7 +151,7 @@ func (p *Presence) endDue(ctx context.Context, k Key) error {
 	d := s.departure()
 	p.mu.Unlock()
 	// Another node may own the session by now, if a server joins for a client.
-	err = p.remove(ctx, k.member(), p.guess(k.member(), false), d, func(s *sessionRecord) bool { return s.id == k.ID && p.mine(s.node) })
+	err = p.remove(ctx, k.member(), p.guess(k.member()), d, func(s *sessionRecord) bool { return s.id == k.ID && p.mine(s.node) })
 	if err != nil && !errors.Is(err, errRecord) { // of a record that cannot be read it is never known
 		return fmt.Errorf("end of a session in %q: %w", k.Channel, err)
 	}

@@ -157,7 +157,7 @@ func (p *Presence) Join(ctx context.Context, s Session) error {
 	// now. A write of the record makes that Leave conflict.
 	sure := !p.doubtful(s.member())
 	id := s.member()
-	wrote, err := p.change(ctx, id, p.guess(id, true), func(m *member) *change {
+	wrote, err := p.change(ctx, id, p.guess(id), func(m *member) *change {
 		event := ""
 		switch {
 		case len(m.sessions) == 0:
@@ -205,7 +205,7 @@ func (p *Presence) Leave(ctx context.Context, k Key, d Departure) error {
 	unlock, err := p.lock(ctx, k)
 	if err == nil {
 		defer unlock()
-		err = p.remove(ctx, k.member(), p.guess(k.member(), false), d, func(s *sessionRecord) bool { return s.id == k.ID })
+		err = p.remove(ctx, k.member(), p.guess(k.member()), d, func(s *sessionRecord) bool { return s.id == k.ID })
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -253,7 +253,7 @@ func (p *Presence) Touch(ctx context.Context, channel, user string) error {
 		return err
 	}
 	defer unlock()
-	err = p.update(ctx, id, p.guess(id, false), func(m *member) *change {
+	err = p.update(ctx, id, p.guess(id), func(m *member) *change {
 		if len(m.sessions) == 0 || m.lastSeen >= now.UnixMilli() {
 			return nil
 		}

@@ -266,3 +266,26 @@ func TestLeaveThatWaitsInVain(t *testing.T) {
 		})
 	}
 }
+
+// A Touch that comes late does not put lastSeen back, nor write what another node has
+// written meanwhile.
+func TestLateTouch(t *testing.T) {
+	for _, later := range []time.Duration{0, time.Second} {
+		inWorld(t, func(w *world) {
+			a, p, _ := w.probed("a", false)
+			b := w.start("b", false)
+			w.join(a, tab("ann", "1"))
+			w.pass(31 * time.Second)
+			p.failing(nil)
+			p.slowDown(2 * time.Second)
+			go a.Touch(w.ctx, channel, "ann")
+			w.pass(later)
+			w.join(b, tab("ann", "2"))
+			seen := w.lastSeen(b, "ann")
+			w.pass(20 * time.Second)
+			if got := w.lastSeen(b, "ann"); !got.Equal(seen) || p.count("Put member") != 1 {
+				t.Errorf("%v later: lastSeen has moved by %v, with %d writes", later, got.Sub(seen), p.count("Put member"))
+			}
+		})
+	}
+}

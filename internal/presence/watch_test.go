@@ -100,13 +100,13 @@ func TestReapThatCannotAskAgain(t *testing.T) {
 			}
 			return errCut
 		})
-		w.pass(2 * lease)
+		w.pass(lease + lease/3)
 		w.present(a, "while it cannot ask", "ann")
 		p.failing(nil)
 		if log := said.take(); asked < 2 || !strings.Contains(log, errCut.Error()) {
 			t.Errorf("asked %d times; it is said that %q", asked, log)
 		}
-		w.pass(lease)
+		w.pass(lease / 3) // before it looks for nodes that died before it began
 		w.present(a, "when it has asked")
 	})
 }
@@ -115,12 +115,15 @@ func TestReapThatCannotAskAgain(t *testing.T) {
 // for.
 func TestReapOfAMalformedRecord(t *testing.T) {
 	inWorld(t, func(w *world) {
-		_, _, said := w.probed("a", false)
-		_, err := w.b.Put(w.ctx, backend.Write{Key: backend.Key{Kind: "member", Group: channel, Name: "ann"}, Value: []byte{9}})
-		w.must(err)
+		_, p, said := w.probed("a", false)
+		w.overwrite(memberKey("ann"), "\x09")
+		w.overwrite(memberKey("bob"), "\x01\x01\x00\x011\x04gone\x00\x7f") // which names a node that is gone
 		w.pass(2*lease + lease/2)
-		if log := said.take(); !strings.Contains(log, "malformed") {
+		if log := said.take(); strings.Count(log, "malformed") != 2 {
 			t.Errorf("it is said that %q", log)
+		}
+		if n := p.count("Get member") + p.count("Get node"); n > 0 {
+			t.Errorf("%d more questions are asked about them", n)
 		}
 	})
 }
@@ -241,6 +244,29 @@ func TestStats(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("got  %+v\nwant %+v", got, want)
+		}
+	})
+}
+
+// What dead nodes have left is looked for without a question about any node that lives.
+func TestNodesThatLiveAreNotAskedFor(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, p, _, _ := w.probedFollowing("a")
+		w.pass(time.Second)
+		b, onB := w.startFollowing("b")
+		w.pass(3 * time.Second)
+		c := w.start("c", false)    // each of whose beats is seen by a before b
+		onB.set(longNames(1000)...) // in several records
+		for i := range 10 {
+			w.join(c, tab(fmt.Sprint("user", i), "c"))
+			w.join(b, tab(fmt.Sprint("user", i), "b"))
+		}
+		w.pass(22 * time.Second)
+		c.kill()
+		w.pass(lease)
+		w.present(a, "after it", "user0", "user1", "user2", "user3", "user4", "user5", "user6", "user7", "user8", "user9")
+		if n := p.count("Get node"); n != 11 { // once, and again for each member that it ends
+			t.Errorf("nodes are asked for %d times", n)
 		}
 	})
 }
