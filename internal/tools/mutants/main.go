@@ -7,7 +7,7 @@
 //	ci/mutants.sh -sample 10            # a tenth of the mutants
 //	ci/mutants.sh -most 3s              # leave out the slow tests of each
 //	ci/mutants.sh -own                  # with the tests of the package alone
-//	ci/mutants.sh -n                    # count the mutants, and run none
+//	ci/mutants.sh -n                    # count the mutants, and run none; check equivalent.txt
 //
 // All mutants of a part are built into one test binary, as branches that the
 // environment switches on, so that none has to be compiled by itself. First each
@@ -163,10 +163,9 @@ func run(ctx context.Context, o options) error {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
 	}
-	if o.count {
-		return nil
+	if !o.count {
+		report(os.Stdout, chosen, all)
 	}
-	report(os.Stdout, chosen, all)
 	if stale := equivalent.unused(); o.only == "" && len(stale) > 0 {
 		return fmt.Errorf("equivalent.txt lists what is no mutant:\n  %s", strings.Join(stale, "\n  "))
 	}
