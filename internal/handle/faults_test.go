@@ -121,6 +121,22 @@ func TestErrorsOfTheStore(t *testing.T) {
 			t.Errorf("the record is malformed: %v", err)
 		}
 	})
+	holding(t, "its holder", func(t *testing.T, c *Claim, store *faulty) {
+		if node, known, err := Holder(t.Context(), store, "mailer"); node != "ann" || !known || err != nil {
+			t.Errorf("%q holds it, %v, %v", node, known, err)
+		}
+		if node, known, err := Holder(t.Context(), store, "other"); node != "" || known || err != nil {
+			t.Errorf("of a group that was never held: %q, %v, %v", node, known, err)
+		}
+		store.gets = []error{errDown}
+		if _, known, err := Holder(t.Context(), store, "mailer"); known || !errors.Is(err, errDown) {
+			t.Errorf("the record cannot be read: %v, %v", known, err)
+		}
+		store.value = garbage
+		if _, _, err := Holder(t.Context(), store, "mailer"); !errors.Is(err, errRecord) {
+			t.Errorf("the record is malformed: %v", err)
+		}
+	})
 }
 
 // After a Put of unknown outcome, or one that conflicts, the record says what it

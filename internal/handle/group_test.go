@@ -58,15 +58,19 @@ func (s *site) group(name string, o Options, h Handler) *Group {
 	defaults.Final = func(error) bool { return false }
 	defaults.Context = func(ctx context.Context, _ Delivery) context.Context { return ctx }
 	g := s.New(name, defaults)
-	var r match.Rule
-	for _, p := range []*match.Pattern{&r.Resource, &r.Type, &r.Namespace, &r.Key, &r.Channel} {
-		*p, _ = match.Compile("")
-	}
-	if err := errors.Join(g.Add(r, h), s.Launch(g)); err != nil {
+	if err := errors.Join(g.Add(everything(), h), s.Launch(g)); err != nil {
 		s.t.Fatal(err)
 	}
 	synctest.Wait()
 	return g
+}
+
+// everything is the rule of all events.
+func everything() (r match.Rule) {
+	for _, p := range []*match.Pattern{&r.Resource, &r.Type, &r.Namespace, &r.Key, &r.Channel} {
+		*p, _ = match.Compile("")
+	}
+	return r
 }
 
 // put adds events of these keys to the ring.
