@@ -16,6 +16,7 @@ import (
 	"github.com/maravilla-realtime/realtime/internal/transport/renstream"
 	"github.com/maravilla-realtime/realtime/internal/transport/socket"
 	"github.com/maravilla-realtime/realtime/internal/web/cors"
+	"github.com/maravilla-realtime/realtime/internal/web/site"
 	"github.com/maravilla-realtime/realtime/internal/wire"
 )
 
@@ -135,7 +136,7 @@ func (rt *Realtime) cors(next http.Handler) http.Handler {
 // is from such a page.
 func (p *Policy) allowCrossOrigin(h http.Header, r *http.Request) bool {
 	cors.VaryByOrigin(h)
-	origin := r.Header.Get("Origin")
+	origin := site.Origin(r)
 	if !p.origins.Match(origin) {
 		return false
 	}

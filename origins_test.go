@@ -72,6 +72,36 @@ func TestOrigins(t *testing.T) {
 	})
 }
 
+// A request that says twice where it comes from is judged by neither: no browser sends it.
+func TestSeveralOrigins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := open()
+		p.Origins = []string{app}
+		h := start(t, p, nil)
+		for _, header := range []http.Header{
+			{"Origin": {app, evil}},
+			{"Origin": {"http://host.test", evil}},
+			{"Origin": {"", evil}},
+			{"Sec-Fetch-Site": {"same-origin", "cross-site"}},
+			{"Sec-Fetch-Site": {"", "cross-site"}, "Origin": {"http://host.test"}},
+		} {
+			for _, path := range []string{"/ren", "/realtime", "/realtime?auth=hello"} {
+				ask := get(path)
+				ask.header = header.Clone()
+				if h.admitted(ask) {
+					t.Errorf("%s with %v is let in", path, header)
+				}
+			}
+			r := httptest.NewRequest("GET", "/realtime.js", nil)
+			r.Host, r.Header = "host.test", header
+			w := httptest.NewRecorder()
+			if h.handler.ServeHTTP(w, r); w.Header().Get("Access-Control-Allow-Origin") != "" {
+				t.Errorf("%v may read: %v", header, w.Header())
+			}
+		}
+	})
+}
+
 // An origin without a host, which sandboxed pages and files have, is not that of a
 // server that was not told its own, as by HTTP/1.0.
 func TestOriginWithoutHost(t *testing.T) {

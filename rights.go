@@ -89,12 +89,12 @@ func (rt *Realtime) checkHost(r *http.Request) *refused.Refusal {
 // checkOrigin refuses requests that a browser sends for a page of another site, unless
 // its origin is listed.
 func (rt *Realtime) checkOrigin(r *http.Request) *refused.Refusal {
-	origin := r.Header.Get("Origin")
+	origin := site.Origin(r)
 	if site.IsOwn(r) || rt.policy.origins.Match(origin) {
 		return nil
 	}
 	rt.log.DebugContext(r.Context(), "realtime: origin refused; see Policy.Origins",
-		"origin", wire.Quote(origin), "site", wire.Quote(r.Header.Get("Sec-Fetch-Site")), "host", wire.Quote(r.Host))
+		"origin", wire.Quote(origin), "site", wire.Quote(site.FetchSite(r)), "host", wire.Quote(r.Host))
 	return refused.With(http.StatusForbidden, "origin", "cross-origin requests are refused").Because(
 		fmt.Errorf("origin %s at host %s", wire.Quote(origin), wire.Quote(r.Host)))
 }

@@ -36,15 +36,25 @@ func (list Origins) Match(header string) bool { return slices.Contains(list, hea
 // ones in Origin. Other programs send neither, and have no cookies of a user. The rule is
 // that of [http.CrossOriginProtection], but also for reads.
 func IsOwn(r *http.Request) bool {
-	switch r.Header.Get("Sec-Fetch-Site") {
+	switch FetchSite(r) {
 	case "same-origin", "none":
 		return true
 	case "":
-		origin := r.Header.Get("Origin")
+		origin := Origin(r)
 		return origin == "" || sameOrigin(origin, r.Host)
 	}
 	return false
 }
+
+// Origin returns the Origin header of a request, "" if it has none. Of several, which no
+// browser sends, it returns all, and so what is nobody's origin: they must not be judged by
+// one of them.
+func Origin(r *http.Request) string { return whole(r, "Origin") }
+
+// FetchSite returns the Sec-Fetch-Site header of a request, as [Origin] does.
+func FetchSite(r *http.Request) string { return whole(r, "Sec-Fetch-Site") }
+
+func whole(r *http.Request, name string) string { return strings.Join(r.Header.Values(name), ", ") }
 
 // sameOrigin reports whether an Origin header names the host of a Host header. A proxy
 // may hide the scheme, so either scheme matches, and its default port may be
