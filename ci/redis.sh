@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
 # Succeeds if there is a Redis or Valkey to test with, after installing what it can:
 # Redis, and Valkey where the distribution has it (Debian from 13 on). The tests run
-# with each that is there, and start their own servers and sentinels.
+# with each that is there, and start their own servers and sentinels. REALTIME_REDIS names
+# the directory of the programs of another one, which the tests then run with instead.
 set -euo pipefail
+
+[ -z "${REALTIME_REDIS:-}" ] || exit 0
 
 have() {
 	command -v "$1-server" && command -v "$1-sentinel"

@@ -64,7 +64,7 @@ step() {
 if ci/redis.sh; then
 	export REALTIME_REQUIRE_REDIS=1
 else
-	skip "tests with Redis: need redis-server or valkey-server (apt-get install redis-server)"
+	skip "tests with Redis: need redis-server or valkey-server (apt-get install redis-server), or REALTIME_REDIS=/directory/of/it"
 fi
 if ! ci/postgres.sh; then
 	no_postgres=1

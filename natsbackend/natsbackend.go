@@ -25,6 +25,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -42,8 +43,8 @@ type Options struct {
 	URL string
 
 	// Connect are more options of the connection: credentials, TLS, a name. New adds
-	// that it reconnects for ever, and that nothing is buffered while there is no
-	// connection.
+	// that it reconnects for ever, even if the server refuses its credentials for a time,
+	// and that nothing is buffered while there is no connection.
 	Connect []nats.Option
 
 	// Name begins the names of streams and subjects: letters, digits, '-' and '_'.
@@ -95,6 +96,18 @@ func (o *Options) check() error {
 	return nil
 }
 
+// connection returns the options of the connection. A backend is of no use once its
+// connection has ended for good.
+func (o *Options) connection() []nats.Option {
+	return append(append([]nats.Option{nats.Name("maravilla realtime")}, o.Connect...),
+		nats.MaxReconnects(-1), nats.ReconnectBufSize(-1), nats.ReconnectWait(100*time.Millisecond), nats.IgnoreAuthErrorAbort(),
+		nats.RetryOnFailedConnect(false), // New says why there is none
+		func(o *nats.Options) error {
+			o.AllowReconnect = true // in spite of nats.NoReconnect
+			return nil
+		})
+}
+
 const (
 	// tryTime bounds one request: a stream without a leader does not answer at all.
 	tryTime = time.Second
@@ -102,8 +115,8 @@ const (
 	changeTime = 4 * time.Second
 	// retryAfter is how long after a failed request the next one is made.
 	retryAfter = 20 * time.Millisecond
-	// peersTime is how long a stream waits for servers that are offline before it is
-	// refused.
+	// peersTime is how long a stream waits for servers that are offline, or for JetStream,
+	// before it is refused.
 	peersTime = 10 * time.Second
 	// idTime is how long an id is remembered: see [backend.Log].
 	idTime = 2 * time.Minute
@@ -139,8 +152,7 @@ func New(ctx context.Context, o Options) (*Backend, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	connect := append([]nats.Option{nats.Name("maravilla realtime")}, o.Connect...)
-	nc, err := nats.Connect(o.URL, append(connect, nats.MaxReconnects(-1), nats.ReconnectBufSize(-1), nats.ReconnectWait(100*time.Millisecond))...)
+	nc, err := nats.Connect(o.URL, o.connection()...)
 	if err != nil {
 		return nil, fmt.Errorf("natsbackend: connect: %w", err)
 	}
@@ -207,7 +219,7 @@ func (b *Backend) try(ctx context.Context, f func(context.Context) error) error 
 		err := f(once)
 		cancel()
 		var refused *jetstream.APIError
-		if err == nil || errors.As(err, &refused) && refused.Code != 503 {
+		if err == nil || errors.As(err, &refused) && (refused.Code != 503 || slices.Contains(disabled, refused.ErrorCode)) {
 			return err
 		}
 		if ended := b.life.Pause(ctx, retryAfter); ended != nil {
@@ -225,6 +237,10 @@ const (
 	messageExceedsLimit = 10054
 	noPeers             = 10005
 )
+
+// disabled are the codes which say that there is no JetStream, and will not be soon: for
+// the account, and for all.
+var disabled = []jetstream.ErrorCode{10039, 10076}
 
 // outcome returns what an error of a publish means.
 func (b *Backend) outcome(err error) error {

@@ -44,12 +44,29 @@ func decode(token string) (string, error) {
 	return string(b), nil
 }
 
-func (s *store) subject(parts ...string) string {
+// maxName is the size of the longest part of a key, in bytes. The server ends a connection
+// for good that names a subject over 4 KB.
+const maxName = 255
+
+// subject returns the subject of the records whose keys begin with some parts.
+func (s *store) subject(parts ...string) (string, error) {
 	tokens := []string{s.b.name, "store"}
 	for _, p := range parts {
+		if len(p) > maxName {
+			return "", fmt.Errorf("%w: a key of %d bytes", backend.ErrTooLarge, len(p))
+		}
 		tokens = append(tokens, encode(p))
 	}
-	return strings.Join(tokens, ".")
+	return strings.Join(tokens, "."), nil
+}
+
+// newestOf is newest, of the subject of a key.
+func (s *store) newestOf(ctx context.Context, k backend.Key) (*stored, error) {
+	subject, err := s.subject(k.Kind, k.Group, k.Name)
+	if err != nil {
+		return nil, err
+	}
+	return s.newest(ctx, subject)
 }
 
 func (s *store) key(subject string) (k backend.Key, err error) {
@@ -104,7 +121,7 @@ func (s *store) Get(ctx context.Context, k backend.Key) (backend.Item, error) {
 		return backend.Item{}, err
 	}
 	defer done()
-	m, err := s.newest(ctx, s.subject(k.Kind, k.Group, k.Name))
+	m, err := s.newestOf(ctx, k)
 	if err != nil || m == nil || m.deleted() {
 		return backend.Item{Key: k}, err
 	}
@@ -130,7 +147,7 @@ func (s *store) Put(ctx context.Context, w backend.Write) (backend.Revision, err
 		return 0, err
 	}
 	defer done()
-	m, err := s.newest(ctx, s.subject(w.Kind, w.Group, w.Name))
+	m, err := s.newestOf(ctx, w.Key)
 	switch {
 	case err != nil:
 		return 0, err
@@ -162,7 +179,11 @@ func (s *store) write(ctx context.Context, k backend.Key, value []byte, rev back
 	if !ok {
 		return 0, backend.ErrConflict // of an epoch that has ended
 	}
-	m := &nats.Msg{Subject: s.subject(k.Kind, k.Group, k.Name), Data: value, Header: h}
+	subject, err := s.subject(k.Kind, k.Group, k.Name)
+	if err != nil {
+		return 0, err
+	}
+	m := &nats.Msg{Subject: subject, Data: value, Header: h}
 	m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(seq, 10))
 	ack, err := s.send(ctx, epoch, m)
 	switch {
@@ -202,10 +223,15 @@ func (s *store) List(ctx context.Context, kind, group string) iter.Seq2[backend.
 const listMax = 1000
 
 func (s *store) list(ctx context.Context, kind, group string) ([]backend.Item, error) {
-	filter := s.subject(kind) + ".>"
+	parts := []string{kind}
 	if group != "" {
-		filter = s.subject(kind, group) + ".>"
+		parts = append(parts, group)
 	}
+	subject, err := s.subject(parts...)
+	if err != nil {
+		return nil, err
+	}
+	filter := subject + ".>"
 	last, err := s.newest(ctx, filter)
 	if err != nil || last == nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -37,8 +38,9 @@ func (b *Backend) streams(o Options) []jetstream.StreamConfig {
 }
 
 // place creates a stream unless it is there. It looks first, since even an update to
-// the same settings is an operation of the whole cluster. It waits for servers that the
-// others know and have not heard of yet, as it is just after a cluster has started.
+// the same settings is an operation of the whole cluster. It waits for JetStream, and for
+// servers that the others know and have not heard of yet, as it is just after a cluster
+// has started.
 func (b *Backend) place(ctx context.Context, want jetstream.StreamConfig) error {
 	until := time.Now().Add(peersTime)
 	return b.try(ctx, func(ctx context.Context) error {
@@ -49,12 +51,18 @@ func (b *Backend) place(ctx context.Context, want jetstream.StreamConfig) error 
 		if peerOffline(err) && time.Now().Before(until) {
 			return fmt.Errorf("not yet: %v", err) // not final for try, as err is
 		}
+		if errors.Is(err, nats.ErrNoResponders) && time.Now().After(until) {
+			return errNoJetStream
+		}
 		if err != nil {
 			return err
 		}
 		return differs(s.CachedInfo().Config, want)
 	})
 }
+
+// errNoJetStream is final for try.
+var errNoJetStream = &jetstream.APIError{Code: 400, Description: "no server answers for JetStream; enable it"}
 
 // peerOffline reports whether a stream has no place because a server does not answer.
 // The servers use one code for all reasons, most of which only an operator can mend.
@@ -63,8 +71,8 @@ func peerOffline(err error) bool {
 	return errors.As(err, &refused) && refused.ErrorCode == noPeers && strings.Contains(refused.Description, "offline")
 }
 
-// differs says in which setting a stream differs from what is wanted. Its error is
-// final for try.
+// differs says in which setting a stream differs from what is wanted, of those that change
+// what is stored, for how long, or who can read it. Its error is final for try.
 func differs(have, want jetstream.StreamConfig) error {
 	for _, f := range []struct {
 		name       string
@@ -82,6 +90,16 @@ func differs(have, want jetstream.StreamConfig) error {
 		{"allow_msg_ttl", have.AllowMsgTTL, want.AllowMsgTTL},
 		{"retention", have.Retention, jetstream.LimitsPolicy},
 		{"discard", have.Discard, jetstream.DiscardOld},
+		{"max_msg_size", max(have.MaxMsgSize, 0), max(want.MaxMsgSize, 0)},
+		{"max_consumers", max(have.MaxConsumers, 0), max(want.MaxConsumers, 0)},
+		{"inactive_threshold", have.ConsumerLimits.InactiveThreshold, want.ConsumerLimits.InactiveThreshold},
+		{"no_ack", have.NoAck, want.NoAck},
+		{"sealed", have.Sealed, want.Sealed},
+		{"persist_mode", have.PersistMode, want.PersistMode},
+		{"allow_msg_counter", have.AllowMsgCounter, want.AllowMsgCounter},
+		{"mirror", have.Mirror != nil, want.Mirror != nil},
+		{"sources", len(have.Sources), len(want.Sources)},
+		{"subject_transform", have.SubjectTransform != nil, want.SubjectTransform != nil},
 	} {
 		if f.have != f.want {
 			return &jetstream.APIError{Code: 400, Description: fmt.Sprintf(

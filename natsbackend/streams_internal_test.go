@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -42,13 +43,15 @@ func (js *starting) CreateStream(_ context.Context, c jetstream.StreamConfig) (j
 }
 
 // In the first second of a cluster, its servers answer that others are offline. Other
-// reasons that there is no place have the same code, and only an operator can mend them.
+// reasons that there is no place have the same code, and only an operator can mend them. A
+// server that has just started may know nothing of JetStream yet.
 func TestPlaceWaitsForServers(t *testing.T) {
 	offline := &jetstream.APIError{Code: 400, ErrorCode: noPeers, Description: "no suitable peers for placement, peer offline"}
 	full := &jetstream.APIError{Code: 400, ErrorCode: noPeers, Description: "no suitable peers for placement, insufficient storage"}
+	forbidden := &jetstream.APIError{Code: 503, ErrorCode: 10039, Description: "JetStream not enabled for account"}
 	for _, c := range []struct {
 		name    string
-		refusal *jetstream.APIError
+		refusal error
 		lasts   time.Duration
 		takes   time.Duration
 		want    error
@@ -56,6 +59,9 @@ func TestPlaceWaitsForServers(t *testing.T) {
 		{"soon", offline, 3 * time.Second, 3 * time.Second, nil},
 		{"never", offline, time.Hour, peersTime, offline},
 		{"for another reason", full, time.Second, 0, full},
+		{"JetStream soon", nats.ErrNoResponders, 3 * time.Second, 3 * time.Second, nil},
+		{"no JetStream", nats.ErrNoResponders, time.Hour, peersTime, errNoJetStream},
+		{"JetStream of another account", forbidden, time.Hour, 0, forbidden},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

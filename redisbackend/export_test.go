@@ -7,3 +7,6 @@ func (b *Backend) WaitLong() { b.blockTime = time.Hour }
 
 // Key returns the name of something in Redis.
 func (b *Backend) Key(parts ...string) string { return b.key(parts...) }
+
+// Suits is suits.
+var Suits = suits

@@ -46,7 +46,8 @@ import (
 type Options struct {
 	// Client is how to connect: addresses, credentials, TLS, Sentinel. InitAddress is
 	// required. New sets DisableCache and DisableRetry: a backend must not repeat what
-	// may have taken effect.
+	// may have taken effect. What sends requests to replicas is refused, since a replica
+	// lags.
 	Client rueidis.ClientOption
 
 	// Prefix begins every key. Deployments that share a Redis need different ones.
@@ -54,7 +55,8 @@ type Options struct {
 	Prefix string
 
 	// Events is how many events the log retains, at least; Redis keeps up to a few
-	// hundred more. Default 65,536. All nodes must use the same number.
+	// hundred more. Default 65,536. All nodes must use the same number: the log has what the
+	// smallest one leaves.
 	Events int
 }
 
@@ -77,20 +79,31 @@ type Backend struct {
 
 var _ backend.Backend = (*Backend)(nil)
 
-// New connects to Redis and checks it. The owner calls [Backend.Close]. The error says
-// what to change if the server is too old or would evict keys.
-func New(ctx context.Context, o Options) (*Backend, error) {
+func (o *Options) check() error {
 	if o.Prefix == "" {
 		o.Prefix = "realtime"
 	}
-	if strings.ContainsAny(o.Prefix, "{}") {
-		return nil, fmt.Errorf("redisbackend: Options.Prefix %q must not contain braces", o.Prefix)
-	}
-	if o.Events < 0 {
-		return nil, errors.New("redisbackend: Options.Events is negative")
-	}
 	if o.Events == 0 {
 		o.Events = 1 << 16
+	}
+	c := &o.Client
+	switch {
+	case strings.ContainsAny(o.Prefix, "{}"):
+		return fmt.Errorf("redisbackend: Options.Prefix %q must not contain braces", o.Prefix)
+	case o.Events < 0:
+		return errors.New("redisbackend: Options.Events is negative")
+	case c.ReplicaOnly, c.SendToReplicas != nil, c.ReplicaSelector != nil, c.ReadNodeSelector != nil, len(c.Standalone.ReplicaAddress) > 0:
+		return errors.New("redisbackend: Options.Client must not send requests to replicas, since they lag")
+	}
+	return nil
+}
+
+// New connects to Redis and checks it. The owner calls [Backend.Close]. The error says
+// what to change if the server is too old, would evict keys, or refuses what the backend
+// does. It may take as long as Client.Dialer.Timeout says for each address, 5 s by default.
+func New(ctx context.Context, o Options) (*Backend, error) {
+	if err := o.check(); err != nil {
+		return nil, err
 	}
 	o.Client.DisableCache, o.Client.DisableRetry = true, true
 	if o.Client.ConnWriteTimeout == 0 {
@@ -114,12 +127,29 @@ func (b *Backend) check(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("redisbackend: the server does not tell its version: %w", err)
 	}
+	if err := suits(info); err != nil {
+		return err
+	}
+	// Managed servers often forbid CONFIG; then the documentation has to do.
+	config, err := b.client.Do(ctx, b.client.B().ConfigGet().Parameter("maxmemory*").Build()).AsStrMap()
+	policy := config["maxmemory-policy"]
+	if err == nil && policy != "noeviction" && config["maxmemory"] != "0" {
+		return fmt.Errorf("redisbackend: the server evicts keys (maxmemory-policy %s); set it to noeviction", policy)
+	}
+	return b.allowed(ctx)
+}
+
+// suits reports what is wrong with a server, by what it says of itself.
+func suits(info string) error {
 	version := func(field string) (major int, whole string) {
 		_, rest, _ := strings.Cut(info, field+":")
 		whole, _, _ = strings.Cut(rest, "\r\n")
 		first, _, _ := strings.Cut(whole, ".")
 		major, _ = strconv.Atoi(first)
 		return major, whole
+	}
+	if strings.Contains(info, "_mode:sentinel") {
+		return errors.New("redisbackend: the server is a sentinel; name its master in Options.Client.Sentinel.MasterSet")
 	}
 	if strings.Contains(info, "server_name:valkey") {
 		if major, whole := version("valkey_version"); major < 8 {
@@ -128,13 +158,26 @@ func (b *Backend) check(ctx context.Context) error {
 	} else if major, whole := version("redis_version"); major < 7 {
 		return fmt.Errorf("redisbackend: the server is Redis %s; it must be 7.0 or later", whole)
 	}
-	// Managed servers often forbid CONFIG; then the documentation has to do.
-	config, err := b.client.Do(ctx, b.client.B().ConfigGet().Parameter("maxmemory*").Build()).AsStrMap()
-	policy := config["maxmemory-policy"]
-	if err == nil && policy != "noeviction" && config["maxmemory"] != "0" {
-		return fmt.Errorf("redisbackend: the server evicts keys (maxmemory-policy %s); set it to noeviction", policy)
-	}
 	return nil
+}
+
+// allowed does what nodes do, and reports why the server refuses it.
+func (b *Backend) allowed(ctx context.Context) error {
+	_, err := b.Read(ctx, backend.Position{}, 0)
+	var refused *rueidis.RedisError
+	if !errors.As(err, &refused) {
+		return err
+	}
+	code, _, _ := strings.Cut(refused.Error(), " ")
+	switch code {
+	case "READONLY":
+		return fmt.Errorf("redisbackend: the server is a replica; name its master, or Options.Client.Sentinel: %w", refused)
+	case "WRONGTYPE":
+		return fmt.Errorf("redisbackend: another program uses keys that begin with %s; choose another Options.Prefix: %w", b.prefix, refused)
+	case "NOPERM":
+		return fmt.Errorf("redisbackend: the user lacks a right, to scripts or to keys that begin with %s: %w", b.prefix, refused)
+	}
+	return err
 }
 
 // Close implements [backend.Backend]. It does not wait for sinks to return.

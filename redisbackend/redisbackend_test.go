@@ -9,39 +9,20 @@ import (
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/backendtest"
 	"github.com/maravilla-realtime/realtime/internal/test/enginetest"
-	"github.com/maravilla-realtime/realtime/redisbackend"
 	"github.com/redis/rueidis"
 )
 
 func TestConformance(t *testing.T) { onEach(t, testConformance) }
 
-func testConformance(t *testing.T, k kind) {
+func testConformance(t *testing.T, k enginetest.Redis) {
 	s := startServer(t, k)
 	backendtest.Run(t, func(t *testing.T) backend.Backend { return open(t, s.addr, nil) })
-}
-
-func TestNewRefuses(t *testing.T) { onEach(t, testNewRefuses) }
-
-func testNewRefuses(t *testing.T, k kind) {
-	for _, o := range []redisbackend.Options{
-		{Client: rueidis.ClientOption{InitAddress: []string{"127.0.0.1:1"}}},
-		{Prefix: "a{b}"},
-		{Events: -1},
-	} {
-		if _, err := redisbackend.New(t.Context(), o); err == nil {
-			t.Errorf("%+v was accepted", o)
-		}
-	}
-	evicts := startServer(t, k, "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
-	if _, err := redisbackend.New(t.Context(), redisbackend.Options{Client: rueidis.ClientOption{InitAddress: []string{evicts.addr}}}); err == nil {
-		t.Error("a server that evicts keys was accepted")
-	}
 }
 
 // A connection that is cut costs no record.
 func TestCutConnections(t *testing.T) { onEach(t, testCutConnections) }
 
-func testCutConnections(t *testing.T, k kind) {
+func testCutConnections(t *testing.T, k enginetest.Redis) {
 	s := startServer(t, k)
 	b := open(t, s.addr, nil)
 	first := enginetest.Append(t, b, "first")
@@ -66,7 +47,7 @@ func testCutConnections(t *testing.T, k kind) {
 // not the context has a deadline as well.
 func TestFollowEndsAtOnce(t *testing.T) { onEach(t, testFollowEndsAtOnce) }
 
-func testFollowEndsAtOnce(t *testing.T, k kind) {
+func testFollowEndsAtOnce(t *testing.T, k enginetest.Redis) {
 	b := open(t, startServer(t, k).addr, nil)
 	b.WaitLong()
 	for _, limit := range []time.Duration{0, time.Hour} {
@@ -95,7 +76,7 @@ func testFollowEndsAtOnce(t *testing.T, k kind) {
 // and by who asks, and goes on in a greater epoch.
 func TestServerLosesItsTail(t *testing.T) { onEach(t, testServerLosesItsTail) }
 
-func testServerLosesItsTail(t *testing.T, k kind) {
+func testServerLosesItsTail(t *testing.T, k enginetest.Redis) {
 	s := startServer(t, k)
 	b := open(t, s.addr, nil)
 	before := enginetest.Append(t, b, "before")
@@ -120,7 +101,7 @@ func testServerLosesItsTail(t *testing.T, k kind) {
 // given again are of a greater epoch.
 func TestServerIsPutBack(t *testing.T) { onEach(t, testServerIsPutBack) }
 
-func testServerIsPutBack(t *testing.T, k kind) {
+func testServerIsPutBack(t *testing.T, k enginetest.Redis) {
 	s := startServer(t, k)
 	b := open(t, s.addr, nil)
 	c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{s.addr}, DisableCache: true})
@@ -158,7 +139,7 @@ func testServerIsPutBack(t *testing.T, k kind) {
 // it adds to the log keeps its place.
 func TestForeignEntries(t *testing.T) { onEach(t, testForeignEntries) }
 
-func testForeignEntries(t *testing.T, k kind) {
+func testForeignEntries(t *testing.T, k enginetest.Redis) {
 	s := startServer(t, k)
 	b := open(t, s.addr, nil)
 	f := enginetest.Follow(t, b, backend.Position{})
@@ -167,19 +148,11 @@ func testForeignEntries(t *testing.T, k kind) {
 	if _, err := b.Put(t.Context(), backend.Write{Key: key, Value: []byte("v")}); err != nil {
 		t.Fatal(err)
 	}
-	c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{s.addr}, DisableCache: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	do := func(args ...string) {
-		if err := c.Do(t.Context(), c.B().Arbitrary(args...).Build()).Error(); err != nil {
-			t.Fatalf("%q: %v", args, err)
-		}
-	}
-	do("HSET", b.Key("s", "k", "g"), "odd", "no revision", "empty", "", "digits", "12")
-	do("HINCRBY", b.Key("meta"), "seq", "1")
-	do("XADD", b.Key("log"), fmt.Sprintf("%d-%d", before.Epoch, before.Seq+1), "foreign", "1")
+	do(t, s.addr,
+		[]string{"HSET", b.Key("s", "k", "g"), "odd", "no revision", "empty", "", "digits", "12"},
+		[]string{"HINCRBY", b.Key("meta"), "seq", "1"},
+		[]string{"XADD", b.Key("log"), fmt.Sprintf("%d-%d", before.Epoch, before.Seq+1), "foreign", "1"},
+	)
 	after := enginetest.Append(t, b, "after")
 
 	want := []string{"before", "", "after"}

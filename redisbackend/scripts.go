@@ -9,6 +9,11 @@ import "github.com/redis/rueidis"
 // restarted, or promoted after a failover, and has perhaps lost the tail of the log:
 // then the epoch is raised, to a number that was never used, and what is left of the
 // old one is dropped.
+//
+// due returns the revision that a change gets, or false if the record has another one than
+// the change names. It changes nothing. Redis does not undo what a script has done before it
+// fails, as it does at a key that another program has made something else of. So each script
+// first looks at its keys, then appends, and then changes the record.
 const library = `
 local function clock()
   local t = redis.call('TIME')
@@ -35,11 +40,14 @@ local function append(log, meta, idkey, id, data, cause, window, events)
   if id ~= '' then redis.call('SET', idkey, pos, 'PX', window) end
   return pos
 end
-local function put(hash, groups, meta, group, name, ifrev, value, delete)
+local function due(hash, groups, meta, group, name, ifrev)
   local it = redis.call('HGET', hash, name)
+  redis.call('SISMEMBER', groups, group)
   local rev = it and string.match(it, '^(%d+):') or '0'
   if rev ~= ifrev then return false end
-  local new = whole(math.max(tonumber(redis.call('HGET', meta, 'rev') or '0') + 1, clock()))
+  return whole(math.max(tonumber(redis.call('HGET', meta, 'rev') or '0') + 1, clock()))
+end
+local function put(hash, groups, meta, group, name, new, value, delete)
   redis.call('HSET', meta, 'rev', new)
   if delete == '1' then
     redis.call('HDEL', hash, name)
@@ -48,7 +56,6 @@ local function put(hash, groups, meta, group, name, ifrev, value, delete)
     redis.call('HSET', hash, name, new .. ':' .. value)
     redis.call('SADD', groups, group)
   end
-  return new
 end
 `
 
@@ -59,12 +66,17 @@ return append(KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2], '0', ARGV[3], ARGV[4]
 
 	// KEYS hash, groups, meta; ARGV group, name, revision, value, delete
 	putScript = rueidis.NewLuaScript(library + `
-return put(KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])`)
+local rev = due(KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2], ARGV[3])
+if rev then put(KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2], rev, ARGV[4], ARGV[5]) end
+return rev`)
 
 	// KEYS hash, groups, meta, log, id; ARGV as of putScript, then id, data, window, events
 	stepScript = rueidis.NewLuaScript(library + `
-local rev = put(KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])
-if rev then append(KEYS[4], KEYS[3], KEYS[5], ARGV[6], ARGV[7], rev, ARGV[8], ARGV[9]) end
+local rev = due(KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2], ARGV[3])
+if rev then
+  append(KEYS[4], KEYS[3], KEYS[5], ARGV[6], ARGV[7], rev, ARGV[8], ARGV[9])
+  put(KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2], rev, ARGV[4], ARGV[5])
+end
 return rev`)
 
 	// KEYS log, meta; ARGV after, limit

@@ -14,7 +14,7 @@ import (
 )
 
 // startSentinel starts a sentinel that watches a master, and fails it over by itself.
-func startSentinel(t *testing.T, k kind, master *server) (addr string) {
+func startSentinel(t *testing.T, k enginetest.Redis, master *server) (addr string) {
 	t.Helper()
 	port, dir := freePort(t), t.TempDir()
 	host, masterPort := "127.0.0.1", master.addr[len("127.0.0.1:"):]
@@ -24,7 +24,7 @@ func startSentinel(t *testing.T, k kind, master *server) (addr string) {
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(k.sentinel, file)
+	cmd := exec.Command(k.Sentinel, file)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +39,7 @@ func startSentinel(t *testing.T, k kind, master *server) (addr string) {
 // old master had accepted and the new one does not have is not missed untold.
 func TestSentinelFailover(t *testing.T) { onEach(t, testSentinelFailover) }
 
-func testSentinelFailover(t *testing.T, k kind) {
+func testSentinelFailover(t *testing.T, k enginetest.Redis) {
 	master := startServer(t, k)
 	host, port := "127.0.0.1", master.addr[len("127.0.0.1:"):]
 	replica := startServer(t, k, "--replicaof", host, port)

@@ -3,6 +3,7 @@ package redisbackend_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -12,38 +13,29 @@ import (
 	"testing"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/test/enginetest"
 	"github.com/maravilla-realtime/realtime/redisbackend"
 	"github.com/redis/rueidis"
 )
 
-// kind is a server of one make, by the paths of its programs.
-type kind struct{ name, server, sentinel string }
-
 // installed returns the kinds that are installed. Without one the test is skipped, or
 // fails where REALTIME_REQUIRE_REDIS is set.
-func installed(t testing.TB) (kinds []kind) {
+func installed(t testing.TB) []enginetest.Redis {
 	t.Helper()
-	for _, k := range []kind{{"Redis", "redis-server", "redis-sentinel"}, {"Valkey", "valkey-server", "valkey-sentinel"}} {
-		server, err := exec.LookPath(k.server)
-		sentinel, sentinelErr := exec.LookPath(k.sentinel)
-		if err == nil && sentinelErr == nil {
-			kinds = append(kinds, kind{k.name, server, sentinel})
-		}
+	kinds, err := enginetest.FindRedis()
+	if errors.Is(err, enginetest.ErrNoRedis) && os.Getenv("REALTIME_REQUIRE_REDIS") == "" {
+		t.Skip(err)
 	}
-	if len(kinds) == 0 {
-		const missing = "neither Redis nor Valkey is installed, with its sentinel (apt-get install redis-server redis-sentinel)"
-		if os.Getenv("REALTIME_REQUIRE_REDIS") != "" {
-			t.Fatal(missing)
-		}
-		t.Skip(missing)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return kinds
 }
 
 // onEach tests with each kind of server that is installed.
-func onEach(t *testing.T, test func(t *testing.T, k kind)) {
+func onEach(t *testing.T, test func(t *testing.T, k enginetest.Redis)) {
 	for _, k := range installed(t) {
-		t.Run(k.name, func(t *testing.T) { test(t, k) })
+		t.Run(k.Name, func(t *testing.T) { test(t, k) })
 	}
 }
 
@@ -68,12 +60,12 @@ type server struct {
 }
 
 // startServer starts a server on a free port; the test stops it.
-func startServer(t testing.TB, k kind, args ...string) *server {
+func startServer(t testing.TB, k enginetest.Redis, args ...string) *server {
 	t.Helper()
 	port := freePort(t)
 	s := &server{t: t, addr: fmt.Sprint("127.0.0.1:", port), dir: t.TempDir()}
 	s.args = append([]string{
-		k.server, "--bind", "127.0.0.1", "--port", fmt.Sprint(port), "--dir", s.dir,
+		k.Server, "--bind", "127.0.0.1", "--port", fmt.Sprint(port), "--dir", s.dir,
 		"--save", "", "--appendonly", "no", "--daemonize", "no", "--protected-mode", "no",
 	}, args...)
 	s.start()

@@ -11,8 +11,8 @@
 //
 // A node is a process: the test program starts itself again, so that kill -9 and
 // SIGSTOP are what they are elsewhere. The servers of NATS are processes of the same
-// program, those of Redis are redis-server or valkey-server, and those of Postgres are what
-// package localpg finds. Without them their tests are skipped, or fail where
+// program, those of Redis are redis-server or valkey-server, of the directory that
+// REALTIME_REDIS names or of the PATH, and those of Postgres are what package localpg finds. Without them their tests are skipped, or fail where
 // REALTIME_REQUIRE_REDIS or REALTIME_REQUIRE_POSTGRES is set or CI is true. Where the
 // engine is one Postgres, every second message is published in a transaction.
 //

@@ -1,15 +1,16 @@
 package clusterfaults
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"os"
-	"os/exec"
 	"testing"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/test/enginetest"
 	"github.com/maravilla-realtime/realtime/internal/test/figures"
 	"github.com/maravilla-realtime/realtime/internal/test/pace"
 )
@@ -75,21 +76,19 @@ func play(role, config string) error {
 	return fmt.Errorf("unknown role %q", role)
 }
 
-// program returns the path of a server's program. Without one the test is skipped, or
-// fails where it must not be.
-func program(t testing.TB, names ...string) string {
+// redisPrograms returns the programs of a Redis or Valkey. Without one the test is skipped,
+// or fails where it must not be.
+func redisPrograms(t testing.TB) enginetest.Redis {
 	t.Helper()
-	for _, name := range names {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
+	found, err := enginetest.FindRedis()
+	if errors.Is(err, enginetest.ErrNoRedis) && os.Getenv("REALTIME_REQUIRE_REDIS") == "" && os.Getenv("CI") != "true" {
+		figure(t, "SKIPPED", "%v", err)
+		t.Skip(err)
 	}
-	if os.Getenv("REALTIME_REQUIRE_REDIS") != "" || os.Getenv("CI") == "true" {
-		t.Fatalf("none of %q is installed", names)
+	if err != nil {
+		t.Fatal(err)
 	}
-	figure(t, "SKIPPED", "none of %q is installed (apt-get install redis-server)", names)
-	t.Skipf("none of %q is installed", names)
-	return ""
+	return found[0]
 }
 
 // freePort returns a port that nobody listens on, and that no outgoing connection is

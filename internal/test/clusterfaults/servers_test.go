@@ -116,7 +116,7 @@ func startRedis(t testing.TB, name string, args ...string) *server {
 	if err := os.Mkdir(s.dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	path := program(t, "redis-server", "valkey-server")
+	path := redisPrograms(t).Server
 	args = append([]string{
 		"--bind", "127.0.0.1", "--port", fmt.Sprint(port), "--dir", s.dir, "--save", "", "--appendonly", "yes",
 		"--appendfsync", "always", "--protected-mode", "no",
@@ -164,7 +164,7 @@ func startSentinel(t testing.TB, master *server, replicas ...*server) *server {
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	path := program(t, "redis-sentinel", "valkey-sentinel")
+	path := redisPrograms(t).Sentinel
 	s.process = &process{t: t, name: "sentinel", make: func() *exec.Cmd { return exec.Command(path, file) }, ready: func() error {
 		info, err := redisInfo(s.addr, "sentinel")
 		if err == nil && !strings.Contains(info, fmt.Sprintf("slaves=%d", len(replicas))) {
