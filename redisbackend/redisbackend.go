@@ -92,7 +92,7 @@ func (o *Options) check() error {
 		return fmt.Errorf("redisbackend: Options.Prefix %q must not contain braces", o.Prefix)
 	case o.Events < 0:
 		return errors.New("redisbackend: Options.Events is negative")
-	case c.ReplicaOnly, c.SendToReplicas != nil, c.ReplicaSelector != nil, c.ReadNodeSelector != nil, len(c.Standalone.ReplicaAddress) > 0:
+	case c.ReplicaOnly, c.SendToReplicas != nil, c.ReadNodeSelector != nil, len(c.Standalone.ReplicaAddress) > 0:
 		return errors.New("redisbackend: Options.Client must not send requests to replicas, since they lag")
 	}
 	return nil
