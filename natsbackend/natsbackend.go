@@ -1,5 +1,5 @@
 // Package natsbackend keeps the log and the store of a realtime deployment in NATS
-// JetStream, server 2.12 or later.
+// JetStream, server 2.12.3 or later.
 //
 //	b, err := natsbackend.New(ctx, natsbackend.Options{URL: "nats://nats:4222", Replicas: 3})
 //	…
@@ -120,8 +120,10 @@ const (
 	peersTime = 10 * time.Second
 	// idTime is how long an id is remembered: see [backend.Log].
 	idTime = 2 * time.Minute
-	// minVersion is the first server with everything that is used here.
-	minVersion = "2.12"
+	// minVersion is the first server with everything that is used here. Before 2.12.3 a
+	// stream that is read in batches while it is written to can hang for good: the server
+	// takes the read lock of the stream twice.
+	minVersion = "2.12.3"
 )
 
 // Backend implements [backend.Backend]. Its methods may be called concurrently.
@@ -190,7 +192,7 @@ func (b *Backend) start(ctx context.Context) (err error) {
 	return nil
 }
 
-// older compares versions, such as 2.9.10 with 2.12.
+// older compares versions, such as 2.9.10 with 2.12.3.
 func older(version, than string) bool {
 	v, t := strings.Split(version, "."), strings.Split(than, ".")
 	for i := range t {

@@ -78,3 +78,14 @@ func TestPlaceWaitsForServers(t *testing.T) {
 		})
 	}
 }
+
+func TestOlder(t *testing.T) {
+	for version, want := range map[string]bool{
+		"2.9.10": true, "2.11.17": true, "2.12": true, "2.12.0": true, "2.12.1": true, "": true,
+		"2.12.3": false, "2.12.15": false, "2.15.2": false, "2.16.0-dev": false, "3.0.0": false,
+	} {
+		if got := older(version, minVersion); got != want {
+			t.Errorf("older(%q) is %v", version, got)
+		}
+	}
+}
