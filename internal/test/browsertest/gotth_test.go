@@ -2,7 +2,11 @@ package browsertest
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -74,6 +78,34 @@ func TestStageForm(t *testing.T) {
 	typeIn(ada, "#text", "Better?\r")
 	has(ada, asked, "Better?")
 	Until(ada, `!!document.querySelector('#ask [role=alert]')`, false)
+}
+
+// A page follows its stream also when the script for streams comes after the others, over
+// a slow link.
+func TestStageOfLateScript(t *testing.T) {
+	t.Parallel()
+	Require(t)
+	stage := StartSlower(t, patient, "gotth")
+	late := make(chan struct{})
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/hx-sse.min.js") {
+			<-late
+		}
+		to := httputil.ReverseProxy{Rewrite: func(p *httputil.ProxyRequest) {
+			p.Out.URL.Scheme, p.Out.URL.Host = "http", stage.Addr
+			p.Out.Host = p.In.Host // what the browser names is what its Origin names
+		}}
+		to.ServeHTTP(w, r)
+	}))
+	t.Cleanup(proxy.Close)
+	ada := NewUser(t).Open("about:blank")
+	release := sync.OnceFunc(func() { close(late) })
+	t.Cleanup(release)
+	Eval[any](ada, "void (location.href = "+quote(proxy.URL)+")")
+	Until(ada, `typeof window.htmx`, "object")
+	Eval[any](ada, `new Promise((done) => setTimeout(done))`) // after what htmx put off when it began
+	release()
+	Until(ada, audience, "1")
 }
 
 func TestStageScreenshot(t *testing.T) {
