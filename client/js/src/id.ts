@@ -16,20 +16,25 @@ export function getOrCreateClientId(): string {
   let own = part('sessionStorage', key);
   // Two pages that live at once have different parts of their own, though a duplicated tab begins with a copy of sessionStorage: the
   // part stands there only while its page does not live. While it does, it stands in localStorage, for those who have a copy of before.
-  const keep = (away: string, here: string): void => {
-    stored('sessionStorage', key, away);
-    stored('localStorage', place(), here);
+  let lives = ''; // the part while the page lives, nothing while it does not
+  const keep = (): void => {
+    clientId = browser + '.' + own;
+    stored('sessionStorage', key, lives ? 'taken' : own);
+    stored('localStorage', place(), lives);
   };
   /** One of a thousand places, as pages that crash leave theirs occupied. */
   const place = (): string => 'ren.taken.' + own.slice(-3);
   const take = (): void => {
     if (stored('localStorage', place()) === own) own = random();
-    clientId = browser + '.' + own;
-    keep('taken', own);
+    lives = own;
+    keep();
   };
   onPage({
-    pagehide: () => keep(own, ''),
-    pageshow: () => stored('sessionStorage', key) === own && take(), // back from the cache
+    pagehide() {
+      lives = '';
+      keep();
+    },
+    pageshow: () => lives || take(), // back from the cache
   });
   take();
   return clientId!;

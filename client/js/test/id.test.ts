@@ -159,6 +159,17 @@ function frameTests(): void {
     assert.equal((await Doc.open(tab)).id, page.id);
   });
 
+  test('so does one whose tab has shown a page with yet another id meanwhile', async () => {
+    const tab = new BrowserTab(new FakeStorage());
+    const page = await Doc.open(tab);
+    page.hide();
+    const other = await Doc.open(tab.duplicate());
+    const between = await Doc.open(tab);
+    between.hide();
+    page.show();
+    assert.equal(new Set([page.id, other.id, between.id]).size, 3);
+  });
+
   test('the clients of a page that has to take another id take it, too', async () => {
     const page = begin();
     const rt = new RealtimeClient();
