@@ -60,7 +60,7 @@ export interface Reconnector<Reset> {
    * The connection is lost or was refused: tries again after a wait, unless that is final.
    * @param error - why, where that is known. A refusal without `retry` is final; a refusal of the credentials is final after half a
    *   minute of them. Other errors are reported once.
-   * @param atLeast - milliseconds on top of the random wait
+   * @param atLeast - milliseconds on top of the random wait; counts only where it is a number above 0, as a proxy may say what it likes
    * @param bye - the wait that the server's goodbye asks for, 0 where it leaves that to the client; undefined without a goodbye
    */
   lost_(error?: unknown, atLeast?: number, bye?: number): void;
@@ -111,8 +111,8 @@ export function createReconnector<Reset>(
   let expiresAt: number; // the credentials
   let renewAt: number;
   let deniedUntil = 0; // when to give up, as credentials are refused; 0 where they are not
-  let warned: boolean | undefined;
   let complained: boolean | undefined;
+  let warned: boolean | undefined;
 
   const become = (state: State): void => {
     if (state !== client.state) tell(states, (client.state = state));
@@ -173,8 +173,9 @@ export function createReconnector<Reset>(
     },
     report_: (error) => (errors.size ? tell(errors, error as Error) : console.error(name, error)),
     complain_(error) {
-      if (!complained) self.report_(error);
+      if (complained) return;
       complained = true;
+      self.report_(error);
     },
     suspect_(what) {
       if (!warned) console.warn(name, what);
@@ -240,19 +241,19 @@ export function createReconnector<Reset>(
       const code = reason === 'revoked' ? 'forbidden' : reason!;
       self.lost_(code === 'forbidden' || isDenial(code) ? new RealtimeError(code, reason) : undefined, 0, retryMs);
     },
-    lost_(error, atLeast = 0, bye) {
+    lost_(error, atLeast, bye) {
       drop();
       const proven = now() - openedAt! >= healthy;
       if (proven) tries = 0;
-      // Between the least and a growing bound, so that clients that were cut together come back apart.
-      let ms = Math.max(Math.min(options.maxBackoffMs ?? 15_000, 1_000 * 1.5 ** tries++) - least, 0) * Math.random() + least;
+      // Between the least and a growing bound, so that clients that were cut together come back apart. An option
+      // that is NaN, as a setting may be that is not there, would be no wait at all.
+      let ms = (Math.min(Math.max(options.maxBackoffMs!, least) || 15_000, 1_000 * 1.5 ** tries++) - least) * Math.random() + least;
       const refused = error instanceof RealtimeError;
       const denied = refused && isDenial(error.code);
-      if (denied) deniedUntil ||= now() + patience;
-      const left = deniedUntil - now();
+      const left = (deniedUntil ||= denied ? now() + patience : 0) - now();
       if (left > 0) ms = Math.min(ms, left); // one attempt comes when the time is over
       else deniedUntil = 0; // it begins again with a restart; and where there was no network, there was no such time
-      ms = Math.min((proven && bye) || Math.max(ms, bye ?? floor) + atLeast, longest);
+      ms = Math.min((proven && bye) || Math.max(bye ?? floor, atLeast! > 0 ? ms + atLeast! : ms), longest);
       if (options.autoReconnect === false || (denied ? left <= 0 : refused && !error.retry)) return self.stop_(error);
       wait(now() + ms, dial);
       become('connecting');

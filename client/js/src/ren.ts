@@ -108,7 +108,7 @@ export class RenClient<Own extends AnyRenEvent = never> {
         reconnector.suspect_('HTTP ' + answer.status);
       }
       // Nothing where the server does not say, or gives a date.
-      if (!signal.aborted) reconnector.lost_(undefined, +answer?.headers.get('Retry-After')! * 1000 || 0);
+      if (!signal.aborted) reconnector.lost_(undefined, +answer?.headers.get('Retry-After')! * 1000);
     };
 
     const reconnector: Reconnector<RenReset> = createReconnector(this, options, '[ren]', { dial_ });

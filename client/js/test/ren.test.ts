@@ -156,9 +156,9 @@ for (const status of [400, 401, 403, 405]) {
   });
 }
 
-test('a Retry-After that is no number is none', async () => {
+for (const value of ['Fri, 31 Dec 2027 23:59:59 GMT', '-30', '']) test(`a Retry-After of '${value}' is none`, async () => {
   dice(0);
-  await (await open()).answer(503, { 'Retry-After': 'Fri, 31 Dec 2027 23:59:59 GMT' });
+  await (await open()).answer(503, { 'Retry-After': value });
   await pass(499);
   assert.equal(requests.length, 1);
   await pass(1);
@@ -304,6 +304,16 @@ test('a backoff of 0 is no storm', async () => {
   await open({ maxBackoffMs: 0 });
   await pass(1000);
   assert.ok(requests.length < 5, `${requests.length} requests in a second`);
+});
+
+test('a backoff that is no number is the default', async () => {
+  dice(1);
+  serveFetch.with = (request) => void request.fail();
+  await open({ maxBackoffMs: NaN });
+  await pass(999 + 1_500 + 2_250);
+  assert.equal(requests.length, 3);
+  await pass(1);
+  assert.equal(requests.length, 4);
 });
 
 test('a page that goes into the cache has no stream, and one with its cursor when it is back', async () => {
