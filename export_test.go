@@ -48,6 +48,9 @@ func (rt *Realtime) Remembered() (users, sessions int) {
 	return rt.conns.Users(), rt.presence.inner.Sessions()
 }
 
+// Handshakes returns how many clients rt is letting in.
+func Handshakes(rt *Realtime) int { return rt.conns.Handshakes() }
+
 // GroupProgress reads what was committed for a group.
 var GroupProgress = handle.Read
 

@@ -43,6 +43,11 @@ func (h *host) fragments(header ...string) *inbox[sse.Event] {
 		h.t.Fatalf("%s: %s", resp.Status, body)
 	}
 	h.t.Cleanup(func() { resp.Body.Close() })
+	return readFragments(resp)
+}
+
+// readFragments reads a stream of fragments as fast as it comes.
+func readFragments(resp *http.Response) *inbox[sse.Event] {
 	box := newInbox[sse.Event]()
 	go func() {
 		defer box.close()
@@ -133,8 +138,11 @@ func TestFragments(t *testing.T) {
 				t.Errorf("%s: %s", key, got)
 			}
 		}
-		if log := h.logs.String(); !strings.Contains(log, "no template") || !strings.Contains(log, "no template at all") {
-			t.Errorf("logged: %s", log)
+		log := h.logs.String()
+		for _, want := range []string{`msg="realtime: a fragment was not rendered; the stream ends" type=kv.put error="no template"`, "no template at all"} {
+			if !strings.Contains(log, want) {
+				t.Errorf("%s is not logged:\n%s", want, log)
+			}
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -107,6 +108,9 @@ func TestEventSourceIsAskedToComeBack(t *testing.T) {
 			t.Helper()
 			s := h.renStalled(r)
 			s.pump()
+			if typ := s.resp.Header.Get("Content-Type"); typ != "text/event-stream" {
+				t.Errorf("%s: the answer is %s", reason, typ)
+			}
 			if bye := s.next(); bye.Name != "ren.bye" || bye.Reason != reason || bye.ID != "" ||
 				bye.Retry < time.Second || bye.Retry != time.Duration(bye.RetryMs)*time.Millisecond {
 				t.Errorf("%s %s with retry %v, want a bye because of %s", bye.Name, bye.Raw, bye.Retry, reason)
@@ -297,6 +301,33 @@ func TestUsersAreForgotten(t *testing.T) {
 		time.Sleep(time.Minute)
 		if users, waiting := h.Remembered(); users != 0 || waiting != 0 {
 			t.Errorf("%d users, %d sessions that wait after a minute", users, waiting)
+		}
+	})
+}
+
+// What a growing message has already costs who begins to follow it as many operations as a
+// page of history of that size.
+func TestGrowingMessagesAreCharged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, open(), &realtime.Options{Limits: realtime.Limits{Rate: 1, Burst: 10}})
+		for id, size := range map[string]int{"small": 60 << 10, "large": 200 << 10} {
+			s := h.stream(id)
+			defer s.Close()
+			say(t, s, strings.Repeat("x", size))
+		}
+		synctest.Wait()
+		for id, left := range map[string]int{"small": 9, "large": 6} {
+			s := h.socket(get("/realtime"))
+			s.ask(streamOp(id))
+			synctest.Wait()
+			s.rest()
+			n := 0
+			for s.call(`"op":"ping"`).Event == "ok" {
+				n++
+			}
+			if n != left {
+				t.Errorf("%s: %d operations are left, want %d", id, n, left)
+			}
 		}
 	})
 }

@@ -117,6 +117,13 @@ func (s sealed) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return http.NewResponseController(s.ResponseWriter).Hijack()
 }
 
+// held does not give its connection away.
+type held struct{ http.ResponseWriter }
+
+func (h held) Unwrap() http.ResponseWriter { return h.ResponseWriter }
+
+func (held) Hijack() (net.Conn, *bufio.ReadWriter, error) { return nil, nil, errors.New("held") }
+
 // foreign is the writer of another server than net/http's, such as HTTP/3's: it
 // has what streams need, and tells by the context alone that the client is gone.
 type foreign struct{ http.ResponseWriter }
@@ -247,6 +254,38 @@ func revocable(h *host) {
 		h.t.Errorf("Revoke took %v: %v", time.Since(began), err)
 	}
 	stalled.cancel()
+}
+
+// A middleware that notes the status by WriteHeader alone learns that of a stream.
+func TestStreamSaysItsStatus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := prepare(t, open(), nil)
+		var log *accessLog
+		h.handler = wrap(func(w writer) writer { log = &accessLog{ResponseWriter: w}; return log })(h.handler)
+		h.serve()
+		if h.ren(get("/ren")); log.status != http.StatusOK {
+			t.Errorf("the status of a stream is %d", log.status)
+		}
+	})
+}
+
+// A client whose connection cannot be taken over after all is refused, and nothing is left
+// of it: Close waits for nobody.
+func TestConnectionThatIsHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := prepare(t, open(), &realtime.Options{Hijack: realtime.HijackAlways})
+		h.handler = wrap(func(w writer) writer { return held{w} })(h.handler)
+		h.serve()
+		h.unsupported(get("/ren", "Authorization", asAda), "realtime_test.held")
+		h.unsupported(get("/realtime", append(upgrade, "Authorization", asAda)...), "realtime_test.held")
+		if users, _ := h.Remembered(); users != 0 {
+			t.Errorf("%d users are remembered", users)
+		}
+		began := time.Now()
+		if err := h.Close(t.Context()); err != nil || time.Since(began) > 0 {
+			t.Errorf("Close took %v: %v", time.Since(began), err)
+		}
+	})
 }
 
 // A writer that cannot flush after all ends the stream, and nothing else.

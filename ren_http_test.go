@@ -3,6 +3,7 @@ package realtime_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -138,6 +139,15 @@ func TestRENCrossOrigin(t *testing.T) {
 			got.Get("Access-Control-Allow-Headers") != "authorization,last-event-id,x-ren-client" {
 			t.Errorf("preflight: %s %v", resp.Status, got)
 		}
+
+		// Other requests for its options tell nothing.
+		other := get("/ren", "Origin", app)
+		other.method = http.MethodOptions
+		resp = h.do(t.Context(), other)
+		if body, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != 204 || len(body) > 0 {
+			t.Errorf("OPTIONS: %s, %q, %v", resp.Status, body, err)
+		}
+		resp.Body.Close()
 
 		// A refusal has to be readable for the page, too.
 		bad := h.do(t.Context(), get("/ren?s=!", "Origin", app))

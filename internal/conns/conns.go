@@ -100,6 +100,13 @@ func (h *Handshake) End() {
 	delete(h.conns.handshakes, h)
 }
 
+// Handshakes returns how many clients are being let in.
+func (cs *Conns) Handshakes() int {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	return len(cs.handshakes)
+}
+
 // Identify says who a connection turned out to be. Errors: [ErrInvalidated],
 // [ErrTooMany].
 func (h *Handshake) Identify(c *Conn, user string) error {

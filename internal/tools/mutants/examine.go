@@ -29,6 +29,7 @@ var switchText []byte
 // suite is the tests of a package, built with all mutants of a part.
 type suite struct {
 	binary, dir string
+	args        []string
 	digest      string // of the tests
 	tests       []*test
 }
@@ -125,11 +126,12 @@ func buildSuites(ctx context.Context, o options, p part, dir string) ([]*suite, 
 	}
 	var suites []*suite
 	for i, tests := range p.tests {
-		s := &suite{binary: filepath.Join(dir, fmt.Sprint("tests", i)), dir: filepath.Join(o.root, tests)}
+		where, args, _ := strings.Cut(tests, " ")
+		s := &suite{binary: filepath.Join(dir, fmt.Sprint("tests", i)), dir: filepath.Join(o.root, where), args: strings.Fields(args)}
 		build := exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-overlay", at, "-o", s.binary, ".")
 		build.Dir = s.dir
 		if out, err := build.CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("build the tests of %s: %w\n%s", tests, err, out)
+			return nil, fmt.Errorf("build the tests of %s: %w\n%s", where, err, out)
 		}
 		if s.digest, err = digest(s.dir); err != nil {
 			return nil, err
@@ -199,6 +201,7 @@ func (s *suite) run(ctx context.Context, limit time.Duration, env []string, name
 	const kilobytes = 6 << 20 // of addresses
 	args := []string{"-c", fmt.Sprintf(`ulimit -v %d; exec "$0" "$@"`, kilobytes), s.binary,
 		"-test.run", "^(" + strings.Join(names, "|") + ")$", "-test.failfast", "-test.timeout", limit.String()}
+	args = append(args, s.args...)
 	ctx, cancel := context.WithTimeout(ctx, limit+10*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "sh", args...)

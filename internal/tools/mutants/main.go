@@ -37,8 +37,11 @@ type part struct {
 	name  string
 	dir   string   // of the package, from the root of the module
 	files []string // of it; none means all
-	tests []string // directories of the packages whose tests matter
+	tests []string // directories of the packages whose tests matter, each with its arguments
 }
+
+// Tests of the root with each of the ways in which connections are driven.
+const byGoroutines, byShards = ". -hijack 1", ". -hijack 3"
 
 var parts = []part{
 	{"ring", "internal/log/ring", nil, []string{"internal/log/ring", "."}},
@@ -46,8 +49,8 @@ var parts = []part{
 	{"growing", "internal/growing", nil, []string{"internal/growing", "internal/session", "."}},
 	{"wsconn", "internal/wire/wsconn", nil, []string{"internal/wire/wsconn", "."}},
 	{"shard", "internal/transport/shard", nil, []string{"internal/transport/shard", "."}},
-	{"renstream", "internal/transport/renstream", nil, []string{"internal/transport/renstream", "."}},
-	{"socket", "internal/transport/socket", nil, []string{"internal/transport/socket", "."}},
+	{"renstream", "internal/transport/renstream", nil, []string{"internal/transport/renstream", byShards, byGoroutines}},
+	{"socket", "internal/transport/socket", nil, []string{"internal/transport/socket", byShards, byGoroutines}},
 	{"driver", "internal/transport/driver", nil, []string{"internal/transport/driver", "."}},
 	{"policy", "internal/rights/policy", nil, []string{"internal/rights/policy", "."}},
 	{"admission", ".", []string{"policy.go", "rights.go", "http.go"}, []string{"."}},

@@ -58,10 +58,9 @@ func (s *stream) renderer(sel *match.Selector, render Render) func(dst []byte, p
 		to, err := s.render(ev, render)
 		if err != nil {
 			s.notRendered(ev, err)
-			return dst, false
 		}
 		switch {
-		case s.ctx.Err() != nil: // by render, perhaps, which has revoked the right to see it
+		case s.ctx.Err() != nil: // by notRendered or, as it has revoked the right to see this, by render
 			return dst, false
 		case len(to.Data) == 0:
 			return dst, true

@@ -96,7 +96,6 @@ func (p *parked) park(w http.ResponseWriter, r *http.Request, handshake *conns.H
 		refuseStream(w, r, d.node.Refused.Add(f.From(r)))
 		return
 	}
-	handshake.End()
 	conn, _, missing := httpwriter.Hijack(w)
 	if missing != nil {
 		d.node.Conns.Remove(&p.conn)
@@ -136,12 +135,12 @@ func responseHead(set http.Header) []byte {
 
 // Run implements [shard.Runner].
 func (p *parked) Run() (again time.Time, live bool) {
-	ended := false
+	ended := true // unless step says no
 	err := conns.Guard(p.node.Logger, func() (err error) {
 		ended, err = p.step(time.Now())
 		return err
 	})
-	if ended || err != nil {
+	if ended {
 		p.end(err)
 		return time.Time{}, false
 	}

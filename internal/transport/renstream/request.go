@@ -49,8 +49,8 @@ func parse(r *http.Request) (ask request, f *refused.Refusal) {
 		}
 	}
 	if every := query.Get("every"); every != "" {
-		ms, err := strconv.Atoi(every)
-		if err != nil || ms < 1 || ms > maxEvery {
+		ms, _ := strconv.Atoi(every) // what is no number is 0 here, and what is none of an int too large
+		if ms < 1 || ms > maxEvery {
 			return ask, refused.With(http.StatusBadRequest, "bad_request", "every must be 1 to %d milliseconds", maxEvery)
 		}
 		ask.every = time.Duration(ms) * time.Millisecond

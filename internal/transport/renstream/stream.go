@@ -155,7 +155,6 @@ func (s *stream) hello(grants []grant.Grant) session.Hello {
 // run is the stream: what is ready goes out at once and in one piece, then it
 // waits for more. The error says why it ended.
 func (s *stream) run() error {
-	defer s.conn.Cancel(nil)
 	s.conn.OnAbort(func() { _ = s.w.SetWriteDeadline(time.Now()) }) // if it fails, no write is stuck
 	defer s.session.Close()
 	sse.SetHeaders(s.w.Header())

@@ -113,11 +113,7 @@ func (s *socket) letIn(r *http.Request) (f *refused.Refusal) {
 		}
 		s.id = &id
 	}
-	if f := s.node.Refusal(handshake.Add(&s.conn, s.id.User)); f != nil {
-		s.conn.Cancel(nil)
-		return f
-	}
-	return nil
+	return s.node.Refusal(handshake.Add(&s.conn, s.id.User))
 }
 
 // takes reports whether a shard is to drive a WebSocket: see [driver.Hijack].

@@ -205,6 +205,9 @@ func TestOpeningPacked(t *testing.T) {
 		"a question mark":   {change: func(r *http.Request) { r.URL.RawQuery, r.URL.ForceQuery = "", true }, whole: true},
 		"closing":           {change: func(r *http.Request) { r.Close = true }, whole: true},
 		"a length":          {change: func(r *http.Request) { r.ContentLength = -1 }, whole: true},
+		"another method":    {change: func(r *http.Request) { r.Method = http.MethodHead }, whole: true},
+		"another minor":     {change: func(r *http.Request) { r.ProtoMinor = 2 }, whole: true},
+		"another major":     {change: func(r *http.Request) { r.ProtoMajor = 2 }, whole: true},
 		"HTTP/1.0":          {change: func(r *http.Request) { r.Proto, r.ProtoMinor = "HTTP/1.0", 0 }, whole: true},
 	}
 	for name, c := range cases {
