@@ -259,7 +259,7 @@ func revocable(h *host) {
 // A middleware that notes the status by WriteHeader alone learns that of a stream.
 func TestStreamSaysItsStatus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := prepare(t, open(), nil)
+		h := prepare(t, open(), &realtime.Options{Hijack: realtime.HijackNever})
 		var log *accessLog
 		h.handler = wrap(func(w writer) writer { log = &accessLog{ResponseWriter: w}; return log })(h.handler)
 		h.serve()

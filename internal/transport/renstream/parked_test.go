@@ -224,6 +224,22 @@ func TestParkedWriteFails(t *testing.T) {
 	}
 }
 
+// So does one that fails when a full connection is tried again.
+func TestParkedRetryFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &link{full: true}
+		p, d := parkedOver(t, l)
+		l.take()
+		l.fail(errors.New("broken pipe"))
+		p.Ready(poll.Writable)
+		synctest.Wait()
+		_, tried, closed := l.take()
+		if ended := endings(d); len(ended) != 1 || ended[0] != "client" || tried != 1 || !closed {
+			t.Errorf("ended %q, after %d writes, closed %v", ended, tried, closed)
+		}
+	})
+}
+
 // What describes a body, which a middleware may have set, is not said of a stream.
 func TestParkedHeadOfABody(t *testing.T) {
 	h := http.Header{"X-Of-The-Host": {"kept"}, "Date": {"today"}}

@@ -59,7 +59,7 @@ func (d *Driver) Serve(w http.ResponseWriter, r *http.Request) {
 
 // takesOver reports whether a stream leaves net/http: see [driver.Hijack].
 func (d *Driver) takesOver(w http.ResponseWriter, r *http.Request) bool {
-	if r.ProtoMajor != 1 || r.ProtoMinor != 1 || r.Body != http.NoBody {
+	if r.Proto != "HTTP/1.1" || r.Body != http.NoBody {
 		return false
 	}
 	switch d.node.Hijack {

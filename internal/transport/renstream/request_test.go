@@ -2,10 +2,14 @@ package renstream
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/maravilla-realtime/realtime/internal/refused"
 )
 
 // What a request may ask for, up to its bounds.
@@ -42,4 +46,17 @@ func TestParse(t *testing.T) {
 			t.Errorf("%q is understood as %+v", query, ask)
 		}
 	}
+}
+
+// Nothing is kept of a client that is refused.
+func TestRefusedHandshakeEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, d := parkedOver(t, new(link))
+		d.node.Refused = refused.NewLog()
+		w := httptest.NewRecorder()
+		d.Serve(w, httptest.NewRequest("GET", "/ren?s=!", http.NoBody))
+		if n := d.node.Conns.Handshakes(); n != 0 || w.Code != http.StatusBadRequest {
+			t.Errorf("%d handshakes are kept after status %d", n, w.Code)
+		}
+	})
 }

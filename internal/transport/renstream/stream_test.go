@@ -2,7 +2,9 @@ package renstream
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -91,4 +93,90 @@ func TestIdleStreamReleasesItsBuffer(t *testing.T) {
 			t.Error("an idle connection keeps a buffer")
 		}
 	})
+}
+
+// writer is a client's end that fails as the test says.
+type writer struct {
+	header            http.Header
+	setDeadline       func() error
+	write             func(deadline time.Time) error
+	flush             func() error
+	deadline          time.Time
+	deadlines, writes int
+}
+
+func (w *writer) Header() http.Header { return w.header }
+
+func (w *writer) WriteHeader(int) {}
+
+func (w *writer) SetWriteDeadline(at time.Time) error {
+	w.deadline = at
+	w.deadlines++
+	return w.setDeadline()
+}
+
+func (w *writer) Write(p []byte) (int, error) {
+	w.writes++
+	return len(p), w.write(w.deadline)
+}
+
+func (w *writer) FlushError() error { return w.flush() }
+
+// A stream ends with the first error of its writer, and for the reason that there was
+// before it: servers report a deadline in different ways.
+func TestWriterFails(t *testing.T) {
+	broken, fine := errors.New("broken"), func() error { return nil }
+	for name, c := range map[string]struct {
+		spoil  func(s *stream, w *writer)
+		want   error
+		writes int
+	}{
+		"write": {func(_ *stream, w *writer) { w.write = func(time.Time) error { return broken } }, broken, 1},
+		"flush": {func(_ *stream, w *writer) { w.flush = func() error { return broken } }, broken, 1},
+		"deadline": {func(_ *stream, w *writer) {
+			w.setDeadline = func() error {
+				if w.deadlines > 1 { // that of the first is httpwriter's
+					return broken
+				}
+				return nil
+			}
+		}, broken, 0},
+		"late": {func(_ *stream, w *writer) {
+			w.write = func(deadline time.Time) error { time.Sleep(time.Until(deadline)); return broken }
+		}, driver.ErrSlow, 1},
+		"revoked meanwhile": {func(s *stream, w *writer) {
+			w.write = func(deadline time.Time) error {
+				s.conn.Cancel(conns.Revoked)
+				time.Sleep(time.Until(deadline))
+				return broken
+			}
+		}, conns.Revoked, 1},
+		"aborted before the deadline was put off": {func(s *stream, w *writer) {
+			w.setDeadline = func() error {
+				if w.deadlines == 2 {
+					s.conn.Cancel(conns.Revoked)
+					go s.conn.Abort()
+					synctest.Wait()
+				}
+				return nil
+			}
+		}, conns.Revoked, 0},
+		"no failure": {func(s *stream, _ *writer) { time.AfterFunc(time.Second, func() { s.conn.Cancel(conns.Revoked) }) }, conns.Revoked, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStream(t)
+				w := &writer{header: http.Header{}, setDeadline: fine, write: func(time.Time) error { return nil }, flush: fine}
+				out, missing := httpwriter.New(w, time.Now())
+				if missing != nil {
+					t.Fatal(missing)
+				}
+				s.w = out
+				c.spoil(s, w)
+				if err := s.run(); !errors.Is(err, c.want) || w.writes != c.writes {
+					t.Errorf("it ended with %v after %d writes, want %v after %d", err, w.writes, c.want, c.writes)
+				}
+			})
+		})
+	}
 }

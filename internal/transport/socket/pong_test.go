@@ -53,6 +53,11 @@ func toSilent(t *testing.T) net.Conn {
 
 // begun returns a socket that a shard drives over conn, and that waits for the hello.
 func begun(t *testing.T, d *Driver, conn net.Conn, admit func() bool) *socket {
+	return begunAfter(t, d, conn, bufio.NewReader(conn), admit)
+}
+
+// begunAfter is begun for a connection of which in has read something already.
+func begunAfter(t *testing.T, d *Driver, conn net.Conn, in *bufio.Reader, admit func() bool) *socket {
 	d.node.Hijack, d.node.Running = driver.HijackAlways, t.Context()
 	r := httptest.NewRequest("GET", "/", nil)
 	s := d.newSocket(httptest.NewRecorder(), r)
@@ -61,7 +66,7 @@ func begun(t *testing.T, d *Driver, conn net.Conn, admit func() bool) *socket {
 	if err := handshake.Add(&s.conn, ""); err != nil {
 		t.Fatal(err)
 	}
-	rw := bufio.NewReadWriter(bufio.NewReader(conn), bufio.NewWriter(conn))
+	rw := bufio.NewReadWriter(in, bufio.NewWriter(conn))
 	var err error
 	if s.ws, err = wsconn.Accept(conn, rw, r, nil, wsconn.Options{
 		ReadLimit: 1 << 10, WriteTime: time.Minute, Patience: time.Minute, Admit: admit,

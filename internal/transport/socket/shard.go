@@ -149,7 +149,6 @@ func (s *socket) due() time.Time {
 func (s *socket) say() error {
 	now := time.Now()
 	if !s.out.Alive(now) {
-		s.conn.Cancel(driver.ErrNoPong)
 		s.link.Close() // nobody is there to say goodbye to
 		return driver.ErrNoPong
 	}
@@ -207,7 +206,7 @@ func (s *socket) end() {
 	if s.reader.CompareAndSwap(resting, reading) {
 		go s.readOn() // which only discards
 	}
-	s.guard(func() error { return s.close(!s.unsound) })
+	s.step(func() error { return s.close(!s.unsound) })
 	s.link.Close() // where nothing has closed it
 	s.conn.Silence()
 	<-s.ws.Deaf()

@@ -183,13 +183,13 @@ func (s *socket) run() {
 	s.conn.OnAbort(s.ws.Drop)
 	defer s.session.Close()
 	s.group.Go(func() {
-		sound := s.guard(s.write)
-		s.guard(func() error { return s.close(sound) })
+		sound := s.step(s.write)
+		s.step(func() error { return s.close(sound) })
 		s.ws.Drop() // where nothing has closed it
 		s.conn.Silence()
 	})
 	s.expectHello()
-	s.guard(s.read)
+	s.step(s.read)
 	s.ws.Discard() // for the closing handshake
 	s.settle()
 }
@@ -215,15 +215,8 @@ func (s *socket) settle() {
 	s.leaveAll()
 }
 
-// guard runs f, after which the connection ends, and reports whether it returned. A
-// panic, which is a fault in the host's policy or in this library, ends it as well.
-func (s *socket) guard(f func() error) (sound bool) {
-	sound = s.step(f)
-	s.conn.Cancel(nil)
-	return sound
-}
-
-// step is guard, except that the connection goes on if f returns no error.
+// step runs f, and reports whether it returned. An error ends the connection, and so does a
+// panic, which is a fault in the host's policy or in this library.
 func (s *socket) step(f func() error) (sound bool) {
 	switch err := conns.Guard(s.node.Logger, f); {
 	case errors.Is(err, guard.ErrPanic):
