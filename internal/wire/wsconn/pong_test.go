@@ -192,3 +192,18 @@ func TestDiscardWaits(t *testing.T) {
 		}
 	})
 }
+
+// A pong that answers no ping is not kept: it would take the place of one that does.
+func TestPongOfNoPing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := connect(t, defaults())
+		p.serve()
+		for _, payload := range []string{"", "no number", "0", "1", "99999999999999999999"} {
+			p.write(raw(finBit|opPong, payload))
+			synctest.Wait()
+			if len(p.conn.answered) > 0 {
+				t.Fatalf("%q is taken for the answer to a ping", payload)
+			}
+		}
+	})
+}

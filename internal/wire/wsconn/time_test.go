@@ -405,3 +405,38 @@ func dropped(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// A peer that stops within a frame is told that it was too slow, wherever that is.
+func TestStalledWithinAFrame(t *testing.T) {
+	for _, size := range []int{5, 200, 70 << 10} {
+		frame := raw(text, strings.Repeat("x", size))
+		for n := range 16 { // the header and a little more
+			if n == 0 || n >= len(frame) {
+				continue
+			}
+			bubble(t, fmt.Sprint(n, " bytes of ", len(frame)), func(t *testing.T) {
+				opts := defaults()
+				opts.ReadLimit = 1 << 20
+				p := connect(t, opts)
+				p.serve()
+				began := time.Now()
+				p.write(frame[:n])
+				if code, _ := p.closed(false); code != tooMuch || time.Since(began) < opts.Patience {
+					t.Errorf("closed with %d after %v", code, time.Since(began))
+				}
+			})
+		}
+	}
+}
+
+// A peer that has broken a rule has time to read why, and to answer.
+func TestViolatorMayAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := connect(t, defaults())
+		p.serve()
+		p.write(raw(finBit|opBinary, "x"))
+		if code, after := p.closed(false); code != unsupported || after != closeTime {
+			t.Errorf("closed with %d, and cut %v later", code, after)
+		}
+	})
+}
