@@ -85,14 +85,38 @@ func TestWSHistoryIsNoSubscription(t *testing.T) {
 	}
 }
 
+// So it is for a rewind that waits for its roster when rights are checked.
+func TestWSRewindThatWaitsIsNoHistory(t *testing.T) {
+	var a asked
+	hangs(t, a.policy(false), func(t *testing.T, h *host, b *hanging) {
+		h.publish("room", 1)
+		s := h.socket(get("/realtime"))
+		b.hang("List member")
+		s.ask(subscribe("room") + `,"presence":true,"rewind":5`)
+		synctest.Wait()
+		noError(t, h.Recheck(t.Context(), ""))
+		if verbs := a.take(); !slices.Equal(verbs, []realtime.Verb{realtime.VerbSubscribe}) {
+			t.Errorf("the policy was asked about %q", verbs)
+		}
+		b.release()
+		s.want("subscribed")
+		s.want("presence.state")
+	})
+}
+
 // A message that waits for its client's subscription to begin is not published when the
 // client's rights have ended before.
 func TestWSPublishThatWaitsIsRevoked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, open(), nil)
-		s := h.dialStalled(get("/realtime", "Authorization", asAda))
-		for _, op := range []string{`"op":"hello","cid":"` + tab1 + `"`, subscribe("room"), publish("room", "1")} {
-			s.send("{" + op + "}")
+		other := h.socket(get("/realtime"))
+		other.ok(subscribe("room"))
+		for _, message := range []string{publish("room", "1"), publish("room", "2") + `,"ephemeral":true`} {
+			s := h.dialStalled(get("/realtime", "Authorization", asAda))
+			for _, op := range []string{`"op":"hello","cid":"` + tab1 + `"`, subscribe("room"), message} {
+				s.send("{" + op + "}")
+				synctest.Wait() // the hello is being written
+			}
 		}
 		time.Sleep(time.Second)
 		before := h.Cursor()
@@ -101,6 +125,7 @@ func TestWSPublishThatWaitsIsRevoked(t *testing.T) {
 		if after := h.Cursor(); after != before {
 			t.Error("a message was published after Revoke")
 		}
+		other.nothing()
 	})
 }
 

@@ -133,6 +133,25 @@ func TestFullSocketEnds(t *testing.T) {
 	})
 }
 
+// One that is aborted ends at once, whatever is being written.
+func TestAbortedSocketEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		peer, conn := dial(t)
+		s := begun(t, newDriver(t, nil), conn, always)
+		synctest.Wait()
+		peer.stop()
+		synctest.Wait()
+		s.session.Do(func() { s.session.Answer(wire.Frame{Event: "ok"}) })
+		synctest.Wait()
+		began := time.Now()
+		s.conn.Cancel(conns.Revoked)
+		s.conn.Abort()
+		if <-s.conn.Done(); time.Since(began) != 0 {
+			t.Errorf("it took %v", time.Since(began))
+		}
+	})
+}
+
 // open is a link that takes all.
 type open struct{}
 
