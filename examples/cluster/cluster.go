@@ -41,10 +41,10 @@ type conn struct {
 	end  context.CancelFunc
 }
 
-// startCluster returns a cluster in any case: stop it.
-func startCluster(nats string, names ...string) (*cluster, error) {
+// startCluster returns a cluster in any case: stop it. If ctx ends, nothing more is started.
+func startCluster(ctx context.Context, nats string, names ...string) (*cluster, error) {
 	c := &cluster{changed: make(chan struct{})}
-	c.ending, c.end = context.WithCancel(context.Background())
+	c.ending, c.end = context.WithCancel(ctx)
 	at, err := url.Parse(nats)
 	if err != nil {
 		return c, err
@@ -98,7 +98,7 @@ func (c *cluster) change(f func()) {
 
 // start starts a node's process.
 func (c *cluster) start(n *node) error {
-	p, err := startProcess(n.name, n.cable.url())
+	p, err := startProcess(c.ending, n.name, n.cable.url())
 	if err != nil {
 		return err
 	}

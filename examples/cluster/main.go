@@ -27,8 +27,8 @@ import (
 )
 
 func main() {
-	if isNode() {
-		nodeMain()
+	if child.Name() != "" {
+		child.Main(serveNode)
 		return
 	}
 	web.Main("cluster", run)
@@ -46,7 +46,7 @@ func run(ctx context.Context, addr string) (err error) {
 		return err
 	}
 	defer nats.Close()
-	c, err := startCluster(nats.URL(), "a", "b", "c")
+	c, err := startCluster(ctx, nats.URL(), "a", "b", "c")
 	defer c.stop()
 	if err != nil {
 		return err

@@ -10,13 +10,14 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/client"
+	"github.com/maravilla-realtime/realtime/examples/internal/child"
 	"github.com/maravilla-realtime/realtime/natsbackend/embedded"
 )
 
 // The nodes are this test's binary once more.
 func TestMain(m *testing.M) {
-	if isNode() {
-		nodeMain()
+	if child.Name() != "" {
+		child.Main(serveNode)
 		return
 	}
 	os.Exit(m.Run())
@@ -33,7 +34,7 @@ func open(t *testing.T) (*cluster, *httptest.Server) {
 		t.Fatal(err)
 	}
 	t.Cleanup(nats.Close)
-	c, err := startCluster(nats.URL(), "a", "b", "c")
+	c, err := startCluster(t.Context(), nats.URL(), "a", "b", "c")
 	t.Cleanup(c.stop)
 	if err != nil {
 		t.Fatal(err)

@@ -9,28 +9,16 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
-	"github.com/maravilla-realtime/realtime/examples/internal/child"
 	"github.com/maravilla-realtime/realtime/examples/internal/web"
 	"github.com/maravilla-realtime/realtime/natsbackend"
 )
 
-// What the command tells the process of a node.
-const (
-	nodeEnv = "REALTIME_EXAMPLE_NODE" // its name
-	natsEnv = "REALTIME_EXAMPLE_NATS" // where it finds NATS
-)
-
-func isNode() bool { return os.Getenv(nodeEnv) != "" }
-
-// nodeMain is the main function of a node. It runs until the command ends.
-func nodeMain() {
-	name := os.Getenv(nodeEnv)
-	child.Main(name, func(ctx context.Context) error { return serveNode(ctx, name, os.Getenv(natsEnv)) })
-}
+// natsEnv tells the process of a node where it finds NATS.
+const natsEnv = "REALTIME_EXAMPLE_NATS"
 
 // serveNode is one node: the same program as with one process, and a backend.
-func serveNode(ctx context.Context, name, nats string) error {
-	b, err := natsbackend.New(ctx, natsbackend.Options{URL: nats})
+func serveNode(ctx context.Context, name string) error {
+	b, err := natsbackend.New(ctx, natsbackend.Options{URL: os.Getenv(natsEnv)})
 	if err != nil {
 		return err
 	}

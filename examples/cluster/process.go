@@ -1,13 +1,17 @@
 package main
 
-import "github.com/maravilla-realtime/realtime/examples/internal/child"
+import (
+	"context"
+
+	"github.com/maravilla-realtime/realtime/examples/internal/child"
+)
 
 // process is the running process of a node.
 type process struct{ *child.Process }
 
 // startProcess starts a node and returns when it serves.
-func startProcess(name, nats string) (*process, error) {
-	p, err := child.Start(name, nodeEnv+"="+name, natsEnv+"="+nats)
+func startProcess(ctx context.Context, name, nats string) (*process, error) {
+	p, err := child.Start(ctx, name, natsEnv+"="+nats)
 	if err != nil {
 		return nil, err
 	}

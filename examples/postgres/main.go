@@ -38,8 +38,8 @@ import (
 var database = flag.String("database", "", "`URL` of a database to use, whose server has wal_level = logical; without one the command starts a server of its own")
 
 func main() {
-	if isNode() {
-		nodeMain()
+	if child.Name() != "" {
+		child.Main(serveNode)
 		return
 	}
 	web.Main("postgres", run)
@@ -52,7 +52,7 @@ func run(ctx context.Context, addr string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.close()) }()
-	nodes, err := startNodes(db.url, "a", "b")
+	nodes, err := startNodes(ctx, db.url, "a", "b")
 	defer stopNodes(nodes)
 	if err != nil {
 		return err

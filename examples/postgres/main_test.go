@@ -18,8 +18,8 @@ import (
 
 // The nodes are this test's binary once more.
 func TestMain(m *testing.M) {
-	if isNode() {
-		nodeMain()
+	if child.Name() != "" {
+		child.Main(serveNode)
 		return
 	}
 	os.Exit(m.Run())
@@ -43,7 +43,7 @@ func open(t *testing.T) (*store, *httptest.Server) {
 			t.Error(err)
 		}
 	})
-	nodes, err := startNodes(db.url, "a", "b")
+	nodes, err := startNodes(t.Context(), db.url, "a", "b")
 	t.Cleanup(func() { stopNodes(nodes) })
 	if err != nil {
 		t.Fatal(err)

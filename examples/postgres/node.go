@@ -14,23 +14,13 @@ import (
 	"github.com/maravilla-realtime/realtime/postgres"
 )
 
-// What the command tells the process of a node.
-const (
-	nodeEnv     = "REALTIME_EXAMPLE_NODE"     // its name
-	databaseEnv = "REALTIME_EXAMPLE_DATABASE" // where it finds the database
-)
-
-func isNode() bool { return os.Getenv(nodeEnv) != "" }
-
-// nodeMain is the main function of a node. It runs until the command ends.
-func nodeMain() {
-	name := os.Getenv(nodeEnv)
-	child.Main(name, func(ctx context.Context) error { return serveNode(ctx, name, os.Getenv(databaseEnv)) })
-}
+// databaseEnv tells the process of a node where it finds the database.
+const databaseEnv = "REALTIME_EXAMPLE_DATABASE"
 
 // serveNode is one process of the app: the same program as with one process, and a
 // backend. With the source every change of the table is an event, also one of another program.
-func serveNode(ctx context.Context, name, url string) (err error) {
+func serveNode(ctx context.Context, name string) (err error) {
+	url := os.Getenv(databaseEnv)
 	pool, err := pgxpool.New(ctx, url)
 	if err != nil {
 		return err
@@ -61,9 +51,9 @@ func serveNode(ctx context.Context, name, url string) (err error) {
 }
 
 // startNodes returns the nodes that it has started in any case: stop them.
-func startNodes(url string, names ...string) (nodes []*child.Process, err error) {
+func startNodes(ctx context.Context, url string, names ...string) (nodes []*child.Process, err error) {
 	for _, name := range names {
-		p, err := child.Start(name, nodeEnv+"="+name, databaseEnv+"="+url)
+		p, err := child.Start(ctx, name, databaseEnv+"="+url)
 		if err != nil {
 			return nodes, err
 		}

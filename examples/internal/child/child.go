@@ -19,6 +19,12 @@ import (
 	"time"
 )
 
+// nameEnv tells such a process its name.
+const nameEnv = "REALTIME_EXAMPLE_PROCESS"
+
+// Name is the name of this process; "" if [Start] has not started it.
+func Name() string { return os.Getenv(nameEnv) }
+
 // StopTime is how long whatever is asked to end may take.
 const StopTime = 15 * time.Second
 
@@ -32,15 +38,15 @@ type Process struct {
 	stdin io.Closer
 }
 
-// Start starts this program with an addition to its environment, and returns when it
-// serves.
-func Start(name string, env ...string) (*Process, error) {
+// Start starts this program under a name, with an addition to its environment, and returns
+// when it serves. If ctx ends before, so does the process.
+func Start(ctx context.Context, name string, env ...string) (*Process, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
 	p := &Process{Name: name, cmd: exec.Command(self), Ended: make(chan struct{})}
-	p.cmd.Env = append(os.Environ(), env...)
+	p.cmd.Env = append(append(os.Environ(), nameEnv+"="+name), env...)
 	p.cmd.Stderr = os.Stderr
 	stdin, inErr := p.cmd.StdinPipe()
 	stdout, outErr := p.cmd.StdoutPipe()
@@ -48,11 +54,15 @@ func Start(name string, env ...string) (*Process, error) {
 		return nil, err
 	}
 	p.stdin = stdin
+	starts := context.AfterFunc(ctx, func() { _ = p.cmd.Process.Kill() })
 	line, err := bufio.NewReader(stdout).ReadString('\n') // it says where it serves, or ends
 	go func() {
 		_ = p.cmd.Wait() // how it ended is known, or in its log
 		close(p.Ended)
 	}()
+	if !starts() {
+		err = context.Cause(ctx)
+	}
 	if err == nil {
 		_, at, _ := strings.Cut(strings.TrimSpace(line), ": ")
 		p.URL, err = url.Parse(at)
@@ -88,15 +98,15 @@ func (p *Process) Stop() {
 
 // Main is the main function of such a process: it has run serve until the program that
 // has started it asks it to end, or is gone.
-func Main(name string, serve func(ctx context.Context) error) {
+func Main(serve func(ctx context.Context, name string) error) {
 	signal.Ignore(os.Interrupt) // Ctrl-C is for the program that has started this one
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		cancel()
 	}()
-	if err := serve(ctx); err != nil {
-		fmt.Fprintf(os.Stderr, "node %s: %v\n", name, err)
+	if err := serve(ctx, Name()); err != nil {
+		fmt.Fprintf(os.Stderr, "node %s: %v\n", Name(), err)
 		os.Exit(1)
 	}
 }
