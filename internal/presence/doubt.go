@@ -48,25 +48,35 @@ func (p *Presence) doubtful(id memberID) bool {
 	return p.doubts[id] != nil
 }
 
-// settle looks at the members that are in doubt.
+// settle looks at the members that are in doubt, and at those whose sessions here are not
+// recorded under the present name of the node.
 func (p *Presence) settle(ctx context.Context) error {
 	p.mu.Lock()
 	doubts := maps.Clone(p.doubts)
+	look := make(map[memberID]struct{})
+	for s := range p.local.all {
+		if s.node != p.node {
+			look[s.member()] = struct{}{}
+		}
+	}
 	p.mu.Unlock()
+	for id, d := range doubts {
+		if !d.looked || time.Since(d.since) >= lateLook {
+			look[id] = struct{}{}
+		}
+	}
 	var looking errgroup.Group
 	looking.SetLimit(endsAtOnce)
-	for id, d := range doubts {
-		last := time.Since(d.since) >= lateLook
-		if d.looked && !last {
-			continue
-		}
+	for id := range look {
+		d := doubts[id]
+		last := d != nil && time.Since(d.since) >= lateLook
 		looking.Go(func() error {
 			if err := p.reconcile(ctx, id); err != nil {
 				return err
 			}
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			if p.doubts[id] == d { // else there is a newer one
+			if d != nil && p.doubts[id] == d { // else there is a newer one
 				if d.looked = true; last {
 					delete(p.doubts, id)
 				}
@@ -126,7 +136,7 @@ func (p *Presence) reconcile(ctx context.Context, id memberID) error {
 	})
 	switch {
 	case errors.Is(err, errRecord):
-		return nil // restore looks again, in case somebody mends the record
+		return nil // settle looks again, in case somebody mends the record
 	case err == nil:
 		p.reconciled(id, node, elsewhere, open)
 	}

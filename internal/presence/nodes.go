@@ -84,8 +84,7 @@ func (p *Presence) Run(ctx context.Context) {
 	}
 	loop(nil, p.renew)
 	loop(nil, p.watch)
-	loop(nil, p.settle)
-	loop(p.moved, p.restore)
+	loop(p.moved, p.settle)
 	running.Go(func() { p.repeat(ctx, nil, p.recordFollowed) })
 }
 
@@ -268,24 +267,6 @@ func (p *Presence) Lost() {
 	}
 	p.followed.again = true
 	signal(p.moved)
-}
-
-// restore records the sessions of this node under its present name, unless they are.
-func (p *Presence) restore(ctx context.Context) error {
-	p.mu.Lock()
-	stale := make(map[memberID]struct{})
-	for s := range p.local.all {
-		if s.node != p.node {
-			stale[s.member()] = struct{}{}
-		}
-	}
-	p.mu.Unlock()
-	var moving errgroup.Group
-	moving.SetLimit(endsAtOnce)
-	for id := range stale {
-		moving.Go(func() error { return p.reconcile(ctx, id) })
-	}
-	return moving.Wait()
 }
 
 // watch gives up nodes that have been silent, and ends the sessions of those that are

@@ -84,7 +84,7 @@ type Presence struct {
 	nodeLease time.Duration // how long the sessions of a dead node stay
 	locks     keylock.Locks // by member: this node makes one change of a member at a time
 	wake      chan struct{} // holds one: a session may end sooner than sweep expects
-	moved     chan struct{} // holds one: restore has something to do
+	moved     chan struct{} // holds one: settle has something to do
 
 	log       *slog.Logger
 	malformed malformed.Records
@@ -175,7 +175,7 @@ func (p *Presence) Join(ctx context.Context, s Session) error {
 		return err
 	}
 	p.mu.Lock()
-	p.local.join(s, node, now) // if the node was given up meanwhile: see restore
+	p.local.join(s, node, now) // if the node was given up meanwhile: see settle
 	p.local.wrote(id, wrote)
 	p.mu.Unlock()
 	signal(p.wake)

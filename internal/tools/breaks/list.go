@@ -37,7 +37,7 @@ var breaches = []breach{
 	{"a look ends sessions that live here", nodesGo, "return !p.lives(channel, user, s.id)", "return true"},
 	{"nodes that came after the last look count as gone", nodesGo, "g.gone[node] = rec.Revision == 0", "g.gone[node] = rec.Revision >= 0"},
 	{"a node that was given up goes on under its name", nodesGo, "name = fmt.Sprintf(\"%s/%d\", p.name, p.peers.incarnation)", "_ = fmt.Sprint()"},
-	{"a node that was given up does not record its sessions again", nodesGo, "if s.node != p.node {", "if s.node == \"\" {"},
+	{"a node that was given up does not record its sessions again", doubtGo, "if s.node != p.node {", "if s.node == \"\" {"},
 	{"sessions are not recorded again in a store that was put back", nodesGo, "\t\ts.node = \"\"\n", "\t\t_ = s\n"},
 	{"a store that was put back is trusted at once", nodesGo, "p.peers.trust = now.Add(p.nodeLease)", "p.peers.trust = now"},
 	{"a session that has moved to another node is taken back", doubtGo, "case owner == \"\" || p.mine(owner):", "case true:"},
