@@ -2,6 +2,7 @@ package simtest
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -171,7 +172,8 @@ func (n *node) checkAlternation() {
 	if !n.alive() {
 		return
 	}
-	for m, is := range there {
+	for _, m := range slices.SortedFunc(maps.Keys(there), member.compare) {
+		is := there[m]
 		if members := n.members(m.channel); slices.Contains(members, m.user) != is && !n.deceived(m) {
 			n.t.Errorf("node %d: by the log %v is %v, but members are %v", n.id, m, is, members)
 		}

@@ -2,6 +2,7 @@ package simtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"iter"
@@ -16,6 +17,11 @@ import (
 
 // latest is how much later than asked a request is carried out, at most.
 const latest = 150 * time.Second
+
+// instant is how long what one thing causes goes on before the next thing happens. Within
+// one moment goroutines run in no order, so two things that happen in one moment may end
+// in two ways.
+const instant = time.Microsecond
 
 // draw returns a number below n that depends on what it is for and on nothing else,
 // so that goroutines which run in another order draw the same.
@@ -48,9 +54,16 @@ func (l *link) heal() {
 	}
 }
 
+func (l *link) killed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.dead
+}
+
 // fate is what becomes of a request.
 type fate struct {
 	there, back time.Duration // how long request and answer take
+	fail        time.Duration // how much longer it takes to learn that it failed
 	err         error         // refused: nothing is done
 	dropped     bool          // the request never arrives
 	unanswered  bool
@@ -65,6 +78,7 @@ func (l *link) fate(what string) (f fate) {
 	is := func(aspect string, n64 int64) int64 { return draw(n64, l.seed, l.node, what, n, aspect) }
 	f.there = 200*time.Microsecond + time.Duration(is("there", int64(3*time.Millisecond)))
 	f.back = 200*time.Microsecond + time.Duration(is("back", int64(3*time.Millisecond)))
+	f.fail = time.Duration(is("fail", int64(3*time.Millisecond)))
 	if !l.faulty() {
 		return f
 	}
@@ -99,14 +113,18 @@ func (l *link) fate(what string) (f fate) {
 // request has do done in the engine, or not. changes: where there is no answer, the
 // outcome is unknown.
 func request[T any](ctx context.Context, l *link, what string, changes bool, do func() (T, error)) (value T, err error) {
+	if l.killed() { // a process that is no more asks for nothing
+		return value, memlink.ErrDown
+	}
 	f := l.fate(what)
 	if err := ctx.Err(); err != nil {
 		return value, err
 	}
 	if f.err != nil {
+		time.Sleep(f.fail)
 		return value, f.err
 	}
-	return memlink.Call(ctx, &l.late, changes, func(answer func(T, error)) {
+	value, err = memlink.Call(ctx, &l.late, changes, func(answer func(T, error)) {
 		time.Sleep(f.there)
 		if f.dropped || l.Down() && f.there < 10*time.Second {
 			return
@@ -117,6 +135,10 @@ func request[T any](ctx context.Context, l *link, what string, changes bool, do 
 			answer(value, err)
 		}
 	})
+	if errors.Is(err, memlink.ErrDown) || ctx.Err() != nil {
+		time.Sleep(f.fail)
+	}
+	return value, err
 }
 
 // alias returns the name of a record without the random name of its node.
@@ -248,6 +270,7 @@ func (l *link) Follow(ctx context.Context, after backend.Position, sink func([]b
 		if len(recs) > 0 {
 			sink(recs)
 			passed = recs
+			time.Sleep(instant)
 		}
 	}
 }

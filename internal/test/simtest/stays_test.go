@@ -1,6 +1,7 @@
 package simtest
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -69,6 +70,10 @@ func (s *stays) at(t time.Time) *stay {
 const givenUp = time.Minute
 
 type member struct{ channel, user string }
+
+func (m member) compare(o member) int {
+	return cmp.Or(cmp.Compare(m.channel, o.channel), cmp.Compare(m.user, o.user))
+}
 
 // deceived reports whether the log has an event of a member that came too late, and was
 // shown by the node, which cannot know the newer one: it had been evicted when the node
@@ -169,5 +174,31 @@ func (w *world) visits() {
 			err = n.rt.Presence().Leave(context.Background(), "hall", user, client)
 			n.trace("node %d: end of visit %s: %v", n.id, user, err)
 		})
+	}
+}
+
+// welcome has a client join at a node as soon as that has started, and leave a while later.
+// If another node looks for what the dead have left just then, it has not seen the new one.
+func (w *world) welcome(n *node) {
+	if !w.busy {
+		return
+	}
+	s := &session{world: w, id: n.id, guest: true, node: n}
+	w.mu.Lock()
+	w.sessions = append(w.sessions, s)
+	w.mu.Unlock()
+	w.acting.Go(s.visit)
+}
+
+// visit joins once and leaves. If the Join fails, the guest says nothing more.
+func (s *session) visit() {
+	is := func(aspect string, n int64) int64 { return draw(n, s.seed, "guest", s.id, aspect) }
+	time.Sleep(time.Duration(is("pause", int64(200*time.Millisecond))))
+	if s.join(0); !s.in {
+		return
+	}
+	time.Sleep(time.Duration(is("stay", int64(time.Minute))))
+	for s.leave(s.node); !s.sure && s.node.alive(); s.leave(s.node) {
+		time.Sleep(2 * time.Second)
 	}
 }

@@ -82,7 +82,7 @@ func (w *world) vary() {
 	steady := w.rate > 0 && draw(3, w.seed, "steady") == 0
 	w.loses = w.loses && !steady
 	w.dies = w.rate > 0 && !steady || w.loses
-	w.empties = w.loses
+	w.empties = w.loses && draw(2, w.seed, "empties") == 0 // else what came back with the store must end
 	w.busy = true
 	w.history = []int{60, 0, 0, 0}[draw(4, w.seed, "history")]
 	// A node does not learn that another one has ended its session. If it must record its
@@ -174,6 +174,7 @@ func (w *world) run() {
 		}
 	}
 	w.direct()
+	time.Sleep(instant)
 	w.mu.Lock()
 	w.calm = true
 	w.mu.Unlock()
@@ -218,6 +219,7 @@ func (w *world) direct() {
 			w.lose(is("keep", 2) == 0)
 		}
 	}
+	time.Sleep(instant)
 	if w.empties {
 		w.restart()
 	}
@@ -249,9 +251,10 @@ func (w *world) replace(n *node, wait time.Duration) {
 func (w *world) startSurely() {
 	for failed := 0; failed < 3; {
 		calm := !w.faulty()
-		_, err := w.start()
+		n, err := w.start()
 		switch {
 		case err == nil:
+			w.welcome(n)
 			return
 		case calm:
 			w.t.Errorf("a node cannot start: %v", err)
@@ -302,6 +305,7 @@ func (w *world) publishes(i int) {
 type session struct {
 	*world
 	id    int
+	guest bool // see welcome
 	node  *node
 	in    bool // the last call that was answered was Join
 	sure  bool // the last call was answered
@@ -309,8 +313,20 @@ type session struct {
 	stays stays
 }
 
-func (s *session) channel() string { return fmt.Sprintf("room%d", s.id%2) }
-func (s *session) user() string    { return fmt.Sprintf("u%d", s.id/2%3) }
+func (s *session) channel() string {
+	if s.guest {
+		return "hall"
+	}
+	return fmt.Sprintf("room%d", s.id%2)
+}
+
+func (s *session) user() string {
+	if s.guest {
+		return fmt.Sprintf("g%d", s.id)
+	}
+	return fmt.Sprintf("u%d", s.id/2%3)
+}
+
 func (s *session) client() realtime.EventOption {
 	return realtime.FromClient(fmt.Sprintf("simulated-client-%03d", s.id))
 }

@@ -53,7 +53,7 @@ func judges(seeds int) []judge {
 func main() {
 	only := flag.String("only", "", "only those whose name matches this `expression`")
 	seeds := flag.Int("seeds", 200, "try so many `seeds` of the simulation")
-	least := flag.Float64("least", 80, "fail if fewer `percent` are found")
+	least := flag.Float64("least", 95, "fail if fewer `percent` are found")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	chosen, err := regexp.Compile(*only)
