@@ -44,6 +44,8 @@ type link struct {
 	mu    sync.Mutex
 	count map[string]int // of requests, by what they are
 	dead  bool           // it never comes back
+	beats []time.Time    // when the node's own record was written
+	tried []time.Time    // when a request to write it was sent that came late, or not at all
 }
 
 func (l *link) heal() {
@@ -98,6 +100,11 @@ func (l *link) fate(what string) (f fate) {
 		f.there += time.Duration(is("slow", int64(6*time.Second)))
 	case p < 8*rate:
 		f.back += time.Duration(is("slow", int64(6*time.Second)))
+	}
+	if strings.HasPrefix(what, "put node ") && (f.err != nil || f.dropped || f.there > time.Second) {
+		l.mu.Lock()
+		l.tried = append(l.tried, time.Now())
+		l.mu.Unlock()
 	}
 	if f.err != nil || f.dropped || f.unanswered || f.there+f.back > time.Second {
 		l.trace("node %d: %s #%d: %+v", l.node, what, n, f)
@@ -213,7 +220,13 @@ func (l *link) List(ctx context.Context, kind, group string) iter.Seq2[backend.I
 // Put implements [backend.Store].
 func (l *link) Put(ctx context.Context, w backend.Write) (backend.Revision, error) {
 	return request(ctx, l, "put "+l.alias(w.Key), true, func() (backend.Revision, error) {
-		return l.engine.change(w.Key, w.Value, w.If, w.Append)
+		rev, err := l.engine.change(w.Key, w.Value, w.If, w.Append)
+		if w.Key.Kind == "node" && err == nil {
+			l.mu.Lock()
+			l.beats = append(l.beats, time.Now())
+			l.mu.Unlock()
+		}
+		return rev, err
 	})
 }
 

@@ -3,6 +3,7 @@ package simtest
 import (
 	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/maravilla-realtime/realtime"
@@ -138,7 +139,26 @@ func (w *world) excused(it *stay, at time.Time) bool {
 			return true
 		}
 	}
-	return it.node.wasCut(at.Add(-givenUp), at)
+	return it.node.wasCut(at.Add(-givenUp), at) || it.node.link.wasSilent(at.Add(-givenUp), at)
+}
+
+// wasSilent reports whether at some time in between the node could not write its own record
+// for so long that the others may have given it up. They count from when they asked for the
+// record, which is up to 3 s before they got it.
+func (l *link) wasSilent(from, to time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, at := range l.beats {
+		next := to
+		if i+1 < len(l.beats) && l.beats[i+1].Before(to) {
+			next = l.beats[i+1]
+		}
+		if next.After(from) && next.Sub(at) >= silence-3*time.Second &&
+			slices.ContainsFunc(l.tried, func(try time.Time) bool { return try.After(at) && try.Before(next) }) {
+			return true
+		}
+	}
+	return false
 }
 
 // checkOnce finds events of a change that are in the log twice although the log still
