@@ -89,7 +89,8 @@ func (p *Presence) settle(ctx context.Context) error {
 
 // reconcile makes the record of a member agree with the sessions that live on this
 // node, under its present name. If the member has left, because the others had given
-// this node up, it joins again.
+// this node up, it joins again. A session that is recorded for a node that is gone is
+// this node's: a Join of that node, from before it moved here, has come late.
 func (p *Presence) reconcile(ctx context.Context, id memberID) error {
 	unlock, err := p.locks.Lock(ctx, id.lockKey())
 	if err != nil {
@@ -98,10 +99,12 @@ func (p *Presence) reconcile(ctx context.Context, id memberID) error {
 	defer unlock()
 	var node string
 	var elsewhere, open []Key
+	var unknown error // what the store did not answer about
+	g := &graves{store: p.store, gone: make(map[string]bool)}
 	err = p.update(ctx, id, nil, func(m *member) *change {
 		var here residents
 		here, node = p.here(id)
-		elsewhere, open = nil, nil
+		elsewhere, open, unknown = nil, nil, nil
 		before := slices.Clone(m.sessions)
 		c := &change{why: Timeout}
 		if removed := m.remove(func(s *sessionRecord) bool {
@@ -110,16 +113,19 @@ func (p *Presence) reconcile(ctx context.Context, id memberID) error {
 			c.source = removed.source
 		}
 		for _, s := range here.sessions {
-			switch owner := m.owner(s.ID); {
-			case owner == node, s.ending:
-			case owner == "" || p.mine(owner):
+			owner := m.owner(s.ID)
+			free, err := p.free(ctx, owner, g)
+			unknown = errors.Join(unknown, err)
+			switch {
+			case owner == node, s.ending, err != nil:
+			case s.lost && owner != "" && !p.mine(owner): // see Lost
+				open = append(open, s.Key)
+			case free:
 				if len(before) == 0 {
 					m.metadata, c.source, c.depth = here.metadata, s.Source, s.Depth
 				}
 				m.put(s.ID, node, s.Source)
 				m.lastSeen = max(m.lastSeen, time.Now().UnixMilli())
-			case s.lost: // see Lost
-				open = append(open, s.Key)
 			default: // it joined at another node since
 				elsewhere = append(elsewhere, s.Key)
 			}
@@ -134,13 +140,22 @@ func (p *Presence) reconcile(ctx context.Context, id memberID) error {
 		}
 		return c
 	})
-	switch {
-	case errors.Is(err, errRecord):
+	if errors.Is(err, errRecord) {
 		return nil // settle looks again, in case somebody mends the record
-	case err == nil:
+	}
+	if err = errors.Join(err, unknown); err == nil {
 		p.reconciled(id, node, elsewhere, open)
 	}
 	return err
+}
+
+// free reports whether a session of an owner may be recorded as this node's: none other
+// has it, or one that is gone.
+func (p *Presence) free(ctx context.Context, owner string, g *graves) (bool, error) {
+	if owner == "" || p.mine(owner) {
+		return true, nil
+	}
+	return g.has(ctx, owner)
 }
 
 // reconciled notes that the sessions of a member that live here are recorded as those of

@@ -196,13 +196,16 @@ var reconcileCases = map[string]struct {
 	want     []sessionRecord
 	here     string
 }{
-	"as it is":          {record: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2"},
-	"one too many":      {record: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}, {"3", "a", ""}}, want: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2"},
-	"one is missing":    {record: []sessionRecord{{"2", "a", ""}}, want: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2"},
-	"both are missing":  {record: []sessionRecord{{"3", "b", ""}}, want: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}, {"3", "b", ""}}, here: "1 2"},
-	"nothing is there":  {want: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2"},
-	"another node's":    {record: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}, {"3", "b", ""}}, here: "1 2"},
-	"moved":             {record: []sessionRecord{{"1", "b", ""}, {"2", "a", ""}}, here: "2"},
+	"as it is":         {record: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2"},
+	"one too many":     {record: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}, {"3", "a", ""}}, want: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2"},
+	"one is missing":   {record: []sessionRecord{{"2", "a", ""}}, want: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2"},
+	"both are missing": {record: []sessionRecord{{"3", "b", ""}}, want: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}, {"3", "b", ""}}, here: "1 2"},
+	"nothing is there": {want: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2"},
+	"another node's":   {record: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}, {"3", "b", ""}}, here: "1 2"},
+	"moved":            {record: []sessionRecord{{"1", "b", ""}, {"2", "a", ""}}, here: "2"},
+	"moved here, and a Join of the node that is gone came late": {
+		record: []sessionRecord{{"1", "gone", ""}}, want: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2",
+	},
 	"under an old name": {record: []sessionRecord{{"1", "a/1", ""}, {"2", "a", ""}}, want: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2"},
 	"moved there and back": {
 		record: []sessionRecord{{"1", "b", ""}}, overtake: []sessionRecord{{"1", "a", ""}},
@@ -220,6 +223,9 @@ func TestReconcile(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				store := &overtaking{Backend: memory.New(memory.Limits{})}
 				p := New(store, Options{Node: "a", NodeLease: 30 * time.Second})
+				if _, err := store.Put(t.Context(), backend.Write{Key: nodeKey("b"), Value: []byte{nodeLives}}); err != nil {
+					t.Fatal(err)
+				}
 				for _, session := range []string{"1", "2"} {
 					if err := p.Join(t.Context(), Session{Key: key(session)}); err != nil {
 						t.Fatal(err)
