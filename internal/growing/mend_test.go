@@ -443,7 +443,7 @@ func TestVerifyWhileBroken(t *testing.T) {
 			if _, err := o.Write([]byte("x")); err == nil {
 				t.Error("it is open")
 			}
-			o = c.begin(g, "a2")
+			c.begin(g, "a2")
 			c.store.set(broken(1 << 30))
 			c.store.count()
 			g.Lost(false)

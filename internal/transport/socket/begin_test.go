@@ -123,7 +123,7 @@ func TestFullSocketEnds(t *testing.T) {
 		if n := d.Stats().Writing; n != 1 {
 			t.Errorf("%d connections wait for their clients", n)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		if stats := d.Stats(); stats.Ended["slow"] != 1 || stats.Writing != 0 {
 			t.Errorf("ended %v, %d write", stats.Ended, stats.Writing)
