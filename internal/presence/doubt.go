@@ -114,12 +114,16 @@ func (p *Presence) reconcile(ctx context.Context, id memberID) error {
 		}
 		for _, s := range here.sessions {
 			owner := m.owner(s.ID)
-			free, err := p.free(ctx, owner, g)
-			unknown = errors.Join(unknown, err)
-			switch {
-			case owner == node, s.ending, err != nil:
-			case s.lost && owner != "" && !p.mine(owner): // see Lost
+			if owner == node || s.ending {
+				continue
+			}
+			if s.lost && owner != "" && !p.mine(owner) { // see Lost
 				open = append(open, s.Key)
+				continue
+			}
+			switch free, err := p.free(ctx, owner, g); {
+			case err != nil:
+				unknown = errors.Join(unknown, err)
 			case free:
 				if len(before) == 0 {
 					m.metadata, c.source, c.depth = here.metadata, s.Source, s.Depth

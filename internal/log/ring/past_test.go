@@ -43,7 +43,7 @@ func TestPagesOfThePast(t *testing.T) {
 	}
 }
 
-// An entry has as many spans as asked for, whoever asks.
+// An entry has as many spans as each reader asks for.
 func TestSpans(t *testing.T) {
 	r := newRing(roomy)
 	r.fill(message(1, "a"))
