@@ -153,9 +153,6 @@ func (p *Presence) Join(ctx context.Context, s Session) error {
 	defer unlock()
 	node := p.nodeName()
 	now := time.Now()
-	// An earlier Leave whose caller has given up must not end the session that joins
-	// now. A write of the record makes that Leave conflict.
-	sure := !p.doubtful(s.member())
 	id := s.member()
 	wrote, err := p.change(ctx, id, p.guess(id), func(m *member) *change {
 		event := ""
@@ -164,8 +161,8 @@ func (p *Presence) Join(ctx context.Context, s Session) error {
 			event = backend.PresenceJoin
 		case !bytes.Equal(m.metadata, s.Metadata):
 			event = backend.PresenceUpdate
-		case sure && m.has(s.ID, node, s.Source) && (p.alone || now.Sub(time.UnixMilli(m.lastSeen)) < seenEvery):
-			return nil
+		case p.alone && m.has(s.ID, node, s.Source):
+			return nil // else the write makes earlier changes conflict that are on their way, from any node
 		}
 		m.put(s.ID, node, s.Source)
 		m.metadata, m.lastSeen = s.Metadata, now.UnixMilli()
