@@ -1,6 +1,7 @@
 package presence
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -42,12 +43,6 @@ func (p *Presence) doubt(id memberID) {
 	}
 }
 
-func (p *Presence) doubtful(id memberID) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.doubts[id] != nil
-}
-
 // settle looks at the members that are in doubt, and at those whose sessions here are not
 // recorded under the present name of the node.
 func (p *Presence) settle(ctx context.Context) error {
@@ -55,7 +50,7 @@ func (p *Presence) settle(ctx context.Context) error {
 	doubts := maps.Clone(p.doubts)
 	look := make(map[memberID]struct{})
 	for s := range p.local.all {
-		if s.node != p.node {
+		if p.decided(s.rival) || s.rival.node == "" && s.node != p.node {
 			look[s.member()] = struct{}{}
 		}
 	}
@@ -89,8 +84,12 @@ func (p *Presence) settle(ctx context.Context) error {
 
 // reconcile makes the record of a member agree with the sessions that live on this
 // node, under its present name. If the member has left, because the others had given
-// this node up, it joins again. A session that is recorded for a node that is gone is
-// this node's: a Join of that node, from before it moved here, has come late.
+// this node up, it joins again.
+//
+// A session that is recorded for a node that is gone is this node's: a Join of that node,
+// from before it moved here, has come late. If that node lives, either the session has
+// moved there, or the store was put back to before it moved here, which this node will be
+// told: see [Presence.Lost]. It is given up a lease later.
 func (p *Presence) reconcile(ctx context.Context, id memberID) error {
 	unlock, err := p.locks.Lock(ctx, id.lockKey())
 	if err != nil {
@@ -99,12 +98,13 @@ func (p *Presence) reconcile(ctx context.Context, id memberID) error {
 	defer unlock()
 	var node string
 	var elsewhere, open []Key
+	var rivals map[Key]string
 	var unknown error // what the store did not answer about
 	g := &graves{store: p.store, gone: make(map[string]bool)}
 	err = p.update(ctx, id, nil, func(m *member) *change {
 		var here residents
 		here, node = p.here(id)
-		elsewhere, open, unknown = nil, nil, nil
+		elsewhere, open, rivals, unknown = nil, nil, make(map[Key]string), nil
 		before := slices.Clone(m.sessions)
 		c := &change{why: Timeout}
 		if removed := m.remove(func(s *sessionRecord) bool {
@@ -121,7 +121,7 @@ func (p *Presence) reconcile(ctx context.Context, id memberID) error {
 				open = append(open, s.Key)
 				continue
 			}
-			switch free, err := p.free(ctx, owner, g); {
+			switch free, err := p.free(ctx, cmp.Or(owner, s.rival.node), g); {
 			case err != nil:
 				unknown = errors.Join(unknown, err)
 			case free:
@@ -130,8 +130,10 @@ func (p *Presence) reconcile(ctx context.Context, id memberID) error {
 				}
 				m.put(s.ID, node, s.Source)
 				m.lastSeen = max(m.lastSeen, time.Now().UnixMilli())
-			default: // it joined at another node since
+			case owner == "", p.decided(s.rival): // it moved there, and has ended, perhaps
 				elsewhere = append(elsewhere, s.Key)
+			default:
+				rivals[s.Key] = owner
 			}
 		}
 		switch {
@@ -148,9 +150,15 @@ func (p *Presence) reconcile(ctx context.Context, id memberID) error {
 		return nil // settle looks again, in case somebody mends the record
 	}
 	if err = errors.Join(err, unknown); err == nil {
-		p.reconciled(id, node, elsewhere, open)
+		p.reconciled(id, node, elsewhere, open, rivals)
 	}
 	return err
+}
+
+// decided reports whether a session that was found recorded for another node has moved
+// there: else this node has been told by now that the store was put back.
+func (p *Presence) decided(r rival) bool {
+	return r.node != "" && time.Since(r.since) >= p.nodeLease
 }
 
 // free reports whether a session of an owner may be recorded as this node's: none other
@@ -163,8 +171,8 @@ func (p *Presence) free(ctx context.Context, owner string, g *graves) (bool, err
 }
 
 // reconciled notes that the sessions of a member that live here are recorded as those of
-// node, except the open ones, and that others live elsewhere.
-func (p *Presence) reconciled(id memberID, node string, elsewhere, open []Key) {
+// node, except the open ones and those of rivals, and that others live elsewhere.
+func (p *Presence) reconciled(id memberID, node string, elsewhere, open []Key, rivals map[Key]string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, k := range elsewhere {
@@ -172,8 +180,13 @@ func (p *Presence) reconciled(id memberID, node string, elsewhere, open []Key) {
 	}
 	if m := p.local.members[id]; m != nil {
 		for _, s := range m.sessions {
-			if !slices.Contains(open, s.Key) {
-				s.node = node
+			switch other, found := rivals[s.Key]; {
+			case found && s.rival.node == "":
+				s.rival = rival{other, time.Now()}
+			case found:
+				s.rival.node = other
+			case !slices.Contains(open, s.Key):
+				s.node, s.rival = node, rival{}
 			}
 		}
 	}
@@ -188,6 +201,7 @@ type residents struct {
 // resident is a session that lives here.
 type resident struct {
 	Session
+	rival  rival
 	ending bool // its end is due
 	lost   bool // the store was put back, perhaps to a state from before it joined here
 }
@@ -202,7 +216,7 @@ func (p *Presence) here(id memberID) (here residents, node string) {
 		open := soon.Before(p.peers.trust.Add(2 * p.nodeLease))
 		here.metadata = m.metadata
 		for _, s := range m.sessions {
-			here.sessions = append(here.sessions, resident{s.Session, !s.end.IsZero() && !s.end.After(soon), open && s.node == ""})
+			here.sessions = append(here.sessions, resident{s.Session, s.rival, !s.end.IsZero() && !s.end.After(soon), open && s.node == ""})
 		}
 	}
 	return here, p.node

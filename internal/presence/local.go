@@ -37,12 +37,19 @@ type localMember struct {
 type session struct {
 	Session
 	node      string    // the name of this node under which it is recorded; "": it may not be recorded
+	rival     rival     // another node, for which it is recorded; zero: none is known
 	expires   time.Time // zero: never by itself
 	leaves    time.Time // zero: no leave is scheduled
 	scheduled Departure
 
 	end   time.Time // the earlier of expires and leaves; zero: none
 	index int       // in deadlines, or -1
+}
+
+// rival is a node for which a session of this node was found recorded.
+type rival struct {
+	node  string
+	since time.Time // when one was found first
 }
 
 func (k Key) member() memberID { return memberID{k.Channel, k.User} }
@@ -67,7 +74,7 @@ func (l *local) join(s Session, node string, now time.Time) {
 		it = &session{index: -1}
 		m.sessions[s.ID] = it
 	}
-	it.Session, it.node, it.expires, it.leaves = s, node, time.Time{}, time.Time{}
+	it.Session, it.node, it.rival, it.expires, it.leaves = s, node, rival{}, time.Time{}, time.Time{}
 	if s.TTL > 0 {
 		it.expires = now.Add(s.TTL)
 	}

@@ -263,7 +263,7 @@ func (p *Presence) Lost() {
 	p.distrust(now)
 	p.peers.looks = append(p.peers.looks, p.peers.trust, now.Add(lateLook))
 	for s := range p.local.all {
-		s.node = ""
+		s.node, s.rival = "", rival{}
 	}
 	p.followed.again = true
 	signal(p.moved)

@@ -189,76 +189,135 @@ func (o *overtaking) Put(ctx context.Context, w backend.Write) (backend.Revision
 	return o.Backend.Put(ctx, w)
 }
 
+// look is what becomes of a member's record, and what it is after [Presence.reconcile].
+type look struct {
+	after  time.Duration
+	join   string          // of this session, before
+	dies   string          // the node that does, before
+	record []sessionRecord // which is there then; nil: what was there
+	want   []sessionRecord // nil: record
+	here   string          // the sessions that live here
+}
+
 // reconcileCases are records of a member of whom two sessions, 1 and 2, live on node a.
 var reconcileCases = map[string]struct {
-	record   []sessionRecord
+	look
 	overtake []sessionRecord // which the record becomes, in the middle of it
-	want     []sessionRecord
-	here     string
+	then     []look
 }{
-	"as it is":         {record: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2"},
-	"one too many":     {record: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}, {"3", "a", ""}}, want: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2"},
-	"one is missing":   {record: []sessionRecord{{"2", "a", ""}}, want: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2"},
-	"both are missing": {record: []sessionRecord{{"3", "b", ""}}, want: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}, {"3", "b", ""}}, here: "1 2"},
-	"nothing is there": {want: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2"},
-	"another node's":   {record: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}, {"3", "b", ""}}, here: "1 2"},
-	"moved":            {record: []sessionRecord{{"1", "b", ""}, {"2", "a", ""}}, here: "2"},
+	"as it is":         {look: look{record: bothOurs, here: "1 2"}},
+	"one too many":     {look: look{record: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}, {"3", "a", ""}}, want: bothOurs, here: "1 2"}},
+	"one is missing":   {look: look{record: secondOurs, want: bothOurs, here: "1 2"}},
+	"both are missing": {look: look{record: []sessionRecord{{"3", "b", ""}}, want: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}, {"3", "b", ""}}, here: "1 2"}},
+	"nothing is there": {look: look{record: []sessionRecord{}, want: bothOurs, here: "1 2"}},
+	"another node's":   {look: look{record: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}, {"3", "b", ""}}, here: "1 2"}},
 	"moved here, and a Join of the node that is gone came late": {
-		record: []sessionRecord{{"1", "gone", ""}}, want: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2",
+		look: look{record: []sessionRecord{{"1", "gone", ""}}, want: bothOurs, here: "1 2"},
 	},
-	"under an old name": {record: []sessionRecord{{"1", "a/1", ""}, {"2", "a", ""}}, want: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2"},
-	"moved there and back": {
-		record: []sessionRecord{{"1", "b", ""}}, overtake: []sessionRecord{{"1", "a", ""}},
-		want: []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}, here: "1 2",
-	},
+	"under an old name":    {look: look{record: []sessionRecord{{"1", "a/1", ""}, {"2", "a", ""}}, want: bothOurs, here: "1 2"}},
+	"moved there and back": {look: look{record: []sessionRecord{{"1", "b", ""}}, want: bothOurs, here: "1 2"}, overtake: []sessionRecord{{"1", "a", ""}}},
+	"moved": {look: look{record: firstTheirs, here: "1 2"}, then: []look{
+		{after: decided - 1, here: "1 2"},
+		{after: 1, here: "2"},
+	}},
+	"moved, and on": {look: look{record: firstTheirs, here: "1 2"}, then: []look{
+		{after: time.Second, dies: "b", record: []sessionRecord{{"1", "c", ""}, {"2", "a", ""}}, here: "1 2"},
+		{after: time.Second, record: secondOurs, here: "2"},
+	}},
+	"moved, and ended there": {look: look{record: firstTheirs, here: "1 2"}, then: []look{
+		{after: time.Second, record: secondOurs, here: "2"},
+	}},
+	"moved, and back": {look: look{record: firstTheirs, here: "1 2"}, then: []look{
+		{after: decided, record: bothOurs, here: "1 2"},
+		{record: secondOurs, want: bothOurs, here: "1 2"},
+	}},
+	"moved, and joined here": {look: look{record: firstTheirs, here: "1 2"}, then: []look{
+		{after: decided, join: "1", record: secondOurs, want: bothOurs, here: "1 2"},
+	}},
+	"moved here, and a Join of a node that then dies came late": {look: look{record: firstTheirs, here: "1 2"}, then: []look{
+		{after: decided, dies: "b", want: bothOurs, here: "1 2"},
+	}},
+	"the same, and it was ended with that node": {look: look{record: firstTheirs, here: "1 2"}, then: []look{
+		{after: decided, dies: "b", record: secondOurs, want: bothOurs, here: "1 2"},
+	}},
 }
+
+// decided is when a session that is recorded for another node counts as that node's.
+const decided = 30 * time.Second
+
+var (
+	bothOurs    = []sessionRecord{{"1", "a", ""}, {"2", "a", ""}}
+	secondOurs  = []sessionRecord{{"2", "a", ""}}
+	firstTheirs = []sessionRecord{{"1", "b", ""}, {"2", "a", ""}}
+)
 
 // Sessions of this node are recorded as its own. Sessions of other nodes, and those that
 // have moved to another node, are not.
 func TestReconcile(t *testing.T) {
 	id := memberID{"room", "ann"}
-	key := func(session string) Key { return Key{id.channel, id.user, session} }
 	for name, c := range reconcileCases {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
+				must := func(err error) {
+					t.Helper()
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
 				store := &overtaking{Backend: memory.New(memory.Limits{})}
-				p := New(store, Options{Node: "a", NodeLease: 30 * time.Second})
-				if _, err := store.Put(t.Context(), backend.Write{Key: nodeKey("b"), Value: []byte{nodeLives}}); err != nil {
-					t.Fatal(err)
+				p := New(store, Options{Node: "a", NodeLease: decided})
+				put := func(k backend.Key, value []byte) {
+					t.Helper()
+					it, err := store.Get(t.Context(), k)
+					must(err)
+					_, err = store.Backend.Put(t.Context(), backend.Write{Key: k, Value: value, If: it.Revision})
+					must(err)
 				}
-				for _, session := range []string{"1", "2"} {
-					if err := p.Join(t.Context(), Session{Key: key(session)}); err != nil {
-						t.Fatal(err)
+				record := func(sessions []sessionRecord) { put(id.key(), (&member{sessions: sessions}).encode()) }
+				join := func(session string) {
+					must(p.Join(t.Context(), Session{Key: Key{id.channel, id.user, session}}))
+				}
+				put(nodeKey("b"), []byte{nodeLives})
+				put(nodeKey("c"), []byte{nodeLives})
+				join("1")
+				join("2")
+				var want []sessionRecord
+				for i, l := range append([]look{c.look}, c.then...) {
+					time.Sleep(l.after)
+					if l.join != "" {
+						join(l.join)
 					}
-				}
-				k := backend.Key{Kind: memberKind, Group: id.channel, Name: id.user}
-				put := func(sessions []sessionRecord) {
-					it, _ := store.Get(t.Context(), k)
-					m := member{sessions: sessions}
-					if _, err := store.Backend.Put(t.Context(), backend.Write{Key: k, Value: m.encode(), If: it.Revision}); err != nil {
-						t.Fatal(err)
+					if l.dies != "" {
+						it, err := store.Get(t.Context(), nodeKey(l.dies))
+						must(err)
+						must(store.Delete(t.Context(), it.Key, it.Revision, nil))
 					}
-				}
-				put(c.record)
-				if c.overtake != nil {
-					store.before = func() { put(c.overtake) }
-				}
-				if err := p.reconcile(t.Context(), id); err != nil {
-					t.Fatal(err)
-				}
-				it, _ := store.Get(t.Context(), k)
-				m, err := decodeMember(it.Value)
-				slices.SortFunc(m.sessions, func(a, b sessionRecord) int { return cmp.Compare(a.id, b.id) })
-				if want := cmp.Or(len(c.want), len(c.record)); err != nil || len(m.sessions) != want || c.want != nil && !slices.Equal(m.sessions, c.want) {
-					t.Errorf("the record has %+v, %v", m.sessions, err)
-				}
-				var here []string
-				for s := range p.local.all {
-					here = append(here, s.ID)
-				}
-				slices.Sort(here)
-				if got := strings.Join(here, " "); got != c.here {
-					t.Errorf("%s live here, not %s", got, c.here)
+					if l.record != nil {
+						record(l.record)
+						want = l.record
+					}
+					if l.want != nil {
+						want = l.want
+					}
+					if c.overtake != nil && i == 0 {
+						store.before = func() { record(c.overtake) }
+					}
+					must(p.reconcile(t.Context(), id))
+					it, err := store.Get(t.Context(), id.key())
+					must(err)
+					m, err := decodeMember(it.Value)
+					slices.SortFunc(m.sessions, func(a, b sessionRecord) int { return cmp.Compare(a.id, b.id) })
+					if err != nil || !slices.Equal(m.sessions, want) {
+						t.Errorf("look %d: the record has %+v, %v", i, m.sessions, err)
+					}
+					var here []string
+					for s := range p.local.all {
+						here = append(here, s.ID)
+					}
+					slices.Sort(here)
+					if got := strings.Join(here, " "); got != l.here {
+						t.Errorf("look %d: %s live here, not %s", i, got, l.here)
+					}
 				}
 			})
 		})
@@ -276,7 +335,7 @@ func TestDoubtsEnd(t *testing.T) {
 			if err := p.settle(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if p.doubtful(id) != want {
+			if (p.doubts[id] != nil) != want {
 				t.Errorf("in doubt: %v", !want)
 			}
 		}

@@ -1,6 +1,8 @@
 package presence_test
 
 import (
+	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -79,7 +81,7 @@ func TestStorePutBackToAnEarlierName(t *testing.T) {
 
 // A session that has moved to another node is forgotten by the one it came from: after a
 // loss of the store, when the node it is recorded for has not been given up meanwhile, and
-// at once where the node knows that it had recorded the session itself since.
+// a lease later where the node knows that it had recorded the session itself since.
 func TestMovedSessionsAreForgotten(t *testing.T) {
 	inWorld(t, func(w *world) {
 		a, p, _ := w.probed("a", false)
@@ -104,11 +106,75 @@ func TestMovedSessionsAreForgotten(t *testing.T) {
 		p.failing(times(1, "Put member", backend.ErrMaybeStored))
 		w.join(a, with(tab("bob", "2"), `2`)) // has it look at bob
 		w.pass(lease / 2)
+		if n := a.Sessions(); n != 3 {
+			t.Errorf("%d sessions, while the store may have been put back", n)
+		}
+		w.pass(lease)
 		if n := a.Sessions(); n != 2 {
 			t.Errorf("%d sessions, after bob has moved", n)
 		}
 		w.pass(time.Hour)
 		w.present(b, "in the end", "ann", "bob")
+	})
+}
+
+// A node reads that its session is another's: the store was put back to before it moved
+// here, and the node is told of that later. The session stays.
+func TestToldLateThatTheStoreWasPutBack(t *testing.T) {
+	for _, dead := range []bool{false, true} {
+		t.Run(fmt.Sprintf("the other node is dead: %v", dead), func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				a, p, _ := w.probed("a", false)
+				b := w.start("b", false)
+				w.join(b, tab("ann", "1"))
+				old, err := w.b.Get(w.ctx, memberKey("ann"))
+				w.must(err)
+				w.join(a, tab("ann", "1"), tab("ann", "2"))
+				w.leave(b, "ann", "1", presence.Left, 0) // its connection there has ended
+				w.join(a, tab("ann", "1"))
+				w.payloads()
+				if dead {
+					b.kill()
+				}
+				w.overwrite(memberKey("ann"), string(old.Value))
+				p.failing(times(1, "Put member", backend.ErrMaybeStored))
+				w.join(a, with(tab("ann", "2"), `2`)) // has it look at ann
+				w.pass(lease - time.Second)
+				if reads := p.count("Get member"); reads > 4 {
+					t.Errorf("%d reads of the record", reads)
+				}
+				b.Lost()
+				a.Lost()
+				w.pass(10 * time.Minute)
+				w.expect("after the loss", `presence.update ann {"metadata":2}`)
+				w.leave(a, "ann", "2", presence.Left, 0)
+				w.present(a, "with its first session", "ann")
+			})
+		})
+	}
+}
+
+// A Join that was answered is not undone by an earlier one, of another node, that comes
+// late.
+func TestEarlierJoinComesLate(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, b := w.start("a", false), w.start("b", false)
+		w.join(a, tab("ann", "1"))
+		w.payloads()
+		b.store.failing(func(backend.Key) fault { return fault{late: 10 * time.Second} })
+		ctx, cancel := context.WithTimeout(w.ctx, time.Second)
+		defer cancel()
+		if err := b.Join(ctx, tab("ann", "1")); err == nil {
+			t.Fatal("it is said to have joined")
+		}
+		w.join(a, tab("ann", "1"))
+		b.store.failing(nil)
+		w.pass(time.Minute)
+		w.expect("after the late one")
+		w.present(b, "after the late one", "ann")
+		if n := a.Sessions(); n != 1 {
+			t.Errorf("%d sessions", n)
+		}
 	})
 }
 
