@@ -96,6 +96,9 @@ func (p *Presence) reconcile(ctx context.Context, id memberID) error {
 		return err
 	}
 	defer unlock()
+	p.mu.Lock()
+	lost := p.peers.lost
+	p.mu.Unlock()
 	var node string
 	var elsewhere, open []Key
 	var rivals map[Key]string
@@ -149,10 +152,15 @@ func (p *Presence) reconcile(ctx context.Context, id memberID) error {
 	if errors.Is(err, errRecord) {
 		return nil // settle looks again, in case somebody mends the record
 	}
-	if err = errors.Join(err, unknown); err == nil {
+	if err = errors.Join(err, unknown); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if lost == p.peers.lost { // else settle looks again
 		p.reconciled(id, node, elsewhere, open, rivals)
 	}
-	return err
+	return nil
 }
 
 // decided reports whether a session that was found recorded for another node has moved
@@ -171,10 +179,9 @@ func (p *Presence) free(ctx context.Context, owner string, g *graves) (bool, err
 }
 
 // reconciled notes that the sessions of a member that live here are recorded as those of
-// node, except the open ones and those of rivals, and that others live elsewhere.
+// node, except the open ones and those of rivals, and that others live elsewhere. It needs
+// p.mu.
 func (p *Presence) reconciled(id memberID, node string, elsewhere, open []Key, rivals map[Key]string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	for _, k := range elsewhere {
 		p.local.remove(k)
 	}

@@ -45,6 +45,7 @@ type peers struct {
 
 	looks []time.Time // when to look for sessions that no node owns
 	trust time.Time   // until then the store may be older than the nodes' own knowledge
+	lost  int         // how often the store was put back: what was recorded before may not be
 
 	watched map[string]sighting // of the goroutine that watches
 }
@@ -260,6 +261,7 @@ func (p *Presence) Lost() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
+	p.peers.lost++
 	p.distrust(now)
 	p.peers.looks = append(p.peers.looks, p.peers.trust, now.Add(lateLook))
 	for s := range p.local.all {

@@ -151,7 +151,9 @@ func (p *Presence) Join(ctx context.Context, s Session) error {
 		return err
 	}
 	defer unlock()
-	node := p.nodeName()
+	p.mu.Lock()
+	node, lost := p.node, p.peers.lost
+	p.mu.Unlock()
 	now := time.Now()
 	id := s.member()
 	wrote, err := p.change(ctx, id, p.guess(id), func(m *member) *change {
@@ -172,7 +174,10 @@ func (p *Presence) Join(ctx context.Context, s Session) error {
 		return err
 	}
 	p.mu.Lock()
-	p.local.join(s, node, now) // if the node was given up meanwhile: see settle
+	if lost != p.peers.lost {
+		node = ""
+	}
+	p.local.join(s, node, now) // if it is not recorded under the node's name: see settle
 	p.local.wrote(id, wrote)
 	p.mu.Unlock()
 	signal(p.wake)

@@ -174,11 +174,11 @@ func TestTooManyDoubts(t *testing.T) {
 	})
 }
 
-// overtaking is a store in which, before a change of a member is made, another one
-// is.
+// overtaking is a store in which something happens before a change of a member is made,
+// or before its answer arrives.
 type overtaking struct {
 	*memory.Backend
-	before func()
+	before, after func()
 }
 
 func (o *overtaking) Put(ctx context.Context, w backend.Write) (backend.Revision, error) {
@@ -186,7 +186,51 @@ func (o *overtaking) Put(ctx context.Context, w backend.Write) (backend.Revision
 		o.before = nil
 		f()
 	}
-	return o.Backend.Put(ctx, w)
+	rev, err := o.Backend.Put(ctx, w)
+	if f := o.after; f != nil && w.Key.Kind == memberKind {
+		o.after = nil
+		f()
+	}
+	return rev, err
+}
+
+// A session is recorded once more if the store is put back before the answer arrives that
+// it is recorded.
+func TestPutBackBeforeTheAnswer(t *testing.T) {
+	for name, record := range map[string]func(ctx context.Context, p *Presence, s Session) error{
+		"to a Join": func(ctx context.Context, p *Presence, s Session) error { return p.Join(ctx, s) },
+		"when it is recorded again": func(ctx context.Context, p *Presence, s Session) error {
+			p.local.join(s, "", time.Now())
+			return p.reconcile(ctx, s.member())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := &overtaking{Backend: memory.New(memory.Limits{})}
+				p := New(store, Options{Node: "a", NodeLease: 30 * time.Second})
+				s := Session{Key: Key{"room", "ann", "1"}}
+				store.after = func() {
+					it, err := store.Get(t.Context(), s.member().key())
+					if err == nil {
+						err = store.Delete(t.Context(), it.Key, it.Revision, nil)
+					}
+					if err != nil {
+						t.Error(err)
+					}
+					p.Lost()
+				}
+				if err := record(t.Context(), p, s); err != nil {
+					t.Fatal(err)
+				}
+				if err := p.settle(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if it, err := store.Get(t.Context(), s.member().key()); it.Revision == 0 || err != nil {
+					t.Errorf("there is no record, %v", err)
+				}
+			})
+		})
+	}
 }
 
 // look is what becomes of a member's record, and what it is after [Presence.reconcile].
