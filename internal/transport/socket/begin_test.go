@@ -133,6 +133,30 @@ func TestFullSocketEnds(t *testing.T) {
 	})
 }
 
+// A client that does not answer a ping is dropped when the answer is due, also where it has
+// longer for what is being written to it, and takes nothing of that.
+func TestDeadSocketEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const due = 20 * time.Second // of the first ping
+		d := newDriver(t, nil)
+		d.node.Heartbeat = due
+		peer, conn := dial(t)
+		began := time.Now()
+		s := begun(t, d, conn, always)
+		time.Sleep(due + 50*time.Second)
+		peer.stop()
+		synctest.Wait()
+		s.session.Do(func() { s.session.Answer(wire.Frame{Event: "ok"}) })
+		<-s.conn.Done()
+		if early := began.Add(due + time.Minute).Sub(time.Now()); early < 0 || early > time.Second {
+			t.Errorf("it ended %v before the answer was due", early)
+		}
+		if ended := d.Stats().Ended; ended["dead"] != 1 {
+			t.Errorf("ended %v", ended)
+		}
+	})
+}
+
 // One that is aborted ends at once, whatever is being written.
 func TestAbortedSocketEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
