@@ -4,30 +4,36 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
 )
 
 func TestBounds(t *testing.T) {
-	for name, limits := range map[string]Limits{
-		"records": {Records: 3, Bytes: 1 << 40, Age: time.Hour},
-		"bytes":   {Records: 1 << 20, Bytes: 3*overhead + 3*int64(len("kv")), Age: time.Hour},
+	const three = 3*overhead + 3*int64(len("kv"))
+	for _, c := range []struct {
+		limits         Limits
+		records, bytes uint64 // evicted because of
+	}{
+		{Limits{Records: 3, Bytes: three + perSubject, Age: time.Hour}, 7, 0},
+		{Limits{Records: 1 << 20, Bytes: three, Age: time.Hour}, 0, 7},
+		{Limits{Records: 4, Bytes: three, Age: time.Hour}, 0, 7},
 	} {
-		r := newRing(limits)
+		r := newRing(c.limits)
 		for seq := range uint64(10) {
 			r.fill(record(seq+1, "kv", ""))
 		}
-		if n := r.entries.Len(); n != 3 {
-			t.Errorf("%s: %d entries", name, n)
+		if s := r.Stats(); s.Entries != 3 || s.EvictedCount != c.records || s.EvictedBytes != c.bytes || s.EvictedAge != 0 {
+			t.Errorf("%+v: %+v", c.limits, s)
 		}
 	}
 	r := newRing(Limits{Records: 1 << 20, Bytes: 1 << 40, Age: time.Minute})
 	old := record(1, "kv", "")
 	old.Event.UnixMilli -= time.Hour.Milliseconds()
 	r.Fill([]*backend.Logged{old, record(2, "kv", "")})
-	if n := r.entries.Len(); n != 1 {
-		t.Errorf("age: %d entries", n)
+	if s := r.Stats(); s.Entries != 1 || s.EvictedAge != 1 {
+		t.Errorf("age: %+v", s)
 	}
 }
 
@@ -55,12 +61,18 @@ func TestEncodedOnceAndCharged(t *testing.T) {
 }
 
 func TestAgeIsEnforcedWhereNothingHappens(t *testing.T) {
-	r := newRing(Limits{Records: 1 << 20, Bytes: 1 << 40, Age: time.Minute})
-	r.fill(record(1, "kv", ""))
-	r.entries.At(0).came = time.Now().Add(-time.Hour) // as if it had been there for so long
-	if start := r.NewReader().Subscribe(at(0), Domain("kv")); start.State != Reset {
-		t.Errorf("what is too old is replayed: %+v", start)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		r := newRing(Limits{Records: 1 << 20, Bytes: 1 << 40, Age: time.Minute})
+		r.fill(record(1, "kv", ""))
+		time.Sleep(time.Minute)
+		if start := r.NewReader().Subscribe(at(0), Domain("kv")); start.State != Resumed {
+			t.Errorf("what is just young enough is not replayed: %+v", start)
+		}
+		time.Sleep(time.Nanosecond)
+		if start := r.NewReader().Subscribe(at(0), Domain("kv")); start.State != Reset {
+			t.Errorf("what is too old is replayed: %+v", start)
+		}
+	})
 }
 
 // The memory for channels that come and go is bounded.

@@ -45,6 +45,8 @@ func TestEntriesAreCharged(t *testing.T) {
 		func(rec *backend.Logged, s string) { rec.Event.Channel = s },
 		func(rec *backend.Logged, s string) { rec.Event.Data = []byte(s) },
 		func(rec *backend.Logged, s string) { rec.Event.User = s },
+		func(rec *backend.Logged, s string) { rec.Trace.Parent = s },
+		func(rec *backend.Logged, s string) { rec.Trace.State = s },
 	} {
 		r := newRing(roomy)
 		rec := record(1, "r", "")
@@ -178,6 +180,10 @@ func TestSkip(t *testing.T) {
 		t.Error("not woken")
 	}
 	expect(t, "read", drain(rd, 9), []string{"7"})
+	r.insert([]*backend.Logged{record(8, "realtime", "a")}, now)
+	rd.Skip() // before it is marked
+	r.wake()
+	expect(t, "after another skip", drain(rd, 9), []string(nil))
 }
 
 // A budget that is met exactly is met, in entries and in bytes.

@@ -24,7 +24,7 @@ const (
 type Entry struct {
 	backend.Logged
 	came time.Time // to this node: other nodes' clocks may differ
-	of   *known    // what it is about; nil if no view shows it
+	of   *known    // what it is about; nil of a live event
 
 	encoding sync.Mutex // held while the entry is encoded
 	encoded  [forms]atomic.Pointer[[]byte]

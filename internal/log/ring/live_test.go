@@ -3,6 +3,7 @@ package ring
 import (
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,17 +24,18 @@ func batch(seq uint64, live ...[3]string) *backend.Logged {
 }
 
 // Against a model: of each user and kind the newest that came after the subscription
-// and the last read, each once, at its place among the entries.
+// and the last read, each once, at its place among the entries, of which another topic
+// may have too many for one read.
 func TestLiveModel(t *testing.T) {
 	for seed := range uint64(300) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		r := newRing(Limits{Records: 8, Bytes: 1 << 30, Age: time.Hour})
 		rd := r.NewReader()
-		rd.Subscribe(nil, Channel("a"))
+		rd.Subscribe(nil, Channel("a"), Channel("busy"))
 		newest := map[[3]string]uint64{}
 		for seq := uint64(1); seq < 60; seq++ {
-			if rnd.IntN(3) == 0 {
-				r.fill(record(seq, "realtime", "a"))
+			if k := rnd.IntN(6); k < 3 {
+				r.fill(record(seq, "realtime", []string{"a", "busy", "busy"}[k]))
 			} else {
 				of := [3]string{"a", fmt.Sprint(rnd.IntN(2)), fmt.Sprint(rnd.IntN(2))}
 				newest[of] = seq
@@ -105,8 +107,9 @@ func TestLiveIsBounded(t *testing.T) {
 		r := newRing(roomy)
 		stalled := r.NewReader()
 		stalled.Subscribe(nil, Channel("a"))
+		r.fill(record(1, "realtime", "nobody"))
 		for seq := range uint64(3 * liveKinds) {
-			r.fill(batch(seq+1, [3]string{"a", "", fmt.Sprint(seq)}, [3]string{"nobody", "", ""}))
+			r.fill(batch(seq+2, [3]string{"a", "", fmt.Sprint(seq)}, [3]string{"nobody", "", ""}))
 		}
 		if n := r.passing.oldest.Len(); n != liveKinds || len(r.topics[Channel("a")].live) != liveKinds {
 			t.Errorf("%d are kept", n)
@@ -118,7 +121,7 @@ func TestLiveIsBounded(t *testing.T) {
 		late.Subscribe(nil, Channel("a"))
 		back := r.NewReader()
 		back.Subscribe(at(3), Channel("a"))
-		next := uint64(3*liveKinds + 1)
+		next := uint64(3*liveKinds + 2)
 		r.fill(record(next, "realtime", "a"))
 		expect(t, "who subscribes later gets", drain(late, 10), []string{fmt.Sprint(next)})
 		expect(t, "who resumes gets", drain(back, 10), []string{fmt.Sprint(next)})
@@ -136,16 +139,64 @@ func TestLiveIsBounded(t *testing.T) {
 	})
 }
 
+// All that is kept of live messages is bounded too: by number, by bytes, and by age. What
+// is just within a bound is kept.
+func TestBoundsOfLiveMessages(t *testing.T) {
+	one := func(seq uint64, bytes int) *backend.Logged {
+		rec := batch(seq, [3]string{fmt.Sprint(seq % 100), "", fmt.Sprint(seq)})
+		size := newEntry(rec.Live[0], time.Now(), new(atomic.Int64)).size.Load()
+		rec.Live[0].Event.Data = make([]byte, bytes-int(size))
+		return rec
+	}
+	for name, c := range map[string]struct{ most, bytes int }{"number": {liveRecords, 450}, "bytes": {8, liveBytes / 8}} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRing(roomy)
+			rd := r.NewReader()
+			for i := range 100 {
+				rd.Subscribe(nil, Channel(fmt.Sprint(i)))
+			}
+			seq := uint64(1)
+			for ; seq <= uint64(c.most); seq++ {
+				r.fill(one(seq, c.bytes))
+			}
+			if n := r.passing.oldest.Len(); n != c.most {
+				t.Errorf("%s: %d are kept", name, n)
+			}
+			r.fill(one(seq, c.bytes))
+			if n := r.passing.oldest.Len(); n != c.most {
+				t.Errorf("%s: %d are kept of one more", name, n)
+			}
+			time.Sleep(liveAge)
+			r.fill(one(seq+1, c.bytes))
+			if n := r.passing.oldest.Len(); n != c.most {
+				t.Errorf("%s: %d are kept that are just young enough", name, n)
+			}
+			time.Sleep(time.Nanosecond)
+			r.fill(one(seq+2, c.bytes))
+			if n := r.passing.oldest.Len(); n != 2 {
+				t.Errorf("%s: %d are kept in the end", name, n)
+			}
+		})
+	}
+}
+
 // A reader that was held, or was slow, is not given live messages that are too old for a
 // reader of now, even if nothing has come since that would have removed them.
 func TestLiveEventsGetOld(t *testing.T) {
-	for name, wait := range map[string]func(rd *Reader){
-		"held": func(rd *Reader) {
-			rd.Hold(Channel("a"), *at(0))
-			time.Sleep(liveAge + time.Second)
-			rd.Release(Channel("a"))
-		},
-		"slow": func(*Reader) { time.Sleep(liveAge + time.Second) },
+	const tooLong = liveAge + time.Nanosecond
+	hold := func(rd *Reader, d time.Duration) {
+		rd.Hold(Channel("a"), *at(0))
+		time.Sleep(d)
+		rd.Release(Channel("a"))
+	}
+	for name, c := range map[string]struct {
+		wait func(*Reader)
+		want int
+	}{
+		"held":              {func(rd *Reader) { hold(rd, tooLong) }, 0},
+		"held not too long": {func(rd *Reader) { hold(rd, liveAge) }, 1},
+		"slow":              {func(*Reader) { time.Sleep(tooLong) }, 0},
+		"not too slow":      {func(*Reader) { time.Sleep(liveAge) }, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -153,12 +204,16 @@ func TestLiveEventsGetOld(t *testing.T) {
 				rd := r.NewReader()
 				rd.Subscribe(nil, Channel("a"))
 				r.fill(batch(1, [3]string{"a", "ada", "typing"}))
-				wait(rd)
-				if items, _, more := rd.Next(nil, Batch); len(items) > 0 || more {
+				c.wait(rd)
+				if items, _, more := rd.Next(nil, Batch); len(items) != c.want || more {
 					t.Errorf("%+v, more %v", items, more)
 				}
-				r.fill(batch(2, [3]string{"a", "ada", "typing"}))
-				if items, _, _ := rd.Next(nil, Batch); len(items) != 1 || items[0].Pos.Seq != 2 {
+				r.fill(record(2, "realtime", "b"))
+				if pos := rd.Complete(Channel("a")); pos != *at(2) || len(rd.Wake()) != 1 {
+					t.Errorf("complete up to %v, woken %d times", pos, len(rd.Wake()))
+				}
+				r.fill(batch(3, [3]string{"a", "ada", "typing"}))
+				if items, _, _ := rd.Next(nil, Batch); len(items) != 1 || items[0].Pos.Seq != 3 {
 					t.Errorf("%+v", items)
 				}
 			})

@@ -12,9 +12,9 @@ import (
 )
 
 // TestAgainstModel lets readers come, read by halves, go and come back with
-// their cursor, while records are put, and compares what each is told with a
-// plain list of all records: everything of its topics after its cursor, in
-// order, once, or a reset.
+// their cursor, while records are put and some are lost, and compares what each
+// is told with a plain list of all records: everything of its topics after its
+// cursor, in order, once, or a reset.
 func TestAgainstModel(t *testing.T) {
 	for seed := range uint64(300) {
 		m := newModel(seed)
@@ -31,7 +31,8 @@ type model struct {
 	rnd     *rand.Rand
 	ring    *Ring
 	keep    int
-	log     []*backend.Logged // all there ever was
+	log     []*backend.Logged // all there ever was; nil is one that was lost
+	gone    uint64            // seq of the last that was lost
 	readers []*modelReader
 	away    []*modelReader // with a cursor, to come back
 }
@@ -56,6 +57,7 @@ var modelSubjects = []subject{
 	{"kv", "", "", "a", false}, {"kv", "n", "", "a", false}, {"kv", "n", "", "a:1", false}, {"kv", "n", "", "a:1:2", false}, {"kv", "n", "", "a!", false}, {"kv", "m", "", "a:2", false}, {"kv", "m", "", "b", false},
 	{"realtime", "", "a", "", false}, {"realtime", "", "a:1", "", false}, {"realtime", "", "b", "", false}, {"presence", "", "a", "", false}, {"presence", "", "c", "", false},
 	{"storage", "", "", "a/1/2", false}, {"storage", "", "", "a/2", false}, {"storage", "", "", "a:1", false}, {"kv", "", "", "", true},
+	{}, // of a record that no view shows
 }
 
 // of is what an event is of, in plain words.
@@ -79,6 +81,9 @@ func (p *Part) of(ev *backend.Event) bool {
 
 // topicHas reports whether an event is of a topic.
 func topicHas(topic Topic, ev *backend.Event) bool {
+	if ev.Resource == "" {
+		return false
+	}
 	if topic.kind == channel {
 		return topic.Name == ev.Channel
 	}
@@ -136,6 +141,11 @@ func (m *model) put() {
 	var recs []*backend.Logged
 	for range 1 + m.rnd.IntN(4) {
 		seq := uint64(len(m.log) + 1)
+		if m.rnd.IntN(40) == 0 {
+			m.log = append(m.log, nil)
+			m.gone = seq
+			seq++
+		}
 		of := modelSubjects[m.rnd.IntN(len(modelSubjects))]
 		rec := record(seq, of.resource, of.channel)
 		if rec.Event.Namespace, rec.Event.Key = of.namespace, of.key; of.whole {
@@ -147,11 +157,27 @@ func (m *model) put() {
 	m.ring.insert(recs, now) // and wakes nobody yet
 }
 
-// checkWoken checks that all are woken who have something to read.
+// checkWoken checks that those are woken who have something to read, and nobody else,
+// and what they say is unread.
 func (m *model) checkWoken(t *testing.T) {
 	for _, r := range m.readers {
-		if unread := m.after(r.topics, r.cursor); r.idle && len(r.reader.Wake()) == 0 && len(unread) > 0 {
-			t.Errorf("%v at %d: not woken for %v", r.topics, r.cursor, unread)
+		unread := m.after(r.topics, r.cursor)
+		if woken := len(r.reader.Wake()) > 0; r.idle && woken != m.hasNews(r) {
+			t.Errorf("%v at %d: woken %v, with %v unread", r.topics, r.cursor, woken, unread)
+		}
+		var want int
+		var since time.Time
+		for _, topic := range r.topics {
+			for _, seq := range m.after([]Topic{topic}, r.cursor) {
+				if e, _ := m.ring.At(*at(seq)); e != nil {
+					if want++; since.IsZero() || e.came.Before(since) {
+						since = e.came
+					}
+				}
+			}
+		}
+		if n, oldest := r.reader.Unread(); n != want || !oldest.Equal(since) {
+			t.Errorf("%v at %d: %d unread since %v, want %d since %v", r.topics, r.cursor, n, oldest, want, since)
 		}
 	}
 }
@@ -159,11 +185,47 @@ func (m *model) checkWoken(t *testing.T) {
 // checkQuiet checks what readers say of themselves.
 func (m *model) checkQuiet(t *testing.T) {
 	for _, r := range m.readers {
-		unread := m.after(r.topics, r.cursor)
-		if pos, quiet := r.reader.Quiet(); quiet && (len(unread) > 0 || pos.Seq != uint64(len(m.log))) {
-			t.Errorf("%v at %d: quiet at %v, with %v unread", r.topics, r.cursor, pos, unread)
+		if pos, quiet := r.reader.Quiet(); quiet == m.hasNews(r) || pos.Seq != uint64(len(m.log)) {
+			t.Errorf("%v at %d: quiet %v at %v, with %v unread", r.topics, r.cursor, quiet, pos, m.after(r.topics, r.cursor))
+		}
+		for _, topic := range r.topics {
+			pos, unread := r.reader.Complete(topic), m.after([]Topic{topic}, r.cursor)
+			var ok bool
+			switch {
+			case len(unread) > 0 && m.isGone(unread[0]):
+				ok = pos == backend.Position{}
+			case len(unread) > 0:
+				ok = pos.Epoch == epoch && pos.Seq < unread[0]
+			case topic == Topic{}:
+				ok = pos == *at(r.cursor)
+			default:
+				ok = pos == *at(uint64(len(m.log)))
+			}
+			if !ok {
+				t.Errorf("%v at %d: %v is complete up to %v, with %v unread", r.topics, r.cursor, topic, pos, unread)
+			}
 		}
 	}
+}
+
+// hasNews reports whether a reader has something to read, and be it the place of a record
+// that no view shows.
+func (m *model) hasNews(r *modelReader) bool {
+	return len(m.after(r.topics, r.cursor)) > 0 || slices.Contains(r.topics, Topic{}) && r.cursor < uint64(len(m.log))
+}
+
+// isGone reports whether a record was lost, or evicted.
+func (m *model) isGone(seq uint64) bool {
+	if seq <= m.gone {
+		return true
+	}
+	kept := 0
+	for _, rec := range m.log[seq-1:] {
+		if rec.Event.Resource != "" {
+			kept++
+		}
+	}
+	return kept > m.keep
 }
 
 func (m *model) come(t *testing.T) {
@@ -185,7 +247,7 @@ func (m *model) come(t *testing.T) {
 	if since != nil && start.State == Reset {
 		missed := m.after(r.topics, since.Seq)
 		remembered := int(since.Seq) >= len(m.log)-2*m.keep
-		if remembered && (len(missed) == 0 || missed[0] > uint64(len(m.log)-m.keep)) {
+		if remembered && (len(missed) == 0 || !m.isGone(missed[0])) {
 			t.Errorf("%v: reset from %d, though %v is all there is", r.topics, since.Seq, missed)
 		}
 	}
@@ -193,9 +255,9 @@ func (m *model) come(t *testing.T) {
 }
 
 func (m *model) after(topics []Topic, seq uint64) (seqs []uint64) {
-	for _, rec := range m.log[seq:] {
-		if slices.ContainsFunc(topics, func(topic Topic) bool { return topicHas(topic, &rec.Event) }) {
-			seqs = append(seqs, rec.Pos.Seq)
+	for i, rec := range m.log[seq:] {
+		if rec == nil || slices.ContainsFunc(topics, func(topic Topic) bool { return topicHas(topic, &rec.Event) }) {
+			seqs = append(seqs, seq+uint64(i)+1) // a lost one may have been of any topic
 		}
 	}
 	return seqs
@@ -208,29 +270,31 @@ func (m *model) read(t *testing.T, r *modelReader, limit int) {
 	}
 	items, pos, more := r.reader.Next(nil, Budget{limit, 1 << 40})
 	r.idle = !more
-	var lost []Topic
+	resets := map[Topic]uint64{} // where they go on
 	for len(items) > 0 && items[0].Entry == nil {
-		lost = append(lost, items[0].Topic)
+		it := items[0]
+		missed := m.after([]Topic{it.Topic}, r.cursor)
+		if len(missed) == 0 || !m.isGone(missed[0]) || (it.Reason == Lost) != (r.cursor < m.gone) {
+			t.Errorf("%v at %d: %v is reset: %s; %v is unread", r.topics, r.cursor, it.Topic, it.Reason, missed)
+		}
+		resets[it.Topic] = it.Pos.Seq
 		items = items[1:]
 	}
-	if len(lost) > 0 {
-		missed := m.after(lost, r.cursor)
-		if len(missed) == 0 || missed[0] > uint64(len(m.log)-m.keep) {
-			t.Errorf("%v at %d: %v reset, though %v is all there is", r.topics, r.cursor, lost, missed)
-		}
-	}
-	kept := slices.DeleteFunc(slices.Clone(r.topics), func(topic Topic) bool { return slices.Contains(lost, topic) })
 	var want, got []uint64
-	for _, seq := range m.after(kept, r.cursor) {
-		if seq <= pos.Seq {
-			want = append(want, seq)
+	for _, topic := range r.topics {
+		for _, seq := range m.after([]Topic{topic}, max(r.cursor, resets[topic])) {
+			if seq <= pos.Seq {
+				want = append(want, seq)
+			}
 		}
 	}
+	slices.Sort(want)
+	want = slices.Compact(want)
 	for _, it := range items {
 		got = append(got, it.Pos.Seq)
 	}
 	if !slices.Equal(got, want) {
-		t.Errorf("%v at %d, complete up to %d, %v reset: got %v, want %v", r.topics, r.cursor, pos.Seq, lost, got, want)
+		t.Errorf("%v at %d, complete up to %d, reset to %v: got %v, want %v", r.topics, r.cursor, pos.Seq, resets, got, want)
 	}
 	if !more && pos.Seq != uint64(len(m.log)) {
 		t.Errorf("%v: no more to read at %d of %d", r.topics, pos.Seq, len(m.log))

@@ -39,7 +39,7 @@ func (r *Ring) Before(name string, before backend.Position, n int) ([]*Entry, En
 
 func (r *Ring) before(t *topic, before backend.Position, n int) (found []*Entry, end End) {
 	i := t.entries.Len()
-	if before.Epoch == r.epoch && before.Seq <= r.head {
+	if before.Epoch == r.epoch {
 		i = firstAfter(&t.entries, before.Seq-min(before.Seq, 1))
 	}
 	for i--; i >= 0; i-- {

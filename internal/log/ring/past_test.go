@@ -57,6 +57,9 @@ func TestSpans(t *testing.T) {
 	if taken != 3 || e.TakeSpan(0) {
 		t.Errorf("%d spans of at most 3", taken)
 	}
+	if !e.TakeSpan(5) || !e.TakeSpan(5) || e.TakeSpan(5) {
+		t.Error("another reader, of at most 5, gets other than 2 more")
+	}
 }
 
 // The live events of clients without a user are those of each client, and of a user those of

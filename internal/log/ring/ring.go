@@ -91,7 +91,7 @@ type changes struct {
 
 type eviction struct {
 	seq uint64
-	of  *known // nil if no view showed it
+	of  *known
 }
 
 // resetting is a reset of all subscriptions there were.
@@ -139,10 +139,8 @@ func (r *Ring) At(pos backend.Position) (e *Entry, gone backend.Position) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	gone = r.pos(r.topics[Topic{}].evicted)
-	if pos.Epoch == r.epoch && pos.Seq > gone.Seq {
-		if i := firstAfter(&r.entries, pos.Seq-1); i < r.entries.Len() && r.entries.At(i).Pos == pos {
-			e = r.entries.At(i)
-		}
+	if i := firstAfter(&r.entries, pos.Seq-1); i < r.entries.Len() && r.entries.At(i).Pos == pos {
+		e = r.entries.At(i)
 	}
 	return e, gone
 }
@@ -221,7 +219,7 @@ func (r *Ring) know(s subject) *known {
 	switch {
 	case s.whole:
 		for name, t := range r.topics {
-			if (name.kind == space || name.kind == part) && s.isOf(&name) {
+			if s.isOf(&name) {
 				k.attach(t)
 			}
 		}
@@ -342,13 +340,11 @@ func (r *Ring) evictOldest() {
 	e.leave()
 	seq := e.Pos.Seq
 	r.topics[Topic{}].evicted = seq
-	if k := e.of; k != nil {
-		k.entries.Pop()
-		k.evicted = seq
-		for _, t := range k.topics {
-			if !t.ended {
-				t.evict(e)
-			}
+	e.of.entries.Pop()
+	e.of.evicted = seq
+	for _, t := range e.of.topics {
+		if !t.ended {
+			t.evict(e)
 		}
 	}
 	r.evicted.Push(eviction{seq, e.of})
@@ -362,7 +358,7 @@ func (r *Ring) evictOldest() {
 // forgetSubject removes what is known of a subject without entries, and the topics
 // that are known because of it.
 func (r *Ring) forgetSubject(k *known) {
-	if k == nil || k.forgotten || k.entries.Len() > 0 || k.evicted > r.floor {
+	if k.entries.Len() > 0 || k.evicted > r.floor {
 		return
 	}
 	r.subjects.forget(k)

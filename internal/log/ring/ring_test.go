@@ -60,12 +60,12 @@ func TestOnlyTheTopicsOfAnEventAreWoken(t *testing.T) {
 	r := newRing(roomy)
 	readers := map[string]*Reader{}
 	under := func(prefix string) Topic { return Part{Resource: "realtime", Under: true, Prefix: prefix}.Topic() }
-	for name, topic := range map[string]Topic{
-		"all": {}, "kv": Domain("kv"), "realtime": Domain("realtime"), "a": Channel("a"), "b": Channel("b"),
-		"under a": under("a"), "under b": under("b"), "under a:1": under("a:1"),
+	for name, topics := range map[string][]Topic{
+		"all": {{}}, "kv": {Domain("kv")}, "realtime": {Domain("realtime")}, "a": {Channel("a")}, "b": {Channel("b")}, "b and c": {Channel("b"), Channel("c")},
+		"under a": {under("a")}, "under b": {under("b")}, "under a:1": {under("a:1")},
 	} {
 		readers[name] = r.NewReader()
-		readers[name].Subscribe(nil, topic)
+		readers[name].Subscribe(nil, topics...)
 	}
 	woken := func() (names []string) {
 		for name, rd := range readers {
@@ -85,6 +85,10 @@ func TestOnlyTheTopicsOfAnEventAreWoken(t *testing.T) {
 	readers["a"].Next(nil, Budget{9, 1 << 20})
 	r.fill(record(3, "realtime", "a"))
 	expect(t, "woken again after one has read", woken(), []string{"a"})
+	r.fill(record(4, "realtime", "b"))
+	expect(t, "woken by another channel", woken(), []string{"b", "b and c", "under b"})
+	r.fill(record(5, "realtime", "c"))
+	expect(t, "woken again before it has read another topic", woken(), []string(nil))
 }
 
 // The entries that a stalled reader holds are bounded in bytes as well.
@@ -272,15 +276,15 @@ func TestNoLostWakeUp(t *testing.T) {
 
 func TestAt(t *testing.T) {
 	r := newRing(Limits{Records: 3, Bytes: 1 << 20, Age: time.Hour})
-	for seq := uint64(1); seq <= 5; seq++ {
-		r.Put([]*backend.Logged{record(seq, "kv", "")})
+	for seq, resource := range []string{"kv", "kv", "kv", "", "kv", "kv"} { // no view shows the fourth
+		r.Put([]*backend.Logged{record(uint64(seq+1), resource, "")})
 	}
 	for seq := range uint64(8) {
 		e, gone := r.At(*at(seq))
 		if gone != *at(2) {
 			t.Errorf("evicted up to %v", gone)
 		}
-		if there := seq >= 3 && seq <= 5; there != (e != nil) || there && e.Pos != *at(seq) {
+		if there := seq == 3 || seq == 5 || seq == 6; there != (e != nil) || there && e.Pos != *at(seq) {
 			t.Errorf("at %d: %+v", seq, e)
 		}
 	}
@@ -327,6 +331,10 @@ func TestHold(t *testing.T) {
 	rd.Release(a)
 	expect(t, "read again", drain(rd, 9), []string{"6", "7"})
 
+	rd.Hold(a, *at(7)) // with nothing after it
+	if pos := rd.Complete(a); pos != *at(7) {
+		t.Errorf("a is held at 7, and complete up to %v", pos)
+	}
 	rd.Hold(a, *at(8))
 	r.Reset(backend.Position{Epoch: epoch + 1, Seq: 3})
 	rd.Hold(a, *at(9)) // of the log that has ended

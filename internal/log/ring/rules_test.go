@@ -93,6 +93,10 @@ func TestChannelsInUse(t *testing.T) {
 		rd := r.NewReader()
 		rd.Subscribe(nil, Channel("c"))
 		names = r.Channels(since.Add(time.Second))
+		r.NewReader().Subscribe(nil, Topic{}, Domain("realtime"))
+		if !slices.Equal(names, r.Followed()) {
+			t.Errorf("followed: %q", r.Followed())
+		}
 		if !slices.Equal(names, []string{"c"}) || r.Stats().Subscriptions != 1 || r.Stats().Channels != 1 {
 			t.Errorf("followed: %q, %+v", names, r.Stats())
 		}
@@ -105,6 +109,7 @@ func TestChannelsInUse(t *testing.T) {
 }
 
 // What is unread is as old as the oldest of it, in whichever order it came to be unread.
+// What is live only does not count, nor does what was unsubscribed.
 func TestOldestUnread(t *testing.T) {
 	for _, order := range [][]string{{"a", "b"}, {"b", "a"}} {
 		synctest.Test(t, func(t *testing.T) {
@@ -116,9 +121,12 @@ func TestOldestUnread(t *testing.T) {
 				r.fill(message(uint64(i+1), name))
 				time.Sleep(time.Second)
 			}
+			rd.Subscribe(at(0), Channel("left"), Channel("live"))
 			for _, name := range order {
 				rd.Subscribe(at(0), Channel(name))
 			}
+			r.fill(message(3, "left"), batch(4, [3]string{"live", "ada", "typing"}))
+			rd.Unsubscribe(Channel("left"))
 			if n, oldest := rd.Unread(); n != 2 || !oldest.Equal(began) {
 				t.Errorf("%v: %d are unread, the oldest came after %v", order, n, oldest.Sub(began))
 			}

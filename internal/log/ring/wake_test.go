@@ -92,9 +92,38 @@ func TestResetBeforeItIsMarked(t *testing.T) {
 		r.mu.Lock()
 		r.reset(backend.Position{Epoch: epoch + 1, Seq: 5}, Epoch)
 		r.mu.Unlock()
+		if pos := rd.Complete(Channel("b")); pos != (backend.Position{}) {
+			t.Errorf("complete up to %v, though a reset is due", pos)
+		}
 		expect(t, "two resets", drain(rd, 9), []string{"epoch@5", "epoch@5"})
+		if _, quiet := idle.Quiet(); quiet {
+			t.Error("quiet, though a reset is due")
+		}
 		r.wake()
 		<-idle.Wake()
 		expect(t, "a reset", drain(idle, 9), []string{"epoch@5"})
+	}
+}
+
+// A topic that is held at a place of the new log goes on there, whether it was marked or
+// not.
+func TestHeldBeforeAResetIsMarked(t *testing.T) {
+	for _, marked := range []bool{false, true} {
+		r := newRing(roomy)
+		rd := r.NewReader()
+		rd.Subscribe(nil, Channel("a"))
+		var recs []*backend.Logged
+		for seq := uint64(1); seq <= 3; seq++ {
+			rec := record(seq, "realtime", "a")
+			rec.Pos.Epoch++
+			recs = append(recs, rec)
+		}
+		r.insert(recs, now)
+		if marked {
+			r.wake()
+		}
+		rd.Hold(Channel("a"), backend.Position{Epoch: epoch + 1, Seq: 2})
+		rd.Release(Channel("a"))
+		expect(t, "after the place", drain(rd, 9), []string{"epoch@2", "3"})
 	}
 }
