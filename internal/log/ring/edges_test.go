@@ -1,6 +1,7 @@
 package ring
 
 import (
+	"fmt"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -59,6 +60,20 @@ func TestEntriesAreCharged(t *testing.T) {
 		if got := r.bytes.Load(); got != want {
 			t.Errorf("%d bytes are charged for %d", got, want)
 		}
+	}
+}
+
+// A growing message is no subject of its own, whatever its key: it costs what an event of
+// its channel costs.
+func TestAChannelIsOneSubject(t *testing.T) {
+	r := newRing(roomy)
+	for seq := uint64(1); seq <= 9; seq++ {
+		rec := record(seq, "realtime", "a")
+		rec.Event.Key = fmt.Sprint(seq)
+		r.fill(rec)
+	}
+	if want := int64(perSubject + 9*(overhead+len("realtime")+len("a")+1)); r.bytes.Load() != want {
+		t.Errorf("%d bytes are charged, want %d", r.bytes.Load(), want)
 	}
 }
 

@@ -46,7 +46,7 @@ type modelReader struct {
 
 var modelParts = []Part{
 	{Resource: "*"}, {Resource: "kv"}, {Resource: "realtime"}, {Resource: "presence"}, {Resource: "storage"},
-	{Resource: "kv", In: true, Namespace: "n"}, {Resource: "kv", In: true, Namespace: "m"}, {Resource: "*", In: true, Namespace: "n"},
+	{Resource: "kv", In: true, Namespace: "n"}, {Resource: "kv", In: true, Namespace: "m"}, {Resource: "kv", In: true}, {Resource: "*", In: true, Namespace: "n"},
 	{Resource: "kv", Under: true, Prefix: "a"}, {Resource: "kv", Under: true, Prefix: "a:1"}, {Resource: "kv", In: true, Namespace: "n", Under: true, Prefix: "a"},
 	{Resource: "*", Under: true, Prefix: "a"}, {Resource: "*", In: true, Namespace: "n", Under: true, Prefix: "a"},
 	{Resource: "realtime", Under: true, Prefix: "a"}, {Resource: "presence", Under: true, Prefix: "c"},
@@ -54,7 +54,7 @@ var modelParts = []Part{
 }
 
 var modelSubjects = []subject{
-	{"kv", "", "", "a", false}, {"kv", "n", "", "a", false}, {"kv", "n", "", "a:1", false}, {"kv", "n", "", "a:1:2", false}, {"kv", "n", "", "a!", false}, {"kv", "m", "", "a:2", false}, {"kv", "m", "", "b", false},
+	{"kv", "", "", "a", false}, {"kv", "n", "", "a", false}, {"kv", "n", "", "a:1", false}, {"kv", "n", "", "a:1:2", false}, {"kv", "n", "", "a!", false}, {"kv", "m", "", "a:2", false}, {"kv", "m", "", "b", false}, {"kv", "n", "", ":a", false}, {"kv", "", "", "", false},
 	{"realtime", "", "a", "", false}, {"realtime", "", "a:1", "", false}, {"realtime", "", "b", "", false}, {"presence", "", "a", "", false}, {"presence", "", "c", "", false},
 	{"storage", "", "", "a/1/2", false}, {"storage", "", "", "a/2", false}, {"storage", "", "", "a:1", false}, {"kv", "", "", "", true},
 	{}, // of a record that no view shows

@@ -36,9 +36,17 @@ func TestWait(t *testing.T) {
 		if err := r.Wait(ctx, *at(3)); err != context.DeadlineExceeded {
 			t.Errorf("past the deadline: %v", err)
 		}
-		time.AfterFunc(time.Second, func() { r.fill(message(3, "b")) })
-		if err := r.Wait(t.Context(), *at(3)); err != nil {
+		go func() {
+			for seq := uint64(3); seq <= 5; seq++ {
+				time.Sleep(time.Second)
+				r.fill(message(seq, "b"))
+			}
+		}()
+		if err := r.Wait(t.Context(), *at(5)); err != nil {
 			t.Error(err)
+		}
+		if n := len(r.topics[Topic{}].subs); n > 0 {
+			t.Errorf("%d subscriptions are left", n)
 		}
 	})
 }

@@ -14,17 +14,49 @@ func TestSubjectsOfAPart(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	word := func(n int) string { return fmt.Sprint(rnd.IntN(n)) }
 	var x subjects
-	for range 15_000 {
+	cleared := 0
+	var all []*known
+	for i := range 20_000 {
+		if len(all) > 0 && (i/5000 == 1 || rnd.IntN(10) == 0) {
+			at := rnd.IntN(len(all))
+			k := all[at]
+			all = slices.Delete(all, at, at+1)
+			want := x.forgotten
+			if !k.whole {
+				want++
+			}
+			x.forget(k)
+			if want > mostRecent && want > len(x.known) { // more often would be slow
+				want = 0
+				cleared++
+			}
+			if x.forgotten != want {
+				t.Fatalf("%d are forgotten in order, want %d", x.forgotten, want)
+			}
+			continue
+		}
 		s := subject{resource: []string{"db", "kv", "storage", "realtime"}[rnd.IntN(4)], namespace: "n" + word(3)}
 		if s.key = word(20) + ":" + word(20) + "/" + word(20); s.resource == "realtime" {
 			s = subject{resource: s.resource, channel: s.key}
+		} else if rnd.IntN(20) == 0 {
+			s = subject{resource: s.resource, whole: true}
+		} else if rnd.IntN(20) == 0 {
+			s.key = []string{"", ":", "/1"}[rnd.IntN(3)] // with empty segments
 		}
-		switch k := x.known[s]; {
-		case k == nil:
-			x.add(&known{subject: s})
-		case rnd.IntN(3) > 0:
-			x.forget(k)
+		if x.known[s] == nil {
+			k := &known{subject: s}
+			x.add(k)
+			all = append(all, k)
 		}
+	}
+	forgotten := 0
+	for _, k := range slices.Concat(x.sorted, x.recent) {
+		if k.forgotten {
+			forgotten++
+		}
+	}
+	if forgotten != x.forgotten || cleared == 0 {
+		t.Errorf("%d are forgotten in order, of which %d are counted since the lists were cleared %d times", forgotten, x.forgotten, cleared)
 	}
 	if len(x.sorted) < 2000 || len(x.recent) == 0 || x.forgotten == 0 {
 		t.Fatalf("%d sorted, %d recent, %d forgotten: the test is too small", len(x.sorted), len(x.recent), x.forgotten)
@@ -52,6 +84,26 @@ func TestSubjectsOfAPart(t *testing.T) {
 		slices.Sort(got)
 		if !slices.Equal(got, want) {
 			t.Fatalf("%+v: %d found, of %d\n%v\n%v", p, len(got), len(want), got, want)
+		}
+	}
+}
+
+// A topic names its resource if all its events are of one.
+func TestResourceOfATopic(t *testing.T) {
+	for topic, want := range map[Topic]string{
+		{}:                           "",
+		Channel("a"):                 "",
+		Domain("kv"):                 "kv",
+		Part{Resource: "kv"}.Topic(): "kv",
+		Part{Resource: "*"}.Topic():  "",
+		Part{Resource: "kv", In: true, Namespace: "n"}.Topic():      "kv",
+		Part{Resource: "kv", Under: true, Prefix: "a"}.Topic():      "kv",
+		Part{Resource: "*", In: true, Namespace: "n"}.Topic():       "",
+		Part{Resource: "*", Under: true, Prefix: "a"}.Topic():       "",
+		Part{Resource: "storage", Under: true, Prefix: "a"}.Topic(): "storage",
+	} {
+		if got := topic.Resource(); got != want {
+			t.Errorf("%+v: %q, want %q", topic, got, want)
 		}
 	}
 }
