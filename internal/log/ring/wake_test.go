@@ -49,6 +49,17 @@ func TestWakeWhileOthersComeAndGo(t *testing.T) {
 	}
 }
 
+// One topic of many subscriptions makes others wait no longer than their own takes.
+func TestTopicsOfFewAreWokenFirst(t *testing.T) {
+	r := newRing(roomy)
+	var woken []string
+	for _, name := range []string{"many", "many", "few", "many"} {
+		r.NewReaderFunc(func() { woken = append(woken, name) }).Subscribe(nil, Channel(name))
+	}
+	r.fill(record(1, "realtime", "many"), record(2, "realtime", "few"))
+	expect(t, "woken", woken, []string{"few", "many", "many", "many"})
+}
+
 // A reader's state is correct before the reader is marked, and the mark still wakes it.
 func TestWokenAfterItHasLooked(t *testing.T) {
 	for name, look := range map[string]func(*Reader) bool{
