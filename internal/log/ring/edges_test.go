@@ -170,6 +170,15 @@ func TestEndedSubscriptionStopsNobody(t *testing.T) {
 	if items, pos, more := rd.Next(nil, Budget{4, 1 << 20}); len(items) != 1 || pos.Seq != 21 || more {
 		t.Errorf("%d items up to %d, more: %v", len(items), pos.Seq, more)
 	}
+	r.fill(record(22, "realtime", "b"))
+	rd.Unsubscribe(Channel("b"))
+	if _, quiet := rd.Quiet(); quiet {
+		t.Error("quiet before it has read what was unread of a topic that has ended")
+	}
+	drain(rd, 9)
+	if pos, quiet := rd.Quiet(); !quiet || pos.Seq != 22 {
+		t.Errorf("quiet: %v, at %d, after it has read", quiet, pos.Seq)
+	}
 }
 
 // Skip leaves out what there is, resets included, and nothing that comes then.

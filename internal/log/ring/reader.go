@@ -340,7 +340,8 @@ func (rd *Reader) Next(items []Item, budget Budget) (_ []Item, pos backend.Posit
 }
 
 // Quiet returns the newest position, and whether nothing is unread, so that the
-// reader is complete up to it.
+// reader is complete up to it. What was unread of a topic that has ended counts until
+// the next read: a client that is sent away now may come back for it.
 func (rd *Reader) Quiet() (pos backend.Position, quiet bool) {
 	rd.ring.mu.RLock()
 	defer rd.ring.mu.RUnlock()

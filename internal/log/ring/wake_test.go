@@ -92,11 +92,11 @@ func TestWokenAfterItHasLooked(t *testing.T) {
 // A reset reaches a reader that was marked before, or reads before it is marked.
 func TestResetBeforeItIsMarked(t *testing.T) {
 	for _, marked := range []bool{false, true} {
-		r := newRing(roomy)
+		r := New(roomy, *at(9)) // which is more than the new log has
 		rd, idle := r.NewReader(), r.NewReader()
 		rd.Subscribe(nil, Channel("a"), Channel("b"))
 		idle.Subscribe(nil, Channel("b"))
-		r.insert([]*backend.Logged{record(1, "realtime", "a")}, now)
+		r.insert([]*backend.Logged{record(10, "realtime", "a")}, now)
 		if marked {
 			r.wake()
 		}
