@@ -74,6 +74,7 @@ type following struct {
 	known    backend.Position // presence events up to here do not come
 	coming   map[string]bool  // of the parts that have come
 	part     int
+	again    bool              // the rights were checked: the roster must come again
 	due      func(next object) // checks the reset or message that comes next; nil: nothing to check
 }
 
@@ -85,7 +86,7 @@ func (m *channelsModel) connect() {
 	m.followed = make(map[string]*following)
 	for _, name := range slices.Sorted(maps.Keys(before)) {
 		if f := before[name]; f.pos != (backend.Position{}) {
-			f.live, f.part, f.coming = false, 0, nil
+			f.live, f.part, f.coming, f.again = false, 0, nil, false
 			m.followed[name] = f
 			m.op(name, wire.Cursor(f.pos), f.presence)
 		}
@@ -134,6 +135,9 @@ func (m *channelsModel) check() {
 	m.Do(func() {
 		m.SetView(&view{hidden: map[string]bool{"nobody": true}}) // not uniform
 		m.ShowAgain()
+		for _, f := range m.followed {
+			f.again = f.live && f.presence && f.roster != nil
+		}
 	})
 }
 
@@ -210,6 +214,13 @@ func (m *channelsModel) fill() bool {
 				m.t.Errorf("%v after the bye", o)
 			}
 			m.take(o)
+		}
+	}
+	if !m.more && !m.dirty.Load() && len(m.asked) == 0 && m.unreadable == "" && !m.over {
+		for name, f := range m.followed {
+			if f.again && f.roster != nil {
+				m.t.Errorf("the roster of %s was not shown again", name)
+			}
 		}
 	}
 	return m.more
@@ -323,7 +334,7 @@ func (m *channelsModel) state(o object, f *following) {
 	if f.part = o.Part + 1; o.More {
 		return
 	}
-	f.part, f.presence, f.roster = 0, true, f.coming
+	f.part, f.presence, f.roster, f.again = 0, true, f.coming, false
 	f.known = backend.Position{Epoch: epoch}
 	for user := range f.roster {
 		if _, err := fmt.Sscanf(user, "@%d", &f.known.Seq); err == nil || strings.HasPrefix(user, "large") {

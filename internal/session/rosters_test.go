@@ -161,6 +161,38 @@ var rosterCases = map[string]struct {
 		c.run()
 		expect(c.t, "the connection must end", c.unreadable, "unavailable")
 	}, ""},
+	"shown again while it is read, unreadable": {func(c *channels, _ *history) {
+		c.answer(nil, "ada")
+		c.run()
+		c.view.hidden = map[string]bool{"bob": true}
+		c.subscribe(2, "a", "", true)
+		c.Do(c.ShowAgain)
+		c.run()
+		c.answer(unavailable)
+		c.run()
+		expect(c.t, "the connection must end", c.unreadable, "unavailable")
+	}, ""},
+	"shown again while it is read, unreadable for one who has none": {func(c *channels, _ *history) {
+		c.view.hidden = map[string]bool{"bob": true}
+		c.Do(c.ShowAgain)
+		c.run()
+		c.answer(unavailable)
+		expect(c.t, "told", flat(c.told()), "error#1 unavailable")
+		expect(c.t, "the connection must end", c.unreadable, "")
+	}, ""},
+	"shown again while it is read, unreadable for one who had asked for none": {func(c *channels, h *history) {
+		c.subscribe(2, "a", "", false)
+		c.subscribe(3, "a", "", true)
+		c.run()
+		c.asked = c.asked[1:] // that of the first subscribe was given up
+		c.view.hidden = map[string]bool{"bob": true}
+		c.Do(c.ShowAgain)
+		c.run()
+		h.say("a")
+		c.answer(unavailable)
+		expect(c.t, "told", flat(c.told()), "error#3 unavailable, message a @1")
+		expect(c.t, "the connection must end", c.unreadable, "")
+	}, ""},
 	"bye: the end is the answer": {func(c *channels, h *history) {
 		h.say("a")
 		c.Bye(session.Ending{Reason: "closing", Rest: h.Head()})

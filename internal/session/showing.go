@@ -53,6 +53,7 @@ func (c *Channels) show(x *showing) {
 	if old := f.showing; old != nil {
 		if old.walk == nil {
 			old.later = append(old.later, x.answers...)
+			old.must = old.must || x.must && f.presence // who has no roster keeps none that is wrong
 			return
 		}
 		c.stop(old)
