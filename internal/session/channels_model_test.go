@@ -86,6 +86,9 @@ func (m *channelsModel) connect() {
 	m.followed = make(map[string]*following)
 	for _, name := range slices.Sorted(maps.Keys(before)) {
 		if f := before[name]; f.pos != (backend.Position{}) {
+			if f.part > 0 {
+				f.roster = nil
+			}
 			f.live, f.part, f.coming, f.again = false, 0, nil, false
 			m.followed[name] = f
 			m.op(name, wire.Cursor(f.pos), f.presence)
@@ -236,6 +239,11 @@ func (m *channelsModel) take(o object) {
 	case "bye":
 		m.over = true
 		m.complete(o)
+		for name, f := range m.followed {
+			if f.again && f.roster != nil && f.part == 0 && o.Cursor != "" { // without one a reset may come
+				m.t.Errorf("%v: the client goes on with the roster of %s that it had", o, name)
+			}
+		}
 		return
 	case "ok", "subscribed", "error":
 		m.answered(o)
