@@ -68,17 +68,23 @@ func TestIdleGroup(t *testing.T) {
 	})
 }
 
-// A hold that another node has taken ends with the next renewal. One that cannot be
-// renewed lasts as long as its lease, and its node says so.
+// A hold that another node has taken ends with the next commit or renewal. One that
+// cannot be renewed lasts as long as its lease, and its node says so.
 func TestHoldIsTaken(t *testing.T) {
 	for _, c := range []struct {
 		name  string
-		take  func(c *cast, store *unsteady)
+		take  func(c *cast, s *site, store *unsteady)
 		after time.Duration
 		logs  int
 	}{
-		{"taken", func(c *cast, _ *unsteady) { c.lose(); c.hold("cem") }, groupLease / 3, 0},
-		{"the store is down", func(_ *cast, store *unsteady) { store.down.Store(true) }, groupLease, 3},
+		{"taken", func(c *cast, _ *site, _ *unsteady) { c.lose(); c.hold("cem") }, groupLease / 3, 0},
+		{"taken, and something is done", func(c *cast, s *site, _ *unsteady) {
+			c.lose()
+			c.hold("cem")
+			time.Sleep(time.Second)
+			s.put("done")
+		}, time.Second, 0},
+		{"the store is down", func(_ *cast, _ *site, store *unsteady) { store.down.Store(true) }, groupLease, 3},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			others := &cast{t: t, b: memory.New(memory.Limits{}), claims: make(map[string]*Claim)}
@@ -86,13 +92,16 @@ func TestHoldIsTaken(t *testing.T) {
 			s := groupsOver(t, store)
 			began := time.Now()
 			var ended time.Duration
-			s.group("mailer", Options{}, func(ctx context.Context, _ Delivery) error {
+			s.group("mailer", Options{}, func(ctx context.Context, d Delivery) error {
+				if d.Event.Key == "done" {
+					return nil
+				}
 				<-ctx.Done()
 				ended = time.Since(began)
 				return ctx.Err()
 			})
 			s.put("a")
-			c.take(others, store)
+			c.take(others, s, store)
 			time.Sleep(groupLease + time.Second)
 			synctest.Wait()
 			if ended != c.after {
