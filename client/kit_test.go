@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -329,11 +330,20 @@ func (h *host) onAppend(channel string, f func()) {
 	h.backend.hooks[channel] = f
 }
 
-// hooked is a backend that tells when something was appended.
+// hooked is a backend that tells when something was appended, and that cannot say who is
+// where while it is unreadable.
 type hooked struct {
 	backend.Backend
-	mu    sync.Mutex
-	hooks map[string]func()
+	unreadable atomic.Bool
+	mu         sync.Mutex
+	hooks      map[string]func()
+}
+
+func (b *hooked) List(ctx context.Context, kind, group string) iter.Seq2[backend.Item, error] {
+	if b.unreadable.Load() && kind == "member" {
+		return func(yield func(backend.Item, error) bool) { yield(backend.Item{}, errors.New("connection refused")) }
+	}
+	return b.Backend.List(ctx, kind, group)
 }
 
 func (b *hooked) Append(ctx context.Context, e backend.Entry) (backend.Position, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -38,8 +39,31 @@ func TestPresence(t *testing.T) {
 	bubble(t, "across connections", presenceAcrossConnections)
 	bubble(t, "an update that is cut before its answer is not lost", presenceUpdateIsCut)
 	bubble(t, "leave and join in a hurry", presenceInAHurry)
+	bubble(t, "a check of rights, and a roster that cannot be read", presenceAfterUnreadable)
 	bubble(t, "a join, then a leave while cut", presenceLeavesWhileCut)
 	bubble(t, "a join whose context ends is withdrawn", presenceJoinWithdrawn)
+}
+
+// A client has the roster by its new rights in the end, though it could not be read when
+// they were checked.
+func presenceAfterUnreadable(t *testing.T) {
+	var hidden atomic.Bool
+	p := byToken()
+	p.See = func(_ realtime.Identity, ev realtime.RenEvent) bool { return !hidden.Load() || ev.User != "bob" }
+	h := start(t, p, nil)
+	for _, user := range []string{"bob", "cy"} {
+		must(t, h.Presence().Join(t.Context(), "room", user, nil))
+	}
+	rt := h.realtime(&client.RealtimeOptions{Token: func(context.Context) (string, error) { return "ada", nil }})
+	seen := changes(t, rt, "room")
+	seen.want(t, "join:bob join:cy")
+	hidden.Store(true)
+	h.backend.unreadable.Store(true)
+	must(t, h.Recheck(t.Context(), "ada"))
+	time.Sleep(time.Second)
+	h.backend.unreadable.Store(false)
+	time.Sleep(time.Minute)
+	seen.want(t, "leave:bob")
 }
 
 func presenceJoinUpdateLeave(t *testing.T) {
