@@ -93,13 +93,17 @@ func TestFirstOperationIsRead(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				s := begunAfter(t, newDriver(t, nil), conn, in, always)
+				d := newDriver(t, nil)
+				s := begunAfter(t, d, conn, in, always)
 				synctest.Wait()
 				if !c.early {
 					go io.WriteString(peer.Conn, frame)
 				}
 				if n := peer.got("hello_required"); n != 1 {
 					t.Errorf("%d answers", n)
+				}
+				if n := d.Operations()["ping"]; n != 1 {
+					t.Errorf("%d operations are counted", n)
 				}
 				peer.Close()
 				<-s.conn.Done()

@@ -208,6 +208,7 @@ func TestOpeningPacked(t *testing.T) {
 		"another method":    {change: func(r *http.Request) { r.Method = http.MethodHead }, whole: true},
 		"another minor":     {change: func(r *http.Request) { r.ProtoMinor = 2 }, whole: true},
 		"another major":     {change: func(r *http.Request) { r.ProtoMajor = 2 }, whole: true},
+		"another protocol":  {change: func(r *http.Request) { r.Proto = "HTTP/1.x" }, whole: true},
 		"HTTP/1.0":          {change: func(r *http.Request) { r.Proto, r.ProtoMinor = "HTTP/1.0", 0 }, whole: true},
 	}
 	for name, c := range cases {
