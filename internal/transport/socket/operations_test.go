@@ -84,28 +84,22 @@ func TestWhatFails(t *testing.T) {
 	}
 }
 
-// A page of history that waits for its turn when the connection ends is not
-// sent.
+// A page of history that waits for the one before it when the connection ends is not sent.
 func TestEndedHistory(t *testing.T) {
-	for name, wait := range map[string]func(*socket){
-		"for a subscription": func(s *socket) { s.begins++ },
-		"for another page":   func(s *socket) { s.paged = make(chan struct{}) },
-	} {
-		synctest.Test(t, func(t *testing.T) {
-			d := newDriver(t, nil)
-			d.node.Policy.Allow, d.node.Limits.Page = allowAll, 10
-			s := idle(t, d)
-			wait(s)
-			var err *wire.Error
-			done := make(chan struct{})
-			go func() { err = s.history(wire.Op{Channel: "room"}); close(done) }()
-			synctest.Wait()
-			s.cancel(conns.Rotated)
-			if <-done; err == nil || err.Code != "closing" {
-				t.Errorf("%s: %v", name, err)
-			}
-		})
-	}
+	synctest.Test(t, func(t *testing.T) {
+		d := newDriver(t, nil)
+		d.node.Policy.Allow, d.node.Limits.Page = allowAll, 10
+		s := idle(t, d)
+		s.paged = make(chan struct{})
+		var err *wire.Error
+		done := make(chan struct{})
+		go func() { err = s.history(wire.Op{Channel: "room"}); close(done) }()
+		synctest.Wait()
+		s.cancel(conns.Rotated)
+		if <-done; err == nil || err.Code != "closing" {
+			t.Error(err)
+		}
+	})
 }
 
 // Nobody is told to wait for subscriptions that have begun.
