@@ -58,6 +58,10 @@ func Check(ctx context.Context, b backend.Backend, name string) error {
 	return rules.Check(ctx, b, name)
 }
 
+// ruleTime is how long a rule may take in [Run]: seconds, or minutes where the machine has
+// much else to do.
+const ruleTime = 5 * time.Minute
+
 // Run checks every rule in a parallel subtest, each with a backend that open
 // returns and Run closes. The backend must retain at least 1,000 records and 32 MiB.
 // The rule on eviction tests something only if the backend retains fewer than 1,500
@@ -66,7 +70,7 @@ func Run(t *testing.T, open func(t *testing.T) backend.Backend) {
 	for _, name := range Rules() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), ruleTime)
 			defer cancel()
 			b := open(t)
 			defer b.Close(ctx)

@@ -3,6 +3,7 @@ package growing_test
 import (
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
@@ -27,6 +28,7 @@ func TestStop(t *testing.T) {
 			o := c.begin(w, "a1")
 			c.follow(r, "a1")
 			c.end(o, growing.Complete)
+			synctest.Wait() // r has read it
 			c.forget(0)
 		}, nil, ""},
 		"ended here": {func(c *cluster, _, r *growing.Growing) {
