@@ -54,6 +54,7 @@ func TestWSHistoryIsNoSubscription(t *testing.T) {
 			var a asked
 			h := start(t, a.policy(askHistory), nil)
 			h.publish("room", 1)
+			synctest.Wait() // the node has read it
 			s := h.socket(get("/realtime", "Authorization", asAda))
 			want := func(what string, verbs ...realtime.Verb) {
 				t.Helper()
