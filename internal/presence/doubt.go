@@ -100,14 +100,14 @@ func (p *Presence) reconcile(ctx context.Context, id memberID) error {
 	lost := p.peers.lost
 	p.mu.Unlock()
 	var node string
-	var elsewhere, open []Key
-	var rivals map[Key]string
-	var unknown error // what the store did not answer about
+	var elsewhere []Key
+	var open map[Key]rival // the sessions of which it is not known whose they are
+	var unknown error      // what the store did not answer about
 	g := &graves{store: p.store, gone: make(map[string]bool)}
 	err = p.update(ctx, id, nil, func(m *member) *change {
 		var here residents
 		here, node = p.here(id)
-		elsewhere, open, rivals, unknown = nil, nil, make(map[Key]string), nil
+		elsewhere, open, unknown = nil, make(map[Key]rival), nil
 		before := slices.Clone(m.sessions)
 		c := &change{why: Timeout}
 		if removed := m.remove(func(s *sessionRecord) bool {
@@ -121,7 +121,7 @@ func (p *Presence) reconcile(ctx context.Context, id memberID) error {
 				continue
 			}
 			if s.lost && owner != "" && !p.mine(owner) { // see Lost
-				open = append(open, s.Key)
+				open[s.Key] = s.rival
 				continue
 			}
 			switch free, err := p.free(ctx, cmp.Or(owner, s.rival.node), g); {
@@ -135,8 +135,10 @@ func (p *Presence) reconcile(ctx context.Context, id memberID) error {
 				m.lastSeen = max(m.lastSeen, time.Now().UnixMilli())
 			case owner == "", p.decided(s.rival): // it moved there, and has ended, perhaps
 				elsewhere = append(elsewhere, s.Key)
+			case s.rival.node == "":
+				open[s.Key] = rival{owner, time.Now()}
 			default:
-				rivals[s.Key] = owner
+				open[s.Key] = rival{owner, s.rival.since}
 			}
 		}
 		switch {
@@ -158,7 +160,7 @@ func (p *Presence) reconcile(ctx context.Context, id memberID) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if lost == p.peers.lost { // else settle looks again
-		p.reconciled(id, node, elsewhere, open, rivals)
+		p.reconciled(id, node, elsewhere, open)
 	}
 	return nil
 }
@@ -179,21 +181,16 @@ func (p *Presence) free(ctx context.Context, owner string, g *graves) (bool, err
 }
 
 // reconciled notes that the sessions of a member that live here are recorded as those of
-// node, except the open ones and those of rivals, and that others live elsewhere. It needs
-// p.mu.
-func (p *Presence) reconciled(id memberID, node string, elsewhere, open []Key, rivals map[Key]string) {
+// node, except the open ones, and that others live elsewhere. It needs p.mu.
+func (p *Presence) reconciled(id memberID, node string, elsewhere []Key, open map[Key]rival) {
 	for _, k := range elsewhere {
 		p.local.remove(k)
 	}
 	if m := p.local.members[id]; m != nil {
 		for _, s := range m.sessions {
-			switch other, found := rivals[s.Key]; {
-			case found && s.rival.node == "":
-				s.rival = rival{other, time.Now()}
-			case found:
-				s.rival.node = other
-			case !slices.Contains(open, s.Key):
-				s.node, s.rival = node, rival{}
+			r, isOpen := open[s.Key]
+			if s.rival = r; !isOpen {
+				s.node = node
 			}
 		}
 	}

@@ -357,11 +357,14 @@ func TestAtMostSoManyAtOnce(t *testing.T) {
 // That somebody was seen is stored where others read it, and no more often than
 // they may know. A Join is always stored there.
 func TestSeenIsStoredForOthers(t *testing.T) {
-	for name, see := range map[string]func(w *world, n *node){
-		"touch": func(w *world, n *node) { w.must(n.Touch(w.ctx, channel, "ann")) },
-		"join":  func(w *world, n *node) { w.join(n, tab("ann", "1")) },
+	for name, c := range map[string]struct {
+		see    func(w *world, n *node)
+		shared int // how often it is stored where others read it
+	}{
+		"touch": {func(w *world, n *node) { w.must(n.Touch(w.ctx, channel, "ann")) }, 4},
+		"join":  {func(w *world, n *node) { w.join(n, tab("ann", "1")) }, 120},
 	} {
-		for alone, want := range map[bool]int{true: 0, false: map[string]int{"touch": 4, "join": 120}[name]} {
+		for alone, want := range map[bool]int{true: 0, false: c.shared} {
 			t.Run(fmt.Sprint(name, ", alone ", alone), func(t *testing.T) {
 				inWorld(t, func(w *world) {
 					n, p, _ := w.probed("a", alone)
@@ -369,7 +372,7 @@ func TestSeenIsStoredForOthers(t *testing.T) {
 					p.failing(nil)
 					for range 120 {
 						time.Sleep(time.Second)
-						see(w, n)
+						c.see(w, n)
 						if seen := w.lastSeen(n, "ann"); time.Since(seen) >= time.Second {
 							t.Errorf("last seen %v ago", time.Since(seen))
 						}

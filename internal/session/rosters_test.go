@@ -162,12 +162,7 @@ var rosterCases = map[string]struct {
 		expect(c.t, "the connection must end", c.unreadable, "unavailable")
 	}, ""},
 	"shown again while it is read, unreadable": {func(c *channels, _ *history) {
-		c.answer(nil, "ada")
-		c.run()
-		c.view.hidden = map[string]bool{"bob": true}
-		c.subscribe(2, "a", "", true)
-		c.Do(c.ShowAgain)
-		c.run()
+		c.checkedWhileItIsRead()
 		c.answer(unavailable)
 		c.run()
 		expect(c.t, "the connection must end", c.unreadable, "unavailable")
@@ -232,12 +227,7 @@ var rosterCases = map[string]struct {
 		c.Bye(session.Ending{Reason: "revoked"})
 	}, "bye revoked"},
 	"bye: the roster by the rights of now does not come": {func(c *channels, h *history) {
-		c.answer(nil, "ada")
-		c.run()
-		c.view.hidden = map[string]bool{"bob": true}
-		c.subscribe(2, "a", "", true)
-		c.Do(c.ShowAgain)
-		c.run()
+		c.checkedWhileItIsRead()
 		h.say("a")
 		c.Bye(session.Ending{Reason: "closing", Rest: h.Head()})
 	}, "state a of 0 more, subscribed#2 a resumed, message a @1, bye closing @1"},
@@ -249,6 +239,17 @@ var rosterCases = map[string]struct {
 		h.say("a")
 		c.Bye(session.Ending{Reason: "revoked"})
 	}, "bye revoked @0"},
+}
+
+// checkedWhileItIsRead has a client that has a roster ask for it again, and its rights
+// checked before that is read.
+func (c *channels) checkedWhileItIsRead() {
+	c.answer(nil, "ada")
+	c.run()
+	c.view.hidden = map[string]bool{"bob": true}
+	c.subscribe(2, "a", "", true)
+	c.Do(c.ShowAgain)
+	c.run()
 }
 
 // What a session that waits for a roster tells, and after it.

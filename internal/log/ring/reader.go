@@ -349,7 +349,7 @@ func (rd *Reader) Quiet() (pos backend.Position, quiet bool) {
 	defer rd.mu.Unlock()
 	quiet = len(rd.dirty) == 0 && !slices.ContainsFunc(rd.subs, func(s *subscription) bool {
 		s.heed()
-		return !s.held && s.hasMore()
+		return s.topic.waking.Load() && !s.held && s.hasMore()
 	})
 	return rd.ring.pos(rd.ring.head), quiet
 }

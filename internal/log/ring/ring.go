@@ -139,7 +139,7 @@ func (r *Ring) At(pos backend.Position) (e *Entry, gone backend.Position) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	gone = r.pos(r.topics[Topic{}].evicted)
-	if i := firstAfter(&r.entries, pos.Seq-1); i < r.entries.Len() && r.entries.At(i).Pos == pos {
+	if i := firstAfter(&r.entries, pos.Seq-min(pos.Seq, 1)); i < r.entries.Len() && r.entries.At(i).Pos == pos {
 		e = r.entries.At(i)
 	}
 	return e, gone

@@ -1,7 +1,6 @@
 package socket
 
 import (
-	"net/http/httptest"
 	"slices"
 	"testing"
 
@@ -38,7 +37,7 @@ func TestDecisionsAboutMemberships(t *testing.T) {
 
 // A socket lists each of its channels once, in order.
 func TestJoined(t *testing.T) {
-	s := newDriver(t, nil).newSocket(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+	s := idle(t, newDriver(t, nil))
 	var want []string
 	for _, name := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
 		want = append(want, name)

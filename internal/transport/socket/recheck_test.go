@@ -9,15 +9,15 @@ import (
 )
 
 // A check waits while an operation is decided, and not for a connection that ends: it leaves
-// deciding to others, whoever waited for it.
+// deciding to those who wait for it.
 func TestSettled(t *testing.T) {
 	for name, c := range map[string]struct {
-		hasty, later bool
-		end          func(*socket)
-		takes        time.Duration
+		hasty, later, settled bool
+		end                   func(*socket)
+		takes                 time.Duration
 	}{
-		"the operation is done":     {end: func(s *socket) { s.deciding.Give() }},
-		"it is done late":           {end: func(s *socket) { time.Sleep(time.Minute); s.deciding.Give() }, takes: time.Minute},
+		"the operation is done":     {end: func(s *socket) { s.deciding.Give() }, settled: true},
+		"it is done late":           {end: func(s *socket) { time.Sleep(time.Minute); s.deciding.Give() }, takes: time.Minute, settled: true},
 		"the connection is removed": {end: (*socket).remove},
 		"in haste":                  {end: func(*socket) {}, hasty: true, later: true, takes: conns.KickTimeout},
 	} {
@@ -33,7 +33,7 @@ func TestSettled(t *testing.T) {
 				if took := time.Since(began); took != c.takes || s.again.Load() != c.later {
 					t.Errorf("it took %v; all is to be checked later: %v", took, s.again.Load())
 				}
-				if ok != (name == "the operation is done" || name == "it is done late") {
+				if ok != c.settled {
 					t.Errorf("settled: %v", ok)
 				}
 				if ok {
