@@ -30,7 +30,7 @@ func (e *Entry) expired(now time.Time) bool {
 // ctx once that has ended. Arguments and results belong to the caller: an engine must
 // copy the bytes that it keeps. Names are valid UTF-8 of 1 to 255 bytes without
 // control characters, versions are at most 32 bytes of ASCII. Strings are compared
-// byte by byte.
+// byte by byte. A panic in a method is an error of the call.
 //
 // If an engine can detect a damaged entry, Get must return an error, and List and
 // Expiring must skip the entry.

@@ -144,7 +144,7 @@ func TestExpiryLooksOnlyWhereNeeded(t *testing.T) {
 	})
 }
 
-// stubborn is an engine that does not delete some keys at the first time.
+// stubborn is an engine that does not delete some keys at the first time. At b it panics.
 type stubborn struct {
 	kv.Engine
 	keys map[string]bool
@@ -153,6 +153,9 @@ type stubborn struct {
 func (s *stubborn) Delete(ctx context.Context, namespace, key string) error {
 	if s.keys[key] {
 		s.keys[key] = false
+		if key == "b" {
+			panic(key + " stays")
+		}
 		return errors.New(key + " stays")
 	}
 	return s.Engine.Delete(ctx, namespace, key)

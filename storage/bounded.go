@@ -28,10 +28,13 @@ func (b bounded) List(ctx context.Context, prefix, cursor string, limit int) (li
 	return list, next, err
 }
 
-func (b bounded) Open(ctx context.Context, path string) (io.ReadSeekCloser, Info, error) {
+func (b bounded) Open(ctx context.Context, path string) (content io.ReadSeekCloser, info Info, err error) {
 	c := detach.New(ctx)
 	stop := c.Bound(b.opts.CallTimeout)
-	content, info, err := b.Objects.Open(c, path)
+	err = detach.Call(func() (err error) {
+		content, info, err = b.Objects.Open(c, path)
+		return err
+	})
 	stop()
 	if err != nil {
 		err = c.Explain(err)

@@ -59,7 +59,7 @@ type Info struct {
 // [ValidPath]), and announces the changes. Methods may be called concurrently, also
 // for the same path, may block until ctx ends, and may return errors of the file
 // system or network unchanged. If ctx has ended before the call, they must do nothing
-// and return its error.
+// and return its error. A panic in a method is an error of the call.
 //
 // Package storagetest tests an implementation against these rules.
 type Objects interface {
@@ -139,7 +139,10 @@ func (s *Store) Put(ctx context.Context, path, typ string, body io.Reader) (info
 	}
 	w := begin(ctx, body, s.objects.opts.PutTimeout, func() (func(), error) { return s.writing.Lock(ctx, path) })
 	defer w.close()
-	info, created, err = s.objects.Put(w.ctx, path, typ, w)
+	err = detach.Call(func() (err error) {
+		info, created, err = s.objects.Put(w.ctx, path, typ, w)
+		return err
+	})
 	switch {
 	case err != nil && w.ended && !errors.Is(err, ErrBadPath):
 		return Info{}, false, s.unsurePut(ctx, path, w.ctx.Explain(err))

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/maravilla-realtime/realtime/internal/fault"
+	"github.com/maravilla-realtime/realtime/internal/host/guard"
 )
 
 // ErrNoAnswer: a call did not return before its own deadline. Its effect may have
@@ -112,16 +113,17 @@ func (o opaque) Is(target error) bool {
 func (o opaque) As(target any) bool { return errors.As(o.err, target) }
 
 // Read calls f, which only reads and may be abandoned at any time, with a deadline
-// of d.
+// of d. A panic of f is an error, as of [Call].
 func Read(ctx context.Context, d time.Duration, f func(context.Context) error) error {
 	c := New(ctx)
 	defer c.Cancel()
 	defer c.Bound(d)()
-	return c.Explain(f(c))
+	return c.Explain(Call(func() error { return f(c) }))
 }
 
 // Write calls f, which cannot be undone. It does not call f if ctx has ended. Once
-// called, f does not depend on ctx, and has a deadline of d.
+// called, f does not depend on ctx, and has a deadline of d. A panic of f is an error,
+// as of [Call].
 func Write(ctx context.Context, d time.Duration, f func(context.Context) error) error {
 	c := New(ctx)
 	defer c.Cancel()
@@ -129,5 +131,15 @@ func Write(ctx context.Context, d time.Duration, f func(context.Context) error) 
 		return err
 	}
 	defer c.Bound(d)()
-	return c.Explain(f(c))
+	return c.Explain(Call(func() error { return f(c) }))
+}
+
+// Call calls f. If f panics, the error says so, with the stack: what f was to do may
+// have happened, and the caller must find out and tell.
+func Call(f func() error) error {
+	err := guard.Call(f)
+	if p, ok := err.(*guard.Panic); ok {
+		return fault.Errorf("%w\n\n%s", p, p.Stack)
+	}
+	return err
 }
