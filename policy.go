@@ -225,8 +225,10 @@ func (p *Policy) asked(log *slog.Logger) *policy.Policy {
 //	realtime.GrantAll("realtime").Under("room:42").WithData() // and what is said there
 //
 // An empty value never widens a grant. A Grant with an empty value, such as the user id
-// of a guest, and the zero Grant, grant nothing, which is logged as a warning once for
-// each resource and field. To grant all namespaces or keys, do not call In or Under.
+// of a guest, one that is narrowed by In or Under twice to different values, and the
+// zero Grant, grant nothing, which is logged as a warning once for each resource and
+// field. To grant all namespaces or keys, do not call In or Under; to grant two, return
+// two Grants.
 //
 // Grants are values: they can be copied, compared with ==, and used concurrently.
 type Grant struct{ of grant.Grant }
@@ -242,6 +244,9 @@ func GrantAll(resource string) Grant { return Grant{grant.Grant{Resource: resour
 // In narrows the grant to one namespace: of keys, or a DB collection. Objects,
 // messages and presence have none.
 func (g Grant) In(namespace string) Grant {
+	if g.of.In && g.of.Namespace != namespace {
+		g.of.Twice = "namespace"
+	}
 	g.of.Namespace, g.of.In = namespace, true
 	return g
 }
@@ -252,6 +257,9 @@ func (g Grant) In(namespace string) Grant {
 // '/'. No segment of the prefix may be empty: "user:" grants nothing, since it is
 // what "user:"+id is for a guest.
 func (g Grant) Under(prefix string) Grant {
+	if g.of.Under && g.of.Prefix != prefix {
+		g.of.Twice = "prefix"
+	}
 	g.of.Prefix, g.of.Under = prefix, true
 	return g
 }

@@ -19,6 +19,8 @@ type Grant struct {
 	Data      bool   // whether the data of events are carried as well
 
 	In, Under, Channels bool
+
+	Twice string // the field that was set to two values: "namespace" or "prefix"
 }
 
 // String describes the grant, as in "kv in todos under ada, with data".
@@ -43,6 +45,8 @@ func (g *Grant) Flaw() (field, why string) {
 		return "resource", "it is empty"
 	case g.Resource != "*" && !wire.ValidDomain(g.Resource):
 		return "resource", "it is no resource domain"
+	case g.Twice != "":
+		return g.Twice, "it is set twice, to different values"
 	case g.In && g.Namespace == "":
 		return "namespace", "it is empty"
 	case g.In && (backend.InChannel(g.Resource) || g.Resource == backend.Storage):

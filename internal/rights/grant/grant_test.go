@@ -64,6 +64,8 @@ func TestFlaw(t *testing.T) {
 		{grant.Grant{Resource: "kv", In: true, Namespace: "n"}, ""},
 		{grant.Grant{Resource: "realtime", In: true, Namespace: "n"}, "namespace"},
 		{grant.Grant{Resource: "storage", In: true, Namespace: "n"}, "namespace"},
+		{grant.Grant{Resource: "kv", In: true, Namespace: "n", Twice: "namespace"}, "namespace"},
+		{grant.Grant{Resource: "kv", Under: true, Prefix: "ada", Twice: "prefix"}, "prefix"},
 		{grant.Grant{Resource: "kv", Under: true}, "prefix"},
 		{grant.Grant{Resource: "kv", Under: true, Prefix: "user:"}, "prefix"},
 		{grant.Grant{Resource: "kv", Under: true, Prefix: "user/"}, ""},
