@@ -104,6 +104,9 @@ func (a *Answers) ServeStream(w http.ResponseWriter, r *http.Request) {
 		if err := out.SetWriteDeadline(deadline()); err != nil {
 			return err
 		}
+		if p.conn.IsAborted() { // perhaps before the deadline was put off
+			return context.Cause(p.ctx)
+		}
 		if _, err := out.Write(sse.AppendEvent(nil, Event, "", part)); err != nil {
 			return err
 		}
