@@ -40,6 +40,7 @@ func TestPresence(t *testing.T) {
 	bubble(t, "an update that is cut before its answer is not lost", presenceUpdateIsCut)
 	bubble(t, "leave and join in a hurry", presenceInAHurry)
 	bubble(t, "a check of rights, and a roster that cannot be read", presenceAfterUnreadable)
+	bubble(t, "rights that change while it is cut", presenceAwayWhileRightsChange)
 	bubble(t, "a join, then a leave while cut", presenceLeavesWhileCut)
 	bubble(t, "a join whose context ends is withdrawn", presenceJoinWithdrawn)
 }
@@ -64,6 +65,28 @@ func presenceAfterUnreadable(t *testing.T) {
 	h.backend.unreadable.Store(false)
 	time.Sleep(time.Minute)
 	seen.want(t, "leave:bob")
+}
+
+// A client whose connection breaks before rights change has the roster by the new ones
+// when it is back.
+func presenceAwayWhileRightsChange(t *testing.T) {
+	var hidden atomic.Bool
+	p := byToken()
+	p.See = func(_ realtime.Identity, ev realtime.RenEvent) bool { return !hidden.Load() || ev.User != "bob" }
+	h := start(t, p, nil)
+	for _, user := range []string{"bob", "cy"} {
+		must(t, h.Presence().Join(t.Context(), "room", user, nil))
+	}
+	rt := h.realtime(&client.RealtimeOptions{Token: func(context.Context) (string, error) { return "ada", nil }})
+	seen := changes(t, rt, "room")
+	seen.want(t, "join:bob join:cy")
+	for _, change := range []string{"leave:bob", "join:bob"} {
+		h.listen.Cut()
+		hidden.Store(!hidden.Load())
+		must(t, h.Recheck(t.Context(), "ada"))
+		time.Sleep(10 * time.Second)
+		seen.want(t, change)
+	}
 }
 
 func presenceJoinUpdateLeave(t *testing.T) {

@@ -156,7 +156,8 @@ func (c *Channels) Subscribe(op wire.Op, back Rewind, turn uint64) {
 		c.subscribed(a) // only the past was asked for
 		return
 	}
-	if op.Presence && (again || frame.State != string(ring.Resumed)) {
+	// Who was away while rights changed has a roster by the earlier ones.
+	if op.Presence && (again || frame.State != string(ring.Resumed) || !c.view.Uniform()) {
 		// The roster is read after the place where the events begin, so that no change
 		// escapes both.
 		c.show(&showing{of: f, answers: []answer{a}})

@@ -129,10 +129,27 @@ var channelCases = map[string]struct {
 	}, "ping @2"},
 	"hidden": {func(c *channels, h *history) {
 		c.view.hidden = map[string]bool{"bob": true}
-		c.subscribe(1, "a", wire.Cursor(at(0)), true)
+		c.subscribe(1, "a", "", true)
+		c.run()
+		c.answer(nil, "bob", "eve")
 		h.move(backend.PresenceJoin, "a", "ada")
 		h.move(backend.PresenceJoin, "a", "bob")
-	}, "subscribed#1 a resumed @0, join a ada @1"},
+	}, "subscribed#1 a fresh @0, state a of 1 @0, join a ada @1"},
+	"hidden since it was here last": {func(c *channels, h *history) {
+		h.move(backend.PresenceJoin, "a", "ada")
+		h.say("a")
+		c.view.hidden = map[string]bool{"bob": true}
+		c.subscribe(1, "a", wire.Cursor(at(0)), true)
+		c.run()
+		c.answer(nil, "ada", "bob")
+	}, "subscribed#1 a resumed @0, state a of 1 @0, message a @2"},
+	"hidden since it was here last, unreadable": {func(c *channels, h *history) {
+		c.view.hidden = map[string]bool{"bob": true}
+		c.subscribe(1, "a", wire.Cursor(at(0)), true)
+		c.run()
+		c.answer(unavailable)
+		h.say("a")
+	}, "error#1 unavailable"},
 	"no presence unless asked": {func(c *channels, h *history) {
 		h.move(backend.PresenceJoin, "a", "ada")
 		h.say("a")
