@@ -226,11 +226,6 @@ var rosterCases = map[string]struct {
 		expect(c.t, "the first part", short(c.t, []string{out}), "state a of 1 more")
 		c.Bye(session.Ending{Reason: "revoked"})
 	}, "bye revoked"},
-	"bye: the roster by the rights of now does not come": {func(c *channels, h *history) {
-		c.checkedWhileItIsRead()
-		h.say("a")
-		c.Bye(session.Ending{Reason: "closing", Rest: h.Head()})
-	}, "state a of 0 more, subscribed#2 a resumed, message a @1, bye closing @1"},
 	"ended without a word": {func(c *channels, h *history) {
 		h.say("a")
 		c.Bye(session.Ending{})

@@ -151,9 +151,7 @@ func (c *Channels) proceed(f *channel) {
 
 // abandon gives up the rosters on their way, since the connection ends: what has
 // happened in their channels can still be told. A reset cannot, without its
-// roster: its channel waits, and the client comes back with the cursor it has. A client
-// that has the roster by earlier rights must not go on with it: one begins that does not
-// come, so the client has none, and asks for it when it is back.
+// roster: its channel waits, and the client comes back with the cursor it has.
 func (c *Channels) abandon() {
 	for _, name := range c.Names() {
 		f := c.followed.find(name)
@@ -163,9 +161,6 @@ func (c *Channels) abandon() {
 			x.answers, x.later = nil, nil // the end is the answer
 			c.drop(f)
 		default:
-			if x.must {
-				c.appendPart(x, nextPart{more: true}, "")
-			}
 			c.proceed(f)
 		}
 	}
