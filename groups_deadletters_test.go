@@ -127,6 +127,7 @@ func TestRetryErrors(t *testing.T) {
 		for i := range 8 {
 			h.publish("room", i)
 		}
+		synctest.Wait() // the node has read them
 		if err := h.RetryDeadLetter(t.Context(), letter); !errors.Is(err, realtime.ErrGone) {
 			t.Errorf("evicted: %v", err)
 		}

@@ -156,6 +156,9 @@ func TestOrder(t *testing.T) {
 		})
 	}
 	all.Wait()
+	if t.Failed() {
+		return // what failed was not announced
+	}
 	counts := map[string]int{}
 	for _, ev := range h.next(cursor, 2*writers*rounds) {
 		counts[ev.Key]++
