@@ -43,6 +43,7 @@ var rules = conformance.Rules[backend.Backend]{
 	{Name: "S7 a write and its entry are one step", Check: stepsAreOne},
 	{Name: "S8 what a record shows is in the log", Check: stepsAreSeenInTheLog},
 	{Name: "S9 a step that fails leaves no trace", Check: failedStepsLeaveNoTrace},
+	{Name: "S10 List yields records that are written meanwhile", Check: listYieldsWhatChanges},
 
 	{Name: "E1 an ended context is honoured", Check: endedContextIsHonoured},
 	{Name: "E2 Close ends everything", Check: closeEndsEverything},

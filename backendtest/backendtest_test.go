@@ -67,6 +67,7 @@ func TestEveryRuleCanFail(t *testing.T) {
 		"S7":  {twoSteps, hasty, looking},
 		"S8":  {twoSteps},
 		"S9":  {hasty, careless},
+		"S10": {passing, short},
 		"E1":  {deaf},
 		"E2":  {func(b backend.Backend) backend.Backend { return immortal{b} }, silent},
 	}

@@ -324,6 +324,19 @@ func short(b backend.Backend) backend.Backend {
 	}}
 }
 
+// passing does not list the records that are written meanwhile.
+func passing(b backend.Backend) backend.Backend {
+	return broken{Backend: b, list: func(ctx context.Context, kind, group string) iter.Seq2[backend.Item, error] {
+		return func(yield func(backend.Item, error) bool) {
+			for it, err := range b.List(ctx, kind, group) {
+				if now, _ := b.Get(ctx, it.Key); now.Revision == it.Revision && !yield(it, err) {
+					return
+				}
+			}
+		}
+	}}
+}
+
 // clipping stores at most 1 KiB.
 func clipping(b backend.Backend) backend.Backend {
 	return broken{Backend: b, put: func(ctx context.Context, w backend.Write) (backend.Revision, error) {

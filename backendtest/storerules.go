@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
 
@@ -263,6 +264,68 @@ func listYieldsAll(ctx context.Context, b backend.Backend) error {
 		}
 	}
 	return lists(ctx, b, "backendtest", "list 1", func(backend.Key) bool { return false }, revs)
+}
+
+// listYieldsWhatChanges lists records while they are written. They are pages enough for a
+// record to be written again between two of them, before it was seen.
+func listYieldsWhatChanges(ctx context.Context, b backend.Backend) error {
+	const writers, each, looks = 4, 500, 5
+	moving := func(w, i int) backend.Key { return key("moving", fmt.Sprint(w, " ", i)) }
+	var revs [writers][each]backend.Revision
+	put := func(w, i int) error {
+		rev, err := b.Put(ctx, write(moving(w, i), "x", revs[w][i]))
+		if errors.Is(err, backend.ErrMaybeStored) || errors.Is(err, backend.ErrConflict) {
+			it, err := b.Get(ctx, moving(w, i))
+			revs[w][i] = it.Revision
+			return err
+		}
+		revs[w][i] = rev
+		return err
+	}
+	if err := together(writers, func(w int) error {
+		for i := range each {
+			for revs[w][i] == 0 {
+				if err := put(w, i); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	looked := make(chan struct{})
+	return together(1+writers, func(w int) error {
+		if w < writers {
+			for {
+				select {
+				case <-looked:
+					return nil
+				default:
+				}
+				if err := put(w, rand.IntN(each)); err != nil {
+					return err
+				}
+			}
+		}
+		defer close(looked)
+		for range looks {
+			found := make(map[backend.Key]bool)
+			for it, err := range b.List(ctx, "backendtest", "moving") {
+				switch {
+				case err != nil:
+					return err
+				case found[it.Key]:
+					return fmt.Errorf("List yielded %q twice", it.Key)
+				}
+				found[it.Key] = true
+			}
+			if len(found) != writers*each {
+				return fmt.Errorf("List yielded %d of %d records, which were written meanwhile", len(found), writers*each)
+			}
+		}
+		return nil
+	})
 }
 
 func valuesAreUnchanged(ctx context.Context, b backend.Backend) error {

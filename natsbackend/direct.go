@@ -22,7 +22,8 @@ func (b *Backend) batch(ctx context.Context, stream string, request map[string]a
 	got := false
 	err = b.try(ctx, func(ctx context.Context) error {
 		if got {
-			return nil // the caller asks for the rest
+			pending = 1 // at least: the caller asks for the rest
+			return nil
 		}
 		pending, err = b.batchOnce(ctx, stream, body, func(m *nats.Msg, seq uint64, at time.Time) error {
 			got = true

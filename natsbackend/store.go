@@ -196,8 +196,9 @@ func (s *store) write(ctx context.Context, k backend.Key, value []byte, rev back
 }
 
 // List implements [backend.Store]. It pages through the messages by their sequence
-// numbers: a record that is written meanwhile moves to the end and is seen again. It
-// is done when it has seen what the leader said was newest when it began.
+// numbers: a record that is written meanwhile moves to the end, perhaps before it was
+// seen. So the last page is one that has all that there is, and not of a replica which lags
+// behind those of earlier pages: it has what the leader said was newest just before.
 func (s *store) List(ctx context.Context, kind, group string) iter.Seq2[backend.Item, error] {
 	return func(yield func(backend.Item, error) bool) {
 		ctx, done, err := s.b.life.Call(ctx)
@@ -232,12 +233,12 @@ func (s *store) list(ctx context.Context, kind, group string) ([]backend.Item, e
 		return nil, err
 	}
 	filter := subject + ".>"
-	last, err := s.newest(ctx, filter)
-	if err != nil || last == nil {
-		return nil, err
-	}
 	found := make(map[backend.Key]backend.Item)
-	for from := uint64(1); from <= last.Seq; {
+	for from := uint64(1); ; {
+		last, err := s.newest(ctx, filter)
+		if err != nil || last == nil || last.Seq < from {
+			return slices.Collect(maps.Values(found)), err
+		}
 		before := from
 		request := map[string]any{"seq": from, "batch": listMax, "next_by_subj": filter}
 		pending, err := s.b.batch(ctx, s.b.storeStream(), request, func(m *nats.Msg, seq uint64, _ time.Time) error {
@@ -252,18 +253,15 @@ func (s *store) list(ctx context.Context, kind, group string) ([]backend.Item, e
 			}
 			return nil
 		})
-		if err != nil {
+		switch {
+		case err != nil:
 			return nil, err
-		}
-		if from == before && pending == 0 {
-			// Nothing is there any longer, or the replica lags: the leader knows.
-			if now, err := s.newest(ctx, filter); err != nil || now == nil || now.Seq < from {
-				return slices.Collect(maps.Values(found)), err
-			}
+		case from > last.Seq && pending == 0:
+			return slices.Collect(maps.Values(found)), nil
+		case from == before: // nothing is there any longer, or the replica lags: the leader knows
 			if err := s.b.life.Pause(ctx, time.Millisecond); err != nil {
 				return nil, err
 			}
 		}
 	}
-	return slices.Collect(maps.Values(found)), nil
 }
