@@ -2,8 +2,8 @@ package redisbackend
 
 import "time"
 
-// WaitLong makes reads that wait for records wait for an hour.
-func (b *Backend) WaitLong() { b.blockTime = time.Hour }
+// Wait sets how long reads wait for records.
+func (b *Backend) Wait(d time.Duration) { b.blockTime = d }
 
 // Key returns the name of something in Redis.
 func (b *Backend) Key(parts ...string) string { return b.key(parts...) }

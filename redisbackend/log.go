@@ -171,10 +171,12 @@ func dense(pos backend.Position, records []backend.Record) int {
 // while. It returns when ctx ends.
 func (b *Backend) wait(ctx context.Context, pos backend.Position) ([]backend.Record, error) {
 	// Where a context has a deadline, rueidis looks at that alone, and would wait on after
-	// ctx was cancelled.
+	// ctx was cancelled. So the bound is a timer: a connection that has gone silent never
+	// answers, and rueidis sets no bound where a command blocks.
 	waiting, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
+	defer time.AfterFunc(b.blockTime+requestTime, cancel).Stop()
 	cmd := b.client.B().Xread().Count(batch).Block(b.blockTime.Milliseconds()).Streams().Key(b.key("log")).Id(streamID(pos)).Build()
 	streams, err := b.client.Do(waiting, cmd).AsXRead()
 	if rueidis.IsRedisNil(err) {

@@ -9,6 +9,7 @@ import (
 	"github.com/maravilla-realtime/realtime/backend"
 	"github.com/maravilla-realtime/realtime/backendtest"
 	"github.com/maravilla-realtime/realtime/internal/test/enginetest"
+	"github.com/maravilla-realtime/realtime/internal/test/faultproxy"
 	"github.com/redis/rueidis"
 )
 
@@ -49,7 +50,7 @@ func TestFollowEndsAtOnce(t *testing.T) { onEach(t, testFollowEndsAtOnce) }
 
 func testFollowEndsAtOnce(t *testing.T, k enginetest.Redis) {
 	b := open(t, startServer(t, k).addr, nil)
-	b.WaitLong()
+	b.Wait(time.Hour)
 	for _, limit := range []time.Duration{0, time.Hour} {
 		ctx, cancel := context.WithCancel(t.Context())
 		if limit > 0 {
@@ -69,6 +70,23 @@ func testFollowEndsAtOnce(t *testing.T, k enginetest.Redis) {
 		case <-time.After(20 * time.Second):
 			t.Fatalf("with a deadline in %v, Follow has not ended 20 s after its context", limit)
 		}
+	}
+}
+
+// A connection that says nothing any longer, and is not closed, costs no record.
+func TestSilentConnections(t *testing.T) { onEach(t, testSilentConnections) }
+
+func testSilentConnections(t *testing.T, k enginetest.Redis) {
+	p := faultproxy.New(t, startServer(t, k).addr)
+	b := open(t, p.Addr, nil)
+	b.Wait(time.Second)
+	f := enginetest.Follow(t, b, enginetest.Append(t, b, "first"))
+	enginetest.Append(t, b, "second")
+	f.Next(t)
+	p.Silence()
+	enginetest.Append(t, b, "third")
+	if got := string(f.Next(t).Data); got != "third" {
+		t.Errorf("after the silence came %q", got)
 	}
 }
 
