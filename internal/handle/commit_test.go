@@ -68,7 +68,7 @@ func TestIdleGroup(t *testing.T) {
 	})
 }
 
-// A hold that another node has taken ends with the next commit or renewal. One that
+// A hold that another node has taken, or whose backend was closed, ends with the next commit or renewal. One that
 // cannot be renewed lasts as long as its lease, and its node says so.
 func TestHoldIsTaken(t *testing.T) {
 	for _, c := range []struct {
@@ -81,6 +81,11 @@ func TestHoldIsTaken(t *testing.T) {
 		{"taken, and something is done", func(c *cast, s *site, _ *unsteady) {
 			c.lose()
 			c.hold("cem")
+			time.Sleep(time.Second)
+			s.put("done")
+		}, time.Second, 0},
+		{"the backend was closed, and something is done", func(c *cast, s *site, _ *unsteady) {
+			_ = c.b.Close(context.Background())
 			time.Sleep(time.Second)
 			s.put("done")
 		}, time.Second, 0},
