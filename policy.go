@@ -27,7 +27,8 @@ type Policy struct {
 	// context ends after 5 s (30 s in [Realtime.Authorize]); then, whether it returns
 	// or not, the client is told to come back (503). An error refuses the request with
 	// 401. If it wraps [ErrExpired], the client is told that its credentials have
-	// expired; if it wraps [ErrTemporary], to come back. If the client of a WebSocket
+	// expired; if it wraps [ErrTemporary], or the request's context has ended, to come
+	// back. If the client of a WebSocket
 	// sends a token in a hello, the request is the one that opened the WebSocket, with
 	// that token as its bearer token. Nil: everyone is refused.
 	Authenticate func(*http.Request) (Identity, error)

@@ -92,6 +92,9 @@ func (p *Policy) Identify(r *http.Request) (Identity, *refused.Refusal) {
 	case errors.Is(err, ErrExpired), err == nil && id.IsExpired():
 		p.Logger.DebugContext(r.Context(), "realtime: not authenticated", "reason", cmp.Or(err, ErrExpired))
 		return Identity{}, refused.With(http.StatusUnauthorized, "expired", "credentials have expired").Because(err)
+	case err != nil && r.Context().Err() != nil: // perhaps only because of that
+		p.logUndecided(r.Context(), "Authenticate", "", err)
+		return Identity{}, refused.Unavailable().Because(err)
 	case err != nil:
 		p.Logger.DebugContext(r.Context(), "realtime: not authenticated", "reason", err)
 		return Identity{}, refused.With(http.StatusUnauthorized, "unauthorized", "not authenticated").Because(err)

@@ -103,7 +103,10 @@ func TestIdentity(t *testing.T) {
 // host learns why.
 func TestIdentify(t *testing.T) {
 	past := time.Now().Add(-time.Second)
+	ended, end := context.WithCancel(t.Context())
+	end()
 	for name, c := range map[string]struct {
+		ctx        context.Context // of the request; nil: it goes on
 		id         Identity
 		err        error
 		want       string
@@ -120,10 +123,19 @@ func TestIdentify(t *testing.T) {
 		"expired id": {id: Identity{User: "ada", Expires: past}, want: "401 expired: credentials have expired, again: false", level: "DEBUG", log: ErrExpired.Error()},
 		"no, an expired id": {id: Identity{User: "ada", Expires: past}, err: errNo,
 			want: "401 unauthorized: not authenticated, again: false", reason: errNo.Error(), level: "DEBUG", log: errNo.Error()},
+		"ada, late": {ctx: ended, id: Identity{User: "ada"}},
+		"no, late":  {ctx: ended, err: errNo, want: later, reason: errNo.Error(), level: "DEBUG", log: "function=Authenticate"},
+		"expired, late": {ctx: ended, err: ErrExpired, want: "401 expired: credentials have expired, again: false",
+			reason: ErrExpired.Error(), level: "DEBUG", log: ErrExpired.Error()},
+		"its own end": {err: context.Canceled, want: "401 unauthorized: not authenticated, again: false",
+			reason: context.Canceled.Error(), level: "DEBUG", log: context.Canceled.Error()},
 		"bad id": {id: Identity{User: "a\nb"}, want: "500 internal: the server's policy returned a bad user id, again: false", level: "DEBUG", log: `a\\nb`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := httptest.NewRequest("GET", "/", nil)
+			if c.ctx != nil {
+				r = r.WithContext(c.ctx)
+			}
 			p := &Policy{Authenticate: func(asked *http.Request) (Identity, error) {
 				if asked != r {
 					t.Error("asked about another request")
