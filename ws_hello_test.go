@@ -95,6 +95,27 @@ func TestWSHelloTimeout(t *testing.T) {
 	}
 }
 
+// The time for the hello is the client's. What the policy takes for it is not part of that.
+func TestWSHelloTimeoutOfThePolicy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := open()
+		authenticate := p.Authenticate
+		p.Authenticate = func(r *http.Request) (realtime.Identity, error) {
+			time.Sleep(4 * time.Second)
+			return authenticate(r)
+		}
+		h := start(t, p, nil)
+		s := h.dial(get("/realtime?auth=hello"))
+		time.Sleep(9 * time.Second)
+		s.send(`{"op":"hello","cid":"` + tab1 + `","token":"ada"}`)
+		if o := s.next(); o.Event != "hello" || o.UserID != "ada" {
+			t.Errorf("told %s", o.raw)
+		}
+		time.Sleep(time.Minute)
+		s.ok(subscribe("room"))
+	})
+}
+
 func TestWSLateAuthentication(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, open(), nil)

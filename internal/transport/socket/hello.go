@@ -19,6 +19,7 @@ func (s *socket) hello(op wire.Op) *wire.Error {
 	if !wire.ValidClientID(op.CID) {
 		return wire.BadClientID(op.CID)
 	}
+	s.hasGreeted()
 	if s.late || op.Token != "" {
 		handshake := s.node.Conns.Begin()
 		defer handshake.End()

@@ -35,9 +35,6 @@ func (s *socket) read() error {
 		if refused == nil {
 			refused = s.decide(op)
 		}
-		if s.greeted {
-			s.hasGreeted()
-		}
 		if s.ctx.Err() != nil {
 			return nil
 		}
