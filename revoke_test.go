@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"strconv"
 	"strings"
 	"sync"
@@ -65,6 +66,41 @@ func TestRevoke(t *testing.T) {
 			bob.drop()
 		}
 	})
+}
+
+// A WebSocket whose client has not said yet who it is, is not that of an anonymous client. One
+// that turns out to be so is authenticated again.
+func TestRevokeAnonymousDuringHello(t *testing.T) {
+	for _, user := range []string{"ada", ""} {
+		for name, hello := range map[string]string{"before": "", "meanwhile": `{"op":"hello","cid":"` + tab1 + `","token":"` + user + `"}`} {
+			bubble(t, name+", "+user, func(t *testing.T) {
+				p := open()
+				authenticate := p.Authenticate
+				p.Authenticate = func(r *http.Request) (realtime.Identity, error) {
+					time.Sleep(time.Second)
+					return authenticate(r)
+				}
+				h := start(t, p, nil)
+				s := h.dial(get("/realtime?auth=hello"))
+				if hello != "" {
+					s.send(hello)
+				}
+				synctest.Wait()
+				noError(t, h.Revoke(t.Context(), ""))
+				if hello == "" {
+					s.send(`{"op":"hello","cid":"` + tab1 + `","token":"` + user + `"}`)
+				}
+				switch o := s.next(); {
+				case user == "" && hello != "": // Authenticate may have looked before the change
+					if code, _ := s.closed(); o.Code != "unavailable" || code != 4503 {
+						t.Errorf("told %s, closed with %d", o.raw, code)
+					}
+				case o.Event != "hello" || o.UserID != user:
+					t.Errorf("told %s", o.raw)
+				}
+			})
+		}
+	}
 }
 
 // A client cannot put its revocation off by not listening.

@@ -23,6 +23,11 @@ type Conn struct {
 	// Owner is what the connection belongs to. Nil: nobody looks at it.
 	Owner Owner
 
+	// Unknown is true of a connection of which it is not known whose it is, until
+	// [Handshake.Identify]. It is not taken for that of an anonymous client. Guarded by
+	// Conns.mu from Add on.
+	Unknown bool
+
 	// Writing is true while the writer waits for the client to read.
 	Writing atomic.Bool
 

@@ -112,7 +112,11 @@ func (cs *Conns) Handshakes() int {
 func (h *Handshake) Identify(c *Conn, user string) error {
 	h.conns.mu.Lock()
 	defer h.conns.mu.Unlock()
-	return h.identify(c, user)
+	if err := h.identify(c, user); err != nil {
+		return err
+	}
+	c.Unknown = false
+	return nil
 }
 
 func (h *Handshake) identify(c *Conn, user string) error {
@@ -202,7 +206,7 @@ func (cs *Conns) Invalidate(user string, spare func(*Handshake) bool) []*Conn {
 		}
 	}
 	cs.mu.Unlock()
-	return cs.matching(func(c *Conn) bool { return c.user == user })
+	return cs.matching(func(c *Conn) bool { return c.user == user && !c.Unknown })
 }
 
 // matching returns the open connections that match.

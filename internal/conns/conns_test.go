@@ -146,6 +146,38 @@ func TestInvalidate(t *testing.T) {
 	}
 }
 
+// It is not known of each connection whose it is: such a one is not that of an anonymous
+// client before its client has said so.
+func TestInvalidateUnknown(t *testing.T) {
+	cs := unlimited()
+	c := prepare()
+	c.Unknown = true
+	begin := func() *Handshake {
+		h := cs.Begin()
+		t.Cleanup(h.End)
+		return h
+	}
+	early := begin()
+	anonymous := func(when string, want ...*Conn) {
+		t.Helper()
+		if got := cs.Invalidate("", nobody); !slices.Equal(got, want) {
+			t.Errorf("%s: %v are anonymous, want %v", when, got, want)
+		}
+	}
+	if err := begin().Add(c.Conn, ""); err != nil {
+		t.Fatal(err)
+	}
+	anonymous("before the hello")
+	if err := early.Identify(c.Conn, ""); err != ErrInvalidated {
+		t.Errorf("asked before the change: %v", err)
+	}
+	anonymous("after a hello that was refused")
+	if err := begin().Identify(c.Conn, ""); err != nil {
+		t.Error(err)
+	}
+	anonymous("after the hello", c.Conn)
+}
+
 // A registry that is closed lets nobody in, and goes on with those who are.
 func TestClose(t *testing.T) {
 	cs := unlimited()

@@ -106,7 +106,7 @@ func (d *Driver) Serve(w http.ResponseWriter, r *http.Request) {
 func (s *socket) letIn(r *http.Request) (f *refused.Refusal) {
 	handshake := s.node.Conns.Begin()
 	defer handshake.End()
-	if !s.late {
+	if s.conn.Unknown = s.late; !s.late {
 		id, f := s.node.Identify(handshake, r)
 		if f != nil {
 			return f
