@@ -78,8 +78,12 @@ func (k *reconnector) lost(l disconnect) (wait time.Duration, again bool) {
 		return 0, false
 	}
 	wait = spread(bound(k.tries, k.max))
-	if !k.denied.IsZero() && left > 0 {
+	switch {
+	case k.denied.IsZero():
+	case left > 0:
 		wait = min(wait, left) // so that one attempt comes when the time is over
+	default:
+		k.denied = time.Time{} // the server could not be asked meanwhile: there was no such time
 	}
 	switch {
 	case l.bye && l.wait > 0 && proven:

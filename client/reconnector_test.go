@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,6 +29,7 @@ type backoffTable struct {
 	Credentials []struct {
 		Name     string
 		DeniedMs []millis
+		LostMs   []millis
 		NextMs   *[2]millis
 	}
 }
@@ -128,12 +130,16 @@ func TestCredentialsGetTime(t *testing.T) {
 				k := reconnector{max: maxBackoff}
 				var wait time.Duration
 				again := true
-				for i, at := range c.DeniedMs {
+				for _, at := range slices.Sorted(slices.Values(append(slices.Clone(c.DeniedMs), c.LostMs...))) {
 					time.Sleep(time.Until(began.Add(at.duration())))
 					if k.dialing(); !again {
-						t.Fatalf("ended at denial %d", i)
+						t.Fatalf("ended before %v", at.duration())
 					}
-					wait, again = k.lost(denied)
+					l := denied
+					if slices.Contains(c.LostMs, at) {
+						l = disconnect{err: errors.New("no network")}
+					}
+					wait, again = k.lost(l)
 				}
 				next := time.Since(began) + wait
 				switch {

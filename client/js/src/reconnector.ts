@@ -103,6 +103,7 @@ export function createReconnector<Reset>(
   let attempt: AbortController | undefined; // and the connection it leads to
   let tries = 0; // that failed in a row
   let openedAt: number | undefined; // when the server said hello
+  let proven: boolean; // the connection before this one had lasted long enough
   let heardAt: number; // bytes; -Infinity while nothing is attempted
   let floor: number; // the least wait after this connection
   let timer: ReturnType<typeof setTimeout> | undefined; // the only one
@@ -120,6 +121,9 @@ export function createReconnector<Reset>(
   const drop = (): void => {
     clearTimeout(timer);
     if (now() - dueAt > late) deniedUntil = 0; // the machine slept: the time for credentials begins again
+    proven = now() - openedAt! >= healthy;
+    if (proven) tries = 0; // whatever ends it: the page may go, or another stream take its place
+    openedAt = undefined;
     attempt?.abort();
     heardAt = -Infinity; // an event that wakes the page ends the wait for another attempt
   };
@@ -152,7 +156,6 @@ export function createReconnector<Reset>(
   /** Begins an attempt; with a token that is `renewed`, in the place of the open connection. */
   const dial = async (renewed?: string): Promise<void> => {
     drop();
-    openedAt = undefined;
     renewAt = Infinity;
     floor = 0;
     self.heard_();
@@ -243,8 +246,6 @@ export function createReconnector<Reset>(
     },
     lost_(error, atLeast, bye) {
       drop();
-      const proven = now() - openedAt! >= healthy;
-      if (proven) tries = 0;
       // Between the least and a growing bound, so that clients that were cut together come back apart. An option
       // that is NaN, as a setting may be that is not there, would be no wait at all.
       let ms = (Math.min(Math.max(options.maxBackoffMs!, least) || 15_000, 1_000 * 1.5 ** tries++) - least) * Math.random() + least;
