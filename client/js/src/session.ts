@@ -141,7 +141,7 @@ export function createSession(client: Client, options: RealtimeClientOptions): v
     presence(name: string): Presence {
       const wish: Owner & ((own?: Wish) => Promise<void>) = (own) =>
         promised((done) => {
-          JSON.stringify(own); // throws before anything is changed
+          if (own) Object.assign(own, parse(JSON.stringify(own))); // as it is now; throws before anything is changed
           use(name).own_.want_(own, done, wish);
           check();
         });

@@ -343,3 +343,24 @@ test('who was told to leave is not back because another was refused', async () =
   await settle();
   assert.deepEqual([end.is, (await again()).ops('join')], ['not_joined', []]);
 });
+
+test('what is said is what it was when it was said', async () => {
+  let socket = await connect();
+  const handle = rt.presence('room');
+  const me: { name: string; self?: unknown } = { name: 'ada' };
+  void handle.join('ada', me);
+  socket.answer('join');
+  me.name = 'too long';
+  void handle.update(me);
+  assert.equal((socket.ops('update')[0]!['metadata'] as typeof me).name, 'too long');
+  socket.answer('update', { event: 'error', code: 'too_large', message: 'no', retry: false });
+  me.self = me; // which there is no JSON of
+  const refused = outcome(handle.update(me));
+  socket = await again();
+  assert.deepEqual(socket.ops('join').map(({ metadata }) => metadata), [{ name: 'ada' }], 'what the server had agreed to');
+  socket.answer('join');
+  const end = outcome(rt.publish('room', 1));
+  socket.answer('publish');
+  await settle();
+  assert.deepEqual([end.is, refused.is, errors], ['ok', undefined, []]);
+});
