@@ -22,7 +22,7 @@ export async function renFetch(input: string | URL | Request, { getToken, ...ini
   const url = usual ?? locate(address, ownOrigin());
   if (!url || !sameOrigin(url)) return fetch(input, init);
   const given = init.headers ?? request.headers;
-  const own = { ...(getToken && (await bearer(getToken, init.signal))), 'X-Ren-Client': getOrCreateClientId() };
+  const own = { ...(getToken && (await bearer(getToken, init.signal ?? request.signal))), 'X-Ren-Client': getOrCreateClientId() };
   let headers: HeadersInit = { ...(given as Record<string, string>), ...own };
   if (globalThis.Headers) {
     headers = new Headers(given);

@@ -264,6 +264,7 @@ test('a getToken that never answers waits no longer than the request', async () 
   const asks = (signal: AbortSignal): Promise<unknown>[] => [
     storageUpload('a', file, { getToken, signal }), storageUpload('a', file, { getToken, signal, onProgress: () => {} }),
     storageDelete('a', { getToken, signal }), renFetch('/todos', { getToken, signal }),
+    renFetch(new Request('https://app.example/todos', { signal }), { getToken }),
   ];
   const abort = new AbortController();
   const ends = [...asks(abort.signal), ...asks(AbortSignal.abort())].map((end) => assert.rejects(end, { name: 'AbortError' }));
