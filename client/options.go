@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/maravilla-realtime/realtime"
 	"github.com/maravilla-realtime/realtime/internal/fault"
@@ -22,9 +23,10 @@ type RealtimeOptions struct {
 	// attributes to this client all that is sent with it. Default: random.
 	ClientID string
 	// Token returns a bearer token. It is called for each attempt to connect, and may
-	// block until its context ends with the attempt. If it fails, the client tries again
-	// later. If the server refuses the token, the client asks for others for 30 seconds
-	// before it ends.
+	// block until its context ends with the attempt. Space around the token, such as the
+	// line break at the end of a file, is dropped. If it fails, the client warns once and
+	// tries again later. If the server refuses the token, the client asks for others for
+	// 30 seconds before it ends.
 	Token func(context.Context) (string, error)
 	// HTTPClient makes the requests; its Timeout is not used, since streams last.
 	// Default: [http.DefaultClient].
@@ -87,7 +89,10 @@ type settings struct {
 	max    time.Duration
 	log    *slog.Logger
 	tell   func(State)
-	state  State // the last one told to OnState; used by the owner's goroutine only
+
+	// Used by the owner's goroutine only.
+	state  State // the last one told to OnState
+	warned bool  // of tokens, since a connection was open
 }
 
 // newSettings checks the options and the address, which must have one of the schemes.
@@ -144,21 +149,38 @@ func (s *settings) become(state State) {
 		return
 	}
 	s.state = state
+	s.warned = s.warned && state != StateOpen
 	if s.tell != nil {
 		s.tell(state)
 	}
 }
 
-// askToken returns a token, or "" without the option Token.
+// askToken returns a token for an attempt, or "" without the option Token.
 func (s *settings) askToken(ctx context.Context) (string, error) {
 	if s.token == nil {
 		return "", nil
 	}
-	token, err := s.token(ctx)
-	if err != nil {
-		return "", fault.Errorf("client: token: %w", err)
+	token, err := s.callToken(ctx)
+	if err == nil {
+		return token, nil
 	}
-	return token, nil
+	err = fault.Errorf("client: token: %w", err)
+	if !s.warned && (ctx.Err() == nil || context.Cause(ctx) == errSilent) {
+		s.warned = true
+		s.log.Warn("client: no token; asking again until there is one", "error", err)
+	}
+	return "", err
+}
+
+var errBadToken = errors.New("it has characters that no header can carry")
+
+func (s *settings) callToken(ctx context.Context) (string, error) {
+	token, err := s.token(ctx)
+	token = strings.TrimSpace(token)
+	if err == nil && strings.ContainsFunc(token, unicode.IsControl) {
+		err = errBadToken
+	}
+	return token, err
 }
 
 // headers returns the headers of an attempt.

@@ -57,7 +57,7 @@ var errNoToken = errors.New("client: no token")
 func (s *settings) freshToken(ctx context.Context, expires time.Time) (string, error) {
 	ctx, cancel := context.WithDeadline(ctx, expires)
 	defer cancel()
-	token, err := s.token(ctx)
+	token, err := s.callToken(ctx)
 	if err == nil && token == "" {
 		err = errNoToken
 	}
