@@ -48,11 +48,13 @@ func (b *Backend) Append(ctx context.Context, e backend.Entry) (backend.Position
 	}
 	defer done()
 	id, err := appendScript.Exec(ctx, b.client, []string{b.key("log"), b.key("meta"), b.key("id", e.ID)},
-		[]string{e.ID, rueidis.BinaryString(e.Data), milliseconds(idTime), b.events}).ToString()
+		[]string{e.ID, rueidis.BinaryString(e.Data), milliseconds(idTime), b.events, b.seen()}).ToString()
 	if err != nil {
 		return backend.Position{}, b.outcome(err)
 	}
-	return position(id)
+	pos, err := position(id)
+	b.see(pos)
+	return pos, err
 }
 
 func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
@@ -65,7 +67,7 @@ func (b *Backend) Read(ctx context.Context, after backend.Position, limit int) (
 	}
 	defer done()
 	answer, err := readScript.Exec(ctx, b.client, []string{b.key("log"), b.key("meta")},
-		[]string{streamID(after), strconv.Itoa(min(max(limit, 0), batch))}).ToArray()
+		[]string{streamID(after), strconv.Itoa(min(max(limit, 0), batch)), b.seen()}).ToArray()
 	if err == nil && len(answer) != 3 {
 		err = fmt.Errorf("the script returned %d values", len(answer))
 	}
@@ -79,6 +81,7 @@ func (b *Backend) Read(ctx context.Context, after backend.Position, limit int) (
 	if page.Head, err = position(head); err != nil {
 		return page, err
 	}
+	b.see(page.Head)
 	page.First = page.Head.Next()
 	if first, _ := answer[1].ToString(); first != "" {
 		if page.First, err = position(first); err != nil {

@@ -36,6 +36,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/maravilla-realtime/realtime/backend"
@@ -71,6 +72,8 @@ type Backend struct {
 	client rueidis.Client
 	prefix string
 	events string
+
+	epoch atomic.Uint64 // the greatest that was seen in an answer
 
 	blockTime time.Duration // tests change it
 
@@ -206,5 +209,18 @@ func (b *Backend) outcome(err error) error {
 	}
 	return b.life.Unanswered(fmt.Errorf("redisbackend: %w", err))
 }
+
+// see remembers the epoch of a position in an answer.
+func (b *Backend) see(p backend.Position) {
+	for {
+		old := b.epoch.Load()
+		if p.Epoch <= old || b.epoch.CompareAndSwap(old, p.Epoch) {
+			return
+		}
+	}
+}
+
+// seen returns the greatest epoch that was seen, for a script.
+func (b *Backend) seen() string { return strconv.FormatUint(b.epoch.Load(), 10) }
 
 func (b *Backend) key(parts ...string) string { return b.prefix + strings.Join(parts, ":") }

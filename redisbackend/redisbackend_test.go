@@ -10,6 +10,7 @@ import (
 	"github.com/maravilla-realtime/realtime/backendtest"
 	"github.com/maravilla-realtime/realtime/internal/test/enginetest"
 	"github.com/maravilla-realtime/realtime/internal/test/faultproxy"
+	"github.com/maravilla-realtime/realtime/redisbackend"
 	"github.com/redis/rueidis"
 )
 
@@ -150,6 +151,65 @@ func testServerIsPutBack(t *testing.T, k enginetest.Redis) {
 	second, err := b.Put(t.Context(), backend.Write{Key: key, Value: []byte("v")})
 	if err != nil || second <= rev {
 		t.Errorf("the record got revision %d after %d, %v", second, rev, err)
+	}
+}
+
+// A former master that is the master again, with what it had before another one was
+// promoted, goes on in an epoch greater than that of the other one. So who followed either
+// of them is told.
+func TestFormerMaster(t *testing.T) { onEach(t, testFormerMaster) }
+
+func testFormerMaster(t *testing.T, k enginetest.Redis) {
+	s := startServer(t, k)
+	c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{s.addr}, DisableCache: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for name, call := range map[string]func(b *redisbackend.Backend) error{
+		"append": func(b *redisbackend.Backend) error {
+			_, err := b.Append(t.Context(), backend.Entry{Data: []byte("after")})
+			return err
+		},
+		"read": func(b *redisbackend.Backend) error {
+			_, err := b.Read(t.Context(), backend.Position{}, 1)
+			return err
+		},
+		"put": func(b *redisbackend.Backend) error {
+			key := backend.Key{Kind: "test", Group: "g", Name: "n"}
+			_, err := b.Put(t.Context(), backend.Write{Key: key, Value: []byte("v"), Append: &backend.Entry{Data: []byte("after")}})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			prefix := func(o *redisbackend.Options) { o.Prefix = name }
+			b, ignorant := open(t, s.addr, prefix), open(t, s.addr, prefix)
+			first := enginetest.Append(t, b, "first")
+			meta, err := c.Do(t.Context(), c.B().Hgetall().Key(b.Key("meta")).Build()).AsStrMap()
+			if err != nil {
+				t.Fatal(err)
+			}
+			// The other master.
+			do(t, s.addr, []string{"HSET", b.Key("meta"), "run", "another"})
+			second := enginetest.Append(t, b, "second")
+			if second.Epoch <= first.Epoch {
+				t.Fatalf("another server goes on after %v at %v", first, second)
+			}
+			// The former one.
+			do(t, s.addr,
+				[]string{"DEL", b.Key("log")},
+				[]string{"XADD", b.Key("log"), fmt.Sprintf("%d-%d", first.Epoch, first.Seq), "d", "first"},
+				[]string{"HSET", b.Key("meta"), "epoch", meta["epoch"], "seq", meta["seq"], "run", meta["run"]},
+			)
+			f := enginetest.Follow(t, ignorant, backend.Position{})
+			f.Next(t)
+			if err := call(b); err != nil {
+				t.Fatal(err)
+			}
+			if lost := f.Lost(t); lost.Next.Epoch <= second.Epoch {
+				t.Errorf("after %v the log goes on at %v", second, lost.Next)
+			}
+		})
 	}
 }
 

@@ -8,7 +8,8 @@ import "github.com/redis/rueidis"
 // run id of the server that set the epoch. A server that is not that one was
 // restarted, or promoted after a failover, and has perhaps lost the tail of the log:
 // then the epoch is raised, to a number that was never used, and what is left of the
-// old one is dropped.
+// old one is dropped. So it is where a node has seen a greater epoch: then the server is a
+// former master which nobody has told of the other one, and is the master again.
 //
 // due returns the revision that a change gets, or false if the record has another one than
 // the change names. It changes nothing. Redis does not undo what a script has done before it
@@ -20,17 +21,17 @@ local function clock()
   return t[1] * 1000000 + t[2]
 end
 local function whole(n) return string.format('%.0f', n) end
-local function fence(log, meta)
+local function fence(log, meta, seen)
   local m = redis.call('HMGET', meta, 'epoch', 'seq', 'run')
   local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
-  if m[1] and m[3] == run then return m[1], m[2] end
-  local epoch = whole(math.max(tonumber(m[1] or '0') + 1, clock()))
+  if m[1] and m[3] == run and tonumber(m[1]) >= tonumber(seen) then return m[1], m[2] end
+  local epoch = whole(math.max(tonumber(m[1] or '0') + 1, tonumber(seen) + 1, clock()))
   redis.call('HSET', meta, 'epoch', epoch, 'seq', '0', 'run', run)
   redis.call('XTRIM', log, 'MINID', epoch .. '-0')
   return epoch, '0'
 end
-local function append(log, meta, idkey, id, data, cause, window, events)
-  local epoch = fence(log, meta)
+local function append(log, meta, idkey, id, data, cause, window, events, seen)
+  local epoch = fence(log, meta, seen)
   if id ~= '' then
     local old = redis.call('GET', idkey)
     if old and string.sub(old, 1, #epoch + 1) == epoch .. '-' then return old end
@@ -60,9 +61,9 @@ end
 `
 
 var (
-	// KEYS log, meta, id; ARGV id, data, window, events
+	// KEYS log, meta, id; ARGV id, data, window, events, the greatest epoch that was seen
 	appendScript = rueidis.NewLuaScript(library + `
-return append(KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2], '0', ARGV[3], ARGV[4])`)
+return append(KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2], '0', ARGV[3], ARGV[4], ARGV[5])`)
 
 	// KEYS hash, groups, meta; ARGV group, name, revision, value, delete
 	putScript = rueidis.NewLuaScript(library + `
@@ -70,19 +71,19 @@ local rev = due(KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2], ARGV[3])
 if rev then put(KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2], rev, ARGV[4], ARGV[5]) end
 return rev`)
 
-	// KEYS hash, groups, meta, log, id; ARGV as of putScript, then id, data, window, events
+	// KEYS hash, groups, meta, log, id; ARGV as of putScript, then as of appendScript
 	stepScript = rueidis.NewLuaScript(library + `
 local rev = due(KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2], ARGV[3])
 if rev then
-  append(KEYS[4], KEYS[3], KEYS[5], ARGV[6], ARGV[7], rev, ARGV[8], ARGV[9])
+  append(KEYS[4], KEYS[3], KEYS[5], ARGV[6], ARGV[7], rev, ARGV[8], ARGV[9], ARGV[10])
   put(KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2], rev, ARGV[4], ARGV[5])
 end
 return rev`)
 
-	// KEYS log, meta; ARGV after, limit
+	// KEYS log, meta; ARGV after, limit, the greatest epoch that was seen
 	// It returns the head, the first record's position or '', and the records.
 	readScript = rueidis.NewLuaScript(library + `
-local epoch, seq = fence(KEYS[1], KEYS[2])
+local epoch, seq = fence(KEYS[1], KEYS[2], ARGV[3])
 local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)
 local found = {}
 if ARGV[2] ~= '0' then found = redis.call('XRANGE', KEYS[1], '(' .. ARGV[1], '+', 'COUNT', ARGV[2]) end

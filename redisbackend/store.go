@@ -127,7 +127,7 @@ func (b *Backend) change(ctx context.Context, k backend.Key, ifRevision backend.
 		}
 		script = stepScript
 		keys = append(keys, b.key("log"), b.key("id", e.ID))
-		args = append(args, e.ID, rueidis.BinaryString(e.Data), milliseconds(idTime), b.events)
+		args = append(args, e.ID, rueidis.BinaryString(e.Data), milliseconds(idTime), b.events, b.seen())
 	}
 	answer, err := script.Exec(ctx, b.client, keys, args).ToString()
 	switch {
