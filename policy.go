@@ -28,9 +28,9 @@ type Policy struct {
 	// or not, the client is told to come back (503). An error refuses the request with
 	// 401. If it wraps [ErrExpired], the client is told that its credentials have
 	// expired; if it wraps [ErrTemporary], or the request's context has ended, to come
-	// back. If the client of a WebSocket
-	// sends a token in a hello, the request is the one that opened the WebSocket, with
-	// that token as its bearer token. Nil: everyone is refused.
+	// back. If the client of a WebSocket sends a token in a hello, the request is the one
+	// that opened the WebSocket, with that token as its bearer token. Nil: everyone is
+	// refused.
 	Authenticate func(*http.Request) (Identity, error)
 
 	// Allow decides about one action of a client. An error refuses it as forbidden

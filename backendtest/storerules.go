@@ -316,12 +316,12 @@ func listYieldsWhatChanges(ctx context.Context, b backend.Backend) error {
 				case err != nil:
 					return err
 				case found[it.Key]:
-					return fmt.Errorf("List yielded %q twice", it.Key)
+					return fmt.Errorf("%q was listed twice", it.Key)
 				}
 				found[it.Key] = true
 			}
 			if len(found) != writers*each {
-				return fmt.Errorf("List yielded %d of %d records, which were written meanwhile", len(found), writers*each)
+				return fmt.Errorf("%d of %d records were listed, which were written meanwhile", len(found), writers*each)
 			}
 		}
 		return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,27 +25,35 @@ func TestOddTokens(t *testing.T) {
 	} {
 		bubble(t, name, func(t *testing.T) {
 			h := start(t, byToken(), nil)
-			token, err := "a\nb", error(nil)
-			loop := follow(h, func(context.Context) (string, error) { return token, err })
-			warned := func(what string) {
+			type answer struct {
+				token string
+				err   error
+			}
+			var source atomic.Value
+			source.Store(answer{"a\nb", nil})
+			loop := follow(h, func(context.Context) (string, error) {
+				a := source.Load().(answer)
+				return a.token, a.err
+			})
+			warned := func(times int) {
 				t.Helper()
 				log := h.logs.Take()
-				if strings.Count(log, `level=WARN msg="client: `) != strings.Count(what, "x") || strings.Contains(log, `a\nb`) {
-					t.Errorf("want %q, and got:\n%s", what, log)
+				if strings.Count(log, `level=WARN msg="client: `) != times || strings.Contains(log, `a\nb`) {
+					t.Errorf("want %d warnings, and got:\n%s", times, log)
 				}
 			}
 			time.Sleep(time.Minute)
-			warned("x")
-			token = "ada\n"
+			warned(1)
+			source.Store(answer{"ada\n", nil})
 			time.Sleep(time.Minute)
 			h.publish("room", "a")
 			h.emit("a")
 			loop.want(t, "a")
-			warned("")
-			token, err = "", errors.New("no session")
+			warned(0)
+			source.Store(answer{"", errors.New("no session")})
 			h.listen.Cut()
 			time.Sleep(time.Minute)
-			warned("x")
+			warned(1)
 		})
 	}
 }
