@@ -130,6 +130,7 @@ func TestWSLateAuthentication(t *testing.T) {
 			{path: "/realtime?auth=hello", header: "bob", user: "bob"},
 			{path: "/realtime?auth=hello", header: "bob", token: "ada", user: "ada"},
 			{path: "/realtime", header: "bob", token: "ada", user: "ada"},
+			{path: "/realtime?auth=hello", token: `ada\r\n`, user: "ada"},
 			{path: "/realtime?auth=hello", token: "bad", code: "unauthorized", closed: 4401},
 			{path: "/realtime?auth=hello", token: "expired", code: "expired", closed: 4401},
 			{path: "/realtime?auth=hello", header: "expired", code: "expired", closed: 4401},

@@ -2,6 +2,7 @@ package socket
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/maravilla-realtime/realtime/internal/conns"
 	"github.com/maravilla-realtime/realtime/internal/refused"
@@ -60,7 +61,8 @@ func (s *socket) authenticate(call *rights.Call, token string) (policy.Identity,
 	defer end()
 	r := s.opening.again(ctx, s.about.Address)
 	if token != "" {
-		r.Header.Set("Authorization", "Bearer "+token)
+		// As in a header, where nobody keeps the space around a value (Fetch, "normalize").
+		r.Header.Set("Authorization", "Bearer "+strings.Trim(token, "\t\n\r "))
 	}
 	return s.node.Policy.Identify(r)
 }
