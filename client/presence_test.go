@@ -45,19 +45,26 @@ func TestPresence(t *testing.T) {
 	bubble(t, "a join whose context ends is withdrawn", presenceJoinWithdrawn)
 }
 
-// A client has the roster by its new rights in the end, though it could not be read when
-// they were checked.
-func presenceAfterUnreadable(t *testing.T) {
-	var hidden atomic.Bool
+// hiding has a client of ada's follow the members of room, bob and cy. Of these bob is hidden
+// from it while hidden is true.
+func hiding(t *testing.T) (h *host, hidden *atomic.Bool, seen *tape) {
+	hidden = new(atomic.Bool)
 	p := byToken()
 	p.See = func(_ realtime.Identity, ev realtime.RenEvent) bool { return !hidden.Load() || ev.User != "bob" }
-	h := start(t, p, nil)
+	h = start(t, p, nil)
 	for _, user := range []string{"bob", "cy"} {
 		must(t, h.Presence().Join(t.Context(), "room", user, nil))
 	}
 	rt := h.realtime(&client.RealtimeOptions{Token: func(context.Context) (string, error) { return "ada", nil }})
-	seen := changes(t, rt, "room")
+	seen = changes(t, rt, "room")
 	seen.want(t, "join:bob join:cy")
+	return h, hidden, seen
+}
+
+// A client has the roster by its new rights in the end, though it could not be read when
+// they were checked.
+func presenceAfterUnreadable(t *testing.T) {
+	h, hidden, seen := hiding(t)
 	hidden.Store(true)
 	h.backend.unreadable.Store(true)
 	must(t, h.Recheck(t.Context(), "ada"))
@@ -70,16 +77,7 @@ func presenceAfterUnreadable(t *testing.T) {
 // A client whose connection breaks before rights change has the roster by the new ones
 // when it is back.
 func presenceAwayWhileRightsChange(t *testing.T) {
-	var hidden atomic.Bool
-	p := byToken()
-	p.See = func(_ realtime.Identity, ev realtime.RenEvent) bool { return !hidden.Load() || ev.User != "bob" }
-	h := start(t, p, nil)
-	for _, user := range []string{"bob", "cy"} {
-		must(t, h.Presence().Join(t.Context(), "room", user, nil))
-	}
-	rt := h.realtime(&client.RealtimeOptions{Token: func(context.Context) (string, error) { return "ada", nil }})
-	seen := changes(t, rt, "room")
-	seen.want(t, "join:bob join:cy")
+	h, hidden, seen := hiding(t)
 	for _, change := range []string{"leave:bob", "join:bob"} {
 		h.listen.Cut()
 		hidden.Store(!hidden.Load())

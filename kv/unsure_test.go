@@ -114,16 +114,6 @@ func fails(methods ...string) func(context.Context, string) error {
 	}
 }
 
-// panics returns a hook that panics in the method.
-func panics(method string) func(context.Context, string) error {
-	return func(_ context.Context, in string) error {
-		if in == method {
-			panic(errMood)
-		}
-		return nil
-	}
-}
-
 // TestEngineFailsAfterWriting: a write that has happened is announced, and one that has
 // not is not.
 func TestEngineFailsAfterWriting(t *testing.T) {
@@ -136,13 +126,13 @@ func TestEngineFailsAfterWriting(t *testing.T) {
 		want          string
 	}{
 		{"put, done", put, nil, fails("Put"), "put:a"},
-		{"put, done, a panic", put, nil, panics("Put"), "put:a"},
+		{"put, done, a panic", put, nil, testkit.Panics("Put", errMood), "put:a"},
 		{"put, not done", put, fails("Put"), nil, ""},
-		{"put, not done, a panic", put, panics("Put"), nil, ""},
+		{"put, not done, a panic", put, testkit.Panics("Put", errMood), nil, ""},
 		{"delete, done", del, nil, fails("Delete"), "delete:a"},
-		{"delete, done, a panic", del, nil, panics("Delete"), "delete:a"},
+		{"delete, done, a panic", del, nil, testkit.Panics("Delete", errMood), "delete:a"},
 		{"delete, not done", del, fails("Delete"), nil, ""},
-		{"delete, not done, a panic", del, panics("Delete"), nil, ""},
+		{"delete, not done, a panic", del, testkit.Panics("Delete", errMood), nil, ""},
 	} {
 		withMoody(t, c.name, func(t *testing.T, s *kv.Store, r *recorder, m *moody) {
 			m.Before, m.After = c.before, c.after

@@ -161,16 +161,6 @@ func fails(method string) func(context.Context, string) error {
 	}
 }
 
-// panics returns a hook that panics in the method.
-func panics(method string) func(context.Context, string) error {
-	return func(_ context.Context, in string) error {
-		if in == method {
-			panic(errMood)
-		}
-		return nil
-	}
-}
-
 // TestObjectsFailAfterTheEnd: a write that has happened is announced, and one that has
 // not is not.
 func TestObjectsFailAfterTheEnd(t *testing.T) {
@@ -181,13 +171,13 @@ func TestObjectsFailAfterTheEnd(t *testing.T) {
 		want          string
 	}{
 		{"put, done", putB, nil, fails("Put"), "updated b"},
-		{"put, done, a panic", putB, nil, panics("Put"), "updated b"},
+		{"put, done, a panic", putB, nil, testkit.Panics("Put", errMood), "updated b"},
 		{"put, not done", putB, fails("Put"), nil, ""},
-		{"put, not done, a panic", putB, panics("Put"), nil, ""},
+		{"put, not done, a panic", putB, testkit.Panics("Put", errMood), nil, ""},
 		{"delete, done", deleteA, nil, fails("Delete"), "deleted a"},
-		{"delete, done, a panic", deleteA, nil, panics("Delete"), "deleted a"},
+		{"delete, done, a panic", deleteA, nil, testkit.Panics("Delete", errMood), "deleted a"},
 		{"delete, not done", deleteA, fails("Delete"), nil, ""},
-		{"delete, not done, a panic", deleteA, panics("Delete"), nil, ""},
+		{"delete, not done, a panic", deleteA, testkit.Panics("Delete", errMood), nil, ""},
 	} {
 		withMoody(t, c.name, func(t *testing.T, s *site, m *moody, log *backendtest.Faulty) {
 			m.Before, m.After = c.before, c.after

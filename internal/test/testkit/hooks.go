@@ -24,3 +24,13 @@ func (h *Hooks) Around(ctx context.Context, method string, do func() error) erro
 	}
 	return err
 }
+
+// Panics returns a hook that panics with value in a method.
+func Panics(method string, value any) func(context.Context, string) error {
+	return func(_ context.Context, in string) error {
+		if in == method {
+			panic(value)
+		}
+		return nil
+	}
+}
