@@ -52,13 +52,14 @@ type GroupOptions struct {
 	Timeout time.Duration
 
 	// DeadLetter is called for an event after the last attempt of a handler has
-	// failed. It may block until its context ends. Default: the error is logged.
+	// failed. It may be called concurrently, and block until its context ends. Default:
+	// the error is logged.
 	DeadLetter func(context.Context, DeadLetter)
 
 	// Missed is called when events were lost before the group has handled them: the
 	// group lagged by more than the history, or the backend lost them. In a cluster
-	// several nodes may be told of one loss. It must not block. Default: a warning is
-	// logged.
+	// several nodes may be told of one loss. It may be called concurrently, and must not
+	// block. Default: a warning is logged.
 	Missed func(*ResetError)
 }
 

@@ -29,6 +29,13 @@ func (c *calls) handle(_ context.Context, d Delivery) error {
 	return nil
 }
 
+// missed is called by the goroutine that reads and by those of lanes.
+func (c *calls) missed(reason string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.list = append(c.list, "missed "+reason)
+}
+
 func (c *calls) expect(t *testing.T, want ...string) {
 	t.Helper()
 	synctest.Wait()
@@ -144,9 +151,8 @@ func TestProgressOfAnotherEpoch(t *testing.T) {
 		}
 		s := groupsOver(t, store)
 		var c calls
-		var missed []string
 		release := make(chan struct{})
-		g := s.group("mailer", Options{Missed: func(reason string) { missed = append(missed, reason) }}, func(ctx context.Context, d Delivery) error {
+		g := s.group("mailer", Options{Missed: c.missed}, func(ctx context.Context, d Delivery) error {
 			if d.Event.Key == "slow" {
 				<-release
 			}
@@ -156,15 +162,16 @@ func TestProgressOfAnotherEpoch(t *testing.T) {
 		s.ring.Reset(backend.Position{Epoch: 2})
 		synctest.Wait()
 		s.put("1", "2", "3")
-		c.expect(t, "1/1", "2/1", "3/1")
+		c.expect(t, "1/1", "2/1", "3/1", "missed "+string(ring.Epoch))
 		close(release)
 		c.expect(t, "slow/1")
 		if g.Pending() != 0 {
 			t.Errorf("%d wait", g.Pending())
 		}
 		s.close()
-		if p := s.progress("mailer"); p.Floor != (backend.Position{Epoch: 2, Seq: 3}) || !slices.Equal(missed, []string{string(ring.Epoch)}) {
-			t.Errorf("the progress is %+v; missed %q", p, missed)
+		c.expect(t)
+		if p := s.progress("mailer"); p.Floor != (backend.Position{Epoch: 2, Seq: 3}) {
+			t.Errorf("the progress is %+v", p)
 		}
 	})
 }
@@ -174,9 +181,9 @@ func TestProgressOfAnotherEpoch(t *testing.T) {
 func TestEvictedBeforeItsTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := groupsOver(t, memory.New(memory.Limits{}))
-		var missed []string
+		var c calls
 		release := make(chan struct{})
-		g := s.group("mailer", Options{Missed: func(reason string) { missed = append(missed, reason) }}, func(ctx context.Context, d Delivery) error {
+		g := s.group("mailer", Options{Missed: c.missed}, func(ctx context.Context, d Delivery) error {
 			select {
 			case <-release:
 			case <-ctx.Done():
@@ -189,9 +196,9 @@ func TestEvictedBeforeItsTurn(t *testing.T) {
 		}
 		s.put(slices.Repeat([]string{"a"}, 95)...) // the history has 100
 		close(release)
-		synctest.Wait()
-		if g.Pending() != 0 || !slices.Equal(missed, []string{string(ring.Evicted)}) {
-			t.Errorf("%d wait; missed %q", g.Pending(), missed)
+		c.expect(t, "missed "+string(ring.Evicted))
+		if g.Pending() != 0 {
+			t.Errorf("%d wait", g.Pending())
 		}
 		release = make(chan struct{})
 		s.put(slices.Repeat([]string{"a"}, 150)...)
@@ -205,15 +212,13 @@ func TestForgottenGroup(t *testing.T) {
 		c := &cast{t: t, b: memory.New(memory.Limits{}), claims: make(map[string]*Claim)}
 		c.hold("ann")
 		s := groupsOver(t, c.b)
-		var missed []string
-		s.group("mailer", Options{Missed: func(reason string) { missed = append(missed, reason) }}, (&calls{}).handle)
+		var told calls
+		s.group("mailer", Options{Missed: told.missed}, told.handle)
 		c.lose()
 		c.hold("cem")
 		time.Sleep(groupLease / 2)
 		s.close()
-		if !slices.Equal(missed, []string{string(ring.Lost)}) {
-			t.Errorf("missed %q", missed)
-		}
+		told.expect(t, "missed "+string(ring.Lost))
 	})
 }
 
