@@ -154,7 +154,7 @@ func New(ctx context.Context, o Options) (*Backend, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	nc, err := nats.Connect(o.URL, o.connection()...)
+	nc, err := backend.Connect(ctx, func() (*nats.Conn, error) { return nats.Connect(o.URL, o.connection()...) }, (*nats.Conn).Close)
 	if err != nil {
 		return nil, fmt.Errorf("natsbackend: connect: %w", err)
 	}

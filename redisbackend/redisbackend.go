@@ -103,7 +103,8 @@ func (o *Options) check() error {
 
 // New connects to Redis and checks it. The owner calls [Backend.Close]. The error says
 // what to change if the server is too old, would evict keys, or refuses what the backend
-// does. It may take as long as Client.Dialer.Timeout says for each address, 5 s by default.
+// does. An address that does not answer takes as long as Client.Dialer.Timeout says, 5 s
+// by default.
 func New(ctx context.Context, o Options) (*Backend, error) {
 	if err := o.check(); err != nil {
 		return nil, err
@@ -112,7 +113,7 @@ func New(ctx context.Context, o Options) (*Backend, error) {
 	if o.Client.ConnWriteTimeout == 0 {
 		o.Client.ConnWriteTimeout = requestTime
 	}
-	client, err := rueidis.NewClient(o.Client)
+	client, err := backend.Connect(ctx, func() (rueidis.Client, error) { return rueidis.NewClient(o.Client) }, rueidis.Client.Close)
 	if err != nil {
 		return nil, fmt.Errorf("redisbackend: connect: %w", err)
 	}

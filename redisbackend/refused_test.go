@@ -1,6 +1,7 @@
 package redisbackend_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -76,6 +77,14 @@ func testNewRefuses(t *testing.T, k enginetest.Redis) {
 			}
 		})
 	}
+}
+
+// New ends with its context.
+func TestSilentServer(t *testing.T) {
+	enginetest.EndsWithContext(t, func(ctx context.Context, addr string) error {
+		_, err := redisbackend.New(ctx, redisbackend.Options{Client: rueidis.ClientOption{InitAddress: []string{addr}}})
+		return err
+	})
 }
 
 func TestVersions(t *testing.T) {

@@ -75,6 +75,14 @@ func TestNewTellsWhatToChange(t *testing.T) {
 	}
 }
 
+// New ends with its context.
+func TestSilentServer(t *testing.T) {
+	enginetest.EndsWithContext(t, func(ctx context.Context, addr string) error {
+		_, err := natsbackend.New(ctx, natsbackend.Options{URL: "nats://" + addr})
+		return err
+	})
+}
+
 // A stream that exists is refused if one of its settings would lose, change or hide what
 // is stored.
 func TestOtherStreams(t *testing.T) {
