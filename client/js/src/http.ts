@@ -1,4 +1,4 @@
-import { asError, isDenial, parse, type RealtimeError } from './errors.js';
+import { asError, isDenial, parse, RealtimeError } from './errors.js';
 import { getOrCreateClientId } from './id.js';
 import { ownOrigin, resolve, sameOrigin, type ClientOptions } from './options.js';
 import { noteRequest } from './readCursor.js';
@@ -76,8 +76,8 @@ export interface StoredObject {
 
 /**
  * Uploads a file to `path`. Resolves with what the server says of the object, or undefined where it says nothing. Rejects
- * with a {@link RealtimeError} when refused, as fetch does when the network fails or `signal` aborts, and with what
- * `getToken` throws.
+ * with a {@link RealtimeError} when refused, or when a page answers (HTML), such as one to log in at; as fetch does when
+ * the network fails or `signal` aborts; and with what `getToken` throws.
  */
 export async function storageUpload(path: string, file: Blob, options: UploadOptions = {}): Promise<StoredObject | undefined> {
   const url = address('upload', path, options);
@@ -128,6 +128,12 @@ async function bearer(getToken: NonNullable<ClientOptions['getToken']>, signal?:
 async function settle(answer: Response): Promise<StoredObject | undefined> {
   const body = answer.text ? parse(await answer.text()) : await answer.json?.(); // a mocked fetch answers with less
   if (!answer.ok) throw refusal(answer.status, body);
+  return accepted(body, answer.headers?.get?.('Content-Type'), answer.url);
+}
+
+/** A page in the place of the answer, such as one to log in at that a redirect led to, says nothing of the object. */
+function accepted(body: unknown, type: string | null | undefined, from: string): StoredObject | undefined {
+  if (/^text\/html/i.test(type ?? '')) throw new RealtimeError('unavailable', 'a page answers in place of the storage: ' + from.split('?')[0], true);
   return body as StoredObject | undefined;
 }
 
@@ -158,8 +164,12 @@ function uploadByXHR(
     xhr.upload.onprogress = ({ loaded, total }) => onProgress?.({ loaded, total });
     xhr.onload = () => {
       const body = parse(xhr.responseText);
-      if (xhr.status < 300) done(body as StoredObject | undefined);
-      else fail(refusal(xhr.status, body));
+      try {
+        if (xhr.status > 299) throw refusal(xhr.status, body);
+        done(accepted(body, xhr.getResponseHeader('Content-Type'), xhr.responseURL));
+      } catch (e) {
+        fail(e);
+      }
     };
     xhr.onerror = () => fail(new TypeError('network error'));
     xhr.onabort = () => fail(signal?.reason);

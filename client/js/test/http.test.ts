@@ -10,6 +10,8 @@ class FakeXHR {
   headers: Record<string, string> = {};
   status = 0;
   responseText = '';
+  responseURL = '';
+  type: string | null = null;
   method = '';
   url = '';
   onload?: () => void;
@@ -27,6 +29,10 @@ class FakeXHR {
 
   setRequestHeader(name: string, value: string): void {
     this.headers[name] = value;
+  }
+
+  getResponseHeader(): string | null {
+    return this.type;
   }
 
   send(): void {}
@@ -111,6 +117,20 @@ test('an upload with progress is refused, breaks, or is aborted', async () => {
   abort.abort();
   await aborted;
   await assert.rejects(upload(abort.signal), { name: 'AbortError' });
+});
+
+test('a page to log in at is no success', async () => {
+  const type = 'Text/HTML; charset=utf-8';
+  const refusal = { name: 'RealtimeError', code: 'unavailable', message: /https:\/\/app\.example\/login$/, retry: true };
+  for (const send of [(): Promise<unknown> => storageUpload('a', file), (): Promise<unknown> => storageDelete('a')]) {
+    serveFetch.with = (request) =>
+      void request.respond(Object.defineProperty(new Response('<form>', { headers: { 'Content-Type': type } }), 'url', { value: 'https://app.example/login?next=a' }));
+    await assert.rejects(send(), refusal);
+  }
+  const refused = assert.rejects(storageUpload('a', file, { onProgress: () => {} }), refusal);
+  Object.assign(FakeXHR.last, { type, responseURL: 'https://app.example/login?next=a' });
+  FakeXHR.last.answer(200, '<form>');
+  await refused;
 });
 
 test('a foreign <base> gets neither the file nor the client id', () => {
