@@ -14,8 +14,11 @@ import (
 const (
 	// blockTime is how long a read waits for records in Redis.
 	blockTime = 5 * time.Second
-	// batch is how many records are read at once.
-	batch = 512
+	// pageMost and pageBytes bound what Read reads at once, the latter with a few records
+	// more.
+	pageMost, pageBytes = 512, 4 << 20
+	// followMost is how many records Follow reads at once: XREAD has no bound on bytes.
+	followMost = 64
 	// retryAfter is how long Follow waits after an error.
 	retryAfter = 50 * time.Millisecond
 )
@@ -67,7 +70,7 @@ func (b *Backend) Read(ctx context.Context, after backend.Position, limit int) (
 	}
 	defer done()
 	answer, err := readScript.Exec(ctx, b.client, []string{b.key("log"), b.key("meta")},
-		[]string{streamID(after), strconv.Itoa(min(max(limit, 0), batch)), b.seen()}).ToArray()
+		[]string{streamID(after), strconv.Itoa(min(max(limit, 0), pageMost)), strconv.Itoa(pageBytes), b.seen()}).ToArray()
 	if err == nil && len(answer) != 3 {
 		err = fmt.Errorf("the script returned %d values", len(answer))
 	}
@@ -180,7 +183,7 @@ func (b *Backend) wait(ctx context.Context, pos backend.Position) ([]backend.Rec
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
 	defer time.AfterFunc(b.blockTime+requestTime, cancel).Stop()
-	cmd := b.client.B().Xread().Count(batch).Block(b.blockTime.Milliseconds()).Streams().Key(b.key("log")).Id(streamID(pos)).Build()
+	cmd := b.client.B().Xread().Count(followMost).Block(b.blockTime.Milliseconds()).Streams().Key(b.key("log")).Id(streamID(pos)).Build()
 	streams, err := b.client.Do(waiting, cmd).AsXRead()
 	if rueidis.IsRedisNil(err) {
 		return nil, nil

@@ -74,6 +74,41 @@ func testFollowEndsAtOnce(t *testing.T, k enginetest.Redis) {
 	}
 }
 
+// Records that are large come in pages of some MiB, and all of them.
+func TestLargeRecords(t *testing.T) { onEach(t, testLargeRecords) }
+
+func testLargeRecords(t *testing.T, k enginetest.Redis) {
+	b := open(t, startServer(t, k).addr, nil)
+	const small, large, all = 20, 1 << 20, 60
+	for i := range all {
+		data := make([]byte, 10)
+		if i >= small {
+			data = make([]byte, large)
+		}
+		if _, err := b.Append(t.Context(), backend.Entry{Data: data}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := enginetest.Follow(t, b, backend.Position{}).Next(t).Pos
+	read := 0
+	for pages := 1; read < all; pages++ {
+		page, err := b.Read(t.Context(), backend.Position{Epoch: first.Epoch, Seq: uint64(read)}, all)
+		if err != nil || len(page.Records) == 0 || pages > all {
+			t.Fatalf("after %d records: %d, %v", read, len(page.Records), err)
+		}
+		bytes := 0
+		for _, r := range page.Records {
+			if read++; r.Pos.Seq != uint64(read) {
+				t.Fatalf("record %d has the position %v", read, r.Pos)
+			}
+			bytes += len(r.Data)
+		}
+		if bytes > 12*large {
+			t.Errorf("a page of %d bytes", bytes)
+		}
+	}
+}
+
 // A connection that says nothing any longer, and is not closed, costs no record.
 func TestSilentConnections(t *testing.T) { onEach(t, testSilentConnections) }
 

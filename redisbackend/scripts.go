@@ -80,12 +80,21 @@ if rev then
 end
 return rev`)
 
-	// KEYS log, meta; ARGV after, limit, the greatest epoch that was seen
+	// KEYS log, meta; ARGV after, limit, bytes, the greatest epoch that was seen
 	// It returns the head, the first record's position or '', and the records.
 	readScript = rueidis.NewLuaScript(library + `
-local epoch, seq = fence(KEYS[1], KEYS[2], ARGV[3])
+local epoch, seq = fence(KEYS[1], KEYS[2], ARGV[4])
 local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)
+local after, limit, room = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local found = {}
-if ARGV[2] ~= '0' then found = redis.call('XRANGE', KEYS[1], '(' .. ARGV[1], '+', 'COUNT', ARGV[2]) end
+while #found < limit and room > 0 do
+  local some = redis.call('XRANGE', KEYS[1], '(' .. after, '+', 'COUNT', math.min(8, limit - #found))
+  if #some == 0 then break end
+  for _, entry in ipairs(some) do
+    table.insert(found, entry)
+    for _, field in ipairs(entry[2]) do room = room - #field end
+    after = entry[1]
+  end
+end
 return {epoch .. '-' .. seq, first[1] and first[1][1] or '', found}`)
 )
