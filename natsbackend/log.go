@@ -88,8 +88,13 @@ func (b *Backend) record(h nats.Header, data []byte, seq uint64, at time.Time) (
 	return r
 }
 
-// pageMax is how many records are read at once.
-const pageMax = 512
+// pageMax is how many records are read at once, and pageBytes how many bytes of them. The
+// server cuts a connection for which it has more than its max_pending, and the largest
+// record must fit.
+const (
+	pageMax   = 512
+	pageBytes = 8 << 20
+)
 
 // Read implements [backend.Log]. The leader says where the log begins and ends; any
 // replica may have the records, and is asked again while it lags.
@@ -260,7 +265,7 @@ func (f *follower) consume(ctx context.Context) error {
 		return err
 	}
 	defer f.forget(c.CachedInfo().Name)
-	messages, err := c.Messages(jetstream.PullMaxMessages(pageMax), jetstream.PullHeartbeat(beatEvery), jetstream.PullExpiry(2*auditEvery))
+	messages, err := c.Messages(jetstream.PullMaxMessagesWithBytesLimit(pageMax, pageBytes), jetstream.PullHeartbeat(beatEvery), jetstream.PullExpiry(2*auditEvery))
 	if err != nil {
 		return err
 	}

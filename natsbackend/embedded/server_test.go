@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -81,6 +82,38 @@ func TestSilentServer(t *testing.T) {
 		_, err := natsbackend.New(ctx, natsbackend.Options{URL: "nats://" + addr})
 		return err
 	})
+}
+
+// A node that lags by more than the server holds for a connection is not cut by it.
+func TestLargeBacklog(t *testing.T) {
+	const large = 4 << 20
+	url := configured(t, func(o *server.Options) { o.MaxPending = 4 * large }).ClientURL()
+	open := func(opts ...nats.Option) *natsbackend.Backend {
+		b, err := natsbackend.New(t.Context(), natsbackend.Options{URL: url, Bytes: 1 << 30, Connect: opts})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = b.Close(context.Background()) })
+		return b
+	}
+	b := open()
+	first := enginetest.Append(t, b, "first")
+	for i := 0; i < 24; {
+		switch _, err := b.Append(t.Context(), backend.Entry{Data: make([]byte, large)}); {
+		case err == nil:
+			i++
+		case !errors.Is(err, backend.ErrMaybeStored):
+			t.Fatal(err)
+		}
+	}
+	enginetest.Append(t, b, "last")
+	var cuts atomic.Int64
+	f := enginetest.Follow(t, open(nats.DisconnectErrHandler(func(*nats.Conn, error) { cuts.Add(1) })), first)
+	for f.Next(t).ID != "last" {
+	}
+	if n := cuts.Load(); n > 0 {
+		t.Errorf("the connection was cut %d times", n)
+	}
 }
 
 // A stream that exists is refused if one of its settings would lose, change or hide what
