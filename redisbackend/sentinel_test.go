@@ -3,7 +3,6 @@ package redisbackend_test
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -24,15 +23,14 @@ func startSentinel(t *testing.T, k enginetest.Redis, master *server) (addr strin
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(k.Sentinel, file)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	return fmt.Sprint("127.0.0.1:", port)
+	s := &server{t: t, addr: fmt.Sprint("127.0.0.1:", port), dir: dir, args: []string{k.Sentinel, file}}
+	s.start()
+	t.Cleanup(s.kill)
+	// A sentinel that is starved takes its clock for one that jumps, and does nothing for
+	// 30 s. If the master dies then, its replica has been without it for longer than a
+	// sentinel accepts, and is never promoted.
+	do(t, s.addr, []string{"SENTINEL", "DEBUG", "tilt-period", "1000"})
+	return s.addr
 }
 
 // After a failover the log continues on the new master, in a greater epoch: what the

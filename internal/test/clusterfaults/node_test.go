@@ -65,12 +65,7 @@ func startNode(t testing.TB, number int, config nodeConfig, proxies []*faultprox
 		},
 	}
 	n.start()
-	t.Cleanup(func() {
-		n.process.kill()
-		if t.Failed() {
-			t.Logf("%s: %s", n.name, n.said())
-		}
-	})
+	t.Cleanup(n.process.end)
 	return n
 }
 

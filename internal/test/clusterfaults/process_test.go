@@ -3,6 +3,7 @@ package clusterfaults
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -21,7 +22,7 @@ type process struct {
 	name  string
 	make  func() *exec.Cmd
 	ready func() error // nil once it can be used
-	heard func(string) // gets its lines; nil: nobody wants them
+	heard func(string) // gets its lines; nil: they are logged
 
 	cmd   *exec.Cmd
 	input io.WriteCloser // its end ends a process of this program
@@ -39,7 +40,8 @@ func (p *process) start() {
 func (p *process) launch() {
 	p.t.Helper()
 	p.cmd = p.make()
-	p.cmd.Stderr = p.log()
+	log := p.log()
+	p.cmd.Stderr = log
 	var err error
 	if p.input, err = p.cmd.StdinPipe(); err != nil {
 		p.t.Fatal(err)
@@ -58,6 +60,8 @@ func (p *process) launch() {
 		for s := bufio.NewScanner(out); s.Scan(); {
 			if p.heard != nil {
 				p.heard(s.Text())
+			} else {
+				fmt.Fprintln(log, s.Text())
 			}
 		}
 		_ = cmd.Wait() // it was killed
@@ -97,6 +101,14 @@ func (p *process) kill() {
 	_ = p.cmd.Process.Kill() // it may have ended
 	<-p.gone
 	p.cmd = nil
+}
+
+// end kills the process at the end of a test, and tells what it said if the test has failed.
+func (p *process) end() {
+	p.kill()
+	if p.t.Failed() {
+		p.t.Logf("%s: %s", p.name, p.said())
+	}
 }
 
 // pause stops the process, as a machine does whose memory is exhausted, or whose

@@ -99,7 +99,7 @@ func startNATS(t testing.TB, n int) []*server {
 			return err
 		}}
 		s.launch()
-		t.Cleanup(s.kill)
+		t.Cleanup(s.end)
 		servers[i] = s
 	}
 	for _, s := range servers {
@@ -126,12 +126,15 @@ func startRedis(t testing.TB, name string, args ...string) *server {
 		return err
 	}}
 	s.start()
-	t.Cleanup(s.kill)
+	t.Cleanup(s.end)
 	return s
 }
 
 // redisInfo asks a server about itself.
-func redisInfo(addr, section string) (string, error) {
+func redisInfo(addr, section string) (string, error) { return redisDo(addr, "INFO", section) }
+
+// redisDo sends a command to a server.
+func redisDo(addr string, command ...string) (string, error) {
 	c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{addr}, DisableCache: true, Dialer: net.Dialer{Timeout: pace.Slow(answerTime)}})
 	if err != nil {
 		return "", err
@@ -139,7 +142,7 @@ func redisInfo(addr, section string) (string, error) {
 	defer c.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), pace.Slow(answerTime))
 	defer cancel()
-	return c.Do(ctx, c.B().Info().Section(section).Build()).ToString()
+	return c.Do(ctx, c.B().Arbitrary(command...).Build()).ToString()
 }
 
 // startSentinel starts a sentinel that watches a master, once the master has its
@@ -173,6 +176,12 @@ func startSentinel(t testing.TB, master *server, replicas ...*server) *server {
 		return err
 	}}
 	s.start()
-	t.Cleanup(s.kill)
+	t.Cleanup(s.end)
+	// A sentinel that is starved takes its clock for one that jumps, and does nothing for
+	// 30 s. If the master dies then, its replica has been without it for longer than a
+	// sentinel accepts, and is never promoted.
+	if _, err := redisDo(s.addr, "SENTINEL", "DEBUG", "tilt-period", "1000"); err != nil {
+		t.Fatal(err)
+	}
 	return s
 }
