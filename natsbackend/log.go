@@ -88,12 +88,14 @@ func (b *Backend) record(h nats.Header, data []byte, seq uint64, at time.Time) (
 	return r
 }
 
-// pageMax is how many records are read at once, and pageBytes how many bytes of them. The
-// server cuts a connection for which it has more than its max_pending, and the largest
-// record must fit.
 const (
+	// pageMax is how many records are read at once, and pageBytes how many bytes of them, but
+	// one record at least.
 	pageMax   = 512
-	pageBytes = 8 << 20
+	pageBytes = 4 << 20
+	// pullBytes is how many bytes of records Follow asks for at once. The largest record must
+	// fit, and the server cuts a connection for which it has more than its max_pending.
+	pullBytes = 8 << 20
 )
 
 // Read implements [backend.Log]. The leader says where the log begins and ends; any
@@ -137,7 +139,7 @@ func (b *Backend) read(ctx context.Context, after backend.Position, limit int) (
 func (b *Backend) fill(ctx context.Context, page backend.Page, from, to uint64) (backend.Page, error) {
 	for next := from; next <= to; {
 		var records []backend.Record
-		request := map[string]any{"seq": next, "batch": to - next + 1, "max_bytes": 4 << 20}
+		request := map[string]any{"seq": next, "batch": to - next + 1, "max_bytes": pageBytes}
 		_, err := b.batch(ctx, b.logStream(), request, func(m *nats.Msg, seq uint64, at time.Time) error {
 			if seq > to {
 				return nil
@@ -265,7 +267,7 @@ func (f *follower) consume(ctx context.Context) error {
 		return err
 	}
 	defer f.forget(c.CachedInfo().Name)
-	messages, err := c.Messages(jetstream.PullMaxMessagesWithBytesLimit(pageMax, pageBytes), jetstream.PullHeartbeat(beatEvery), jetstream.PullExpiry(2*auditEvery))
+	messages, err := c.Messages(jetstream.PullMaxMessagesWithBytesLimit(pageMax, pullBytes), jetstream.PullHeartbeat(beatEvery), jetstream.PullExpiry(2*auditEvery))
 	if err != nil {
 		return err
 	}
