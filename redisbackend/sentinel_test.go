@@ -26,10 +26,7 @@ func startSentinel(t *testing.T, k enginetest.Redis, master *server) (addr strin
 	s := &server{t: t, addr: fmt.Sprint("127.0.0.1:", port), dir: dir, args: []string{k.Sentinel, file}}
 	s.start()
 	t.Cleanup(s.kill)
-	// A sentinel that is starved takes its clock for one that jumps, and does nothing for
-	// 30 s. If the master dies then, its replica has been without it for longer than a
-	// sentinel accepts, and is never promoted.
-	do(t, s.addr, []string{"SENTINEL", "DEBUG", "tilt-period", "1000"})
+	do(t, s.addr, enginetest.ShortTilt)
 	return s.addr
 }
 

@@ -68,8 +68,8 @@ func TestIdleGroup(t *testing.T) {
 	})
 }
 
-// A hold that another node has taken, or whose backend was closed, ends with the next commit or renewal. One that
-// cannot be renewed lasts as long as its lease, and its node says so.
+// A hold that another node has taken, or whose backend was closed, ends with the next commit
+// or renewal. One that cannot be renewed lasts as long as its lease, and its node says so.
 func TestHoldIsTaken(t *testing.T) {
 	for _, c := range []struct {
 		name  string

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/maravilla-realtime/realtime/internal/test/enginetest"
 	"github.com/maravilla-realtime/realtime/internal/test/pace"
 	"github.com/maravilla-realtime/realtime/natsbackend/embedded"
 	"github.com/nats-io/nats.go"
@@ -177,10 +178,7 @@ func startSentinel(t testing.TB, master *server, replicas ...*server) *server {
 	}}
 	s.start()
 	t.Cleanup(s.end)
-	// A sentinel that is starved takes its clock for one that jumps, and does nothing for
-	// 30 s. If the master dies then, its replica has been without it for longer than a
-	// sentinel accepts, and is never promoted.
-	if _, err := redisDo(s.addr, "SENTINEL", "DEBUG", "tilt-period", "1000"); err != nil {
+	if _, err := redisDo(s.addr, enginetest.ShortTilt...); err != nil {
 		t.Fatal(err)
 	}
 	return s

@@ -11,6 +11,12 @@ import (
 // Redis is a make of Redis that is installed, by the paths of its programs.
 type Redis struct{ Name, Server, Sentinel string }
 
+// ShortTilt is the command by which a sentinel does nothing for a second, and not for 30 s,
+// where it is starved and takes its clock for one that jumps. If the master died in the 30 s,
+// its replica would have been without it for longer than a sentinel accepts, and would never
+// be promoted.
+var ShortTilt = []string{"SENTINEL", "DEBUG", "tilt-period", "1000"}
+
 // ErrNoRedis: neither Redis nor Valkey is installed.
 var ErrNoRedis = errors.New("neither Redis nor Valkey is installed, with its sentinel " +
 	"(apt-get install redis-server redis-sentinel); or name the directory of their programs in REALTIME_REDIS")
